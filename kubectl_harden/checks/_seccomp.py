@@ -1,0 +1,81 @@
+"""What the two seccomp controls share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubectl_harden.model import Edit, FixContext, Path, Risk
+from kubectl_harden.pod import Container, Pod
+
+__all__ = ["CONTAINER_KEY", "POD", "POD_KEY", "bad_type", "correct", "correct_bad_types", "require", "valid_annotation"]
+
+POD_KEY = "seccomp.security.alpha.kubernetes.io/pod"
+CONTAINER_KEY = "container.seccomp.security.alpha.kubernetes.io/"
+POD: Path = ("spec", "securityContext", "seccompProfile")
+
+_WHY = "blocks system calls that containers rarely need (mount, unshare, bpf, keyctl, …) with the runtime's own filter"
+
+
+def bad_type(security: dict[str, Any]) -> str | None:
+    """Return a profile type that both controls forbid, or None (undefined is not forbidden here)."""
+    profile = security.get("seccompProfile")
+    if profile is None:
+        return None
+    kind: str = profile.get("type", "")
+    return None if kind in ("RuntimeDefault", "Localhost") else kind
+
+
+def valid_annotation(value: str) -> bool:
+    """Whether an annotation (before v1.19) names an allowed profile."""
+    return value in ("runtime/default", "docker/default") or value.startswith("localhost/")
+
+
+def _judge(containers: list[Container], context: FixContext) -> tuple[Risk, str]:
+    for container in containers:
+        used = context.facts.containers.get(container.path, {}).get("seccomp")
+        if used:
+            return "breaks", f"{_WHY}; {used}"
+    return "review", _WHY
+
+
+def correct(security: dict[str, Any], path: Path, containers: list[Container], check: str, context: FixContext) -> Edit:
+    """Return the edit that makes a forbidden profile RuntimeDefault where it stands."""
+    risk, why = _judge(containers, context)
+    if len(security["seccompProfile"]) > 1:
+        # The API server refuses a localhostProfile beside any type but Localhost.
+        return Edit("replace", path, {"type": "RuntimeDefault"}, (check,), risk, why)
+    return Edit("add", (*path, "type"), "RuntimeDefault", (check,), risk, why)
+
+
+def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
+    """Return the edits for every forbidden profile, with the annotations that would contradict them."""
+    edits = []
+    if bad_type(pod.security) is not None:
+        inheriting = [c for c in pod.containers if "seccompProfile" not in c.security]
+        edits.append(correct(pod.security, POD, inheriting, check, context))
+        edits.extend(_contradicting(pod, POD_KEY, check))
+    for c in pod.containers:
+        if bad_type(c.security) is not None:
+            edits.append(correct(c.security, c.field("seccompProfile"), [c], check, context))
+            edits.extend(_contradicting(pod, CONTAINER_KEY + c.name, check))
+    return edits
+
+
+def require(pod: Pod, path: Path, key: str, containers: list[Container], check: str, context: FixContext) -> list[Edit]:
+    """Return the edits that set a profile where none is, as the (dead) annotation says if it is a valid one."""
+    risk, why = _judge(containers, context)
+    annotation = pod.annotations.get(key, "")
+    profile = {"type": "RuntimeDefault"}
+    if annotation.startswith("localhost/") and len(annotation) > len("localhost/"):
+        profile = {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
+        why = f"the annotation {key} asks for this profile, but has no effect since v1.27"
+    edit = Edit("add", path, profile, (check,), risk, why)
+    return [edit] if profile["type"] == "Localhost" else [edit, *_contradicting(pod, key, check)]
+
+
+def _contradicting(pod: Pod, key: str, check: str) -> list[Edit]:
+    annotation = pod.annotations.get(key)
+    if annotation is None or annotation in ("runtime/default", "docker/default"):
+        return []
+    why = "the API server refuses an annotation that contradicts seccompProfile; it has had no other effect since v1.27"
+    return [Edit("remove", ("metadata", "annotations", key), None, (check,), "safe", why)]

@@ -1,0 +1,59 @@
+"""Privilege escalation, such as by set-user-ID binaries, must be switched off for every container.
+
+Restricted, from v1.8; pods with spec.os.name=windows are exempt from v1.25.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.allowPrivilegeEscalation
+Allowed:
+    false
+Source: policy/check_allowPrivilegeEscalation.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._words import containers_text
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Obstacle, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "allowPrivilegeEscalation"
+
+
+def _check_1_8(pod: Pod) -> Finding | None:
+    bad = [c for c in pod.containers if c.security.get("allowPrivilegeEscalation") is not False]
+    if not bad:
+        return None
+    return Finding(
+        "allowPrivilegeEscalation != false",
+        f"{containers_text(bad)} must set securityContext.allowPrivilegeEscalation=false",
+        tuple(c.field("allowPrivilegeEscalation") for c in bad),
+    )
+
+
+def _check_1_25(pod: Pod) -> Finding | None:
+    return None if pod.is_windows else _check_1_8(pod)
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    if pod.is_windows:
+        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    edits = []
+    for container in pod.containers:
+        if container.security.get("allowPrivilegeEscalation") is not False:
+            escalates = context.facts.containers.get(container.path, {}).get("setuid")
+            edits.append(
+                Edit(
+                    "add",
+                    container.field("allowPrivilegeEscalation"),
+                    False,
+                    (ID,),
+                    "breaks" if escalates else "review",
+                    "stops set-user-ID binaries (sudo, su, ping) and file capabilities from raising privileges"
+                    + (f"; {escalates}" if escalates else ""),
+                )
+            )
+    return Remedy(tuple(edits))
+
+
+WINDOWS_CHOICES = ("choose policy version v1.25 or later, which exempts Windows pods from this control",)
+
+CONTROL = Control(ID, "restricted", (Revision(8, _check_1_8), Revision(25, _check_1_25)), _fix)

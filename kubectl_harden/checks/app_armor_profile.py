@@ -1,0 +1,89 @@
+"""The container runtime's AppArmor profile must not be switched off.
+
+Baseline, from v1.0.
+
+Fields:
+    metadata.annotations["container.apparmor.security.beta.kubernetes.io/*"]
+Allowed:
+    "runtime/default", "localhost/*", empty, undefined
+Fields:
+    spec.securityContext.appArmorProfile.type
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.appArmorProfile.type
+Allowed:
+    RuntimeDefault, Localhost, undefined
+Source: policy/check_appArmorProfile.go
+
+The fix removes the field: undefined means the runtime's profile where the node has AppArmor. An explicit
+RuntimeDefault would make the kubelet refuse the pod where it has not (pkg/security/apparmor/validate.go).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubectl_harden.checks._words import go_quote, join_quote, plural, setters
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "appArmorProfile"
+_PREFIX = "container.apparmor.security.beta.kubernetes.io/"
+_WHY = "gives the container the runtime's AppArmor profile, as on any other pod; it denies mounts and writes below /proc and /sys"
+
+
+def _bad_type(security: dict[str, Any]) -> str | None:
+    profile = security.get("appArmorProfile")
+    if profile is None:
+        return None
+    kind: str = profile.get("type", "")
+    return None if kind in ("RuntimeDefault", "Localhost") else kind
+
+
+def _bad_annotations(pod: Pod) -> list[str]:
+    return sorted(
+        key
+        for key, value in pod.annotations.items()
+        if key.startswith(_PREFIX) and value not in ("", "runtime/default") and not value.startswith("localhost/")
+    )
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    values = set()
+    paths: list[Path] = []
+    pod_value = _bad_type(pod.security)
+    if pod_value is not None:
+        values.add(pod_value)
+        paths.append(("spec", "securityContext", "appArmorProfile", "type"))
+    bad = []
+    for container in pod.containers:
+        value = _bad_type(container.security)
+        if value is not None:
+            bad.append(container)
+            values.add(value)
+            paths.append(container.field("appArmorProfile", "type"))
+    annotations = _bad_annotations(pod)
+    if pod_value is None and not bad and not annotations:
+        return None
+    quoted = sorted(f"{key}={go_quote(pod.annotations[key])}" for key in annotations)
+    listed = [*sorted(values), *quoted]
+    others = (plural("annotation", "annotations", len(annotations)),) if annotations else ()
+    return Finding(
+        plural("forbidden AppArmor profile", "forbidden AppArmor profiles", len(listed)),
+        f"{setters(pod_value is not None, bad, *others)} must not set AppArmor profile type to {join_quote(listed)}",
+        (*paths, *(("metadata", "annotations", key) for key in annotations)),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    fields: list[Path] = []
+    if _bad_type(pod.security) is not None:
+        fields.append(("spec", "securityContext", "appArmorProfile"))
+    for container in pod.containers:
+        path = container.field("appArmorProfile")
+        # A Pod's annotation also fills the field in; there the annotation alone is at fault.
+        if _bad_type(container.security) is not None and pod.writes(path):
+            fields.append(path)
+    fields.extend(("metadata", "annotations", key) for key in _bad_annotations(pod))
+    return Remedy(tuple(Edit("remove", path, None, (ID,), "review", _WHY) for path in fields))
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

@@ -1,0 +1,89 @@
+"""Containers must drop all capabilities, and may add back only NET_BIND_SERVICE.
+
+Restricted, from v1.22; pods with spec.os.name=windows are exempt from v1.25. Overrides capabilities_baseline.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.capabilities.drop
+Allowed:
+    any list that includes ALL
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.capabilities.add
+Allowed:
+    NET_BIND_SERVICE, undefined
+Source: policy/check_capabilities_restricted.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._capabilities import added, fix_added
+from kubectl_harden.checks._words import containers_text, join_quote
+from kubectl_harden.checks.allow_privilege_escalation import WINDOWS_CHOICES
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Obstacle, Remedy, Revision
+from kubectl_harden.pod import Container, Pod
+
+ID = "capabilities_restricted"
+_ALLOWED = frozenset(("NET_BIND_SERVICE",))
+
+
+def _dropped(container: Container) -> list[str]:
+    names: list[str] = container.security.get("capabilities", {}).get("drop", [])
+    return names
+
+
+def _check_1_22(pod: Pod) -> Finding | None:
+    missing = [c for c in pod.containers if "ALL" not in _dropped(c)]
+    adding = [c for c in pod.containers if not _ALLOWED.issuperset(added(c))]
+    details = []
+    if missing:
+        details.append(f'{containers_text(missing)} must set securityContext.capabilities.drop=["ALL"]')
+    if adding:
+        names = join_quote(sorted({name for c in adding for name in added(c)} - _ALLOWED))
+        details.append(f"{containers_text(adding)} must not include {names} in securityContext.capabilities.add")
+    if not details:
+        return None
+    paths = [c.field("capabilities", "drop") for c in missing]
+    for c in adding:
+        paths.extend(c.field("capabilities", "add", i) for i, name in enumerate(added(c)) if name not in _ALLOWED)
+    return Finding("unrestricted capabilities", "; ".join(details), tuple(paths))
+
+
+def _check_1_25(pod: Pod) -> Finding | None:
+    return None if pod.is_windows else _check_1_22(pod)
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    if pod.is_windows:
+        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    edits = []
+    for container in pod.containers:
+        edits.extend(fix_added(container, _ALLOWED, ID, context))
+        if "ALL" not in _dropped(container):
+            edits.append(_drop_all(container, context))
+    return Remedy(tuple(edits))
+
+
+def _drop_all(container: Container, context: FixContext) -> Edit:
+    used = context.facts.containers.get(container.path, {}).get("default capability")
+    risk, why = "review", "takes away what root has by default (CHOWN, SETUID, NET_RAW, …); a process that is not root has none of it"
+    if used:
+        risk, why = "breaks", f"{why}; {used}"
+    elif container.security.get("runAsUser"):
+        risk, why = "safe", f"runs as user {container.security['runAsUser']}, who has no capabilities anyway"
+    dropped = _dropped(container)
+    for index, name in enumerate(dropped):
+        if name.upper() == "ALL":
+            return Edit("replace", container.field("capabilities", "drop", index), "ALL", (ID,), risk, why)
+    if dropped:
+        return Edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", (ID,), risk, why)
+    return Edit("add", container.field("capabilities", "drop"), ["ALL"], (ID,), risk, why)
+
+
+CONTROL = Control(
+    ID,
+    "restricted",
+    (
+        Revision(22, _check_1_22, overrides=("capabilities_baseline",)),
+        Revision(25, _check_1_25, overrides=("capabilities_baseline",)),
+    ),
+    _fix,
+)

@@ -1,0 +1,50 @@
+"""The node's network, process and IPC namespaces must not be shared.
+
+Baseline, from v1.0.
+
+Fields:
+    spec.hostNetwork, spec.hostPID, spec.hostIPC
+Allowed:
+    false, undefined
+Source: policy/check_hostNamespaces.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "hostNamespaces"
+_USES = {
+    "hostNetwork": "usually needed to watch or configure the node's network, or to serve before the pod network is up",
+    "hostPID": "usually needed to see or signal the node's processes (monitoring, debugging)",
+    "hostIPC": "usually needed to share memory with processes of the node",
+}
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    shared = [name for name in _USES if pod.spec.get(name)]
+    if not shared:
+        return None
+    return Finding("host namespaces", ", ".join(f"{name}=true" for name in shared), tuple(("spec", n) for n in shared))
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    edits = []
+    for name, use in _USES.items():
+        if pod.spec.get(name):
+            used = context.facts.pod.get(name)
+            edits.append(
+                Edit(
+                    "replace",
+                    ("spec", name),
+                    False,
+                    (ID,),
+                    "breaks" if used else "review",
+                    f"{use}; {used}" if used else use,
+                )
+            )
+    return Remedy(tuple(edits))
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

@@ -1,0 +1,37 @@
+"""hostPath volumes must not be used.
+
+Baseline, from v1.0 (at restricted, restrictedVolumes says it instead).
+
+Fields:
+    spec.volumes[*].hostPath
+Allowed:
+    undefined
+Source: policy/check_hostPathVolumes.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._host_path import fix_host_paths
+from kubectl_harden.checks._words import join_quote, plural
+from kubectl_harden.model import Control, Finding, FixContext, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "hostPathVolumes"
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    bad = [(index, volume.get("name", "")) for index, volume in pod.volumes() if "hostPath" in volume]
+    if not bad:
+        return None
+    return Finding(
+        "hostPath volumes",
+        f"{plural('volume', 'volumes', len(bad))} {join_quote(name for _, name in bad)}",
+        tuple(("spec", "volumes", index, "hostPath") for index, _ in bad),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    return fix_host_paths(pod, context, ID)
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

@@ -1,0 +1,62 @@
+"""Containers must not take ports of the node.
+
+Baseline, from v1.0. On a Pod in the node's network the API server fills hostPort in from containerPort.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].ports[*].hostPort
+Allowed:
+    0, undefined
+Source: policy/check_hostPorts.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._words import containers_text, plural
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.pod import Container, Pod
+
+ID = "hostPorts"
+
+
+def _bad_ports(container: Container) -> list[tuple[Path, int]]:
+    return [
+        ((*container.path, "ports", index, "hostPort"), port["hostPort"])
+        for index, port in enumerate(container.fields.get("ports", ()))
+        if port.get("hostPort")
+    ]
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    bad = [c for c in pod.containers if _bad_ports(c)]
+    if not bad:
+        return None
+    ports = [found for c in bad for found in _bad_ports(c)]
+    numbers = sorted({str(number) for _, number in ports})
+    return Finding(
+        "hostPort",
+        f"{containers_text(bad)} {plural('uses', 'use', len(bad))} "
+        f"{plural('hostPort', 'hostPorts', len(numbers))} {', '.join(numbers)}",
+        tuple(path for path, _ in ports),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    # A port that the API server filled in goes with hostNetwork, and nothing stands in the object.
+    return Remedy(
+        tuple(
+            Edit(
+                "remove",
+                path,
+                None,
+                (ID,),
+                "review",
+                f"port {number} of the node no longer leads here: reach the pod by a Service (NodePort, LoadBalancer) instead",
+            )
+            for c in pod.containers
+            for path, number in _bad_ports(c)
+            if pod.writes(path)
+        )
+    )
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

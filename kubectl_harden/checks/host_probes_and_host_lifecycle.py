@@ -1,0 +1,67 @@
+"""Probes and lifecycle hooks must not name a host: the kubelet would send requests there.
+
+Baseline, from v1.34.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].{livenessProbe,readinessProbe,startupProbe}.{httpGet,tcpSocket}.host
+    spec.{initContainers,containers,ephemeralContainers}[*].lifecycle.{postStart,preStop}.{httpGet,tcpSocket}.host
+Allowed:
+    empty, undefined
+Source: policy/check_hostProbesAndhostLifecycle.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubectl_harden.checks._words import join_quote, plural
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.pod import Container, Pod
+
+ID = "hostProbesAndHostLifecycle"
+_HANDLERS: tuple[Path, ...] = (
+    ("livenessProbe",),
+    ("readinessProbe",),
+    ("startupProbe",),
+    ("lifecycle", "postStart"),
+    ("lifecycle", "preStop"),
+)
+
+
+def _hosts(container: Container) -> Iterator[tuple[Path, str]]:
+    for parts in _HANDLERS:
+        handler = container.fields
+        for part in parts:
+            handler = handler.get(part, {})
+        for action in ("httpGet", "tcpSocket"):
+            host = handler.get(action, {}).get("host")
+            if host:
+                yield (*container.path, *parts, action, "host"), host
+
+
+def _check_1_34(pod: Pod) -> Finding | None:
+    found = [(c.name, path, host) for c in pod.containers for path, host in _hosts(c)]
+    if not found:
+        return None
+    names = sorted({name for name, _, _ in found})
+    hosts = sorted({host for _, _, host in found})
+    return Finding(
+        "probe or lifecycle host",
+        f"{plural('container', 'containers', len(names))} {join_quote(names)} {plural('uses', 'use', len(names))} "
+        f"{plural('probe or lifecycle host', 'probe or lifecycle hosts', len(hosts))} {join_quote(hosts)}",
+        tuple(path for _, path, _ in found),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    edits = []
+    for container in pod.containers:
+        for path, host in _hosts(container):
+            why = f"the kubelet asks the pod's own IP instead of {host}"
+            if host in ("localhost", "127.0.0.1", "::1"):
+                why += ", so a server that listens on loopback only must listen on the pod's IP too"
+            edits.append(Edit("remove", path, None, (ID,), "review", why))
+    return Remedy(tuple(edits))
+
+
+CONTROL = Control(ID, "baseline", (Revision(34, _check_1_34),), _fix)

@@ -1,0 +1,51 @@
+"""Privileged containers switch most isolation off and must not be used.
+
+Baseline, from v1.0.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.privileged
+Allowed:
+    false, undefined
+Source: policy/check_privileged.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._words import containers_text
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "privileged"
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    bad = [c for c in pod.containers if c.security.get("privileged")]
+    if not bad:
+        return None
+    return Finding(
+        "privileged",
+        f"{containers_text(bad)} must not set securityContext.privileged=true",
+        tuple(c.field("privileged") for c in bad),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    edits = []
+    for container in pod.containers:
+        if container.security.get("privileged"):
+            used = context.facts.containers.get(container.path, {}).get("privileged")
+            why = "usually needed to mount file systems, load kernel modules or reach the node's devices"
+            edits.append(
+                Edit(
+                    "replace",
+                    container.field("privileged"),
+                    False,
+                    (ID,),
+                    "breaks" if used else "review",
+                    f"{why}; {used}" if used else why,
+                )
+            )
+    return Remedy(tuple(edits))
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

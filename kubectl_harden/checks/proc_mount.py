@@ -1,0 +1,60 @@
+"""The masks over /proc must stay.
+
+Baseline, from v1.0; from v1.35 pods in a user namespace (hostUsers: false) may unmask it.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.procMount
+Allowed:
+    Default, undefined
+Source: policy/check_procMount_baseline.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._words import containers_text, join_quote
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "procMount"
+
+
+def check_1_0(pod: Pod) -> Finding | None:
+    """Forbid any procMount but Default (also the rule of procMount_restricted)."""
+    bad = [c for c in pod.containers if c.security.get("procMount", "Default") != "Default"]
+    if not bad:
+        return None
+    return Finding(
+        "procMount",
+        f"{containers_text(bad)} must not set securityContext.procMount to "
+        f"{join_quote(sorted({c.security['procMount'] for c in bad}))}",
+        tuple(c.field("procMount") for c in bad),
+    )
+
+
+def _check_1_35(pod: Pod) -> Finding | None:
+    return None if pod.in_user_namespace else check_1_0(pod)
+
+
+def fix(pod: Pod, check: str) -> Remedy:
+    """Put the masks back."""
+    return Remedy(
+        tuple(
+            Edit(
+                "replace",
+                c.field("procMount"),
+                "Default",
+                (check,),
+                "review",
+                "hides kernel settings below /proc again; usually needed only to run containers inside this container",
+            )
+            for c in pod.containers
+            if c.security.get("procMount", "Default") != "Default"
+        )
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    return fix(pod, ID)
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, check_1_0), Revision(35, _check_1_35)), _fix)

@@ -1,0 +1,25 @@
+"""The masks over /proc must stay, in a user namespace too.
+
+Restricted, from v1.35. Overrides procMount.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.procMount
+Allowed:
+    Default, undefined
+Source: policy/check_procMount_restricted.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks import proc_mount
+from kubectl_harden.model import Control, FixContext, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "procMount_restricted"
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    return proc_mount.fix(pod, ID)
+
+
+CONTROL = Control(ID, "restricted", (Revision(35, proc_mount.check_1_0, overrides=("procMount",)),), _fix)

@@ -1,0 +1,86 @@
+"""Containers must be required to run as a user other than root.
+
+Restricted, from v1.0; from v1.35 pods in a user namespace (hostUsers: false) are exempt.
+
+Fields:
+    spec.securityContext.runAsNonRoot
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.runAsNonRoot
+Allowed:
+    true; undefined for a container where the pod says true
+Source: policy/check_runAsNonRoot.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._words import containers_text, setters
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision, Risk
+from kubectl_harden.pod import Container, Pod
+
+ID = "runAsNonRoot"
+_POD: Path = ("spec", "securityContext", "runAsNonRoot")
+
+
+def _explicit(pod: Pod) -> list[Container]:
+    return [c for c in pod.containers if c.security.get("runAsNonRoot") is False]
+
+
+def _implicit(pod: Pod) -> list[Container]:
+    if pod.security.get("runAsNonRoot"):
+        return []
+    return [c for c in pod.containers if "runAsNonRoot" not in c.security]
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    pod_is_bad = pod.security.get("runAsNonRoot") is False
+    explicit = _explicit(pod)
+    if pod_is_bad or explicit:
+        paths = (*((_POD,) if pod_is_bad else ()), *(c.field("runAsNonRoot") for c in explicit))
+        who = setters(pod_is_bad, explicit)
+        return Finding("runAsNonRoot != true", f"{who} must not set securityContext.runAsNonRoot=false", paths)
+    implicit = _implicit(pod)
+    if not implicit:
+        return None
+    return Finding(
+        "runAsNonRoot != true",
+        f"pod or {containers_text(implicit)} must set securityContext.runAsNonRoot=true",
+        tuple(c.field("runAsNonRoot") for c in implicit),
+    )
+
+
+def _check_1_35(pod: Pod) -> Finding | None:
+    return None if pod.in_user_namespace else _check_1_0(pod)
+
+
+def _risk(pod: Pod, containers: list[Container], context: FixContext) -> tuple[Risk, str]:
+    """Judge requiring a non-root user of these containers."""
+    for container in containers:
+        needs = context.facts.containers.get(container.path, {}).get("root")
+        if needs:
+            return "breaks", needs
+    users = [c.security.get("runAsUser", pod.security.get("runAsUser")) for c in containers]
+    if users and all(users):
+        listed = ", ".join(str(user) for user in sorted(set(users)))
+        return "safe", f"already runs as user {listed}"
+    why = "an image whose user is root, or a name instead of a number, is refused by the kubelet (CreateContainerConfigError)"
+    return "review", why
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    implicit = _implicit(pod)
+    pod_value = pod.security.get("runAsNonRoot")
+    edits = []
+    if pod_value is False or (implicit and context.pod_security_context):
+        risk, why = _risk(pod, implicit, context)
+        edits.append(Edit("add", _POD, True, (ID,), risk, why))
+    elif implicit:
+        edits.extend(_container_edit(pod, c, context) for c in implicit)
+    edits.extend(_container_edit(pod, c, context) for c in _explicit(pod))
+    return Remedy(tuple(edits))
+
+
+def _container_edit(pod: Pod, container: Container, context: FixContext) -> Edit:
+    risk, why = _risk(pod, [container], context)
+    return Edit("add", container.field("runAsNonRoot"), True, (ID,), risk, why)
+
+
+CONTROL = Control(ID, "restricted", (Revision(0, _check_1_0), Revision(35, _check_1_35)), _fix)

@@ -1,0 +1,64 @@
+"""Containers must not ask for user 0.
+
+Restricted, from v1.23; from v1.35 pods in a user namespace (hostUsers: false) are exempt.
+
+Fields:
+    spec.securityContext.runAsUser
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.runAsUser
+Allowed:
+    any number but 0, undefined
+Source: policy/check_runAsUser.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.checks._words import setters
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.pod import Container, Pod
+
+ID = "runAsUser"
+_POD: Path = ("spec", "securityContext", "runAsUser")
+
+
+def _is_root(user: int | None) -> bool:
+    return user == 0
+
+
+def _check_1_23(pod: Pod) -> Finding | None:
+    pod_is_bad = _is_root(pod.security.get("runAsUser"))
+    bad = [c for c in pod.containers if _is_root(c.security.get("runAsUser"))]
+    if not pod_is_bad and not bad:
+        return None
+    return Finding(
+        "runAsUser=0",
+        f"{setters(pod_is_bad, bad)} must not set runAsUser=0",
+        (*((_POD,) if pod_is_bad else ()), *(c.field("runAsUser") for c in bad)),
+    )
+
+
+def _check_1_35(pod: Pod) -> Finding | None:
+    return None if pod.in_user_namespace else _check_1_23(pod)
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    bad = [c for c in pod.containers if _is_root(c.security.get("runAsUser"))]
+    edits = []
+    if _is_root(pod.security.get("runAsUser")):
+        inheriting = [c for c in pod.containers if "runAsUser" not in c.security]
+        edits.append(_edit(_POD, inheriting, "the image's own user", context))
+    pod_user = pod.security.get("runAsUser")
+    then = f"the pod's user {pod_user}" if pod_user else "the image's own user"
+    edits.extend(_edit(c.field("runAsUser"), [c], then, context) for c in bad)
+    return Remedy(tuple(edits))
+
+
+def _edit(path: Path, containers: list[Container], then: str, context: FixContext) -> Edit:
+    why = f"runs as {then} instead of root, so files that only root may read or write are out of reach"
+    for container in containers:
+        needs = context.facts.containers.get(container.path, {}).get("root")
+        if needs:
+            return Edit("remove", path, None, (ID,), "breaks", f"{why}; {needs}")
+    return Edit("remove", path, None, (ID,), "review", why)
+
+
+CONTROL = Control(ID, "restricted", (Revision(23, _check_1_23), Revision(35, _check_1_35)), _fix)

@@ -1,0 +1,47 @@
+"""Windows HostProcess containers, which run on the node itself, must not be used.
+
+Baseline, from v1.0.
+
+Fields:
+    spec.securityContext.windowsOptions.hostProcess
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.windowsOptions.hostProcess
+Allowed:
+    false, undefined
+Source: policy/check_windowsHostProcess.go
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubectl_harden.checks._words import setters
+from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.pod import Pod
+
+ID = "windowsHostProcess"
+_POD: Path = ("spec", "securityContext", "windowsOptions", "hostProcess")
+
+
+def _is_bad(security: dict[str, Any]) -> bool:
+    return bool(security.get("windowsOptions", {}).get("hostProcess"))
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    pod_is_bad = _is_bad(pod.security)
+    bad = [c for c in pod.containers if _is_bad(c.security)]
+    if not pod_is_bad and not bad:
+        return None
+    return Finding(
+        "hostProcess",
+        f"{setters(pod_is_bad, bad)} must not set securityContext.windowsOptions.hostProcess=true",
+        (*((_POD,) if pod_is_bad else ()), *(c.field("windowsOptions", "hostProcess") for c in bad)),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    found = _check_1_0(pod)
+    why = "HostProcess containers exist to manage the node: in a container of its own the process finds neither its files nor its rights"
+    return Remedy(tuple(Edit("replace", p, False, (ID,), "breaks", why) for p in (found.paths if found else ())))
+
+
+CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

@@ -1,0 +1,167 @@
+"""The data that flows through the pipeline: frozen dataclasses without logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kubectl_harden.pod import Pod
+
+Path = tuple[str | int, ...]
+"""A field path: object keys and list indexes, outermost first."""
+
+Level = Literal["privileged", "baseline", "restricted"]
+Risk = Literal["safe", "review", "breaks"]
+Op = Literal["add", "replace", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a control says of a pod that it forbids.
+
+    ``reason`` and ``detail`` are Pod Security admission's words, ``paths`` the fields at fault
+    (present or missing), relative to the pod template.
+    """
+
+    reason: str
+    detail: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change to one field. ``add`` creates missing parents, or replaces a present value."""
+
+    op: Op
+    path: Path
+    value: Any
+    checks: tuple[str, ...]
+    risk: Risk
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a violation, or a part of it, is not cured by an edit, and what a person can do."""
+
+    check: str
+    why: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What a control's fix proposes: edits relative to the pod template, and what it cannot do."""
+
+    edits: tuple[Edit, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostPathChoice:
+    """What the user wants done with a hostPath volume of this name."""
+
+    action: Literal["emptyDir", "pvc", "configmap", "remove"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about how a pod runs, by topic, each with the evidence as a sentence.
+
+    ``containers`` maps a container's path in the pod template to topics ("root", "privileged",
+    a capability such as "NET_ADMIN", …); ``pod`` holds topics of the whole pod ("hostPID", …).
+    """
+
+    containers: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
+    pod: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FixContext:
+    """What a fix may look at besides the pod."""
+
+    level: Level
+    minor: int
+    facts: Facts = field(default_factory=Facts)
+    host_paths: Mapping[str, HostPathChoice] = field(default_factory=dict)
+    pod_security_context: bool = True
+    """Whether pod-level security fields take effect (Knative drops them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A control's rule from one minor policy version on. ``overrides`` names baseline controls."""
+
+    minor: int
+    check: Callable[[Pod], Finding | None]
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control of the Pod Security Standards, with its fix."""
+
+    id: str
+    level: Level
+    revisions: tuple[Revision, ...]
+    fix: Callable[[Pod, FixContext], Remedy]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A finding with the control that made it; ``paths`` are relative to the workload object."""
+
+    check: str
+    level: Level
+    reason: str
+    detail: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """A violation, or what is left of one, after the plan."""
+
+    check: str
+    reason: str
+    detail: str
+    why: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
+
+    ``held_back`` are edits that were left out for their risk or at the user's wish.
+    """
+
+    before: Level
+    after: Level
+    edits: tuple[Edit, ...]
+    remaining: tuple[Remaining, ...]
+    held_back: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an object was read: file, document (as kubectl splits the stream), item of a List, line (from 1)."""
+
+    file: str
+    document: int | None
+    line: int | None
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An input that could not be read, or an object that could not be evaluated."""
+
+    file: str
+    document: int | None
+    line: int | None
+    column: int | None
+    message: str

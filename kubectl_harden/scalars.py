@@ -1,0 +1,170 @@
+"""What a YAML scalar means: the rules of go.yaml.in/yaml/v2 ``resolve.go``, as JSON values.
+
+Only PyYAML's syntax is used anywhere; its own (different) resolution never is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from base64 import b64decode
+from struct import pack, unpack
+from typing import Any, Final
+
+__all__ = ["Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
+
+_PREFIX: Final = "tag:yaml.org,2002:"
+_RESOLVABLE: Final = {None, "", *(_PREFIX + name for name in ("str", "bool", "int", "float", "null", "timestamp"))}
+
+_WORDS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+    "<<": "<<",
+}
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_INTEGER: Final = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
+_TIMESTAMP: Final = re.compile(
+    r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
+    r"(?:[Tt]([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]+)?(?:Z|[-+]([0-9]{2}):([0-9]{2}))"
+    r"| ([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]+)?)?",
+    re.ASCII,
+)
+
+
+class Unresolvable(ValueError):
+    """A scalar that kubectl refuses: its tag contradicts its text, or JSON cannot hold it."""
+
+
+def _short(tag: str) -> str:
+    return "!!" + tag[len(_PREFIX) :] if tag.startswith(_PREFIX) else tag
+
+
+def resolve(tag: str | None, text: str) -> Any:
+    """Return the JSON value (str, bool, int, float, None) of a plain or tagged scalar.
+
+    ``tag`` is the full tag or None. Raises Unresolvable where kubectl gives an error.
+    """
+    if tag == _PREFIX + "binary":
+        try:
+            return b64decode(text.replace("\n", "").replace("\r", ""), validate=True).decode("utf-8", "replace")
+        except ValueError:
+            raise Unresolvable("!!binary value contains invalid base64 data") from None
+    if tag not in _RESOLVABLE or tag == _PREFIX + "str":
+        return text
+    kind, value = _plain(tag, text)
+    if tag and tag != _PREFIX + kind:
+        if tag == _PREFIX + "float" and kind == "int" and -(1 << 63) <= value < 1 << 63:
+            value = float(value)
+        else:
+            raise Unresolvable(f"cannot decode !!{kind} `{text}` as a {_short(tag)}")
+    return value
+
+
+def json_number(value: float) -> int | float:
+    """Return a float as encoding/json writes it: integral and below 1e21 means no fraction.
+
+    Raises Unresolvable for what JSON cannot hold.
+    """
+    if not math.isfinite(value):
+        raise Unresolvable(f"{value} is no number that JSON can hold")
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+
+
+def _plain(tag: str | None, text: str) -> tuple[str, Any]:
+    if text in _WORDS:
+        value = _WORDS[text]
+        if value is None:
+            return "null", None
+        if isinstance(value, bool):
+            return "bool", value
+        return ("merge", value) if value == "<<" else ("float", value)
+    first = text[0]
+    if first == ".":
+        return _float(text)
+    if first not in "+-0123456789":
+        return "str", text
+    if (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
+        return "timestamp", text
+    plain = text.replace("_", "")
+    match = _INTEGER.fullmatch(plain)
+    if match:
+        sign, digits = match.groups()
+        number = _digits(digits)
+        number = -number if sign == "-" else number
+        if -(1 << 63) <= number < 1 << 63 or (not sign and number < 1 << 64):
+            return "int", number
+    kind, value = _float(plain)
+    return (kind, value) if kind == "float" else ("str", text)
+
+
+def _digits(digits: str) -> int:
+    if digits[:1] == "0" and len(digits) > 1:
+        base = {"x": 16, "b": 2, "o": 8}.get(digits[1].lower())
+        return int(digits[2:], base) if base else int(digits, 8)
+    return int(digits)
+
+
+def _float(text: str) -> tuple[str, Any]:
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        if math.isfinite(value):
+            return "float", value
+    return "str", text
+
+
+def _is_timestamp(text: str) -> bool:
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        return False
+    year, month, day = (int(part) for part in match.group(1, 2, 3))
+    hour, minute, second = (match.group(4, 5, 6) if match.group(4) else match.group(10, 11, 12))
+    if not (1 <= month <= 12 and 1 <= day <= _days(year, month)):
+        return False
+    if hour is None:
+        return True
+    zone_hour, zone_minute = match.group(8, 9)
+    if zone_hour is not None and (int(zone_hour) > 24 or int(zone_minute) > 60):
+        return False
+    return int(hour) < 24 and int(minute) < 60 and int(second) < 60
+
+
+def _days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def format_float32(value: float) -> str:
+    """strconv.FormatFloat(value, 'g', -1, 32), what sigs.k8s.io/yaml makes of a float key."""
+    try:
+        narrow = unpack("f", pack("f", value))[0]
+    except OverflowError:
+        narrow = math.copysign(math.inf, value)
+    if not math.isfinite(narrow):
+        return ".nan" if math.isnan(narrow) else (".inf" if narrow > 0 else "-.inf")
+    for digits in range(1, 10):
+        text = f"{narrow:.{digits}g}"
+        if unpack("f", pack("f", float(text)))[0] == narrow:
+            break
+    mantissa, _, exponent = f"{float(text):.{digits - 1}e}".partition("e")
+    power = int(exponent)
+    if power < -4 or power >= 6:
+        return f"{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    return f"{float(text):.{max(digits - 1 - power, 0)}f}"
+
+
+def key_text(key: Any) -> str:
+    """Return the JSON key for a decoded YAML key. Raises Unresolvable for null and uint64 keys."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int) and key < 1 << 63:
+        return str(key)
+    if isinstance(key, float):
+        return format_float32(key)
+    raise Unresolvable("a key must be a string, a number or a boolean, not " + ("null" if key is None else str(key)))

@@ -1,0 +1,152 @@
+"""A text as the stream of documents that kubectl reads from it.
+
+After k8s.io/apimachinery/pkg/util/yaml/decoder.go: a text that starts with "{" is a series of JSON
+values, with a way back to YAML; YAML documents end at lines that start with "---".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubectl_harden import json_tree, yaml_tree
+from kubectl_harden.errors import SyntaxFault
+from kubectl_harden.yaml_tree import Node
+
+__all__ = ["MAX_DOCUMENT", "Document", "Fault", "documents", "place"]
+
+MAX_DOCUMENT: Final = 32 << 20
+"""Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
+
+_SEPARATOR: Final = re.compile(r"^---(.*)$", re.MULTILINE)
+_GUESS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A document that could not be read; ``offset`` counts characters from the start of the text."""
+
+    index: int
+    offset: int
+    message: str
+
+
+@dataclass(slots=True)
+class Document:
+    """One document. ``start`` and ``end`` count characters in the whole text.
+
+    ``value`` is what it means to kubectl. ``repeated`` are the offsets of keys that repeat an
+    earlier one, and their names.
+    """
+
+    index: int
+    start: int
+    end: int
+    text: str
+    value: Any
+    is_json: bool
+    repeated: tuple[tuple[int, str], ...]
+    root: Node | None = None
+
+    def tree(self) -> Node | None:
+        """Return the nodes; their offsets count from the start of ``text``."""
+        if self.root is None and self.is_json:
+            self.root = json_tree.parse(self.text)
+        return self.root
+
+
+def place(text: str, offset: int) -> tuple[int, int]:
+    """Return line and column (from 1) of a character offset."""
+    line = text.count("\n", 0, offset) + 1
+    return line, offset - (text.rfind("\n", 0, offset) + 1) + 1
+
+
+def documents(text: str) -> Iterator[Document | Fault]:
+    """Yield the documents of a text in order; a document that cannot be read yields a Fault.
+
+    kubectl stops at the first fault; here the documents after it follow.
+    """
+    position = 0
+    index = 0
+    if text[:_GUESS].lstrip().startswith("{"):
+        while True:
+            try:
+                value, end, repeats = json_tree.decode(text, position)
+            except SyntaxFault as fault:
+                if not text[position:].strip(" \t\n\r"):
+                    return
+                if index > 1:
+                    yield Fault(index, fault.offset, fault.args[0])
+                    return
+                break
+            body = text[position:end]
+            offset = len(body) - len(body.lstrip(" \t\n\r"))
+            start = position + offset
+            yield Document(index, start, end, text[start:end], value, True, _repeated_json(text, start, repeats))
+            position = end
+            index += 1
+        position = _after_white_space(text, position)
+    yield from _yaml_documents(text, position, index)
+
+
+def _after_white_space(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+        if text[position - 1] == "\n":
+            break
+    return position
+
+
+def _yaml_documents(text: str, position: int, index: int) -> Iterator[Document | Fault]:
+    start = position
+    for match in _separators(text, position):
+        if match.start() > start:
+            yield _yaml_document(text, start, match.start(), index)
+            index += 1
+        start = min(match.end() + 1, len(text))
+        trailing = match.group(1).strip()
+        if trailing and not trailing.startswith("#"):
+            yield Fault(index, match.start() + 3, f"invalid document separator: --- may not be followed by {trailing}")
+            index += 1
+    if start < len(text):
+        yield _yaml_document(text, start, len(text), index)
+
+
+def _separators(text: str, position: int) -> Iterator[re.Match[str]]:
+    for match in _SEPARATOR.finditer(text, position):
+        # With a start position, ^ also matches there; that is a line start for kubectl too.
+        yield match
+
+
+def _yaml_document(text: str, start: int, end: int, index: int) -> Document | Fault:
+    if end - start > MAX_DOCUMENT:
+        return Fault(index, start, f"document of {end - start:,} characters; more than {MAX_DOCUMENT:,} is refused")
+    body = text[start:end]
+    # kubectl's reader ends every line, the last one too.
+    readable = body if body.endswith("\n") else body + "\n"
+    try:
+        root = yaml_tree.parse(readable)
+        value, repeated = yaml_tree.value_of(root)
+    except SyntaxFault as fault:
+        return Fault(index, start + min(fault.offset, len(body)), fault.args[0])
+    keys = tuple((start + node.start, node.text) for node in repeated)
+    return Document(index, start, end, body, value, False, keys, root)
+
+
+def _repeated_json(text: str, start: int, repeats: bool) -> tuple[tuple[int, str], ...]:
+    if not repeats:
+        return ()
+    found = []
+    stack = [json_tree.parse(text, start)]
+    while stack:
+        node = stack.pop()
+        stack.extend(node.children)
+        if node.kind == yaml_tree.MAPPING:
+            seen: set[str] = set()
+            for key, _ in node.pairs():
+                if key.text in seen:
+                    found.append((key.start, key.text))
+                seen.add(key.text)
+    return tuple(sorted(found))

@@ -1,0 +1,83 @@
+"""The verdict is the API server's: official fixtures, and the official evaluator on generated pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from kubectl_harden.checks import CONTROLS
+from kubectl_harden.errors import UsageError
+from kubectl_harden.model import Level
+from kubectl_harden.pod import Pod
+from kubectl_harden.policy import NEWEST, Policy, evaluate, parse_policy, registry_faults
+from kubectl_harden.yaml_tree import parse, value_of
+from tests.support.oracle import Oracle, module_directory
+from tests.support.pods import templates
+
+LEVELS: tuple[Level, ...] = ("baseline", "restricted")
+
+
+def ours(pod: Pod) -> dict[tuple[str, int], list[tuple[str, str]]]:
+    return {
+        (level, minor): [(found.reason, found.detail) for _, found in evaluate(pod, Policy(level, minor))]
+        for level in LEVELS
+        for minor in range(NEWEST + 1)
+    }
+
+
+def test_official_fixtures() -> None:
+    root = module_directory("k8s.io/pod-security-admission") / "test" / "testdata"
+    files = sorted(root.glob("*/v*/*/*.yaml"))
+    assert len(files) == 4537
+    wrong = []
+    for file in files:
+        level, version, expected = file.parts[-4:-1]
+        value, _ = value_of(parse(file.read_text()))
+        found = evaluate(Pod(value, is_pod=True), parse_policy(level, version))
+        if bool(found) != (expected == "fail"):
+            wrong.append(str(file))
+    assert not wrong
+
+
+def test_newest_version(oracle: Oracle) -> None:
+    assert oracle.ask(op="versions")["newest"] == NEWEST
+
+
+@given(template=templates())
+def test_evaluator_parity(oracle: Oracle, template: dict[str, Any]) -> None:
+    theirs = oracle.verdicts(op="evaluate", metadata=template["metadata"], spec=template["spec"])
+    assert ours(Pod(template, is_pod=False)) == theirs
+
+
+@given(template=templates())
+def test_admission_parity(oracle: Oracle, template: dict[str, Any]) -> None:
+    """As the API server sees a created Pod: after its defaults and preparation."""
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    assert ours(Pod(template, is_pod=True)) == oracle.verdicts(op="admit", object=pod)
+
+
+def test_registry_invariants() -> None:
+    assert registry_faults(CONTROLS) == []
+    assert len(CONTROLS) == 19
+
+
+def test_registry_faults_are_found() -> None:
+    broken = (*CONTROLS, CONTROLS[0])
+    assert registry_faults(broken) == [f"{CONTROLS[0].id}: registered twice"]
+
+
+@pytest.mark.parametrize("version", ["v1", "1.25", "v1.38", "v2.0", "v1.025", "", "newest"])
+def test_unknown_versions_name_the_valid_ones(version: str) -> None:
+    with pytest.raises(UsageError, match=r"use latest, or one of v1\.0 to v1\.37"):
+        parse_policy("restricted", version)
+
+
+def test_unknown_level_names_the_valid_ones() -> None:
+    with pytest.raises(UsageError, match="use baseline or restricted"):
+        parse_policy("privileged", "latest")
+
+
+def test_latest_is_the_newest_version() -> None:
+    assert str(parse_policy("baseline", "latest")) == f"baseline:v1.{NEWEST}"
