@@ -109,7 +109,7 @@ def parse(text: str, start: int = 0) -> Node:
             node.end = position
         else:
             kind = {"{": MAPPING, "[": SEQUENCE}.get(token, SCALAR)
-            node = Node(kind, begin, position, 0)
+            node = Node(kind, begin, position)
             node.flow = kind != SCALAR
             if kind == SCALAR:
                 node.plain = token[0] != '"'
@@ -117,6 +117,7 @@ def parse(text: str, start: int = 0) -> Node:
                 node.text = token if node.plain else json.loads(token, strict=False)
             if stack:
                 stack[-1].children.append(node)
+                node.in_flow = True
             if kind != SCALAR:
                 stack.append(node)
                 if len(stack) > MAX_DEPTH:

@@ -112,13 +112,17 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A finding with the control that made it; ``paths`` are relative to the workload object."""
+    """A finding with the control that made it, and the line (from 1) of its first field.
+
+    ``paths`` are relative to the workload object.
+    """
 
     check: str
     level: Level
     reason: str
     detail: str
     paths: tuple[Path, ...]
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,15 @@ class Remaining:
 class Plan:
     """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
 
-    ``held_back`` are edits that were left out for their risk or at the user's wish.
+    ``steps`` are the same changes field by field, relative to the pod template: an edit may take
+    several together. ``held_back`` are steps that were left out for their risk.
     """
 
     before: Level
     after: Level
     edits: tuple[Edit, ...]
     remaining: tuple[Remaining, ...]
+    steps: tuple[Edit, ...] = ()
     held_back: tuple[Edit, ...] = ()
 
 
@@ -165,3 +171,54 @@ class Problem:
     line: int | None
     column: int | None
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a report names an object by. ``pod_path`` leads to the pod template inside it."""
+
+    source: Source
+    api_version: str
+    kind: str
+    namespace: str | None
+    name: str
+    pod_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The verdict on one pod template: the highest level that it meets, and what the policy forbids."""
+
+    identity: Identity
+    level: Level
+    violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan for one pod template."""
+
+    identity: Identity
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """What checking one file found."""
+
+    file: str
+    checked: tuple[Checked, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFix:
+    """What fixing one file came to: its text before and after (equal where nothing is to do)."""
+
+    file: str
+    before: str
+    after: str
+    planned: tuple[Planned, ...]
+    problems: tuple[Problem, ...]
+    objects: tuple[tuple[Identity, Any, Any], ...] = ()
+    """Each object that the plans change: its identity, its value before and after."""

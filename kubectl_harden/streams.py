@@ -7,7 +7,8 @@ values, with a way back to YAML; YAML documents end at lines that start with "--
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,13 +16,18 @@ from kubectl_harden import json_tree, yaml_tree
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.yaml_tree import Node
 
-__all__ = ["MAX_DOCUMENT", "Document", "Fault", "documents", "place"]
+__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents"]
+
+SKIPPED: Final = object()
+"""The value of a document that was not built."""
 
 MAX_DOCUMENT: Final = 32 << 20
 """Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
 
 _SEPARATOR: Final = re.compile(r"^---(.*)$", re.MULTILINE)
 _GUESS: Final = 4096
+_READ_AHEAD: Final = 4
+"""With less than this left behind a JSON value, kubectl does not try YAML (consumeWhitespace)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,8 @@ class Fault:
 class Document:
     """One document. ``start`` and ``end`` count characters in the whole text.
 
-    ``value`` is what it means to kubectl. ``repeated`` are the offsets of keys that repeat an
-    earlier one, and their names.
+    ``value`` is what it means to kubectl, or SKIPPED. ``repeated`` are the offsets of keys that
+    repeat an earlier one, and their names.
     """
 
     index: int
@@ -57,16 +63,26 @@ class Document:
         return self.root
 
 
-def place(text: str, offset: int) -> tuple[int, int]:
-    """Return line and column (from 1) of a character offset."""
-    line = text.count("\n", 0, offset) + 1
-    return line, offset - (text.rfind("\n", 0, offset) + 1) + 1
+class Lines:
+    """Lines and columns of a text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts: list[int] = []
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Return line and column (from 1) of a character offset."""
+        if not self._starts:
+            self._starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
 
 
-def documents(text: str) -> Iterator[Document | Fault]:
+def documents(text: str, skip: Callable[[str], bool] = lambda body: False) -> Iterator[Document | Fault]:
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
-    kubectl stops at the first fault; here the documents after it follow.
+    kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
+    text ``skip`` is true are only checked for syntax.
     """
     position = 0
     index = 0
@@ -77,7 +93,7 @@ def documents(text: str) -> Iterator[Document | Fault]:
             except SyntaxFault as fault:
                 if not text[position:].strip(" \t\n\r"):
                     return
-                if index > 1:
+                if index > 1 or len(text) - position < _READ_AHEAD:
                     yield Fault(index, fault.offset, fault.args[0])
                     return
                 break
@@ -88,7 +104,7 @@ def documents(text: str) -> Iterator[Document | Fault]:
             position = end
             index += 1
         position = _after_white_space(text, position)
-    yield from _yaml_documents(text, position, index)
+    yield from _yaml_documents(text, position, index, skip)
 
 
 def _after_white_space(text: str, position: int) -> int:
@@ -99,34 +115,39 @@ def _after_white_space(text: str, position: int) -> int:
     return position
 
 
-def _yaml_documents(text: str, position: int, index: int) -> Iterator[Document | Fault]:
+def _yaml_documents(text: str, position: int, index: int, skip: Callable[[str], bool]) -> Iterator[Document | Fault]:
+    """Cut at separators. One at the start of a document belongs to it (YAMLReader.Read)."""
     start = position
-    for match in _separators(text, position):
-        if match.start() > start:
-            yield _yaml_document(text, start, match.start(), index)
-            index += 1
-        start = min(match.end() + 1, len(text))
+    # Where JSON came before, the rest of its line counts as a line of its own.
+    rest = text[position:] if position else text
+    for match in _SEPARATOR.finditer(rest):
+        here = position + match.start()
         trailing = match.group(1).strip()
         if trailing and not trailing.startswith("#"):
-            yield Fault(index, match.start() + 3, f"invalid document separator: --- may not be followed by {trailing}")
-            index += 1
+            if here > start:
+                yield _yaml_document(text, start, here, index, skip)
+                index += 1
+            yield Fault(index, here + 3, f"invalid document separator: --- may not be followed by {trailing}")
+        elif here > start:
+            yield _yaml_document(text, start, here, index, skip)
+        else:
+            continue
+        index += 1
+        start = min(position + match.end() + 1, len(text))
     if start < len(text):
-        yield _yaml_document(text, start, len(text), index)
+        yield _yaml_document(text, start, len(text), index, skip)
 
 
-def _separators(text: str, position: int) -> Iterator[re.Match[str]]:
-    for match in _SEPARATOR.finditer(text, position):
-        # With a start position, ^ also matches there; that is a line start for kubectl too.
-        yield match
-
-
-def _yaml_document(text: str, start: int, end: int, index: int) -> Document | Fault:
+def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[str], bool]) -> Document | Fault:
     if end - start > MAX_DOCUMENT:
         return Fault(index, start, f"document of {end - start:,} characters; more than {MAX_DOCUMENT:,} is refused")
     body = text[start:end]
     # kubectl's reader ends every line, the last one too.
     readable = body if body.endswith("\n") else body + "\n"
     try:
+        if skip(body):
+            yaml_tree.check_syntax(readable)
+            return Document(index, start, end, body, SKIPPED, False, ())
         root = yaml_tree.parse(readable)
         value, repeated = yaml_tree.value_of(root)
     except SyntaxFault as fault:

@@ -7,8 +7,8 @@ libyaml (PyYAML's C parser) reads the syntax; go.yaml.in/yaml/v2 is a port of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 import yaml
 from yaml.cyaml import CParser
@@ -16,7 +16,11 @@ from yaml.cyaml import CParser
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.scalars import Unresolvable, json_number, key_text, resolve
 
-__all__ = ["MAX_DEPTH", "Node", "check_syntax", "parse", "value_of"]
+__all__ = ["ALIAS", "MAPPING", "MAX_DEPTH", "SCALAR", "SEQUENCE", "Node", "check_syntax", "dump", "key_of", "parse", "value_of"]
+
+T = TypeVar("T")
+
+_RETRIES: Final = 100
 
 MAX_DEPTH: Final = 1000
 """Deeper nesting is refused: no Kubernetes type comes near, and recursion must end."""
@@ -32,22 +36,23 @@ class Node:
 
     ``start`` and ``end`` count characters in the text it was parsed from. The end of a block
     collection is the end of its last child. ``children`` holds key, value, key, value … for a
-    mapping, items for a sequence, and the one target for an alias.
+    mapping, items for a sequence, and the one target for an alias. ``plain`` scalars are resolved by
+    their text; ``in_flow`` nodes stand in brackets.
     """
 
-    __slots__ = ("anchor", "children", "column", "end", "flow", "kind", "plain", "start", "style", "tag", "text")
+    __slots__ = ("anchor", "children", "end", "flow", "in_flow", "kind", "plain", "start", "style", "tag", "text")
 
-    def __init__(self, kind: int, start: int, end: int, column: int) -> None:
+    def __init__(self, kind: int, start: int, end: int) -> None:
         self.kind = kind
         self.start = start
         self.end = end
-        self.column = column
         self.children: list[Node] = []
         self.text = ""
         self.tag: str | None = None
         self.plain = False
         self.style: str | None = None
         self.flow = False
+        self.in_flow = False
         self.anchor: str | None = None
 
     def pairs(self) -> Iterator[tuple[Node, Node]]:
@@ -72,26 +77,43 @@ def _fault(error: yaml.YAMLError) -> SyntaxFault:
     return SyntaxFault(str(problem), offset if isinstance(offset, int) else 0)
 
 
-def _parser(text: str) -> tuple[CParser, str]:
-    """Return a parser of the text, and the character that stands in it for U+FEFF, or "".
+def _stand_in(text: str, taken: str) -> str:
+    """Return a private-use character that is in neither text."""
+    return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text and chr(code) not in taken)
 
-    libyaml skips a byte order mark on any line, kubectl's parser only at the start of a document.
+
+def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
+    """Give ``use`` a parser that reads the text as kubectl's parser does.
+
+    Two characters that libyaml and go.yaml.in/yaml/v2 read differently are replaced by stand-ins of
+    the same length, which ``use`` gets to put back: U+FEFF beyond the start of a document (libyaml
+    skips it on any line), and a colon at the end of a plain scalar in brackets (libyaml refuses it).
     """
-    if text.find("\ufeff", 1) < 0:
-        return CParser(text), ""
-    stand_in = next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
-    return CParser(text[0] + text[1:].replace("\ufeff", stand_in)), stand_in
+    stand_ins: dict[str, str] = {}
+    head = 2 if text.startswith("\ufeff\ufeff") else 1
+    if text.find("\ufeff", head) >= 0:
+        mark = _stand_in(text, "")
+        stand_ins[mark] = "\ufeff"
+        text = text[:head] + text[head:].replace("\ufeff", mark)
+    for _ in range(_RETRIES):
+        parser = CParser(text)
+        try:
+            return use(parser, stand_ins)
+        except yaml.YAMLError as error:
+            fault = _fault(error)
+            if fault.args[0] != "found unexpected ':'" or text[fault.offset : fault.offset + 1] != ":":
+                raise fault from None
+            mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(text, "".join(stand_ins))
+            stand_ins[mark] = ":"
+            text = text[: fault.offset] + mark + text[fault.offset + 1 :]
+        finally:
+            parser.dispose()
+    raise fault
 
 
 def check_syntax(text: str) -> None:
     """Raise SyntaxFault unless the first document of the text is well-formed; build nothing."""
-    parser, _ = _parser(text)
-    try:
-        parser.raw_parse()
-    except yaml.YAMLError as error:
-        raise _fault(error) from None
-    finally:
-        parser.dispose()
+    _events(text, lambda parser, _: parser.raw_parse())
 
 
 def parse(text: str) -> Node | None:
@@ -99,16 +121,10 @@ def parse(text: str) -> Node | None:
 
     Raises SyntaxFault for what kubectl cannot parse, and for nesting beyond MAX_DEPTH.
     """
-    parser, stand_in = _parser(text)
-    try:
-        return _build(parser, stand_in)
-    except yaml.YAMLError as error:
-        raise _fault(error) from None
-    finally:
-        parser.dispose()
+    return _events(text, _build)
 
 
-def _build(parser: CParser, stand_in: str) -> Node | None:
+def _build(parser: CParser, stand_ins: dict[str, str]) -> Node | None:
     get = parser.get_event
     root: Node | None = None
     stack: list[Node] = []
@@ -117,16 +133,20 @@ def _build(parser: CParser, stand_in: str) -> Node | None:
         event = get()
         name = type(event).__name__
         if name == "ScalarEvent":
-            mark = event.start_mark
-            node = Node(SCALAR, mark.index, event.end_mark.index, mark.column)
-            node.text = event.value.replace(stand_in, "\ufeff") if stand_in else event.value
+            node = Node(SCALAR, event.start_mark.index, event.end_mark.index)
+            node.text = event.value
+            for mark_in_text, character in stand_ins.items():
+                node.text = node.text.replace(mark_in_text, character)
             node.tag = event.tag
             node.plain = event.implicit[0]
             node.style = event.style
+            if "?" in node.text and not event.style and stack and stack[-1].flow:
+                # libyaml 0.2 reads on where kubectl's parser sees the indicator of a complex key.
+                raise SyntaxFault("did not find expected ',' or ']': quote text with a question mark", node.start)
         elif name == "MappingStartEvent" or name == "SequenceStartEvent":
             mark = event.start_mark
             kind = MAPPING if name == "MappingStartEvent" else SEQUENCE
-            node = Node(kind, mark.index, event.end_mark.index, mark.column)
+            node = Node(kind, mark.index, event.end_mark.index)
             node.flow = bool(event.flow_style)
         elif name == "MappingEndEvent" or name == "SequenceEndEvent":
             node = stack.pop()
@@ -137,7 +157,7 @@ def _build(parser: CParser, stand_in: str) -> Node | None:
             continue
         elif name == "AliasEvent":
             mark = event.start_mark
-            node = Node(ALIAS, mark.index, event.end_mark.index, mark.column)
+            node = Node(ALIAS, mark.index, event.end_mark.index)
             target = anchors.get(event.anchor)
             if target is None:
                 raise SyntaxFault(f"unknown anchor '{event.anchor}' referenced", mark.index)
@@ -154,6 +174,7 @@ def _build(parser: CParser, stand_in: str) -> Node | None:
             anchors[event.anchor] = node
         if stack:
             stack[-1].children.append(node)
+            node.in_flow = stack[-1].flow
         else:
             root = node
         if node.kind == MAPPING or node.kind == SEQUENCE:
@@ -263,6 +284,14 @@ def _allowed_ratio(decoded: int) -> float:
     return 0.99 - 0.89 * ((decoded - 400_000) / 3_600_000)
 
 
+def key_of(node: Node) -> str:
+    """Return the JSON key that a mapping's key node means. Raises SyntaxFault for what is none."""
+    try:
+        return _Decoder().key(node)
+    except Unresolvable as error:
+        raise SyntaxFault(str(error), node.start) from None
+
+
 def value_of(root: Node | None) -> tuple[Any, list[Node]]:
     """Return what a tree means to kubectl, as JSON types, and the keys that repeat an earlier one.
 
@@ -275,3 +304,27 @@ def value_of(root: Node | None) -> tuple[Any, list[Node]]:
         return decoder.value(root), decoder.duplicates
     except RecursionError:
         raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", root.start) from None
+
+
+def dump(value: Any) -> str:
+    """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what kubectl would not read as a string, which PyYAML's own rules do not all cover."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None
+    if "\n" in text:
+        style = "|"
+    elif not isinstance(resolve(None, text), str):
+        style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _string)

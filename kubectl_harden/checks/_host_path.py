@@ -173,7 +173,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
         return _remove(location, mounts, check, "review", why)
     kind = volume["hostPath"].get("type", "")
     if any(_matches(path, pattern) for pattern in _SCRATCH) and kind in ("", "Directory", "DirectoryOrCreate"):
-        why = f"{path} on the node is scratch space; an emptyDir lives as long as the pod and is not shared with others"
+        why = f"{path} on the node is scratch space: an emptyDir lives as long as the pod, and other pods do not see it"
         return Remedy((_replace(location, volume, {"emptyDir": {}}, check, why),))
     purpose = _purpose(path)
     choices = tuple(choice.format(name=name) for choice in purpose.choices)

@@ -27,7 +27,7 @@ from kubectl_harden.pod import Pod
 
 ID = "appArmorProfile"
 _PREFIX = "container.apparmor.security.beta.kubernetes.io/"
-_WHY = "gives the container the runtime's AppArmor profile, as on any other pod; it denies mounts and writes below /proc and /sys"
+_WHY = "gives the container the runtime's AppArmor profile, as on any other pod, which denies mounts and writes below /proc and /sys"
 
 
 def _bad_type(security: dict[str, Any]) -> str | None:

@@ -64,7 +64,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 def _drop_all(container: Container, context: FixContext) -> Edit:
     used = context.facts.containers.get(container.path, {}).get("default capability")
-    risk, why = "review", "takes away what root has by default (CHOWN, SETUID, NET_RAW, …); a process that is not root has none of it"
+    risk, why = "review", "takes away what root has by default (CHOWN, SETUID, NET_RAW, …), of which another user has nothing anyway"
     if used:
         risk, why = "breaks", f"{why}; {used}"
     elif container.security.get("runAsUser"):

@@ -64,7 +64,7 @@ _check_1_31 = _check(_TYPES_1_31)
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     # Only a type that no version allows, or one that this version does not: the finding names them.
     found = (_check_1_31 if context.minor >= 31 else _check_1_0)(pod)
-    why = "the container runtime labels the process itself (container_t); a custom label is usually needed to reach files of the node"
+    why = "the container runtime labels the process itself (container_t), a custom label is usually needed to reach files of the node"
     return Remedy(tuple(Edit("remove", p, None, (ID,), "review", why) for p in (found.paths if found else ())))
 
 

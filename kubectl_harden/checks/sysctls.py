@@ -76,7 +76,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for index, name in _forbidden(pod, _allowed(context.minor)):
         since = next((minor for minor, names in _ADDED.items() if name in names), None)
-        why = f"the kernel's default of {name} applies again; set it on the node if it matters"
+        why = f"the kernel's default of {name} applies again: set it on the node if it matters"
         if since is not None:
             why += f", or choose policy version v1.{since} or later, which allows it"
         edits.append(Edit("remove", _path(index), None, (ID,), "review", why))

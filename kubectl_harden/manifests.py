@@ -1,0 +1,160 @@
+"""Manifests on disk: which files, what text, and writing back without losing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from kubectl_harden.errors import EditError, InputError
+
+__all__ = ["STDIN", "cannot_hold_pod", "find_files", "read_text", "template_line", "write_text"]
+
+STDIN: Final = "-"
+EXTENSIONS: Final = (".yaml", ".yml", ".json")
+MAX_FILE: Final = 256 << 20
+"""Bytes; a file is read as a whole."""
+
+_KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE)
+_KIND_KEY: Final = re.compile(r"^(?:[\ufeff\"'?&!*{\[]|(?:kind|items)\b)", re.MULTILINE)
+_SPECIAL: Final = re.compile(r"^\.\.\.|(?:^|[\s,\[{:-])(?:[&*!][\w<]|<<|\?\s)|[\[{]{50}", re.MULTILINE)
+_TEMPLATE: Final = re.compile(r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s")
+
+
+def find_files(names: Iterable[str], *, recursive: bool) -> Iterator[tuple[str, bool] | InputError]:
+    """Yield (file name, whether a directory listed it) for files, directories and "-".
+
+    A name that leads to nothing yields an InputError, and the rest goes on.
+    """
+    for name in names:
+        path = Path(name)
+        if name == STDIN:
+            yield name, False
+        elif path.is_dir():
+            found = False
+            for file in _in_directory(path, recursive=recursive):
+                found = True
+                yield file, True
+            if not found:
+                advice = "" if recursive else " (-R looks into subdirectories)"
+                yield InputError(f"{name}: the directory has no .yaml, .yml or .json files{advice}")
+        elif path.exists():
+            yield name, False
+        else:
+            yield InputError(f"{name}: no such file or directory")
+
+
+def _in_directory(directory: Path, *, recursive: bool) -> Iterator[str]:
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{directory}: {error.strerror}") from None
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if recursive:
+                yield from _in_directory(Path(entry.path), recursive=True)
+        elif entry.name.endswith(EXTENSIONS):
+            yield entry.path
+
+
+def read_text(name: str) -> str:
+    """Return a file's text ("-" is stdin), line ends and byte order mark as they are.
+
+    Raises InputError, without the file's name, for what cannot be read as UTF-8 text.
+    """
+    try:
+        if name == STDIN:
+            data = sys.stdin.buffer.read(MAX_FILE + 1)
+        else:
+            with open(name, "rb") as file:
+                if not stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+                    data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise InputError(error.strerror or str(error)) from None
+    if len(data) > MAX_FILE:
+        raise InputError(f"larger than {MAX_FILE >> 20} MiB, which is refused")
+    if b"\0" in data:
+        kind = "UTF-16 text: convert it to UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "a binary file"
+        raise InputError(f"has NUL bytes: this is {kind}")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")) + 1
+        raise InputError(f"line {line}, column {column}: not valid UTF-8 (byte 0x{data[error.start]:02x})") from None
+
+
+def template_line(text: str) -> int | None:
+    """Return the line (from 1) of the first template action such as ``{{ .Values.x }}``, or None."""
+    match = _TEMPLATE.search(text)
+    return None if match is None else text.count("\n", 0, match.start()) + 1
+
+
+def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
+    """Whether a YAML document is surely of a kind that holds no pod, told without parsing it.
+
+    True only for a block mapping with one plain ``kind``, no items, and nothing (anchors, tags,
+    merge keys, complex keys) that could bring another meaning in.
+    """
+    marks = _KIND_KEY.findall(body)
+    if len(marks) != 1:
+        return False
+    match = _KIND.search(body)
+    if match is None or not match[1] or match[2].split("#")[0].strip():
+        return False
+    return match[1] not in kinds and not match[1].endswith("List") and _SPECIAL.search(body) is None
+
+
+def write_text(name: str, before: str, after: str) -> None:
+    """Replace a file's text atomically; a symlink's target is replaced, mode and owner are kept.
+
+    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read or
+    where it cannot be replaced as it is.
+    """
+    target = os.path.realpath(name)
+    temporary = None
+    try:
+        with open(target, "rb") as file:
+            status = os.fstat(file.fileno())
+            if file.read() != before.encode():
+                raise EditError(f"{name}: changed since it was read; not written")
+        if not os.access(target, os.W_OK):
+            raise EditError(f"{name}: the file is read-only; not written")
+        descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
+        with open(descriptor, "wb") as file:
+            file.write(after.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copystat(target, temporary)
+        os.utime(temporary)
+        made = os.stat(temporary)
+        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+            os.chown(temporary, status.st_uid, status.st_gid)
+            os.chmod(temporary, stat.S_IMODE(status.st_mode))
+        now = os.stat(target)
+        if (now.st_ino, now.st_mtime_ns, now.st_size) != (status.st_ino, status.st_mtime_ns, status.st_size):
+            raise EditError(f"{name}: changed since it was read; not written")
+        os.replace(temporary, target)
+        temporary = None
+        _sync_directory(os.path.dirname(target))
+    except OSError as error:
+        raise EditError(f"{name}: {error.strerror}; not written") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

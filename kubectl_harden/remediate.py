@@ -1,0 +1,278 @@
+"""Violations become a minimal plan.
+
+Each control proposes edits for its own fields; here they are filtered, proved against the API's own
+rules and the controls themselves, and put into the form of an RFC 6902 patch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from kubectl_harden.api_validation import refusals
+from kubectl_harden.errors import HardenError
+from kubectl_harden.evidence import facts_of
+from kubectl_harden.model import (
+    Edit,
+    FixContext,
+    HostPathChoice,
+    Obstacle,
+    Op,
+    Path,
+    Plan,
+    Remaining,
+    Risk,
+)
+from kubectl_harden.pod import Pod
+from kubectl_harden.policy import Policy, evaluate, highest_level
+from kubectl_harden.workload import Location
+
+__all__ = ["RISKS", "FixOptions", "apply", "plan", "resolve_path"]
+
+RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
+_DROP: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FixOptions:
+    """What the user asked for. ``only`` empty means every control."""
+
+    max_risk: Risk = "review"
+    only: frozenset[str] = frozenset()
+    skip: frozenset[str] = frozenset()
+    host_paths: Mapping[str, HostPathChoice] = field(default_factory=dict)
+
+
+def resolve_path(value: Any, path: Path) -> Any:
+    """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
+    for part in path:
+        value = value[part]
+    return value
+
+
+def apply(value: Any, edits: Iterable[Edit]) -> Any:
+    """Return a copy of a JSON value with the edits applied in order, as RFC 6902 does.
+
+    Raises KeyError or IndexError for a path that is not there.
+    """
+    out = copy.deepcopy(value)
+    for edit in edits:
+        parent = resolve_path(out, edit.path[:-1])
+        last = edit.path[-1]
+        if edit.op == "remove":
+            del parent[last]
+        elif isinstance(parent, list) and edit.op == "add":
+            parent.insert(len(parent) if last == "-" else int(last), copy.deepcopy(edit.value))
+        else:
+            parent[last] = copy.deepcopy(edit.value)
+    return out
+
+
+def plan(value: Any, location: Location, policy: Policy, options: FixOptions) -> Plan:
+    """Return the plan that lifts one pod template of an object to a policy.
+
+    ``value`` is the object, ``location`` one of its pod templates. Raises InputError where the
+    pod template cannot be decoded.
+    """
+    pod = Pod(location.value, is_pod=location.is_pod)
+    context = FixContext(policy.level, policy.minor, facts_of(pod), options.host_paths, location.pod_security_context)
+    proposed: list[Edit] = []
+    obstacles: list[Obstacle] = []
+    for control, _ in evaluate(pod, policy):
+        if control.id in options.skip or (options.only and control.id not in options.only):
+            obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
+            continue
+        remedy = control.fix(pod, context)
+        proposed.extend(remedy.edits)
+        obstacles.extend(remedy.obstacles)
+    kept, held_back = _within_risk(proposed, options.max_risk)
+    for edit in held_back:
+        if not any(o.check == edit.checks[0] and o.why == edit.why for o in obstacles):
+            obstacles.append(Obstacle(edit.checks[0], edit.why, (f"accept it: --max-risk {edit.risk}",)))
+    kept, refused = _without_refusals(pod, location, kept)
+    obstacles.extend(refused)
+    after = _patched(pod, location, kept)
+    return Plan(
+        highest_level(pod, policy.minor),
+        highest_level(after, policy.minor),
+        tuple(_lower(value, _in_object(location, kept))),
+        tuple(_remaining(after, policy, obstacles)),
+        tuple(kept),
+        tuple(_in_object(location, held_back)),
+    )
+
+
+def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
+    return [replace(edit, path=location.in_object(edit.path)) for edit in edits]
+
+
+def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
+    limit = RISKS.index(max_risk)
+    kept = [edit for edit in edits if RISKS.index(edit.risk) <= limit]
+    return kept, [edit for edit in edits if RISKS.index(edit.risk) > limit]
+
+
+def _patched(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
+    return Pod(_edited(pod.written, edits), is_pod=location.is_pod)
+
+
+def _without_refusals(pod: Pod, location: Location, edits: list[Edit]) -> tuple[list[Edit], list[Obstacle]]:
+    """Take out edits whose result the API server would refuse, until it refuses nothing new."""
+    before = refusals(pod)
+    kept = list(edits)
+    obstacles = []
+    while kept:
+        new = sorted(refusals(_patched(pod, location, kept)) - before, key=str)
+        if not new:
+            break
+        path, why = new[0]
+        guilty = [edit for edit in kept if edit.path[: len(path)] == path or path[: len(edit.path)] == edit.path]
+        if not guilty:
+            raise HardenError(f"cannot plan: the API server would refuse the result: {why}")
+        kept = [edit for edit in kept if edit not in guilty]
+        obstacles.extend(Obstacle(edit.checks[0], f"the API server would refuse the change: {why}") for edit in guilty)
+    return kept, obstacles
+
+
+def _remaining(after: Pod, policy: Policy, obstacles: list[Obstacle]) -> Iterable[Remaining]:
+    for control, found in evaluate(after, policy):
+        mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
+        why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, after)
+        choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))
+        yield Remaining(control.id, found.reason, found.detail, why, choices)
+
+
+def _consequence(check: str, after: Pod) -> str:
+    """Explain a violation that no control owns an edit for: another one's remainder causes it."""
+    if check == "hostPorts" and after.spec.get("hostNetwork"):
+        return "the API server fills these in while hostNetwork is true"
+    if check == "appArmorProfile":
+        return "the API server fills the profile in from an annotation"
+    return "no automatic edit is known"
+
+
+def _edited(value: Any, edits: Iterable[Edit]) -> Any:
+    """Return a copy with the edits applied: missing parents are created, emptied ones go."""
+    out = _marked(value, edits)
+    _drop(out)
+    return out
+
+
+def _marked(value: Any, edits: Iterable[Edit]) -> Any:
+    """Return a copy with the edits applied, where everything that goes is marked with _DROP.
+
+    All paths count from the value as it was: nothing moves while there are only marks.
+    """
+    out = copy.deepcopy(value)
+    removed: list[Path] = []
+    for edit in edits:
+        last = edit.path[-1]
+        if edit.op == "remove":
+            resolve_path(out, edit.path[:-1])[last] = _DROP
+            removed.append(edit.path)
+            continue
+        parent = out
+        for part in edit.path[:-1]:
+            if isinstance(parent, dict) and part not in parent or parent[part] is None:
+                parent[part] = {}
+            parent = parent[part]
+        if isinstance(parent, list) and last == len(parent):
+            parent.append(copy.deepcopy(edit.value))
+        else:
+            parent[last] = copy.deepcopy(edit.value)
+    for path in removed:
+        _prune(out, path)
+    return out
+
+
+def _is_gone(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(item is _DROP for item in value.values())
+    return isinstance(value, list) and bool(value) and all(item is _DROP for item in value)
+
+
+def _prune(root: Any, path: Path) -> None:
+    for length in range(len(path) - 1, 0, -1):
+        parent = resolve_path(root, path[: length - 1])
+        child = parent[path[length - 1]]
+        if child is not _DROP and not _is_gone(child):
+            return
+        parent[path[length - 1]] = _DROP
+
+
+def _drop(value: Any) -> None:
+    if isinstance(value, dict):
+        for key in [key for key, item in value.items() if item is _DROP]:
+            del value[key]
+        for item in value.values():
+            _drop(item)
+    elif isinstance(value, list):
+        value[:] = [item for item in value if item is not _DROP]
+        for item in value:
+            _drop(item)
+
+
+def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
+    """Return the edits as RFC 6902 operations on the object, each applicable without the others.
+
+    Fields below a missing parent become one operation that adds the parent; removals that empty a
+    parent become one that removes it. Removals come last, highest index first.
+    """
+    additions: dict[Path, Edit] = {}
+    removals: dict[Path, Edit] = {}
+    goal = _marked(value, edits)
+    for edit in edits:
+        if edit.op == "remove":
+            path = _emptied(goal, edit.path)
+            removals[path] = _merged(removals.get(path), replace(edit, path=path))
+            continue
+        path = _missing_parent(value, edit.path)
+        op: Op = "replace" if _present(value, path) else "add"
+        if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
+            additions[path] = replace(edit, op=op, path=(*path[:-1], "-"))
+        else:
+            whole = replace(edit, op=op, path=path, value=resolve_path(goal, path))
+            additions[path] = _merged(additions.get(path), whole)
+    last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
+    return [*additions.values(), *last_first]
+
+
+def _emptied(goal: Any, path: Path) -> Path:
+    """Return the path of the outermost thing that a removal takes away."""
+    for length in range(1, len(path)):
+        if resolve_path(goal, path[:length]) is _DROP:
+            return path[:length]
+    return path
+
+
+def _present(value: Any, path: Path) -> bool:
+    try:
+        resolve_path(value, path)
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _missing_parent(value: Any, path: Path) -> Path:
+    """Return the shortest prefix of the path that is missing or null, or the path itself."""
+    for length in range(1, len(path)):
+        if not _present(value, path[:length]) or resolve_path(value, path[:length]) is None:
+            return path[:length]
+    return path
+
+
+def _merged(first: Edit | None, second: Edit) -> Edit:
+    if first is None:
+        return second
+    return replace(
+        second,
+        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
+        risk=max(first.risk, second.risk, key=RISKS.index),
+        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+    )
+
+
+def _order(path: Path) -> tuple[tuple[int, int, str], ...]:
+    return tuple((0, part, "") if isinstance(part, int) else (1, 0, part) for part in path)

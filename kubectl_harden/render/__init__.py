@@ -1,0 +1,1 @@
+"""Reports and plans as text for people and data for programs."""

@@ -1,0 +1,176 @@
+"""The outputs of ``fix``, and what it tells people beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
+from kubectl_harden.policy import Policy
+from kubectl_harden.render.check import identity_json, problem_json
+from kubectl_harden.render.diff import unified
+from kubectl_harden.render.patches import json_patch, kustomize, strategic
+from kubectl_harden.render.terminal import counted, level_text, object_name, paint, place, printable, width, wrapped
+from kubectl_harden.workload import pointer
+
+__all__ = ["FORMATS", "FixTally", "notes", "render", "summary_line"]
+
+FORMATS = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json")
+
+
+class FixTally:
+    """Counts of a run."""
+
+    def __init__(self) -> None:
+        self.planned = 0
+        self.edits = 0
+        self.edited = 0
+        self.left = 0
+        self.files_changed = 0
+        self.problems: list[Problem] = []
+
+    def add(self, found: FileFix) -> None:
+        """Count what one file brought."""
+        self.problems.extend(found.problems)
+        self.files_changed += found.before != found.after
+        for item in found.planned:
+            self.planned += 1
+            self.edits += len(item.plan.edits)
+            self.edited += bool(item.plan.edits)
+            self.left += bool(item.plan.remaining)
+
+
+def render(output: str, results: Iterator[FileFix], policy: Policy, *, colour: bool) -> Iterator[str]:
+    """Yield the output in pieces; ``diff`` and ``yaml`` do not wait for later files."""
+    if output == "diff":
+        for found in results:
+            yield unified(found.file, found.before, found.after, colour=colour)
+    elif output == "yaml":
+        yield from _stream(results)
+    else:
+        yield _whole(output, list(results), policy)
+
+
+def _stream(results: Iterator[FileFix]) -> Iterator[str]:
+    """Yield the fixed texts, byte for byte; between files a separator where one is needed."""
+    ended = True
+    first = True
+    for found in results:
+        if not found.after:
+            continue
+        if not first and not found.after.startswith("---"):
+            yield "---\n" if ended else "\n---\n"
+        elif not ended:
+            yield "\n"
+        yield found.after
+        first, ended = False, found.after.endswith("\n")
+
+
+def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
+    if output == "json":
+        return json.dumps(_plan_json(results, policy), indent=2, ensure_ascii=False) + "\n"
+    if output == "strategic-patch":
+        return strategic([entry for found in results for entry in found.objects])
+    objects: dict[int, tuple[Identity, list[Plan]]] = {}
+    for found in results:
+        for item in found.planned:
+            if item.plan.edits:
+                objects.setdefault(_object_key(found.file, item), (item.identity, []))[1].append(item.plan)
+    listed = list(objects.values())
+    return json_patch(listed) if output == "json-patch" else kustomize(listed)
+
+
+def _object_key(file: str, item: Planned) -> int:
+    source = item.identity.source
+    return hash((file, source.document, source.item))
+
+
+def _edit_json(edit: Edit) -> dict[str, Any]:
+    out: dict[str, Any] = {"op": edit.op, "path": pointer(edit.path)}
+    if edit.op != "remove":
+        out["value"] = edit.value
+    return {**out, "checks": list(edit.checks), "risk": edit.risk, "why": edit.why}
+
+
+def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
+    tally = FixTally()
+    workloads = []
+    for found in results:
+        tally.add(found)
+        for item in found.planned:
+            workloads.append(
+                {
+                    **identity_json(item.identity),
+                    "before": item.plan.before,
+                    "after": item.plan.after,
+                    "edits": [_edit_json(edit) for edit in item.plan.edits],
+                    "remaining": [
+                        {
+                            "check": left.check,
+                            "reason": left.reason,
+                            "detail": left.detail,
+                            "why": left.why,
+                            "choices": list(left.choices),
+                        }
+                        for left in item.plan.remaining
+                    ],
+                    "heldBack": [_edit_json(edit) for edit in item.plan.held_back],
+                }
+            )
+    return {
+        "apiVersion": "kubectl-harden/v1",
+        "kind": "FixPlan",
+        "policy": {"level": policy.level, "version": policy.version},
+        "workloads": workloads,
+        "errors": [problem_json(problem) for problem in tally.problems],
+        "summary": {
+            "workloads": tally.planned,
+            "edited": tally.edited,
+            "edits": tally.edits,
+            "remaining": tally.left,
+            "errors": len(tally.problems),
+        },
+    }
+
+
+def notes(found: FileFix, policy: Policy, *, colour: bool) -> Iterator[str]:
+    """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
+    columns = width()
+    for item in found.planned:
+        plan = item.plan
+        if not plan.edits and not plan.remaining:
+            continue
+        identity = item.identity
+        change = f"{level_text(plan.before, colour)} → {level_text(plan.after, colour)}"
+        where = paint(place(identity.source), "place", colour)
+        yield f"{paint(object_name(identity), 'strong', colour)}  {where}  {change}\n"
+        for risk, label, why in dict.fromkeys((step.risk, _label(step), step.why) for step in plan.steps):
+            shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"), colour)
+            yield f"  {shown} " + wrapped(printable(f"{label}: {why}"), 10, columns).lstrip() + "\n"
+        for left in plan.remaining:
+            words = f"{left.reason} ({left.detail})" if left.detail else left.reason
+            yield f"  {paint('left   ', 'bad', colour)} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
+            for why in left.why.split("; "):
+                yield wrapped(printable(why), 10, columns) + "\n"
+            for choice in left.choices:
+                yield wrapped("– " + printable(choice), 10, columns) + "\n"
+
+
+def _label(step: Edit) -> str:
+    """Return what a step changes, without the way to it: ``capabilities.drop``."""
+    skipped = ("spec", "containers", "initContainers", "ephemeralContainers", "securityContext")
+    return ".".join(part for part in step.path if isinstance(part, str) and part not in skipped)
+
+
+def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:
+    """Return the last line for people."""
+    if not tally.planned:
+        return "no workloads found"
+    if not tally.edited and not tally.left:
+        return f"{counted(tally.planned, 'workload')}: all meet {policy}, nothing to do"
+    done = "edited" if written else "to edit"
+    parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]
+    if tally.left:
+        parts.append(f"{tally.left:,} with something left below {policy}")
+    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}"

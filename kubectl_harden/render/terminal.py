@@ -1,0 +1,79 @@
+"""What all text output shares: safe characters, colour by meaning, lines that fit."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from typing import Final
+
+import click
+
+from kubectl_harden.model import Identity, Problem, Source
+
+__all__ = ["counted", "error_line", "level_text", "object_name", "paint", "place", "printable", "width", "wrapped"]
+
+# Control characters, and those that reorder or hide text on a terminal.
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_STYLES: Final = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red"},
+    "warn": {"fg": "yellow"},
+    "place": {"fg": "cyan"},
+    "strong": {"bold": True},
+    "weak": {"dim": True},
+}
+
+
+def printable(text: str) -> str:
+    """Return text from a file with control characters escaped."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def paint(text: str, meaning: str, colour: bool) -> str:
+    """Return the text in the colour of a meaning: good, bad, warn, place, strong, weak."""
+    return click.style(text, **_STYLES[meaning]) if colour else text  # type: ignore[arg-type]
+
+
+def width() -> int:
+    """Return the columns to write in: the terminal's, between 60 and 160; 80 without one."""
+    return max(60, min(160, shutil.get_terminal_size((80, 24)).columns))
+
+
+def wrapped(text: str, indent: int, columns: int) -> str:
+    """Return the text in lines that fit, each indented."""
+    pad = " " * indent
+    lines = textwrap.wrap(text, max(columns, indent + 20), initial_indent=pad, subsequent_indent=pad,
+                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    return "\n".join(lines) or pad
+
+
+def place(source: Source, line: int | None = None) -> str:
+    """Return ``file:line``, as terminals and editors make it clickable."""
+    name = "stdin" if source.file == "-" else printable(source.file)
+    shown = line or source.line
+    return f"{name}:{shown}" if shown else name
+
+
+def object_name(identity: Identity) -> str:
+    """Return ``Deployment shop/web``."""
+    name = identity.name or "(no name)"
+    full = f"{identity.namespace}/{name}" if identity.namespace else name
+    return printable(f"{identity.kind} {full}")
+
+
+def level_text(level: str, colour: bool) -> str:
+    """Return a level in its colour."""
+    return paint(level, {"restricted": "good", "baseline": "warn"}.get(level, "bad"), colour)
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """Return ``1 workload`` or ``2 workloads``."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def error_line(problem: Problem) -> str:
+    """Return a problem as ``file:line:column: message``."""
+    name = "stdin" if problem.file == "-" else printable(problem.file)
+    parts = [name, *(str(part) for part in (problem.line, problem.column) if part is not None)]
+    return f"{':'.join(parts)}: {printable(problem.message)}"

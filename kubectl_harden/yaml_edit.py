@@ -1,0 +1,435 @@
+"""A document's text, changed so that it means another value: splices where the two differ.
+
+Everything that is not part of a difference keeps its bytes. The result is proved by reading it
+again; what cannot be proved is an EditError, and no text.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from kubectl_harden.errors import EditError
+from kubectl_harden.streams import Document, documents
+from kubectl_harden.text_style import Style, render_flow, render_items, render_pair, render_scalar
+from kubectl_harden.values import align, same
+from kubectl_harden.yaml_tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
+
+__all__ = ["edit_document", "prove"]
+
+_ABSENT: Final = object()
+
+
+def edit_document(document: Document, value: Any) -> str:
+    """Return the text of a document, edited so that it means ``value``.
+
+    Raises EditError where the change cannot be made or cannot be proved.
+    """
+    root = document.tree()
+    if root is None or document.repeated:
+        raise EditError("keys are repeated in this document: remove the duplicates first")
+    editor = _Editor(document.text, root, is_json=document.is_json)
+    editor.note_anchors(root, value)
+    editor.change(root, document.value, value)
+    text = editor.result()
+    prove(text, [value])
+    return text
+
+
+def prove(text: str, values: list[Any]) -> None:
+    """Raise EditError unless the documents of a text mean exactly these values."""
+    found = []
+    for item in documents(text):
+        if not isinstance(item, Document):
+            raise EditError(f"the edited text cannot be read: {item.message}")
+        if item.repeated:
+            raise EditError(f"the edited text repeats the key {item.repeated[0][1]}")
+        found.append(item.value)
+    if not same(found, values):
+        from deepdiff import DeepDiff
+
+        difference = DeepDiff(values, found, verbose_level=1).to_json()
+        raise EditError(f"the edited text means something else than planned: {difference[:300]}")
+
+
+class _Editor:
+    """Collects splices (start, end, text) on one document."""
+
+    def __init__(self, text: str, root: Node, *, is_json: bool) -> None:
+        self.text = text
+        self.is_json = is_json
+        self.style = Style(text, root)
+        self.splices: list[tuple[int, int, str]] = []
+        self.final: dict[int, Any] = {}
+
+    def result(self) -> str:
+        """Return the text with all splices made."""
+        cuts = [splice for splice in self.splices if splice[1] > splice[0]]
+        inserts = [splice for splice in self.splices if splice[1] == splice[0]]
+        for index, (start, end, text) in enumerate(cuts):
+            inside = [insert for insert in inserts if start < insert[0] < end]
+            if inside:
+                # New lines behind a line that goes take its place.
+                lines = "".join(insert[2] for insert in inside)
+                if self.text[end - 1] == "\n":
+                    lines = lines.removeprefix(self.style.newline) + self.style.newline
+                cuts[index] = (start, end, text + lines)
+                inserts = [insert for insert in inserts if insert not in inside]
+        out = []
+        position = 0
+        for start, end, text in sorted(cuts + inserts, key=lambda splice: splice[:2]):
+            if start < position:
+                raise EditError("two edits meet in the same place of the text")
+            out.append(self.text[position:start] + text)
+            position = end
+        return "".join(out) + self.text[position:]
+
+    def splice(self, start: int, end: int, text: str) -> None:
+        self.splices.append((start, end, text))
+
+    # -- anchors -------------------------------------------------------------------------------
+
+    def note_anchors(self, node: Node, value: Any) -> None:
+        """Remember what every anchored node will mean: the value planned for its own place."""
+        if node.anchor is not None:
+            self.final[id(node)] = value
+        if node.kind == MAPPING:
+            for key, child in node.pairs():
+                if not key.is_merge and isinstance(value, dict):
+                    self.note_anchors(child, value.get(key_of(key), _ABSENT))
+        elif node.kind == SEQUENCE and isinstance(value, list) and len(value) == len(node.children):
+            for child, item in zip(node.children, value, strict=True):
+                self.note_anchors(child, item)
+        elif node.kind == SEQUENCE:
+            for child in node.children:
+                self.note_anchors(child, _ABSENT)
+
+    # -- changes -------------------------------------------------------------------------------
+
+    def change(self, node: Node, old: Any, new: Any) -> None:
+        """Make a node that means ``old`` mean ``new``."""
+        if node.kind == ALIAS:
+            if not same(self.final.get(id(node.children[0]), old), new):
+                self.replace(node, new)
+        elif node.kind == MAPPING and isinstance(new, dict) and (new or node.flow):
+            self.change_mapping(node, old, new)
+        elif same(old, new):
+            return
+        elif node.kind == SEQUENCE and isinstance(new, list) and new:
+            self.change_sequence(node, old, new)
+        else:
+            self.replace(node, new)
+
+    def change_mapping(self, node: Node, old: dict[str, Any], new: dict[str, Any]) -> None:
+        pairs = [(key, value) for key, value in node.pairs() if not key.is_merge]
+        merges = [(key, value) for key, value in node.pairs() if key.is_merge]
+        if not merges and same(old, new) and not self.final:
+            return
+        own = {key_of(key): (key, value) for key, value in pairs}
+        merged = self.merged(merges)
+        gone = [name for name in own if name not in new]
+        if any(name in merged and name not in own for name in old if name not in new) or any(n in merged for n in gone):
+            self.expand(merges, {name: new[name] for name in merged if name in new and name not in own})
+            merged = {name: new[name] for name in merged if name in new}
+        added = [name for name in new if name not in own and not same(merged.get(name, _ABSENT), new[name])]
+        for name, (_, value) in own.items():
+            if name in new:
+                self.change(value, old.get(name), new[name])
+        while gone and added:
+            name = added.pop(0)
+            self.substitute(node, own[gone.pop(0)], name, new[name])
+        self.remove_pairs(node, [own[name] for name in gone])
+        if added:
+            self.add_pairs(node, {name: new[name] for name in added})
+
+    def merged(self, merges: list[tuple[Node, Node]]) -> dict[str, Any]:
+        """Return what the merge keys bring in once their anchors are edited."""
+        out: dict[str, Any] = {}
+        for _, value in merges:
+            sources = list(reversed(value.children)) if value.kind == SEQUENCE else [value]
+            for source in sources:
+                if source.kind != ALIAS:
+                    raise EditError("a merge key with a mapping of its own cannot be edited")
+                final = self.final.get(id(source.children[0]))
+                out.update(final if isinstance(final, dict) else {})
+        return out
+
+    def expand(self, merges: list[tuple[Node, Node]], values: dict[str, Any]) -> None:
+        """Write out what merge keys bring in, since one of their keys has to go."""
+        (first, value), *rest = merges
+        if rest or not values:
+            raise EditError("a field that has to go comes from a merge key")
+        column = self.style.column(first.start)
+        self.splice(first.start, self.end(value), self.pairs_text(values, column))
+
+    def change_sequence(self, node: Node, old: list[Any], new: list[Any]) -> None:
+        gone = []
+        added = []
+        for i, j in align(old, new):
+            if i is not None and j is not None:
+                self.change(node.children[i], old[i], new[j])
+            elif i is not None:
+                gone.append(node.children[i])
+            elif j is not None:
+                if j < len(new) - 1 and any(k is not None and k > j for _, k in align(old, new) if _ is not None):
+                    raise EditError("an item cannot be put between others")
+                added.append(new[j])
+        if node.flow:
+            self.remove_flow(node, [(item, item) for item in gone])
+        else:
+            for item in gone:
+                self.remove_item(node, item)
+        if added:
+            self.add_items(node, added)
+
+    # -- replacing -----------------------------------------------------------------------------
+
+    def replace(self, node: Node, new: Any) -> None:
+        """Replace a whole node by the text of a value."""
+        end = self.end(node)
+        start = self.bare_start(node) if node.kind != ALIAS else node.start
+        in_block = not self.is_json and not self.inside_flow(node)
+        if in_block and isinstance(new, dict | list) and new:
+            self.replace_by_block(node, start, end, new)
+        elif node.kind == SCALAR and start == end:
+            self.splice(start, end, " " + render_flow(new, quoted=self.is_json))
+        elif isinstance(new, dict | list):
+            self.splice(start, end, self.flow_text(new, start))
+        elif self.is_json:
+            self.splice(start, end, json.dumps(new, ensure_ascii=False))
+        else:
+            quote = node.style if node.style in ("'", '"') else None
+            self.splice(start, end, render_scalar(new, quote))
+
+    def replace_by_block(self, node: Node, start: int, end: int, new: Any) -> None:
+        """Write a collection below the key that it belongs to, where a scalar or ``{}`` stood."""
+        # Only an empty node, null, {} or an alias is replaced by a collection, and those end their line.
+        column = self.style.column(self.line_key(start))
+        if isinstance(new, dict):
+            lines = self.pairs_text(new, column + self.style.step)
+            width = column + self.style.step
+        else:
+            width = column + self.style.dash
+            lines = (self.style.newline + " " * width).join(render_items(new, self.style))
+        head = start
+        while head > 0 and self.text[head - 1] == " ":
+            head -= 1
+        self.splice(head, end, "")
+        at = self.style.line_end(end)
+        self.splice(at, at, self.style.newline + " " * width + lines)
+
+    def line_key(self, offset: int) -> int:
+        """Return where the key of a value on this line starts, behind indentation and dashes."""
+        start = self.style.line_start(offset)
+        while self.text[start : start + 1] in (" ", "\ufeff") or self.text[start : start + 2] == "- ":
+            start += 1
+        return start
+
+    def bare_start(self, node: Node) -> int:
+        """Return where a node's own text starts, behind its anchor (which others may use) and tag."""
+        start = node.start
+        while start < node.end and self.text[start] in "&!":
+            while start < node.end and not self.text[start].isspace():
+                start += 1
+            while start < node.end and self.text[start].isspace():
+                start += 1
+        return start
+
+    def inside_flow(self, node: Node) -> bool:
+        return node.in_flow
+
+    def substitute(self, mapping: Node, pair: tuple[Node, Node], name: str, value: Any) -> None:
+        """Put another key and value where a pair stands."""
+        key, old = pair
+        if mapping.flow:
+            text = self.flow_pair(mapping, name, value)
+        else:
+            text = self.pairs_text({name: value}, self.style.column(key.start))
+        self.splice(key.start, self.end(old), text)
+
+    # -- removing ------------------------------------------------------------------------------
+
+    def remove_pairs(self, node: Node, gone: list[tuple[Node, Node]]) -> None:
+        if not gone:
+            return
+        if node.flow:
+            self.remove_flow(node, gone)
+            return
+        doomed = {id(key) for key, _ in gone}
+        kept = [key for key, _ in node.pairs() if id(key) not in doomed]
+        if not kept:
+            raise EditError("a mapping would be left empty")
+        for key, value in gone:
+            start = self.style.line_start(key.start)
+            if not self.text[start : key.start].strip("\ufeff "):
+                self.remove_lines(start, self.end(value))
+            elif key.start < kept[0].start:
+                # Behind a dash: the next key that stays moves up, unless a comment is in between.
+                following = next(k for k, _ in node.pairs() if k.start > key.start)
+                between = self.text[self.style.line_end(self.end(value)) : following.start]
+                if id(following) in doomed or "#" in between:
+                    self.splice(key.start, self.style.line_end(self.end(value)), "")
+                else:
+                    self.splice(key.start, following.start, "")
+            else:
+                raise EditError("a key does not start its line")
+
+    def remove_item(self, node: Node, item: Node) -> None:
+        column = self.style.column(node.children[0].start) if node.flow else self.dash_column(node)
+        start = self.style.line_start(item.start)
+        while self.text[start + column : start + column + 1] != "-" or self.text[start : start + column].strip():
+            if start <= self.style.line_start(node.start):
+                raise EditError("the dash of an item is not at the start of its line")
+            start = self.style.line_start(start - 1)
+        self.remove_lines(start, self.end(item))
+
+    def dash_column(self, node: Node) -> int:
+        return self.style.column(self.bare_start(node))
+
+    def remove_lines(self, start: int, end: int) -> None:
+        after = self.style.after_line(end)
+        if after == len(self.text) and not self.text.endswith("\n") and start > 0:
+            start -= 2 if self.text[start - 2 : start] == "\r\n" else 1
+        self.splice(start, after, "")
+
+    def remove_flow(self, node: Node, gone: list[tuple[Node, Node]]) -> None:
+        """Take pairs (or items, given twice) out of brackets, with one comma each."""
+        if not gone:
+            return
+        children = node.children
+        members = list(node.pairs()) if node.kind == MAPPING else [(child, child) for child in children]
+        doomed = {id(first) for first, _ in gone}
+        kept = [member for member in members if id(member[0]) not in doomed]
+        if not kept:
+            self.splice(members[0][0].start, members[-1][1].end, "")
+            return
+        last_kept = members.index(kept[-1])
+        for index, (first, _) in enumerate(members[:last_kept]):
+            if id(first) in doomed:
+                self.splice(first.start, members[index + 1][0].start, "")
+        if last_kept < len(members) - 1:
+            self.splice(kept[-1][1].end, members[-1][1].end, "")
+
+    # -- adding --------------------------------------------------------------------------------
+
+    def add_pairs(self, node: Node, values: dict[str, Any]) -> None:
+        if node.flow:
+            self.add_flow(node, [self.flow_pair(node, name, value) for name, value in values.items()])
+            return
+        column = self.style.column(node.children[0].start)
+        at = self.insertion_point(node, column)
+        self.splice(at, at, self.style.newline + " " * column + self.pairs_text(values, column))
+
+    def add_items(self, node: Node, values: list[Any]) -> None:
+        if node.flow:
+            self.add_flow(node, [self.flow_text(value, node.end - 1) for value in values])
+            return
+        column = self.dash_column(node)
+        at = self.insertion_point(node, column)
+        lines = [" " * column + line for line in render_items(values, self.style)]
+        self.splice(at, at, "".join(self.style.newline + line for line in lines))
+
+    def insertion_point(self, node: Node, column: int) -> int:
+        """Return the end of the last line that belongs to a block: its content, and comments as deep."""
+        at = self.style.line_end(self.end(node))
+        line = self.style.after_line(at)
+        while line < len(self.text):
+            content = self.text[line : self.style.line_end(line)]
+            stripped = content.lstrip(" ")
+            if stripped.startswith("#") and len(content) - len(stripped) >= column:
+                at = self.style.line_end(line)
+            elif stripped.strip():
+                break
+            line = self.style.after_line(line)
+        return at
+
+    def add_flow(self, node: Node, texts: list[str]) -> None:
+        """Put members into brackets, on lines of their own where the members have them."""
+        newline = self.style.newline
+        if not node.children:
+            start, end = node.end - 1, node.end - 1
+            opening = self.bare_start(node)
+            if self.is_json and newline in self.text:
+                outer = self.style.indent(node.start)
+                inner = outer + " " * self.json_step()
+                body = ("," + newline).join(inner + text for text in texts)
+                self.splice(opening + 1, end, newline + body + newline + outer)
+            else:
+                self.splice(opening + 1, end, self.comma(node).join(texts))
+            return
+        last = node.children[-1]
+        at = self.end(last)
+        first = node.children[0]
+        if self.style.line_start(first.start) > node.start:
+            indent = self.style.indent(first.start)
+            self.splice(at, at, "".join("," + newline + indent + text for text in texts))
+        else:
+            self.splice(at, at, "".join(self.comma(node) + text for text in texts))
+
+    # -- text ----------------------------------------------------------------------------------
+
+    def pairs_text(self, values: dict[str, Any], column: int) -> str:
+        """Return block pairs, indented but for the first line."""
+        first_lines = []
+        for name, value in values.items():
+            first, *rest = render_pair(name, value, column, self.style)
+            first_lines.append(self.style.newline.join([first, *rest]))
+        return (self.style.newline + " " * column).join(first_lines)
+
+    def flow_pair(self, node: Node, name: str, value: Any) -> str:
+        quoted = self.quotes_keys(node)
+        key = json.dumps(name, ensure_ascii=False) if quoted else render_scalar(name)
+        return key + self.colon(node) + self.flow_text(value, node.end - 1, quoted=quoted)
+
+    def quotes_keys(self, node: Node) -> bool:
+        return self.is_json or any(key.style == '"' for key, _ in node.pairs())
+
+    def flow_text(self, value: Any, offset: int, *, quoted: bool | None = None) -> str:
+        """Return a value for use in brackets; JSON that stands on many lines continues so."""
+        quoted = self.is_json if quoted is None else quoted
+        if self.is_json and "\n" in self.text and isinstance(value, dict | list) and value:
+            pad = self.style.indent(offset)
+            if self.text[self.style.line_start(offset) : offset].strip():
+                return json.dumps(value, ensure_ascii=False)
+            inner = pad + " " * self.json_step()
+            text = json.dumps(value, ensure_ascii=False, indent=self.json_step())
+            return text.replace("\n", self.style.newline + inner)
+        if self.is_json and ": " not in self.text:
+            return render_flow(value, quoted=True, comma=",", colon=":")
+        return render_flow(value, quoted=quoted)
+
+    def json_step(self) -> int:
+        """Return the indentation of the first line that has one."""
+        for line in self.text.splitlines():
+            width = len(line) - len(line.lstrip(" "))
+            if 0 < width < len(line):
+                return width
+        return 2
+
+    def comma(self, node: Node) -> str:
+        ends = node.children[1::2] if node.kind == MAPPING else node.children
+        starts = node.children[2::2] if node.kind == MAPPING else node.children[1:]
+        for end, start in zip(ends, starts, strict=False):
+            between = self.text[self.end(end) : start.start]
+            if "\n" not in between and "#" not in between:
+                return "," + " " * (len(between) - len(between.rstrip(" ")))
+        return "," if self.is_json and ": " not in self.text else ", "
+
+    def colon(self, node: Node) -> str:
+        for key, value in node.pairs():
+            between = self.text[key.end : value.start]
+            if between.strip() == ":" and "\n" not in between:
+                return between if between != ":" or self.is_json else ": "
+        return ":" if self.is_json and ": " not in self.text else ": "
+
+    def end(self, node: Node) -> int:
+        """Return where a node's content ends: for a block scalar, its last line that is not blank."""
+        while node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children:
+            node = node.children[-1]
+        if node.kind == SCALAR and node.style in ("|", ">"):
+            body = self.text[node.start : node.end]
+            header = body.split("\n", 1)[0]
+            return node.end if "+" in header.split("#")[0] else node.start + len(body.rstrip())
+        return min(node.end, len(self.text))
+
+
