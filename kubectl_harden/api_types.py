@@ -7,8 +7,8 @@ keeps it current.
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
-from pathlib import Path as FilePath
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError
@@ -22,7 +22,8 @@ _RANGES: Final = {"int32": 1 << 31, "int64": 1 << 63}
 @lru_cache(maxsize=1)
 def type_table() -> dict[str, dict[str, str]]:
     """Return type name → field → type; see tests/oracle/types.go for the notation."""
-    table: dict[str, dict[str, str]] = json.loads(FilePath(__file__).with_name("pod_types.json").read_bytes())
+    with open(os.path.join(os.path.dirname(__file__), "pod_types.json"), encoding="utf-8") as file:
+        table: dict[str, dict[str, str]] = json.load(file)
     return table
 
 

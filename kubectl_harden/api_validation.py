@@ -7,7 +7,7 @@ pkg/apis/core/validation/validation.go of Kubernetes 1.37 (the function is named
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from kubectl_harden.model import Path
 from kubectl_harden.pod import Pod
@@ -51,7 +51,7 @@ def _containers(pod: Pod) -> Iterator[tuple[Path, str]]:
 
 
 def _windows(pod: Pod) -> Iterator[tuple[Path, str]]:
-    """validateWindows."""
+    """ValidateWindows."""
     if not pod.is_windows:
         return
     why = "cannot be set for a Windows pod"
@@ -65,7 +65,7 @@ def _windows(pod: Pod) -> Iterator[tuple[Path, str]]:
 
 
 def _host_process(pod: Pod) -> Iterator[tuple[Path, str]]:
-    """validateWindowsHostProcessPod."""
+    """ValidateWindowsHostProcessPod."""
     pod_value = pod.security.get("windowsOptions", {}).get("hostProcess")
     values = [c.security.get("windowsOptions", {}).get("hostProcess") for c in pod.containers]
     running = [value if value is not None else pod_value for value in values]
@@ -95,11 +95,17 @@ def _volumes(pod: Pod) -> Iterator[tuple[Path, str]]:
         for index, device in enumerate(container.fields.get("volumeDevices", ())):
             volume = volumes.get(device.get("name"), {})
             if "persistentVolumeClaim" not in volume and "ephemeral" not in volume:
-                yield (*container.path, "volumeDevices", index), "a device needs a PersistentVolumeClaim or ephemeral volume"
+                yield (
+                    (*container.path, "volumeDevices", index),
+                    "a device needs a PersistentVolumeClaim or ephemeral volume",
+                )
 
 
-_SECCOMP = {"Unconfined": ("unconfined",), "RuntimeDefault": ("runtime/default", "docker/default")}
-_APP_ARMOR = {"Unconfined": ("unconfined",), "RuntimeDefault": ("runtime/default",)}
+_SECCOMP: Final[dict[str, tuple[str, ...]]] = {
+    "Unconfined": ("unconfined",),
+    "RuntimeDefault": ("runtime/default", "docker/default"),
+}
+_APP_ARMOR: Final[dict[str, tuple[str, ...]]] = {"Unconfined": ("unconfined",), "RuntimeDefault": ("runtime/default",)}
 
 
 def _annotations(pod: Pod) -> Iterator[tuple[Path, str]]:

@@ -61,11 +61,19 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which files and which policy."""
     options = [
         click.argument("names", nargs=-1, metavar="[FILE]..."),
-        click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="File, directory or - for stdin."),
-        click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
-        click.option("--level", default="restricted", show_default=True, metavar="LEVEL", help="baseline or restricted."),
         click.option(
-            "--policy-version", default="latest", show_default=True, metavar="VERSION", help="Policy version, such as v1.30."
+            "-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="File, directory or - for stdin."
+        ),
+        click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
+        click.option(
+            "--level", default="restricted", show_default=True, metavar="LEVEL", help="baseline or restricted."
+        ),
+        click.option(
+            "--policy-version",
+            default="latest",
+            show_default=True,
+            metavar="VERSION",
+            help="Policy version, such as v1.30.",
         ),
         click.option(
             "--pod-path",
@@ -81,7 +89,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _inputs(names: tuple[str, ...], files: tuple[str, ...], recursive: bool, pod_paths: tuple[str, ...]) -> Any:
-    from kubectl_harden.pipeline import Inputs
+    from kubectl_harden.loading import Inputs
     from kubectl_harden.workload import parse_pod_path
 
     listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
@@ -138,7 +146,7 @@ def check(
       kubectl harden check -f manifests/ -R --level baseline
       kustomize build overlay | kubectl harden check -f - -o json
     """
-    from kubectl_harden.pipeline import check_files
+    from kubectl_harden.checking import check_files
     from kubectl_harden.policy import parse_policy
     from kubectl_harden.render.check import Tally, render, summary_line
 
@@ -210,7 +218,7 @@ def fix(
       kubectl harden fix -f agent.yaml --host-path cache=emptyDir
       helm template chart | kubectl harden fix -f - -o yaml
     """
-    from kubectl_harden.pipeline import fix_files
+    from kubectl_harden.fixing import fix_files
     from kubectl_harden.policy import parse_policy
     from kubectl_harden.remediate import FixOptions
     from kubectl_harden.render.fix import FixTally, notes, render, summary_line
@@ -234,7 +242,7 @@ def fix(
 
     if write and output is None:
         for found in results():
-            _tell(notes(found, policy, colour=_colour(sys.stderr)))
+            _tell(notes(found, colour=_colour(sys.stderr)))
     else:
         texts = []
         passing = (texts.append(found) or found for found in results()) if people else results()  # type: ignore[func-returns-value]
@@ -242,7 +250,7 @@ def fix(
             sys.stdout.write(piece)
             if people:
                 sys.stdout.flush()
-                _tell(notes(texts.pop(), policy, colour=_colour(sys.stderr)))
+                _tell(notes(texts.pop(), colour=_colour(sys.stderr)))
     sys.stdout.flush()
     if people:
         click.echo(summary_line(tally, policy, written=write), err=True)
@@ -260,18 +268,16 @@ def _tell(pieces: Iterator[str]) -> None:
 
 def _write(found: Any) -> Any:
     """Write a fixed file back; where that fails nothing of it counts as done."""
-    from dataclasses import replace
-
     from kubectl_harden.errors import EditError
-    from kubectl_harden.manifests import write_text
     from kubectl_harden.model import Problem
+    from kubectl_harden.write_back import write_text
 
     try:
         write_text(found.file, found.before, found.after)
     except EditError as error:
         message = str(error).removeprefix(f"{found.file}: ")
         problem = Problem(found.file, None, None, None, message)
-        return replace(found, after=found.before, planned=(), objects=(), problems=(*found.problems, problem))
+        return found._replace(after=found.before, planned=(), objects=(), problems=(*found.problems, problem))
     return found
 
 
@@ -282,7 +288,9 @@ def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:
     listed = [name for given in names for name in given.split(",") if name]
     for name in listed:
         if name not in known:
-            raise UsageError(f'{option}: unknown check "{name}".{_meant(name, known)} Known: {", ".join(sorted(known))}')
+            raise UsageError(
+                f'{option}: unknown check "{name}".{_meant(name, known)} Known: {", ".join(sorted(known))}'
+            )
     return frozenset(listed)
 
 
@@ -295,7 +303,9 @@ def _host_paths(texts: tuple[str, ...]) -> dict[str, Any]:
         action, _, target = choice.partition(":")
         valid = (action in ("emptyDir", "remove") and not target) or (action in ("pvc", "configmap") and target)
         if not separator or not name or not valid:
-            raise UsageError(f'--host-path "{text}": write NAME=emptyDir, NAME=pvc:CLAIM, NAME=configmap:NAME or NAME=remove')
+            raise UsageError(
+                f'--host-path "{text}": write NAME=emptyDir, NAME=pvc:CLAIM, NAME=configmap:NAME or NAME=remove'
+            )
         out[name] = HostPathChoice(action, target)  # type: ignore[arg-type]
     return out
 

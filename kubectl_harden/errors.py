@@ -1,10 +1,10 @@
 """The errors of kubectl-harden.
 
-    HardenError                 anything that is told to the user in one sentence
-    ├── UsageError              wrong options or arguments (exit code 2)
-    ├── InputError              an input that cannot be read or evaluated (exit code 3)
-    │   └── SyntaxFault         text that is no valid YAML or JSON, with its place
-    └── EditError               a planned edit that cannot be proved in the text
+HardenError                 anything that is told to the user in one sentence
+├── UsageError              wrong options or arguments (exit code 2)
+├── InputError              an input that cannot be read or evaluated (exit code 3)
+│   └── SyntaxFault         text that is no valid YAML or JSON, with its place
+└── EditError               a planned edit that cannot be proved in the text
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("chown", "chgrp"), ("root", "default capability", "CHOWN")),
     **dict.fromkeys(("su", "gosu", "su-exec", "setpriv", "runuser"), ("root", "default capability", "SETUID")),
     "sudo": ("setuid", "default capability"),
-    **dict.fromkeys(("apt-get", "apk", "yum", "dnf", "microdnf", "useradd", "adduser", "groupadd"), ("root", "default capability")),
+    **dict.fromkeys(
+        ("apt-get", "apk", "yum", "dnf", "microdnf", "useradd", "adduser", "groupadd"), ("root", "default capability")
+    ),
     "setcap": ("root", "default capability", "SETFCAP"),
     "chroot": ("root", "default capability", "SYS_CHROOT", "privileged"),
     "mknod": ("root", "default capability", "MKNOD"),

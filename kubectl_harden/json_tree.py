@@ -69,8 +69,7 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
 
 def _skip_space(text: str, start: int) -> int:
     match = _SPACE.match(text, start)
-    assert match is not None
-    return match.end()
+    return start if match is None else match.end()
 
 
 def _scrub(value: Any) -> Any:
@@ -99,7 +98,8 @@ def parse(text: str, start: int = 0) -> Node:
     position = start
     while True:
         match = _TOKEN.match(text, position)
-        assert match is not None
+        if match is None:
+            raise SyntaxFault("unexpected end of JSON", position)
         token, position = match.group(1), match.end()
         begin = match.start(1)
         if token in ",:":

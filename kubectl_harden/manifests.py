@@ -1,21 +1,17 @@
-"""Manifests on disk: which files, what text, and writing back without losing anything."""
+"""Manifests on disk: which files, and what text."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 
-from kubectl_harden.errors import EditError, InputError
+from kubectl_harden.errors import InputError
 
-__all__ = ["STDIN", "cannot_hold_pod", "find_files", "read_text", "template_line", "write_text"]
+__all__ = ["STDIN", "cannot_hold_pod", "find_files", "read_text", "template_line"]
 
 STDIN: Final = "-"
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
@@ -25,7 +21,7 @@ MAX_FILE: Final = 256 << 20
 _KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE)
 _KIND_KEY: Final = re.compile(r"^(?:[\ufeff\"'?&!*{\[]|(?:kind|items)\b)", re.MULTILINE)
 _SPECIAL: Final = re.compile(r"^\.\.\.|(?:^|[\s,\[{:-])(?:[&*!][\w<]|<<|\?\s)|[\[{]{50}", re.MULTILINE)
-_TEMPLATE: Final = re.compile(r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s")
+_TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
 
 
 def find_files(names: Iterable[str], *, recursive: bool) -> Iterator[tuple[str, bool] | InputError]:
@@ -34,24 +30,23 @@ def find_files(names: Iterable[str], *, recursive: bool) -> Iterator[tuple[str, 
     A name that leads to nothing yields an InputError, and the rest goes on.
     """
     for name in names:
-        path = Path(name)
         if name == STDIN:
             yield name, False
-        elif path.is_dir():
+        elif os.path.isdir(name):
             found = False
-            for file in _in_directory(path, recursive=recursive):
+            for file in _in_directory(name, recursive=recursive):
                 found = True
                 yield file, True
             if not found:
                 advice = "" if recursive else " (-R looks into subdirectories)"
                 yield InputError(f"{name}: the directory has no .yaml, .yml or .json files{advice}")
-        elif path.exists():
+        elif os.path.exists(name):
             yield name, False
         else:
             yield InputError(f"{name}: no such file or directory")
 
 
-def _in_directory(directory: Path, *, recursive: bool) -> Iterator[str]:
+def _in_directory(directory: str, *, recursive: bool) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError as error:
@@ -59,7 +54,7 @@ def _in_directory(directory: Path, *, recursive: bool) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if recursive:
-                yield from _in_directory(Path(entry.path), recursive=True)
+                yield from _in_directory(entry.path, recursive=True)
         elif entry.name.endswith(EXTENSIONS):
             yield entry.path
 
@@ -93,7 +88,7 @@ def read_text(name: str) -> str:
 
 def template_line(text: str) -> int | None:
     """Return the line (from 1) of the first template action such as ``{{ .Values.x }}``, or None."""
-    match = _TEMPLATE.search(text)
+    match = re.search(_TEMPLATE, text)
     return None if match is None else text.count("\n", 0, match.start()) + 1
 
 
@@ -110,51 +105,3 @@ def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
     if match is None or not match[1] or match[2].split("#")[0].strip():
         return False
     return match[1] not in kinds and not match[1].endswith("List") and _SPECIAL.search(body) is None
-
-
-def write_text(name: str, before: str, after: str) -> None:
-    """Replace a file's text atomically; a symlink's target is replaced, mode and owner are kept.
-
-    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read or
-    where it cannot be replaced as it is.
-    """
-    target = os.path.realpath(name)
-    temporary = None
-    try:
-        with open(target, "rb") as file:
-            status = os.fstat(file.fileno())
-            if file.read() != before.encode():
-                raise EditError(f"{name}: changed since it was read; not written")
-        if not os.access(target, os.W_OK):
-            raise EditError(f"{name}: the file is read-only; not written")
-        descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
-        with open(descriptor, "wb") as file:
-            file.write(after.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copystat(target, temporary)
-        os.utime(temporary)
-        made = os.stat(temporary)
-        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
-            os.chown(temporary, status.st_uid, status.st_gid)
-            os.chmod(temporary, stat.S_IMODE(status.st_mode))
-        now = os.stat(target)
-        if (now.st_ino, now.st_mtime_ns, now.st_size) != (status.st_ino, status.st_mtime_ns, status.st_size):
-            raise EditError(f"{name}: changed since it was read; not written")
-        os.replace(temporary, target)
-        temporary = None
-        _sync_directory(os.path.dirname(target))
-    except OSError as error:
-        raise EditError(f"{name}: {error.strerror}; not written") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,13 +1,16 @@
-"""The data that flows through the pipeline: frozen dataclasses without logic."""
+"""The data that flows through the pipeline: named tuples without logic.
+
+Named tuples and not dataclasses, since every start of the command pays for their making: 0.1 ms
+instead of 1.2 ms for each class.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from kubectl_harden.pod import Pod
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 Path = tuple[str | int, ...]
 """A field path: object keys and list indexes, outermost first."""
@@ -17,8 +20,7 @@ Risk = Literal["safe", "review", "breaks"]
 Op = Literal["add", "replace", "remove"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What a control says of a pod that it forbids.
 
     ``reason`` and ``detail`` are Pod Security admission's words, ``paths`` the fields at fault
@@ -30,8 +32,7 @@ class Finding:
     paths: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """One change to one field. ``add`` creates missing parents, or replaces a present value."""
 
     op: Op
@@ -42,8 +43,7 @@ class Edit:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """Why a violation, or a part of it, is not cured by an edit, and what a person can do."""
 
     check: str
@@ -51,67 +51,43 @@ class Obstacle:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(NamedTuple):
     """What a control's fix proposes: edits relative to the pod template, and what it cannot do."""
 
     edits: tuple[Edit, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostPathChoice:
+class HostPathChoice(NamedTuple):
     """What the user wants done with a hostPath volume of this name."""
 
     action: Literal["emptyDir", "pvc", "configmap", "remove"]
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known about how a pod runs, by topic, each with the evidence as a sentence.
 
     ``containers`` maps a container's path in the pod template to topics ("root", "privileged",
     a capability such as "NET_ADMIN", …); ``pod`` holds topics of the whole pod ("hostPID", …).
     """
 
-    containers: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
-    pod: Mapping[str, str] = field(default_factory=dict)
+    containers: Mapping[Path, Mapping[str, str]] = _EMPTY
+    pod: Mapping[str, str] = _EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class FixContext:
+class FixContext(NamedTuple):
     """What a fix may look at besides the pod."""
 
     level: Level
     minor: int
-    facts: Facts = field(default_factory=Facts)
-    host_paths: Mapping[str, HostPathChoice] = field(default_factory=dict)
+    facts: Facts = Facts()
+    host_paths: Mapping[str, HostPathChoice] = _EMPTY
     pod_security_context: bool = True
     """Whether pod-level security fields take effect (Knative drops them)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """A control's rule from one minor policy version on. ``overrides`` names baseline controls."""
-
-    minor: int
-    check: Callable[[Pod], Finding | None]
-    overrides: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """One control of the Pod Security Standards, with its fix."""
-
-    id: str
-    level: Level
-    revisions: tuple[Revision, ...]
-    fix: Callable[[Pod, FixContext], Remedy]
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """A finding with the control that made it, and the line (from 1) of its first field.
 
     ``paths`` are relative to the workload object.
@@ -125,8 +101,7 @@ class Violation:
     line: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(NamedTuple):
     """A violation, or what is left of one, after the plan."""
 
     check: str
@@ -136,8 +111,7 @@ class Remaining:
     choices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
 
     ``steps`` are the same changes field by field, relative to the pod template: an edit may take
@@ -152,8 +126,7 @@ class Plan:
     held_back: tuple[Edit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where an object was read: file, document (as kubectl splits the stream), item of a List, line (from 1)."""
 
     file: str
@@ -162,8 +135,7 @@ class Source:
     item: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """An input that could not be read, or an object that could not be evaluated."""
 
     file: str
@@ -173,8 +145,7 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a report names an object by. ``pod_path`` leads to the pod template inside it."""
 
     source: Source
@@ -185,8 +156,7 @@ class Identity:
     pod_path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """The verdict on one pod template: the highest level that it meets, and what the policy forbids."""
 
     identity: Identity
@@ -194,16 +164,14 @@ class Checked:
     violations: tuple[Violation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """The plan for one pod template."""
 
     identity: Identity
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class FileCheck:
+class FileCheck(NamedTuple):
     """What checking one file found."""
 
     file: str
@@ -211,8 +179,7 @@ class FileCheck:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FileFix:
+class FileFix(NamedTuple):
     """What fixing one file came to: its text before and after (equal where nothing is to do)."""
 
     file: str

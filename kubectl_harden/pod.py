@@ -126,9 +126,7 @@ def _with_host_ports(container: dict[str, Any]) -> dict[str, Any]:
     ports = container.get("ports")
     if not ports:
         return container
-    filled = [
-        port if port.get("hostPort") else {**port, "hostPort": port.get("containerPort", 0)} for port in ports
-    ]
+    filled = [port if port.get("hostPort") else {**port, "hostPort": port.get("containerPort", 0)} for port in ports]
     return {**container, "ports": filled}
 
 

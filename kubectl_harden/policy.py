@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from kubectl_harden.checks import CONTROLS
+from kubectl_harden.control import Control, Revision
 from kubectl_harden.errors import UsageError
-from kubectl_harden.model import Control, Finding, Level, Revision
+from kubectl_harden.model import Finding, Level
 from kubectl_harden.pod import Pod
 
 __all__ = ["LEVELS", "NEWEST", "Policy", "controls_of", "evaluate", "highest_level", "parse_policy", "registry_faults"]
@@ -20,8 +20,7 @@ NEWEST: Final = max(revision.minor for control in CONTROLS for revision in contr
 """The newest minor policy version, as in k8s.io/pod-security-admission: the newest of any revision."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """A level ("baseline", "restricted") and the minor number of a policy version (v1.MINOR)."""
 
     level: Level

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.api_validation import refusals
 from kubectl_harden.errors import HardenError
@@ -35,14 +35,16 @@ RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
 _DROP: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class FixOptions:
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
+class FixOptions(NamedTuple):
     """What the user asked for. ``only`` empty means every control."""
 
     max_risk: Risk = "review"
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
-    host_paths: Mapping[str, HostPathChoice] = field(default_factory=dict)
+    host_paths: Mapping[str, HostPathChoice] = _EMPTY
 
 
 def resolve_path(value: Any, path: Path) -> Any:
@@ -105,7 +107,7 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
 
 
 def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
-    return [replace(edit, path=location.in_object(edit.path)) for edit in edits]
+    return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
 
 
 def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
@@ -122,7 +124,7 @@ def _without_refusals(pod: Pod, location: Location, edits: list[Edit]) -> tuple[
     """Take out edits whose result the API server would refuse, until it refuses nothing new."""
     before = refusals(pod)
     kept = list(edits)
-    obstacles = []
+    obstacles: list[Obstacle] = []
     while kept:
         new = sorted(refusals(_patched(pod, location, kept)) - before, key=str)
         if not new:
@@ -175,7 +177,7 @@ def _marked(value: Any, edits: Iterable[Edit]) -> Any:
             continue
         parent = out
         for part in edit.path[:-1]:
-            if isinstance(parent, dict) and part not in parent or parent[part] is None:
+            if (isinstance(parent, dict) and part not in parent) or parent[part] is None:
                 parent[part] = {}
             parent = parent[part]
         if isinstance(parent, list) and last == len(parent):
@@ -226,14 +228,14 @@ def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
     for edit in edits:
         if edit.op == "remove":
             path = _emptied(goal, edit.path)
-            removals[path] = _merged(removals.get(path), replace(edit, path=path))
+            removals[path] = _merged(removals.get(path), edit._replace(path=path))
             continue
         path = _missing_parent(value, edit.path)
         op: Op = "replace" if _present(value, path) else "add"
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
-            additions[path] = replace(edit, op=op, path=(*path[:-1], "-"))
+            additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = replace(edit, op=op, path=path, value=resolve_path(goal, path))
+            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
@@ -266,8 +268,7 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return replace(
-        second,
+    return second._replace(
         checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
         risk=max(first.risk, second.risk, key=RISKS.index),
         why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),

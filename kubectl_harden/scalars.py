@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from base64 import b64decode
-from struct import pack, unpack
 from typing import Any, Final
 
 __all__ = ["Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
@@ -27,11 +25,10 @@ _WORDS: Final[dict[str, Any]] = {
 }
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _INTEGER: Final = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
-_TIMESTAMP: Final = re.compile(
+_TIMESTAMP: Final = (
     r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
     r"(?:[Tt]([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]+)?(?:Z|[-+]([0-9]{2}):([0-9]{2}))"
-    r"| ([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]+)?)?",
-    re.ASCII,
+    r"| ([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]+)?)?"
 )
 
 
@@ -49,6 +46,8 @@ def resolve(tag: str | None, text: str) -> Any:
     ``tag`` is the full tag or None. Raises Unresolvable where kubectl gives an error.
     """
     if tag == _PREFIX + "binary":
+        from base64 import b64decode
+
         try:
             return b64decode(text.replace("\n", "").replace("\r", ""), validate=True).decode("utf-8", "replace")
         except ValueError:
@@ -117,11 +116,11 @@ def _float(text: str) -> tuple[str, Any]:
 
 
 def _is_timestamp(text: str) -> bool:
-    match = _TIMESTAMP.fullmatch(text)
+    match = re.fullmatch(_TIMESTAMP, text, re.ASCII)
     if match is None:
         return False
     year, month, day = (int(part) for part in match.group(1, 2, 3))
-    hour, minute, second = (match.group(4, 5, 6) if match.group(4) else match.group(10, 11, 12))
+    hour, minute, second = match.group(4, 5, 6) if match.group(4) else match.group(10, 11, 12)
     if not (1 <= month <= 12 and 1 <= day <= _days(year, month)):
         return False
     if hour is None:
@@ -140,6 +139,8 @@ def _days(year: int, month: int) -> int:
 
 def format_float32(value: float) -> str:
     """strconv.FormatFloat(value, 'g', -1, 32), what sigs.k8s.io/yaml makes of a float key."""
+    from struct import pack, unpack
+
     try:
         narrow = unpack("f", pack("f", value))[0]
     except OverflowError:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
-from kubectl_harden import json_tree, yaml_tree
+from kubectl_harden import yaml_tree
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.yaml_tree import Node
 
@@ -30,16 +29,17 @@ _READ_AHEAD: Final = 4
 """With less than this left behind a JSON value, kubectl does not try YAML (consumeWhitespace)."""
 
 
-@dataclass(frozen=True, slots=True)
 class Fault:
     """A document that could not be read; ``offset`` counts characters from the start of the text."""
 
-    index: int
-    offset: int
-    message: str
+    __slots__ = ("index", "message", "offset")
+
+    def __init__(self, index: int, offset: int, message: str) -> None:
+        self.index = index
+        self.offset = offset
+        self.message = message
 
 
-@dataclass(slots=True)
 class Document:
     """One document. ``start`` and ``end`` count characters in the whole text.
 
@@ -47,20 +47,35 @@ class Document:
     repeat an earlier one, and their names.
     """
 
-    index: int
-    start: int
-    end: int
-    text: str
-    value: Any
-    is_json: bool
-    repeated: tuple[tuple[int, str], ...]
-    root: Node | None = None
+    __slots__ = ("_root", "end", "index", "is_json", "repeated", "start", "text", "value")
+
+    def __init__(
+        self,
+        index: int,
+        start: int,
+        text: str,
+        value: Any,
+        *,
+        root: Node | None = None,
+        is_json: bool = False,
+        repeated: tuple[tuple[int, str], ...] = (),
+    ) -> None:
+        self.index = index
+        self.start = start
+        self.end = start + len(text)
+        self.text = text
+        self.value = value
+        self.is_json = is_json
+        self.repeated = repeated
+        self._root = root
 
     def tree(self) -> Node | None:
         """Return the nodes; their offsets count from the start of ``text``."""
-        if self.root is None and self.is_json:
-            self.root = json_tree.parse(self.text)
-        return self.root
+        if self._root is None and self.is_json:
+            from kubectl_harden import json_tree
+
+            self._root = json_tree.parse(self.text)
+        return self._root
 
 
 class Lines:
@@ -78,7 +93,7 @@ class Lines:
         return line, offset - self._starts[line - 1] + 1
 
 
-def documents(text: str, skip: Callable[[str], bool] = lambda body: False) -> Iterator[Document | Fault]:
+def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Iterator[Document | Fault]:
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
     kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
@@ -87,6 +102,9 @@ def documents(text: str, skip: Callable[[str], bool] = lambda body: False) -> It
     position = 0
     index = 0
     if text[:_GUESS].lstrip().startswith("{"):
+        # Imported late: few manifests are JSON.
+        from kubectl_harden import json_tree
+
         while True:
             try:
                 value, end, repeats = json_tree.decode(text, position)
@@ -100,7 +118,8 @@ def documents(text: str, skip: Callable[[str], bool] = lambda body: False) -> It
             body = text[position:end]
             offset = len(body) - len(body.lstrip(" \t\n\r"))
             start = position + offset
-            yield Document(index, start, end, text[start:end], value, True, _repeated_json(text, start, repeats))
+            repeated = _repeated_json(text, start) if repeats else ()
+            yield Document(index, start, text[start:end], value, is_json=True, repeated=repeated)
             position = end
             index += 1
         position = _after_white_space(text, position)
@@ -147,18 +166,18 @@ def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[
     try:
         if skip(body):
             yaml_tree.check_syntax(readable)
-            return Document(index, start, end, body, SKIPPED, False, ())
+            return Document(index, start, body, SKIPPED)
         root = yaml_tree.parse(readable)
         value, repeated = yaml_tree.value_of(root)
     except SyntaxFault as fault:
         return Fault(index, start + min(fault.offset, len(body)), fault.args[0])
     keys = tuple((start + node.start, node.text) for node in repeated)
-    return Document(index, start, end, body, value, False, keys, root)
+    return Document(index, start, body, value, root=root, repeated=keys)
 
 
-def _repeated_json(text: str, start: int, repeats: bool) -> tuple[tuple[int, str], ...]:
-    if not repeats:
-        return ()
+def _repeated_json(text: str, start: int) -> tuple[tuple[int, str], ...]:
+    from kubectl_harden import json_tree
+
     found = []
     stack = [json_tree.parse(text, start)]
     while stack:

@@ -100,7 +100,9 @@ def render_scalar(value: Any, quote: str | None = None) -> str:
 def render_flow(value: Any, *, quoted: bool, comma: str = ", ", colon: str = ": ") -> str:
     """Return a value on one line; ``quoted`` writes all strings and keys as JSON does."""
     if isinstance(value, dict):
-        pairs = (f"{_flow_scalar(key, quoted)}{colon}{_nested(item, quoted, comma, colon)}" for key, item in value.items())
+        pairs = (
+            f"{_flow_scalar(key, quoted)}{colon}{_nested(item, quoted, comma, colon)}" for key, item in value.items()
+        )
         return "{" + comma.join(pairs) + "}"
     if isinstance(value, list):
         return "[" + comma.join(_nested(item, quoted, comma, colon) for item in value) + "]"

@@ -7,17 +7,29 @@ are a table of JSON pointers; ``*`` stands for every item of a list or every val
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.model import Path
 
-__all__ = ["Location", "item_kind", "items_of", "locate", "parse_pod_path", "parse_pointer", "pointer", "pod_kinds"]
+__all__ = [
+    "Location",
+    "PodPaths",
+    "item_kind",
+    "items_of",
+    "locate",
+    "parse_pod_path",
+    "parse_pointer",
+    "pod_kinds",
+    "pointer",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+PodPaths = Mapping[tuple[str, str], tuple[str, ...]]
+"""(group, kind) → JSON pointers to its pod templates."""
+
+
+class Location(NamedTuple):
     """A pod template inside an object.
 
     ``value`` has the shape ``{"metadata": …, "spec": …}``. ``moved`` maps paths of that shape to
@@ -28,7 +40,7 @@ class Location:
     value: Any
     is_pod: bool = False
     pod_security_context: bool = True
-    moved: tuple[tuple[Path, Path], ...] = field(default=())
+    moved: tuple[tuple[Path, Path], ...] = ()
 
     def in_object(self, path: Path) -> Path:
         """Return the object's path for a path of the pod template."""
@@ -46,7 +58,11 @@ _BUILT_IN: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): ("",),
     ("", "PodTemplate"): ("/template",),
     ("", "ReplicationController"): _TEMPLATE,
-    **{(group, kind): _TEMPLATE for group in ("apps", "extensions") for kind in ("Deployment", "ReplicaSet", "DaemonSet")},
+    **{
+        (group, kind): _TEMPLATE
+        for group in ("apps", "extensions")
+        for kind in ("Deployment", "ReplicaSet", "DaemonSet")
+    },
     ("apps", "StatefulSet"): _TEMPLATE,
     ("batch", "Job"): _TEMPLATE,
     ("extensions", "Job"): _TEMPLATE,
@@ -136,11 +152,13 @@ def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
     name, separator, where = text.partition("=")
     kind, _, group = name.partition(".")
     if not separator or not kind or not where.startswith("/"):
-        raise UsageError(f'--pod-path "{text}": write KIND.GROUP=/json/pointer, such as Widget.example.com=/spec/template')
+        raise UsageError(
+            f'--pod-path "{text}": write KIND.GROUP=/json/pointer, such as Widget.example.com=/spec/template'
+        )
     return (group, kind), where
 
 
-def pod_kinds(extra: Mapping[tuple[str, str], tuple[str, ...]]) -> frozenset[str]:
+def pod_kinds(extra: PodPaths) -> frozenset[str]:
     """Return the kinds of all objects that can hold a pod, whatever their group."""
     tables = (_BUILT_IN, _CUSTOM, _KNATIVE, extra)
     return frozenset(kind for table in tables for _, kind in table) | _ARGO.keys()
@@ -151,7 +169,7 @@ def _group(api_version: str) -> str:
     return group if slash else ""
 
 
-def locate(value: Any, extra: Mapping[tuple[str, str], tuple[str, ...]]) -> list[Location] | None:
+def locate(value: Any, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
     ``extra`` maps (group, kind) to further pointers. Raises InputError where the kind must have a
@@ -262,5 +280,3 @@ def item_kind(value: Any, item: Any) -> Any:
     if isinstance(item, dict) and not item.get("kind") and isinstance(kind, str) and kind.endswith("List"):
         return {**item, "kind": kind.removesuffix("List"), "apiVersion": value.get("apiVersion")}
     return item
-
-

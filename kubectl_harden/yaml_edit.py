@@ -188,9 +188,9 @@ class _Editor:
         """Replace a whole node by the text of a value."""
         end = self.end(node)
         start = self.bare_start(node) if node.kind != ALIAS else node.start
-        in_block = not self.is_json and not self.inside_flow(node)
+        in_block = not self.is_json and not node.in_flow
         if in_block and isinstance(new, dict | list) and new:
-            self.replace_by_block(node, start, end, new)
+            self.replace_by_block(start, end, new)
         elif node.kind == SCALAR and start == end:
             self.splice(start, end, " " + render_flow(new, quoted=self.is_json))
         elif isinstance(new, dict | list):
@@ -201,7 +201,7 @@ class _Editor:
             quote = node.style if node.style in ("'", '"') else None
             self.splice(start, end, render_scalar(new, quote))
 
-    def replace_by_block(self, node: Node, start: int, end: int, new: Any) -> None:
+    def replace_by_block(self, start: int, end: int, new: Any) -> None:
         """Write a collection below the key that it belongs to, where a scalar or ``{}`` stood."""
         # Only an empty node, null, {} or an alias is replaced by a collection, and those end their line.
         column = self.style.column(self.line_key(start))
@@ -234,9 +234,6 @@ class _Editor:
             while start < node.end and self.text[start].isspace():
                 start += 1
         return start
-
-    def inside_flow(self, node: Node) -> bool:
-        return node.in_flow
 
     def substitute(self, mapping: Node, pair: tuple[Node, Node], name: str, value: Any) -> None:
         """Put another key and value where a pair stands."""
@@ -347,7 +344,7 @@ class _Editor:
         """Put members into brackets, on lines of their own where the members have them."""
         newline = self.style.newline
         if not node.children:
-            start, end = node.end - 1, node.end - 1
+            end = node.end - 1
             opening = self.bare_start(node)
             if self.is_json and newline in self.text:
                 outer = self.style.indent(node.start)
@@ -431,5 +428,3 @@ class _Editor:
             header = body.split("\n", 1)[0]
             return node.end if "+" in header.split("#")[0] else node.start + len(body.rstrip())
         return min(node.end, len(self.text))
-
-

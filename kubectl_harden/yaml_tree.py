@@ -11,12 +11,24 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.scalars import Unresolvable, json_number, key_text, resolve
 
-__all__ = ["ALIAS", "MAPPING", "MAX_DEPTH", "SCALAR", "SEQUENCE", "Node", "check_syntax", "dump", "key_of", "parse", "value_of"]
+__all__ = [
+    "ALIAS",
+    "MAPPING",
+    "MAX_DEPTH",
+    "SCALAR",
+    "SEQUENCE",
+    "Node",
+    "check_syntax",
+    "dump",
+    "key_of",
+    "parse",
+    "value_of",
+]
 
 T = TypeVar("T")
 
@@ -63,11 +75,7 @@ class Node:
     @property
     def is_merge(self) -> bool:
         """Whether this mapping key is the merge key ``<<`` (decode.go, isMerge)."""
-        return (
-            self.kind == SCALAR
-            and self.text == "<<"
-            and (self.plain or self.tag == "tag:yaml.org,2002:merge")
-        )
+        return self.kind == SCALAR and self.text == "<<" and (self.plain or self.tag == "tag:yaml.org,2002:merge")
 
 
 def _fault(error: yaml.YAMLError) -> SyntaxFault:
@@ -103,7 +111,9 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
             fault = _fault(error)
             if fault.args[0] != "found unexpected ':'" or text[fault.offset : fault.offset + 1] != ":":
                 raise fault from None
-            mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(text, "".join(stand_ins))
+            mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(
+                text, "".join(stand_ins)
+            )
             stand_ins[mark] = ":"
             text = text[: fault.offset] + mark + text[fault.offset + 1 :]
         finally:
@@ -125,7 +135,7 @@ def parse(text: str) -> Node | None:
 
 
 def _build(parser: CParser, stand_ins: dict[str, str]) -> Node | None:
-    get = parser.get_event
+    get: Callable[[], Any] = parser.get_event
     root: Node | None = None
     stack: list[Node] = []
     anchors: dict[str, Node] = {}
@@ -314,7 +324,7 @@ def dump(value: Any) -> str:
 class _Dumper(yaml.SafeDumper):
     """Quotes what kubectl would not read as a string, which PyYAML's own rules do not all cover."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the name is PyYAML's)
         return True
 
 

@@ -28,7 +28,7 @@ from kubectl_harden.checks import (
     sysctls,
     windows_host_process,
 )
-from kubectl_harden.model import Control
+from kubectl_harden.control import Control
 
 __all__ = ["CONTROLS"]
 

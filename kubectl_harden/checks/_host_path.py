@@ -93,7 +93,13 @@ _PURPOSES = (
         _AGENT,
     ),
     _Purpose(
-        ("/etc/ssl/", "/etc/pki/", "/usr/share/ca-certificates/", "/usr/local/share/ca-certificates/", "/etc/ca-certificates/"),
+        (
+            "/etc/ssl/",
+            "/etc/pki/",
+            "/usr/share/ca-certificates/",
+            "/usr/local/share/ca-certificates/",
+            "/etc/ca-certificates/",
+        ),
         "takes certificates from the node",
         ("use the image's own certificates, or a ConfigMap: --host-path {name}=configmap:NAME",),
     ),

@@ -77,5 +77,7 @@ def _contradicting(pod: Pod, key: str, check: str) -> list[Edit]:
     annotation = pod.annotations.get(key)
     if annotation is None or annotation in ("runtime/default", "docker/default"):
         return []
-    why = "the API server refuses an annotation that contradicts seccompProfile, and has had no other effect since v1.27"
+    why = (
+        "the API server refuses an annotation that contradicts seccompProfile, and has had no other effect since v1.27"
+    )
     return [Edit("remove", ("metadata", "annotations", key), None, (check,), "safe", why)]

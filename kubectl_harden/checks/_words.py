@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from kubectl_harden.pod import Container
@@ -39,6 +38,8 @@ _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t
 
 def go_quote(text: str) -> str:
     """Return the text as Go's ``%q`` prints it."""
+    import unicodedata
+
     out = []
     for char in text:
         if char in '"\\':

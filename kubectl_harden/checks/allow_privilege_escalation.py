@@ -12,7 +12,8 @@ Source: policy/check_allowPrivilegeEscalation.go
 from __future__ import annotations
 
 from kubectl_harden.checks._words import containers_text
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Obstacle, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "allowPrivilegeEscalation"

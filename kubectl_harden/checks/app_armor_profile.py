@@ -22,12 +22,13 @@ from __future__ import annotations
 from typing import Any
 
 from kubectl_harden.checks._words import go_quote, join_quote, plural, setters
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "appArmorProfile"
 _PREFIX = "container.apparmor.security.beta.kubernetes.io/"
-_WHY = "gives the container the runtime's AppArmor profile, as on any other pod, which denies mounts and writes below /proc and /sys"
+_WHY = "the container gets the runtime's AppArmor profile, which denies mounts and writes below /proc and /sys"
 
 
 def _bad_type(security: dict[str, Any]) -> str | None:

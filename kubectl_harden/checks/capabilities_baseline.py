@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from kubectl_harden.checks._capabilities import DEFAULT_SET, added, fix_added
 from kubectl_harden.checks._words import containers_text, join_quote
-from kubectl_harden.model import Control, Finding, FixContext, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "capabilities_baseline"

@@ -18,7 +18,8 @@ from __future__ import annotations
 from kubectl_harden.checks._capabilities import added, fix_added
 from kubectl_harden.checks._words import containers_text, join_quote
 from kubectl_harden.checks.allow_privilege_escalation import WINDOWS_CHOICES
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Obstacle, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy, Risk
 from kubectl_harden.pod import Container, Pod
 
 ID = "capabilities_restricted"
@@ -64,7 +65,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 def _drop_all(container: Container, context: FixContext) -> Edit:
     used = context.facts.containers.get(container.path, {}).get("default capability")
-    risk, why = "review", "takes away what root has by default (CHOWN, SETUID, NET_RAW, …), of which another user has nothing anyway"
+    risk: Risk = "review"
+    why = "takes away what root has by default (CHOWN, SETUID, NET_RAW, …); other users have none of it"
     if used:
         risk, why = "breaks", f"{why}; {used}"
     elif container.security.get("runAsUser"):

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from kubectl_harden.checks._host_path import fix_host_paths
 from kubectl_harden.checks._words import join_quote, plural
-from kubectl_harden.model import Control, Finding, FixContext, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "hostPathVolumes"

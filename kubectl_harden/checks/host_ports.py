@@ -12,7 +12,8 @@ Source: policy/check_hostPorts.go
 from __future__ import annotations
 
 from kubectl_harden.checks._words import containers_text, plural
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
 
 ID = "hostPorts"
@@ -50,7 +51,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
                 None,
                 (ID,),
                 "review",
-                f"port {number} of the node no longer leads here: reach the pod by a Service (NodePort, LoadBalancer) instead",
+                f"port {number} of the node no longer leads here: reach the pod by a Service instead",
             )
             for c in pod.containers
             for path, number in _bad_ports(c)

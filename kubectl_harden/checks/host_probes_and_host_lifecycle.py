@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubectl_harden.checks._words import join_quote, plural
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
 
 ID = "hostProbesAndHostLifecycle"
-_HANDLERS: tuple[Path, ...] = (
+_HANDLERS: tuple[tuple[str, ...], ...] = (
     ("livenessProbe",),
     ("readinessProbe",),
     ("startupProbe",),

@@ -12,7 +12,8 @@ Source: policy/check_privileged.go
 from __future__ import annotations
 
 from kubectl_harden.checks._words import containers_text
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "privileged"

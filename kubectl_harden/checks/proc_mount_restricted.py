@@ -12,7 +12,8 @@ Source: policy/check_procMount_restricted.go
 from __future__ import annotations
 
 from kubectl_harden.checks import proc_mount
-from kubectl_harden.model import Control, FixContext, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import FixContext, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "procMount_restricted"

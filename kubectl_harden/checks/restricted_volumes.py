@@ -15,12 +15,23 @@ from typing import Any
 
 from kubectl_harden.checks._host_path import fix_host_paths
 from kubectl_harden.checks._words import join_quote, plural
-from kubectl_harden.model import Control, Finding, FixContext, Obstacle, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "restrictedVolumes"
 _ALLOWED = frozenset(
-    ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret")
+    (
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    )
 )
 # In the order in which the evaluator looks for them.
 _RESTRICTED = (

@@ -12,8 +12,11 @@ Source: policy/check_runAsNonRoot.go
 
 from __future__ import annotations
 
+from typing import Any
+
 from kubectl_harden.checks._words import containers_text, setters
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision, Risk
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy, Risk
 from kubectl_harden.pod import Container, Pod
 
 ID = "runAsNonRoot"
@@ -57,12 +60,11 @@ def _risk(pod: Pod, containers: list[Container], context: FixContext) -> tuple[R
         needs = context.facts.containers.get(container.path, {}).get("root")
         if needs:
             return "breaks", needs
-    users = [c.security.get("runAsUser", pod.security.get("runAsUser")) for c in containers]
+    users: list[Any] = [c.security.get("runAsUser", pod.security.get("runAsUser")) for c in containers]
     if users and all(users):
         listed = ", ".join(str(user) for user in sorted(set(users)))
         return "safe", f"already runs as user {listed}"
-    why = "an image whose user is root, or a name instead of a number, is refused by the kubelet (CreateContainerConfigError)"
-    return "review", why
+    return "review", "the kubelet refuses an image whose user is root, or a name (CreateContainerConfigError)"
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:

@@ -13,7 +13,8 @@ Source: policy/check_runAsUser.go
 from __future__ import annotations
 
 from kubectl_harden.checks._words import setters
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
 
 ID = "runAsUser"

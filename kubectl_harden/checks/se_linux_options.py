@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kubectl_harden.checks._words import join_quote, plural, setters
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "seLinuxOptions"
@@ -64,7 +65,7 @@ _check_1_31 = _check(_TYPES_1_31)
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     # Only a type that no version allows, or one that this version does not: the finding names them.
     found = (_check_1_31 if context.minor >= 31 else _check_1_0)(pod)
-    why = "the container runtime labels the process itself (container_t), a custom label is usually needed to reach files of the node"
+    why = "the runtime labels the process container_t again, which cannot reach files of the node"
     return Remedy(tuple(Edit("remove", p, None, (ID,), "review", why) for p in (found.paths if found else ())))
 
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from kubectl_harden.checks import _seccomp as seccomp
 from kubectl_harden.checks._words import go_quote, join_quote, plural, setters
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "seccompProfile_baseline"

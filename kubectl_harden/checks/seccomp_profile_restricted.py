@@ -16,7 +16,8 @@ from kubectl_harden.checks import _seccomp as seccomp
 from kubectl_harden.checks._words import containers_text
 from kubectl_harden.checks.allow_privilege_escalation import WINDOWS_CHOICES
 from kubectl_harden.checks.seccomp_profile_baseline import check_1_19 as _check_types
-from kubectl_harden.model import Control, Finding, FixContext, Obstacle, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod import Container, Pod
 
 ID = "seccompProfile_restricted"

@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from kubectl_harden.checks._words import setters
-from kubectl_harden.model import Control, Edit, Finding, FixContext, Path, Remedy, Revision
+from kubectl_harden.control import Control, Revision
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
 
 ID = "windowsHostProcess"
@@ -40,7 +41,7 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     found = _check_1_0(pod)
-    why = "HostProcess containers exist to manage the node: in a container of its own the process finds neither its files nor its rights"
+    why = "HostProcess containers manage the node, and find neither its files nor their rights without it"
     return Remedy(tuple(Edit("replace", p, False, (ID,), "breaks", why) for p in (found.paths if found else ())))
 
 

@@ -134,7 +134,7 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
     }
 
 
-def notes(found: FileFix, policy: Policy, *, colour: bool) -> Iterator[str]:
+def notes(found: FileFix, *, colour: bool) -> Iterator[str]:
     """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
     columns = width()
     for item in found.planned:

@@ -38,7 +38,12 @@ def operations(edits: tuple[Edit, ...]) -> list[dict[str, Any]]:
 
 def _target(identity: Identity) -> dict[str, str]:
     group, slash, version = identity.api_version.partition("/")
-    target = {"group": group if slash else "", "version": version or group, "kind": identity.kind, "name": identity.name}
+    target = {
+        "group": group if slash else "",
+        "version": version or group,
+        "kind": identity.kind,
+        "name": identity.name,
+    }
     if identity.namespace:
         target["namespace"] = identity.namespace
     return target

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
-import textwrap
 from typing import Final
 
 import click
@@ -14,7 +13,7 @@ from kubectl_harden.model import Identity, Problem, Source
 __all__ = ["counted", "error_line", "level_text", "object_name", "paint", "place", "printable", "width", "wrapped"]
 
 # Control characters, and those that reorder or hide text on a terminal.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_UNSAFE: Final = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 _STYLES: Final = {
     "good": {"fg": "green"},
     "bad": {"fg": "red"},
@@ -27,7 +26,9 @@ _STYLES: Final = {
 
 def printable(text: str) -> str:
     """Return text from a file with control characters escaped."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    if text.isascii() and text.isprintable():
+        return text
+    return re.sub(_UNSAFE, lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def paint(text: str, meaning: str, colour: bool) -> str:
@@ -37,11 +38,18 @@ def paint(text: str, meaning: str, colour: bool) -> str:
 
 def width() -> int:
     """Return the columns to write in: the terminal's, between 60 and 160; 80 without one."""
-    return max(60, min(160, shutil.get_terminal_size((80, 24)).columns))
+    for stream in (1, 2):
+        try:
+            return max(60, min(160, os.get_terminal_size(stream).columns))
+        except OSError:
+            continue
+    return 80
 
 
 def wrapped(text: str, indent: int, columns: int) -> str:
     """Return the text in lines that fit, each indented."""
+    import textwrap
+
     pad = " " * indent
     lines = textwrap.wrap(text, max(columns, indent + 20), initial_indent=pad, subsequent_indent=pad,
                           break_long_words=False, break_on_hyphens=False)  # fmt: skip

@@ -24,7 +24,7 @@ def cache_directory() -> Path:
 def build() -> Path:
     """Return the oracle's executable, building it when its sources are new to this machine."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCE.glob("*.go")) + [SOURCE / "go.mod", SOURCE / "go.sum"]:
+    for path in [*sorted(SOURCE.glob("*.go")), SOURCE / "go.mod", SOURCE / "go.sum"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update(subprocess.check_output(["go", "env", "GOVERSION"], cwd=SOURCE))
     cache = cache_directory()
@@ -33,7 +33,7 @@ def build() -> Path:
     with (cache / "oracle.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not binary.exists():
-            print("building the Go oracle (minutes, once per machine) …", file=sys.stderr, flush=True)
+            sys.stderr.write("building the Go oracle (minutes, once per machine) …\n")
             partial = binary.with_suffix(".partial")
             subprocess.run(["go", "build", "-o", str(partial), "."], cwd=SOURCE, check=True)
             partial.rename(binary)

@@ -89,7 +89,9 @@ def container(names: st.SearchStrategy[str]) -> st.SearchStrategy[Json]:
             "readinessProbe": handler(),
             "startupProbe": handler(),
             "lifecycle": subset(postStart=handler(), preStop=handler()),
-            "command": st.sampled_from([["sh", "-c", "chown -R app /data && exec app"], ["app"], ["nsenter", "-t", "1"]]),
+            "command": st.sampled_from(
+                [["sh", "-c", "chown -R app /data && exec app"], ["app"], ["nsenter", "-t", "1"]]
+            ),
             "volumeMounts": st.lists(
                 st.sampled_from(["v0", "v1", "v2"]).map(lambda name: {"name": name, "mountPath": f"/mnt/{name}"}),
                 max_size=2,
@@ -125,9 +127,7 @@ def annotations() -> st.SearchStrategy[dict[str, str]]:
 def pod_security() -> st.SearchStrategy[Json]:
     return subset(
         **shared_security(),
-        sysctls=st.lists(
-            st.sampled_from(SYSCTLS).map(lambda name: {"name": name, "value": "1"}), max_size=4
-        ),
+        sysctls=st.lists(st.sampled_from(SYSCTLS).map(lambda name: {"name": name, "value": "1"}), max_size=4),
         fsGroup=st.just(2000),
     )
 

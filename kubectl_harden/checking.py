@@ -1,0 +1,57 @@
+"""What Pod Security admission would say of manifests: load → locate → evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.loading import Inputs, Object, Work, each_file, offset_of, pods, read_objects, report
+from kubectl_harden.model import Checked, FileCheck, Level, Problem, Violation
+from kubectl_harden.pod import Pod
+from kubectl_harden.policy import Policy, evaluate, highest_level
+from kubectl_harden.workload import Location, PodPaths
+
+__all__ = ["check_files", "check_text"]
+
+
+def check_files(inputs: Inputs, policy: Policy) -> Iterator[FileCheck]:
+    """Yield what is found in each file, in the order in which the files were named."""
+    return each_file(inputs, partial(check_text, policy=policy), _unread)
+
+
+def _unread(file: str, message: str) -> FileCheck:
+    return FileCheck(file, (), (Problem(file, None, None, None, message),))
+
+
+def check_text(
+    file: str,
+    text: str,
+    *,
+    policy: Policy,
+    listed: bool = False,
+    pod_paths: PodPaths | None = None,
+) -> FileCheck:
+    """Evaluate every pod template in a text; ``listed`` files may hold what is no Kubernetes object."""
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+    checked = []
+    for found in read_objects(work, work.documents()):
+        for identity, location in pods(work, found):
+            try:
+                pod = Pod(location.value, is_pod=location.is_pod)
+            except InputError as error:
+                report(work, found, location.in_object(error.path or ()), InputError(error.args[0]))
+                continue
+            checked.append(Checked(identity, *_verdict(work, found, location, pod, policy)))
+    return FileCheck(file, tuple(checked), tuple(work.problems))
+
+
+def _verdict(
+    work: Work, found: Object, location: Location, pod: Pod, policy: Policy
+) -> tuple[Level, tuple[Violation, ...]]:
+    violations = []
+    for control, finding in evaluate(pod, policy):
+        paths = tuple(location.in_object(path) for path in finding.paths)
+        line, _ = work.lines.place(offset_of(found.document, (*found.base, *paths[0])))
+        violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line))
+    return highest_level(pod, policy.minor), tuple(violations)

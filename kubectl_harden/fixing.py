@@ -1,0 +1,146 @@
+"""The smallest change to manifests: load → locate → remediate → edit → prove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from kubectl_harden.errors import EditError, InputError
+from kubectl_harden.loading import Inputs, Object, Work, each_file, pods, read_objects, report
+from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem
+from kubectl_harden.policy import Policy
+from kubectl_harden.remediate import FixOptions, apply, plan
+from kubectl_harden.streams import Document, Fault
+from kubectl_harden.values import same
+from kubectl_harden.workload import PodPaths, locate
+from kubectl_harden.yaml_edit import edit_document
+
+__all__ = ["fix_files", "fix_text"]
+
+
+def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[FileFix]:
+    """Yield the plan and the proved new text for each file, in the order in which they were named."""
+    return each_file(inputs, partial(fix_text, policy=policy, options=options), _unread)
+
+
+def _unread(file: str, message: str) -> FileFix:
+    return FileFix(file, "", "", (), (Problem(file, None, None, None, message),))
+
+
+def fix_text(
+    file: str,
+    text: str,
+    *,
+    policy: Policy,
+    options: FixOptions,
+    listed: bool = False,
+    pod_paths: PodPaths | None = None,
+) -> FileFix:
+    """Plan for every pod template in a text, and edit the text; the result is proved.
+
+    A document that cannot be edited provably keeps its text and becomes a problem.
+    """
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+    planned: list[Planned] = []
+    objects: list[tuple[Identity, Any, Any]] = []
+    goals: dict[int, tuple[Document, Any]] = {}
+    values: dict[int, Any] = {}
+    for found in read_objects(work, _noted(work.documents(), values)):
+        if found.document.repeated:
+            continue
+        plans, patched = _plan_object(work, found, policy, options)
+        planned.extend(plans)
+        if plans and not same(patched, found.value):
+            objects.append((plans[0].identity, found.value, patched))
+            document, goal = goals.get(found.document.index, (found.document, found.document.value))
+            goals[found.document.index] = (document, _put(goal, found.base, patched))
+    after = text
+    for index in sorted(goals, reverse=True):
+        document, goal = goals[index]
+        try:
+            after = after[: document.start] + edit_document(document, goal) + after[document.end :]
+            values[index] = goal
+        except EditError as error:
+            work.problem(index, document.start, f"not edited: {error}")
+            planned = [item for item in planned if item.identity.source.document != index]
+            objects = [item for item in objects if item[0].source.document != index]
+    if after != text:
+        try:
+            _prove_file(work, after, values, {_key(item): item.plan for item in planned}, policy, options)
+        except EditError as error:
+            work.problem(None, None, f"not edited: {error}")
+            return FileFix(file, text, text, (), tuple(work.problems))
+    return FileFix(file, text, after, tuple(planned), tuple(work.problems), tuple(objects))
+
+
+def _noted(found: Iterable[Document | Fault], values: dict[int, Any]) -> Iterator[Document | Fault]:
+    """Pass documents on, and note what each means."""
+    for document in found:
+        if isinstance(document, Document):
+            values[document.index] = document.value
+        yield document
+
+
+def _plan_object(
+    work: Work, found: Object, policy: Policy, options: FixOptions
+) -> tuple[list[Planned], dict[str, Any]]:
+    """Plan for each pod template in turn, each on what the plans before it made of the object."""
+    value = found.value
+    plans = []
+    for index, (identity, first) in enumerate(list(pods(work, found))):
+        location = first if index == 0 else (locate(value, work.pod_paths) or [])[index]
+        try:
+            made = plan(value, location, policy, options)
+        except InputError as error:
+            report(work, found, location.in_object(error.path or ()), InputError(error.args[0]))
+            continue
+        value = apply(value, made.edits)
+        plans.append(Planned(identity, made))
+    return plans, value
+
+
+def _put(value: Any, base: Path, patched: dict[str, Any]) -> Any:
+    """Return a document's value with the object at ``base`` replaced.
+
+    A kind that a typed List implied for the object stays out.
+    """
+    if not base:
+        implied = {key for key in ("apiVersion", "kind") if key not in value}
+        return {key: item for key, item in patched.items() if key not in implied}
+    out: Any = dict(value) if isinstance(value, dict) else list(value)
+    out[base[0]] = _put(value[base[0]], base[1:], patched)
+    return out
+
+
+def _key(item: Planned) -> tuple[int | None, int | None, Path]:
+    return item.identity.source.document, item.identity.source.item, item.identity.pod_path
+
+
+def _prove_file(
+    work: Work,
+    after: str,
+    values: Mapping[int, Any],
+    plans: Mapping[tuple[int | None, int | None, Path], Plan],
+    policy: Policy,
+    options: FixOptions,
+) -> None:
+    """Raise EditError unless the new text means what was planned, in every document.
+
+    Every edited pod template must have the planned verdict, and a second run nothing to do.
+    """
+    again = Work.of(work.file, after, listed=work.listed, pod_paths=work.pod_paths)
+    found_values: dict[int, Any] = {}
+    for found in read_objects(again, _noted(again.documents(), found_values)):
+        if found.document.repeated:
+            continue
+        for item in _plan_object(again, found, policy, options)[0]:
+            first = plans.get(_key(item))
+            if first is not None and (
+                item.plan.edits or item.plan.before != first.after or item.plan.remaining != first.remaining
+            ):
+                raise EditError(
+                    f"{item.identity.kind} {item.identity.name}: the edited text does not have the planned verdict"
+                )
+    if found_values.keys() != values.keys() or not all(same(values[i], found_values[i]) for i in values):
+        raise EditError("the edited text changes the meaning of another document")

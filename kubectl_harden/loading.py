@@ -1,0 +1,235 @@
+"""Inputs become objects: load → locate, a file at a time, on both cores when there is enough to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.manifests import STDIN, cannot_hold_pod, find_files, read_text, template_line
+from kubectl_harden.model import Identity, Path, Problem, Source
+from kubectl_harden.streams import SKIPPED, Document, Fault, Lines, documents
+from kubectl_harden.workload import Location, PodPaths, item_kind, items_of, locate, pod_kinds
+from kubectl_harden.yaml_tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
+
+__all__ = ["Inputs", "Object", "Work", "each_file", "offset_of", "pods", "read_objects", "report"]
+
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+T = TypeVar("T")
+
+PARALLEL_BYTES: Final = 2 << 20
+"""From this much input on, a second process saves more time than it costs to start."""
+
+
+class Inputs(NamedTuple):
+    """Which files to read, and what in them is a workload."""
+
+    names: tuple[str, ...]
+    recursive: bool = False
+    pod_paths: PodPaths = _EMPTY
+
+
+class Object(NamedTuple):
+    """One object of a document: ``base`` leads to it from the document's root."""
+
+    document: Document
+    base: Path
+    item: int | None
+    value: dict[str, Any]
+
+
+class Work:
+    """One file while it is worked on, with the problems met so far.
+
+    ``listed`` files were found in a directory and may hold what is no Kubernetes object.
+    """
+
+    def __init__(self, file: str, text: str, listed: bool, pod_paths: PodPaths) -> None:
+        self.file = file
+        self.text = text
+        self.listed = listed
+        self.pod_paths = pod_paths
+        self.lines = Lines(text)
+        self.problems: list[Problem] = []
+        self.is_template = False
+
+    @classmethod
+    def of(cls, file: str, text: str, *, listed: bool, pod_paths: PodPaths | None) -> Work:
+        """Begin with a file's text."""
+        return cls(file, text, listed, pod_paths or {})
+
+    def documents(self) -> Iterator[Document | Fault]:
+        """Yield the documents; those that surely hold no pod are only checked for syntax."""
+        kinds = pod_kinds(self.pod_paths)
+        return documents(self.text, lambda body: cannot_hold_pod(body, kinds))
+
+    def problem(self, document: int | None, offset: int | None, message: str) -> None:
+        """Note a problem, at a character offset where there is one."""
+        line, column = self.lines.place(offset) if offset is not None else (None, None)
+        self.problems.append(Problem(self.file, document, line, column, message))
+
+
+def each_file(inputs: Inputs, work: Callable[..., T], unread: Callable[[str, str], T]) -> Iterator[T]:
+    """Yield what ``work`` (or, with a message, ``unread``) makes of every file, in the order of the names."""
+    pod_paths = dict(inputs.pod_paths)
+    named: list[tuple[str, bool, str | None]] = []
+    try:
+        for found in find_files(inputs.names, recursive=inputs.recursive):
+            if isinstance(found, InputError):
+                named.append((found.args[0].partition(": ")[0], False, found.args[0].partition(": ")[2]))
+            else:
+                named.append((*found, None))
+    except InputError as error:
+        named.append((error.args[0].partition(": ")[0], False, error.args[0].partition(": ")[2]))
+    job = partial(_one_file, work=work, unread=unread, pod_paths=pod_paths)
+    if len(named) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(named) >= PARALLEL_BYTES:
+        import multiprocessing
+
+        with multiprocessing.Pool(min(os.cpu_count() or 1, 8)) as pool:
+            yield from pool.imap(job, named, chunksize=max(1, min(32, len(named) // 16)))
+    else:
+        yield from map(job, named)
+
+
+def _total_bytes(named: Iterable[tuple[str, bool, str | None]]) -> int:
+    total = 0
+    for file, _, message in named:
+        if message is None and file != STDIN:
+            total += os.stat(file).st_size
+    return total
+
+
+def _one_file(
+    named: tuple[str, bool, str | None],
+    work: Callable[..., T],
+    unread: Callable[[str, str], T],
+    pod_paths: PodPaths,
+) -> T:
+    file, listed, message = named
+    if message is not None:
+        return unread(file, message)
+    try:
+        text = read_text(file)
+    except InputError as error:
+        return unread(file, error.args[0])
+    return work(file, text, listed=listed, pod_paths=pod_paths)
+
+
+# -- objects ---------------------------------------------------------------------------------------
+
+
+def read_objects(work: Work, found: Iterable[Document | Fault]) -> Iterator[Object]:
+    """Yield the objects of a file; what is none becomes a problem, or nothing in a listed file."""
+    for document in found:
+        if isinstance(document, Fault):
+            _fault(work, document)
+            continue
+        if document.value is None or document.value is SKIPPED:
+            continue
+        for offset, key in document.repeated:
+            work.problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
+        yield from _below(work, document, document.value, (), None)
+
+
+def _below(work: Work, document: Document, value: Any, base: Path, item: int | None) -> Iterator[Object]:
+    if not isinstance(value, dict) or not value.get("kind") or not value.get("apiVersion"):
+        if not work.listed:
+            missing = "apiVersion and kind" if not isinstance(value, dict) else _missing(value)
+            work.problem(document.index, document.start, f"this is no Kubernetes object: {missing} not set")
+        return
+    items = items_of(value)
+    if items is None:
+        yield Object(document, base, item, value)
+        return
+    for index, child in enumerate(items):
+        yield from _below(work, document, item_kind(value, child), (*base, "items", index), index)
+
+
+def _missing(value: dict[str, Any]) -> str:
+    return " and ".join(name for name in ("apiVersion", "kind") if not value.get(name))
+
+
+def _fault(work: Work, fault: Fault) -> None:
+    line = template_line(work.text)
+    if line is None:
+        work.problem(fault.index, fault.offset, fault.message)
+    elif not work.is_template:
+        # One problem for the whole template: what its pieces mean is only known when it is rendered.
+        work.is_template = True
+        message = "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
+        work.problems.append(Problem(work.file, None, line, None, message))
+
+
+def pods(work: Work, found: Object) -> Iterator[tuple[Identity, Location]]:
+    """Yield the pod templates of an object; one that has none where it must have is a problem."""
+    try:
+        locations = locate(found.value, work.pod_paths) or []
+    except InputError as error:
+        report(work, found, (), error)
+        return
+    for location in locations:
+        yield _identity(work, found, location.path), location
+
+
+def report(work: Work, found: Object, path: Path, error: InputError) -> None:
+    """Note what is wrong with an object, at the field (``path`` and the error's own) or what is nearest to it."""
+    full = (*path, *(error.path or ()))
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in full).lstrip(".")
+    name = f"{found.value.get('kind')} {_name(found.value)}"
+    offset = offset_of(found.document, (*found.base, *full))
+    advice = ""
+    if full[-1:] == ("containers",) or not error.path:
+        advice = " (if this is a patch, check what it is applied to)"
+    work.problem(found.document.index, offset, f"{name}: {where}: {error.args[0]}{advice}")
+
+
+def _name(value: dict[str, Any]) -> str:
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict):
+        return ""
+    name = metadata.get("name") or metadata.get("generateName")
+    return name if isinstance(name, str) else ""
+
+
+def _identity(work: Work, found: Object, path: Path) -> Identity:
+    metadata = found.value.get("metadata")
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    line, _ = work.lines.place(offset_of(found.document, found.base))
+    return Identity(
+        Source(work.file, found.document.index, line, found.item),
+        found.value["apiVersion"],
+        found.value["kind"],
+        namespace if isinstance(namespace, str) else None,
+        _name(found.value),
+        path,
+    )
+
+
+def offset_of(document: Document, path: Path) -> int:
+    """Return where a field stands in the file, or the innermost of its parents that is there."""
+    node = document.tree()
+    if node is None:
+        return document.start
+    offset = node.start
+    for part in path:
+        while node.kind == ALIAS:
+            node = node.children[0]
+        step = _step(node, part)
+        if step is None:
+            break
+        offset, node = step
+    return document.start + offset
+
+
+def _step(node: Node, part: str | int) -> tuple[int, Node] | None:
+    if node.kind == SEQUENCE and isinstance(part, int) and part < len(node.children):
+        return node.children[part].start, node.children[part]
+    if node.kind == MAPPING:
+        for key, value in node.pairs():
+            if not key.is_merge and key_of(key) == part:
+                return key.start, value
+    return None

@@ -1,0 +1,61 @@
+"""Writing a file back so that nothing is ever lost or half written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+
+from kubectl_harden.errors import EditError
+
+__all__ = ["write_text"]
+
+
+def write_text(name: str, before: str, after: str) -> None:
+    """Replace a file's text atomically; a symlink's target is replaced, mode and owner are kept.
+
+    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read or
+    where it cannot be replaced as it is.
+    """
+    target = os.path.realpath(name)
+    temporary = None
+    try:
+        with open(target, "rb") as file:
+            status = os.fstat(file.fileno())
+            if file.read() != before.encode():
+                raise EditError(f"{name}: changed since it was read; not written")
+        if not os.access(target, os.W_OK):
+            raise EditError(f"{name}: the file is read-only; not written")
+        descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
+        with open(descriptor, "wb") as file:
+            file.write(after.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copystat(target, temporary)
+        os.utime(temporary)
+        made = os.stat(temporary)
+        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+            os.chown(temporary, status.st_uid, status.st_gid)
+            os.chmod(temporary, stat.S_IMODE(status.st_mode))
+        now = os.stat(target)
+        if (now.st_ino, now.st_mtime_ns, now.st_size) != (status.st_ino, status.st_mtime_ns, status.st_size):
+            raise EditError(f"{name}: changed since it was read; not written")
+        os.replace(temporary, target)
+        temporary = None
+        _sync_directory(os.path.dirname(target))
+    except OSError as error:
+        raise EditError(f"{name}: {error.strerror}; not written") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
