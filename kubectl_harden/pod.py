@@ -72,19 +72,17 @@ class Pod:
         """Whether hostUsers is explicitly false (policy/helpers.go, relaxPolicyForUserNamespacePod)."""
         return self.spec.get("hostUsers") is False
 
-    def writes(self, path: Path) -> bool:
-        """Whether a field stands in the object itself, rather than being filled in by a default."""
+    def written_at(self, path: Path) -> Any:
+        """Return the value that stands in the object itself, or None: no default is in it."""
         node: Any = self.written
         for part in path:
-            if isinstance(node, dict):
-                if part not in node:
-                    return False
+            if isinstance(node, dict) and part in node:
                 node = node[part]
             elif isinstance(node, list) and isinstance(part, int) and part < len(node):
                 node = node[part]
             else:
-                return False
-        return True
+                return None
+        return node
 
     def volumes(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the index and the fields of each volume."""

@@ -95,6 +95,7 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
             obstacles.append(Obstacle(edit.checks[0], edit.why, (f"accept it: --max-risk {edit.risk}",)))
     kept, refused = _without_refusals(pod, location, kept)
     obstacles.extend(refused)
+    kept = _effective(pod, location, policy, kept)
     after = _patched(pod, location, kept)
     return Plan(
         highest_level(pod, policy.minor),
@@ -136,6 +137,22 @@ def _without_refusals(pod: Pod, location: Location, edits: list[Edit]) -> tuple[
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(Obstacle(edit.checks[0], f"the API server would refuse the change: {why}") for edit in guilty)
     return kept, obstacles
+
+
+def _effective(pod: Pod, location: Location, policy: Policy, edits: list[Edit]) -> list[Edit]:
+    """Drop edits that change nothing in the verdict because something else stays in their way."""
+    after = _patched(pod, location, edits)
+    goal = [finding for _, finding in evaluate(after, policy)]
+    if not goal:
+        return edits
+    known = refusals(pod)
+    kept = list(edits)
+    for edit in edits:
+        fewer = [other for other in kept if other is not edit]
+        lesser = _patched(pod, location, fewer)
+        if [f[:2] for _, f in evaluate(lesser, policy)] == [f[:2] for f in goal] and not refusals(lesser) - known:
+            kept = fewer
+    return kept
 
 
 def _remaining(after: Pod, policy: Policy, obstacles: list[Obstacle]) -> Iterable[Remaining]:
@@ -196,12 +213,16 @@ def _is_gone(value: Any) -> bool:
 
 
 def _prune(root: Any, path: Path) -> None:
-    for length in range(len(path) - 1, 0, -1):
-        parent = resolve_path(root, path[: length - 1])
-        child = parent[path[length - 1]]
-        if child is not _DROP and not _is_gone(child):
+    """Mark the parents of a removed thing that its removal leaves empty."""
+    parents = [root]
+    for part in path[:-1]:
+        if parents[-1] is _DROP:
             return
-        parent[path[length - 1]] = _DROP
+        parents.append(parents[-1][part])
+    for length in range(len(parents) - 1, 0, -1):
+        if not _is_gone(parents[length]):
+            return
+        parents[length - 1][path[length - 1]] = _DROP
 
 
 def _drop(value: Any) -> None:

@@ -83,7 +83,8 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
         return ("merge", value) if value == "<<" else ("float", value)
     first = text[0]
     if first == ".":
-        return _float(text)
+        # strconv.ParseFloat, which takes underscores between digits.
+        return _float(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text), text)
     if first not in "+-0123456789":
         return "str", text
     if (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
@@ -96,8 +97,7 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
         number = -number if sign == "-" else number
         if -(1 << 63) <= number < 1 << 63 or (not sign and number < 1 << 64):
             return "int", number
-    kind, value = _float(plain)
-    return (kind, value) if kind == "float" else ("str", text)
+    return _float(plain, text)
 
 
 def _digits(digits: str) -> int:
@@ -107,9 +107,9 @@ def _digits(digits: str) -> int:
     return int(digits)
 
 
-def _float(text: str) -> tuple[str, Any]:
-    if _FLOAT.fullmatch(text):
-        value = float(text)
+def _float(number: str, text: str) -> tuple[str, Any]:
+    if _FLOAT.fullmatch(number):
+        value = float(number)
         if math.isfinite(value):
             return "float", value
     return "str", text

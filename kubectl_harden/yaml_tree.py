@@ -98,11 +98,10 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
     skips it on any line), and a colon at the end of a plain scalar in brackets (libyaml refuses it).
     """
     stand_ins: dict[str, str] = {}
-    head = 2 if text.startswith("\ufeff\ufeff") else 1
-    if text.find("\ufeff", head) >= 0:
+    if "\ufeff" in text:
         mark = _stand_in(text, "")
         stand_ins[mark] = "\ufeff"
-        text = text[:head] + text[head:].replace("\ufeff", mark)
+        text = text.replace("\ufeff", mark)
     for _ in range(_RETRIES):
         parser = CParser(text)
         try:
@@ -123,7 +122,7 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
 
 def check_syntax(text: str) -> None:
     """Raise SyntaxFault unless the first document of the text is well-formed; build nothing."""
-    _events(text, lambda parser, _: parser.raw_parse())
+    _events(text.lstrip("\ufeff"), lambda parser, _: parser.raw_parse())
 
 
 def parse(text: str) -> Node | None:
@@ -131,10 +130,16 @@ def parse(text: str) -> Node | None:
 
     Raises SyntaxFault for what kubectl cannot parse, and for nesting beyond MAX_DEPTH.
     """
-    return _events(text, _build)
+    # kubectl's parser skips up to two byte order marks, and libyaml's marks do not count them.
+    skipped = len(text[:2]) - len(text[:2].lstrip("\ufeff"))
+    try:
+        return _events(text[skipped:], lambda parser, stand_ins: _build(parser, stand_ins, skipped))
+    except SyntaxFault as fault:
+        fault.offset += skipped
+        raise
 
 
-def _build(parser: CParser, stand_ins: dict[str, str]) -> Node | None:
+def _build(parser: CParser, stand_ins: dict[str, str], skipped: int) -> Node | None:
     get: Callable[[], Any] = parser.get_event
     root: Node | None = None
     stack: list[Node] = []
@@ -143,7 +148,7 @@ def _build(parser: CParser, stand_ins: dict[str, str]) -> Node | None:
         event = get()
         name = type(event).__name__
         if name == "ScalarEvent":
-            node = Node(SCALAR, event.start_mark.index, event.end_mark.index)
+            node = Node(SCALAR, skipped + event.start_mark.index, skipped + event.end_mark.index)
             node.text = event.value
             for mark_in_text, character in stand_ins.items():
                 node.text = node.text.replace(mark_in_text, character)
@@ -156,18 +161,18 @@ def _build(parser: CParser, stand_ins: dict[str, str]) -> Node | None:
         elif name == "MappingStartEvent" or name == "SequenceStartEvent":
             mark = event.start_mark
             kind = MAPPING if name == "MappingStartEvent" else SEQUENCE
-            node = Node(kind, mark.index, event.end_mark.index)
+            node = Node(kind, skipped + mark.index, skipped + event.end_mark.index)
             node.flow = bool(event.flow_style)
         elif name == "MappingEndEvent" or name == "SequenceEndEvent":
             node = stack.pop()
             if node.flow:
-                node.end = event.end_mark.index
+                node.end = skipped + event.end_mark.index
             elif node.children:
                 node.end = node.children[-1].end
             continue
         elif name == "AliasEvent":
             mark = event.start_mark
-            node = Node(ALIAS, mark.index, event.end_mark.index)
+            node = Node(ALIAS, skipped + mark.index, skipped + event.end_mark.index)
             target = anchors.get(event.anchor)
             if target is None:
                 raise SyntaxFault(f"unknown anchor '{event.anchor}' referenced", mark.index)
@@ -190,7 +195,7 @@ def _build(parser: CParser, stand_ins: dict[str, str]) -> Node | None:
         if node.kind == MAPPING or node.kind == SEQUENCE:
             stack.append(node)
             if len(stack) > MAX_DEPTH:
-                raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", node.start)
+                raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", node.start - skipped)
 
 
 class _Decoder:

@@ -52,12 +52,11 @@ def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
     edits = []
     if bad_type(pod.security) is not None:
         inheriting = [c for c in pod.containers if "seccompProfile" not in c.security]
-        edits.append(correct(pod.security, POD, inheriting, check, context))
-        edits.extend(_contradicting(pod, POD_KEY, check))
+        edits.extend(_with_annotation(pod, POD_KEY, correct(pod.security, POD, inheriting, check, context)))
     for c in pod.containers:
         if bad_type(c.security) is not None:
-            edits.append(correct(c.security, c.field("seccompProfile"), [c], check, context))
-            edits.extend(_contradicting(pod, CONTAINER_KEY + c.name, check))
+            edit = correct(c.security, c.field("seccompProfile"), [c], check, context)
+            edits.extend(_with_annotation(pod, CONTAINER_KEY + c.name, edit))
     return edits
 
 
@@ -70,14 +69,13 @@ def require(pod: Pod, path: Path, key: str, containers: list[Container], check: 
         profile = {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
         why = f"the annotation {key} asks for this profile, but has no effect since v1.27"
     edit = Edit("add", path, profile, (check,), risk, why)
-    return [edit] if profile["type"] == "Localhost" else [edit, *_contradicting(pod, key, check)]
+    return [edit] if profile["type"] == "Localhost" else _with_annotation(pod, key, edit)
 
 
-def _contradicting(pod: Pod, key: str, check: str) -> list[Edit]:
+def _with_annotation(pod: Pod, key: str, edit: Edit) -> list[Edit]:
+    """Return an edit that sets RuntimeDefault, and the removal of an annotation that contradicts it."""
     annotation = pod.annotations.get(key)
     if annotation is None or annotation in ("runtime/default", "docker/default"):
-        return []
-    why = (
-        "the API server refuses an annotation that contradicts seccompProfile, and has had no other effect since v1.27"
-    )
-    return [Edit("remove", ("metadata", "annotations", key), None, (check,), "safe", why)]
+        return [edit]
+    why = "the API server refuses an annotation that contradicts seccompProfile, and it has no effect since v1.27"
+    return [edit, Edit("remove", ("metadata", "annotations", key), None, edit.checks, edit.risk, why)]

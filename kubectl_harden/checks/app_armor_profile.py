@@ -81,7 +81,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     for container in pod.containers:
         path = container.field("appArmorProfile")
         # A Pod's annotation also fills the field in; there the annotation alone is at fault.
-        if _bad_type(container.security) is not None and pod.writes(path):
+        if _bad_type(container.security) is not None and pod.written_at(path) is not None:
             fields.append(path)
     fields.extend(("metadata", "annotations", key) for key in _bad_annotations(pod))
     return Remedy(tuple(Edit("remove", path, None, (ID,), "review", _WHY) for path in fields))

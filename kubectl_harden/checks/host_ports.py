@@ -55,7 +55,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             )
             for c in pod.containers
             for path, number in _bad_ports(c)
-            if pod.writes(path)
+            if pod.written_at(path)
         )
     )
 

@@ -155,3 +155,51 @@ def templates() -> st.SearchStrategy[Json]:
             ),
         }
     )
+
+
+def _renamed(template: Json) -> Json:
+    """Give containers and volumes valid names, and mounts a volume that is there."""
+    spec = dict(template["spec"])
+    spec.pop("ephemeralContainers", None)
+    volumes = [{**item, "name": f"v{index}"} for index, item in enumerate(spec.get("volumes", []))]
+    if volumes:
+        spec["volumes"] = volumes
+    number = 0
+    for key in ("initContainers", "containers"):
+        renamed = []
+        for item in spec.get(key, []):
+            mounts = [
+                {**mount, "mountPath": f"/mnt/{index}"}
+                for index, mount in enumerate(item.get("volumeMounts", []))
+                if mount["name"] in {volume["name"] for volume in volumes}
+            ]
+            fields = {k: v for k, v in item.items() if k != "volumeMounts"}
+            renamed.append({**fields, "name": NAMES[number % 5], **({"volumeMounts": mounts} if mounts else {})})
+            number += 1
+        if renamed:
+            spec[key] = renamed
+    spec.setdefault("restartPolicy", "Always")
+    return {"metadata": {**template["metadata"], "labels": {"a": "b"}}, "spec": spec}
+
+
+_WITH_FIELDS: Json = {
+    "configMap": {"name": "x"},
+    "emptyDir": {},
+    "nfs": {"server": "s", "path": "/p"},
+    "secret": {"secretName": "x"},
+    "persistentVolumeClaim": {"claimName": "x"},
+}
+
+
+def valid_templates() -> st.SearchStrategy[Json]:
+    """Pod templates that the API server mostly takes: what it objects to is not what fixes touch."""
+    source = st.one_of(
+        st.sampled_from(sorted(_WITH_FIELDS)).map(lambda kind: {kind: _WITH_FIELDS[kind]}),
+        st.sampled_from(HOST_PATHS).map(lambda path: {"hostPath": {"path": path}}),
+    )
+    volumes = st.lists(source.map(lambda item: {"name": "v", **item}), max_size=3)
+    return st.builds(
+        lambda template, volumes: _renamed({**template, "spec": {**template["spec"], "volumes": volumes}}),
+        templates(),
+        volumes,
+    )
