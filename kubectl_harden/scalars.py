@@ -70,7 +70,14 @@ def json_number(value: float) -> int | float:
     """
     if not math.isfinite(value):
         raise Unresolvable(f"{value} is no number that JSON can hold")
-    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+    if not value.is_integer() or abs(value) >= 1e21:
+        return value
+    if abs(value) < 1 << 53:
+        return int(value)
+    from decimal import Decimal
+
+    # The shortest digits that mean this number, then zeros.
+    return int(Decimal(repr(value)))
 
 
 def _plain(tag: str | None, text: str) -> tuple[str, Any]:

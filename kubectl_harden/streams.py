@@ -101,6 +101,7 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
     """
     position = 0
     index = 0
+    fault: SyntaxFault | None = None
     if text[:_GUESS].lstrip().startswith("{"):
         # Imported late: few manifests are JSON.
         from kubectl_harden import json_tree
@@ -108,7 +109,8 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
         while True:
             try:
                 value, end, repeats = json_tree.decode(text, position)
-            except SyntaxFault as fault:
+            except SyntaxFault as error:
+                fault = error
                 if not text[position:].strip(" \t\n\r"):
                     return
                 if index > 1 or len(text) - position < _READ_AHEAD:
@@ -123,7 +125,10 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
             position = end
             index += 1
         position = _after_white_space(text, position)
-    yield from _yaml_documents(text, position, index, skip)
+    for found in _yaml_documents(text, position, index, skip):
+        # What begins as JSON and is no YAML either was meant as JSON.
+        meant_json = fault is not None and isinstance(found, Fault) and found.index == index
+        yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
 
 
 def _after_white_space(text: str, position: int) -> int:

@@ -19,7 +19,8 @@ class Style:
     """The habits of one document.
 
     ``step`` is the indentation of a nested mapping, ``dash`` that of a sequence under its key,
-    ``newline`` the line end, ``flow_lists`` whether lists of scalars stand in brackets.
+    ``newline`` the line end, ``flow_lists`` whether lists of scalars stand in brackets, and
+    ``flow_quote`` the quotes in them.
     """
 
     def __init__(self, text: str, root: Node) -> None:
@@ -30,6 +31,7 @@ class Style:
         steps: dict[int, int] = {}
         dashes: dict[int, int] = {}
         flow = block = 0
+        quotes: list[str] = []
         for key, value in _pairs(root):
             if value.kind == MAPPING and not value.flow and value.children:
                 width = self.column(value.children[0].start) - self.column(key.start)
@@ -40,11 +42,13 @@ class Style:
                     dashes[width] = dashes.get(width, 0) + 1
                 if all(item.kind == SCALAR for item in value.children):
                     flow, block = flow + value.flow, block + (not value.flow)
+                    quotes.extend((item.style or "") for item in value.children if value.flow)
         if steps:
             self.step = max(steps, key=lambda width: (steps[width], -width))
         if dashes:
             self.dash = max(dashes, key=lambda width: (dashes[width], -width))
         self.flow_lists = flow > block
+        self.flow_quote = max(("", '"', "'"), key=quotes.count) or None
 
     def column(self, offset: int) -> int:
         """Return the column of an offset, as YAML counts it."""
@@ -124,7 +128,7 @@ def render_pair(key: str, value: Any, column: int, style: Style) -> list[str]:
         return [head, *_indented(_mapping_lines(value, style), column + style.step)]
     if isinstance(value, list) and value:
         if style.flow_lists and not any(isinstance(item, dict | list) for item in value):
-            return [f"{head} [{', '.join(render_scalar(item, chr(34)) for item in value)}]"]
+            return [f"{head} [{', '.join(render_scalar(item, style.flow_quote) for item in value)}]"]
         return [head, *_indented(render_items(value, style), column + style.dash)]
     return [f"{head} {render_flow(value, quoted=False)}"]
 

@@ -7,6 +7,7 @@ libyaml (PyYAML's C parser) reads the syntax; go.yaml.in/yaml/v2 is a port of it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -335,7 +336,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     style = None
-    if "\n" in text:
+    if re.search("[\r\x85\u2028\u2029\ufeff]", text):
+        style = '"'
+    elif "\n" in text:
         style = "|"
     elif not isinstance(resolve(None, text), str):
         style = "'"

@@ -18,6 +18,7 @@ from kubectl_harden.render.patches import operations
 from kubectl_harden.workload import locate
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
+from tests.support.profile import fewer
 
 POLICIES = st.builds(
     Policy, st.sampled_from(["baseline", "restricted"]), st.sampled_from([0, 8, 18, 19, 22, 23, 24, 25, 31, 34, NEWEST])
@@ -71,7 +72,9 @@ def without_one_field(edit: Edit) -> Iterator[Edit]:
                 yield value[:index] + value[index + 1 :]
 
     for value in smaller(edit.value):
-        yield edit._replace(value=value)
+        # A volume without a source is an emptyDir, but "this implied behavior is deprecated" (core/v1 types.go).
+        if edit.path[-2:-1] != ("volumes",) or set(value) - {"name"}:
+            yield edit._replace(value=value)
 
 
 @given(
@@ -105,6 +108,7 @@ def test_plans_are_sufficient_minimal_and_valid(
     assert again.remaining == found.remaining
 
 
+@fewer(4)
 @given(template=valid_templates(), policy=POLICIES)
 def test_nothing_outside_the_standard_is_touched(template: dict[str, Any], policy: Policy) -> None:
     value = workload(template, "Deployment")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from kubectl_harden.model import Edit, FileFix
 from kubectl_harden.policy import NEWEST, Policy
 from kubectl_harden.remediate import FixOptions
 from tests.support.pods import valid_templates
+from tests.support.profile import fewer
 from tests.support.styles import json_texts, yaml_texts
 from tests.test_remediate import workload
 
@@ -54,12 +54,14 @@ def assert_lawful(text: str, found: FileFix) -> None:
         assert "\r" not in found.after
 
 
+@fewer(4)
 @given(written=yaml_texts(OBJECTS))
 def test_yaml_in_any_style(written: tuple[Any, str]) -> None:
     _, text = written
     assert_lawful(text, fixed(text, max_risk="breaks"))
 
 
+@fewer(4)
 @given(written=json_texts(OBJECTS))
 def test_json_in_any_style(written: tuple[Any, str]) -> None:
     _, text = written
@@ -72,6 +74,7 @@ def test_json_in_any_style(written: tuple[Any, str]) -> None:
         assert (", " in found.after) == (", " in text)
 
 
+@fewer(8)
 @given(written=st.lists(yaml_texts(OBJECTS), min_size=2, max_size=3), position=st.integers(0, 2))
 def test_other_documents_keep_their_bytes(written: list[tuple[Any, str]], position: int) -> None:
     texts = [text.removeprefix("\ufeff") for _, text in written]

@@ -50,13 +50,15 @@ def correct(security: dict[str, Any], path: Path, containers: list[Container], c
 def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
     """Return the edits for every forbidden profile, with the annotations that would contradict them."""
     edits = []
-    if bad_type(pod.security) is not None:
+    kind = bad_type(pod.security)
+    if kind is not None:
         inheriting = [c for c in pod.containers if "seccompProfile" not in c.security]
-        edits.extend(_with_annotation(pod, POD_KEY, correct(pod.security, POD, inheriting, check, context)))
+        edits.extend(_with_annotation(pod, POD_KEY, correct(pod.security, POD, inheriting, check, context), kind))
     for c in pod.containers:
-        if bad_type(c.security) is not None:
+        kind = bad_type(c.security)
+        if kind is not None:
             edit = correct(c.security, c.field("seccompProfile"), [c], check, context)
-            edits.extend(_with_annotation(pod, CONTAINER_KEY + c.name, edit))
+            edits.extend(_with_annotation(pod, CONTAINER_KEY + c.name, edit, kind))
     return edits
 
 
@@ -72,10 +74,12 @@ def require(pod: Pod, path: Path, key: str, containers: list[Container], check: 
     return [edit] if profile["type"] == "Localhost" else _with_annotation(pod, key, edit)
 
 
-def _with_annotation(pod: Pod, key: str, edit: Edit) -> list[Edit]:
-    """Return an edit that sets RuntimeDefault, and the removal of an annotation that contradicts it."""
+def _with_annotation(pod: Pod, key: str, edit: Edit, was: str | None = None) -> list[Edit]:
+    """Return an edit that sets RuntimeDefault, and the removal of an annotation that it makes contradictory."""
     annotation = pod.annotations.get(key)
     if annotation is None or annotation in ("runtime/default", "docker/default"):
         return [edit]
+    if was == "Unconfined" and annotation != "unconfined":
+        return [edit]  # It contradicted the field before, which is not for a fix to mend.
     why = "the API server refuses an annotation that contradicts seccompProfile, and it has no effect since v1.27"
     return [edit, Edit("remove", ("metadata", "annotations", key), None, edit.checks, edit.risk, why)]

@@ -38,7 +38,7 @@ def test_case(path: Path) -> None:
     )
     for words in re.findall(r"^# remaining: (.*)$", text, re.MULTILINE):
         assert words in plan.stdout.replace('\\"', '"')
-    if "before" in path.name:
+    if ".before." in path.name:
         assert result.stdout_bytes != text.encode()
 
 

@@ -11,6 +11,8 @@
 //	evaluate  {metadata, spec}           the bare evaluator, at every level and version
 //	admit     {object}                   the API server's chain on a creation: decode, default, prepare,
 //	                                     validate, convert, evaluate at every level and version
+//	strategic {object, patch}            a strategic merge patch, applied as kubectl patch does
+//	kustomize {files}                    what kustomize builds of a directory
 package main
 
 import (
@@ -37,6 +39,8 @@ type request struct {
 	Metadata *metav1.ObjectMeta `json:"metadata"`
 	Spec     *corev1.PodSpec    `json:"spec"`
 	Object   json.RawMessage    `json:"object"`
+	Patch    json.RawMessage    `json:"patch"`
+	Files    map[string]string  `json:"files"`
 }
 
 // verdict is the outcome for a run of consecutive policy versions.
@@ -145,6 +149,10 @@ func (o *oracle) answer(line []byte) (reply response) {
 		return response{Verdicts: o.evaluate(r.Metadata, r.Spec)}
 	case "admit":
 		return o.admit(r.Object)
+	case "strategic":
+		return answered(strategic(r.Object, r.Patch))
+	case "kustomize":
+		return answered(kustomize(r.Files))
 	}
 	return response{Error: "unknown op " + r.Op}
 }

@@ -75,7 +75,7 @@ class Oracle:
 
     def stream(self, data: bytes) -> list[dict[str, Any]]:
         """Return the documents of a stream as kubectl reads them; the last may be an error."""
-        documents: list[dict[str, Any]] = self.ask(op="stream", data=base64.b64encode(data).decode())["documents"]
+        documents: list[dict[str, Any]] = self.ask(op="stream", data=base64.b64encode(data).decode()).get("documents", [])
         return documents
 
     def verdicts(self, **request: Any) -> dict[tuple[str, int], list[tuple[str, str]]]:
