@@ -54,4 +54,4 @@ def _verdict(
         paths = tuple(location.in_object(path) for path in finding.paths)
         line, _ = work.lines.place(offset_of(found.document, (*found.base, *paths[0])))
         violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line))
-    return highest_level(pod, policy.minor), tuple(violations)
+    return highest_level(pod, policy, violations), tuple(violations)

@@ -21,7 +21,7 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 T = TypeVar("T")
 
-PARALLEL_BYTES: Final = 2 << 20
+PARALLEL_BYTES: Final = 1 << 19
 """From this much input on, a second process saves more time than it costs to start."""
 
 

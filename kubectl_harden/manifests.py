@@ -19,8 +19,9 @@ MAX_FILE: Final = 256 << 20
 """Bytes; a file is read as a whole."""
 
 _KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE)
-_KIND_KEY: Final = re.compile(r"^(?:[\ufeff\"'?&!*{\[]|(?:kind|items)\b)", re.MULTILINE)
-_SPECIAL: Final = re.compile(r"^\.\.\.|(?:^|[\s,\[{:-])(?:[&*!][\w<]|<<|\?\s)|[\[{]{50}", re.MULTILINE)
+_KIND_KEY: Final = re.compile(r"^(?:[\ufeff\"'?&!*{\[<]|(?:kind|items)\b)", re.MULTILINE)
+# The end of a document inside the text, and brackets nested too deep to be meant.
+_SPECIAL: Final = re.compile(r"^\.\.\.|(?:[\[{]\s*){50}", re.MULTILINE)
 _TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
 
 
@@ -95,8 +96,8 @@ def template_line(text: str) -> int | None:
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
     """Whether a YAML document is surely of a kind that holds no pod, told without parsing it.
 
-    True only for a block mapping with one plain ``kind``, no items, and nothing (anchors, tags,
-    merge keys, complex keys) that could bring another meaning in.
+    True only for a block mapping with one plain ``kind``, no items, and no key at its top level (quoted,
+    complex, merged, tagged or an alias) that could bring another kind in.
     """
     marks = _KIND_KEY.findall(body)
     if len(marks) != 1:

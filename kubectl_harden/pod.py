@@ -76,9 +76,9 @@ class Pod:
         """Return the value that stands in the object itself, or None: no default is in it."""
         node: Any = self.written
         for part in path:
-            if (isinstance(node, dict) and part in node) or (
-                isinstance(node, list) and isinstance(part, int) and part < len(node)
-            ):
+            if isinstance(node, dict) and part in node:
+                node = node[part]
+            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
                 node = node[part]
             else:
                 return None

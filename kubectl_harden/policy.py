@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control, Revision
@@ -91,11 +91,12 @@ def evaluate(pod: Pod, policy: Policy) -> list[tuple[Control, Finding]]:
     return found
 
 
-def highest_level(pod: Pod, minor: int) -> Level:
-    """Return the highest level that a pod meets at a policy version."""
+def highest_level(pod: Pod, known: Policy, findings: Collection[Any]) -> Level:
+    """Return the highest level that a pod meets at a policy version, from what one policy found."""
     for level in ("restricted", "baseline"):
-        if not evaluate(pod, Policy(_level(level), minor)):
-            return _level(level)
+        policy = Policy(_level(level), known.minor)
+        if not (findings if policy == known else evaluate(pod, policy)):
+            return policy.level
     return "privileged"
 
 

@@ -12,10 +12,12 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.api_validation import refusals
+from kubectl_harden.control import Control
 from kubectl_harden.errors import HardenError
 from kubectl_harden.evidence import facts_of
 from kubectl_harden.model import (
     Edit,
+    Finding,
     FixContext,
     HostPathChoice,
     Obstacle,
@@ -82,7 +84,8 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
     context = FixContext(policy.level, policy.minor, facts_of(pod), options.host_paths, location.pod_security_context)
     proposed: list[Edit] = []
     obstacles: list[Obstacle] = []
-    for control, _ in evaluate(pod, policy):
+    findings = evaluate(pod, policy)
+    for control, _ in findings:
         if control.id in options.skip or (options.only and control.id not in options.only):
             obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
             continue
@@ -97,11 +100,12 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
     obstacles.extend(refused)
     kept = _effective(pod, location, policy, kept)
     after = _patched(pod, location, kept)
+    left = evaluate(after, policy)
     return Plan(
-        highest_level(pod, policy.minor),
-        highest_level(after, policy.minor),
+        highest_level(pod, policy, findings),
+        highest_level(after, policy, left),
         tuple(_lower(value, _in_object(location, kept))),
-        tuple(_remaining(after, policy, obstacles)),
+        tuple(_remaining(after, left, obstacles)),
         tuple(kept),
         tuple(_in_object(location, held_back)),
     )
@@ -155,8 +159,8 @@ def _effective(pod: Pod, location: Location, policy: Policy, edits: list[Edit]) 
     return kept
 
 
-def _remaining(after: Pod, policy: Policy, obstacles: list[Obstacle]) -> Iterable[Remaining]:
-    for control, found in evaluate(after, policy):
+def _remaining(after: Pod, left: list[tuple[Control, Finding]], obstacles: list[Obstacle]) -> Iterable[Remaining]:
+    for control, found in left:
         mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
         why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, after)
         choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))

@@ -9,10 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import yaml
 from yaml._yaml import CParser
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
 
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.scalars import Unresolvable, json_number, key_text, resolve
@@ -147,31 +158,32 @@ def _build(parser: CParser, stand_ins: dict[str, str], skipped: int) -> Node | N
     anchors: dict[str, Node] = {}
     while True:
         event = get()
-        name = type(event).__name__
-        if name == "ScalarEvent":
+        kind_of_event = type(event)
+        if kind_of_event is ScalarEvent:
             node = Node(SCALAR, skipped + event.start_mark.index, skipped + event.end_mark.index)
             node.text = event.value
-            for mark_in_text, character in stand_ins.items():
-                node.text = node.text.replace(mark_in_text, character)
+            if stand_ins:
+                for mark_in_text, character in stand_ins.items():
+                    node.text = node.text.replace(mark_in_text, character)
             node.tag = event.tag
             node.plain = event.implicit[0]
             node.style = event.style
             if "?" in node.text and not event.style and stack and stack[-1].flow:
                 # libyaml 0.2 reads on where kubectl's parser sees the indicator of a complex key.
                 raise SyntaxFault("did not find expected ',' or ']': quote text with a question mark", node.start)
-        elif name == "MappingStartEvent" or name == "SequenceStartEvent":
+        elif kind_of_event is MappingStartEvent or kind_of_event is SequenceStartEvent:
             mark = event.start_mark
-            kind = MAPPING if name == "MappingStartEvent" else SEQUENCE
+            kind = MAPPING if kind_of_event is MappingStartEvent else SEQUENCE
             node = Node(kind, skipped + mark.index, skipped + event.end_mark.index)
             node.flow = bool(event.flow_style)
-        elif name == "MappingEndEvent" or name == "SequenceEndEvent":
+        elif kind_of_event is MappingEndEvent or kind_of_event is SequenceEndEvent:
             node = stack.pop()
             if node.flow:
                 node.end = skipped + event.end_mark.index
             elif node.children:
                 node.end = node.children[-1].end
             continue
-        elif name == "AliasEvent":
+        elif kind_of_event is AliasEvent:
             mark = event.start_mark
             node = Node(ALIAS, skipped + mark.index, skipped + event.end_mark.index)
             target = anchors.get(event.anchor)
@@ -179,9 +191,9 @@ def _build(parser: CParser, stand_ins: dict[str, str], skipped: int) -> Node | N
                 raise SyntaxFault(f"unknown anchor '{event.anchor}' referenced", mark.index)
             node.text = event.anchor
             node.children.append(target)
-        elif name == "DocumentEndEvent":
+        elif kind_of_event is DocumentEndEvent:
             return root
-        elif name == "StreamEndEvent":
+        elif kind_of_event is StreamEndEvent:
             return None
         else:
             continue
@@ -258,11 +270,8 @@ class _Decoder:
             raise SyntaxFault(str(error), node.start) from None
 
     def key(self, node: Node) -> str:
-        target = node.children[0] if node.kind == ALIAS else node
         self.decoded += 1
-        if target.kind != SCALAR:
-            raise SyntaxFault("a mapping or a sequence cannot be a key", node.start)
-        return key_text(target.text if target.tag is None and not target.plain else resolve(target.tag, target.text))
+        return key_of(node)
 
     def mapping(self, node: Node, out: dict[Any, Any]) -> None:
         seen: set[Any] = set()
@@ -270,10 +279,7 @@ class _Decoder:
             if key_node.is_merge:
                 self.merge(value_node, out)
                 continue
-            try:
-                text = self.key(key_node)
-            except Unresolvable as error:
-                raise SyntaxFault(str(error), key_node.start) from None
+            text = self.key(key_node)
             if text in seen:
                 self.duplicates.append(key_node)
             seen.add(text)
@@ -302,10 +308,20 @@ def _allowed_ratio(decoded: int) -> float:
 
 def key_of(node: Node) -> str:
     """Return the JSON key that a mapping's key node means. Raises SyntaxFault for what is none."""
+    target = node.children[0] if node.kind == ALIAS else node
+    if target.kind != SCALAR:
+        raise SyntaxFault("a mapping or a sequence cannot be a key", node.start)
+    if target.tag is None and not target.plain:
+        return target.text
     try:
-        return _Decoder().key(node)
+        return _plain_key(target.tag, target.text)
     except Unresolvable as error:
         raise SyntaxFault(str(error), node.start) from None
+
+
+@lru_cache(maxsize=2048)
+def _plain_key(tag: str | None, text: str) -> str:
+    return key_text(resolve(tag, text))
 
 
 def value_of(root: Node | None) -> tuple[Any, list[Node]]:

@@ -77,7 +77,10 @@ def test_a_separator_at_the_start_belongs_to_its_document() -> None:
         ("kind: !!str ConfigMap\n", False),
         ("kind:\n  ConfigMap\n", False),
         ("  kind: ConfigMap\n", False),
-        ("kind: ConfigMap\ndata: &a {}\n", False),
+        ("kind: ConfigMap\ndata: &a {}\n", True),
+        ("kind: ConfigMap\n*a : Pod\n", False),
+        ("kind: ConfigMap\n!!str kind: Pod\n", False),
+        ("kind: ConfigMap\na: " + "[" * 60 + "\n", False),
         ("kind: ConfigMap\n...\nkind: Pod\n", False),
     ],
 )

@@ -48,9 +48,11 @@ def width() -> int:
 
 def wrapped(text: str, indent: int, columns: int) -> str:
     """Return the text in lines that fit, each indented."""
+    pad = " " * indent
+    if indent + len(text) <= columns:
+        return pad + text
     import textwrap
 
-    pad = " " * indent
     lines = textwrap.wrap(text, max(columns, indent + 20), initial_indent=pad, subsequent_indent=pad,
                           break_long_words=False, break_on_hyphens=False)  # fmt: skip
     return "\n".join(lines) or pad

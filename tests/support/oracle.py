@@ -75,7 +75,9 @@ class Oracle:
 
     def stream(self, data: bytes) -> list[dict[str, Any]]:
         """Return the documents of a stream as kubectl reads them; the last may be an error."""
-        documents: list[dict[str, Any]] = self.ask(op="stream", data=base64.b64encode(data).decode()).get("documents", [])
+        documents: list[dict[str, Any]] = self.ask(op="stream", data=base64.b64encode(data).decode()).get(
+            "documents", []
+        )
         return documents
 
     def verdicts(self, **request: Any) -> dict[tuple[str, int], list[tuple[str, str]]]:
@@ -88,3 +90,7 @@ class Oracle:
             for run in answer["verdicts"]
             for minor in range(run["first"], run["last"] + 1)
         }
+
+
+if __name__ == "__main__":
+    build()

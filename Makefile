@@ -1,0 +1,42 @@
+# Two commands do all the set-up: make demo, make test. Both need Python 3.11 or later; the tests need Go too.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint nightly bench clean
+
+demo: .venv/installed
+	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
+	@$(BIN)/kubectl-harden check -f examples/rejected-deployment.yaml || test $$? -eq 1
+	@echo
+	@echo '$$ kubectl harden fix -f examples/rejected-deployment.yaml'
+	@$(BIN)/kubectl-harden fix -f examples/rejected-deployment.yaml || test $$? -eq 1
+
+test: .venv/installed-dev
+	$(BIN)/python -m tests.support.oracle
+	$(BIN)/python -m pytest -n auto
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd tests/oracle && test -z "$$(gofmt -l .)" && go vet ./...
+
+nightly: .venv/installed-dev
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+clean:
+	rm -rf .venv
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m compileall -q kubectl_harden
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
