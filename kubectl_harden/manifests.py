@@ -19,9 +19,9 @@ MAX_FILE: Final = 256 << 20
 """Bytes; a file is read as a whole."""
 
 _KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE)
-_KIND_KEY: Final = re.compile(r"^(?:[\ufeff\"'?&!*{\[<]|(?:kind|items)\b)", re.MULTILINE)
-# The end of a document inside the text, and brackets nested too deep to be meant.
-_SPECIAL: Final = re.compile(r"^\.\.\.|(?:[\[{]\s*){50}", re.MULTILINE)
+# Keys at the top level that are, or could hide, a kind. A line feed in front lets the search skip fast.
+_KIND_KEY: Final = re.compile(r"\n(?:[\ufeff\"'?&!*{\[<]|(?:kind|items)\b)")
+_MANY_BRACKETS: Final = 1000
 _TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
 
 
@@ -99,10 +99,14 @@ def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
     True only for a block mapping with one plain ``kind``, no items, and no key at its top level (quoted,
     complex, merged, tagged or an alias) that could bring another kind in.
     """
-    marks = _KIND_KEY.findall(body)
-    if len(marks) != 1:
+    if len(_KIND_KEY.findall(body)) + (_KIND_KEY.match("\n" + body[:8]) is not None) != 1:
         return False
     match = _KIND.search(body)
     if match is None or not match[1] or match[2].split("#")[0].strip():
         return False
-    return match[1] not in kinds and not match[1].endswith("List") and _SPECIAL.search(body) is None
+    return match[1] not in kinds and not match[1].endswith("List") and not _is_odd(body)
+
+
+def _is_odd(body: str) -> bool:
+    """Whether a document ends inside the text, or has brackets enough to be nested without bounds."""
+    return "\n..." in body or body.startswith("...") or body.count("[") + body.count("{") > _MANY_BRACKETS

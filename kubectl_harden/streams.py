@@ -23,7 +23,8 @@ SKIPPED: Final = object()
 MAX_DOCUMENT: Final = 32 << 20
 """Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
 
-_SEPARATOR: Final = re.compile(r"^---(.*)$", re.MULTILINE)
+# The line feed in front lets the search skip fast; the first line is looked at on its own.
+_SEPARATOR: Final = re.compile(r"(?:\n|\A)---(.*)")
 _GUESS: Final = 4096
 _READ_AHEAD: Final = 4
 """With less than this left behind a JSON value, kubectl does not try YAML (consumeWhitespace)."""
@@ -145,7 +146,7 @@ def _yaml_documents(text: str, position: int, index: int, skip: Callable[[str], 
     # Where JSON came before, the rest of its line counts as a line of its own.
     rest = text[position:] if position else text
     for match in _SEPARATOR.finditer(rest):
-        here = position + match.start()
+        here = position + match.start(1) - 3
         trailing = match.group(1).strip()
         if trailing and not trailing.startswith("#"):
             if here > start:

@@ -80,7 +80,7 @@ def test_a_separator_at_the_start_belongs_to_its_document() -> None:
         ("kind: ConfigMap\ndata: &a {}\n", True),
         ("kind: ConfigMap\n*a : Pod\n", False),
         ("kind: ConfigMap\n!!str kind: Pod\n", False),
-        ("kind: ConfigMap\na: " + "[" * 60 + "\n", False),
+        ("kind: ConfigMap\na: " + "[" * 1001 + "\n", False),
         ("kind: ConfigMap\n...\nkind: Pod\n", False),
     ],
 )
