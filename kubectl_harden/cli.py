@@ -149,6 +149,7 @@ def check(
     from kubectl_harden.checking import check_files
     from kubectl_harden.policy import parse_policy
     from kubectl_harden.render.check import Tally, render, summary_line
+    from kubectl_harden.render.terminal import width, wrapped
 
     policy = parse_policy(level, policy_version)
     inputs = _inputs(names, files, recursive, pod_paths)
@@ -161,7 +162,7 @@ def check(
     sys.stdout.flush()
     _report_problems(tally.problems, told)
     if output in ("text", "wide"):
-        click.echo(summary_line(tally, policy), err=True)
+        click.echo(wrapped(summary_line(tally, policy), 0, width()), err=True)
         if tally.violating and output == "text":
             again = " ".join(f"-f {name}" for name in inputs.names[:3]) if len(inputs.names) <= 3 else "-f …"
             click.echo(f"See the smallest fix: kubectl harden fix {again}", err=True)
@@ -222,6 +223,7 @@ def fix(
     from kubectl_harden.policy import parse_policy
     from kubectl_harden.remediate import FixOptions
     from kubectl_harden.render.fix import FixTally, notes, render, summary_line
+    from kubectl_harden.render.terminal import width, wrapped
 
     policy = parse_policy(level, policy_version)
     inputs = _inputs(names, files, recursive, pod_paths)
@@ -253,7 +255,7 @@ def fix(
                 _tell(notes(texts.pop(), colour=_colour(sys.stderr)))
     sys.stdout.flush()
     if people:
-        click.echo(summary_line(tally, policy, written=write), err=True)
+        click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)
     if tally.problems:
         return UNREADABLE
     if tally.left or (tally.edited and people and not write):

@@ -182,7 +182,7 @@ def report(work: Work, found: Object, path: Path, error: InputError) -> None:
     name = f"{found.value.get('kind')} {_name(found.value)}"
     offset = offset_of(found.document, (*found.base, *full))
     advice = ""
-    if full[-1:] == ("containers",) or not error.path:
+    if error.args[0].startswith("required"):
         advice = " (if this is a patch, check what it is applied to)"
     work.problem(found.document.index, offset, f"{name}: {where}: {error.args[0]}{advice}")
 

@@ -6,7 +6,6 @@ rules and the controls themselves, and put into the form of an RFC 6902 patch.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -29,6 +28,7 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
+from kubectl_harden.values import copied
 from kubectl_harden.workload import Location
 
 __all__ = ["RISKS", "FixOptions", "apply", "plan", "resolve_path"]
@@ -61,16 +61,16 @@ def apply(value: Any, edits: Iterable[Edit]) -> Any:
 
     Raises KeyError or IndexError for a path that is not there.
     """
-    out = copy.deepcopy(value)
+    out = copied(value)
     for edit in edits:
         parent = resolve_path(out, edit.path[:-1])
         last = edit.path[-1]
         if edit.op == "remove":
             del parent[last]
         elif isinstance(parent, list) and edit.op == "add":
-            parent.insert(len(parent) if last == "-" else int(last), copy.deepcopy(edit.value))
+            parent.insert(len(parent) if last == "-" else int(last), copied(edit.value))
         else:
-            parent[last] = copy.deepcopy(edit.value)
+            parent[last] = copied(edit.value)
     return out
 
 
@@ -188,7 +188,7 @@ def _marked(value: Any, edits: Iterable[Edit]) -> Any:
 
     All paths count from the value as it was: nothing moves while there are only marks.
     """
-    out = copy.deepcopy(value)
+    out = copied(value)
     removed: list[Path] = []
     for edit in edits:
         last = edit.path[-1]
@@ -202,9 +202,9 @@ def _marked(value: Any, edits: Iterable[Edit]) -> Any:
                 parent[part] = {}
             parent = parent[part]
         if isinstance(parent, list) and last == len(parent):
-            parent.append(copy.deepcopy(edit.value))
+            parent.append(copied(edit.value))
         else:
-            parent[last] = copy.deepcopy(edit.value)
+            parent[last] = copied(edit.value)
     for path in removed:
         _prune(out, path)
     return out

@@ -102,7 +102,9 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     for _, volume in pod.volumes():
         kind = _restricted_type(volume)
         if kind is not None and kind != "hostPath":
-            obstacles.append(Obstacle(ID, f"volume {volume.get('name', '')} holds data in a {kind}", _choices(kind)))
+            obstacles.append(
+                Obstacle(ID, f"volume {volume.get('name', '')} names its storage directly ({kind})", _choices(kind))
+            )
     return Remedy(remedy.edits, tuple(obstacles))
 
 

@@ -64,10 +64,13 @@ def _text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
         if checked.violations:
             yield _heading(checked, policy, colour)
             for violation in checked.violations:
-                where = paint(place(checked.identity.source, violation.line), "place", colour)
-                yield f"  {where}  {paint(printable(violation.reason), 'bad', colour)}\n"
-                if violation.detail:
-                    yield wrapped(printable(violation.detail), 6, columns) + "\n"
+                where = place(checked.identity.source, violation.line)
+                reason, detail = printable(violation.reason), printable(violation.detail)
+                line = f"  {paint(where, 'place', colour)}  {paint(reason, 'bad', colour)}"
+                if len(where) + len(reason) + len(detail) + 7 <= columns:
+                    yield line + (f" ({detail})\n" if detail else "\n")
+                else:
+                    yield line + "\n" + wrapped(detail, 6, columns) + "\n"
             yield "\n"
 
 

@@ -143,11 +143,18 @@ def notes(found: FileFix, *, colour: bool) -> Iterator[str]:
             continue
         identity = item.identity
         change = f"{level_text(plan.before, colour)} → {level_text(plan.after, colour)}"
-        where = paint(place(identity.source), "place", colour)
-        yield f"{paint(object_name(identity), 'strong', colour)}  {where}  {change}\n"
-        for risk, label, why in dict.fromkeys((step.risk, _label(step), step.why) for step in plan.steps):
+        where = place(identity.source)
+        room = columns - len(f"{object_name(identity)}: {plan.before} → {plan.after}  {where}")
+        gap = "  " if room >= 0 else "\n  "
+        name = paint(object_name(identity), "strong", colour)
+        yield f"{name}: {change}{gap}{paint(where, 'place', colour)}\n"
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for step in plan.steps:
+            reasons.setdefault((step.risk, step.why), []).append(_label(step))
+        for (risk, why), labels in reasons.items():
             shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"), colour)
-            yield f"  {shown} " + wrapped(printable(f"{label}: {why}"), 10, columns).lstrip() + "\n"
+            text = f"{', '.join(dict.fromkeys(labels))}: {why}"
+            yield f"  {shown} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
         for left in plan.remaining:
             words = f"{left.reason} ({left.detail})" if left.detail else left.reason
             yield f"  {paint('left   ', 'bad', colour)} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
@@ -173,4 +180,5 @@ def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:
     parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]
     if tally.left:
         parts.append(f"{tally.left:,} with something left below {policy}")
-    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}"
+    advice = "" if written or not tally.edited else "; --write makes the edits"
+    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}"
