@@ -248,7 +248,9 @@ def fix(
     else:
         texts = []
         passing = (texts.append(found) or found for found in results()) if people else results()  # type: ignore[func-returns-value]
-        for piece in render(output or "diff", passing, policy, colour=_colour(sys.stdout)):
+        for piece in render(
+            output or "diff", passing, policy, colour=_colour(sys.stdout), terminal=sys.stdout.isatty()
+        ):
             sys.stdout.write(piece)
             if people:
                 sys.stdout.flush()

@@ -88,8 +88,12 @@ def each_file(inputs: Inputs, work: Callable[..., T], unread: Callable[[str, str
     job = partial(_one_file, work=work, unread=unread, pod_paths=pod_paths)
     if len(named) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(named) >= PARALLEL_BYTES:
         import multiprocessing
+        import signal
+        import sys
 
-        with multiprocessing.Pool(min(os.cpu_count() or 1, 8)) as pool:
+        # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
+        method = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+        with method.Pool(min(os.cpu_count() or 1, 8), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
             yield from pool.imap(job, named, chunksize=max(1, min(32, len(named) // 16)))
     else:
         yield from map(job, named)

@@ -44,7 +44,8 @@ def write_text(name: str, before: str, after: str) -> None:
             raise EditError(f"{name}: changed since it was read; not written")
         os.replace(temporary, target)
         temporary = None
-        _sync_directory(os.path.dirname(target))
+        if os.name == "posix":
+            _sync_directory(os.path.dirname(target))
     except OSError as error:
         raise EditError(f"{name}: {error.strerror}; not written") from None
     finally:

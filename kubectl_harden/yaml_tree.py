@@ -340,7 +340,12 @@ def value_of(root: Node | None) -> tuple[Any, list[Node]]:
 
 def dump(value: Any) -> str:
     """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    return re.sub(_ESCAPED, lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+# Line breaks that parsers disagree on, and characters that a terminal acts on: only ever inside double quotes.
+_ESCAPED: Final = "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -352,7 +357,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     style = None
-    if re.search("[\r\x85\u2028\u2029\ufeff]", text):
+    if "\r" in text or re.search(_ESCAPED, text):
         style = '"'
     elif "\n" in text:
         style = "|"

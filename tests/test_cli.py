@@ -335,3 +335,31 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert result.stdout.startswith(b"Deployment shop/web")
     assert b"Traceback" not in result.stderr
     assert b"BrokenPipe" not in result.stderr
+
+
+def test_interrupting_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    for index in range(400):
+        (tmp_path / f"{index:03}.yaml").write_text("# " + "x" * 5_000 + "\n" + REJECTED)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", ".", "-o", "json"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    time.sleep(0.6)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"interrupted" in err
+    assert b"Traceback" not in err
+    assert out == b""
+
+
+def test_reports_do_not_move_the_cursor(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        GOOD.replace("name: good", '"name": "a\\x9b31m\\u202eb"').replace("drop: [ALL]", "drop: []")
+    )
+    for output in ("json", "yaml", "name", "wide"):
+        shown = run("check", "-f", "x.yaml", "-o", output, cwd=tmp_path).stdout.decode()
+        assert not {"\x9b", "\u202e"} & set(shown), output
+    report = json.loads(run("check", "-f", "x.yaml", "-o", "json", cwd=tmp_path).stdout)
+    assert report["workloads"][0]["name"] == "a\x9b31m\u202eb"

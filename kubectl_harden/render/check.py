@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from kubectl_harden.model import Checked, FileCheck, Identity, Problem, Source, Violation
 from kubectl_harden.policy import Policy
-from kubectl_harden.render.terminal import counted, level_text, object_name, paint, place, printable, width, wrapped
+from kubectl_harden.render.terminal import (
+    counted,
+    json_text,
+    level_text,
+    object_name,
+    paint,
+    place,
+    printable,
+    width,
+    wrapped,
+)
 from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_tree import dump
 
@@ -170,13 +179,13 @@ def _head(policy: Policy) -> dict[str, Any]:
 
 
 def _json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
-    yield json.dumps(_head(policy), indent=2)[:-2] + ',\n  "workloads": ['
+    yield json_text(_head(policy))[:-2] + ',\n  "workloads": ['
     separator = "\n    "
     for checked in results:
-        yield separator + json.dumps(_workload_json(checked), indent=2, ensure_ascii=False).replace("\n", "\n    ")
+        yield separator + json_text(_workload_json(checked)).replace("\n", "\n    ")
         separator = ",\n    "
     tail = {"errors": [problem_json(problem) for problem in tally.problems], "summary": tally.summary()}
-    yield "\n  ],\n" + json.dumps(tail, indent=2, ensure_ascii=False)[2:] + "\n"
+    yield "\n  ],\n" + json_text(tail)[2:] + "\n"
 
 
 def _yaml(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:

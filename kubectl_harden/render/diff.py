@@ -12,10 +12,11 @@ __all__ = ["unified"]
 _CONTEXT = 3
 
 
-def unified(file: str, before: str, after: str, *, colour: bool) -> str:
+def unified(file: str, before: str, after: str, *, colour: bool, escape: bool = False) -> str:
     """Return the unified diff of a file's text, empty where nothing changed.
 
-    Lines end at line feeds only: a carriage return stays part of its line.
+    Lines end at line feeds only: a carriage return stays part of its line. ``escape`` writes control
+    characters (but tabs) so that no terminal acts on them.
     """
     old, new = before.split("\n"), after.split("\n")
     groups = _groups(old, new)
@@ -23,9 +24,15 @@ def unified(file: str, before: str, after: str, *, colour: bool) -> str:
         return ""
     name = "stdin" if file == "-" else _name(file)
     out = [paint(f"--- a/{name}", "strong", colour), paint(f"+++ b/{name}", "strong", colour)]
+    if escape:
+        old, new = [_escaped(line) for line in old], [_escaped(line) for line in new]
     for group in groups:
         out.extend(_hunk(group, old, new, colour))
     return "\n".join(out) + "\n"
+
+
+def _escaped(line: str) -> str:
+    return "\t".join(printable(part) for part in line.removesuffix("\r").split("\t"))
 
 
 def _name(file: str) -> str:

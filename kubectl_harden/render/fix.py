@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,17 @@ from kubectl_harden.policy import Policy
 from kubectl_harden.render.check import identity_json, problem_json
 from kubectl_harden.render.diff import unified
 from kubectl_harden.render.patches import json_patch, kustomize, strategic
-from kubectl_harden.render.terminal import counted, level_text, object_name, paint, place, printable, width, wrapped
+from kubectl_harden.render.terminal import (
+    counted,
+    json_text,
+    level_text,
+    object_name,
+    paint,
+    place,
+    printable,
+    width,
+    wrapped,
+)
 from kubectl_harden.workload import pointer
 
 __all__ = ["FORMATS", "FixTally", "notes", "render", "summary_line"]
@@ -41,11 +50,14 @@ class FixTally:
             self.left += bool(item.plan.remaining)
 
 
-def render(output: str, results: Iterator[FileFix], policy: Policy, *, colour: bool) -> Iterator[str]:
-    """Yield the output in pieces; ``diff`` and ``yaml`` do not wait for later files."""
+def render(output: str, results: Iterator[FileFix], policy: Policy, *, colour: bool, terminal: bool) -> Iterator[str]:
+    """Yield the output in pieces; ``diff`` and ``yaml`` do not wait for later files.
+
+    For a ``terminal`` a diff has the control characters of files escaped.
+    """
     if output == "diff":
         for found in results:
-            yield unified(found.file, found.before, found.after, colour=colour)
+            yield unified(found.file, found.before, found.after, colour=colour, escape=terminal)
     elif output == "yaml":
         yield from _stream(results)
     else:
@@ -69,10 +81,10 @@ def _stream(results: Iterator[FileFix]) -> Iterator[str]:
 
 def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
     if output == "json":
-        return json.dumps(_plan_json(results, policy), indent=2, ensure_ascii=False) + "\n"
+        return json_text(_plan_json(results, policy)) + "\n"
     if output == "strategic-patch":
         return strategic([entry for found in results for entry in found.objects])
-    objects: dict[int, tuple[Identity, list[Plan]]] = {}
+    objects: dict[tuple[Any, ...], tuple[Identity, list[Plan]]] = {}
     for found in results:
         for item in found.planned:
             if item.plan.edits:
@@ -81,9 +93,9 @@ def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
     return json_patch(listed) if output == "json-patch" else kustomize(listed)
 
 
-def _object_key(file: str, item: Planned) -> int:
+def _object_key(file: str, item: Planned) -> tuple[Any, ...]:
     source = item.identity.source
-    return hash((file, source.document, source.item))
+    return file, source.document, source.item
 
 
 def _edit_json(edit: Edit) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
 from kubectl_harden.model import Edit, Identity, Plan
+from kubectl_harden.render.terminal import json_text
 from kubectl_harden.values import same
 from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_tree import dump
@@ -55,7 +55,7 @@ def json_patch(objects: list[tuple[Identity, list[Plan]]]) -> str:
         {"target": _target(identity), "patch": [op for plan in plans for op in operations(plan.edits)]}
         for identity, plans in objects
     ]
-    return json.dumps(patches, indent=2, ensure_ascii=False) + "\n"
+    return json_text(patches) + "\n"
 
 
 def kustomize(objects: list[tuple[Identity, list[Plan]]]) -> str:

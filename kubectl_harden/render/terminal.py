@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from kubectl_harden.model import Identity, Problem, Source
 
-__all__ = ["counted", "error_line", "level_text", "object_name", "paint", "place", "printable", "width", "wrapped"]
+__all__ = [
+    "counted",
+    "error_line",
+    "json_text",
+    "level_text",
+    "object_name",
+    "paint",
+    "place",
+    "printable",
+    "width",
+    "wrapped",
+]
 
 # Control characters, and those that reorder or hide text on a terminal.
 _UNSAFE: Final = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
@@ -29,6 +41,12 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return re.sub(_UNSAFE, lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def json_text(value: Any) -> str:
+    """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f" + _UNSAFE[_UNSAFE.index("\u061c") :], lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def paint(text: str, meaning: str, colour: bool) -> str:

@@ -1,0 +1,161 @@
+"""Pod templates are found where each kind keeps them, and edits go to the object's own fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubectl_harden.errors import InputError, UsageError
+from kubectl_harden.workload import _BUILT_IN, _CUSTOM, _KNATIVE, locate, parse_pod_path, parse_pointer, pointer
+from tests.test_yaml_edit import fixed
+
+TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
+POINTERS = [
+    (group, kind, text)
+    for table in (_BUILT_IN, _CUSTOM, _KNATIVE)
+    for (group, kind), texts in table.items()
+    for text in texts
+]
+
+
+def at(parts: tuple[str | int, ...], value: Any) -> Any:
+    if not parts:
+        return value
+    head, rest = parts[0], parts[1:]
+    if head == "*":
+        return {"Worker": at(rest, value)} if "ReplicaSpecs" in str(parts) else [at(rest, value)]
+    return {head: at(rest, value)}
+
+
+@pytest.mark.parametrize(("group", "kind", "text"), POINTERS)
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_every_kind_of_the_tables(group: str, kind: str, text: str, version: str) -> None:
+    value = {
+        "apiVersion": f"{group}/{version}" if group else version,
+        "kind": kind,
+        **at(parse_pointer(text), TEMPLATE),
+    }
+    locations = locate(value, {})
+    assert locations is not None
+    assert [location.value["spec"] for location in locations] == [TEMPLATE["spec"]]
+    node: Any = value
+    for part in locations[0].path:
+        node = node[part]
+    assert node["spec"] is TEMPLATE["spec"]
+
+
+@pytest.mark.parametrize("api_version", ["extensions/v1beta1", "apps/v1beta1", "apps/v1beta2", "apps/v1"])
+def test_retired_groups(api_version: str) -> None:
+    assert locate({"apiVersion": api_version, "kind": "Deployment", "spec": {"template": TEMPLATE}}, {})
+
+
+def test_other_kinds_hold_no_pod() -> None:
+    assert locate({"apiVersion": "v1", "kind": "Service"}, {}) is None
+    assert locate({"apiVersion": "example.com/v1", "kind": "Deployment"}, {}) is None
+    assert locate({"apiVersion": 1, "kind": None}, {}) is None
+
+
+def test_a_missing_template_is_an_error_for_built_in_kinds() -> None:
+    with pytest.raises(InputError, match="there is no pod template here"):
+        locate({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {}}, {})
+    assert locate({"apiVersion": "apps.kruise.io/v1", "kind": "UnitedDeployment", "spec": {}}, {}) == []
+
+
+@pytest.mark.parametrize("text", ["Widget", "=x", "Widget.example.com=spec", "=/spec"])
+def test_pod_path_says_how_it_is_written(text: str) -> None:
+    with pytest.raises(UsageError, match=r"write KIND\.GROUP=/json/pointer"):
+        parse_pod_path(text)
+
+
+def test_pointers_round_trip() -> None:
+    path = ("metadata", "annotations", "a/b~c", "")
+    assert parse_pointer(pointer(path)) == path
+
+
+ARGO = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata:
+  generateName: build-
+spec:
+  entrypoint: main
+  volumes:
+  - name: work
+    hostPath: {path: /tmp/work}
+  templates:
+  - name: main
+    container:
+      image: app   # the step
+      volumeMounts:
+      - {name: work, mountPath: /work}
+    sidecars:
+    - name: helper
+      image: helper
+  - name: script
+    script:
+      image: python
+      source: |
+        kind: Pod
+  - name: steps
+    steps: []
+"""
+
+
+def test_argo_workflows_are_edited_where_their_fields_are() -> None:
+    found = fixed(ARGO)
+    assert not found.problems
+    assert [item.plan.after for item in found.planned] == ["restricted", "restricted"]
+    security = (
+        "securityContext:\n{0}  allowPrivilegeEscalation: false\n{0}  capabilities:\n{0}    drop:\n{0}    - ALL\n"
+    )
+    assert "      - {name: work, mountPath: /work}\n      " + security.format("      ") in found.after
+    assert "      image: helper\n      " + security.format("      ") in found.after
+    assert "        kind: Pod\n      " + security.format("      ") in found.after
+    assert found.after.endswith(
+        "    steps: []\n  securityContext:\n    runAsNonRoot: true\n    seccompProfile:\n      type: RuntimeDefault\n"
+    )
+    assert "  - {name: work, emptyDir: {}}\n" in found.after or "    emptyDir: {}\n" in found.after
+    assert fixed(found.after).after == found.after
+
+
+def test_several_templates_in_one_object() -> None:
+    pods = "\n".join(
+        f"  - name: {name}\n    template:\n      spec:\n        template:\n          spec:\n            containers:\n            - name: c\n              image: i"
+        for name in ("driver", "worker")
+    )
+    found = fixed(
+        f"apiVersion: jobset.x-k8s.io/v1alpha2\nkind: JobSet\nmetadata: {{name: j}}\nspec:\n  replicatedJobs:\n{pods}\n"
+    )
+    assert not found.problems
+    assert [pointer(item.identity.pod_path) for item in found.planned] == [
+        "/spec/replicatedJobs/0/template/spec/template",
+        "/spec/replicatedJobs/1/template/spec/template",
+    ]
+    assert found.after.count("runAsNonRoot: true") == 2
+
+
+def test_what_is_not_the_standards_business_stays() -> None:
+    text = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  automountServiceAccountToken: yes
+  initContainers:
+  - name: proxy
+    image: proxy:latest
+    restartPolicy: Always   # a native sidecar
+    securityContext:
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}
+  containers:
+  - name: c
+    image: i
+    resources: {limits: {cpu: 0.5, memory: 1e9}}
+    env: [{name: N, value: "0x10"}]
+"""
+    after = fixed(text).after
+    old, new = text.splitlines(), after.splitlines()
+    assert [line for line in new if line in old] == old
+    assert "limits: {cpu: 0.5, memory: 1e9}" in after
