@@ -29,7 +29,7 @@ def edit_document(document: Document, value: Any) -> str:
     if root is None or document.repeated:
         raise EditError("keys are repeated in this document: remove the duplicates first")
     editor = _Editor(document.text, root, is_json=document.is_json)
-    editor.note_anchors(root, value)
+    editor.note_anchors(root, document.value, value)
     editor.change(root, document.value, value)
     text = editor.result()
     prove(text, [value])
@@ -89,20 +89,22 @@ class _Editor:
 
     # -- anchors -------------------------------------------------------------------------------
 
-    def note_anchors(self, node: Node, value: Any) -> None:
-        """Remember what every anchored node will mean: the value planned for its own place."""
+    def note_anchors(self, node: Node, old: Any, new: Any) -> None:
+        """Remember what every anchored node will mean: the value planned for its own place, if any."""
         if node.anchor is not None:
-            self.final[id(node)] = value
-        if node.kind == MAPPING:
+            self.final[id(node)] = new
+        # What a merge key overrides may mean something of another type than it says; its anchors are left alone.
+        if node.kind == MAPPING and isinstance(old, dict):
             for key, child in node.pairs():
-                if not key.is_merge and isinstance(value, dict):
-                    self.note_anchors(child, value.get(key_of(key), _ABSENT))
-        elif node.kind == SEQUENCE and isinstance(value, list) and len(value) == len(node.children):
-            for child, item in zip(node.children, value, strict=True):
-                self.note_anchors(child, item)
-        elif node.kind == SEQUENCE:
-            for child in node.children:
-                self.note_anchors(child, _ABSENT)
+                if not key.is_merge:
+                    name = key_of(key)
+                    self.note_anchors(
+                        child, old.get(name), new.get(name, _ABSENT) if isinstance(new, dict) else _ABSENT
+                    )
+        elif node.kind == SEQUENCE and isinstance(old, list) and len(old) == len(node.children):
+            for i, j in align(old, new if isinstance(new, list) else []):
+                if i is not None:
+                    self.note_anchors(node.children[i], old[i], _ABSENT if j is None else new[j])
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -113,22 +115,25 @@ class _Editor:
                 self.replace(node, new)
         elif node.kind == MAPPING and isinstance(new, dict) and (new or node.flow):
             self.change_mapping(node, old, new)
-        elif same(old, new):
-            return
-        elif node.kind == SEQUENCE and isinstance(new, list) and new:
+        elif node.kind == SEQUENCE and isinstance(new, list) and (new or not old):
             self.change_sequence(node, old, new)
-        else:
+        elif not same(old, new):
             self.replace(node, new)
 
     def change_mapping(self, node: Node, old: dict[str, Any], new: dict[str, Any]) -> None:
-        pairs = [(key, value) for key, value in node.pairs() if not key.is_merge]
         merges = [(key, value) for key, value in node.pairs() if key.is_merge]
         if not merges and same(old, new) and not self.final:
             return
-        own = {key_of(key): (key, value) for key, value in pairs}
+        own = {key_of(key): (key, value) for key, value in node.pairs() if not key.is_merge}
         merged = self.merged(merges)
+        for name in merged.keys() & own.keys():
+            # kubectl's parser lets a merge key override what stands before it.
+            if own[name][0].start < merges[-1][0].start:
+                if not same(merged[name], new.get(name, _ABSENT)):
+                    raise EditError(f"{name} is overridden by a merge key behind it")
+                del own[name]
         gone = [name for name in own if name not in new]
-        if any(name in merged and name not in own for name in old if name not in new) or any(n in merged for n in gone):
+        if any(name in merged for name in old if name not in new):
             self.expand(merges, {name: new[name] for name in merged if name in new and name not in own})
             merged = {name: new[name] for name in merged if name in new}
         added = [name for name in new if name not in own and not same(merged.get(name, _ABSENT), new[name])]
@@ -163,15 +168,18 @@ class _Editor:
         self.splice(first.start, self.end(value), self.pairs_text(values, column))
 
     def change_sequence(self, node: Node, old: list[Any], new: list[Any]) -> None:
+        if same(old, new) and not self.final:
+            return
         gone = []
         added = []
-        for i, j in align(old, new):
+        pairs = align(old, new)
+        for position, (i, j) in enumerate(pairs):
             if i is not None and j is not None:
                 self.change(node.children[i], old[i], new[j])
             elif i is not None:
                 gone.append(node.children[i])
             elif j is not None:
-                if j < len(new) - 1 and any(k is not None and k > j for _, k in align(old, new) if _ is not None):
+                if any(later is not None for later, _ in pairs[position + 1 :]):
                     raise EditError("an item cannot be put between others")
                 added.append(new[j])
         if node.flow:
@@ -226,14 +234,15 @@ class _Editor:
         return start
 
     def bare_start(self, node: Node) -> int:
-        """Return where a node's own text starts, behind its anchor (which others may use) and tag."""
+        """Return where a node's own text starts, behind its anchor (which others may use), tag and comments."""
         start = node.start
-        while start < node.end and self.text[start] in "&!":
-            while start < node.end and not self.text[start].isspace():
+        while start < node.end and self.text[start] in "&!#":
+            is_comment = self.text[start] == "#"
+            while start < node.end and not (self.text[start] == "\n" if is_comment else self.text[start].isspace()):
                 start += 1
             while start < node.end and self.text[start].isspace():
                 start += 1
-        return start
+        return min(start, node.end)
 
     def substitute(self, mapping: Node, pair: tuple[Node, Node], name: str, value: Any) -> None:
         """Put another key and value where a pair stands."""

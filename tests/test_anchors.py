@@ -119,6 +119,56 @@ CASES = {
     name: b
 """,
     ),
+    "an anchor that goes leaves its value to its users": (
+        """\
+  containers:
+  - name: a
+    image: i
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts:
+    - {name: kept, mountPath: /k}
+  volumes:
+  - name: unused
+    hostPath: &host
+      path: /srv/data   # where it is
+  - name: kept
+    hostPath: *host   # the same
+""",
+        """\
+  containers:
+  - name: a
+    image: i
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts:
+    - {name: kept, mountPath: /k}
+  volumes:
+  - name: kept
+    hostPath:   # the same
+      path: /srv/data
+""",
+    ),
+    "what a merge key behind overrides stays as it is": (
+        """\
+  containers:
+  - &base
+    name: a
+    image: i
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+  - name: b
+    securityContext: {privileged: true}   # has no effect
+    <<: *base
+""",
+        """\
+  containers:
+  - &base
+    name: a
+    image: i
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+  - name: b
+    securityContext: {privileged: true}   # has no effect
+    <<: *base
+""",
+    ),
     "an alias of the whole context in another kind of container": (
         """\
   containers:

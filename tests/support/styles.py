@@ -18,6 +18,27 @@ class _Writer:
         self.step = draw(st.sampled_from([2, 2, 4, 8]))
         self.dash = draw(st.sampled_from([0, 2, 2]))
         self.lines: list[str] = []
+        self.shares = draw(st.booleans())
+        self.counts: dict[str, int] = {}
+        self.anchors: dict[str, str] = {}
+
+    def count(self, value: Any) -> None:
+        """Count equal collections, which may share an anchor."""
+        if isinstance(value, dict | list) and value:
+            key = json.dumps(value)
+            self.counts[key] = self.counts.get(key, 0) + 1
+            for item in value.values() if isinstance(value, dict) else value:
+                self.count(item)
+
+    def anchor(self, value: Any) -> str:
+        """Return "", an anchor to define here, or an alias that stands for the value."""
+        key = json.dumps(value) if self.shares and isinstance(value, dict | list) and value else ""
+        if self.counts.get(key, 0) < 2:
+            return ""
+        if key in self.anchors:
+            return f"*{self.anchors[key]}" if self.chance(2) else ""
+        self.anchors[key] = f"a{len(self.anchors)}"
+        return f"&{self.anchors[key]}"
 
     def chance(self, one_in: int) -> bool:
         return bool(self.draw(st.integers(0, one_in - 1)) == 0)
@@ -62,6 +83,11 @@ class _Writer:
                 self.comment(column)
             head = lead + self.scalar(key) + ":"
             lead = " " * column
+            mark = self.anchor(item)
+            if mark.startswith("*"):
+                self.lines.append(f"{head} {mark}{self.trailing()}")
+                continue
+            head += " " + mark if mark else ""
             flat = not isinstance(item, dict | list) or not item
             if flat or (self.size(item) < 5 and self.chance(4)):
                 self.lines.append(f"{head} {self.flow(item)}{self.trailing()}")
@@ -92,6 +118,7 @@ def yaml_texts(draw: Any, values: st.SearchStrategy[Any]) -> tuple[Any, str]:
     """Return a value and a YAML document that means it."""
     value = draw(values)
     writer = _Writer(draw)
+    writer.count(value)
     writer.mapping(value, 0, "")
     newline = draw(st.sampled_from(["\n", "\n", "\r\n"]))
     text = newline.join(writer.lines) + (newline if writer.chance(4) is False else "")
