@@ -94,7 +94,7 @@ def _inputs(names: tuple[str, ...], files: tuple[str, ...], recursive: bool, pod
 
     listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
     if not listed:
-        raise UsageError("name the manifests: -f FILE, -f DIR or -f - for stdin")
+        raise UsageError("name the manifests: -f FILE, -f DIR or -f - for stdin (live workloads are not supported yet)")
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
     listed.extend(names)
     paths: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -164,11 +164,22 @@ def check(
     if output in ("text", "wide"):
         click.echo(wrapped(summary_line(tally, policy), 0, width()), err=True)
         if tally.violating and output == "text":
-            again = " ".join(f"-f {name}" for name in inputs.names[:3]) if len(inputs.names) <= 3 else "-f …"
-            click.echo(f"See the smallest fix: kubectl harden fix {again}", err=True)
+            click.echo(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs, level)}", err=True)
     if tally.problems:
         return UNREADABLE
     return VIOLATIONS if tally.violating else OK
+
+
+def _same_inputs(inputs: Any, level: str) -> str:
+    """Return the options that name the same inputs and level again."""
+    from kubectl_harden.render.terminal import printable
+
+    names = [f"-f {printable(name)}" for name in inputs.names[:3]]
+    if len(inputs.names) > len(names):
+        names.append("…")
+    return " ".join(
+        [*names, *(["-R"] if inputs.recursive else []), *([f"--level {level}"] if level != "restricted" else [])]
+    )
 
 
 @cli.command(short_help="Show or make the smallest change that meets the level.")

@@ -46,8 +46,12 @@ def fix_text(
     objects: list[tuple[Identity, Any, Any]] = []
     goals: dict[int, tuple[Document, Any]] = {}
     values: dict[int, Any] = {}
+    refused: set[int] = set()
     for found in read_objects(work, _noted(work.documents(), values)):
         if found.document.repeated:
+            if found.document.index not in refused:
+                work.problem(found.document.index, found.document.start, "not edited: remove the repeated keys first")
+            refused.add(found.document.index)
             continue
         plans, patched = _plan_object(work, found, policy, options)
         planned.extend(plans)

@@ -109,6 +109,20 @@ def test_exit_codes(tmp_path: Path) -> None:
         assert run(*arguments, cwd=tmp_path).returncode == code, arguments
 
 
+def test_repeated_keys_are_checked_as_kubectl_reads_them_and_not_edited(tmp_path: Path) -> None:
+    text = GOOD.replace("metadata: {name: good}", "metadata: {name: bad, name: good}").replace(
+        "drop: [ALL]", "drop: []"
+    )
+    (tmp_path / "x.yaml").write_text(text)
+    checked = run("check", "-f", "x.yaml", "-o", "json", cwd=tmp_path)
+    assert json.loads(checked.stdout)["workloads"][0]["name"] == "good"
+    fixed = run("fix", "-f", "x.yaml", "--write", cwd=tmp_path)
+    assert (checked.returncode, fixed.returncode) == (3, 3)
+    assert b'x.yaml:3:23: the key "name" is repeated; kubectl takes the last one' in fixed.stderr
+    assert b"not edited: remove the repeated keys first" in fixed.stderr
+    assert (tmp_path / "x.yaml").read_text() == text
+
+
 def test_suggestions(tmp_path: Path) -> None:
     assert b'Did you mean "check"?' in run("chek").stderr
     assert b'Did you mean "runAsNonRoot"?' in run("fix", "-f", "-", "--only", "runAsNonrot").stderr
@@ -338,14 +352,14 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 
 
 def test_interrupting_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    for index in range(400):
-        (tmp_path / f"{index:03}.yaml").write_text("# " + "x" * 5_000 + "\n" + REJECTED)
+    for index in range(2000):
+        (tmp_path / f"{index:04}.yaml").write_text("# " + "x" * 5_000 + "\n" + REJECTED)
     process = subprocess.Popen(
         [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", ".", "-o", "json"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    time.sleep(0.6)
+    time.sleep(0.8)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
