@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from kubectl_harden.model import Path
 
 __all__ = ["decode_pod_template", "type_table"]
 
+# apimachinery's resource.ParseQuantity, and RFC 3339. Patterns, not compiled ones: few pods need them.
+_QUANTITY: Final = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?"
+_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _RANGES: Final = {"int32": 1 << 31, "int64": 1 << 63}
 
 
@@ -67,9 +71,12 @@ def _scalar(value: Any, kind: str, path: Path) -> Any:
     if value is None:
         return _ZERO.get(kind)
     given = type(value)
-    if kind == "string" or kind == "time":
+    if kind == "string":
         if given is not str:
             raise _mismatch("a string", value, path)
+    elif kind == "time":
+        if given is not str or not re.fullmatch(_TIME, value):
+            raise _mismatch("a time such as 2026-01-31T12:00:00Z", value, path)
     elif kind == "bool":
         if given is not bool:
             raise _mismatch("true or false", value, path)
@@ -81,8 +88,10 @@ def _scalar(value: Any, kind: str, path: Path) -> Any:
     elif kind == "int-or-string":
         if given is not int and given is not str:
             raise _mismatch("an integer or a string", value, path)
-    elif kind == "quantity" and (given is bool or given not in (str, int, float)):
-        raise _mismatch("a quantity", value, path)
+        if given is int:
+            _scalar(value, "int32", path)
+    elif kind == "quantity" and (given not in (str, int, float) or not re.fullmatch(_QUANTITY, str(value))):
+        raise _mismatch("a quantity such as 500m or 1Gi", value, path)
     return value
 
 

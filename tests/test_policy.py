@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.errors import UsageError
 from kubectl_harden.model import Level
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import NEWEST, Policy, evaluate, parse_policy, registry_faults
+from kubectl_harden.workload import locate
 from kubectl_harden.yaml_tree import parse, value_of
 from tests.support.oracle import Oracle, module_directory
 from tests.support.pods import templates
@@ -51,11 +53,42 @@ def test_evaluator_parity(oracle: Oracle, template: dict[str, Any]) -> None:
     assert ours(Pod(template, is_pod=False)) == theirs
 
 
-@given(template=templates())
-def test_admission_parity(oracle: Oracle, template: dict[str, Any]) -> None:
-    """As the API server sees a created Pod: after its defaults and preparation."""
-    pod = {"apiVersion": "v1", "kind": "Pod", **template}
-    assert ours(Pod(template, is_pod=True)) == oracle.verdicts(op="admit", object=pod)
+def wrapped(kind: str, template: dict[str, Any]) -> dict[str, Any]:
+    if kind == "Pod":
+        return {"apiVersion": "v1", "kind": "Pod", **template}
+    if kind == "PodTemplate":
+        return {"apiVersion": "v1", "kind": "PodTemplate", "template": template}
+    if kind == "CronJob":
+        job = {"spec": {"template": template}}
+        return {"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": job}}
+    group = {"ReplicationController": "v1", "Job": "batch/v1"}.get(kind, "apps/v1")
+    return {"apiVersion": group, "kind": kind, "spec": {"template": template}}
+
+
+@given(
+    template=templates(fewest_sources=0),
+    kind=st.sampled_from(
+        [
+            "Pod",
+            "Pod",
+            "Deployment",
+            "DaemonSet",
+            "StatefulSet",
+            "ReplicaSet",
+            "ReplicationController",
+            "Job",
+            "CronJob",
+            "PodTemplate",
+        ]
+    ),
+)
+def test_admission_parity(oracle: Oracle, template: dict[str, Any], kind: str) -> None:
+    """As the API server sees a created object: after its decoding, defaults and preparation."""
+    value = wrapped(kind, template)
+    locations = locate(value, {})
+    assert locations is not None
+    (location,) = locations
+    assert ours(Pod(location.value, is_pod=location.is_pod)) == oracle.verdicts(op="admit", object=value)
 
 
 def test_registry_invariants() -> None:

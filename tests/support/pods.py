@@ -105,13 +105,14 @@ ALLOWED_SOURCES = ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "
 HOST_PATHS = ["/", "/tmp/x", "/var/run/docker.sock", "/data", "/etc/localtime", "/proc", "/var/log"]
 
 
-def volume() -> st.SearchStrategy[Json]:
+def volume(fewest: int) -> st.SearchStrategy[Json]:
+    """A volume of at least so many sources; the API server makes one without any an emptyDir."""
     source = st.one_of(
         st.sampled_from(ALLOWED_SOURCES).map(lambda kind: {kind: {}}),
         st.sampled_from(_RESTRICTED[1:]).map(lambda kind: {kind: {}}),
         st.sampled_from(HOST_PATHS).map(lambda path: {"hostPath": {"path": path}}),
     )
-    return st.tuples(st.sampled_from(["v0", "v1", "v2"]), st.lists(source, min_size=1, max_size=2)).map(
+    return st.tuples(st.sampled_from(["v0", "v1", "v2"]), st.lists(source, min_size=fewest, max_size=2)).map(
         lambda pair: {"name": pair[0], **{key: value for item in pair[1] for key, value in item.items()}}
     )
 
@@ -132,7 +133,7 @@ def pod_security() -> st.SearchStrategy[Json]:
     )
 
 
-def templates() -> st.SearchStrategy[Json]:
+def templates(fewest_sources: int = 1) -> st.SearchStrategy[Json]:
     """Pod templates, valid to decode; the API server may still refuse them."""
     odd_names = st.one_of(st.sampled_from(NAMES), st.text(max_size=4))
     return st.fixed_dictionaries(
@@ -149,7 +150,7 @@ def templates() -> st.SearchStrategy[Json]:
                     "hostIPC": st.booleans(),
                     "hostUsers": st.booleans(),
                     "os": st.sampled_from(["linux", "windows"]).map(lambda name: {"name": name}),
-                    "volumes": st.lists(volume(), max_size=3),
+                    "volumes": st.lists(volume(fewest_sources), max_size=3),
                     "nodeSelector": st.just({"a": "b"}),
                 },
             ),
