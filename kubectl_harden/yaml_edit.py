@@ -113,9 +113,9 @@ class _Editor:
         if node.kind == ALIAS:
             if not same(self.final.get(id(node.children[0]), old), new):
                 self.replace(node, new)
-        elif node.kind == MAPPING and isinstance(new, dict) and (new or node.flow):
+        elif node.kind == MAPPING and isinstance(new, dict) and new and node.children:
             self.change_mapping(node, old, new)
-        elif node.kind == SEQUENCE and isinstance(new, list) and (new or not old):
+        elif node.kind == SEQUENCE and isinstance(new, list) and new and node.children:
             self.change_sequence(node, old, new)
         elif not same(old, new):
             self.replace(node, new)
@@ -274,7 +274,8 @@ class _Editor:
                 following = next(k for k, _ in node.pairs() if k.start > key.start)
                 between = self.text[self.style.line_end(self.end(value)) : following.start]
                 if id(following) in doomed or "#" in between:
-                    self.splice(key.start, self.style.line_end(self.end(value)), "")
+                    dash_end = start + len(self.text[start : key.start].rstrip(" "))
+                    self.splice(dash_end, self.style.line_end(self.end(value)), "")
                 else:
                     self.splice(key.start, following.start, "")
             else:
@@ -352,17 +353,6 @@ class _Editor:
     def add_flow(self, node: Node, texts: list[str]) -> None:
         """Put members into brackets, on lines of their own where the members have them."""
         newline = self.style.newline
-        if not node.children:
-            end = node.end - 1
-            opening = self.bare_start(node)
-            if self.is_json and newline in self.text:
-                outer = self.style.indent(node.start)
-                inner = outer + " " * self.json_step()
-                body = ("," + newline).join(inner + text for text in texts)
-                self.splice(opening + 1, end, newline + body + newline + outer)
-            else:
-                self.splice(opening + 1, end, self.comma(node).join(texts))
-            return
         last = node.children[-1]
         at = self.end(last)
         first = node.children[0]
@@ -397,20 +387,19 @@ class _Editor:
             pad = self.style.indent(offset)
             if self.text[self.style.line_start(offset) : offset].strip():
                 return json.dumps(value, ensure_ascii=False)
-            inner = pad + " " * self.json_step()
             text = json.dumps(value, ensure_ascii=False, indent=self.json_step())
-            return text.replace("\n", self.style.newline + inner)
+            return text.replace("\n", self.style.newline + pad + self.json_step())
         if self.is_json and ": " not in self.text:
             return render_flow(value, quoted=True, comma=",", colon=":")
         return render_flow(value, quoted=quoted)
 
-    def json_step(self) -> int:
+    def json_step(self) -> str:
         """Return the indentation of the first line that has one."""
         for line in self.text.splitlines():
-            width = len(line) - len(line.lstrip(" "))
-            if 0 < width < len(line):
-                return width
-        return 2
+            content = line.lstrip(" \t")
+            if content and content != line:
+                return line.removesuffix(content)
+        return "  "
 
     def comma(self, node: Node) -> str:
         ends = node.children[1::2] if node.kind == MAPPING else node.children
@@ -435,5 +424,6 @@ class _Editor:
         if node.kind == SCALAR and node.style in ("|", ">"):
             body = self.text[node.start : node.end]
             header = body.split("\n", 1)[0]
-            return node.end if "+" in header.split("#")[0] else node.start + len(body.rstrip())
+            kept = "+" in header.split("#")[0]
+            return node.start + len(body.removesuffix("\n").removesuffix("\r") if kept else body.rstrip())
         return min(node.end, len(self.text))

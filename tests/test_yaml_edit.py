@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,74 @@ def test_other_documents_keep_their_bytes(written: list[tuple[Any, str]], positi
     assert not found.problems
     assert other in found.after
     assert found.after.split("\n---\n")[texts.index(other)] == other
+
+
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}\n"
+BLOCK = "allowPrivilegeEscalation: false\n{0}capabilities:\n{0}  drop:\n{0}  - ALL\n"
+STYLES = {
+    "behind a folded scalar": (
+        "  containers:\n  - name: a\n    image: >-\n      i\n...\n",
+        "  containers:\n  - name: a\n    image: >-\n      i\n    securityContext:\n      " + BLOCK.format("      ") + "...\n",
+    ),
+    "behind a literal that keeps its blank lines": (
+        "  containers:\n  - name: a\n    command:\n    - |+\n      x\n\n\n",
+        "  containers:\n  - name: a\n    command:\n    - |+\n      x\n\n\n    securityContext:\n      " + BLOCK.format("      "),
+    ),
+    "comments as deep as the block belong to it": (
+        "  containers:\n  - name: a\n    # of a\n\n    # of a too\n  # of the list\n# of the file\n",
+        "  containers:\n  - name: a\n    # of a\n\n    # of a too\n    securityContext:\n      "
+        + BLOCK.format("      ")
+        + "  # of the list\n# of the file\n",
+    ),
+    "an empty value": (
+        "  containers:\n  - name: a\n    securityContext:   # none\n    image: i\n",
+        "  containers:\n  - name: a\n    securityContext:   # none\n      " + BLOCK.format("      ") + "    image: i\n",
+    ),
+    "null": (
+        "  containers:\n  - name: a\n    securityContext: null   # none\n    image: i\n",
+        "  containers:\n  - name: a\n    securityContext:   # none\n      " + BLOCK.format("      ") + "    image: i\n",
+    ),
+    "empty brackets in a block": (
+        "  containers:\n  - name: a\n    securityContext: {}\n",
+        "  containers:\n  - name: a\n    securityContext:\n      " + BLOCK.format("      "),
+    ),
+    "no newline at the end": (
+        "  containers:\n  - name: a",
+        "  containers:\n  - name: a\n    securityContext:\n      " + BLOCK.format("      ").rstrip("\n"),
+    ),
+    "a wide indentation": (
+        "  containers:\n        -   name: a\n            ports:\n                -   containerPort: 1\n                    hostPort: 1\n",
+        "  containers:\n        -   name: a\n            ports:\n                -   containerPort: 1\n"
+        "            securityContext:\n              allowPrivilegeEscalation: false\n              capabilities:\n                drop:\n"
+        "                    - ALL\n",
+    ),
+    "the first key behind a dash goes": (
+        "  containers:\n  - name: a\n    ports:\n    - hostPort: 1   # gone\n      # kept\n      containerPort: 1\n"
+        "    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
+        "  containers:\n  - name: a\n    ports:\n    -\n      # kept\n      containerPort: 1\n"
+        "    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
+    ),
+    "brackets on several lines": (
+        "  containers: [\n    {name: a},   # first\n    { name: b },\n  ]\n",
+        "  containers: [\n    {name: a, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}},   # first\n"
+        "    { name: b, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}} },\n  ]\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_new_lines_follow_the_style_around_them(name: str, newline: str) -> None:
+    before, after = ((POD + text).replace("\n", newline) for text in STYLES[name])
+    assert fixed(before).after.encode() == after.encode()
+
+
+def test_json_with_tabs() -> None:
+    text = '{\n\t"apiVersion": "v1",\n\t"kind": "Pod",\n\t"spec": {\n\t\t"hostPID": true,\n\t\t"containers": [\n\t\t\t{"name": "a"}\n\t\t]\n\t}\n}\n'
+    after = fixed(text).after
+    assert (
+        '{"name": "a", "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}\n'
+        in after
+    )
+    assert '\n\t\t],\n\t\t"securityContext": {\n\t\t\t"runAsNonRoot": true,\n' in after
+    assert '"hostPID": false,\n' in after
