@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kubectl_harden.model import Edit, FixContext, HostPathChoice, Obstacle, Path, Remedy, Risk
@@ -152,15 +153,14 @@ def _mounts(pod: Pod, name: str) -> list[Path]:
     ]
 
 
-def fix_host_paths(pod: Pod, context: FixContext, check: str) -> Remedy:
-    """Plan for every hostPath volume by what it is for, or as the user chose."""
+def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[int]) -> Remedy:
+    """Plan for hostPath volumes, given by their indexes, by what each is for or as the user chose."""
     edits: list[Edit] = []
     obstacles: list[Obstacle] = []
-    for index, volume in pod.volumes():
-        if "hostPath" in volume:
-            remedy = _fix_one(pod, index, volume, context, check)
-            edits.extend(remedy.edits)
-            obstacles.extend(remedy.obstacles)
+    for index in indexes:
+        remedy = _fix_one(pod, index, pod.spec["volumes"][index], context, check)
+        edits.extend(remedy.edits)
+        obstacles.extend(remedy.obstacles)
     return Remedy(tuple(edits), tuple(obstacles))
 
 

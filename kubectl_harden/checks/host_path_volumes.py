@@ -32,7 +32,7 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    return fix_host_paths(pod, context, ID)
+    return fix_host_paths(pod, context, ID, [index for index, volume in pod.volumes() if "hostPath" in volume])
 
 
 CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)

@@ -97,10 +97,10 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    remedy = fix_host_paths(pod, context, ID)
+    kinds = [(index, volume, _restricted_type(volume)) for index, volume in pod.volumes()]
+    remedy = fix_host_paths(pod, context, ID, [index for index, _, kind in kinds if kind == "hostPath"])
     obstacles = list(remedy.obstacles)
-    for _, volume in pod.volumes():
-        kind = _restricted_type(volume)
+    for _, volume, kind in kinds:
         if kind is not None and kind != "hostPath":
             obstacles.append(
                 Obstacle(ID, f"volume {volume.get('name', '')} names its storage directly ({kind})", _choices(kind))
