@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests import STDIN, cannot_hold_pod, find_files, read_text, template_line
+from kubectl_harden.manifests import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
 from kubectl_harden.model import Identity, Path, Problem, Source
 from kubectl_harden.streams import SKIPPED, Document, Fault, Lines, documents
 from kubectl_harden.workload import Location, PodPaths, item_kind, items_of, locate, pod_kinds
@@ -75,18 +76,9 @@ class Work:
 
 def each_file(inputs: Inputs, work: Callable[..., T], unread: Callable[[str, str], T]) -> Iterator[T]:
     """Yield what ``work`` (or, with a message, ``unread``) makes of every file, in the order of the names."""
-    pod_paths = dict(inputs.pod_paths)
-    named: list[tuple[str, bool, str | None]] = []
-    try:
-        for found in find_files(inputs.names, recursive=inputs.recursive):
-            if isinstance(found, InputError):
-                named.append((found.args[0].partition(": ")[0], False, found.args[0].partition(": ")[2]))
-            else:
-                named.append((*found, None))
-    except InputError as error:
-        named.append((error.args[0].partition(": ")[0], False, error.args[0].partition(": ")[2]))
-    job = partial(_one_file, work=work, unread=unread, pod_paths=pod_paths)
-    if len(named) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(named) >= PARALLEL_BYTES:
+    files = list(find_files(inputs.names, recursive=inputs.recursive))
+    job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
+    if len(files) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(files) >= PARALLEL_BYTES:
         import multiprocessing
         import signal
         import sys
@@ -94,33 +86,28 @@ def each_file(inputs: Inputs, work: Callable[..., T], unread: Callable[[str, str
         # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
         method = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
         with method.Pool(min(os.cpu_count() or 1, 8), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            yield from pool.imap(job, named, chunksize=max(1, min(32, len(named) // 16)))
+            yield from pool.imap(job, files, chunksize=max(1, min(32, len(files) // 16)))
     else:
-        yield from map(job, named)
+        yield from map(job, files)
 
 
-def _total_bytes(named: Iterable[tuple[str, bool, str | None]]) -> int:
+def _total_bytes(files: Iterable[Found]) -> int:
     total = 0
-    for file, _, message in named:
-        if message is None and file != STDIN:
-            total += os.stat(file).st_size
+    for found in files:
+        if found.problem is None and found.file != STDIN:
+            with suppress(OSError):
+                total += os.stat(found.file).st_size
     return total
 
 
-def _one_file(
-    named: tuple[str, bool, str | None],
-    work: Callable[..., T],
-    unread: Callable[[str, str], T],
-    pod_paths: PodPaths,
-) -> T:
-    file, listed, message = named
-    if message is not None:
-        return unread(file, message)
+def _one_file(found: Found, work: Callable[..., T], unread: Callable[[str, str], T], pod_paths: PodPaths) -> T:
+    if found.problem is not None:
+        return unread(found.file, found.problem)
     try:
-        text = read_text(file)
+        text = read_text(found.file)
     except InputError as error:
-        return unread(file, error.args[0])
-    return work(file, text, listed=listed, pod_paths=pod_paths)
+        return unread(found.file, error.args[0])
+    return work(found.file, text, listed=found.listed, pod_paths=pod_paths)
 
 
 # -- objects ---------------------------------------------------------------------------------------
@@ -140,10 +127,12 @@ def read_objects(work: Work, found: Iterable[Document | Fault]) -> Iterator[Obje
 
 
 def _below(work: Work, document: Document, value: Any, base: Path, item: int | None) -> Iterator[Object]:
-    if not isinstance(value, dict) or not value.get("kind") or not value.get("apiVersion"):
+    missing = [name for name in ("apiVersion", "kind") if not isinstance(value, dict) or not _is_text(value.get(name))]
+    if missing:
         if not work.listed:
-            missing = "apiVersion and kind" if not isinstance(value, dict) else _missing(value)
-            work.problem(document.index, document.start, f"this is no Kubernetes object: {missing} not set")
+            work.problem(
+                document.index, document.start, f"this is no Kubernetes object: {' and '.join(missing)} not set"
+            )
         return
     items = items_of(value)
     if items is None:
@@ -153,8 +142,8 @@ def _below(work: Work, document: Document, value: Any, base: Path, item: int | N
         yield from _below(work, document, item_kind(value, child), (*base, "items", index), index)
 
 
-def _missing(value: dict[str, Any]) -> str:
-    return " and ".join(name for name in ("apiVersion", "kind") if not value.get(name))
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _fault(work: Work, fault: Fault) -> None:

@@ -7,11 +7,11 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["STDIN", "cannot_hold_pod", "find_files", "read_text", "template_line"]
+__all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "read_text", "template_line"]
 
 STDIN: Final = "-"
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
@@ -25,39 +25,45 @@ _MANY_BRACKETS: Final = 1000
 _TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
 
 
-def find_files(names: Iterable[str], *, recursive: bool) -> Iterator[tuple[str, bool] | InputError]:
-    """Yield (file name, whether a directory listed it) for files, directories and "-".
+class Found(NamedTuple):
+    """A file to read: whether a directory listed it, or why there is nothing to read."""
 
-    A name that leads to nothing yields an InputError, and the rest goes on.
-    """
+    file: str
+    listed: bool
+    problem: str | None = None
+
+
+def find_files(names: Iterable[str], *, recursive: bool) -> Iterator[Found]:
+    """Yield the files that names (of files, directories, or "-") stand for; the rest goes on after a problem."""
     for name in names:
         if name == STDIN:
-            yield name, False
+            yield Found(name, listed=False)
         elif os.path.isdir(name):
-            found = False
-            for file in _in_directory(name, recursive=recursive):
-                found = True
-                yield file, True
-            if not found:
+            empty = True
+            for found in _in_directory(name, recursive=recursive):
+                empty = False
+                yield found
+            if empty:
                 advice = "" if recursive else " (-R looks into subdirectories)"
-                yield InputError(f"{name}: the directory has no .yaml, .yml or .json files{advice}")
-        elif os.path.exists(name):
-            yield name, False
+                yield Found(name, listed=False, problem=f"the directory has no .yaml, .yml or .json files{advice}")
+        elif os.path.lexists(name):
+            yield Found(name, listed=False)
         else:
-            yield InputError(f"{name}: no such file or directory")
+            yield Found(name, listed=False, problem="no such file or directory")
 
 
-def _in_directory(directory: str, *, recursive: bool) -> Iterator[str]:
+def _in_directory(directory: str, *, recursive: bool) -> Iterator[Found]:
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(f"{directory}: {error.strerror}") from None
+        yield Found(directory, listed=False, problem=error.strerror)
+        return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if recursive:
                 yield from _in_directory(entry.path, recursive=True)
         elif entry.name.endswith(EXTENSIONS):
-            yield entry.path
+            yield Found(entry.path, listed=True)
 
 
 def read_text(name: str) -> str:

@@ -188,6 +188,15 @@ def test_directories(tmp_path: Path) -> None:
     assert b"the directory has no .yaml, .yml or .json files (-R looks into subdirectories)" in empty.stderr
 
 
+def test_broken_links_and_odd_names_do_not_stop_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "a: b.yaml").write_text(REJECTED)
+    (tmp_path / "gone.yaml").symlink_to("nowhere")
+    result = run("check", "-f", ".", "-f", "missing: x.yaml", "-o", "name", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (3, b"deployment.apps/web\n")
+    assert b"error: ./gone.yaml: No such file or directory" in result.stderr
+    assert b"error: missing: x.yaml: no such file or directory" in result.stderr
+
+
 def test_shell_globs(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml", "c.yaml"):
         (tmp_path / name).write_text(REJECTED)
