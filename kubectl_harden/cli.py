@@ -246,7 +246,7 @@ def fix(
 
     def results() -> Iterator[Any]:
         for found in fix_files(inputs, policy, options):
-            if write and found.before != found.after:
+            if write and found.splices:
                 found = _write(found)
             told = len(tally.problems)
             tally.add(found)
@@ -286,13 +286,14 @@ def _write(found: Any) -> Any:
     from kubectl_harden.errors import EditError
     from kubectl_harden.model import Problem
     from kubectl_harden.write_back import write_text
+    from kubectl_harden.yaml_edit import spliced
 
     try:
-        write_text(found.file, found.before, found.after)
+        write_text(found.file, found.before, spliced(found.before, found.splices))
     except EditError as error:
         message = str(error).removeprefix(f"{found.file}: ")
         problem = Problem(found.file, None, None, None, message)
-        return found._replace(after=found.before, planned=(), objects=(), problems=(*found.problems, problem))
+        return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
     return found
 
 

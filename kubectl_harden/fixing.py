@@ -8,13 +8,13 @@ from typing import Any
 
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.loading import Inputs, Object, Work, each_file, pods, read_objects, report
-from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem
+from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem, Splice
 from kubectl_harden.policy import Policy
 from kubectl_harden.remediate import FixOptions, apply, plan
 from kubectl_harden.streams import Document, Fault
 from kubectl_harden.values import same
-from kubectl_harden.workload import PodPaths, locate
-from kubectl_harden.yaml_edit import edit_document
+from kubectl_harden.workload import PodPaths, items_of, locate
+from kubectl_harden.yaml_edit import edit_document, spliced
 
 __all__ = ["fix_files", "fix_text"]
 
@@ -25,7 +25,7 @@ def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[F
 
 
 def _unread(file: str, message: str) -> FileFix:
-    return FileFix(file, "", "", (), (Problem(file, None, None, None, message),))
+    return FileFix(file, "", (), (), (Problem(file, None, None, None, message),))
 
 
 def fix_text(
@@ -44,38 +44,41 @@ def fix_text(
     work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
     planned: list[Planned] = []
     objects: list[tuple[Identity, Any, Any]] = []
-    goals: dict[int, tuple[Document, Any]] = {}
+    edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
     values: dict[int, Any] = {}
     refused: set[int] = set()
     for found in read_objects(work, _noted(work.documents(), values)):
-        if found.document.repeated:
-            if found.document.index not in refused:
-                work.problem(found.document.index, found.document.start, "not edited: remove the repeated keys first")
-            refused.add(found.document.index)
+        document = found.document
+        if document.repeated:
+            if document.index not in refused:
+                work.problem(document.index, document.start, "not edited: remove the repeated keys first")
+            refused.add(document.index)
             continue
         plans, patched = _plan_object(work, found, policy, options)
         planned.extend(plans)
         if plans and not same(patched, found.value):
             objects.append((plans[0].identity, found.value, patched))
-            document, goal = goals.get(found.document.index, (found.document, found.document.value))
-            goals[found.document.index] = (document, _put(goal, found.base, patched))
-    after = text
-    for index in sorted(goals, reverse=True):
-        document, goal = goals[index]
+            edited.setdefault(document.index, (document, {}))[1][found.base] = patched
+    splices: list[Splice] = []
+    for index, (document, patches) in edited.items():
+        goal = _patched(document.value, (), patches)
         try:
-            after = after[: document.start] + edit_document(document, goal) + after[document.end :]
-            values[index] = goal
+            made = edit_document(document, goal)
         except EditError as error:
             work.problem(index, document.start, f"not edited: {error}")
             planned = [item for item in planned if item.identity.source.document != index]
             objects = [item for item in objects if item[0].source.document != index]
-    if after != text:
+            continue
+        splices.extend((document.start + start, document.start + end, new) for start, end, new in made)
+        values[index] = goal
+    if splices:
         try:
-            _prove_file(work, after, values, {_key(item): item.plan for item in planned}, policy, options)
+            plans_by_key = {_key(item): item.plan for item in planned}
+            _prove_file(work, spliced(text, splices), values, plans_by_key, policy, options)
         except EditError as error:
             work.problem(None, None, f"not edited: {error}")
-            return FileFix(file, text, text, (), tuple(work.problems))
-    return FileFix(file, text, after, tuple(planned), tuple(work.problems), tuple(objects))
+            return FileFix(file, text, (), (), tuple(work.problems))
+    return FileFix(file, text, tuple(splices), tuple(planned), tuple(work.problems), tuple(objects))
 
 
 def _noted(found: Iterable[Document | Fault], values: dict[int, Any]) -> Iterator[Document | Fault]:
@@ -104,17 +107,18 @@ def _plan_object(
     return plans, value
 
 
-def _put(value: Any, base: Path, patched: dict[str, Any]) -> Any:
-    """Return a document's value with the object at ``base`` replaced.
+def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, Any]]) -> Any:
+    """Return a document's value with the objects at the bases replaced.
 
-    A kind that a typed List implied for the object stays out.
+    A kind that a typed List implied for an object stays out.
     """
-    if not base:
+    if base in patches:
         implied = {key for key in ("apiVersion", "kind") if key not in value}
-        return {key: item for key, item in patched.items() if key not in implied}
-    out: Any = dict(value) if isinstance(value, dict) else list(value)
-    out[base[0]] = _put(value[base[0]], base[1:], patched)
-    return out
+        return {key: item for key, item in patches[base].items() if key not in implied}
+    items = items_of(value)
+    if items is None:
+        return value
+    return {**value, "items": [_patched(item, (*base, "items", i), patches) for i, item in enumerate(items)]}
 
 
 def _key(item: Planned) -> tuple[int | None, int | None, Path]:

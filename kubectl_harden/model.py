@@ -15,6 +15,9 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 Path = tuple[str | int, ...]
 """A field path: object keys and list indexes, outermost first."""
 
+Splice = tuple[int, int, str]
+"""A change to a text: from this character, to that one, comes this text."""
+
 Level = Literal["privileged", "baseline", "restricted"]
 Risk = Literal["safe", "review", "breaks"]
 Op = Literal["add", "replace", "remove"]
@@ -180,11 +183,11 @@ class FileCheck(NamedTuple):
 
 
 class FileFix(NamedTuple):
-    """What fixing one file came to: its text before and after (equal where nothing is to do)."""
+    """What fixing one file came to: its text, and the splices that fix it (none where nothing is to do)."""
 
     file: str
     before: str
-    after: str
+    splices: tuple[Splice, ...]
     planned: tuple[Planned, ...]
     problems: tuple[Problem, ...]
     objects: tuple[tuple[Identity, Any, Any], ...] = ()

@@ -7,21 +7,24 @@ again; what cannot be proved is an EditError, and no text.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, Final
 
 from kubectl_harden.errors import EditError
+from kubectl_harden.model import Splice
 from kubectl_harden.streams import Document, documents
 from kubectl_harden.text_style import Style, render_flow, render_items, render_pair, render_scalar
 from kubectl_harden.values import align, same
 from kubectl_harden.yaml_tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
 
-__all__ = ["edit_document", "prove"]
+__all__ = ["edit_document", "prove", "spliced"]
 
 _ABSENT: Final = object()
 
 
-def edit_document(document: Document, value: Any) -> str:
-    """Return the text of a document, edited so that it means ``value``.
+def edit_document(document: Document, value: Any) -> list[Splice]:
+    """Return the splices that make a document's text mean ``value``, in order and without overlap.
 
     Raises EditError where the change cannot be made or cannot be proved.
     """
@@ -31,9 +34,19 @@ def edit_document(document: Document, value: Any) -> str:
     editor = _Editor(document.text, root, is_json=document.is_json)
     editor.note_anchors(root, document.value, value)
     editor.change(root, document.value, value)
-    text = editor.result()
-    prove(text, [value])
-    return text
+    splices = editor.result()
+    prove(spliced(document.text, splices), [value])
+    return splices
+
+
+def spliced(text: str, splices: Iterable[Splice]) -> str:
+    """Return the text with splices made, given in order and without overlap."""
+    out = []
+    position = 0
+    for start, end, new in splices:
+        out.append(text[position:start] + new)
+        position = end
+    return "".join(out) + text[position:]
 
 
 def prove(text: str, values: list[Any]) -> None:
@@ -53,17 +66,17 @@ def prove(text: str, values: list[Any]) -> None:
 
 
 class _Editor:
-    """Collects splices (start, end, text) on one document."""
+    """Collects splices on one document."""
 
     def __init__(self, text: str, root: Node, *, is_json: bool) -> None:
         self.text = text
         self.is_json = is_json
         self.style = Style(text, root)
-        self.splices: list[tuple[int, int, str]] = []
+        self.splices: list[Splice] = []
         self.final: dict[int, Any] = {}
 
-    def result(self) -> str:
-        """Return the text with all splices made."""
+    def result(self) -> list[Splice]:
+        """Return all splices, in order and without overlap."""
         cuts = [splice for splice in self.splices if splice[1] > splice[0]]
         inserts = [splice for splice in self.splices if splice[1] == splice[0]]
         for index, (start, end, text) in enumerate(cuts):
@@ -75,14 +88,11 @@ class _Editor:
                     lines = lines.removeprefix(self.style.newline) + self.style.newline
                 cuts[index] = (start, end, text + lines)
                 inserts = [insert for insert in inserts if insert not in inside]
-        out = []
-        position = 0
-        for start, end, text in sorted(cuts + inserts, key=lambda splice: splice[:2]):
-            if start < position:
+        ordered = sorted(cuts + inserts, key=lambda splice: splice[:2])
+        for before, after in pairwise(ordered):
+            if after[0] < before[1]:
                 raise EditError("two edits meet in the same place of the text")
-            out.append(self.text[position:start] + text)
-            position = end
-        return "".join(out) + self.text[position:]
+        return ordered
 
     def splice(self, start: int, end: int, text: str) -> None:
         self.splices.append((start, end, text))

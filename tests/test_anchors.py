@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_yaml_edit import fixed
+from tests.test_yaml_edit import after_of, fixed
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n"
 POD_LEVEL = "  securityContext:\n    runAsNonRoot: true\n    seccompProfile: {type: RuntimeDefault}\n"
@@ -192,16 +192,16 @@ def test_anchors(name: str) -> None:
     found = fixed(POD + POD_LEVEL + before)
     assert not found.problems
     if after is not None:
-        assert found.after == POD + POD_LEVEL + after
-    assert fixed(found.after).after == found.after
+        assert after_of(found) == POD + POD_LEVEL + after
+    assert after_of(fixed(after_of(found))) == after_of(found)
 
 
 def test_a_copy_in_place_of_an_alias_changes_no_other_place() -> None:
     before, _ = CASES["an alias of the whole context in another kind of container"]
     found = fixed(POD + POD_LEVEL + before)
-    assert "securityContext: &sc {privileged: false, readOnlyRootFilesystem: true," in found.after
+    assert "securityContext: &sc {privileged: false, readOnlyRootFilesystem: true," in after_of(found)
     # The init container mounts, so it stays privileged, on its own now.
-    assert "    securityContext:\n      privileged: true\n      readOnlyRootFilesystem: true\n" in found.after
+    assert "    securityContext:\n      privileged: true\n      readOnlyRootFilesystem: true\n" in after_of(found)
     assert [left.check for item in found.planned for left in item.plan.remaining] == [
         "privileged",
         "allowPrivilegeEscalation",
@@ -225,5 +225,5 @@ def test_a_merged_field_that_has_to_go_is_written_out() -> None:
     )
     found = fixed(text)
     assert not found.problems
-    assert "      allowPrivilegeEscalation: false\n" in found.after
-    assert "runAsUser: 0}" in found.after
+    assert "      allowPrivilegeEscalation: false\n" in after_of(found)
+    assert "runAsUser: 0}" in after_of(found)

@@ -8,7 +8,7 @@ import pytest
 
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.workload import _BUILT_IN, _CUSTOM, _KNATIVE, locate, parse_pod_path, parse_pointer, pointer
-from tests.test_yaml_edit import fixed
+from tests.test_yaml_edit import after_of, fixed
 
 TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
 POINTERS = [
@@ -109,14 +109,14 @@ def test_argo_workflows_are_edited_where_their_fields_are() -> None:
     security = (
         "securityContext:\n{0}  allowPrivilegeEscalation: false\n{0}  capabilities:\n{0}    drop:\n{0}    - ALL\n"
     )
-    assert "      - {name: work, mountPath: /work}\n      " + security.format("      ") in found.after
-    assert "      image: helper\n      " + security.format("      ") in found.after
-    assert "        kind: Pod\n      " + security.format("      ") in found.after
-    assert found.after.endswith(
+    assert "      - {name: work, mountPath: /work}\n      " + security.format("      ") in after_of(found)
+    assert "      image: helper\n      " + security.format("      ") in after_of(found)
+    assert "        kind: Pod\n      " + security.format("      ") in after_of(found)
+    assert after_of(found).endswith(
         "    steps: []\n  securityContext:\n    runAsNonRoot: true\n    seccompProfile:\n      type: RuntimeDefault\n"
     )
-    assert "  - {name: work, emptyDir: {}}\n" in found.after or "    emptyDir: {}\n" in found.after
-    assert fixed(found.after).after == found.after
+    assert "  - {name: work, emptyDir: {}}\n" in after_of(found) or "    emptyDir: {}\n" in after_of(found)
+    assert after_of(fixed(after_of(found))) == after_of(found)
 
 
 def test_several_templates_in_one_object() -> None:
@@ -132,7 +132,7 @@ def test_several_templates_in_one_object() -> None:
         "/spec/replicatedJobs/0/template/spec/template",
         "/spec/replicatedJobs/1/template/spec/template",
     ]
-    assert found.after.count("runAsNonRoot: true") == 2
+    assert after_of(found).count("runAsNonRoot: true") == 2
 
 
 def test_what_is_not_the_standards_business_stays() -> None:
@@ -155,7 +155,7 @@ spec:
     resources: {limits: {cpu: 0.5, memory: 1e9}}
     env: [{name: N, value: "0x10"}]
 """
-    after = fixed(text).after
+    after = after_of(fixed(text))
     old, new = text.splitlines(), after.splitlines()
     assert [line for line in new if line in old] == old
     assert "limits: {cpu: 0.5, memory: 1e9}" in after

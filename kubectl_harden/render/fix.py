@@ -22,6 +22,7 @@ from kubectl_harden.render.terminal import (
     wrapped,
 )
 from kubectl_harden.workload import pointer
+from kubectl_harden.yaml_edit import spliced
 
 __all__ = ["FORMATS", "FixTally", "notes", "render", "summary_line"]
 
@@ -42,7 +43,7 @@ class FixTally:
     def add(self, found: FileFix) -> None:
         """Count what one file brought."""
         self.problems.extend(found.problems)
-        self.files_changed += found.before != found.after
+        self.files_changed += bool(found.splices)
         for item in found.planned:
             self.planned += 1
             self.edits += len(item.plan.edits)
@@ -57,7 +58,7 @@ def render(output: str, results: Iterator[FileFix], policy: Policy, *, colour: b
     """
     if output == "diff":
         for found in results:
-            yield unified(found.file, found.before, found.after, colour=colour, escape=terminal)
+            yield unified(found.file, found.before, found.splices, colour=colour, escape=terminal)
     elif output == "yaml":
         yield from _stream(results)
     else:
@@ -69,14 +70,15 @@ def _stream(results: Iterator[FileFix]) -> Iterator[str]:
     ended = True
     first = True
     for found in results:
-        if not found.after:
+        text = spliced(found.before, found.splices)
+        if not text:
             continue
-        if not first and not found.after.startswith("---"):
+        if not first and not text.startswith("---"):
             yield "---\n" if ended else "\n---\n"
         elif not ended:
             yield "\n"
-        yield found.after
-        first, ended = False, found.after.endswith("\n")
+        yield text
+        first, ended = False, text.endswith("\n")
 
 
 def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
