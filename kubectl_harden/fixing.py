@@ -46,14 +46,8 @@ def fix_text(
     objects: list[tuple[Identity, Any, Any]] = []
     edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
     values: dict[int, Any] = {}
-    refused: set[int] = set()
     for found in read_objects(work, _noted(work.documents(), values)):
         document = found.document
-        if document.repeated:
-            if document.index not in refused:
-                work.problem(document.index, document.start, "not edited: remove the repeated keys first")
-            refused.add(document.index)
-            continue
         plans, patched = _plan_object(work, found, policy, options)
         planned.extend(plans)
         if plans and not same(patched, found.value):
@@ -140,8 +134,6 @@ def _prove_file(
     again = Work.of(work.file, after, listed=work.listed, pod_paths=work.pod_paths)
     found_values: dict[int, Any] = {}
     for found in read_objects(again, _noted(again.documents(), found_values)):
-        if found.document.repeated:
-            continue
         for item in _plan_object(again, found, policy, options)[0]:
             first = plans.get(_key(item))
             if first is not None and (

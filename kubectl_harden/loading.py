@@ -221,8 +221,9 @@ def offset_of(document: Document, path: Path) -> int:
 def _step(node: Node, part: str | int) -> tuple[int, Node] | None:
     if node.kind == SEQUENCE and isinstance(part, int) and part < len(node.children):
         return node.children[part].start, node.children[part]
+    found = None
     if node.kind == MAPPING:
         for key, value in node.pairs():
             if not key.is_merge and key_of(key) == part:
-                return key.start, value
-    return None
+                found = key.start, value  # The last of repeated keys counts.
+    return found

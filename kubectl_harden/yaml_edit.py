@@ -29,13 +29,13 @@ def edit_document(document: Document, value: Any) -> list[Splice]:
     Raises EditError where the change cannot be made or cannot be proved.
     """
     root = document.tree()
-    if root is None or document.repeated:
-        raise EditError("keys are repeated in this document: remove the duplicates first")
+    if root is None:
+        raise EditError("there is nothing in this document")
     editor = _Editor(document.text, root, is_json=document.is_json)
     editor.note_anchors(root, document.value, value)
     editor.change(root, document.value, value)
     splices = editor.result()
-    prove(spliced(document.text, splices), [value])
+    prove(spliced(document.text, splices), value, [name for _, name in document.repeated])
     return splices
 
 
@@ -49,19 +49,18 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
     return "".join(out) + text[position:]
 
 
-def prove(text: str, values: list[Any]) -> None:
-    """Raise EditError unless the documents of a text mean exactly these values."""
-    found = []
-    for item in documents(text):
-        if not isinstance(item, Document):
-            raise EditError(f"the edited text cannot be read: {item.message}")
-        if item.repeated:
-            raise EditError(f"the edited text repeats the key {item.repeated[0][1]}")
-        found.append(item.value)
-    if not same(found, values):
+def prove(text: str, value: Any, repeated: list[str]) -> None:
+    """Raise EditError unless a text is one document that means this value, with just these keys repeated."""
+    found = list(documents(text))
+    if len(found) != 1 or not isinstance(found[0], Document):
+        reason = next((item.message for item in found if not isinstance(item, Document)), "it falls apart")
+        raise EditError(f"the edited text cannot be read: {reason}")
+    if [name for _, name in found[0].repeated] != repeated:
+        raise EditError("the edited text repeats a key")
+    if not same(found[0].value, value):
         from deepdiff import DeepDiff
 
-        difference = DeepDiff(values, found, verbose_level=1).to_json()
+        difference = DeepDiff(value, found[0].value, verbose_level=1).to_json()
         raise EditError(f"the edited text means something else than planned: {difference[:300]}")
 
 

@@ -109,18 +109,20 @@ def test_exit_codes(tmp_path: Path) -> None:
         assert run(*arguments, cwd=tmp_path).returncode == code, arguments
 
 
-def test_repeated_keys_are_checked_as_kubectl_reads_them_and_not_edited(tmp_path: Path) -> None:
+def test_repeated_keys_count_as_kubectl_reads_them_and_stay(tmp_path: Path) -> None:
     text = GOOD.replace("metadata: {name: good}", "metadata: {name: bad, name: good}").replace(
-        "drop: [ALL]", "drop: []"
+        "drop: [ALL]", "drop: [X]"
     )
+    text += "  hostPID: false\n  hostPID: true   # the last one counts\n"
     (tmp_path / "x.yaml").write_text(text)
     checked = run("check", "-f", "x.yaml", "-o", "json", cwd=tmp_path)
-    assert json.loads(checked.stdout)["workloads"][0]["name"] == "good"
+    (workload,) = json.loads(checked.stdout)["workloads"]
+    assert (workload["name"], workload["violations"][0]["line"]) == ("good", 11)
     fixed = run("fix", "-f", "x.yaml", "--write", cwd=tmp_path)
     assert (checked.returncode, fixed.returncode) == (3, 3)
     assert b'x.yaml:3:23: the key "name" is repeated; kubectl takes the last one' in fixed.stderr
-    assert b"not edited: remove the repeated keys first" in fixed.stderr
-    assert (tmp_path / "x.yaml").read_text() == text
+    expected = text.replace("drop: [X]", "drop: [X, ALL]").replace("hostPID: true ", "hostPID: false ")
+    assert (tmp_path / "x.yaml").read_text() == expected
 
 
 def test_suggestions(tmp_path: Path) -> None:
