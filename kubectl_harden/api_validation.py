@@ -29,7 +29,8 @@ _WINDOWS_CONTAINER = (
 
 def refusals(pod: Pod) -> set[tuple[Path, str]]:
     """Return (field path in the pod template, why) for each rule that the pod breaks."""
-    return {*_containers(pod), *_windows(pod), *_host_process(pod), *_volumes(pod), *_annotations(pod)}
+    rules = (_containers, _ports, _windows, _host_process, _volumes, _annotations)
+    return {refusal for rule in rules for refusal in rule(pod)}
 
 
 def _containers(pod: Pod) -> Iterator[tuple[Path, str]]:
@@ -48,6 +49,21 @@ def _containers(pod: Pod) -> Iterator[tuple[Path, str]]:
                     yield container.field("privileged"), "Bidirectional mount propagation needs privileged: true"
         if security.get("procMount") == "Unmasked" and not pod.in_user_namespace:
             yield container.field("procMount"), "procMount Unmasked needs hostUsers: false"
+
+
+def _ports(pod: Pod) -> Iterator[tuple[Path, str]]:
+    """checkHostPortConflicts: among the containers, and within each init container."""
+    taken: dict[tuple[Any, ...], list[Path]] = {}
+    for container in pod.containers:
+        group = container.path if container.path[1] == "initContainers" else ()
+        for index, port in enumerate(container.fields.get("ports", ())):
+            if port.get("hostPort"):
+                key = (group, port.get("protocol", "TCP"), port.get("hostIP", ""), port["hostPort"])
+                taken.setdefault(key, []).append((*container.path, "ports", index, "hostPort"))
+    for key, paths in taken.items():
+        if len(paths) > 1:
+            for path in paths:
+                yield path, f"port {key[-1]} of the node would be taken twice"
 
 
 def _windows(pod: Pod) -> Iterator[tuple[Path, str]]:

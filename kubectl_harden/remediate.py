@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.api_validation import refusals
 from kubectl_harden.control import Control
-from kubectl_harden.errors import HardenError
+from kubectl_harden.errors import InputError
 from kubectl_harden.evidence import facts_of
 from kubectl_harden.model import (
     Edit,
@@ -134,13 +134,19 @@ def _without_refusals(pod: Pod, location: Location, edits: list[Edit]) -> tuple[
         new = sorted(refusals(_patched(pod, location, kept)) - before, key=str)
         if not new:
             break
-        path, why = new[0]
-        guilty = [edit for edit in kept if edit.path[: len(path)] == path or path[: len(edit.path)] == edit.path]
-        if not guilty:
-            raise HardenError(f"cannot plan: the API server would refuse the result: {why}")
+        guilty, why = _guilty(new, kept)
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(Obstacle(edit.checks[0], f"the API server would refuse the change: {why}") for edit in guilty)
     return kept, obstacles
+
+
+def _guilty(refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Edit], str]:
+    """Return the edits at, above or below a refused field, and why it is refused."""
+    for path, why in refused:
+        found = [edit for edit in edits if edit.path[: len(path)] == path or path[: len(edit.path)] == edit.path]
+        if found:
+            return found, why
+    raise InputError(f"cannot be planned: the API server would refuse the result: {refused[0][1]}", refused[0][0])
 
 
 def _effective(pod: Pod, location: Location, policy: Policy, edits: list[Edit]) -> list[Edit]:

@@ -173,6 +173,16 @@ def test_privileged_stays_where_bidirectional_mounts_need_it() -> None:
     assert "allowPrivilegeEscalation cannot be false while privileged is true" in why["allowPrivilegeEscalation"]
 
 
+def test_a_port_that_the_api_server_would_fill_in_twice_is_left() -> None:
+    one = {"name": "a", "image": "i", "ports": [{"containerPort": 8080, "hostPort": 80}], "command": ["iptables"]}
+    two = {"name": "b", "image": "i", "ports": [{"containerPort": 8080}]}
+    value = workload({"metadata": {}, "spec": {"hostNetwork": True, "containers": [one, two]}}, "Pod")
+    found = made(value, Policy("baseline", NEWEST), FixOptions())
+    why = {left.check: left.why for left in found.remaining}
+    assert why["hostPorts"] == "the API server would refuse the change: port 8080 of the node would be taken twice"
+    assert 'container "a" runs iptables (command)' in why["hostNamespaces"]
+
+
 def test_the_same_input_gives_the_same_plan() -> None:
     value = pod(hostNetwork=True, volumes=[{"name": "t", "hostPath": {"path": "/tmp/x"}}])
     assert restricted(value) == restricted(value)
