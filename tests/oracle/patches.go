@@ -29,11 +29,11 @@ func strategic(object, patch []byte) (response, error) {
 func kustomize(files map[string]string) (response, error) {
 	disk := filesys.MakeFsInMemory()
 	for name, text := range files {
-		if err := disk.WriteFile("/work/"+name, []byte(text)); err != nil {
+		if err := disk.WriteFile("/base/"+name, []byte(text)); err != nil {
 			return response{}, err
 		}
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, "/work")
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, "/base")
 	if err != nil {
 		return response{}, err
 	}
