@@ -40,7 +40,7 @@ def check_text(
             try:
                 pod = Pod(location.value, is_pod=location.is_pod)
             except InputError as error:
-                report(work, found, location.in_object(error.path or ()), InputError(error.args[0]))
+                report(work, found, location.in_object(error.path or ()), error.args[0])
                 continue
             checked.append(Checked(identity, *_verdict(work, found, location, pod, policy)))
     return FileCheck(file, tuple(checked), tuple(work.problems))

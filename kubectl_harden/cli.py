@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any, Final
 
 import click
@@ -57,8 +58,8 @@ def cli() -> None:
     """
 
 
-def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which files and which policy."""
+def _shared(command: Callable[..., int]) -> Callable[..., Any]:
+    """Add the options that say which files and which policy; the command gets ``inputs`` and ``policy``."""
     options = [
         click.argument("names", nargs=-1, metavar="[FILE]..."),
         click.option(
@@ -83,9 +84,26 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Where a custom resource keeps its pod template.",
         ),
     ]
+
+    @wraps(command)
+    def call(
+        names: tuple[str, ...],
+        files: tuple[str, ...],
+        recursive: bool,
+        level: str,
+        policy_version: str,
+        pod_paths: tuple[str, ...],
+        **others: Any,
+    ) -> int:
+        from kubectl_harden.policy import parse_policy
+
+        policy = parse_policy(level, policy_version)
+        return command(inputs=_inputs(names, files, recursive, pod_paths), policy=policy, **others)
+
+    wrapped: Callable[..., Any] = call
     for option in reversed(options):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def _inputs(names: tuple[str, ...], files: tuple[str, ...], recursive: bool, pod_paths: tuple[str, ...]) -> Any:
@@ -126,15 +144,7 @@ def _report_problems(problems: list[Any], since: int = 0) -> int:
     show_default=True,
     help="Output format.",
 )
-def check(
-    names: tuple[str, ...],
-    files: tuple[str, ...],
-    recursive: bool,
-    level: str,
-    policy_version: str,
-    pod_paths: tuple[str, ...],
-    output: str,
-) -> int:
+def check(inputs: Any, policy: Any, output: str) -> int:
     """Evaluate manifests as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. The exit code is 0 when all
@@ -147,12 +157,9 @@ def check(
       kustomize build overlay | kubectl harden check -f - -o json
     """
     from kubectl_harden.checking import check_files
-    from kubectl_harden.policy import parse_policy
     from kubectl_harden.render.check import Tally, render, summary_line
     from kubectl_harden.render.terminal import width, wrapped
 
-    policy = parse_policy(level, policy_version)
-    inputs = _inputs(names, files, recursive, pod_paths)
     tally = Tally()
     told = 0
     for piece in render(output, check_files(inputs, policy), policy, tally, _colour(sys.stdout)):
@@ -164,7 +171,7 @@ def check(
     if output in ("text", "wide"):
         click.echo(wrapped(summary_line(tally, policy), 0, width()), err=True)
         if tally.violating and output == "text":
-            click.echo(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs, level)}", err=True)
+            click.echo(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs, policy.level)}", err=True)
     if tally.problems:
         return UNREADABLE
     return VIOLATIONS if tally.violating else OK
@@ -204,12 +211,8 @@ def _same_inputs(inputs: Any, level: str) -> str:
     help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
 )
 def fix(
-    names: tuple[str, ...],
-    files: tuple[str, ...],
-    recursive: bool,
-    level: str,
-    policy_version: str,
-    pod_paths: tuple[str, ...],
+    inputs: Any,
+    policy: Any,
     output: str | None,
     write: bool,
     max_risk: Any,
@@ -231,13 +234,10 @@ def fix(
       helm template chart | kubectl harden fix -f - -o yaml
     """
     from kubectl_harden.fixing import fix_files
-    from kubectl_harden.policy import parse_policy
     from kubectl_harden.remediate import FixOptions
-    from kubectl_harden.render.fix import FixTally, notes, render, summary_line
+    from kubectl_harden.render.fix import FixTally, diff, notes, render, summary_line
     from kubectl_harden.render.terminal import width, wrapped
 
-    policy = parse_policy(level, policy_version)
-    inputs = _inputs(names, files, recursive, pod_paths)
     if write and "-" in inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
     options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths))
@@ -253,19 +253,15 @@ def fix(
             _report_problems(tally.problems, told)
             yield found
 
-    if write and output is None:
+    if people:
         for found in results():
+            if output == "diff" or not write:
+                sys.stdout.write(diff(found, colour=_colour(sys.stdout), terminal=sys.stdout.isatty()))
+                sys.stdout.flush()
             _tell(notes(found, colour=_colour(sys.stderr)))
     else:
-        texts = []
-        passing = (texts.append(found) or found for found in results()) if people else results()  # type: ignore[func-returns-value]
-        for piece in render(
-            output or "diff", passing, policy, colour=_colour(sys.stdout), terminal=sys.stdout.isatty()
-        ):
+        for piece in render(str(output), results(), policy):
             sys.stdout.write(piece)
-            if people:
-                sys.stdout.flush()
-                _tell(notes(texts.pop(), colour=_colour(sys.stderr)))
     sys.stdout.flush()
     if people:
         click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)

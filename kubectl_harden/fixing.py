@@ -94,7 +94,7 @@ def _plan_object(
         try:
             made = plan(value, location, policy, options)
         except InputError as error:
-            report(work, found, location.in_object(error.path or ()), InputError(error.args[0]))
+            report(work, found, location.in_object(error.path or ()), error.args[0])
             continue
         value = apply(value, made.edits)
         plans.append(Planned(identity, made))

@@ -10,27 +10,20 @@ from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.scalars import Unresolvable, json_number
 from kubectl_harden.yaml_tree import MAPPING, MAX_DEPTH, SCALAR, SEQUENCE, Node
 
-__all__ = ["decode", "parse"]
+__all__ = ["decode", "parse", "repeated_keys"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _TOKEN: Final = re.compile(r'[ \t\n\r]*([{}\[\],:]|"(?:[^"\\]|\\.)*"|[^\s{}\[\],:"]+)', re.DOTALL)
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-class _Object(dict[str, Any]):
-    """A JSON object that remembers keys it was given twice."""
-
-    repeated: tuple[str, ...] = ()
+class _Repeating(dict[str, Any]):
+    """A JSON object in whose text a key stands twice."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
-    if len(out) != len(pairs):
-        keys = [key for key, _ in pairs]
-        marked = _Object(out)
-        marked.repeated = tuple(sorted({key for key in keys if keys.count(key) > 1}))
-        return marked
-    return out
+    return out if len(out) == len(pairs) else _Repeating(out)
 
 
 def _constant(text: str) -> Any:
@@ -79,16 +72,13 @@ def _scrub(value: Any) -> Any:
     if isinstance(value, list):
         return [_scrub(item) for item in value]
     if isinstance(value, dict):
-        out = type(value)((_scrub(key), _scrub(item)) for key, item in value.items())
-        if isinstance(value, _Object) and isinstance(out, _Object):
-            out.repeated = value.repeated
-        return out
+        return type(value)((_scrub(key), _scrub(item)) for key, item in value.items())
     return value
 
 
 def _repeats(value: Any) -> bool:
     if isinstance(value, dict):
-        return isinstance(value, _Object) or any(_repeats(item) for item in value.values())
+        return isinstance(value, _Repeating) or any(_repeats(item) for item in value.values())
     return isinstance(value, list) and any(_repeats(item) for item in value)
 
 
@@ -125,3 +115,19 @@ def parse(text: str, start: int = 0) -> Node:
                 continue
         if not stack:
             return node
+
+
+def repeated_keys(text: str, start: int) -> tuple[tuple[int, str], ...]:
+    """Return the offset and the name of each key that repeats an earlier one in the value at ``start``."""
+    found = []
+    stack = [parse(text, start)]
+    while stack:
+        node = stack.pop()
+        stack.extend(node.children)
+        if node.kind == MAPPING:
+            seen: set[str] = set()
+            for key, _ in node.pairs():
+                if key.text in seen:
+                    found.append((key.start, key.text))
+                seen.add(key.text)
+    return tuple(sorted(found))

@@ -162,22 +162,21 @@ def pods(work: Work, found: Object) -> Iterator[tuple[Identity, Location]]:
     try:
         locations = locate(found.value, work.pod_paths) or []
     except InputError as error:
-        report(work, found, (), error)
+        report(work, found, error.path or (), error.args[0])
         return
     for location in locations:
         yield _identity(work, found, location.path), location
 
 
-def report(work: Work, found: Object, path: Path, error: InputError) -> None:
-    """Note what is wrong with an object, at the field (``path`` and the error's own) or what is nearest to it."""
-    full = (*path, *(error.path or ()))
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in full).lstrip(".")
+def report(work: Work, found: Object, path: Path, message: str) -> None:
+    """Note what is wrong with an object, at a field or what is nearest to it."""
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     name = f"{found.value.get('kind')} {_name(found.value)}"
-    offset = offset_of(found.document, (*found.base, *full))
+    offset = offset_of(found.document, (*found.base, *path))
     advice = ""
-    if error.args[0].startswith("required"):
+    if message.startswith("required"):
         advice = " (if this is a patch, check what it is applied to)"
-    work.problem(found.document.index, offset, f"{name}: {where}: {error.args[0]}{advice}")
+    work.problem(found.document.index, offset, f"{name}: {where}: {message}{advice}")
 
 
 def _name(value: dict[str, Any]) -> str:

@@ -38,10 +38,10 @@ class Pod:
     """A pod or pod template after decoding and API defaulting.
 
     ``written`` is the pod template as it stands in the object (decoded, not defaulted);
-    ``metadata`` and ``spec`` are what admission sees.
+    ``annotations`` and ``spec`` are what admission sees.
     """
 
-    __slots__ = ("annotations", "containers", "metadata", "security", "spec", "written")
+    __slots__ = ("annotations", "containers", "security", "spec", "written")
 
     def __init__(self, value: Any, *, is_pod: bool) -> None:
         """Decode ``{"metadata": …, "spec": …}``; ``is_pod`` tells a Pod from a template.
@@ -52,8 +52,7 @@ class Pod:
         spec = self.written.get("spec", {})
         if not spec.get("containers"):
             raise InputError("required: a pod needs at least one container", ("spec", "containers"))
-        self.metadata: dict[str, Any] = self.written.get("metadata", {})
-        self.annotations: dict[str, str] = self.metadata.get("annotations", _NO_FIELDS)
+        self.annotations: dict[str, str] = self.written.get("metadata", _NO_FIELDS).get("annotations", _NO_FIELDS)
         self.spec = _defaulted(spec, self.annotations, is_pod=is_pod)
         self.security: dict[str, Any] = self.spec.get("securityContext", _NO_FIELDS)
         self.containers = tuple(

@@ -96,11 +96,12 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
     for edit in held_back:
         if not any(o.check == edit.checks[0] and o.why == edit.why for o in obstacles):
             obstacles.append(Obstacle(edit.checks[0], edit.why, (f"accept it: --max-risk {edit.risk}",)))
-    kept, refused = _without_refusals(pod, location, kept)
+    known = refusals(pod)
+    kept, after, refused = _without_refusals(pod, location, kept, known)
     obstacles.extend(refused)
-    kept = _effective(pod, location, policy, kept)
-    after = _patched(pod, location, kept)
     left = evaluate(after, policy)
+    if left:
+        kept, after = _effective(pod, location, policy, kept, after, left, known)
     return Plan(
         highest_level(pod, policy, findings),
         highest_level(after, policy, left),
@@ -125,19 +126,23 @@ def _patched(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
     return Pod(_edited(pod.written, edits), is_pod=location.is_pod)
 
 
-def _without_refusals(pod: Pod, location: Location, edits: list[Edit]) -> tuple[list[Edit], list[Obstacle]]:
-    """Take out edits whose result the API server would refuse, until it refuses nothing new."""
-    before = refusals(pod)
+def _without_refusals(
+    pod: Pod, location: Location, edits: list[Edit], known: set[tuple[Path, str]]
+) -> tuple[list[Edit], Pod, list[Obstacle]]:
+    """Take out edits whose result the API server would refuse, until it refuses nothing but what is known.
+
+    Returns the edits that are left, the pod that they make, and why the others are not made.
+    """
     kept = list(edits)
     obstacles: list[Obstacle] = []
-    while kept:
-        new = sorted(refusals(_patched(pod, location, kept)) - before, key=str)
+    while True:
+        after = _patched(pod, location, kept)
+        new = sorted(refusals(after) - known, key=str)
         if not new:
-            break
+            return kept, after, obstacles
         guilty, why = _guilty(new, kept)
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(Obstacle(edit.checks[0], f"the API server would refuse the change: {why}") for edit in guilty)
-    return kept, obstacles
 
 
 def _guilty(refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Edit], str]:
@@ -149,20 +154,24 @@ def _guilty(refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Ed
     raise InputError(f"cannot be planned: the API server would refuse the result: {refused[0][1]}", refused[0][0])
 
 
-def _effective(pod: Pod, location: Location, policy: Policy, edits: list[Edit]) -> list[Edit]:
-    """Drop edits that change nothing in the verdict because something else stays in their way."""
-    after = _patched(pod, location, edits)
-    goal = [finding for _, finding in evaluate(after, policy)]
-    if not goal:
-        return edits
-    known = refusals(pod)
-    kept = list(edits)
+def _effective(
+    pod: Pod,
+    location: Location,
+    policy: Policy,
+    edits: list[Edit],
+    after: Pod,
+    left: list[tuple[Control, Finding]],
+    known: set[tuple[Path, str]],
+) -> tuple[list[Edit], Pod]:
+    """Drop edits without which the same is ``left``, because something else stays in their way."""
+    kept = edits
+    goal = [finding[:2] for _, finding in left]
     for edit in edits:
         fewer = [other for other in kept if other is not edit]
         lesser = _patched(pod, location, fewer)
-        if [f[:2] for _, f in evaluate(lesser, policy)] == [f[:2] for f in goal] and not refusals(lesser) - known:
-            kept = fewer
-    return kept
+        if [finding[:2] for _, finding in evaluate(lesser, policy)] == goal and not refusals(lesser) - known:
+            kept, after = fewer, lesser
+    return kept, after
 
 
 def _remaining(after: Pod, left: list[tuple[Control, Finding]], obstacles: list[Obstacle]) -> Iterable[Remaining]:

@@ -121,7 +121,7 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
             body = text[position:end]
             offset = len(body) - len(body.lstrip(" \t\n\r"))
             start = position + offset
-            repeated = _repeated_json(text, start) if repeats else ()
+            repeated = json_tree.repeated_keys(text, start) if repeats else ()
             yield Document(index, start, text[start:end], value, is_json=True, repeated=repeated)
             position = end
             index += 1
@@ -179,20 +179,3 @@ def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[
         return Fault(index, start + min(fault.offset, len(body)), fault.args[0])
     keys = tuple((start + node.start, node.text) for node in repeated)
     return Document(index, start, body, value, root=root, repeated=keys)
-
-
-def _repeated_json(text: str, start: int) -> tuple[tuple[int, str], ...]:
-    from kubectl_harden import json_tree
-
-    found = []
-    stack = [json_tree.parse(text, start)]
-    while stack:
-        node = stack.pop()
-        stack.extend(node.children)
-        if node.kind == yaml_tree.MAPPING:
-            seen: set[str] = set()
-            for key, _ in node.pairs():
-                if key.text in seen:
-                    found.append((key.start, key.text))
-                seen.add(key.text)
-    return tuple(sorted(found))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from kubectl_harden.scalars import resolve
 from kubectl_harden.yaml_tree import MAPPING, SCALAR, SEQUENCE, Node
 
-__all__ = ["Style", "render_flow", "render_pair", "render_scalar"]
+__all__ = ["Style", "render_flow", "render_items", "render_pair", "render_scalar"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*", re.ASCII)
 
@@ -104,17 +104,12 @@ def render_scalar(value: Any, quote: str | None = None) -> str:
 def render_flow(value: Any, *, quoted: bool, comma: str = ", ", colon: str = ": ") -> str:
     """Return a value on one line; ``quoted`` writes all strings and keys as JSON does."""
     if isinstance(value, dict):
-        pairs = (
-            f"{_flow_scalar(key, quoted)}{colon}{_nested(item, quoted, comma, colon)}" for key, item in value.items()
-        )
-        return "{" + comma.join(pairs) + "}"
+        keys = (_flow_scalar(key, quoted) for key in value)
+        items = (render_flow(item, quoted=quoted, comma=comma, colon=colon) for item in value.values())
+        return "{" + comma.join(map(colon.join, zip(keys, items, strict=True))) + "}"
     if isinstance(value, list):
-        return "[" + comma.join(_nested(item, quoted, comma, colon) for item in value) + "]"
+        return "[" + comma.join(render_flow(item, quoted=quoted, comma=comma, colon=colon) for item in value) + "]"
     return _flow_scalar(value, quoted)
-
-
-def _nested(value: Any, quoted: bool, comma: str, colon: str) -> str:
-    return render_flow(value, quoted=quoted, comma=comma, colon=colon)
 
 
 def _flow_scalar(value: Any, quoted: bool) -> str:

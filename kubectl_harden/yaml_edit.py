@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from itertools import pairwise
+from functools import cached_property
 from typing import Any, Final
 
 from kubectl_harden.errors import EditError
@@ -73,23 +73,21 @@ class _Editor:
         self.style = Style(text, root)
         self.splices: list[Splice] = []
         self.final: dict[int, Any] = {}
+        self.is_compact = is_json and ": " not in text
 
     def result(self) -> list[Splice]:
         """Return all splices, in order and without overlap."""
-        cuts = [splice for splice in self.splices if splice[1] > splice[0]]
-        inserts = [splice for splice in self.splices if splice[1] == splice[0]]
-        for index, (start, end, text) in enumerate(cuts):
-            inside = [insert for insert in inserts if start < insert[0] < end]
-            if inside:
+        ordered: list[Splice] = []
+        for start, end, text in sorted(self.splices, key=lambda splice: splice[:2]):
+            if not ordered or start >= ordered[-1][1]:
+                ordered.append((start, end, text))
+            elif start == end:
                 # New lines behind a line that goes take its place.
-                lines = "".join(insert[2] for insert in inside)
-                if self.text[end - 1] == "\n":
-                    lines = lines.removeprefix(self.style.newline) + self.style.newline
-                cuts[index] = (start, end, text + lines)
-                inserts = [insert for insert in inserts if insert not in inside]
-        ordered = sorted(cuts + inserts, key=lambda splice: splice[:2])
-        for before, after in pairwise(ordered):
-            if after[0] < before[1]:
+                first, last, kept = ordered[-1]
+                if self.text[last - 1] == "\n":
+                    text = text.removeprefix(self.style.newline) + self.style.newline
+                ordered[-1] = (first, last, kept + text)
+            else:
                 raise EditError("two edits meet in the same place of the text")
         return ordered
 
@@ -291,7 +289,7 @@ class _Editor:
                 raise EditError("a key does not start its line")
 
     def remove_item(self, node: Node, item: Node) -> None:
-        column = self.style.column(node.children[0].start) if node.flow else self.dash_column(node)
+        column = self.dash_column(node)
         start = self.style.line_start(item.start)
         while self.text[start + column : start + column + 1] != "-" or self.text[start : start + column].strip():
             if start <= self.style.line_start(node.start):
@@ -396,12 +394,13 @@ class _Editor:
             pad = self.style.indent(offset)
             if self.text[self.style.line_start(offset) : offset].strip():
                 return json.dumps(value, ensure_ascii=False)
-            text = json.dumps(value, ensure_ascii=False, indent=self.json_step())
-            return text.replace("\n", self.style.newline + pad + self.json_step())
-        if self.is_json and ": " not in self.text:
+            text = json.dumps(value, ensure_ascii=False, indent=self.json_step)
+            return text.replace("\n", self.style.newline + pad + self.json_step)
+        if self.is_compact:
             return render_flow(value, quoted=True, comma=",", colon=":")
         return render_flow(value, quoted=quoted)
 
+    @cached_property
     def json_step(self) -> str:
         """Return the indentation of the first line that has one."""
         for line in self.text.splitlines():
@@ -417,14 +416,14 @@ class _Editor:
             between = self.text[self.end(end) : start.start]
             if "\n" not in between and "#" not in between:
                 return "," + " " * (len(between) - len(between.rstrip(" ")))
-        return "," if self.is_json and ": " not in self.text else ", "
+        return "," if self.is_compact else ", "
 
     def colon(self, node: Node) -> str:
         for key, value in node.pairs():
             between = self.text[key.end : value.start]
             if between.strip() == ":" and "\n" not in between:
                 return between if between != ":" or self.is_json else ": "
-        return ":" if self.is_json and ": " not in self.text else ": "
+        return ":" if self.is_compact else ": "
 
     def end(self, node: Node) -> int:
         """Return where a node's content ends: for a block scalar, its last line that is not blank."""

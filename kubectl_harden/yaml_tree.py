@@ -34,6 +34,7 @@ __all__ = [
     "MAX_DEPTH",
     "SCALAR",
     "SEQUENCE",
+    "UNSAFE",
     "Node",
     "check_syntax",
     "dump",
@@ -344,8 +345,10 @@ def dump(value: Any) -> str:
     return re.sub(_ESCAPED, lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-# Line breaks that parsers disagree on, and characters that a terminal acts on: only ever inside double quotes.
-_ESCAPED: Final = "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+UNSAFE: Final = "\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
+
+_ESCAPED: Final = f"[{UNSAFE}]"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -24,9 +24,7 @@ from kubectl_harden.render.terminal import (
 from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_edit import spliced
 
-__all__ = ["FORMATS", "FixTally", "notes", "render", "summary_line"]
-
-FORMATS = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json")
+__all__ = ["FixTally", "diff", "notes", "render", "summary_line"]
 
 
 class FixTally:
@@ -51,15 +49,14 @@ class FixTally:
             self.left += bool(item.plan.remaining)
 
 
-def render(output: str, results: Iterator[FileFix], policy: Policy, *, colour: bool, terminal: bool) -> Iterator[str]:
-    """Yield the output in pieces; ``diff`` and ``yaml`` do not wait for later files.
+def diff(found: FileFix, *, colour: bool, terminal: bool) -> str:
+    """Return a file's diff; for a ``terminal`` it has the control characters of the file escaped."""
+    return unified(found.file, found.before, found.splices, colour=colour, escape=terminal)
 
-    For a ``terminal`` a diff has the control characters of files escaped.
-    """
-    if output == "diff":
-        for found in results:
-            yield unified(found.file, found.before, found.splices, colour=colour, escape=terminal)
-    elif output == "yaml":
+
+def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
+    """Yield an output for programs in pieces; ``yaml`` does not wait for later files."""
+    if output == "yaml":
         yield from _stream(results)
     else:
         yield _whole(output, list(results), policy)

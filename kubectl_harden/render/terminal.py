@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from kubectl_harden.model import Identity, Problem, Source
+from kubectl_harden.yaml_tree import UNSAFE
 
 __all__ = [
     "counted",
@@ -24,15 +25,15 @@ __all__ = [
     "wrapped",
 ]
 
-# Control characters, and those that reorder or hide text on a terminal.
-_UNSAFE: Final = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+# json.dumps itself escapes the control characters of ASCII.
+_UNSAFE_IN_JSON: Final = f"[{UNSAFE}\ud800-\udfff]"
+_UNSAFE: Final = f"[\x00-\x1f{UNSAFE}\ud800-\udfff]"
 _STYLES: Final = {
     "good": {"fg": "green"},
     "bad": {"fg": "red"},
     "warn": {"fg": "yellow"},
     "place": {"fg": "cyan"},
     "strong": {"bold": True},
-    "weak": {"dim": True},
 }
 
 
@@ -46,11 +47,11 @@ def printable(text: str) -> str:
 def json_text(value: Any) -> str:
     """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return re.sub("[\x7f-\x9f" + _UNSAFE[_UNSAFE.index("\u061c") :], lambda match: f"\\u{ord(match[0]):04x}", text)
+    return re.sub(_UNSAFE_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def paint(text: str, meaning: str, colour: bool) -> str:
-    """Return the text in the colour of a meaning: good, bad, warn, place, strong, weak."""
+    """Return the text in the colour of a meaning: good, bad, warn, place, strong."""
     return click.style(text, **_STYLES[meaning]) if colour else text  # type: ignore[arg-type]
 
 
@@ -95,9 +96,9 @@ def level_text(level: str, colour: bool) -> str:
     return paint(level, {"restricted": "good", "baseline": "warn"}.get(level, "bad"), colour)
 
 
-def counted(count: int, singular: str, plural: str | None = None) -> str:
+def counted(count: int, singular: str) -> str:
     """Return ``1 workload`` or ``2 workloads``."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+    return f"{count:,} {singular if count == 1 else singular + 's'}"
 
 
 def error_line(problem: Problem) -> str:
