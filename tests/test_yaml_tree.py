@@ -67,10 +67,17 @@ def ours(text: str) -> tuple[Any, str | None]:
 
 
 def assert_same(oracle: Oracle, text: str) -> None:
+    """Ours is kubectl's; where two YAML keys are one in JSON, kubectl's varies with Go's map order: one of them."""
     mine, theirs = ours(text), oracle.yaml(text)
     assert (mine[1] is None) == (theirs[1] is None), (mine, theirs)
     if mine[1] is None:
-        assert json.dumps(mine[0], sort_keys=True) == json.dumps(theirs[0], sort_keys=True)
+        expected = json.dumps(mine[0], sort_keys=True)
+        answers = {json.dumps(theirs[0], sort_keys=True)}
+        for _ in range(64):
+            if expected in answers:
+                break
+            answers.add(json.dumps(oracle.yaml(text)[0], sort_keys=True))
+        assert expected in answers
 
 
 @pytest.mark.parametrize("text", NASTY, ids=ascii)
