@@ -12,8 +12,8 @@ demo: .venv/installed
 	@$(BIN)/kubectl-harden fix -f examples/rejected-deployment.yaml || test $$? -eq 1
 
 test: .venv/installed-dev
-	$(BIN)/python -m tests.support.oracle
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m tests.support.tools
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -23,7 +23,7 @@ lint: .venv/installed-dev
 	cd tests/oracle && test -z "$$(gofmt -l .)" && go vet ./...
 
 nightly: .venv/installed-dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(BENCH)

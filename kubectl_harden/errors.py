@@ -4,12 +4,34 @@ HardenError                 anything that is told to the user in one sentence
 ├── UsageError              wrong options or arguments (exit code 2)
 ├── InputError              an input that cannot be read or evaluated (exit code 3)
 │   └── SyntaxFault         text that is no valid YAML or JSON, with its place
-└── EditError               a planned edit that cannot be proved in the text
+├── EditError               a planned edit that cannot be proved in the text
+└── ClusterError            the cluster refused, or could not be reached (exit code 4)
+    ├── Unreachable         no answer, or half of one
+    ├── Unauthorized        401
+    ├── NotPermitted        403 of RBAC, with the verb and the resource
+    ├── NotFound            404
+    ├── Conflict            409, or a failed "test" of a JSON Patch
+    ├── Expired             410: a resourceVersion or a continue token is too old
+    └── Denied              admission or validation says no
 """
 
 from __future__ import annotations
 
-__all__ = ["EditError", "HardenError", "InputError", "SyntaxFault", "UsageError"]
+__all__ = [
+    "ClusterError",
+    "Conflict",
+    "Denied",
+    "EditError",
+    "Expired",
+    "HardenError",
+    "InputError",
+    "NotFound",
+    "NotPermitted",
+    "SyntaxFault",
+    "Unauthorized",
+    "Unreachable",
+    "UsageError",
+]
 
 
 class HardenError(Exception):
@@ -41,3 +63,44 @@ class SyntaxFault(InputError):
 
 class EditError(HardenError):
     """The text could not be edited so that it provably means the planned object."""
+
+
+class ClusterError(HardenError):
+    """The cluster refused, or could not be reached."""
+
+
+class Unreachable(ClusterError):
+    """No answer, or half of one. ``sent`` tells whether the request may have been carried out."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Unauthorized(ClusterError):
+    """The API server does not know who is asking."""
+
+
+class NotPermitted(ClusterError):
+    """RBAC allows no such ``verb`` on this ``resource``."""
+
+    def __init__(self, message: str, verb: str, resource: str) -> None:
+        super().__init__(message)
+        self.verb = verb
+        self.resource = resource
+
+
+class NotFound(ClusterError):
+    """There is no such object."""
+
+
+class Conflict(ClusterError):
+    """Someone else changed the object in between."""
+
+
+class Expired(ClusterError):
+    """The server no longer knows this version: the list or the watch must begin anew."""
+
+
+class Denied(ClusterError):
+    """Admission (Pod Security, a webhook, a quota, a policy) or validation refuses the request."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.oracle import Oracle
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -23,3 +26,22 @@ def oracle() -> Iterator[Oracle]:
     running = Oracle()
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The control plane of the test run."""
+    running = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """A namespace of the test's own; ``@pytest.mark.pod_security(enforce="restricted")`` labels it."""
+    marker = request.node.get_closest_marker("pod_security")
+    labels = {key.replace("_", "-"): value for key, value in marker.kwargs.items()} if marker else {}
+    made = Namespace(control_plane, f"t-{uuid.uuid4().hex[:10]}", labels)
+    yield made
+    with contextlib.suppress(ApiError):
+        control_plane.request("DELETE", f"/api/v1/namespaces/{made.name}")

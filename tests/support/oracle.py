@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import base64
-import fcntl
-import hashlib
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).parents[1] / "oracle"
+from tests.support import tools
 
-
-def cache_directory() -> Path:
-    """Return the directory for built tools, under XDG_CACHE_HOME."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "kubectl-harden-tests"
-
-
-def build() -> Path:
-    """Return the oracle's executable, building it when its sources are new to this machine."""
-    digest = hashlib.sha256()
-    for path in [*sorted(SOURCE.glob("*.go")), SOURCE / "go.mod", SOURCE / "go.sum"]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    digest.update(subprocess.check_output(["go", "env", "GOVERSION"], cwd=SOURCE))
-    cache = cache_directory()
-    cache.mkdir(parents=True, exist_ok=True)
-    binary = cache / f"oracle-{digest.hexdigest()[:16]}"
-    with (cache / "oracle.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            sys.stderr.write("building the Go oracle (minutes, once per machine) …\n")
-            partial = binary.with_suffix(".partial")
-            subprocess.run(["go", "build", "-o", str(partial), "."], cwd=SOURCE, check=True)
-            partial.rename(binary)
-    return binary
+ORACLE = tools.Program("oracle", "oracle")
 
 
 def module_directory(module: str) -> Path:
     """Return where Go keeps the sources of a module that the oracle requires."""
-    subprocess.run(["go", "mod", "download", module], cwd=SOURCE, check=True)
-    out = subprocess.check_output(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=SOURCE, text=True)
-    return Path(out.strip())
+    return tools.module_directory(module, "oracle")
 
 
 class Oracle:
     """A running oracle; see tests/oracle/main.go for its requests and answers."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([build()], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen([tools.build(ORACLE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def close(self) -> None:
         """End the process."""
@@ -91,6 +62,3 @@ class Oracle:
             for minor in range(run["first"], run["last"] + 1)
         }
 
-
-if __name__ == "__main__":
-    build()

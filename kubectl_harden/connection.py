@@ -1,0 +1,372 @@
+"""HTTP to the API server, as whoever the kubeconfig says: the only module that imports ``kubernetes``.
+
+The kubernetes package finds the server, the certificates, the proxy and the credentials (plugins
+included); requests and answers are raw JSON here, since its models would cost memory and drop fields.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from kubectl_harden.errors import (
+    ClusterError,
+    Conflict,
+    Denied,
+    Expired,
+    NotFound,
+    NotPermitted,
+    Unauthorized,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+__all__ = ["Answer", "ClusterOptions", "Connection"]
+
+USER_AGENT: Final = "kubectl-harden"
+ATTEMPTS: Final = 6
+LONGEST_WAIT: Final = 30.0
+_RETRIED: Final = frozenset((429, 500, 502, 503, 504))
+_SERVICE_ACCOUNT_NAMESPACE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_NOT_PERMITTED: Final = re.compile(
+    r'User ".*" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)'
+)
+
+
+class ClusterOptions(NamedTuple):
+    """How to reach the cluster, as kubectl's global options say it. ``timeout`` is in seconds, 0 for none."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    cluster: str | None = None
+    user: str | None = None
+    server: str | None = None
+    token: str | None = None
+    as_user: str | None = None
+    as_groups: tuple[str, ...] = ()
+    insecure: bool = False
+    certificate_authority: str | None = None
+    timeout: float = 0
+
+
+class Answer(NamedTuple):
+    """What the API server returned: decoded JSON, and its Warning headers' texts."""
+
+    value: Any
+    warnings: tuple[str, ...]
+
+
+class Connection:
+    """A connection to one API server. Threads may share it.
+
+    ``namespace`` is the context's, ``context`` its name (None in a pod, or with --server alone).
+    """
+
+    def __init__(self, options: ClusterOptions) -> None:
+        """Read the kubeconfig; no request is made. Raises ClusterError where it cannot be used."""
+        self._options = options
+        self.requests = 0
+        self._log_in()
+
+    # -- credentials -------------------------------------------------------------------------------
+
+    def _log_in(self) -> None:
+        from kubernetes.client.configuration import Configuration
+        from kubernetes.client.rest import RESTClientObject
+        from kubernetes.config.config_exception import ConfigException
+
+        words = _Words()
+        logging.getLogger().addHandler(words)
+        try:
+            configuration = Configuration()
+            impersonated = self._configure(configuration)
+        except (ConfigException, OSError, ValueError) as error:
+            raise ClusterError(f"the kubeconfig cannot be used: {_first_line(error)}") from None
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "yaml":
+                raise
+            raise ClusterError(f"the kubeconfig is no YAML: {_first_line(error)}") from None
+        finally:
+            logging.getLogger().removeHandler(words)
+        if words.said:
+            raise ClusterError(f"no credentials: {'; '.join(words.said)}")
+        options = self._options
+        if options.server:
+            configuration.host = options.server.rstrip("/")
+        if options.token:
+            configuration.api_key["BearerToken"] = f"Bearer {options.token}"
+            configuration.refresh_api_key_hook = None
+        if options.insecure:
+            configuration.verify_ssl = False
+        if options.certificate_authority:
+            configuration.ssl_ca_cert = options.certificate_authority
+        configuration.connection_pool_maxsize = 16
+        if not configuration.verify_ssl:
+            import urllib3
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            configuration.ssl_ca_cert = None
+        self._configuration = configuration
+        try:
+            self._pool: PoolManager = RESTClientObject(configuration).pool_manager
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"the kubeconfig cannot be used: {_first_line(error)}") from None
+        self.server: str = configuration.host
+        self._impersonation = impersonated
+
+    def _configure(self, configuration: Any) -> list[tuple[str, str]]:
+        """Fill a configuration in; returns the headers of impersonation."""
+        from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
+        from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+
+        options = self._options
+        paths = options.kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+        if options.kubeconfig and not os.path.exists(options.kubeconfig):
+            raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
+        self.context: str | None = None
+        self.namespace = "default"
+        merged = KubeConfigMerger(paths)
+        if merged.config is None:
+            if os.environ.get(SERVICE_HOST_ENV_NAME):
+                load_incluster_config(configuration)
+                if os.path.exists(_SERVICE_ACCOUNT_NAMESPACE):
+                    with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
+                        self.namespace = file.read().strip()
+            elif not options.server:
+                raise ClusterError(
+                    "no cluster is configured: set KUBECONFIG or --kubeconfig, or name --server "
+                    "(to check manifests instead: -f FILE)"
+                )
+            return _impersonation({}, options)
+        config: dict[str, Any] = merged.config.value
+        # Of several files the first that says it counts, as for kubectl.
+        named = (text["current-context"] for text in merged.config_files.values() if text.get("current-context"))
+        name = options.context or next(named, None)
+        context = _entry(config, "contexts", name, "context")
+        if name is not None and context is None:
+            known = ", ".join(sorted(str(_value(item).get("name")) for item in config["contexts"]))
+            raise ClusterError(f'the kubeconfig has no context "{name}"; it has: {known or "none"}')
+        cluster = options.cluster or (context or {}).get("cluster")
+        user = options.user or (context or {}).get("user")
+        self.context = name
+        self.namespace = (context or {}).get("namespace") or "default"
+        if cluster is None and options.server:
+            return _impersonation({}, options)
+        for kind, given, known_as in (("clusters", cluster, "cluster"), ("users", user, "user")):
+            if given is not None and _entry(config, kind, given, known_as) is None:
+                raise ClusterError(f'the kubeconfig has no {known_as} "{given}"')
+        if cluster is None:
+            raise ClusterError("the kubeconfig names no current context: use --context")
+        chosen = {"name": "kubectl-harden", "context": {"cluster": cluster, "user": user}}
+        config["contexts"].append(type(merged.config)("context", chosen, merged.config.path))
+        KubeConfigLoader(merged.config, active_context="kubectl-harden").load_and_set(configuration)
+        return _impersonation(_entry(config, "users", user, "user") or {}, options)
+
+    def _headers(self, own: Mapping[str, str]) -> Any:
+        import urllib3
+
+        headers = urllib3.HTTPHeaderDict({"User-Agent": USER_AGENT, **own})
+        token = self._configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        for name, value in self._impersonation:
+            headers.add(name, value)
+        return headers
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Answer:
+        """Make a request and return its JSON.
+
+        What changes nothing (GET, dry-run) is tried again where the server is busy or the connection
+        breaks; a write only where it surely was not carried out. Raises ClusterError's subclasses.
+        """
+        harmless = method == "GET" or (query or {}).get("dryRun") == "All"
+        data = None if body is None else json.dumps(body).encode()
+        for attempt in range(1, ATTEMPTS + 1):
+            last = attempt == ATTEMPTS
+            try:
+                response = self._send(method, path, query, data, {"Content-Type": content_type, "Accept": accept})
+                status, text = response.status, response.data
+            except Unreachable as error:
+                if last or (error.sent and not harmless):
+                    raise
+                time.sleep(_backoff(attempt))
+                continue
+            if status == 401 and attempt == 1:
+                # A credential plugin's token may have been revoked before its time.
+                self._log_in()
+                continue
+            if status in _RETRIED and not last and (harmless or status == 429):
+                time.sleep(min(_retry_after(response.headers) or _backoff(attempt), LONGEST_WAIT))
+                continue
+            if status >= 400:
+                raise _error(status, text, method, path)
+            return Answer(_decoded(text, method, path), tuple(_warnings(response.headers)))
+        raise AssertionError("unreachable")
+
+    def lines(self, path: str, query: Mapping[str, str], timeout: float) -> Iterator[bytes]:
+        """Yield the lines of an answer as they arrive, for at most ``timeout`` seconds without one."""
+        response = self._send("GET", path, query, None, {}, timeout=timeout, stream=True)
+        try:
+            if response.status >= 400:
+                raise _error(response.status, response.data, "GET", path)
+            rest = b""
+            for piece in response.stream(1 << 16):
+                *complete, rest = (rest + piece).split(b"\n")
+                yield from complete
+        except Exception as error:
+            raise _unreachable(error, self.server, sent=True) from None
+        finally:
+            response.close()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        headers: dict[str, str],
+        *,
+        timeout: float | None = None,
+        stream: bool = False,
+    ) -> BaseHTTPResponse:
+        import urllib3
+
+        self.requests += 1
+        url = self.server + path + (f"?{urlencode(query)}" if query else "")
+        limit = timeout or self._options.timeout or None
+        try:
+            response = self._pool.request(
+                method,
+                url,
+                body=data,
+                headers=self._headers(headers),
+                timeout=urllib3.Timeout(connect=limit or 30, read=limit),
+                retries=False,
+                preload_content=not stream,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            refused = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+            raise _unreachable(error, self.server, sent=not refused) from None
+        return response
+
+
+class _Words(logging.Handler):
+    """Keeps what the kubernetes package only logs: why a credential plugin failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(_first_line(record.getMessage()))
+
+
+def _value(item: Any) -> Any:
+    return getattr(item, "value", item)
+
+
+def _entry(config: dict[str, Any], kind: str, name: str | None, key: str) -> dict[str, Any] | None:
+    for item in config[kind]:
+        found = _value(item)
+        if name is not None and found.get("name") == name:
+            return found.get(key) or {}
+    return None
+
+
+def _impersonation(user: dict[str, Any], options: ClusterOptions) -> list[tuple[str, str]]:
+    """Return the headers for ``--as``, or for a kubeconfig's ``as``."""
+    name = options.as_user or user.get("as")
+    if not name:
+        return []
+    headers = [("Impersonate-User", name)]
+    headers.extend(("Impersonate-Group", group) for group in options.as_groups or user.get("as-groups") or ())
+    if user.get("as-uid") and not options.as_user:
+        headers.append(("Impersonate-Uid", user["as-uid"]))
+    return headers
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _backoff(attempt: int) -> float:
+    return float(0.1 * 2**attempt)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else None
+
+
+def _warnings(headers: Any) -> Iterator[str]:
+    """Yield the texts of Warning headers (RFC 7234, 5.5: code agent "text")."""
+    for value in headers.getlist("Warning"):
+        for match in re.finditer(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"', value):
+            yield re.sub(r"\\(.)", r"\1", match[1])
+
+
+def _decoded(text: bytes, method: str, path: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise Unreachable(f"{method} {path}: the answer is no JSON; is this an API server?", sent=True) from None
+
+
+def _unreachable(error: Exception, server: str, *, sent: bool) -> ClusterError:
+    if isinstance(error, ClusterError):
+        return error
+    reason = _first_line(getattr(error, "reason", None) or error)
+    # urllib3 puts the connection object before its words.
+    words = re.sub(r"^.*?(?:object at 0x[0-9a-f]+>|Connection\(.*?\)): ", "", reason)
+    return Unreachable(f"the API server at {server} cannot be reached: {words}", sent=sent)
+
+
+def _error(status: int, text: bytes, method: str, path: str) -> ClusterError:
+    """Return the typed error for a Status object, or for what a proxy says in its place."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    told = isinstance(value, dict) and value.get("kind") == "Status"
+    message = value.get("message", "") if told else text.decode(errors="replace").strip()[:200]
+    message = message or f"HTTP status {status}"
+    reason = value.get("reason", "") if told else ""
+    if status == 401:
+        return Unauthorized("the API server does not accept these credentials (expired?): log in again")
+    match = _NOT_PERMITTED.search(message) if status == 403 else None
+    if match:
+        group = f".{match['group']}" if match["group"] else ""
+        where = f" in namespace {match['namespace']}" if match["namespace"] is not None else " in the whole cluster"
+        resource = match["resource"] + group
+        return NotPermitted(f"not allowed to {match['verb']} {resource}{where} (RBAC)", match["verb"], resource)
+    if status == 404:
+        return NotFound(message)
+    if status == 409 and reason != "AlreadyExists":
+        return Conflict(message)
+    if status == 410 or reason == "Expired":
+        return Expired(message)
+    if status == 422 and "testing value" in json.dumps(value):
+        return Conflict(message)
+    if status < 500 and status != 429:
+        return Denied(message)
+    return Unreachable(f"{method} {path.partition('?')[0]}: the API server answers {status}: {message}", sent=True)
