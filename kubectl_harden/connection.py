@@ -40,6 +40,8 @@ _NOT_PERMITTED: Final = re.compile(
     r'User ".*" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)'
 )
+# Strict decoding errors quote the whole object before they come to the point.
+_WHOLE_OBJECT: Final = re.compile(r'^.*: Invalid value: "\{.*\}": ', re.DOTALL)
 
 
 class ClusterOptions(NamedTuple):
@@ -365,8 +367,9 @@ def _error(status: int, text: bytes, method: str, path: str) -> ClusterError:
         return Conflict(message)
     if status == 410 or reason == "Expired":
         return Expired(message)
-    if status == 422 and "testing value" in json.dumps(value):
-        return Conflict(message)
+    if status == 422 and told and not value.get("details", {}).get("kind"):
+        # A JSON Patch that does not apply is the only such answer that names no object.
+        return Conflict("the object is no longer what the patch was made for")
     if status < 500 and status != 429:
-        return Denied(message)
+        return Denied(_WHOLE_OBJECT.sub("", message))
     return Unreachable(f"{method} {path.partition('?')[0]}: the API server answers {status}: {message}", sent=True)

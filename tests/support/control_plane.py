@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import json
 import os
@@ -87,7 +86,7 @@ class ControlPlane:
         self.server = f"https://127.0.0.1:{free_port()}"
         self._minor = minor
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._http = urllib3.PoolManager(cert_reqs="CERT_NONE", assert_hostname=False, maxsize=8)
+        self.certificate = directory / "certificates" / "apiserver.crt"
         try:
             self._start(controllers)
         except BaseException:
@@ -128,6 +127,8 @@ class ControlPlane:
             "--service-cluster-ip-range=10.0.0.0/24",
             *([] if controllers else ["--disable-admission-plugins=ServiceAccount"]),
         )
+        self._wait(self.certificate.exists)
+        self._http = urllib3.PoolManager(ca_certs=str(self.certificate), maxsize=8)
         self._wait(lambda: self._http.request("GET", f"{self.server}/readyz", retries=False).status == 200)
         if not controllers:
             return
@@ -142,14 +143,18 @@ class ControlPlane:
             "--kube-api-burst=600",
         )
         self._run("kube-scheduler", access, "--leader-elect=false", "--secure-port=0", "--kube-api-qps=300", "--kube-api-burst=600")
-        stages = tools.module_directory("sigs.k8s.io/kwok", "cluster/kwok") / "kustomize" / "stage" / "node"
+        stages = tools.TESTS / "cluster" / "stages"
+        fate = " ".join((stages / "fate.jq").read_text().split())
+        pods = directory / "pods.yaml"
+        pods.write_text((stages / "pods.yaml").read_text().replace("@fate@", fate))
+        nodes = tools.module_directory("sigs.k8s.io/kwok", "cluster/kwok") / "kustomize" / "stage" / "node"
         self._run(
             "kwok",
             access,
             "--manage-all-nodes=true",
-            f"--config={stages / 'fast' / 'node-initialize.yaml'}",
-            f"--config={stages / 'heartbeat' / 'node-heartbeat.yaml'}",
-            f"--config={tools.TESTS / 'cluster' / 'stages' / 'pods.yaml'}",
+            f"--config={nodes / 'fast' / 'node-initialize.yaml'}",
+            f"--config={nodes / 'heartbeat' / 'node-heartbeat.yaml'}",
+            f"--config={pods}",
         )
         self.request("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}})
         self._wait(self._has_ready_node)
@@ -181,7 +186,6 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End everything: what uses the API server first, then it, etcd last."""
-        self._http.clear()
         for _, process in reversed(self._processes):
             process.terminate()
             try:
@@ -197,7 +201,7 @@ class ControlPlane:
         """Return a kubeconfig for a token."""
         cluster: dict[str, Any] = {"server": server or self.server}
         if cluster["server"].startswith("https"):
-            cluster["insecure-skip-tls-verify"] = True
+            cluster["certificate-authority"] = str(self.certificate)
         return {
             "apiVersion": "v1",
             "kind": "Config",
@@ -220,10 +224,6 @@ class ControlPlane:
         if response.status >= 400:
             raise ApiError(response.status, value.get("message", "") if isinstance(value, dict) else value)
         return value
-
-    def certificate(self) -> str:
-        """Return the API server's certificate authority, as a kubeconfig holds it."""
-        return base64.b64encode((self.directory / "certificates" / "apiserver.crt").read_bytes()).decode()
 
 
 class ApiError(Exception):

@@ -38,10 +38,12 @@ def build(program: Program) -> Path:
     digest.update(subprocess.check_output(["go", "env", "GOVERSION"], cwd=source))
     cache = cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
-    binary = cache / f"{program.name}-{digest.hexdigest()[:16]}"
+    # A directory for each build: a program's own name shows in managedFields.
+    binary = cache / f"{program.name}-{digest.hexdigest()[:16]}" / program.name
     with (cache / f"{program.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not binary.exists():
+            binary.parent.mkdir(exist_ok=True)
             partial = binary.with_suffix(".partial")
             _compile(program, source, partial)
             partial.rename(binary)
