@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.loading import Inputs, Object, Work, each_file, offset_of, pods, read_objects, report
-from kubectl_harden.model import Checked, FileCheck, Level, Problem, Violation
+from kubectl_harden.model import Checked, Checks, Identity, Path, Problem, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
 from kubectl_harden.workload import Location, PodPaths
 
-__all__ = ["check_files", "check_text"]
+__all__ = ["check_files", "check_text", "verdict"]
 
 
-def check_files(inputs: Inputs, policy: Policy) -> Iterator[FileCheck]:
+def check_files(inputs: Inputs, policy: Policy) -> Iterator[Checks]:
     """Yield what is found in each file, in the order in which the files were named."""
     return each_file(inputs, partial(check_text, policy=policy), _unread)
 
 
-def _unread(file: str, message: str) -> FileCheck:
-    return FileCheck(file, (), (Problem(file, None, None, None, message),))
+def _unread(file: str, message: str) -> Checks:
+    return Checks((), (Problem(file, None, None, None, message),))
 
 
 def check_text(
@@ -31,7 +31,7 @@ def check_text(
     policy: Policy,
     listed: bool = False,
     pod_paths: PodPaths | None = None,
-) -> FileCheck:
+) -> Checks:
     """Evaluate every pod template in a text; ``listed`` files may hold what is no Kubernetes object."""
     work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
     checked = []
@@ -42,16 +42,21 @@ def check_text(
             except InputError as error:
                 report(work, found, location.in_object(error.path or ()), error.args[0])
                 continue
-            checked.append(Checked(identity, *_verdict(work, found, location, pod, policy)))
-    return FileCheck(file, tuple(checked), tuple(work.problems))
+            checked.append(verdict(identity, location, pod, policy, partial(_line, work, found)))
+    return Checks(tuple(checked), tuple(work.problems))
 
 
-def _verdict(
-    work: Work, found: Object, location: Location, pod: Pod, policy: Policy
-) -> tuple[Level, tuple[Violation, ...]]:
+def _line(work: Work, found: Object, path: Path) -> int | None:
+    return work.lines.place(offset_of(found.document, (*found.base, *path)))[0]
+
+
+def verdict(
+    identity: Identity, location: Location, pod: Pod, policy: Policy, line_of: Callable[[Path], int | None]
+) -> Checked:
+    """Return what a policy says of a pod template; ``line_of`` tells the line of a field of the object."""
     violations = []
     for control, finding in evaluate(pod, policy):
         paths = tuple(location.in_object(path) for path in finding.paths)
-        line, _ = work.lines.place(offset_of(found.document, (*found.base, *paths[0])))
+        line = line_of(paths[0])
         violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line))
-    return highest_level(pod, policy, violations), tuple(violations)
+    return Checked(identity, highest_level(pod, policy, violations), tuple(violations), policy)

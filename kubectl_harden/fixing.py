@@ -97,7 +97,7 @@ def _plan_object(
             report(work, found, location.in_object(error.path or ()), error.args[0])
             continue
         value = apply(value, made.edits)
-        plans.append(Planned(identity, made))
+        plans.append(Planned(identity, made, policy))
     return plans, value
 
 

@@ -23,6 +23,25 @@ Risk = Literal["safe", "review", "breaks"]
 Op = Literal["add", "replace", "remove"]
 
 
+class Policy(NamedTuple):
+    """A level ("baseline", "restricted") and the minor number of a policy version (v1.MINOR).
+
+    ``named`` is the version as a namespace's label has it ("latest", "v1.99"), where that is another word.
+    """
+
+    level: Level
+    minor: int
+    named: str = ""
+
+    @property
+    def version(self) -> str:
+        """The version as Pod Security labels write it, such as ``v1.37``."""
+        return f"v1.{self.minor}"
+
+    def __str__(self) -> str:
+        return f"{self.level}:{self.named or self.version}"
+
+
 class Finding(NamedTuple):
     """What a control says of a pod that it forbids.
 
@@ -138,20 +157,35 @@ class Source(NamedTuple):
     item: int | None = None
 
 
-class Problem(NamedTuple):
-    """An input that could not be read, or an object that could not be evaluated."""
+class LiveSource(NamedTuple):
+    """Which state of which object of a cluster was read.
 
-    file: str
+    ``owner`` names the controller that made the object, where no known path leads on to it.
+    """
+
+    uid: str
+    resource_version: str
+    owner: str | None = None
+
+
+class Problem(NamedTuple):
+    """An input that could not be read, or an object that could not be evaluated.
+
+    ``file`` is None for live objects; ``refused`` tells that the cluster refused or was not reached.
+    """
+
+    file: str | None
     document: int | None
     line: int | None
     column: int | None
     message: str
+    refused: bool = False
 
 
 class Identity(NamedTuple):
     """What a report names an object by. ``pod_path`` leads to the pod template inside it."""
 
-    source: Source
+    source: Source | LiveSource
     api_version: str
     kind: str
     namespace: str | None
@@ -165,19 +199,20 @@ class Checked(NamedTuple):
     identity: Identity
     level: Level
     violations: tuple[Violation, ...]
+    policy: Policy
 
 
 class Planned(NamedTuple):
-    """The plan for one pod template."""
+    """The plan for one pod template, to meet a policy."""
 
     identity: Identity
     plan: Plan
+    policy: Policy
 
 
-class FileCheck(NamedTuple):
-    """What checking one file found."""
+class Checks(NamedTuple):
+    """What checking a file, or an object, found."""
 
-    file: str
     checked: tuple[Checked, ...]
     problems: tuple[Problem, ...]
 

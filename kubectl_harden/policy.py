@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.errors import UsageError
-from kubectl_harden.model import Finding, Level
+from kubectl_harden.model import Finding, Level, Policy
 from kubectl_harden.pod import Pod
 
 __all__ = ["LEVELS", "NEWEST", "Policy", "controls_of", "evaluate", "highest_level", "parse_policy", "registry_faults"]
@@ -18,21 +18,6 @@ __all__ = ["LEVELS", "NEWEST", "Policy", "controls_of", "evaluate", "highest_lev
 LEVELS: Final = ("baseline", "restricted")
 NEWEST: Final = max(revision.minor for control in CONTROLS for revision in control.revisions)
 """The newest minor policy version, as in k8s.io/pod-security-admission: the newest of any revision."""
-
-
-class Policy(NamedTuple):
-    """A level ("baseline", "restricted") and the minor number of a policy version (v1.MINOR)."""
-
-    level: Level
-    minor: int
-
-    @property
-    def version(self) -> str:
-        """The version as Pod Security labels write it, such as ``v1.37``."""
-        return f"v1.{self.minor}"
-
-    def __str__(self) -> str:
-        return f"{self.level}:{self.version}"
 
 
 def parse_policy(level: str, version: str) -> Policy:
@@ -95,7 +80,7 @@ def highest_level(pod: Pod, known: Policy, findings: Collection[Any]) -> Level:
     """Return the highest level that a pod meets at a policy version, from what one policy found."""
     for level in ("restricted", "baseline"):
         policy = Policy(_level(level), known.minor)
-        if not (findings if policy == known else evaluate(pod, policy)):
+        if not (findings if level == known.level else evaluate(pod, policy)):
             return policy.level
     return "privileged"
 

@@ -15,6 +15,7 @@ from kubectl_harden.model import Path
 __all__ = [
     "Location",
     "PodPaths",
+    "holds_pods",
     "item_kind",
     "items_of",
     "locate",
@@ -162,6 +163,14 @@ def pod_kinds(extra: PodPaths) -> frozenset[str]:
     """Return the kinds of all objects that can hold a pod, whatever their group."""
     tables = (_BUILT_IN, _CUSTOM, _KNATIVE, extra)
     return frozenset(kind for table in tables for _, kind in table) | _ARGO.keys()
+
+
+def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
+    """Whether it is known where objects of a kind hold their pods."""
+    key = (group, kind)
+    return any(key in table for table in (extra, _BUILT_IN, _CUSTOM, _KNATIVE)) or (
+        group == "argoproj.io" and kind in _ARGO
+    )
 
 
 def _group(api_version: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from kubectl_harden.model import Checked, FileCheck, Identity, Problem, Source, Violation
-from kubectl_harden.policy import Policy
+from kubectl_harden.model import Checked, Checks, Identity, LiveSource, Policy, Problem, Source, Violation
 from kubectl_harden.render.terminal import (
     counted,
     json_text,
@@ -21,7 +20,7 @@ from kubectl_harden.render.terminal import (
 from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_tree import dump
 
-__all__ = ["FORMATS", "Tally", "identity_json", "problem_json", "render", "source_json", "summary_line"]
+__all__ = ["FORMATS", "Tally", "identity_json", "live_policy_json", "policy_json", "problem_json", "render", "source_json", "summary_line"]
 
 
 class Tally:
@@ -32,14 +31,16 @@ class Tally:
         self.violations = 0
         self.violating = 0
         self.problems: list[Problem] = []
+        self.policies: set[str] = set()
 
-    def add(self, found: FileCheck) -> None:
+    def add(self, found: Checks) -> None:
         """Count what one file brought."""
         self.problems.extend(found.problems)
         for checked in found.checked:
             self.levels[checked.level] += 1
             self.violations += len(checked.violations)
             self.violating += bool(checked.violations)
+            self.policies.add(str(checked.policy))
 
     @property
     def workloads(self) -> int:
@@ -56,7 +57,7 @@ class Tally:
         }
 
 
-def render(output: str, results: Iterable[FileCheck], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def render(output: str, results: Iterable[Checks], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
     """Yield the report in pieces, counting into ``tally``; no piece waits for later files but yaml's."""
 
     def counted_results() -> Iterator[Checked]:
@@ -71,24 +72,26 @@ def _text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
     columns = width()
     for checked in results:
         if checked.violations:
-            yield _heading(checked, policy, colour)
+            source = checked.identity.source
+            yield _heading(checked, colour)
             for violation in checked.violations:
-                where = place(checked.identity.source, violation.line)
+                where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
                 reason, detail = printable(violation.reason), printable(violation.detail)
-                line = f"  {paint(where, 'place', colour)}  {paint(reason, 'bad', colour)}"
-                if len(where) + len(reason) + len(detail) + 7 <= columns:
+                line = f"  {paint(where, 'place', colour)}{paint(reason, 'bad', colour)}"
+                if len(where) + len(reason) + len(detail) + 5 <= columns:
                     yield line + (f" ({detail})\n" if detail else "\n")
                 else:
                     yield line + "\n" + wrapped(detail, 6, columns) + "\n"
             yield "\n"
 
 
-def _heading(checked: Checked, policy: Policy, colour: bool) -> str:
+def _heading(checked: Checked, colour: bool) -> str:
     identity = checked.identity
     name = paint(object_name(identity), "strong", colour)
     if identity.pod_path not in ((), ("template",), ("spec", "template")):
         name += " " + printable(pointer(identity.pod_path))
-    return f"{name}: {level_text(checked.level, colour)}, not {policy}\n"
+    owner = f", {place(identity.source)}" if isinstance(identity.source, LiveSource) and identity.source.owner else ""
+    return f"{name}: {level_text(checked.level, colour)}, not {checked.policy}{owner}\n"
 
 
 def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
@@ -99,9 +102,10 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
         name = paint(object_name(identity), "strong", colour)
         yield f"{name} {printable(pointer(identity.pod_path))}  {where}  {level_text(checked.level, colour)}\n"
         if checked.violations:
-            yield wrapped(f'violates PodSecurity "{policy}": {_message(checked.violations)}', 2, columns) + "\n"
+            yield wrapped(f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}', 2, columns) + "\n"
         for violation in checked.violations:
-            yield f"  {paint(violation.check, 'bad', colour)} ({violation.level}) line {violation.line}\n"
+            line = f" line {violation.line}" if violation.line is not None else ""
+            yield f"  {paint(violation.check, 'bad', colour)} ({violation.level}){line}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
 
@@ -120,8 +124,11 @@ def _name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
             yield printable(f"{identity.kind.lower()}{suffix}/{identity.name}") + "\n"
 
 
-def source_json(source: Source) -> dict[str, Any]:
+def source_json(source: Source | LiveSource) -> dict[str, Any]:
     """Return a source as reports give it."""
+    if isinstance(source, LiveSource):
+        live = {"uid": source.uid, "resourceVersion": source.resource_version}
+        return {**live, "owner": source.owner} if source.owner else live
     out: dict[str, Any] = {"file": source.file, "document": source.document, "line": source.line}
     if source.item is not None:
         out["item"] = source.item
@@ -140,6 +147,16 @@ def identity_json(identity: Identity) -> dict[str, Any]:
     }
 
 
+def live_policy_json(identity: Identity, policy: Policy) -> dict[str, Any]:
+    """Return the policy of a live workload, which its namespace may have chosen; nothing for manifests."""
+    return {"policy": policy_json(policy)} if isinstance(identity.source, LiveSource) else {}
+
+
+def policy_json(policy: Policy) -> dict[str, str]:
+    """Return a policy as reports give it."""
+    return {"level": policy.level, "version": policy.version}
+
+
 def problem_json(problem: Problem) -> dict[str, Any]:
     """Return an entry of ``errors``."""
     return {
@@ -154,6 +171,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
 def _workload_json(checked: Checked) -> dict[str, Any]:
     return {
         **identity_json(checked.identity),
+        **live_policy_json(checked.identity, checked.policy),
         "level": checked.level,
         "allowed": not checked.violations,
         "violations": [
@@ -174,7 +192,7 @@ def _head(policy: Policy) -> dict[str, Any]:
     return {
         "apiVersion": "kubectl-harden/v1",
         "kind": "CheckReport",
-        "policy": {"level": policy.level, "version": policy.version},
+        "policy": policy_json(policy),
     }
 
 
@@ -203,14 +221,15 @@ FORMATS: Final[dict[str, Callable[[Iterator[Checked], Policy, Tally, bool], Iter
 }
 
 
-def summary_line(tally: Tally, policy: Policy) -> str:
+def summary_line(tally: Tally) -> str:
     """Return the last line for people."""
     if not tally.workloads:
         return "no workloads found"
+    goal = next(iter(tally.policies)) if len(tally.policies) == 1 else "the level of their namespaces"
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {policy}"
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}"
     return (
-        f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {policy} "
+        f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
         f"({counted(tally.violations, 'violation')}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
         f"{tally.levels['restricted']:,} restricted"

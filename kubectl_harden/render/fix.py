@@ -7,7 +7,7 @@ from typing import Any
 
 from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
 from kubectl_harden.policy import Policy
-from kubectl_harden.render.check import identity_json, problem_json
+from kubectl_harden.render.check import identity_json, live_policy_json, policy_json, problem_json
 from kubectl_harden.render.diff import unified
 from kubectl_harden.render.patches import json_patch, kustomize, strategic
 from kubectl_harden.render.terminal import (
@@ -113,6 +113,7 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
             workloads.append(
                 {
                     **identity_json(item.identity),
+                    **live_policy_json(item.identity, item.policy),
                     "before": item.plan.before,
                     "after": item.plan.after,
                     "edits": [_edit_json(edit) for edit in item.plan.edits],
@@ -132,7 +133,7 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
     return {
         "apiVersion": "kubectl-harden/v1",
         "kind": "FixPlan",
-        "policy": {"level": policy.level, "version": policy.version},
+        "policy": policy_json(policy),
         "workloads": workloads,
         "errors": [problem_json(problem) for problem in tally.problems],
         "summary": {

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from kubectl_harden.model import Identity, Problem, Source
+from kubectl_harden.model import Identity, LiveSource, Problem, Source
 from kubectl_harden.yaml_tree import UNSAFE
 
 __all__ = [
@@ -77,8 +77,10 @@ def wrapped(text: str, indent: int, columns: int) -> str:
     return "\n".join(lines) or pad
 
 
-def place(source: Source, line: int | None = None) -> str:
-    """Return ``file:line``, as terminals and editors make it clickable."""
+def place(source: Source | LiveSource, line: int | None = None) -> str:
+    """Return ``file:line``, as terminals and editors make it clickable; a live object's owner, or nothing."""
+    if isinstance(source, LiveSource):
+        return printable(f"made by {source.owner}") if source.owner else ""
     name = "stdin" if source.file == "-" else printable(source.file)
     shown = line or source.line
     return f"{name}:{shown}" if shown else name
@@ -103,6 +105,8 @@ def counted(count: int, singular: str) -> str:
 
 def error_line(problem: Problem) -> str:
     """Return a problem as ``file:line:column: message``."""
+    if problem.file is None:
+        return printable(problem.message)
     name = "stdin" if problem.file == "-" else printable(problem.file)
     parts = [name, *(str(part) for part in (problem.line, problem.column) if part is not None)]
     return f"{':'.join(parts)}: {printable(problem.message)}"

@@ -1,0 +1,106 @@
+"""The way back: an RFC 6902 patch that takes another one back, guarded by tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kubectl_harden.values import copied, same
+from kubectl_harden.workload import parse_pointer
+
+__all__ = ["inverse_of", "moved_on"]
+
+Operation = dict[str, Any]
+
+
+def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list[Operation]:
+    """Return the operations that turn ``after`` back into ``before`` where ``operations`` changed it.
+
+    ``after`` is what the server made of ``before`` with the operations. Each step back is preceded by a
+    test that the value (of a removed list item: the list) is still what ``after`` has.
+    """
+    steps: list[list[Operation]] = []
+    value = copied(before)
+    for operation in operations:
+        pointer, op = operation["path"], operation["op"]
+        parent, last = _parent(value, pointer)
+        if op == "test":
+            continue
+        if op == "add" and isinstance(parent, list):
+            index = len(parent) if last == "-" else int(last)
+            where = f"{pointer.rpartition('/')[0]}/{index}"
+            steps.append([{"op": "test", "path": where}, {"op": "remove", "path": where}])
+            parent.insert(index, copied(operation["value"]))
+        elif op in ("add", "replace"):
+            key = int(last) if isinstance(parent, list) else last
+            present = isinstance(parent, list) or key in parent
+            back = (
+                {"op": "replace", "path": pointer, "value": copied(parent[key])}
+                if present
+                else {"op": "remove", "path": pointer}
+            )
+            steps.append([{"op": "test", "path": pointer}, back])
+            parent[key] = copied(operation["value"])
+        elif isinstance(parent, list):
+            around = pointer.rpartition("/")[0]
+            steps.append(
+                [{"op": "test", "path": around}, {"op": "add", "path": pointer, "value": copied(parent[int(last)])}]
+            )
+            del parent[int(last)]
+        else:
+            steps.append([{"op": "add", "path": pointer, "value": copied(parent[last])}])
+            del parent[last]
+    out = []
+    current = copied(after)
+    for group in reversed(steps):
+        try:
+            for step in group:
+                if step["op"] == "test":
+                    step["value"] = copied(_at(current, step["path"]))
+                else:
+                    _carry_out(current, step)
+        except (KeyError, IndexError):
+            continue  # The server did not keep it, so there is nothing to take back.
+        out.extend(group)
+    return out
+
+
+def _at(value: Any, pointer: str) -> Any:
+    parent, last = _parent(value, pointer)
+    return parent[int(last) if isinstance(parent, list) else last]
+
+
+def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
+    """Return the JSON pointer of the first field that is no longer as the operations expect it, or None."""
+    value = copied(value)
+    for operation in operations:
+        pointer = operation["path"]
+        try:
+            if operation["op"] == "test":
+                if not same(_at(value, pointer), operation["value"]):
+                    return str(pointer)
+                continue
+            parent, last = _parent(value, pointer)
+            if operation["op"] == "add" and isinstance(parent, dict) and last in parent:
+                return str(pointer)
+            _carry_out(value, operation)
+        except (KeyError, IndexError, ValueError, TypeError):
+            return str(pointer)
+    return None
+
+
+def _parent(value: Any, pointer: str) -> tuple[Any, str]:
+    *parts, last = parse_pointer(pointer)
+    for part in parts:
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value, str(last)
+
+
+def _carry_out(value: Any, operation: Operation) -> None:
+    parent, last = _parent(value, operation["path"])
+    if operation["op"] == "remove":
+        del parent[int(last) if isinstance(parent, list) else last]
+    elif isinstance(parent, list) and operation["op"] == "add":
+        parent.insert(len(parent) if last == "-" else int(last), copied(operation["value"]))
+    else:
+        parent[int(last) if isinstance(parent, list) else last] = copied(operation["value"])

@@ -1,0 +1,186 @@
+"""The journal of applied changes: what was to be written, before it was, and what came of it.
+
+One file per run under XDG_STATE_HOME (``kubectl-harden/journal/RUN.jsonl``), one JSON line per event,
+on the disk before the next step. A change without an end was cut off: the cluster knows whether it was
+made. The directory is the user's alone, since recreated objects are kept whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import HardenError, UsageError
+
+__all__ = ["Change", "Journal", "Run", "journal_directory", "last_run", "read_run", "runs"]
+
+Operation = dict[str, Any]
+
+
+class Change(NamedTuple):
+    """One change of one object.
+
+    ``object`` names it: apiVersion, kind, namespace, name, uid, resource (the URL's plural). A patched
+    object has ``operations`` and their ``inverse`` (RFC 6902), a recreated one (``recreated``) its
+    manifests ``before`` and ``after``. ``state`` is begun (cut off), applied, failed (surely not made), or
+    undone (taken back by a later event of the same run).
+    """
+
+    id: str
+    object: dict[str, str]
+    operations: list[Operation]
+    inverse: list[Operation]
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    state: str = "begun"
+
+    @property
+    def recreated(self) -> bool:
+        """Whether the object is deleted and created anew."""
+        return self.before is not None
+
+    @property
+    def name(self) -> str:
+        """``Deployment shop/web``."""
+        return f"{self.object['kind']} {self.object['namespace']}/{self.object['name']}"
+
+
+class Run(NamedTuple):
+    """A run as the journal has it. ``about`` tells time (RFC 3339), command, server and context."""
+
+    id: str
+    about: dict[str, Any]
+    changes: tuple[Change, ...]
+
+
+def journal_directory() -> Path:
+    """Return where the runs are kept."""
+    root = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(root) / "kubectl-harden" / "journal"
+
+
+class Journal:
+    """The journal of this run; its file is made with the first event. Threads may share it."""
+
+    def __init__(self, **about: Any) -> None:
+        self.run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)
+        self._about = about
+        self._lock = Lock()
+        self._file: int | None = None
+        self._count = 0
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was written down."""
+        return self._file is not None
+
+    def begin(
+        self,
+        target: dict[str, str],
+        operations: list[Operation],
+        inverse: list[Operation],
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+    ) -> str:
+        """Write down what is about to be done, and return the change's id. Raises HardenError."""
+        with self._lock:
+            self._count += 1
+            change = f"{self._count}"
+        whole = {} if before is None else {"before": before, "after": after}
+        self._write("begin", change, object=target, operations=operations, inverse=inverse, **whole)
+        return change
+
+    def done(self, change: str, inverse: list[Operation], uid: str | None = None) -> None:
+        """Write down that a change was made; ``uid`` is that of a recreated object."""
+        self._write("applied", change, inverse=inverse, **({"uid": uid} if uid else {}))
+
+    def failed(self, change: str, why: str) -> None:
+        """Write down that a change was surely not made."""
+        self._write("failed", change, why=why)
+
+    def undone(self, change: str, why: str) -> None:
+        """Write down that a change of this run was taken back."""
+        self._write("undone", change, why=why)
+
+    def _write(self, event: str, change: str, **fields: Any) -> None:
+        line = {"event": event, "change": change, "time": _now(), **fields}
+        with self._lock:
+            try:
+                if self._file is None:
+                    self._file = self._open()
+                os.write(self._file, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                os.fsync(self._file)
+            except OSError as error:
+                raise HardenError(f"the journal cannot be written ({error}); nothing is changed without it") from None
+
+    def _open(self) -> int:
+        directory = journal_directory()
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = os.open(directory / f"{self.run}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        os.write(file, json.dumps({"event": "run", "time": _now(), **self._about}).encode() + b"\n")
+        return file
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+_STATES: Final = {"applied": "applied", "failed": "failed", "undone": "undone"}
+
+
+def read_run(run: str) -> Run:
+    """Return a run. Raises UsageError for an unknown one, HardenError for a file that cannot be read."""
+    path = journal_directory() / f"{run}.jsonl"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UsageError(f'there is no run "{run}"; kubectl harden undo lists them') from None
+    except OSError as error:
+        raise HardenError(f"{path}: {error.strerror}") from None
+    about: dict[str, Any] = {}
+    changes: dict[str, Change] = {}
+    for line in text.splitlines():
+        # A last line that a crash cut short was never acted on.
+        with suppress(ValueError, KeyError):
+            _take(json.loads(line), about, changes)
+    return Run(run, about, tuple(changes.values()))
+
+
+def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Change]) -> None:
+    event = entry["event"]
+    if event == "run":
+        about.update(entry)
+    elif event == "begin":
+        changes[entry["change"]] = Change(
+            entry["change"], entry["object"], entry["operations"], entry["inverse"], entry.get("before"), entry.get("after")
+        )
+    elif event in _STATES:
+        change = changes[entry["change"]]._replace(state=_STATES[event])
+        if "inverse" in entry:
+            change = change._replace(inverse=entry["inverse"])
+        if "uid" in entry:
+            change = change._replace(object={**change.object, "uid": entry["uid"]})
+        changes[entry["change"]] = change
+
+
+def runs() -> Iterator[Run]:
+    """Yield all runs, the latest first; what is no journal is passed over."""
+    with suppress(FileNotFoundError):
+        for path in sorted(journal_directory().glob("*.jsonl"), reverse=True):
+            with suppress(HardenError):
+                yield read_run(path.stem)
+
+
+def last_run() -> Run:
+    """Return the latest run of which something may still be in force. Raises UsageError where there is none."""
+    for run in runs():
+        if any(change.state in ("applied", "begun") for change in run.changes):
+            return run
+    raise UsageError("there is nothing to undo")

@@ -1,0 +1,37 @@
+"""What Pod Security admission would say of live workloads: list → trace → locate → evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubectl_harden.checking import verdict
+from kubectl_harden.errors import InputError
+from kubectl_harden.live import Finder, Live, Targets, name_of, problem
+from kubectl_harden.model import Checks, Path, Problem
+from kubectl_harden.pod import Pod
+
+__all__ = ["check_live", "check_object"]
+
+
+def _no_line(path: Path) -> None:  # noqa: ARG001 (a live object has no lines)
+    return None
+
+
+def check_live(finder: Finder, targets: Targets) -> Iterator[Checks]:
+    """Yield what is found in each live workload. Raises UsageError, and ClusterError before the first."""
+    for found in finder.find(targets):
+        yield Checks((), (found,)) if isinstance(found, Problem) else check_object(found)
+
+
+def check_object(live: Live) -> Checks:
+    """Evaluate the pod templates of one live workload against the policy that holds for it."""
+    checked = []
+    problems = []
+    for location in live.locations:
+        try:
+            pod = Pod(location.value, is_pod=location.is_pod)
+        except InputError as error:
+            problems.append(problem(error, name_of(live.resource.kind, live.value)))
+            continue
+        checked.append(verdict(live.identity(location), location, pod, live.policy, _no_line))
+    return Checks(tuple(checked), tuple(problems))

@@ -1,0 +1,157 @@
+"""What becomes of a change: the state of a workload's rollout and of its new pods.
+
+Sources: kubectl's own reading of a rollout (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go)
+and the waiting reasons of the kubelet (pkg/kubelet/images/types.go, pkg/kubelet/container/sync_result.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+__all__ = ["FATAL", "PodFailure", "Progress", "pod_failure", "pod_ready", "progress", "selector_of", "watched"]
+
+FATAL: Final = frozenset(
+    (
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ImageInspectError",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "PostStartHookError",
+        "PreCreateHookError",
+        "PreStartHookError",
+    )
+)
+"""Waiting reasons out of which a new pod does not come by itself."""
+
+
+class Progress(NamedTuple):
+    """How far a rollout is: ``ready`` of ``wanted`` new pods. ``failure`` is the controller's own word."""
+
+    ready: int
+    wanted: int
+    done: bool
+    failure: str = ""
+
+
+class PodFailure(NamedTuple):
+    """Why a pod does not run, in the kubelet's words."""
+
+    pod: str
+    container: str
+    reason: str
+    message: str
+
+
+def selector_of(value: dict[str, Any]) -> str | None:
+    """Return the label selector of a workload's pods as a query has it, or None where it has none."""
+    selector = value.get("spec", {}).get("selector")
+    if not isinstance(selector, dict) or not selector:
+        return None
+    if value.get("kind") == "ReplicationController":
+        return ",".join(f"{key}={text}" for key, text in sorted(selector.items()))
+    parts = [f"{key}={text}" for key, text in sorted((selector.get("matchLabels") or {}).items())]
+    for rule in selector.get("matchExpressions") or ():
+        key, values = rule["key"], ",".join(rule.get("values") or ())
+        parts.append(
+            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key, "DoesNotExist": f"!{key}"}[
+                rule["operator"]
+            ]
+        )
+    return ",".join(parts) or None
+
+
+def watched(value: dict[str, Any]) -> str | None:
+    """Return why no rollout follows on a change of this object, or None where one does."""
+    kind, spec = value.get("kind"), value.get("spec") or {}
+    if kind == "CronJob":
+        return "it takes effect with the next run"
+    if kind == "PodTemplate":
+        return "nothing runs from it by itself"
+    if kind == "Deployment" and spec.get("paused"):
+        return "the Deployment is paused: it takes effect when it is resumed"
+    strategy = (spec.get("updateStrategy") or {}).get("type")
+    if kind in ("StatefulSet", "DaemonSet") and strategy == "OnDelete":
+        return "its update strategy is OnDelete: it takes effect as its pods are deleted"
+    if kind in ("ReplicaSet", "ReplicationController") and _missing(value) <= 0:
+        return "the pods that run stay as they are: it takes effect for new ones"
+    if kind in ("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController") and spec.get("replicas", 1) == 0:
+        return "it is scaled to 0: it takes effect when it is scaled up"
+    if selector_of(value) is None:
+        return "its controller's progress is not known: look at its pods"
+    return None
+
+
+def _missing(value: dict[str, Any]) -> int:
+    wanted: int = (value.get("spec") or {}).get("replicas", 1)
+    there: int = (value.get("status") or {}).get("replicas", 0)
+    return wanted - there
+
+
+def progress(value: dict[str, Any], new_pods: Iterable[dict[str, Any]]) -> Progress:
+    """Return the progress of a workload whose spec was changed, from its status and its new pods."""
+    kind = value.get("kind")
+    spec, status = value.get("spec") or {}, value.get("status") or {}
+    wanted = spec.get("replicas", 1)
+    observed = status.get("observedGeneration", 0) >= value.get("metadata", {}).get("generation", 0)
+    get = status.get
+    ready = sum(pod_ready(pod) for pod in new_pods)
+    if not observed:
+        return Progress(0, wanted, False)
+    if kind == "Deployment":
+        updated = get("updatedReplicas", 0)
+        done = updated >= wanted and get("replicas", 0) <= updated and get("availableReplicas", 0) >= updated
+        return Progress(min(ready, updated), wanted, done, _failure(status))
+    if kind == "StatefulSet":
+        partition = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition", 0)
+        goal = max(wanted - partition, 0)
+        updated = get("updatedReplicas", 0)
+        settled = partition > 0 or get("updateRevision") == get("currentRevision")
+        done = get("readyReplicas", 0) >= wanted and updated >= goal and settled
+        return Progress(min(ready, wanted), goal, done)
+    if kind == "DaemonSet":
+        desired = get("desiredNumberScheduled", 0)
+        done = get("updatedNumberScheduled", 0) >= desired and get("numberAvailable", 0) >= desired
+        return Progress(min(ready, desired), desired, done)
+    done = get("replicas", 0) >= wanted and get("readyReplicas", ready) >= wanted
+    return Progress(ready, wanted, done, _failure(status))
+
+
+def _failure(status: dict[str, Any]) -> str:
+    for condition in status.get("conditions") or ():
+        kind, said = condition.get("type"), condition.get("message", "")
+        if kind == "ReplicaFailure" and condition.get("status") == "True":
+            return f"{condition.get('reason', 'FailedCreate')}: {said}"
+        if kind == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return f"ProgressDeadlineExceeded: {said}"
+    return ""
+
+
+def pod_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod's condition Ready is true, or it has run to a good end."""
+    status = pod.get("status") or {}
+    if status.get("phase") == "Succeeded":
+        return True
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+
+
+def pod_failure(pod: dict[str, Any]) -> PodFailure | None:
+    """Return why a pod does not start and will not by itself, or None."""
+    status, name = pod.get("status") or {}, pod.get("metadata", {}).get("name", "")
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") in FATAL:
+                message = waiting.get("message", "")
+                last = (container.get("lastState") or {}).get("terminated") or {}
+                if "exitCode" in last:
+                    said = last.get("message") or last.get("reason", "")
+                    message = f"exit code {last['exitCode']} ({said}); {message}".strip("; ")
+                return PodFailure(name, container.get("name", ""), waiting["reason"], message)
+    if status.get("phase") == "Failed":
+        return PodFailure(name, "", status.get("reason") or "Failed", status.get("message", ""))
+    return None
