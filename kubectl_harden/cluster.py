@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.connection import Answer, Connection
+from kubectl_harden.connection import Answer, Cancel, Connection
 from kubectl_harden.errors import ClusterError, Expired, Unreachable, UsageError
 
 __all__ = ["EVENTS", "NAMESPACES", "PODS", "WORKLOADS", "Cluster", "Resource", "api_group", "of_kind"]
@@ -235,7 +235,9 @@ class Cluster:
             while page is not None:
                 value = page.result().value
                 token = value.get("metadata", {}).get("continue")
-                page = ahead.submit(self.connection.request, "GET", path, {**query, "continue": token}) if token else None
+                page = (
+                    ahead.submit(self.connection.request, "GET", path, {**query, "continue": token}) if token else None
+                )
                 head = {"apiVersion": resource.api_version, "kind": resource.kind}
                 # Items are dropped as they are read: two pages are the most that is held.
                 items = value.pop("items", None) or []
@@ -251,23 +253,31 @@ class Cluster:
         return [{**head, **item} for item in value.get("items") or ()], value["metadata"]["resourceVersion"]
 
     def watch(
-        self, resource: Resource, namespace: str, version: str, seconds: float, *, selector: str = "", fields: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        version: str,
+        seconds: float,
+        cancel: Cancel,
+        *,
+        selector: str = "",
+        fields: str = "",
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield ("ADDED" | "MODIFIED" | "DELETED", object) for at most so many seconds.
+        """Yield ("ADDED" | "MODIFIED" | "DELETED", object) for at most so many seconds, or until it is cancelled.
 
         A broken connection is made again from where it broke. Raises Expired where the version is too
         old, and other ClusterErrors.
         """
         deadline = time.monotonic() + seconds
         failures = 0
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0 and not cancel.requested:
             query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(max(1, int(left))),
                      "allowWatchBookmarks": "true"}  # fmt: skip
             for key, text in (("labelSelector", selector), ("fieldSelector", fields)):
                 if text:
                     query[key] = text
             try:
-                for line in self.connection.lines(resource.path(namespace), query, timeout=left + 5):
+                for line in self.connection.lines(resource.path(namespace), query, left + 5, cancel):
                     event = json.loads(line)
                     value = event["object"]
                     if event["type"] == "ERROR":
@@ -277,6 +287,8 @@ class Cluster:
                     if event["type"] != "BOOKMARK":
                         yield event["type"], value
             except (Unreachable, ValueError):
+                if cancel.requested:
+                    return
                 failures += 1
                 if failures > 5:
                     raise

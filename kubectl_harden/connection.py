@@ -12,6 +12,8 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -29,7 +31,7 @@ from kubectl_harden.errors import (
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Answer", "ClusterOptions", "Connection"]
+__all__ = ["Answer", "Cancel", "ClusterOptions", "Connection"]
 
 USER_AGENT: Final = "kubectl-harden"
 ATTEMPTS: Final = 6
@@ -65,6 +67,30 @@ class Answer(NamedTuple):
 
     value: Any
     warnings: tuple[str, ...]
+
+
+class Cancel:
+    """Ends the streams of other threads."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._open: list[BaseHTTPResponse] = []
+        self._lock = Lock()
+
+    def add(self, response: BaseHTTPResponse) -> None:
+        """Have a stream end with the others."""
+        with self._lock:
+            self._open.append(response)
+            if self.requested:
+                response.shutdown()
+
+    def __call__(self) -> None:
+        """End all streams, and those to come."""
+        with self._lock:
+            self.requested = True
+            for response in self._open:
+                with suppress(ValueError, OSError, RuntimeError):
+                    response.shutdown()
 
 
 class Connection:
@@ -225,10 +251,17 @@ class Connection:
             return Answer(_decoded(text, method, path), tuple(_warnings(response.headers)))
         raise AssertionError("unreachable")
 
-    def lines(self, path: str, query: Mapping[str, str], timeout: float) -> Iterator[bytes]:
-        """Yield the lines of an answer as they arrive, for at most ``timeout`` seconds without one."""
+    def lines(
+        self, path: str, query: Mapping[str, str], timeout: float, cancel: Cancel | None = None
+    ) -> Iterator[bytes]:
+        """Yield the lines of an answer as they arrive, for at most ``timeout`` seconds without one.
+
+        Another thread may end it by ``cancel``.
+        """
         response = self._send("GET", path, query, None, {}, timeout=timeout, stream=True)
         try:
+            if cancel is not None:
+                cancel.add(response)
             if response.status >= 400:
                 raise _error(response.status, response.data, "GET", path)
             rest = b""

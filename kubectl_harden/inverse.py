@@ -8,7 +8,7 @@ from typing import Any
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import parse_pointer
 
-__all__ = ["inverse_of", "moved_on"]
+__all__ = ["in_force", "inverse_of", "moved_on"]
 
 Operation = dict[str, Any]
 
@@ -87,6 +87,22 @@ def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
         except (KeyError, IndexError, ValueError, TypeError):
             return str(pointer)
     return None
+
+
+def in_force(value: Any, operations: Iterable[Operation]) -> bool:
+    """Whether an object already is as the operations would make it."""
+    for operation in operations:
+        if operation["op"] == "test":
+            continue
+        try:
+            found = _at(value, operation["path"])
+        except (KeyError, IndexError, ValueError, TypeError):
+            if operation["op"] != "remove":
+                return False
+            continue
+        if operation["op"] == "remove" or not same(found, operation["value"]):
+            return False
+    return True
 
 
 def _parent(value: Any, pointer: str) -> tuple[Any, str]:

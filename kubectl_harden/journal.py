@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import HardenError, UsageError
 
-__all__ = ["Change", "Journal", "Run", "journal_directory", "last_run", "read_run", "runs"]
+__all__ = ["Change", "Journal", "Run", "journal_directory", "last_run", "mark_undone", "read_run", "runs"]
 
 Operation = dict[str, Any]
 
@@ -159,7 +159,12 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
         about.update(entry)
     elif event == "begin":
         changes[entry["change"]] = Change(
-            entry["change"], entry["object"], entry["operations"], entry["inverse"], entry.get("before"), entry.get("after")
+            entry["change"],
+            entry["object"],
+            entry["operations"],
+            entry["inverse"],
+            entry.get("before"),
+            entry.get("after"),
         )
     elif event in _STATES:
         change = changes[entry["change"]]._replace(state=_STATES[event])
@@ -168,6 +173,23 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
         if "uid" in entry:
             change = change._replace(object={**change.object, "uid": entry["uid"]})
         changes[entry["change"]] = change
+
+
+def mark_undone(run: str, changes: list[str]) -> None:
+    """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
+    lines = [json.dumps({"event": "undone", "change": change, "time": _now(), "why": "undo"}) for change in changes]
+    if not lines:
+        return
+    try:
+        file = os.open(journal_directory() / f"{run}.jsonl", os.O_WRONLY | os.O_APPEND)
+        try:
+            # The line feed before ends a line that a crash may have cut short.
+            os.write(file, ("\n" + "\n".join(lines) + "\n").encode())
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise HardenError(f"the journal of run {run} cannot be written: {error.strerror}") from None
 
 
 def runs() -> Iterator[Run]:
@@ -181,6 +203,6 @@ def runs() -> Iterator[Run]:
 def last_run() -> Run:
     """Return the latest run of which something may still be in force. Raises UsageError where there is none."""
     for run in runs():
-        if any(change.state in ("applied", "begun") for change in run.changes):
+        if "undoes" not in run.about and any(change.state in ("applied", "begun") for change in run.changes):
             return run
     raise UsageError("there is nothing to undo")

@@ -58,7 +58,8 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
             source = "Kustomization" if kind == "kustomize" else "HelmRelease"
             where = f"{labels.get(f'{kind}.toolkit.fluxcd.io/namespace', '')}/{name}"
             yield Manager(
-                f"Flux {source} {where}", "its next reconciliation takes the patch back; commit the change to its source"
+                f"Flux {source} {where}",
+                "its next reconciliation takes the patch back; commit the change to its source",
             )
     tracking = annotations.get("argocd.argoproj.io/tracking-id")
     entries = {entry.get("manager") for entry in metadata.get("managedFields") or ()}

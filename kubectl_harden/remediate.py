@@ -29,9 +29,9 @@ from kubectl_harden.model import (
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
 from kubectl_harden.values import copied
-from kubectl_harden.workload import Location
+from kubectl_harden.workload import Location, pointer
 
-__all__ = ["RISKS", "FixOptions", "apply", "plan", "resolve_path"]
+__all__ = ["RISKS", "FixOptions", "apply", "operations", "plan", "resolve_path"]
 
 RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
 _DROP: Final = object()
@@ -71,6 +71,17 @@ def apply(value: Any, edits: Iterable[Edit]) -> Any:
             parent.insert(len(parent) if last == "-" else int(last), copied(edit.value))
         else:
             parent[last] = copied(edit.value)
+    return out
+
+
+def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
+    """Return edits as the operations of RFC 6902."""
+    out = []
+    for edit in edits:
+        operation = {"op": edit.op, "path": pointer(edit.path)}
+        if edit.op != "remove":
+            operation["value"] = edit.value
+        out.append(operation)
     return out
 
 

@@ -58,9 +58,12 @@ def selector_of(value: dict[str, Any]) -> str | None:
     for rule in selector.get("matchExpressions") or ():
         key, values = rule["key"], ",".join(rule.get("values") or ())
         parts.append(
-            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key, "DoesNotExist": f"!{key}"}[
-                rule["operator"]
-            ]
+            {
+                "In": f"{key} in ({values})",
+                "NotIn": f"{key} notin ({values})",
+                "Exists": key,
+                "DoesNotExist": f"!{key}",
+            }[rule["operator"]]
         )
     return ",".join(parts) or None
 

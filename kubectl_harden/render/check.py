@@ -20,7 +20,17 @@ from kubectl_harden.render.terminal import (
 from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_tree import dump
 
-__all__ = ["FORMATS", "Tally", "identity_json", "live_policy_json", "policy_json", "problem_json", "render", "source_json", "summary_line"]
+__all__ = [
+    "FORMATS",
+    "Tally",
+    "identity_json",
+    "live_policy_json",
+    "policy_json",
+    "problem_json",
+    "render",
+    "source_json",
+    "summary_line",
+]
 
 
 class Tally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
@@ -24,7 +24,7 @@ from kubectl_harden.render.terminal import (
 from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_edit import spliced
 
-__all__ = ["FixTally", "diff", "notes", "render", "summary_line"]
+__all__ = ["FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
 
 
 class FixTally:
@@ -42,7 +42,11 @@ class FixTally:
         """Count what one file brought."""
         self.problems.extend(found.problems)
         self.files_changed += bool(found.splices)
-        for item in found.planned:
+        self.count(found.planned)
+
+    def count(self, planned: Iterable[Planned]) -> None:
+        """Count plans."""
+        for item in planned:
             self.planned += 1
             self.edits += len(item.plan.edits)
             self.edited += bool(item.plan.edits)
@@ -94,7 +98,7 @@ def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
 
 def _object_key(file: str, item: Planned) -> tuple[Any, ...]:
     source = item.identity.source
-    return file, source.document, source.item
+    return file, source
 
 
 def _edit_json(edit: Edit) -> dict[str, Any]:
@@ -110,32 +114,42 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
     for found in results:
         tally.add(found)
         for item in found.planned:
-            workloads.append(
-                {
-                    **identity_json(item.identity),
-                    **live_policy_json(item.identity, item.policy),
-                    "before": item.plan.before,
-                    "after": item.plan.after,
-                    "edits": [_edit_json(edit) for edit in item.plan.edits],
-                    "remaining": [
-                        {
-                            "check": left.check,
-                            "reason": left.reason,
-                            "detail": left.detail,
-                            "why": left.why,
-                            "choices": list(left.choices),
-                        }
-                        for left in item.plan.remaining
-                    ],
-                    "heldBack": [_edit_json(edit) for edit in item.plan.held_back],
-                }
-            )
+            workloads.append(planned_json(item))
+    return plan_json(workloads, tally.problems, policy, tally)
+
+
+def planned_json(item: Planned) -> dict[str, Any]:
+    """Return an entry of a FixPlan's ``workloads``."""
+    return {
+        **identity_json(item.identity),
+        **live_policy_json(item.identity, item.policy),
+        "before": item.plan.before,
+        "after": item.plan.after,
+        "edits": [_edit_json(edit) for edit in item.plan.edits],
+        "remaining": [
+            {
+                "check": left.check,
+                "reason": left.reason,
+                "detail": left.detail,
+                "why": left.why,
+                "choices": list(left.choices),
+            }
+            for left in item.plan.remaining
+        ],
+        "heldBack": [_edit_json(edit) for edit in item.plan.held_back],
+    }
+
+
+def plan_json(
+    workloads: list[dict[str, Any]], problems: list[Problem], policy: Policy, tally: FixTally
+) -> dict[str, Any]:
+    """Return a FixPlan."""
     return {
         "apiVersion": "kubectl-harden/v1",
         "kind": "FixPlan",
         "policy": policy_json(policy),
         "workloads": workloads,
-        "errors": [problem_json(problem) for problem in tally.problems],
+        "errors": [problem_json(problem) for problem in problems],
         "summary": {
             "workloads": tally.planned,
             "edited": tally.edited,
@@ -146,10 +160,10 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
     }
 
 
-def notes(found: FileFix, *, colour: bool) -> Iterator[str]:
+def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
     """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
     columns = width()
-    for item in found.planned:
+    for item in planned:
         plan = item.plan
         if not plan.edits and not plan.remaining:
             continue
@@ -158,6 +172,7 @@ def notes(found: FileFix, *, colour: bool) -> Iterator[str]:
         where = place(identity.source)
         room = columns - len(f"{object_name(identity)}: {plan.before} → {plan.after}  {where}")
         gap = "  " if room >= 0 else "\n  "
+        gap = gap if where else ""
         name = paint(object_name(identity), "strong", colour)
         yield f"{name}: {change}{gap}{paint(where, 'place', colour)}\n"
         reasons: dict[tuple[str, str], list[str]] = {}

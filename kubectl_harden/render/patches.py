@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kubectl_harden.model import Edit, Identity, Plan
+from kubectl_harden.model import Identity, Plan
+from kubectl_harden.remediate import operations
 from kubectl_harden.render.terminal import json_text
 from kubectl_harden.values import same
-from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_tree import dump
 
-__all__ = ["json_patch", "kustomize", "operations", "strategic"]
+__all__ = ["json_patch", "kustomize", "strategic"]
 
 # Lists that a strategic merge patch merges by a key (patchMergeKey in k8s.io/api/core/v1/types.go).
 _MERGE_KEYS: Final = {
@@ -23,17 +23,6 @@ _MERGE_KEYS: Final = {
     "ports": "containerPort",
 }
 _BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
-
-
-def operations(edits: tuple[Edit, ...]) -> list[dict[str, Any]]:
-    """Return edits as the operations of RFC 6902."""
-    out = []
-    for edit in edits:
-        operation = {"op": edit.op, "path": pointer(edit.path)}
-        if edit.op != "remove":
-            operation["value"] = edit.value
-        out.append(operation)
-    return out
 
 
 def _target(identity: Identity) -> dict[str, str]:

@@ -142,7 +142,14 @@ class ControlPlane:
             "--kube-api-qps=300",
             "--kube-api-burst=600",
         )
-        self._run("kube-scheduler", access, "--leader-elect=false", "--secure-port=0", "--kube-api-qps=300", "--kube-api-burst=600")
+        self._run(
+            "kube-scheduler",
+            access,
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=300",
+            "--kube-api-burst=600",
+        )
         stages = tools.TESTS / "cluster" / "stages"
         fate = " ".join((stages / "fate.jq").read_text().split())
         pods = directory / "pods.yaml"
@@ -162,7 +169,9 @@ class ControlPlane:
     def _has_ready_node(self) -> bool:
         node = self.request("GET", "/api/v1/nodes/node-0")
         conditions = node.get("status", {}).get("conditions", [])
-        return not node["spec"].get("taints") and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        return not node["spec"].get("taints") and any(
+            c["type"] == "Ready" and c["status"] == "True" for c in conditions
+        )
 
     def _run(self, name: str, *arguments: str) -> None:
         with (self.directory / f"{name}.log").open("wb") as log:
@@ -266,9 +275,7 @@ class Namespace:
         """Set or remove Pod Security labels."""
         changed = {f"pod-security.kubernetes.io/{key.replace('_', '-')}": value for key, value in labels.items()}
         patch = {"metadata": {"labels": changed}}
-        self.plane.request(
-            "PATCH", f"/api/v1/namespaces/{self.name}", patch, kind="application/merge-patch+json"
-        )
+        self.plane.request("PATCH", f"/api/v1/namespaces/{self.name}", patch, kind="application/merge-patch+json")
 
     def path(self, kind: str, name: str = "") -> str:
         """Return the URL path of a kind, or of an object."""

@@ -61,4 +61,3 @@ class Oracle:
             for run in answer["verdicts"]
             for minor in range(run["first"], run["last"] + 1)
         }
-

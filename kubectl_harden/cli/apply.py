@@ -1,0 +1,269 @@
+"""What ``fix`` does with live workloads, and ``undo`` with runs: show, ask, apply, sum up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.options import LiveInputs, seconds
+from kubectl_harden.errors import UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.applying import Outcome
+    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.journal import Journal
+    from kubectl_harden.model import Problem
+    from kubectl_harden.proposing import Proposal
+    from kubectl_harden.remediate import FixOptions
+
+__all__ = ["carry_out", "fix_live", "show"]
+
+
+def fix_live(
+    inputs: LiveInputs,
+    options: FixOptions,
+    output: str | None,
+    *,
+    apply: bool,
+    yes: bool,
+    timeout: str,
+    no_rollback: bool,
+    parallel: int,
+    fail_fast: bool,
+    recreate: bool,
+    even_if_managed: bool,
+) -> int:
+    """Propose for live workloads, and apply what was agreed to; returns the exit code."""
+    from kubectl_harden.journal import Journal
+    from kubectl_harden.live import Finder
+    from kubectl_harden.model import Problem
+    from kubectl_harden.proposing import ApplyOptions, Proposal, propose, propose_all
+
+    limit = seconds(timeout, "--timeout")
+    may_ask(apply, yes)
+    if apply and output not in (None, "diff", "json"):
+        raise UsageError(f"-o {output} prints patches for others to apply; leave out --apply")
+    allowed = ApplyOptions(recreate, even_if_managed)
+    people = output is None or output == "diff"
+    finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
+    proposals: list[Proposal] = []
+    problems: list[Problem] = []
+    for found in propose_all(finder, inputs.targets, options, allowed, dry_run=people or apply):
+        if isinstance(found, Problem):
+            problems.append(found)
+            report_problems([found])
+            continue
+        report_problems(found.problems)
+        problems.extend(found.problems)
+        proposals.append(found)
+        if people:
+            show(found)
+    for note in finder.notes:
+        click.echo(f"note: {note}", err=True)
+    outcomes: list[Outcome] = []
+    interrupted = False
+    if apply:
+        cluster = inputs.cluster
+        journal = Journal(command="fix", server=cluster.connection.server, context=cluster.connection.context)
+        outcomes, interrupted = carry_out(
+            cluster,
+            journal,
+            proposals,
+            again=lambda old: propose(cluster, old.live, options, allowed, inputs.targets.pod_paths),
+            yes=yes,
+            limit=limit,
+            rollback=not no_rollback,
+            parallel=parallel,
+            fail_fast=fail_fast,
+        )
+        problems.extend(_refused(outcomes))
+    else:
+        problems.extend(_denied(proposals))
+    if people:
+        _sum_up(proposals, outcomes, applied=apply)
+    else:
+        _print(str(output), proposals, outcomes, problems, inputs)
+    if interrupted:
+        return INTERRUPTED
+    return exit_code(problems, left=_left(proposals, outcomes, people=people, apply=apply))
+
+
+def may_ask(apply: bool, yes: bool) -> None:
+    """Raise UsageError where there is no terminal to ask on and no --yes."""
+    if apply and not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("nothing is applied without being asked: there is no terminal to ask on, so give --yes")
+
+
+def show(proposal: Proposal) -> None:
+    """Write a proposal's diff to stdout, and what a person should know of it to stderr."""
+    from kubectl_harden.render.live import diff, proposal_notes
+
+    sys.stdout.write(diff(proposal, colour=coloured(sys.stdout)))
+    sys.stdout.flush()
+    tell(proposal_notes(proposal, colour=coloured(sys.stderr)))
+
+
+def carry_out(
+    cluster: Cluster,
+    journal: Journal,
+    proposals: Sequence[Proposal],
+    *,
+    again: Callable[[Proposal], Proposal],
+    yes: bool,
+    limit: float,
+    rollback: bool,
+    parallel: int,
+    fail_fast: bool,
+) -> tuple[list[Outcome], bool]:
+    """Ask, apply, and tell; returns the outcomes and whether Ctrl-C ended it."""
+    from kubectl_harden.applying import Applier, Outcome
+    from kubectl_harden.render.live import outcome_lines
+    from kubectl_harden.render.progress import Progress
+
+    changed = [proposal for proposal in proposals if proposal.patch]
+    ready = [proposal for proposal in changed if proposal.refusal is None]
+    outcomes = [Outcome(item, "refused", item.refusal or "") for item in changed if item.refusal is not None]
+    if not ready:
+        return outcomes, False
+    if not yes and not _agreed(ready):
+        return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
+    stop, asking = Event(), Lock()
+    interrupted = False
+
+    def confirm(proposal: Proposal) -> bool:
+        if yes:
+            return True
+        with asking:
+            show(proposal)
+            return _agreed([proposal])
+
+    # With questions still to come, they must not meet a display in motion.
+    with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool:
+        applier = Applier(
+            cluster,
+            journal,
+            again=again,
+            seconds=limit,
+            rollback=rollback,
+            confirm=confirm,
+            report=display.report,
+            stop=stop,
+        )
+        begun = {pool.submit(applier.apply, proposal): proposal for proposal in ready}
+        try:
+            for future in as_completed(begun):
+                outcome = future.result()
+                outcomes.append(outcome)
+                display.finish(outcome.proposal.name)
+                if fail_fast and outcome.state not in ("applied", "refused", "skipped"):
+                    stop.set()
+        except KeyboardInterrupt:
+            interrupted = True
+            stop.set()
+            click.echo("interrupted: finishing the step that each workload is in …", err=True)
+            told = {id(outcome.proposal) for outcome in outcomes}
+            outcomes.extend(f.result() for f, proposal in begun.items() if id(proposal) not in told)
+    for outcome in outcomes:
+        tell(outcome_lines(outcome, colour=coloured(sys.stderr)))
+    return outcomes, interrupted
+
+
+def _agreed(proposals: Sequence[Proposal]) -> bool:
+    what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} workloads"
+    verb = "Delete and create" if all(proposal.recreate for proposal in proposals) else "Change"
+    return click.confirm(f"{verb} {what}?", default=False, err=True)
+
+
+def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:
+    from kubectl_harden.render.live import refused
+
+    return list(refused(outcomes))
+
+
+def _denied(proposals: Sequence[Proposal]) -> list[Problem]:
+    from kubectl_harden.model import Problem
+
+    return [
+        Problem(None, None, None, None, f"{item.name}: {item.refusal}", refused=True)
+        for item in proposals
+        if item.denied
+    ]
+
+
+def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people: bool, apply: bool) -> bool:
+    """Whether something is left to do."""
+    remaining = any(item.plan.remaining for proposal in proposals for item in proposal.planned)
+    if apply:
+        return remaining or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
+    return remaining or (people and any(proposal.patch for proposal in proposals))
+
+
+def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, applied: bool) -> None:
+    from kubectl_harden.render.live import summary
+    from kubectl_harden.render.terminal import counted, width, wrapped
+
+    templates = sum(len(proposal.planned) for proposal in proposals)
+    changed = [proposal for proposal in proposals if proposal.patch]
+    left = sum(bool(item.plan.remaining) for proposal in proposals for item in proposal.planned)
+    if outcomes:
+        line = summary(outcomes, None)
+    elif not templates:
+        line = "no workloads found"
+    elif not changed and not left:
+        line = f"{counted(templates, 'workload')}: all meet the level, nothing to do"
+    else:
+        line = f"{counted(templates, 'workload')}: {len(changed):,} to change"
+        line += f", {left:,} with something left below the level" if left else ""
+        if changed and not applied:
+            line += "; --apply makes the changes"
+    click.echo(wrapped(line, 0, width()), err=True)
+
+
+def _print(
+    output: str,
+    proposals: Sequence[Proposal],
+    outcomes: Sequence[Outcome],
+    problems: Sequence[Problem],
+    inputs: LiveInputs,
+) -> None:
+    """Print an output for programs."""
+    from kubectl_harden.admission import chosen_policy
+    from kubectl_harden.model import FileFix
+    from kubectl_harden.render.fix import FixTally, plan_json, planned_json, render
+    from kubectl_harden.render.live import outcome_json, proposal_json, yaml_text
+    from kubectl_harden.render.terminal import json_text
+
+    policy = chosen_policy(inputs.choice, None, inputs.cluster.minor())
+    if output == "yaml":
+        sys.stdout.write("---\n".join(yaml_text(proposal) for proposal in proposals))
+    elif output == "json":
+        states = {proposal_key(outcome.proposal): outcome for outcome in outcomes}
+        workloads = []
+        tally = FixTally()
+        tally.problems.extend(problems)
+        for proposal in proposals:
+            tally.count(proposal.planned)
+            outcome = states.get(proposal_key(proposal))
+            for item in proposal.planned:
+                entry = {**planned_json(item), **proposal_json(proposal)}
+                workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
+        sys.stdout.write(json_text(plan_json(workloads, list(problems), policy, tally)) + "\n")
+    else:
+        fixes = []
+        for proposal in proposals:
+            objects = ((proposal.planned[0].identity, proposal.live.value, proposal.goal),) if proposal.patch else ()
+            fixes.append(FileFix(proposal.name, "", (), proposal.planned, (), objects))
+        for piece in render(output, iter(fixes), policy):
+            sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def proposal_key(proposal: Proposal) -> Any:
+    """Return what tells proposals apart."""
+    return proposal.live.uid

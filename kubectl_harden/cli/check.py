@@ -1,0 +1,89 @@
+"""The command ``check``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from kubectl_harden.cli.codes import coloured, exit_code, report_problems
+from kubectl_harden.cli.options import LiveInputs, target_options
+
+__all__ = ["check"]
+
+
+@click.command(short_help="Say what Pod Security admission would say of manifests or live workloads.")
+@target_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(("text", "wide", "json", "yaml", "name")),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
+def check(inputs: Any, policy: Any, output: str) -> int:
+    """Evaluate manifests or live workloads as Pod Security admission would, with its words.
+
+    Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
+    object that a person edits. The exit code is 0 when all meet the level, 1 when some do not, 3 when
+    something could not be read, 4 when the cluster refused.
+
+    \b
+    Examples:
+      kubectl harden check -f deployment.yaml
+      kubectl harden check -f manifests/ -R --level baseline
+      kustomize build overlay | kubectl harden check -f - -o json
+      kubectl harden check deploy/web sts/db -n shop
+      kubectl harden check -A --level restricted
+    """
+    from kubectl_harden.render.check import Tally, render, summary_line
+    from kubectl_harden.render.terminal import width, wrapped
+
+    notes: list[str] = []
+    if isinstance(inputs, LiveInputs):
+        from kubectl_harden.live import Finder
+        from kubectl_harden.live_checking import check_live
+
+        finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
+        notes = finder.notes
+        results = check_live(finder, inputs.targets)
+    else:
+        from kubectl_harden.checking import check_files
+
+        results = check_files(inputs, policy)
+    tally = Tally()
+    told = 0
+    for piece in render(output, results, policy, tally, coloured(sys.stdout)):
+        sys.stdout.write(piece)
+        if output in ("text", "wide"):
+            told = report_problems(tally.problems, told)
+    sys.stdout.flush()
+    report_problems(tally.problems, told)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if output in ("text", "wide"):
+        click.echo(wrapped(summary_line(tally), 0, width()), err=True)
+        if tally.violating and output == "text":
+            click.echo(f"See the smallest fix: kubectl harden fix {same_inputs(inputs, policy.level)}", err=True)
+    return exit_code(tally.problems, left=bool(tally.violating))
+
+
+def same_inputs(inputs: Any, level: str) -> str:
+    """Return the arguments that name the same inputs and level again."""
+    from kubectl_harden.render.terminal import printable
+
+    if isinstance(inputs, LiveInputs):
+        targets = inputs.targets
+        words = [f"{kind}/{name}" for kind, name in targets.names] or [",".join(targets.types)]
+        words.append("-A" if targets.namespace is None else f"-n {targets.namespace}")
+        words.append(f"-l '{targets.selector}'" if targets.selector else "")
+        words.append(f"--level {inputs.choice.level}" if inputs.choice.level else "")
+        return " ".join(word for word in words if word)
+    names = [f"-f {printable(name)}" for name in inputs.names[:3]]
+    if len(inputs.names) > len(names):
+        names.append("…")
+    return " ".join(
+        [*names, *(["-R"] if inputs.recursive else []), *([f"--level {level}"] if level != "restricted" else [])]
+    )

@@ -1,0 +1,182 @@
+"""The command ``fix``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
+from kubectl_harden.cli.options import LiveInputs, meant, target_options
+from kubectl_harden.errors import UsageError
+
+__all__ = ["fix"]
+
+
+@click.command(short_help="Show or make the smallest change that meets the level.")
+@target_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json")),
+    default=None,
+    help="Output format. [default: diff]",
+)
+@click.option("--write", is_flag=True, help="Edit the files in place.")
+@click.option("--apply", "apply_", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
+@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
+@click.option(
+    "--max-risk",
+    type=click.Choice(("safe", "review", "breaks")),
+    default="review",
+    show_default=True,
+    help="The highest risk of edits to make.",
+)
+@click.option("--only", multiple=True, metavar="CHECK", help="Fix only this control; may be repeated.")
+@click.option("--skip", multiple=True, metavar="CHECK", help="Do not fix this control; may be repeated.")
+@click.option(
+    "--host-path",
+    "host_paths",
+    multiple=True,
+    metavar="NAME=CHOICE",
+    help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
+)
+@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
+@click.option("--no-rollback", is_flag=True, help="Leave a change in place whose pods fail.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Workloads to apply at a time.",
+)
+@click.option("--fail-fast", is_flag=True, help="Begin nothing more after a failure.")
+@click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
+def fix(  # noqa: PLR0913 (one for each option)
+    inputs: Any,
+    policy: Any,
+    output: str | None,
+    write: bool,
+    apply_: bool,
+    yes: bool,
+    max_risk: Any,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    host_paths: tuple[str, ...],
+    **applying: Any,
+) -> int:
+    """Show the smallest change that lifts workloads to the level, or make it.
+
+    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is
+    left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
+    workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
+    applied; a rollout that fails is taken back. The exit code is 0 when nothing is left to do, 1 when a diff
+    was shown or something stays below the level, 3 when something could not be read, 4 when the cluster
+    refused.
+
+    \b
+    Examples:
+      kubectl harden fix -f deployment.yaml
+      kubectl harden fix -f manifests/ -R --write
+      kubectl harden fix -f agent.yaml --host-path cache=emptyDir
+      helm template chart | kubectl harden fix -f - -o yaml
+      kubectl harden fix deploy/web -n shop
+      kubectl harden fix -n shop --level restricted --apply
+    """
+    from kubectl_harden.remediate import FixOptions
+
+    options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths))
+    if isinstance(inputs, LiveInputs):
+        from kubectl_harden.cli.apply import fix_live
+
+        if write:
+            raise UsageError("--write edits files; live workloads are patched by --apply")
+        return fix_live(inputs, options, output, apply=apply_, yes=yes, **applying)
+    if apply_:
+        raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
+    return _fix_files(inputs, policy, options, output, write)
+
+
+def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write: bool) -> int:
+    from kubectl_harden.fixing import fix_files
+    from kubectl_harden.render.fix import FixTally, diff, notes, render, summary_line
+    from kubectl_harden.render.terminal import width, wrapped
+
+    if write and "-" in inputs.names:
+        raise UsageError("--write edits files; to fix stdin use -o yaml")
+    tally = FixTally()
+    people = output is None or output == "diff"
+
+    def results() -> Iterator[Any]:
+        for found in fix_files(inputs, policy, options):
+            if write and found.splices:
+                found = _write(found)
+            told = len(tally.problems)
+            tally.add(found)
+            report_problems(tally.problems, told)
+            yield found
+
+    if people:
+        for found in results():
+            if output == "diff" or not write:
+                sys.stdout.write(diff(found, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
+                sys.stdout.flush()
+            tell(notes(found.planned, colour=coloured(sys.stderr)))
+    else:
+        for piece in render(str(output), results(), policy):
+            sys.stdout.write(piece)
+    sys.stdout.flush()
+    if people:
+        click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)
+    if tally.problems:
+        return UNREADABLE
+    if tally.left or (tally.edited and people and not write):
+        return VIOLATIONS
+    return OK
+
+
+def _write(found: Any) -> Any:
+    """Write a fixed file back; where that fails nothing of it counts as done."""
+    from kubectl_harden.errors import EditError
+    from kubectl_harden.model import Problem
+    from kubectl_harden.write_back import write_text
+    from kubectl_harden.yaml_edit import spliced
+
+    try:
+        write_text(found.file, found.before, spliced(found.before, found.splices))
+    except EditError as error:
+        message = str(error).removeprefix(f"{found.file}: ")
+        problem = Problem(found.file, None, None, None, message)
+        return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
+    return found
+
+
+def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:
+    from kubectl_harden.checks import CONTROLS
+
+    known = [control.id for control in CONTROLS]
+    listed = [name for given in names for name in given.split(",") if name]
+    for name in listed:
+        if name not in known:
+            raise UsageError(f'{option}: unknown check "{name}".{meant(name, known)} Known: {", ".join(sorted(known))}')
+    return frozenset(listed)
+
+
+def _host_paths(texts: tuple[str, ...]) -> dict[str, Any]:
+    from kubectl_harden.model import HostPathChoice
+
+    out = {}
+    for text in texts:
+        name, separator, choice = text.partition("=")
+        action, _, target = choice.partition(":")
+        valid = (action in ("emptyDir", "remove") and not target) or (action in ("pvc", "configmap") and target)
+        if not separator or not name or not valid:
+            raise UsageError(
+                f'--host-path "{text}": write NAME=emptyDir, NAME=pvc:CLAIM, NAME=configmap:NAME or NAME=remove'
+            )
+        out[name] = HostPathChoice(action, target)  # type: ignore[arg-type]
+    return out

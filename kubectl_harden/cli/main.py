@@ -1,0 +1,96 @@
+"""The command ``kubectl harden``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from kubectl_harden import __version__
+from kubectl_harden.cli.check import check
+from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
+from kubectl_harden.cli.fix import fix
+from kubectl_harden.cli.options import meant
+from kubectl_harden.cli.undo import undo
+from kubectl_harden.errors import ClusterError, HardenError, UsageError
+
+__all__ = ["cli", "main"]
+
+_CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class _Group(click.Group):
+    """Suggests the command that was meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message}{meant(args[0], list(self.commands))}", ctx) from None
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT, invoke_without_command=False)
+def cli() -> None:
+    """Check Kubernetes workloads against the Pod Security Standards, and make the smallest patch that lifts
+    them there.
+
+    \b
+    Examples:
+      # What is Pod Security admission rejecting now, and what cures it?
+      kubectl harden rejected -n shop
+      # Fix a live workload: diff, server dry-run, question, patch, watched rollout
+      kubectl harden fix deploy/web -n shop --apply
+      # Take it back
+      kubectl harden undo --last
+      # What would Pod Security admission say of these manifests? Fix them
+      kubectl harden check -f deploy/
+      kubectl harden fix -f deploy/web.yaml --write
+      # As a filter
+      helm template chart | kubectl harden fix -f - -o yaml | kubectl apply -f -
+    """
+
+
+for _command in (check, fix, undo):
+    cli.add_command(_command)
+
+
+@cli.command(short_help="Print the version.")
+def version() -> int:
+    """Print the version, and the newest policy version that it knows."""
+    from kubectl_harden.policy import NEWEST
+
+    click.echo(f"kubectl-harden {__version__} (Pod Security policy versions v1.0 to v1.{NEWEST})")
+    return OK
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        result = cli.main(prog_name="kubectl harden", standalone_mode=False)
+        return result if isinstance(result, int) else OK
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except UsageError as error:
+        click.echo(f"error: {error}", err=True)
+        return USAGE
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except HardenError as error:
+        click.echo(f"error: {error}", err=True)
+        return REFUSED if isinstance(error, ClusterError) else UNREADABLE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what is already named as done stays done, everything else is as it was", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wanted; the interpreter must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK

@@ -1,0 +1,130 @@
+"""The command ``undo``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kubectl_harden.cli.codes import INTERRUPTED, OK, VIOLATIONS, exit_code
+from kubectl_harden.cli.options import cluster_options, seconds
+from kubectl_harden.errors import UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.journal import Run
+
+__all__ = ["undo"]
+
+
+@click.command(short_help="Take back what an earlier --apply did.")
+@click.argument("run", required=False)
+@click.option("--last", is_flag=True, help="The latest run of which something is still in force.")
+@click.option("-y", "--yes", is_flag=True, help="Take it back without asking.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")
+@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+              help="Workloads to work on at a time.")  # fmt: skip
+@cluster_options
+def undo(
+    cluster: Cluster,
+    namespace: str | None,  # noqa: ARG001 (the journal knows it)
+    run: str | None,
+    last: bool,
+    yes: bool,
+    dry_run: bool,
+    timeout: str,
+    parallel: int,
+) -> int:
+    """Take back what a run of --apply (or of undo itself) changed, from the journal.
+
+    Without a RUN the runs are listed. Only fields that still have the values that the run gave them are taken
+    back: where someone has changed them since, that workload is left alone and named. The exit code is 0 when
+    all is as it was before, 1 when something is not, 4 when the cluster refused.
+
+    \b
+    Examples:
+      kubectl harden undo
+      kubectl harden undo --last
+      kubectl harden undo 20261121T105236Z-1f0c --dry-run
+    """
+    from kubectl_harden.cli.apply import carry_out, may_ask, show
+    from kubectl_harden.journal import Journal, last_run, read_run
+    from kubectl_harden.model import Problem
+    from kubectl_harden.render.live import refused, summary
+    from kubectl_harden.undoing import propose_undo
+
+    limit = seconds(timeout, "--timeout")
+    if run and last:
+        raise UsageError("name a RUN or give --last, not both")
+    if not run and not last:
+        return _list()
+    chosen = read_run(run) if run else last_run()
+    may_ask(not dry_run, yes)
+    open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
+    changes = {}
+    proposals = []
+    for change in open_changes:
+        proposal = propose_undo(cluster, change)
+        changes[proposal.live.uid] = change
+        proposals.append(proposal)
+        show(proposal)
+        if not proposal.patch and proposal.refusal is None:
+            click.echo(f"{change.name}: nothing of the change is left", err=True)
+        elif proposal.refusal and not proposal.patch:
+            click.echo(f"{change.name}: {proposal.refusal}", err=True)
+    refusals = [item for item in proposals if item.refusal is not None]
+    if dry_run:
+        return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
+    about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
+    journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
+    outcomes, interrupted = carry_out(
+        cluster,
+        journal,
+        proposals,
+        again=lambda old: propose_undo(cluster, changes[old.live.uid]),
+        yes=yes,
+        limit=limit,
+        rollback=False,
+        parallel=parallel,
+        fail_fast=False,
+    )
+    _mark(chosen, changes, proposals, outcomes)
+    if outcomes:
+        click.echo(summary(outcomes, journal.run if journal.used else None), err=True)
+    elif not refusals:
+        click.echo(f"run {chosen.id}: everything is as it was before", err=True)
+    if interrupted:
+        return INTERRUPTED
+    denied = [Problem(None, None, None, None, item.refusal or "", refused=True) for item in refusals if item.denied]
+    left = bool(refusals) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
+    return exit_code([*refused(outcomes), *denied], left=left)
+
+
+def _mark(chosen: Run, changes: dict[str, Any], proposals: list[Any], outcomes: list[Any]) -> None:
+    """Note in the journal of the run which of its changes are taken back."""
+    from kubectl_harden.journal import mark_undone
+
+    done = [item.proposal.live.uid for item in outcomes if item.state in ("applied", "unwatched", "left")]
+    done += [item.live.uid for item in proposals if not item.patch and item.refusal is None]
+    mark_undone(chosen.id, [changes[uid].id for uid in done if uid in changes])
+
+
+def _list() -> int:
+    """List the runs."""
+    from kubectl_harden.journal import runs
+
+    empty = True
+    for run in runs():
+        states: dict[str, int] = {}
+        for change in run.changes:
+            word = "cut off" if change.state == "begun" else change.state
+            states[word] = states.get(word, 0) + 1
+        counts = ", ".join(f"{count} {word}" for word, count in states.items()) or "nothing changed"
+        names = ", ".join(change.name for change in run.changes[:3]) + (", …" if len(run.changes) > 3 else "")
+        where = run.about.get("context") or run.about.get("server", "")
+        click.echo(f"{run.id}  {run.about.get('command', '?'):<5} {where}  {counts}: {names}")
+        empty = False
+    if empty:
+        click.echo("no runs yet: fix --apply writes them", err=True)
+    return OK
