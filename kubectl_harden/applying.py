@@ -46,8 +46,9 @@ class Outcome(NamedTuple):
 class Applier:
     """Carries proposals out, one call each; threads may share it.
 
-    ``again`` plans anew for an object that someone else has changed; ``confirm`` is asked before a write whose plan differs from the one that was confirmed; ``report``
-    gets a workload's name and a few words at each step; a set ``stop`` ends the watching.
+    ``again`` plans anew for an object that someone else has changed; ``confirm`` is asked before a write
+    whose plan differs from the one that was confirmed; ``report`` gets a workload's name and a few words at
+    each step; a set ``stop`` ends the watching.
     """
 
     def __init__(
@@ -194,7 +195,8 @@ class Applier:
                 continue
             except ClusterError as error:
                 return failed._replace(
-                    message=f"{failed.message}; taking it back failed ({error}): kubectl harden undo {self._journal.run}"
+                    message=f"{failed.message}; taking it back failed ({error}): "
+                    f"kubectl harden undo {self._journal.run}"
                 )
             self._journal.undone(change, failed.message)
             words = self._restored(live, _with_kind(live, answer.value), before, followed) if was_complete else ""

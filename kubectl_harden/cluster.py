@@ -127,7 +127,7 @@ class Cluster:
 
     def read_namespaces(self) -> None:
         """Learn the labels of all namespaces with one list. Raises ClusterError."""
-        for value in self.list(NAMESPACES, None):
+        for value in self.each(NAMESPACES, None):
             self._labels[value["metadata"]["name"]] = _labels(value)
 
     def forget_namespaces(self) -> None:
@@ -200,7 +200,7 @@ class Cluster:
         """Return an object as raw JSON. Raises ClusterError."""
         return self.connection.request("GET", resource.path(namespace, name)).value
 
-    def list(
+    def each(
         self, resource: Resource, namespace: str | None, *, selector: str = "", fields: str = "", version: str = ""
     ) -> Iterator[dict[str, Any]]:
         """Yield objects page by page; while one page is worked on, the next is on its way.
@@ -270,7 +270,7 @@ class Cluster:
         """
         deadline = time.monotonic() + seconds
         failures = 0
-        while (left := deadline - time.monotonic()) > 0 and not cancel.requested:
+        while (left := deadline - time.monotonic()) > 0 and not cancel.requested():
             query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(max(1, int(left))),
                      "allowWatchBookmarks": "true"}  # fmt: skip
             for key, text in (("labelSelector", selector), ("fieldSelector", fields)):
@@ -287,7 +287,7 @@ class Cluster:
                     if event["type"] != "BOOKMARK":
                         yield event["type"], value
             except (Unreachable, ValueError):
-                if cancel.requested:
+                if cancel.requested():
                     return
                 failures += 1
                 if failures > 5:

@@ -73,7 +73,7 @@ class Cancel:
     """Ends the streams of other threads."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self._requested = False
         self._open: list[BaseHTTPResponse] = []
         self._lock = Lock()
 
@@ -81,13 +81,17 @@ class Cancel:
         """Have a stream end with the others."""
         with self._lock:
             self._open.append(response)
-            if self.requested:
+            if self._requested:
                 response.shutdown()
+
+    def requested(self) -> bool:
+        """Whether the streams are to end."""
+        return self._requested
 
     def __call__(self) -> None:
         """End all streams, and those to come."""
         with self._lock:
-            self.requested = True
+            self._requested = True
             for response in self._open:
                 with suppress(ValueError, OSError, RuntimeError):
                     response.shutdown()
@@ -162,10 +166,10 @@ class Connection:
             raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
         self.context: str | None = None
         self.namespace = "default"
-        merged = KubeConfigMerger(paths)
+        merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
         if merged.config is None:
             if os.environ.get(SERVICE_HOST_ENV_NAME):
-                load_incluster_config(configuration)
+                load_incluster_config(configuration)  # type: ignore[no-untyped-call]
                 if os.path.exists(_SERVICE_ACCOUNT_NAMESPACE):
                     with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
                         self.namespace = file.read().strip()
@@ -196,7 +200,8 @@ class Connection:
             raise ClusterError("the kubeconfig names no current context: use --context")
         chosen = {"name": "kubectl-harden", "context": {"cluster": cluster, "user": user}}
         config["contexts"].append(type(merged.config)("context", chosen, merged.config.path))
-        KubeConfigLoader(merged.config, active_context="kubectl-harden").load_and_set(configuration)
+        loader: Any = KubeConfigLoader
+        loader(merged.config, active_context="kubectl-harden").load_and_set(configuration)
         return _impersonation(_entry(config, "users", user, "user") or {}, options)
 
     def _headers(self, own: Mapping[str, str]) -> Any:
@@ -258,6 +263,8 @@ class Connection:
 
         Another thread may end it by ``cancel``.
         """
+        import urllib3
+
         response = self._send("GET", path, query, None, {}, timeout=timeout, stream=True)
         try:
             if cancel is not None:
@@ -268,7 +275,7 @@ class Connection:
             for piece in response.stream(1 << 16):
                 *complete, rest = (rest + piece).split(b"\n")
                 yield from complete
-        except Exception as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _unreachable(error, self.server, sent=True) from None
         finally:
             response.close()
@@ -368,8 +375,6 @@ def _decoded(text: bytes, method: str, path: str) -> Any:
 
 
 def _unreachable(error: Exception, server: str, *, sent: bool) -> ClusterError:
-    if isinstance(error, ClusterError):
-        return error
     reason = _first_line(getattr(error, "reason", None) or error)
     # urllib3 puts the connection object before its words.
     words = re.sub(r"^.*?(?:object at 0x[0-9a-f]+>|Connection\(.*?\)): ", "", reason)

@@ -26,3 +26,7 @@ class Control(NamedTuple):
     level: Level
     revisions: tuple[Revision, ...]
     fix: Callable[[Pod, FixContext], Remedy]
+    reasons: tuple[str, ...]
+    """The words that begin its violations in the API server's messages."""
+    cure: str
+    """What to do about a violation, where only the message is known."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.loading import Inputs, Object, Work, each_file, pods, read_objects, report
-from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem, Splice
+from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem, Source, Splice
 from kubectl_harden.policy import Policy
 from kubectl_harden.remediate import FixOptions, apply, plan
 from kubectl_harden.streams import Document, Fault
@@ -60,8 +60,8 @@ def fix_text(
             made = edit_document(document, goal)
         except EditError as error:
             work.problem(index, document.start, f"not edited: {error}")
-            planned = [item for item in planned if item.identity.source.document != index]
-            objects = [item for item in objects if item[0].source.document != index]
+            planned = [item for item in planned if _document(item.identity) != index]
+            objects = [item for item in objects if _document(item[0]) != index]
             continue
         splices.extend((document.start + start, document.start + end, new) for start, end, new in made)
         values[index] = goal
@@ -116,7 +116,12 @@ def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, Any]]) -> 
 
 
 def _key(item: Planned) -> tuple[int | None, int | None, Path]:
-    return item.identity.source.document, item.identity.source.item, item.identity.pod_path
+    source = cast(Source, item.identity.source)
+    return source.document, source.item, item.identity.pod_path
+
+
+def _document(identity: Identity) -> int | None:
+    return cast(Source, identity.source).document
 
 
 def _prove_file(

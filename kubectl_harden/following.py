@@ -58,8 +58,8 @@ def follow(
 ) -> Followed:
     """Watch a changed workload and its pods; ``value`` is the object as the change returned it.
 
-    Pods that ``before`` does not have, or knows as new, are new. Raises ClusterError where the watch is refused or breaks
-    for good.
+    Pods that ``before`` does not have, or knows as new, are new. Raises ClusterError where the watch is
+    refused or breaks for good.
     """
     namespace, name = value["metadata"]["namespace"], value["metadata"]["name"]
     events: queue.Queue[tuple[str, str, Any]] = queue.Queue()
@@ -134,7 +134,7 @@ def _pump(
     filters: dict[str, str],
 ) -> None:
     """Put the events of a watch into the queue; an expired one begins anew with what there is."""
-    while not cancel.requested:
+    while not cancel.requested():
         try:
             for event, value in cluster.watch(resource, namespace, version, seconds, cancel, **filters):
                 events.put((about, event, value))

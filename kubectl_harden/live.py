@@ -170,8 +170,8 @@ class Finder:
         for resource in resources:
             if not holds_pods(resource.group, resource.kind, self._pod_paths):
                 raise UsageError(
-                    f"{resource.name} hold no pods that are known; --pod-path {resource.kind}.{resource.group}=/POINTER "
-                    "tells where"
+                    f"{resource.name} hold no pods that are known; "
+                    f"--pod-path {resource.kind}.{resource.group}=/POINTER tells where"
                 )
         if targets.namespace is None and self._choice.level is None:
             try:
@@ -181,7 +181,7 @@ class Finder:
         seen: set[str] = set()
         for resource in resources:
             try:
-                for value in self.cluster.list(resource, targets.namespace, selector=targets.selector):
+                for value in self.cluster.each(resource, targets.namespace, selector=targets.selector):
                     if not targets.types and self._is_part(value):
                         continue
                     yield from self._traced(resource, value, minor, seen)

@@ -73,7 +73,7 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
         name = f"{annotations.get('meta.helm.sh/release-namespace', metadata.get('namespace', ''))}/{release or '?'}"
         yield Manager(
             f"Helm release {name}",
-            "the next upgrade can take the patch back or conflict with it; put the change into the chart's values or templates",
+            "the next upgrade can take the patch back or conflict with it; put the change into the chart",
         )
     elif by and by != "Helm" and not by.lower().startswith(("kubectl", "kustomize")):
         yield Manager(f"{by} (app.kubernetes.io/managed-by)", "it may take the patch back; change it at its source")

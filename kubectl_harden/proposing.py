@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster import PODS, Cluster, Resource
+from kubectl_harden.cluster import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.live import Finder, Live, Targets, name_of, problem
 from kubectl_harden.managers import Manager, managers_of
-from kubectl_harden.model import Checked, Edit, Planned, Policy, Problem
+from kubectl_harden.model import Planned, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate
 from kubectl_harden.remediate import FixOptions, apply, operations, plan
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import Location, PodPaths, locate
 
-__all__ = ["ApplyOptions", "Proposal", "fresh", "propose", "propose_all"]
+__all__ = ["ApplyOptions", "Proposal", "finished", "fresh", "guarded", "propose", "propose_all"]
 
 RETRIES: Final = 5
 """How often a plan is made anew because someone else changed the object meanwhile."""
@@ -45,7 +45,8 @@ class Proposal(NamedTuple):
     ``patch`` is an RFC 6902 patch without guards, empty where nothing is to do. ``returned`` is the object
     that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
     ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
-    proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the object is deleted and created anew.
+    proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
+    object is deleted and created anew.
     """
 
     live: Live
@@ -150,7 +151,7 @@ def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
         manager = proposal.managers[0]
         return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
     if proposal.recreate:
-        if _finished(live.value):
+        if finished(live.value):
             return f"this {live.resource.kind} has run to its end: correct its manifest for the next one"
         if not options.recreate:
             return (
@@ -160,7 +161,8 @@ def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
     return None
 
 
-def _finished(value: dict[str, Any]) -> bool:
+def finished(value: dict[str, Any]) -> bool:
+    """Whether a Pod or a Job has run to its end."""
     status = value.get("status") or {}
     if value["kind"] == "Pod":
         return status.get("phase") in ("Succeeded", "Failed")

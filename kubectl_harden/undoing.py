@@ -58,8 +58,8 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
         if not change.recreated:
             return _proposal(resource, stub, refusal="it has been deleted since")
         # Deleted and not created again: the run was cut off in between.
-        value = {**(change.after or {}), **stub}
-        value["metadata"] = {**(change.after or {}).get("metadata", {}), **stub["metadata"], "resourceVersion": ""}
+        value = dict(change.after or {})
+        value["metadata"] = {**value.get("metadata", {}), "uid": named["uid"], "resourceVersion": ""}
         return _whole(resource, value, change)
     except ClusterError as error:
         return _proposal(resource, stub, refusal=str(error), denied=True)

@@ -57,4 +57,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 WINDOWS_CHOICES = ("choose policy version v1.25 or later, which exempts Windows pods from this control",)
 
-CONTROL = Control(ID, "restricted", (Revision(8, _check_1_8), Revision(25, _check_1_25)), _fix)
+CONTROL = Control(
+    ID,
+    "restricted",
+    (Revision(8, _check_1_8), Revision(25, _check_1_25)),
+    _fix,
+    reasons=("allowPrivilegeEscalation != false",),
+    cure="set securityContext.allowPrivilegeEscalation: false in each container named",
+)

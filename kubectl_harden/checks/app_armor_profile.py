@@ -87,4 +87,14 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(Edit("remove", path, None, (ID,), "review", _WHY) for path in fields))
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=(
+        "forbidden AppArmor profile",
+        "forbidden AppArmor profiles",
+    ),
+    cure="remove the AppArmor profile named, so that the runtime's own applies",
+)

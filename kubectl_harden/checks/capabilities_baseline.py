@@ -42,4 +42,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(edit for c in pod.containers for edit in fix_added(c, DEFAULT_SET, ID, context)))
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("non-default capabilities",),
+    cure="remove the capabilities named from securityContext.capabilities.add",
+)

@@ -88,4 +88,6 @@ CONTROL = Control(
         Revision(25, _check_1_25, overrides=("capabilities_baseline",)),
     ),
     _fix,
+    reasons=("unrestricted capabilities",),
+    cure='set securityContext.capabilities.drop: ["ALL"] in each container named, and add nothing but NET_BIND_SERVICE',
 )

@@ -48,4 +48,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(edits))
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("host namespaces",),
+    cure="remove spec.hostNetwork, hostPID and hostIPC where they are true",
+)

@@ -35,4 +35,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return fix_host_paths(pod, context, ID, [index for index, volume in pod.volumes() if "hostPath" in volume])
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("hostPath volumes",),
+    cure="replace hostPath in the volumes named by emptyDir, a persistentVolumeClaim or a configMap",
+)

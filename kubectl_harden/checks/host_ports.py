@@ -60,4 +60,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     )
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("hostPort",),
+    cure="remove hostPort from the ports of each container named, and reach the pod through a Service",
+)

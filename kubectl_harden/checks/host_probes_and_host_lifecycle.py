@@ -65,4 +65,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(edits))
 
 
-CONTROL = Control(ID, "baseline", (Revision(34, _check_1_34),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(34, _check_1_34),),
+    _fix,
+    reasons=("probe or lifecycle host",),
+    cure="remove host from the probes and lifecycle hooks of each container named",
+)

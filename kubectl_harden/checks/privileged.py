@@ -49,4 +49,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(edits))
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("privileged",),
+    cure="remove securityContext.privileged: true from each container named",
+)

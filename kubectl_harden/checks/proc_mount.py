@@ -58,4 +58,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return fix(pod, ID)
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, check_1_0), Revision(35, _check_1_35)), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, check_1_0), Revision(35, _check_1_35)),
+    _fix,
+    reasons=("procMount",),
+    cure="remove securityContext.procMount from each container named",
+)

@@ -23,4 +23,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return proc_mount.fix(pod, ID)
 
 
-CONTROL = Control(ID, "restricted", (Revision(35, proc_mount.check_1_0, overrides=("procMount",)),), _fix)
+CONTROL = Control(
+    ID,
+    "restricted",
+    (Revision(35, proc_mount.check_1_0, overrides=("procMount",)),),
+    _fix,
+    reasons=("procMount",),
+    cure="remove securityContext.procMount from each container named",
+)

@@ -116,4 +116,11 @@ def _choices(kind: str) -> tuple[str, ...]:
     return (f"define it as a PersistentVolume{by}, and mount it by a PersistentVolumeClaim",)
 
 
-CONTROL = Control(ID, "restricted", (Revision(0, _check_1_0, overrides=("hostPathVolumes",)),), _fix)
+CONTROL = Control(
+    ID,
+    "restricted",
+    (Revision(0, _check_1_0, overrides=("hostPathVolumes",)),),
+    _fix,
+    reasons=("restricted volume types",),
+    cure="replace the volumes named by emptyDir, a persistentVolumeClaim, a configMap or another type that is allowed",
+)

@@ -85,4 +85,11 @@ def _container_edit(pod: Pod, container: Container, context: FixContext) -> Edit
     return Edit("add", container.field("runAsNonRoot"), True, (ID,), risk, why)
 
 
-CONTROL = Control(ID, "restricted", (Revision(0, _check_1_0), Revision(35, _check_1_35)), _fix)
+CONTROL = Control(
+    ID,
+    "restricted",
+    (Revision(0, _check_1_0), Revision(35, _check_1_35)),
+    _fix,
+    reasons=("runAsNonRoot != true",),
+    cure="set spec.securityContext.runAsNonRoot: true, and remove false from the containers",
+)

@@ -62,4 +62,11 @@ def _edit(path: Path, containers: list[Container], then: str, context: FixContex
     return Edit("remove", path, None, (ID,), "review", why)
 
 
-CONTROL = Control(ID, "restricted", (Revision(23, _check_1_23), Revision(35, _check_1_35)), _fix)
+CONTROL = Control(
+    ID,
+    "restricted",
+    (Revision(23, _check_1_23), Revision(35, _check_1_35)),
+    _fix,
+    reasons=("runAsUser=0",),
+    cure="remove runAsUser: 0, or set another number",
+)

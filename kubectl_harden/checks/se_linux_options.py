@@ -69,4 +69,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(Edit("remove", p, None, (ID,), "review", why) for p in (found.paths if found else ())))
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0), Revision(31, _check_1_31)), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0), Revision(31, _check_1_31)),
+    _fix,
+    reasons=("seLinuxOptions",),
+    cure="remove user and role from seLinuxOptions, and a type that is not allowed",
+)

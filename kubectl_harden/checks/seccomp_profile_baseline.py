@@ -73,4 +73,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     )
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0), Revision(19, check_1_19)), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0), Revision(19, check_1_19)),
+    _fix,
+    reasons=("seccompProfile",),
+    cure="remove the seccomp profile Unconfined",
+)

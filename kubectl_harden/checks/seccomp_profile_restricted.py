@@ -71,4 +71,6 @@ CONTROL = Control(
         Revision(25, _check_1_25, overrides=("seccompProfile_baseline",)),
     ),
     _fix,
+    reasons=("seccompProfile",),
+    cure="set spec.securityContext.seccompProfile.type: RuntimeDefault, and remove Unconfined from the containers",
 )

@@ -84,4 +84,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(edits))
 
 
-CONTROL = Control(ID, "baseline", tuple(Revision(minor, _check(minor)) for minor in _ADDED), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    tuple(Revision(minor, _check(minor)) for minor in _ADDED),
+    _fix,
+    reasons=("forbidden sysctls",),
+    cure="remove the sysctls named from spec.securityContext.sysctls",
+)

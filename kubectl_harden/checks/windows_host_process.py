@@ -45,4 +45,11 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(Edit("replace", p, False, (ID,), "breaks", why) for p in (found.paths if found else ())))
 
 
-CONTROL = Control(ID, "baseline", (Revision(0, _check_1_0),), _fix)
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("hostProcess",),
+    cure="remove securityContext.windowsOptions.hostProcess: true",
+)

@@ -43,7 +43,7 @@ def fix_live(
     from kubectl_harden.journal import Journal
     from kubectl_harden.live import Finder
     from kubectl_harden.model import Problem
-    from kubectl_harden.proposing import ApplyOptions, Proposal, propose, propose_all
+    from kubectl_harden.proposing import ApplyOptions, propose, propose_all
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)

@@ -56,7 +56,7 @@ __all__ = ["fix"]
 @click.option("--fail-fast", is_flag=True, help="Begin nothing more after a failure.")
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
-def fix(  # noqa: PLR0913 (one for each option)
+def fix(
     inputs: Any,
     policy: Any,
     output: str | None,

@@ -13,6 +13,7 @@ from kubectl_harden.cli.check import check
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
 from kubectl_harden.cli.fix import fix
 from kubectl_harden.cli.options import meant
+from kubectl_harden.cli.rejected import rejected
 from kubectl_harden.cli.undo import undo
 from kubectl_harden.errors import ClusterError, HardenError, UsageError
 
@@ -52,7 +53,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, fix, undo):
+for _command in (check, fix, rejected, undo):
     cli.add_command(_command)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kubectl_harden.live import Targets
     from kubectl_harden.loading import Inputs
 
-__all__ = ["LiveInputs", "cluster_options", "meant", "open_cluster", "policy_options", "seconds", "target_options"]
+__all__ = ["LiveInputs", "cluster_options", "meant", "open_cluster", "seconds", "target_options"]
 
 _CLUSTER: Final = (
     click.option("-n", "--namespace", metavar="NAME", help="Namespace; by default that of the context."),
@@ -32,7 +32,7 @@ _CLUSTER: Final = (
     click.option("--as-group", "as_groups", multiple=True, metavar="GROUP", help="Group to impersonate; repeatable."),
     click.option("--insecure-skip-tls-verify", "insecure", is_flag=True, help="Do not check the server's certificate."),
     click.option("--certificate-authority", metavar="FILE", help="Certificate of the authority to trust."),
-    click.option("--request-timeout", default="0", metavar="TIME", help="Longest wait for an answer (30s, 1m); 0: none."),
+    click.option("--request-timeout", default="0", metavar="TIME", help="Longest wait for an answer (30s); 0: none."),
     click.option("--chunk-size", type=click.IntRange(min=0), default=500, show_default=True, metavar="N",
                  help="Objects per page of a list; 0: all at once."),
     click.option("--field-manager", default="kubectl-harden", show_default=True, metavar="NAME",
@@ -41,7 +41,7 @@ _CLUSTER: Final = (
 
 _POLICY: Final = (
     click.option("--level", metavar="LEVEL",
-                 help="baseline or restricted. [default: what the namespace enforces, warns or audits; else restricted]"),
+                 help="baseline or restricted. [default: what the namespace enforces, else restricted]"),
     click.option("--policy-version", metavar="VERSION",
                  help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
 )  # fmt: skip
@@ -108,24 +108,17 @@ def open_cluster(given: dict[str, Any]) -> Cluster:
 
 
 def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
-    """Add kubectl's global options; the command gets ``cluster`` and ``namespace`` (None: the context's)."""
+    """Add kubectl's global options.
+
+    The command gets ``connect``, which returns the Cluster, and ``namespace`` (None: the context's).
+    """
 
     @wraps(command)
     def call(**given: Any) -> int:
-        cluster = open_cluster(given)
-        return command(cluster=cluster, **given)
+        own = {name: given.pop(name) for name in _CLUSTER_NAMES}
+        return command(connect=lambda: open_cluster(own), **given)
 
     return _with(_CLUSTER, call)
-
-
-def policy_options(command: Callable[..., int]) -> Callable[..., Any]:
-    """Add --level and --policy-version; the command gets ``choice``, a PolicyChoice."""
-
-    @wraps(command)
-    def call(level: str | None, policy_version: str | None, **others: Any) -> int:
-        return command(choice=_choice(level, policy_version), **others)
-
-    return _with(_POLICY, call)
 
 
 def _choice(level: str | None, version: str | None) -> PolicyChoice:

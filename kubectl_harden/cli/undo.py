@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +28,7 @@ __all__ = ["undo"]
               help="Workloads to work on at a time.")  # fmt: skip
 @cluster_options
 def undo(
-    cluster: Cluster,
+    connect: Callable[[], Cluster],
     namespace: str | None,  # noqa: ARG001 (the journal knows it)
     run: str | None,
     last: bool,
@@ -61,6 +62,7 @@ def undo(
         return _list()
     chosen = read_run(run) if run else last_run()
     may_ask(not dry_run, yes)
+    cluster = connect()
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     changes = {}
     proposals = []

@@ -50,7 +50,7 @@ def diff(proposal: Proposal, *, colour: bool) -> str:
 
 def _text(value: dict[str, Any]) -> str:
     """Return an object as YAML, without what the server counts at every change."""
-    head = {key: value[key] for key in ("apiVersion", "kind") if key in value}
+    head: dict[str, Any] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
     shown = {**head, **{key: item for key, item in value.items() if key != "status"}}
     shown["metadata"] = {key: item for key, item in value["metadata"].items() if key not in _HIDDEN}
     return dump(shown)

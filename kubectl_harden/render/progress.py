@@ -50,7 +50,7 @@ class Progress(AbstractContextManager["Progress"]):
                 sys.stderr.flush()
 
     def finish(self, name: str) -> None:
-        """A workload is done with."""
+        """Show a workload no longer: it is done with."""
         with self._lock:
             self._active.pop(name, None)
             self._done += 1

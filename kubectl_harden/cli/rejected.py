@@ -1,0 +1,98 @@
+"""The command ``rejected``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from kubectl_harden.cli.codes import OK, VIOLATIONS, coloured, exit_code, report_problems
+from kubectl_harden.cli.options import cluster_options
+from kubectl_harden.errors import UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.cluster import Cluster
+
+__all__ = ["rejected"]
+
+
+@click.command(short_help="Show what admission is rejecting now, why, and what cures it.")
+@click.argument("source", required=False, metavar="[-]")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Look into all namespaces.")
+@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True,
+              help="Output format.")  # fmt: skip
+@cluster_options
+def rejected(
+    connect: Callable[[], Cluster], namespace: str | None, source: str | None, all_namespaces: bool, output: str
+) -> int:
+    """Show the workloads whose pods admission refuses now, each with the diff that cures it.
+
+    With "-", read a pasted error, a warning of kubectl, a log or an event from stdin, and explain it; no
+    cluster is asked. The exit code is 0 when nothing is rejected, 1 when something is, 4 when the cluster
+    refused.
+
+    \b
+    Examples:
+      kubectl harden rejected
+      kubectl harden rejected -A
+      kubectl describe rs web-5fc9f4bf66 | kubectl harden rejected -
+    """
+    if source == "-":
+        return _pasted(output)
+    if source is not None:
+        raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
+    if namespace and all_namespaces:
+        raise UsageError("use -n for one namespace or -A for all, not both")
+    cluster = connect()
+    return _live(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output)
+
+
+def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
+    from kubectl_harden.admission import PolicyChoice
+    from kubectl_harden.live import Finder
+    from kubectl_harden.messages import POD_SECURITY
+    from kubectl_harden.model import Problem
+    from kubectl_harden.proposing import ApplyOptions, propose
+    from kubectl_harden.rejections import find_rejected
+    from kubectl_harden.remediate import FixOptions
+    from kubectl_harden.render.rejected import rejected_json, rejected_text
+
+    finder = Finder(cluster, PolicyChoice(), {})
+    problems = []
+    all_found = []
+    for found in find_rejected(cluster, finder, namespace, {}):
+        if isinstance(found, Problem):
+            problems.append(found)
+            report_problems([found])
+            continue
+        proposal = None
+        if found.rejecter == POD_SECURITY and not found.stale:
+            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions(), {})
+        all_found.append((found, proposal))
+        if output == "text":
+            sys.stdout.writelines(rejected_text(found, proposal, colour=coloured(sys.stdout)))
+            sys.stdout.flush()
+    if output == "json":
+        sys.stdout.write(rejected_json(all_found, problems))
+    elif not all_found:
+        where = "in any namespace" if namespace is None else f"in namespace {namespace}"
+        click.echo(f"nothing is being rejected {where}", err=True)
+    return exit_code(problems, left=any(not found.stale for found, _ in all_found))
+
+
+def _pasted(output: str) -> int:
+    from kubectl_harden.messages import read_messages
+    from kubectl_harden.render.rejected import message_json, message_text
+
+    if sys.stdin.isatty():
+        click.echo("paste the message, then press Ctrl-D:", err=True)
+    messages = list(read_messages(sys.stdin.buffer.read().decode(errors="replace")))
+    if output == "json":
+        sys.stdout.write(message_json(messages))
+    for message in messages if output == "text" else ():
+        sys.stdout.writelines(message_text(message, colour=coloured(sys.stdout)))
+    if not messages:
+        click.echo("no rejection is recognised in this text", err=True)
+    return VIOLATIONS if messages else OK

@@ -1,0 +1,180 @@
+"""What is being rejected in a cluster now, by the object to edit.
+
+Controllers tell it in two ways: the condition ReplicaFailure (ReplicaSets and ReplicationControllers,
+which stays until a pod could be made) and events of reason FailedCreate (all of them, kept for an hour).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.admission import mode_policies
+from kubectl_harden.cluster import EVENTS, Cluster, Resource, of_kind
+from kubectl_harden.errors import ClusterError, InputError, NotFound
+from kubectl_harden.live import Finder, Live, name_of, problem, trace
+from kubectl_harden.live_checking import check_object
+from kubectl_harden.messages import POD_SECURITY, rejecter_of
+from kubectl_harden.model import Checked, Problem
+from kubectl_harden.workload import PodPaths
+
+__all__ = ["Rejected", "find_rejected"]
+
+_MAKERS: Final = ("ReplicaSet", "ReplicationController")
+_PREFIX: Final = "Error creating: "
+
+
+class Rejected(NamedTuple):
+    """Pods of a workload that admission refuses.
+
+    ``since`` is when it began (RFC 3339), as far as it is known, ``missing`` how many pods are not there.
+    ``checked`` is what the policy that the namespace enforces says of the workload now: where it forbids
+    nothing, and Pod Security refused (``stale``), the object has been mended since.
+    """
+
+    live: Live
+    rejecter: str
+    message: str
+    since: str
+    missing: int
+    checked: tuple[Checked, ...]
+
+    @property
+    def stale(self) -> bool:
+        """Whether the message is about a state that no longer is."""
+        return self.rejecter == POD_SECURITY and not any(item.violations for item in self.checked)
+
+
+class _Refusal(NamedTuple):
+    resource: Resource
+    namespace: str
+    name: str
+    uid: str
+    message: str
+    since: str
+    value: dict[str, Any] | None
+
+
+def find_rejected(
+    cluster: Cluster, finder: Finder, namespace: str | None, pod_paths: PodPaths
+) -> Iterator[Rejected | Problem]:
+    """Yield what is rejected, the longest first; ``namespace`` None looks into all.
+
+    Raises ClusterError where the cluster does not tell its version.
+    """
+    minor = cluster.minor()
+    refusals: dict[str, _Refusal] = {}
+    problems: list[Problem] = []
+    for found in _told(cluster, namespace):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            refusals[found.uid] = _joined(refusals.get(found.uid), found)
+    yield from problems
+    grouped: dict[str, Rejected] = {}
+    for refusal in sorted(refusals.values(), key=lambda item: item.since):
+        try:
+            rejected = _rejected(cluster, finder, refusal, minor, pod_paths)
+        except (ClusterError, InputError) as error:
+            yield problem(error, f"{refusal.resource.kind} {refusal.namespace}/{refusal.name}")
+            continue
+        if rejected is not None:
+            before = grouped.get(rejected.live.uid)
+            if before is not None:
+                rejected = before._replace(missing=before.missing + rejected.missing)
+            grouped[rejected.live.uid] = rejected
+    yield from grouped.values()
+
+
+def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Problem]:
+    for kind in _MAKERS:
+        resource = of_kind(kind)
+        try:
+            for value in cluster.each(resource, namespace):
+                for condition in (value.get("status") or {}).get("conditions") or ():
+                    if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+                        meta = value["metadata"]
+                        since = condition.get("lastTransitionTime", "")
+                        yield _Refusal(resource, meta["namespace"], meta["name"], meta["uid"],
+                                       condition.get("message", ""), since, value)  # fmt: skip
+        except ClusterError as error:
+            yield problem(error, f"listing {resource.name}")
+    try:
+        for event in cluster.each(EVENTS, namespace, fields="reason=FailedCreate"):
+            about = event.get("involvedObject") or {}
+            try:
+                resource = of_kind(about.get("kind", ""))
+            except StopIteration:
+                continue
+            since = event.get("firstTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+            message = str(event.get("message", "")).removeprefix(_PREFIX)
+            # A StatefulSet's controller puts its own words before and behind.
+            yield _Refusal(resource, about["namespace"], about["name"], about.get("uid", ""), message, since, None)
+    except ClusterError as error:
+        yield problem(error, "listing events")
+
+
+def _joined(first: _Refusal | None, second: _Refusal) -> _Refusal:
+    """Return one refusal for two about the same object: the earlier beginning, the condition's words."""
+    if first is None:
+        return second
+    since = min(first.since, second.since)
+    return (first if first.value is not None or second.value is None else second)._replace(since=since)
+
+
+def _rejected(cluster: Cluster, finder: Finder, refusal: _Refusal, minor: int, pod_paths: PodPaths) -> Rejected | None:
+    """Return who is to be edited for a refusal, or None where nothing is missing any more."""
+    value = refusal.value
+    if value is None:
+        try:
+            value = cluster.get(refusal.resource, refusal.namespace, refusal.name)
+        except NotFound:
+            return None
+        if value["metadata"]["uid"] != refusal.uid:
+            return None
+        value = {"apiVersion": refusal.resource.api_version, "kind": refusal.resource.kind, **value}
+    missing = _missing(value)
+    if missing <= 0:
+        return None
+    resource, top, owner = trace(cluster, refusal.resource, value, pod_paths)
+    if top is not value and _superseded(value, top):
+        return None
+    found = next(finder.workload(resource, top, minor, owner))
+    if isinstance(found, Problem):
+        raise InputError(found.message)
+    try:
+        enforced = mode_policies(cluster.namespace_labels(found.namespace), minor)["enforce"]
+    except ClusterError:
+        enforced = found.policy
+    checked = check_object(found._replace(policy=enforced)).checked if enforced is not None else ()
+    live = found if enforced is None else found._replace(policy=enforced)
+    rejecter = rejecter_of(refusal.message) or "the API server"
+    return Rejected(live, rejecter, refusal.message, refusal.since, missing, checked)
+
+
+def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:
+    """Whether a ReplicaSet is an earlier revision of a Deployment that already has its pods."""
+    status, spec = top.get("status") or {}, top.get("spec") or {}
+    current = status.get("updatedReplicas", 0) >= spec.get("replicas", 1)
+    return bool(top["kind"] == "Deployment" and current and maker["kind"] == "ReplicaSet")
+
+
+def _missing(value: dict[str, Any]) -> int:
+    """Return how many pods a controller wants and does not have."""
+    spec, status = value.get("spec") or {}, value.get("status") or {}
+    if value["kind"] == "DaemonSet":
+        return int(status.get("desiredNumberScheduled", 0)) - int(status.get("currentNumberScheduled", 0))
+    if value["kind"] == "Job":
+        if any(
+            c.get("type") in ("Complete", "Failed") and c.get("status") == "True"
+            for c in status.get("conditions") or ()
+        ):
+            return 0
+        wanted = min(spec.get("parallelism", 1), spec.get("completions", spec.get("parallelism", 1)))
+        return int(wanted) - int(status.get("active", 0)) - int(status.get("succeeded", 0))
+    return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
+
+
+def named(rejected: Rejected) -> str:
+    """Return ``Deployment shop/web``."""
+    return name_of(rejected.live.resource.kind, rejected.live.value)
