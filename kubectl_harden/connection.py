@@ -272,7 +272,7 @@ class Connection:
             if response.status >= 400:
                 raise _error(response.status, response.data, "GET", path)
             rest = b""
-            for piece in response.stream(1 << 16):
+            while piece := response.read1(1 << 16):
                 *complete, rest = (rest + piece).split(b"\n")
                 yield from complete
         except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -6,12 +6,15 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
+from tests.support.harden import Harden
 from tests.support.oracle import Oracle
+from tests.support.proxy import FaultProxy
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ordinary", max_examples=2_000, derandomize=True, **_COMMON)  # type: ignore[arg-type]
@@ -45,3 +48,19 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
     yield made
     with contextlib.suppress(ApiError):
         control_plane.request("DELETE", f"/api/v1/namespaces/{made.name}")
+
+
+@pytest.fixture
+def harden(namespace: Namespace, tmp_path: Path) -> Harden:
+    """The command, in the test's namespace."""
+    return Harden(namespace, tmp_path)
+
+
+@pytest.fixture
+def proxy(harden: Harden) -> Iterator[FaultProxy]:
+    """A proxy for faults between the command and the API server."""
+    plane = harden.namespace.plane
+    running = FaultProxy(plane)
+    harden.use(plane.configuration(plane.token, running.url))
+    yield running
+    running.stop()

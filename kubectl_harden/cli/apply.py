@@ -68,6 +68,7 @@ def fix_live(
         click.echo(f"note: {note}", err=True)
     outcomes: list[Outcome] = []
     interrupted = False
+    run = None
     if apply:
         cluster = inputs.cluster
         journal = Journal(command="fix", server=cluster.connection.server, context=cluster.connection.context)
@@ -82,11 +83,12 @@ def fix_live(
             parallel=parallel,
             fail_fast=fail_fast,
         )
+        run = journal.run if journal.used else None
         problems.extend(_refused(outcomes))
     else:
         problems.extend(_denied(proposals))
     if people:
-        _sum_up(proposals, outcomes, applied=apply)
+        _sum_up(proposals, outcomes, run)
     else:
         _print(str(output), proposals, outcomes, problems, inputs)
     if interrupted:
@@ -155,14 +157,19 @@ def carry_out(
             report=display.report,
             stop=stop,
         )
-        begun = {pool.submit(applier.apply, proposal): proposal for proposal in ready}
+
+        def work(proposal: Proposal) -> Outcome:
+            outcome = applier.apply(proposal)
+            if fail_fast and outcome.state not in ("applied", "refused", "skipped"):
+                stop.set()
+            return outcome
+
+        begun = {pool.submit(work, proposal): proposal for proposal in ready}
         try:
             for future in as_completed(begun):
                 outcome = future.result()
                 outcomes.append(outcome)
                 display.finish(outcome.proposal.name)
-                if fail_fast and outcome.state not in ("applied", "refused", "skipped"):
-                    stop.set()
         except KeyboardInterrupt:
             interrupted = True
             stop.set()
@@ -204,7 +211,7 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
     return remaining or (people and any(proposal.patch for proposal in proposals))
 
 
-def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, applied: bool) -> None:
+def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str | None) -> None:
     from kubectl_harden.render.live import summary
     from kubectl_harden.render.terminal import counted, width, wrapped
 
@@ -212,7 +219,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, appli
     changed = [proposal for proposal in proposals if proposal.patch]
     left = sum(bool(item.plan.remaining) for proposal in proposals for item in proposal.planned)
     if outcomes:
-        line = summary(outcomes, None)
+        line = summary(outcomes, run)
     elif not templates:
         line = "no workloads found"
     elif not changed and not left:
@@ -220,7 +227,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, appli
     else:
         line = f"{counted(templates, 'workload')}: {len(changed):,} to change"
         line += f", {left:,} with something left below the level" if left else ""
-        if changed and not applied:
+        if changed:
             line += "; --apply makes the changes"
     click.echo(wrapped(line, 0, width()), err=True)
 

@@ -82,6 +82,7 @@ class ControlPlane:
 
     def __init__(self, directory: Path, *, controllers: bool = True, minor: int = 37) -> None:
         self.directory = directory
+        self.token = TOKEN
         self.kubeconfig = directory / "kubeconfig"
         self.server = f"https://127.0.0.1:{free_port()}"
         self._minor = minor
@@ -287,7 +288,7 @@ class Namespace:
         for value in objects:
             for attempt in range(100):
                 try:
-                    made = self.plane.request("POST", self.path(value["kind"]), value)
+                    made = self.plane.request("POST", f"{self.path(value['kind'])}?fieldManager=kubectl-create", value)
                     break
                 except ApiError as error:
                     if attempt == 99 or "serviceaccount" not in str(error):

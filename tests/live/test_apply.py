@@ -1,0 +1,331 @@
+"""``fix --apply``: proof, patch, rollout, rollback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.control_plane import ControlPlane, Namespace
+from tests.support.harden import COMMAND, Harden, workload
+from tests.support.proxy import FaultProxy
+
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.pod_security(enforce="restricted")]
+
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController")
+
+
+def spec_of(namespace: Namespace, kind: str, name: str) -> Any:
+    return namespace.get(kind, name)["spec"]
+
+
+def test_rejected_workloads_of_every_kind_come_up(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(*(workload(kind, f"w-{kind.lower()}") for kind in KINDS))
+    before = {kind: spec_of(namespace, kind, f"w-{kind.lower()}") for kind in KINDS}
+    result = harden("fix", "-n", namespace.name, "--apply", "--yes", "--timeout", "60s")
+    assert result.code == 0, result
+    assert result.err.count(": applied\n") == len(KINDS)
+    assert len(namespace.ready_pods()) == len(KINDS)
+    assert harden("check", "-n", namespace.name).code == 0
+    assert harden("fix", "-n", namespace.name, "--apply", "--yes").err.endswith("nothing to do\n")
+    undone = harden("undo", "--last", "--yes", "--timeout", "20s")
+    assert undone.code == 0, undone
+    for kind in KINDS:
+        assert spec_of(namespace, kind, f"w-{kind.lower()}") == before[kind]
+
+
+def test_nothing_changes_without_apply(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    version = namespace.get("Deployment", "web")["spec"]
+    result = harden("fix", "deploy/web")
+    assert result.code == 1
+    assert "+        runAsNonRoot: true" in result.out
+    assert not proxy.count(lambda request: request.is_write)
+    assert namespace.get("Deployment", "web")["spec"] == version
+    assert harden.journal() == [] if harden.state.exists() else True
+
+
+def test_the_diff_is_of_the_servers_dry_run(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    shown = harden("fix", "deploy/web").out
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+    live = namespace.get("Deployment", "web")
+    added = [line[1:].strip() for line in shown.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    assert added == [
+        "securityContext:", "capabilities:", "drop:", "- ALL", "allowPrivilegeEscalation: false",
+        "securityContext:", "runAsNonRoot: true", "seccompProfile:", "type: RuntimeDefault",
+    ]  # fmt: skip
+    managers = {entry["manager"] for entry in live["metadata"]["managedFields"]}
+    assert "kubectl-harden" in managers
+
+
+def test_no_call_that_is_not_needed(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+    base = f"/apis/apps/v1/namespaces/{namespace.name}/deployments"
+    pods = f"/api/v1/namespaces/{namespace.name}/pods"
+    calls = [(request.method, request.path, request.dry_run, request.query.get("watch")) for request in proxy.requests]
+    assert calls[:7] == [
+        ("GET", "/version", False, None),
+        ("GET", f"{base}/web", False, None),
+        ("GET", f"/api/v1/namespaces/{namespace.name}", False, None),
+        ("PATCH", f"{base}/web", True, None),
+        ("POST", pods, True, None),
+        ("GET", pods, False, None),
+        ("PATCH", f"{base}/web", False, None),
+    ]
+    assert sorted(calls[7:]) == [("GET", pods, False, "1"), ("GET", base, False, "1")]
+
+
+@pytest.mark.parametrize(
+    ("image", "words", "blamed"),
+    [
+        (
+            "example.com/runs-as-root:1",
+            "container has runAsNonRoot and image will run as root",
+            "the edit for runAsNonRoot",
+        ),
+        ("example.com/needs-chown:1", "CrashLoopBackOff", "it may be the edit for"),
+        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "it may be the edit for"),
+    ],
+)
+@pytest.mark.pod_security(warn="restricted")
+def test_a_failing_rollout_is_taken_back(
+    namespace: Namespace, harden: Harden, image: str, words: str, blamed: str
+) -> None:
+    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        name = f"w-{kind.lower()}"
+        namespace.create(workload(kind, name, image, replicas=2))
+        wanted = 1 if kind == "DaemonSet" else 2
+        namespace.eventually(lambda wanted=wanted: len(namespace.ready_pods()) == wanted)  # type: ignore[misc]
+        before = spec_of(namespace, kind, name)
+        limit = "4s" if "never" in image else "60s"
+        result = harden("fix", f"{kind}/{name}", "--apply", "--yes", "--timeout", limit)
+        assert result.code == 1, result
+        assert "ROLLED BACK" in result.err
+        shown = " ".join(result.err.split())
+        assert words.replace("0 of 2", "0 of") in shown.replace("0 of 1", "0 of").replace("0 of 2", "0 of")
+        assert blamed in shown
+        after = namespace.get(kind, name)
+        assert after["spec"] == before
+        if "never" not in image:
+            namespace.eventually(lambda wanted=wanted: len(namespace.ready_pods()) == wanted)  # type: ignore[misc]
+        assert harden.journal()[-1]["event"] == "undone"
+        namespace.delete(kind, name)
+        namespace.eventually(lambda: not namespace.pods())
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_no_rollback_leaves_it(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web", "example.com/runs-as-root:1"))
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--no-rollback")
+    assert (result.code, "FAILED, left in place" in result.err) == (1, True)
+    assert spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert harden("undo", "--last", "--yes").code == 0
+    assert spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"] == {}
+
+
+def test_one_failure_does_not_stop_the_others(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(
+        workload("Deployment", "a-bad", "example.com/runs-as-root:1"),
+        *(workload("Deployment", f"b-good-{index}") for index in range(3)),
+    )
+    result = harden("fix", "-n", namespace.name, "--apply", "--yes", "--parallel", "2", "-o", "json")
+    states = {item["name"]: item["outcome"]["state"] for item in result.json["workloads"]}
+    assert states == {"a-bad": "rolled back", "b-good-0": "applied", "b-good-1": "applied", "b-good-2": "applied"}
+    assert result.code == 1
+
+
+def test_fail_fast_begins_nothing_more(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(
+        workload("Deployment", "a-bad", "example.com/runs-as-root:1"),
+        *(workload("Deployment", f"b-good-{index}") for index in range(3)),
+    )
+    result = harden("fix", "-n", namespace.name, "--apply", "--yes", "--parallel", "1", "--fail-fast", "-o", "json")
+    states = [item["outcome"]["state"] for item in result.json["workloads"]]
+    assert states == ["rolled back", "skipped", "skipped", "skipped"]
+
+
+def test_pods_are_recreated_only_when_asked(namespace: Namespace, harden: Harden) -> None:
+    namespace.label(enforce="privileged", warn="restricted")
+    before = namespace.create(workload("Pod", "solo"))
+    namespace.eventually(namespace.ready_pods)
+    refused = harden("fix", "pod/solo", "--apply", "--yes")
+    assert refused.code == 1
+    assert "--recreate deletes it and creates it anew" in " ".join(refused.err.split())
+    assert namespace.get("Pod", "solo")["metadata"]["uid"] == before["metadata"]["uid"]
+    done = harden("fix", "pod/solo", "--apply", "--yes", "--recreate")
+    assert done.code == 0, done
+    after = namespace.get("Pod", "solo")
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert [v["name"].startswith("kube-api-access") for v in after["spec"]["volumes"]] == [True]
+    assert harden("undo", "--last", "--yes").code == 0
+    assert namespace.get("Pod", "solo")["spec"]["securityContext"] == {}
+
+
+def test_jobs_are_recreated(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Job", "import"))
+    result = harden("fix", "job/import", "--apply", "--yes", "--recreate")
+    assert result.code == 0, result
+    namespace.eventually(lambda: namespace.get("Job", "import")["status"].get("succeeded") == 1)
+    assert "run to its end" not in result.err
+    namespace.label(enforce="privileged", warn="restricted")
+    namespace.create(workload("Job", "done"))
+    namespace.eventually(lambda: namespace.get("Job", "done")["status"].get("completionTime"))
+    finished = harden("fix", "job/done", "--apply", "--yes", "--recreate")
+    assert "has run to its end" in " ".join(finished.err.split())
+
+
+def test_a_cronjob_is_changed_without_a_rollout(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("CronJob", "report"))
+    result = harden("fix", "cj/report", "--apply", "--yes")
+    assert result.code == 0
+    assert "takes effect with the next run" in result.err
+    assert harden("check", "cj/report").code == 0
+
+
+def test_what_cannot_be_cured_is_not_applied(namespace: Namespace, harden: Harden) -> None:
+    volume = {"name": "sock", "hostPath": {"path": "/run/containerd/containerd.sock"}}
+    agent = workload("Deployment", "agent", volumes=[volume])
+    mount = {"name": "sock", "mountPath": "/run/containerd/containerd.sock"}
+    agent["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [mount]
+    namespace.create(agent)
+    before = spec_of(namespace, "Deployment", "agent")
+    result = harden("fix", "deploy/agent", "--apply", "--yes")
+    assert result.code == 1
+    assert "its pods would still be refused" in " ".join(result.err.split())
+    assert spec_of(namespace, "Deployment", "agent") == before
+
+
+def test_a_quota_speaks_before_the_patch(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    namespace.create({"kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": {"pods": "0"}}})
+    namespace.eventually(lambda: namespace.get("ResourceQuota", "tight").get("status", {}).get("hard"))
+    before = spec_of(namespace, "Deployment", "web")
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 4
+    assert "exceeded quota: tight" in " ".join(result.err.split())
+    assert spec_of(namespace, "Deployment", "web") == before
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "prod"}}, "Helm release prod/shop"),
+        ({"annotations": {"argocd.argoproj.io/tracking-id": "storefront:apps/Deployment:x/web"}}, "Argo CD Application storefront"),
+        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}}, "Flux Kustomization flux-system/apps"),
+        ({"labels": {"app.kubernetes.io/managed-by": "widget-operator"}}, "widget-operator"),
+    ],
+)  # fmt: skip
+def test_who_manages_it_is_told_and_asked_for(
+    namespace: Namespace, harden: Harden, metadata: dict[str, Any], words: str
+) -> None:
+    value = workload("Deployment", "web")
+    value["metadata"] = {"name": "web", **metadata}
+    namespace.create(value)
+    refused = harden("fix", "deploy/web", "--apply", "--yes")
+    assert refused.code == 1
+    assert words in refused.err
+    assert "securityContext" in refused.out
+    assert spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"] == {}
+    assert harden("fix", "deploy/web", "--apply", "--yes", "--even-if-managed").code == 0
+
+
+def test_another_field_manager_of_the_very_field(namespace: Namespace, harden: Harden) -> None:
+    value = workload("Deployment", "web")
+    value["spec"]["template"]["spec"]["securityContext"] = {"runAsNonRoot": False}
+    path = namespace.path("Deployment", "web")
+    namespace.plane.request(
+        "PATCH", f"{path}?fieldManager=settings-controller&force=true", value, kind="application/apply-patch+yaml"
+    )
+    refused = harden("fix", "deploy/web", "--apply", "--yes")
+    assert refused.code == 1
+    assert "settings-controller: it owns" in " ".join(refused.err.split())
+    namespace.delete("Deployment", "web")
+    namespace.eventually(lambda: not namespace.get("Deployment")["items"])
+    # A manager of other fields only is nobody's business.
+    namespace.plane.request(
+        "PATCH",
+        f"{path}?fieldManager=settings-controller",
+        workload("Deployment", "web"),
+        kind="application/apply-patch+yaml",
+    )
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+
+
+def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    for answer, expected in ((b"n\n", None), (b"y\n", True)):
+        main, other = pty.openpty()
+        process = subprocess.Popen(
+            [*COMMAND, "fix", "deploy/web", "--apply"],
+            stdin=other,
+            stdout=subprocess.PIPE,
+            stderr=other,
+            env=harden.environment,
+        )
+        os.close(other)
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(main, 4096)
+        assert b"Change Deployment" in seen
+        os.write(main, answer)
+        with contextlib.suppress(OSError):
+            while os.read(main, 4096):
+                pass
+        assert process.wait(timeout=60) == (1 if answer == b"n\n" else 0)
+        assert process.stdout is not None
+        process.stdout.close()
+        os.close(main)
+        context = spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"]
+        assert context.get("runAsNonRoot") == expected
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_ctrl_c_says_what_was_done(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(
+        workload("Deployment", "web", "example.com/never-ready:1"),
+        workload("Deployment", "zzz", "example.com/never-ready:1"),
+    )
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+    process = harden.start("fix", "deploy/web", "deploy/zzz", "--apply", "--yes", "--parallel", "1")
+    namespace.eventually(
+        lambda: any(event["event"] == "applied" for event in harden.journal()) if harden.state.exists() else False
+    )
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "web: applied, not watched to its end" in err
+    assert "zzz: not begun" in err
+    assert "kubectl harden undo 2" in err
+    assert harden("undo", "--last", "--yes").code == 0
+    assert spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"] == {}
+
+
+def test_json_patch_for_others(namespace: Namespace, harden: Harden, control_plane: ControlPlane) -> None:
+    namespace.create(workload("Deployment", "web"))
+    (entry,) = harden("fix", "deploy/web", "-o", "json-patch").json
+    control_plane.request(
+        "PATCH", namespace.path("Deployment", "web"), entry["patch"], kind="application/json-patch+json"
+    )
+    assert harden("check", "deploy/web").code == 0
+
+
+def test_strategic_patch_and_yaml_for_others(namespace: Namespace, harden: Harden, control_plane: ControlPlane) -> None:
+    namespace.create(workload("Deployment", "web"), workload("Deployment", "api"))
+    patch = harden("fix", "deploy/web", "-o", "strategic-patch").out
+    control_plane.request(
+        "PATCH", namespace.path("Deployment", "web"), patch, kind="application/strategic-merge-patch+json"
+    ) if patch.startswith("{") else None
+    text = harden("fix", "deploy/api", "-o", "yaml").out
+    assert harden("check", "-f", "-", stdin=text).code == 0
+    assert json.dumps(text).count("managedFields") == 0
