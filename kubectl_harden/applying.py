@@ -98,6 +98,8 @@ class Applier:
         """Write a patch and follow it. Raises Conflict where the object has changed: nothing is written then."""
         live = proposal.live
         silent = watched(live.value)
+        if not proposal.follow:
+            silent = silent or "as it was before, when not all of its pods were running either"
         before = None
         if silent is None:
             try:
@@ -105,7 +107,9 @@ class Applier:
             except ClusterError as error:
                 return Outcome(proposal, "failed", f"not changed, since its pods could not be watched: {error}")
         inverse = inverse_of(live.value, proposal.returned or proposal.goal, proposal.patch)
-        change = self._journal.begin(target_of(live), list(proposal.patch), inverse)
+        change = self._journal.begin(
+            target_of(live), list(proposal.patch), inverse, complete=progress(live.value, ()).done
+        )
         self._report(proposal.name, "patching")
         try:
             returned = self._written(live, proposal.patch, proposal.goal)

@@ -53,14 +53,16 @@ def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list
     out = []
     current = copied(after)
     for group in reversed(steps):
-        try:
-            for step in group:
-                if step["op"] == "test":
-                    step["value"] = copied(_at(current, step["path"]))
-                else:
-                    _carry_out(current, step)
-        except (KeyError, IndexError):
-            continue  # The server did not keep it, so there is nothing to take back.
+        back = group[-1]
+        if group[0]["op"] == "test":
+            try:
+                group[0]["value"] = copied(_at(current, group[0]["path"]))
+            except (KeyError, IndexError):
+                # The server did not keep the value: a false that it leaves out, for one.
+                if back["op"] == "remove":
+                    continue
+                group = [{**back, "op": "add"}]
+        _carry_out(current, group[-1])
         out.extend(group)
     return out
 

@@ -29,7 +29,8 @@ class Change(NamedTuple):
 
     ``object`` names it: apiVersion, kind, namespace, name, uid, resource (the URL's plural). A patched
     object has ``operations`` and their ``inverse`` (RFC 6902), a recreated one (``recreated``) its
-    manifests ``before`` and ``after``. ``state`` is begun (cut off), applied, failed (surely not made), or
+    manifests ``before`` and ``after``. ``complete`` tells
+    whether all its pods ran before. ``state`` is begun (cut off), applied, failed (surely not made), or
     undone (taken back by a later event of the same run).
     """
 
@@ -39,6 +40,7 @@ class Change(NamedTuple):
     inverse: list[Operation]
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    complete: bool = True
     state: str = "begun"
 
     @property
@@ -70,7 +72,11 @@ class Journal:
     """The journal of this run; its file is made with the first event. Threads may share it."""
 
     def __init__(self, **about: Any) -> None:
-        self.run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)
+        now = time.time()
+        # Sorted by name, runs stand in the order in which they began.
+        self.run = (
+            f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z-{secrets.token_hex(2)}"
+        )
         self._about = about
         self._lock = Lock()
         self._file: int | None = None
@@ -88,13 +94,15 @@ class Journal:
         inverse: list[Operation],
         before: dict[str, Any] | None = None,
         after: dict[str, Any] | None = None,
+        *,
+        complete: bool = True,
     ) -> str:
         """Write down what is about to be done, and return the change's id. Raises HardenError."""
         with self._lock:
             self._count += 1
             change = f"{self._count}"
         whole = {} if before is None else {"before": before, "after": after}
-        self._write("begin", change, object=target, operations=operations, inverse=inverse, **whole)
+        self._write("begin", change, object=target, operations=operations, inverse=inverse, complete=complete, **whole)
         return change
 
     def done(self, change: str, inverse: list[Operation], uid: str | None = None) -> None:
@@ -165,6 +173,7 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
             entry["inverse"],
             entry.get("before"),
             entry.get("after"),
+            entry.get("complete", True),
         )
     elif event in _STATES:
         change = changes[entry["change"]]._replace(state=_STATES[event])

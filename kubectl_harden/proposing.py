@@ -46,7 +46,7 @@ class Proposal(NamedTuple):
     that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
     ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
     proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
-    object is deleted and created anew.
+    object is deleted and created anew, ``follow`` whether pods are expected to become ready.
     """
 
     live: Live
@@ -61,6 +61,7 @@ class Proposal(NamedTuple):
     refusal: str | None = None
     denied: bool = False
     recreate: bool = False
+    follow: bool = True
     problems: tuple[Problem, ...] = ()
 
     @property

@@ -75,7 +75,7 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
         return _whole(resource, value, change)
     moved = moved_on(value, change.inverse)
     if moved is None:
-        return _proposal(resource, value)._replace(patch=tuple(change.inverse))
+        return _proposal(resource, value)._replace(patch=tuple(change.inverse), follow=change.complete)
     if in_force(value, change.inverse):
         return _proposal(resource, value)
     return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")

@@ -47,7 +47,7 @@ def undo(
     Examples:
       kubectl harden undo
       kubectl harden undo --last
-      kubectl harden undo 20261121T105236Z-1f0c --dry-run
+      kubectl harden undo 20261121T105236.482Z-1f0c --dry-run
     """
     from kubectl_harden.cli.apply import carry_out, may_ask, show
     from kubectl_harden.journal import Journal, last_run, read_run

@@ -124,6 +124,7 @@ class ControlPlane:
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",
             f"--token-auth-file={directory / 'tokens.csv'}",
             "--service-cluster-ip-range=10.0.0.0/24",
             *([] if controllers else ["--disable-admission-plugins=ServiceAccount"]),

@@ -1,0 +1,427 @@
+"""Faults of servers and networks, each against the real API server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.control_plane import ControlPlane, Namespace
+from tests.support.harden import Harden, workload
+from tests.support.proxy import Fault, FaultProxy, Request
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+def spec_of(namespace: Namespace, name: str = "web") -> Any:
+    return namespace.get("Deployment", name)["spec"]
+
+
+def writes(request: Request) -> bool:
+    return request.is_write
+
+
+def lists(request: Request) -> bool:
+    return request.method == "GET" and request.path.endswith("/deployments") and "watch" not in request.query
+
+
+# -- who is asking ------------------------------------------------------------------------------------
+
+
+def test_an_expired_token(namespace: Namespace, harden: Harden) -> None:
+    harden.use(namespace.plane.configuration("expired"))
+    result = harden("check", "deploy/web")
+    assert (result.code, result.err) == (
+        4, "error: the API server does not accept these credentials (expired?): log in again\n"
+    )  # fmt: skip
+
+
+def test_a_credential_plugin(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    configuration = namespace.plane.configuration("")
+    credential = {
+        "kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+        "status": {"token": namespace.plane.token},
+    }  # fmt: skip
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "interactiveMode": "Never"}
+    for script, code in ((f"echo '{json.dumps(credential)}'", 1), ("echo 'no session: run login' >&2; exit 3", 4)):
+        configuration["users"][0]["user"] = {"exec": {**plugin, "args": ["-c", script]}}
+        harden.use(configuration)
+        result = harden("check", "deploy/web")
+        assert result.code == code, result
+    assert "error: no credentials" in result.err
+    assert "no session: run login" in result.err
+
+
+def test_a_token_that_expires_is_asked_for_again(
+    namespace: Namespace, harden: Harden, proxy: FaultProxy, tmp_path: Any
+) -> None:
+    namespace.create(workload("Deployment", "web"))
+    proxy.times(1, lambda request: request.path == "/version", Fault(401, "Unauthorized"))
+    assert harden("check", "deploy/web").code == 1
+
+
+def test_impersonation_and_each_verb_that_rbac_forbids(namespace: Namespace, harden: Harden) -> None:
+    """With everything but one verb allowed, the missing one is named and the rest is done."""
+    namespace.create(workload("Deployment", "web"), workload("StatefulSet", "db"))
+    namespace.label(enforce="restricted")
+    everything = [
+        ("apps", "deployments", ("get", "list", "watch", "patch")),
+        ("apps", "statefulsets", ("get", "list", "watch", "patch")),
+        ("", "pods", ("get", "list", "watch", "create")),
+    ]
+    subject = [{"kind": "User", "name": "dev", "apiGroup": "rbac.authorization.k8s.io"}]
+    role = {"kind": "Role", "name": "dev", "apiGroup": "rbac.authorization.k8s.io"}
+
+    def allow(*without: str) -> None:
+        rules = [
+            {
+                "apiGroups": [group],
+                "resources": [resource],
+                "verbs": [v for v in verbs if f"{v} {resource}" not in without],
+            }
+            for group, resource, verbs in everything
+        ]
+        namespace.patch("Role", "dev", {"rules": [rule for rule in rules if rule["verbs"]]})
+        time.sleep(0.5)  # The authorizer reads roles from its cache.
+
+    namespace.create({"kind": "Role", "metadata": {"name": "dev"}, "rules": []})
+    namespace.create({"kind": "RoleBinding", "metadata": {"name": "dev"}, "subjects": subject, "roleRef": role})
+    before = spec_of(namespace)
+    me = ("--as", "dev")
+    for missing, words in (
+        ("get deployments", f"not allowed to get deployments.apps in namespace {namespace.name} (RBAC)"),
+        ("patch deployments", "not allowed to patch deployments.apps"),
+        ("list pods", "not changed, since its pods could not be watched: not allowed to list pods"),
+    ):
+        allow(missing)
+        result = harden("fix", "deploy/web", "sts/db", "--apply", "--yes", *me, "--level", "restricted")
+        assert result.code == 4, (missing, result)
+        assert words in " ".join(result.err.split()), (missing, result)
+        assert spec_of(namespace) == before, missing
+        if "deployments" in missing:
+            assert "StatefulSet" in result.err
+            assert "db: applied" in result.err or "db: restricted" in result.err or missing != "get deployments"
+        if harden.journal() if harden.state.exists() else False:
+            harden("undo", "--last", "--yes")
+    # A proof that may not be made is told, and is not in the way.
+    allow("create pods")
+    proof = harden("fix", "deploy/web", "--apply", "--yes", *me, "--level", "restricted")
+    assert "unproved" in proof.err
+    assert "not allowed to create pods" in proof.err
+    assert proof.code == 0, proof
+    assert harden("undo", "--last", "--yes").code == 0
+    # A level that may not be read is told, too.
+    allow()
+    told = harden("check", "deploy/web", *me)
+    assert f"note: the level of namespace {namespace.name} is not known, restricted is assumed" in told.err
+    assert told.code == 1
+    listed = harden("check", "-n", namespace.name, *me)
+    assert "listing cronjobs.batch: not allowed to list cronjobs.batch" in listed.err
+    assert "Deployment" in listed.out
+    assert listed.code == 4
+
+
+# -- servers in trouble ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_busy_server_is_asked_again(namespace: Namespace, harden: Harden, proxy: FaultProxy, status: int) -> None:
+    namespace.create(*(workload("Deployment", f"web-{index}") for index in range(5)))
+    proxy.times(2, lists, Fault(status, "TooManyRequests", (("Retry-After", "0"),)))
+    report = harden("check", "-n", namespace.name, "-o", "json", "--chunk-size", "2").json
+    assert len(report["workloads"]) == 5
+    assert report["errors"] == []
+
+
+def test_retry_after_is_waited_for(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    proxy.times(
+        1, lambda request: request.path.endswith("/web"), Fault(429, "TooManyRequests", (("Retry-After", "2"),))
+    )
+    began = time.monotonic()
+    assert harden("check", "deploy/web").code == 1
+    assert time.monotonic() - began > 2
+
+
+def test_429_on_the_write_itself(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    proxy.times(2, writes, Fault(429, "TooManyRequests", (("Retry-After", "0"),)))
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+    assert proxy.count(writes) == 3
+
+
+def test_a_server_that_stays_in_trouble(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"), workload("StatefulSet", "db"))
+    proxy.times(99, lists, Fault(503, "ServiceUnavailable", (("Retry-After", "0"),)))
+    result = harden("check", "-n", namespace.name)
+    assert result.code == 4
+    assert "listing deployments.apps: GET /apis/apps/v1/" in result.err
+    assert "answers 503" in result.err
+    assert "StatefulSet" in result.out
+
+
+def test_an_expired_list_begins_anew_and_nothing_comes_twice(
+    namespace: Namespace, harden: Harden, proxy: FaultProxy
+) -> None:
+    namespace.create(*(workload("Deployment", f"web-{index}") for index in range(6)))
+    proxy.times(2, lambda request: lists(request) and "continue" in request.query, Fault(410, "Expired"))
+    report = harden("check", "-n", namespace.name, "-o", "json", "--chunk-size", "2").json
+    assert sorted(item["name"] for item in report["workloads"]) == [f"web-{index}" for index in range(6)]
+    assert report["errors"] == []
+
+
+def test_a_connection_cut_in_the_middle_of_a_list(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(*(workload("Deployment", f"web-{index}") for index in range(3)))
+    proxy.times(2, lists, Fault(cut=700))
+    report = harden("check", "-n", namespace.name, "-o", "json").json
+    assert (len(report["workloads"]), report["errors"]) == (3, [])
+    proxy.times(99, lists, Fault(cut=700))
+    broken = harden("check", "deploy", "-n", namespace.name)
+    assert broken.code == 4
+    assert "cannot be reached" in broken.err
+
+
+def test_a_slow_server(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    proxy.times(99, lambda request: request.path == "/version", Fault(delay=5))
+    began = time.monotonic()
+    result = harden("check", "deploy/web", "--request-timeout", "200ms")
+    assert result.code == 4
+    assert "timed out" in result.err
+    assert time.monotonic() - began < 20
+
+
+def test_no_server_at_all(harden: Harden) -> None:
+    result = harden("check", "deploy/web", "--server", "http://127.0.0.1:9")
+    assert result.code == 4
+    assert "cannot be reached: " in result.err
+    assert "refused" in result.err
+
+
+# -- changes under our hands ----------------------------------------------------------------------------
+
+
+def bump(namespace: Namespace, name: str = "web") -> Callable[[], None]:
+    """Return a change of someone else's that has nothing to do with security."""
+    count = [0]
+
+    def change() -> None:
+        count[0] += 1
+        namespace.patch("Deployment", name, {"metadata": {"annotations": {"n": str(count[0])}}})
+
+    return change
+
+
+def test_a_few_conflicts_are_got_over(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    proxy.times(2, writes, Fault(before=bump(namespace)))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 0, result
+    assert [event["event"] for event in harden.journal()][1:] == [
+        "begin",
+        "failed",
+        "begin",
+        "failed",
+        "begin",
+        "applied",
+    ]
+
+
+def test_a_storm_of_conflicts_ends(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    before = spec_of(namespace)
+    proxy.times(99, writes, Fault(before=bump(namespace)))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 4
+    assert "changed by others 5 times meanwhile; not changed" in " ".join(result.err.split())
+    assert spec_of(namespace) == before
+
+
+def test_a_plan_that_differs_is_made_anew(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+
+    def add_container() -> None:
+        more = {"name": "sidecar", "image": "example.com/side:1"}
+        first = {"name": "app", "image": "example.com/app:1"}
+        namespace.patch("Deployment", "web", {"spec": {"template": {"spec": {"containers": [more, first]}}}})
+
+    proxy.times(1, writes, Fault(before=add_container))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 0, result
+    assert "planned anew" in result.err
+    assert harden("check", "deploy/web").code == 0
+
+
+def test_deleted_in_the_middle_of_a_run(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"), workload("Deployment", "api"))
+    proxy.times(
+        1,
+        lambda request: request.dry_run and request.path.endswith("/web"),
+        Fault(before=lambda: namespace.delete("Deployment", "web")),
+    )
+    result = harden("fix", "deploy/web", "deploy/api", "--apply", "--yes")
+    assert result.code == 4
+    assert 'deployments.apps "web" not found' in " ".join(result.err.split())
+    assert "api: applied" in result.err
+
+
+def test_replaced_under_the_same_name(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+
+    def replace() -> None:
+        namespace.delete("Deployment", "web")
+        namespace.eventually(lambda: not namespace.get("Deployment")["items"])
+        namespace.create(workload("Deployment", "web", "example.com/other:2"))
+
+    proxy.times(1, writes, Fault(before=replace))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code in (0, 4)
+    if result.code == 4:
+        assert spec_of(namespace)["template"]["spec"]["securityContext"] == {}
+    else:
+        assert harden.journal()[-1]["event"] == "applied"
+        assert harden.journal()[-2]["object"]["uid"] == namespace.get("Deployment", "web")["metadata"]["uid"]
+
+
+def test_a_namespace_that_is_being_deleted(namespace: Namespace, harden: Harden) -> None:
+    value = workload("Deployment", "web")
+    value["metadata"]["finalizers"] = ["example.com/hold"]
+    namespace.create(value)
+    namespace.plane.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
+    namespace.eventually(lambda: namespace.get("Deployment", "web")["metadata"].get("deletionTimestamp"))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 4
+    assert "because it is being terminated" in " ".join(result.err.split())
+    namespace.patch("Deployment", "web", {"metadata": {"finalizers": None}})
+
+
+# -- answers that are lost -------------------------------------------------------------------------------
+
+
+def test_the_answer_to_the_write_is_lost(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    """The patch was made, and the connection broke before the answer: the cluster is asked."""
+    namespace.create(workload("Deployment", "web"))
+    proxy.times(1, writes, Fault(cut=-1))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 0, result
+    assert "web: applied" in result.err
+    assert proxy.count(writes) == 1
+    assert harden.journal()[-1]["event"] == "applied"
+
+
+def test_the_server_is_gone_after_the_write(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    """Nobody knows whether it was made: it is said so, and undo finds out."""
+    namespace.create(workload("Deployment", "web"))
+    before = spec_of(namespace)
+    gone = [False]
+
+    def rule(request: Request) -> Fault | None:
+        gone[0] = gone[0] or request.is_write
+        return Fault(503, "ServiceUnavailable", (("Retry-After", "0"),)) if gone[0] and not request.is_write else None
+
+    proxy.rules.append(rule)
+    proxy.times(1, writes, Fault(cut=-1))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 4
+    assert "NOT KNOWN" in result.err
+    assert harden.journal()[-1]["event"] == "begin"
+    assert spec_of(namespace) != before
+    proxy.rules.clear()
+    assert "1 cut off" in harden("undo").out
+    assert harden("undo", "--last", "--yes").code == 0
+    assert spec_of(namespace) == before
+
+
+def test_500_on_the_write_before_it_was_made(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    before = spec_of(namespace)
+    proxy.times(99, writes, Fault(500, "InternalError"))
+    result = harden("fix", "deploy/web", "--apply", "--yes")
+    assert result.code == 4
+    assert "web: not changed" in result.err
+    assert spec_of(namespace) == before
+    assert harden.journal()[-1]["event"] == "failed"
+
+
+def test_a_watch_that_breaks_is_made_again(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    watching = lambda request: request.query.get("watch") == "1"  # noqa: E731
+    proxy.times(2, watching, Fault(503, "ServiceUnavailable"))
+    proxy.times(2, watching, Fault(410, "Expired"))
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "60s")
+    assert result.code == 0, result
+    assert "its pods are ready" in result.err
+
+
+# -- a kill at any moment --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_kill_9_between_any_two_steps(namespace: Namespace, harden: Harden, proxy: FaultProxy, step: int) -> None:
+    """Killed at any request of an application, the journal tells the truth: undo brings everything back."""
+    namespace.create(workload("Deployment", "web"))
+    before = spec_of(namespace)
+    process: list[Any] = []
+
+    def kill() -> None:
+        process[0].send_signal(signal.SIGKILL)
+        process[0].wait()
+
+    left = [step]
+
+    def rule(request: Request) -> Fault | None:
+        left[0] -= 1
+        return Fault(before=kill) if left[0] == -1 else None
+
+    proxy.rules.append(rule)
+    process.append(harden.start("fix", "deploy/web", "--apply", "--yes"))
+    process[0].communicate(timeout=60)
+    assert process[0].returncode == -signal.SIGKILL
+    proxy.rules.clear()
+    time.sleep(0.3)
+    changed = spec_of(namespace) != before
+    assert changed == (step >= 6)
+    events = [event["event"] for event in harden.journal()] if harden.state.exists() else []
+    assert events == {6: ["run", "begin"], 7: ["run", "begin", "applied"]}.get(step, [])
+    if changed:
+        assert harden("undo", "--last", "--yes").code == 0
+    assert spec_of(namespace) == before
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+def test_kill_9_while_a_pod_is_recreated(namespace: Namespace, harden: Harden, proxy: FaultProxy, step: int) -> None:
+    """Between the deletion and the creation there is no pod; undo makes it again as it was."""
+    namespace.create(workload("Pod", "solo"))
+    before = namespace.eventually(namespace.ready_pods)[0]["spec"]
+    process: list[Any] = []
+    seen = [0]
+
+    def kill() -> None:
+        process[0].send_signal(signal.SIGKILL)
+        process[0].wait()
+
+    def rule(request: Request) -> Fault | None:
+        if request.is_write or seen[0]:
+            seen[0] += 1
+        return Fault(before=kill) if seen[0] == step else None
+
+    proxy.rules.append(rule)
+    process.append(harden.start("fix", "pod/solo", "--apply", "--yes", "--recreate"))
+    process[0].communicate(timeout=60)
+    proxy.rules.clear()
+    time.sleep(0.5)
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code in (0, 2), undone
+    namespace.eventually(namespace.ready_pods)
+    after = namespace.get("Pod", "solo")["spec"]
+    assert after["securityContext"] == before["securityContext"]
+    assert after["containers"][0].get("securityContext") == before["containers"][0].get("securityContext")
+
+
+@pytest.fixture
+def control(control_plane: ControlPlane) -> ControlPlane:
+    return control_plane

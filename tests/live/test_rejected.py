@@ -1,0 +1,155 @@
+"""``rejected``: what admission refuses now, in a cluster and in pasted text."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.support.control_plane import ApiError, Namespace
+from tests.support.harden import Harden, workload
+
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.pod_security(enforce="restricted")]
+
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
+
+
+def rejected(namespace: Namespace, harden: Harden, count: int) -> list[dict[str, object]]:
+    def told() -> list[dict[str, object]]:
+        found: list[dict[str, object]] = harden("rejected", "-o", "json").json["rejections"]
+        return found if len(found) == count else []
+
+    found: list[dict[str, object]] = namespace.eventually(told)
+    return found
+
+
+def test_nothing(namespace: Namespace, harden: Harden) -> None:
+    result = harden("rejected")
+    assert (result.code, result.out, result.err) == (
+        0,
+        "",
+        f"nothing is being rejected in namespace {namespace.name}\n",
+    )
+
+
+def test_every_kind_by_the_object_to_edit(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(*(workload(kind, f"w-{kind.lower()}") for kind in KINDS))
+    found = rejected(namespace, harden, len(KINDS))
+    assert sorted(str(item["kind"]) for item in found) == sorted(KINDS)
+    for item in found:
+        assert item["rejectedBy"] == "Pod Security admission"
+        assert item["missingPods"] == 1
+        assert item["stale"] is False
+        assert len(item["violations"]) == 4  # type: ignore[arg-type]
+        assert item["plans"][0]["after"] == "restricted"  # type: ignore[index]
+    result = harden("rejected")
+    assert result.code == 1
+    for kind in KINDS:
+        assert f"{kind} {namespace.name}/w-{kind.lower()}: 1 pod missing since 20" in result.out
+    assert f"kubectl harden fix deployment/w-deployment -n {namespace.name} --apply" in result.out
+    assert "+        runAsNonRoot: true" in result.out
+    assert "a Job cannot be changed in place: --recreate" in " ".join(result.out.split())
+
+
+def test_the_words_are_the_message(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web", hostPID=True))
+    (found,) = rejected(namespace, harden, 1)
+    said = ", ".join(f"{v['reason']} ({v['detail']})" for v in found["violations"])  # type: ignore[attr-defined]
+    assert str(found["message"]).endswith(f'violates PodSecurity "restricted:latest": {said}')
+
+
+def test_two_replica_sets_of_one_deployment_are_one(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web", replicas=2))
+    rejected(namespace, harden, 1)
+    namespace.patch("Deployment", "web", {"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}})
+    namespace.eventually(lambda: len(namespace.get("ReplicaSet")["items"]) == 2)
+    time.sleep(1)
+    assert len(harden("rejected", "-o", "json").json["rejections"]) == 1
+
+
+def test_mended_since(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("StatefulSet", "db"))
+    rejected(namespace, harden, 1)
+    # The controller waits longer after each refusal; its message outlives its cause.
+    namespace.label(enforce="baseline")
+    result = harden("rejected")
+    if "db" in result.out:
+        assert "has been mended since" in result.out
+        assert result.code == 0
+    namespace.eventually(lambda: harden("rejected").err.startswith("nothing is being rejected"))
+
+
+def test_others_who_refuse_are_named(namespace: Namespace, harden: Harden) -> None:
+    namespace.label(enforce="privileged")
+    namespace.create({"kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": {"pods": "0"}}})
+    namespace.eventually(lambda: namespace.get("ResourceQuota", "tight").get("status", {}).get("hard"))
+    namespace.create(workload("Deployment", "web"))
+    (found,) = rejected(namespace, harden, 1)
+    assert found["rejectedBy"] == "the ResourceQuota tight"
+    shown = harden("rejected")
+    assert "refused by the ResourceQuota tight, not by Pod Security admission" in shown.out
+    assert shown.code == 1
+
+
+def test_a_validating_admission_policy_is_named(namespace: Namespace, harden: Harden) -> None:
+    namespace.label(enforce="privileged")
+    name = f"no-pods-{namespace.name}"
+    base = "/apis/admissionregistration.k8s.io/v1/"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    plane = namespace.plane
+    policy = {
+        "validations": [{"expression": "false", "message": "no pods here"}],
+        "matchConstraints": {"resourceRules": [rule]},
+    }
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selector}}
+    plane.request("POST", f"{base}validatingadmissionpolicies", {"metadata": {"name": name}, "spec": policy})
+    plane.request("POST", f"{base}validatingadmissionpolicybindings", {"metadata": {"name": name}, "spec": binding})
+    try:
+        trial = {"metadata": {"generateName": "x-"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+        def refuses() -> bool:
+            try:
+                plane.request("POST", f"{namespace.path('Pod')}?dryRun=All", trial)
+            except ApiError as error:
+                return "ValidatingAdmissionPolicy" in str(error)
+            return False
+
+        namespace.eventually(refuses)
+        namespace.create(workload("Deployment", "web"))
+        (found,) = rejected(namespace, harden, 1)
+        assert found["rejectedBy"] == f"the ValidatingAdmissionPolicy {name}"
+        # It speaks before a patch, too.
+        namespace.label(enforce="restricted")
+        applied = harden("fix", "deploy/web", "--apply", "--yes")
+        assert applied.code == 4
+        assert "no pods here" in applied.err
+    finally:
+        plane.request("DELETE", f"{base}validatingadmissionpolicybindings/{name}")
+        plane.request("DELETE", f"{base}validatingadmissionpolicies/{name}")
+
+
+def test_pasted_text_of_the_real_server(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("ReplicaSet", "web"))
+    with pytest.raises(ApiError) as refused:
+        namespace.create(workload("Pod", "solo"))
+    events = namespace.eventually(lambda: [e for e in namespace.get("Event")["items"] if e["reason"] == "FailedCreate"])
+    for text, subject in (
+        (f"Error from server (Forbidden): {refused.value}", "pod solo"),
+        (json.dumps(events[0]), None),
+        (f"Warning  FailedCreate  1s  replicaset-controller  {events[0]['message']}", None),
+    ):
+        result = harden("rejected", "-", "-o", "json", stdin=text)
+        assert result.code == 1
+        (message,) = result.json["messages"]
+        assert [violation["check"] for violation in message["violations"]] == [
+            "allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"
+        ]  # fmt: skip
+        assert message["policy"] == "restricted:latest"
+        if subject:
+            assert message["subject"] == subject
+    shown = harden("rejected", "-", stdin=str(refused.value)).out
+    assert "→ set securityContext.allowPrivilegeEscalation: false in each container named" in " ".join(shown.split())
+    none = harden("rejected", "-", stdin="all is well")
+    assert (none.code, none.err) == (0, "no rejection is recognised in this text\n")

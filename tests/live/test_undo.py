@@ -1,0 +1,151 @@
+"""``undo``: what a run did is taken back, guarded, and can be done again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.control_plane import Namespace
+from tests.support.harden import Harden, workload
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+def spec_of(namespace: Namespace, name: str = "web") -> Any:
+    return namespace.get("Deployment", name)["spec"]
+
+
+def applied(namespace: Namespace, harden: Harden, value: dict[str, Any] | None = None) -> Any:
+    """Apply a fix; returns the spec before."""
+    namespace.create(value or workload("Deployment", "web"))
+    before = spec_of(namespace)
+    assert harden("fix", "deploy/web", "--apply", "--yes", "--host-path", "gone=remove").code == 0
+    return before
+
+
+def hard_case() -> dict[str, Any]:
+    """Fields added, replaced and removed, in maps and in lists."""
+    value = workload(
+        "Deployment",
+        "web",
+        hostNetwork=True,
+        hostPID=True,
+        securityContext={"runAsNonRoot": False, "sysctls": [{"name": "kernel.msgmax", "value": "1"}, {"name": "kernel.shm_rmid_forced", "value": "1"}]},
+        volumes=[
+            {"name": "gone", "hostPath": {"path": "/a"}},
+            {"name": "kept", "emptyDir": {}},
+            {"name": "cache", "hostPath": {"path": "/var/cache/x"}},
+        ],
+    )  # fmt: skip
+    container = value["spec"]["template"]["spec"]["containers"][0]
+    container["ports"] = [{"containerPort": 8080, "hostPort": 8080}]
+    container["volumeMounts"] = [{"name": "gone", "mountPath": "/a"}, {"name": "kept", "mountPath": "/b"}]
+    container["securityContext"] = {
+        "privileged": True,
+        "runAsUser": 0,
+        "capabilities": {"add": ["SYS_ADMIN", "NET_BIND_SERVICE"], "drop": ["KILL"]},
+    }
+    return value
+
+
+def test_everything_comes_back_byte_for_byte(namespace: Namespace, harden: Harden) -> None:
+    before = applied(namespace, harden, hard_case())
+    after = spec_of(namespace)
+    assert after != before
+    preview = harden("undo", "--last", "--dry-run")
+    assert preview.code == 1
+    assert "-        runAsNonRoot: true" in preview.out
+    assert spec_of(namespace) == after
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code == 0, undone
+    assert json.dumps(spec_of(namespace)) == json.dumps(before)
+    # The undo is a run of its own, which can be undone.
+    listed = harden("undo").out.splitlines()
+    assert [line.split()[1] for line in listed] == ["undo", "fix"]
+    again = harden("undo", listed[0].split()[0], "--yes")
+    assert again.code == 0, again
+    assert json.dumps(spec_of(namespace)) == json.dumps(after)
+
+
+def test_last_walks_back_run_by_run(namespace: Namespace, harden: Harden) -> None:
+    first = applied(namespace, harden)
+    namespace.create(workload("Deployment", "api"))
+    second = spec_of(namespace, "api")
+    assert harden("fix", "deploy/api", "--apply", "--yes").code == 0
+    assert harden("undo", "--last", "--yes").code == 0
+    assert spec_of(namespace, "api") == second
+    assert spec_of(namespace) != first
+    assert harden("undo", "--last", "--yes").code == 0
+    assert spec_of(namespace) == first
+    nothing = harden("undo", "--last", "--yes")
+    assert (nothing.code, nothing.err) == (2, "error: there is nothing to undo\n")
+
+
+def test_what_others_changed_elsewhere_stays(namespace: Namespace, harden: Harden) -> None:
+    applied(namespace, harden)
+    namespace.patch(
+        "Deployment", "web", {"spec": {"replicas": 2, "template": {"metadata": {"labels": {"new": "label"}}}}}
+    )
+    assert harden("undo", "--last", "--yes").code == 0
+    spec = spec_of(namespace)
+    assert spec["replicas"] == 2
+    assert spec["template"]["metadata"]["labels"]["new"] == "label"
+    assert spec["template"]["spec"]["securityContext"] == {}
+
+
+def test_refused_where_someone_has_changed_the_same_fields(namespace: Namespace, harden: Harden) -> None:
+    applied(namespace, harden)
+    change = {
+        "spec": {
+            "template": {
+                "spec": {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}}
+            }
+        }
+    }
+    namespace.patch("Deployment", "web", change)
+    before = spec_of(namespace)
+    result = harden("undo", "--last", "--yes")
+    assert result.code == 1
+    assert "someone has changed /spec/template/spec/securityContext/seccompProfile since" in " ".join(
+        result.err.split()
+    )
+    assert spec_of(namespace) == before
+
+
+def test_refused_for_another_object_of_the_same_name(namespace: Namespace, harden: Harden) -> None:
+    applied(namespace, harden)
+    namespace.delete("Deployment", "web")
+    namespace.eventually(lambda: not namespace.get("Deployment")["items"])
+    gone = harden("undo", "--last", "--yes")
+    assert (gone.code, "it has been deleted since" in gone.err) == (1, True)
+    namespace.create(workload("Deployment", "web", image="example.com/other:2"))
+    before = spec_of(namespace)
+    other = harden("undo", "--last", "--yes")
+    assert (other.code, "another object has its name now" in other.err) == (1, True)
+    assert spec_of(namespace) == before
+
+
+def test_runs_and_mistakes(namespace: Namespace, harden: Harden) -> None:
+    empty = harden("undo")
+    assert (empty.code, empty.out, empty.err) == (0, "", "no runs yet: fix --apply writes them\n")
+    unknown = harden("undo", "20200101T000000Z-0000")
+    assert (unknown.code, "there is no run" in unknown.err) == (2, True)
+    applied(namespace, harden)
+    (line,) = harden("undo").out.splitlines()
+    assert f"1 applied: Deployment {namespace.name}/web" in line
+    silent = harden("undo", "--last")
+    assert (silent.code, "give --yes" in silent.err) == (2, True)
+    modes = {path.stat().st_mode & 0o777 for path in (harden.state / "kubectl-harden" / "journal").iterdir()}
+    assert modes == {0o600}
+
+
+def test_taken_back_by_hand_already(namespace: Namespace, harden: Harden) -> None:
+    before = applied(namespace, harden)
+    live = namespace.get("Deployment", "web")
+    live["spec"] = before
+    namespace.plane.request("PUT", namespace.path("Deployment", "web"), live)
+    result = harden("undo", "--last", "--yes")
+    assert result.code == 0, result
+    assert "nothing of the change is left" in result.err
