@@ -156,7 +156,7 @@ def read_run(run: str) -> Run:
     changes: dict[str, Change] = {}
     for line in text.splitlines():
         # A last line that a crash cut short was never acted on.
-        with suppress(ValueError, KeyError):
+        with suppress(ValueError, KeyError, TypeError):
             _take(json.loads(line), about, changes)
     return Run(run, about, tuple(changes.values()))
 

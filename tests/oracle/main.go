@@ -13,6 +13,7 @@
 //	                                     validate, convert, evaluate at every level and version
 //	strategic {object, patch}            a strategic merge patch, applied as kubectl patch does
 //	kustomize {files}                    what kustomize builds of a directory
+//	labels    {labels}                   the policy of each mode that a namespace's labels ask for
 package main
 
 import (
@@ -41,6 +42,7 @@ type request struct {
 	Object   json.RawMessage    `json:"object"`
 	Patch    json.RawMessage    `json:"patch"`
 	Files    map[string]string  `json:"files"`
+	Labels   map[string]string  `json:"labels"`
 }
 
 // verdict is the outcome for a run of consecutive policy versions.
@@ -58,12 +60,13 @@ type document struct {
 }
 
 type response struct {
-	Newest    int        `json:"newest,omitempty"`
-	Types     any        `json:"types,omitempty"`
-	Documents []document `json:"documents,omitempty"`
-	Verdicts  []verdict  `json:"verdicts,omitempty"`
-	Invalid   []string   `json:"invalid,omitempty"`
-	Error     string     `json:"error,omitempty"`
+	Modes     map[string]string `json:"modes,omitempty"`
+	Newest    int               `json:"newest,omitempty"`
+	Types     any               `json:"types,omitempty"`
+	Documents []document        `json:"documents,omitempty"`
+	Verdicts  []verdict         `json:"verdicts,omitempty"`
+	Invalid   []string          `json:"invalid,omitempty"`
+	Error     string            `json:"error,omitempty"`
 }
 
 func newestMinor(checks []policy.Check) int {
@@ -153,8 +156,17 @@ func (o *oracle) answer(line []byte) (reply response) {
 		return answered(strategic(r.Object, r.Patch))
 	case "kustomize":
 		return answered(kustomize(r.Files))
+	case "labels":
+		return response{Modes: modes(r.Labels)}
 	}
 	return response{Error: "unknown op " + r.Op}
+}
+
+// modes returns "level:version" for each mode of Pod Security admission, with an API server's defaults.
+func modes(labels map[string]string) map[string]string {
+	privileged := api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()}
+	p, _ := api.PolicyToEvaluate(labels, api.Policy{Enforce: privileged, Audit: privileged, Warn: privileged})
+	return map[string]string{"enforce": p.Enforce.String(), "audit": p.Audit.String(), "warn": p.Warn.String()}
 }
 
 func main() {

@@ -56,17 +56,16 @@ def _compile(program: Program, source: Path, target: Path) -> None:
     dependencies = subprocess.check_output(["go", "list", "-deps", program.package], cwd=source, text=True)
     total = dependencies.count("\n")
     command = ["go", "build", "-v", "-o", str(target), "-ldflags", f"-s -w {program.ldflags}", program.package]
-    compiler = subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True)
-    assert compiler.stderr is not None
     said = []
-    for done, line in enumerate(compiler.stderr, start=1):
-        said.append(line)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r  {done:,} of at most {total:,} packages ")
-        elif done % 250 == 0:
-            sys.stderr.write(f"  {done:,} of at most {total:,} packages\n")
-        sys.stderr.flush()
-    if compiler.wait():
+    with subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True) as compiler:
+        for done, line in enumerate(compiler.stderr or (), start=1):
+            said.append(line)
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r  {done:,} of at most {total:,} packages ")
+            elif done % 250 == 0:
+                sys.stderr.write(f"  {done:,} of at most {total:,} packages\n")
+            sys.stderr.flush()
+    if compiler.returncode:
         raise RuntimeError(f"building {program.name} failed:\n{''.join(said[-30:])}")
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
 

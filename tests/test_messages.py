@@ -1,0 +1,106 @@
+"""What admission says, read back."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_harden.messages import POD_SECURITY, read_messages, rejecter_of
+from kubectl_harden.pod import Pod
+from kubectl_harden.policy import LEVELS, NEWEST, evaluate, parse_policy
+from kubectl_harden.yaml_tree import parse, value_of
+from tests.support.oracle import module_directory
+from tests.support.pods import templates
+from tests.support.profile import fewer
+
+
+def message_of(found: list[Any]) -> str:
+    return ", ".join(f"{f.reason} ({f.detail})" if f.detail else f.reason for _, f in found)
+
+
+def assert_read(text: str, found: list[Any]) -> None:
+    (message,) = read_messages(text)
+    assert message.rejecter == POD_SECURITY
+    assert [(said.reason, said.detail) for said in message.violations] == [(f.reason, f.detail) for _, f in found]
+    assert [said.control.id for said in message.violations] == [control.id for control, _ in found]
+    assert message.rest == ""
+
+
+def test_every_official_rejection_is_read_back() -> None:
+    root = module_directory("k8s.io/pod-security-admission") / "test" / "testdata"
+    files = sorted(root.glob(f"*/v1.{NEWEST}/fail/*.yaml"))
+    assert len(files) > 60
+    for file in files:
+        level = file.parts[-4]
+        policy = parse_policy(level, "latest")
+        value, _ = value_of(parse(file.read_text()))
+        found = evaluate(Pod(value, is_pod=True), policy)
+        assert_read(f'pods "x" is forbidden: violates PodSecurity "{policy}": {message_of(found)}\n', found)
+
+
+@given(template=templates(), level=st.sampled_from(LEVELS), form=st.sampled_from(["plain", "json", "wrapped", "log"]))
+@fewer(4)
+def test_in_the_forms_in_which_people_paste_them(template: dict[str, Any], level: str, form: str) -> None:
+    policy = parse_policy(level, "latest")
+    found = evaluate(Pod(template, is_pod=False), policy)
+    # Names may hold anything in these templates; what an API server lets through has no brackets or quotes.
+    text = f'Error creating: pods "web-" is forbidden: violates PodSecurity "{level}:latest": {message_of(found)}'
+    if not found or not text.isprintable() or "\\" in text or text.count('"') % 2:
+        return
+    if form == "json":
+        text = json.dumps({"message": text}, ensure_ascii=False)
+    elif form == "wrapped":
+        if "  " in text or not text.isascii():
+            return
+        text = textwrap.fill(text, 79, break_long_words=False, break_on_hyphens=False)
+    elif form == "log":
+        text = f"2026-11-21T10:00:00Z step 3 | {text}\n2026-11-21T10:00:01Z step 4 | done\n"
+    (message,) = read_messages(text)
+    assert [(s.reason, " ".join(s.detail.split())) for s in message.violations] == [
+        (f.reason, " ".join(f.detail.split())) for _, f in found
+    ]
+
+
+def test_a_warning_and_the_object_behind_it() -> None:
+    text = (
+        'Warning: would violate PodSecurity "restricted:latest": host namespaces (hostPID=true)\n'
+        "deployment.apps/web created\n"
+    )
+    (message,) = read_messages(text)
+    assert (message.warned, message.subject, message.policy) == (True, "deployment.apps/web", "restricted:latest")
+    assert [said.control.id for said in message.violations] == ["hostNamespaces"]
+
+
+def test_the_same_message_once_and_unknown_violations_told() -> None:
+    line = (
+        'pods "a" is forbidden: violates PodSecurity "baseline:v1.40": host namespaces (hostPID=true), new rule (x)\n'
+    )
+    (message,) = read_messages(line * 3)
+    assert (message.rest, len(message.violations)) == ("new rule (x)", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('admission webhook "validate.kyverno.svc-fail" denied the request: \n\nresource Pod/x was blocked', "Kyverno (webhook validate.kyverno.svc-fail)"),
+        ('admission webhook "validation.gatekeeper.sh" denied the request: [no-root] no', "Gatekeeper (webhook validation.gatekeeper.sh)"),
+        ('admission webhook "pods.example.com" denied the request: no', "the admission webhook pods.example.com"),
+        ('Internal error occurred: failed calling webhook "pods.example.com": timeout', "the admission webhook pods.example.com, which does not answer"),
+        ("pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", "the ValidatingAdmissionPolicy p"),
+        ('pods "x" is forbidden: exceeded quota: tight, requested: pods=1, used: pods=0, limited: pods=0', "the ResourceQuota tight"),
+        ('pods "x" is forbidden: failed quota: tight: must specify limits.cpu', "the ResourceQuota tight"),
+        ('pods "x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi', "a LimitRange"),
+        ('pods "x" is forbidden: error looking up service account a/b: serviceaccount "b" not found', "the service account, which does not exist"),
+        ('pods "x" is forbidden: no PriorityClass with name gold was found', "the PriorityClass gold, which does not exist"),
+        ('pods "x" is forbidden: violates PodSecurity "baseline:latest": privileged (a)', POD_SECURITY),
+        ("all is well", ""),
+    ],
+)  # fmt: skip
+def test_who_refuses(text: str, name: str) -> None:
+    assert rejecter_of(text) == name
+    assert [message.rejecter for message in read_messages(text)] == ([name] if name else [])
