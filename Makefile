@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench clean
+.PHONY: demo test lint nightly bench bench-live clean
 
 demo: .venv/installed
 	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
@@ -23,10 +23,14 @@ lint: .venv/installed-dev
 	cd tests/oracle && test -z "$$(gofmt -l .)" && go vet ./...
 
 nightly: .venv/installed-dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist loadgroup
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist loadgroup -m "nightly or not nightly" --dist loadgroup
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(BENCH)
+
+bench-live: .venv/installed-dev
+	$(BIN)/python -m compileall -q kubectl_harden
+	$(BIN)/python benchmarks/live.py
 
 clean:
 	rm -rf .venv

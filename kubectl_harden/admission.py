@@ -41,8 +41,8 @@ def mode_policies(labels: Mapping[str, str], server_minor: int) -> dict[Mode, Po
     enforce = found["enforce"]
     # An enforced level warns too, unless the namespace says otherwise.
     if enforce is not None and PREFIX + "warn" not in labels and labels.get(PREFIX + "enforce") in LEVELS:
-        version = labels.get(f"{PREFIX}warn-version")
-        found["warn"] = enforce if version is None else _policy(enforce.level, version, server_minor)
+        warned = labels.get(f"{PREFIX}warn-version")
+        found["warn"] = enforce if warned is None else _policy(enforce.level, warned, server_minor)
     return found
 
 

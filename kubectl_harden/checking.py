@@ -59,4 +59,5 @@ def verdict(
         paths = tuple(location.in_object(path) for path in finding.paths)
         line = line_of(paths[0])
         violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line))
-    return Checked(identity, highest_level(pod, policy, violations), tuple(violations), policy)
+    level = highest_level(pod, policy, [violation.level for violation in violations])
+    return Checked(identity, level, tuple(violations), policy)

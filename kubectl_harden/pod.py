@@ -43,12 +43,13 @@ class Pod:
 
     __slots__ = ("annotations", "containers", "security", "spec", "written")
 
-    def __init__(self, value: Any, *, is_pod: bool) -> None:
+    def __init__(self, value: Any, *, is_pod: bool, decoded: bool = False) -> None:
         """Decode ``{"metadata": …, "spec": …}``; ``is_pod`` tells a Pod from a template.
 
-        Raises InputError for a value that the API server could not decode, or without containers.
+        ``decoded`` says that an API server has decoded the value, by types of its own version. Raises
+        InputError for a value that it could not decode, or without containers.
         """
-        self.written = decode_pod_template(value)
+        self.written = value if decoded else decode_pod_template(value)
         spec = self.written.get("spec", {})
         if not spec.get("containers"):
             raise InputError("required: a pod needs at least one container", ("spec", "containers"))

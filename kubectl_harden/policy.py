@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control, Revision
@@ -68,21 +68,39 @@ def controls_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
 
 def evaluate(pod: Pod, policy: Policy) -> list[tuple[Control, Finding]]:
     """Return what the policy forbids in a pod, in the API server's order and words."""
+    return _findings(pod, controls_of(policy))
+
+
+def _findings(pod: Pod, controls: Iterable[tuple[Control, Revision]]) -> list[tuple[Control, Finding]]:
     found = []
-    for control, revision in controls_of(policy):
+    for control, revision in controls:
         finding = revision.check(pod)
         if finding is not None:
             found.append((control, finding))
     return found
 
 
-def highest_level(pod: Pod, known: Policy, findings: Collection[Any]) -> Level:
-    """Return the highest level that a pod meets at a policy version, from what one policy found."""
-    for level in ("restricted", "baseline"):
-        policy = Policy(_level(level), known.minor)
-        if not (findings if level == known.level else evaluate(pod, policy)):
-            return policy.level
-    return "privileged"
+@lru_cache(maxsize=64)
+def _replaced(minor: int) -> tuple[tuple[Control, Revision], ...]:
+    """Return the baseline controls that restricted ones stand for at a version."""
+    kept = {control.id for control, _ in controls_of(Policy("restricted", minor))}
+    return tuple(pair for pair in controls_of(Policy("baseline", minor)) if pair[0].id not in kept)
+
+
+def highest_level(pod: Pod, known: Policy, forbidden: Collection[Level]) -> Level:
+    """Return the highest level that a pod meets at a policy version.
+
+    ``forbidden`` are the levels of the controls that the policy ``known`` found violated.
+    """
+    if known.level == "restricted":
+        if not forbidden:
+            return "restricted"
+        if "baseline" in forbidden or _findings(pod, _replaced(known.minor)):
+            return "privileged"
+        return "baseline"
+    if forbidden:
+        return "privileged"
+    return "baseline" if evaluate(pod, Policy("restricted", known.minor)) else "restricted"
 
 
 def registry_faults(controls: Iterable[Control]) -> list[str]:

@@ -114,8 +114,8 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
     if left:
         kept, after = _effective(pod, location, policy, kept, after, left, known)
     return Plan(
-        highest_level(pod, policy, findings),
-        highest_level(after, policy, left),
+        highest_level(pod, policy, [control.level for control, _ in findings]),
+        highest_level(after, policy, [control.level for control, _ in left]),
         tuple(_lower(value, _in_object(location, kept))),
         tuple(_remaining(after, left, obstacles)),
         tuple(kept),
@@ -177,12 +177,16 @@ def _effective(
     """Drop edits without which the same is ``left``, because something else stays in their way."""
     kept = edits
     goal = [finding[:2] for _, finding in left]
-    for edit in edits:
-        fewer = [other for other in kept if other is not edit]
-        lesser = _patched(pod, location, fewer)
-        if [finding[:2] for _, finding in evaluate(lesser, policy)] == goal and not refusals(lesser) - known:
-            kept, after = fewer, lesser
-    return kept, after
+    while True:
+        before = kept
+        for edit in before:
+            fewer = [other for other in kept if other is not edit]
+            lesser = _patched(pod, location, fewer)
+            if [finding[:2] for _, finding in evaluate(lesser, policy)] == goal and not refusals(lesser) - known:
+                kept, after = fewer, lesser
+        # Without one edit another may no longer make a difference.
+        if len(kept) == len(before):
+            return kept, after
 
 
 def _remaining(after: Pod, left: list[tuple[Control, Finding]], obstacles: list[Obstacle]) -> Iterable[Remaining]:

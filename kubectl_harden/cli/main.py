@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any, Final
@@ -72,6 +73,8 @@ def main() -> None:
 
 
 def _run() -> int:
+    # What is read lives until it is reported: looking for cycles in between only costs time.
+    gc.set_threshold(100_000, 20, 20)
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -82,17 +82,21 @@ def _text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
     columns = width()
     for checked in results:
         if checked.violations:
-            source = checked.identity.source
-            yield _heading(checked, colour)
-            for violation in checked.violations:
-                where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
-                reason, detail = printable(violation.reason), printable(violation.detail)
-                line = f"  {paint(where, 'place', colour)}{paint(reason, 'bad', colour)}"
-                if len(where) + len(reason) + len(detail) + 5 <= columns:
-                    yield line + (f" ({detail})\n" if detail else "\n")
-                else:
-                    yield line + "\n" + wrapped(detail, 6, columns) + "\n"
-            yield "\n"
+            yield "".join(_described(checked, columns, colour))
+
+
+def _described(checked: Checked, columns: int, colour: bool) -> Iterator[str]:
+    source = checked.identity.source
+    yield _heading(checked, colour)
+    for violation in checked.violations:
+        where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
+        reason, detail = printable(violation.reason), printable(violation.detail)
+        line = f"  {paint(where, 'place', colour)}{paint(reason, 'bad', colour)}"
+        if len(where) + len(reason) + len(detail) + 5 <= columns:
+            yield line + (f" ({detail})\n" if detail else "\n")
+        else:
+            yield line + "\n" + wrapped(detail, 6, columns) + "\n"
+    yield "\n"
 
 
 def _heading(checked: Checked, colour: bool) -> str:

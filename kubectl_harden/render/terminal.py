@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import click
@@ -65,6 +66,7 @@ def width() -> int:
     return 80
 
 
+@lru_cache(maxsize=256)
 def wrapped(text: str, indent: int, columns: int) -> str:
     """Return the text in lines that fit, each indented."""
     pad = " " * indent

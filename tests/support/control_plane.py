@@ -26,10 +26,13 @@ READY_SECONDS: Final = 120
 _VERSION: Final = "k8s.io/component-base/version"
 
 
-def _kubernetes(name: str, module: str = "control-plane", minor: int = 37) -> tools.Program:
+def _kubernetes(command: str, minor: int = 37) -> tools.Program:
+    name, module = command, "control-plane"
+    if minor != 37:
+        name, module = f"{command}-1.{minor}", f"control-plane-1.{minor}"
     flags = {"gitVersion": f"v1.{minor}.0", "gitMajor": "1", "gitMinor": str(minor)}
     ldflags = " ".join(f"-X {_VERSION}.{key}={value}" for key, value in flags.items())
-    return tools.Program(name, f"cluster/{module}", f"k8s.io/kubernetes/cmd/{name}", ldflags)
+    return tools.Program(name, f"cluster/{module}", f"k8s.io/kubernetes/cmd/{command}", ldflags)
 
 
 PROGRAMS: Final = {
@@ -43,6 +46,8 @@ PROGRAMS: Final = {
         tools.Program("kwok", "cluster/kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     )
 }
+OLD: Final = _kubernetes("kube-apiserver", minor=30)
+"""The oldest API server that builds, for the slower profile."""
 
 
 def _given(name: str) -> Path | None:
@@ -60,7 +65,7 @@ def missing_programs() -> list[tools.Program]:
 @cache
 def executable(name: str) -> Path:
     """Return a program of the control plane, built if need be."""
-    return _given(name) or tools.build(PROGRAMS[name])
+    return _given(name) or tools.build(PROGRAMS.get(name, OLD))
 
 
 def free_port() -> int:

@@ -1,0 +1,56 @@
+"""An old API server: ``latest`` is its own minor version, and its discovery and lists are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.control_plane import ApiError, ControlPlane, Namespace
+from tests.support.harden import SAFE, SAFE_CONTAINER, Harden, workload
+
+pytestmark = [pytest.mark.xdist_group("old-server"), pytest.mark.nightly]
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    running = ControlPlane(tmp_path_factory.mktemp("old"), controllers=False, minor=30)
+    yield running
+    running.stop()
+
+
+def test_latest_is_its_own_minor_version(old: ControlPlane, tmp_path: Path) -> None:
+    namespace = Namespace(old, "old", {"enforce": "restricted"})
+    harden = Harden(namespace, tmp_path)
+    assert old.request("GET", "/version")["minor"] == "30"
+    value = workload("Deployment", "web", **SAFE)
+    container = value["spec"]["template"]["spec"]["containers"][0]
+    container["securityContext"] = SAFE_CONTAINER
+    # v1.34 forbids it, v1.30 does not.
+    container["livenessProbe"] = {"httpGet": {"host": "10.0.0.1", "port": 80}}
+    namespace.create(value)
+    pod = {"kind": "Pod", "metadata": {"generateName": "x-"}, "spec": value["spec"]["template"]["spec"]}
+    old.request("POST", f"{namespace.path('Pod')}?dryRun=All", pod)
+    result = harden("check", "deploy/web")
+    assert result.code == 0
+    assert "all meet restricted:latest" in result.err
+    report = harden("check", "-n", "old", "-o", "json").json
+    assert report["workloads"][0]["policy"] == {"level": "restricted", "version": "v1.30"}
+    newer = harden("check", "deploy/web", "--level", "restricted", "--policy-version", "v1.34")
+    assert (newer.code, "probe or lifecycle host" in newer.out) == (1, True)
+
+
+def test_its_words(old: ControlPlane, tmp_path: Path) -> None:
+    namespace = Namespace(old, "words", {"enforce": "restricted"})
+    harden = Harden(namespace, tmp_path)
+    value = workload("Deployment", "web", hostPID=True)
+    namespace.create(value)
+    pod = {"kind": "Pod", "metadata": {"generateName": "x-"}, "spec": value["spec"]["template"]["spec"]}
+    with pytest.raises(ApiError) as refused:
+        old.request("POST", f"{namespace.path('Pod')}?dryRun=All", pod)
+    shown = " ".join(harden("check", "deploy/web", "-o", "wide").out.split())
+    assert str(refused.value).partition("violates ")[2] in shown
+    applied = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "1s", "--no-rollback")
+    assert "left in place" in applied.err  # There are no controllers here to make its pods.
+    assert harden("check", "deploy/web").code == 0
