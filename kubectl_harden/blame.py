@@ -45,7 +45,9 @@ def blame(words: str, failure: PodFailure | None, steps: Iterable[Edit]) -> Blam
     """Return what the words of a failure point at, of the edits that were made."""
     if failure is not None and failure.reason in _IMAGE:
         return Blame((), True, "the image cannot be pulled, which no edit of the securityContext causes: correct it")
-    if failure is None and words.startswith("FailedCreate"):
+    if failure is None and "Unschedulable: " in words:
+        return Blame((), True, "no node takes its pods, which no edit of the securityContext causes")
+    if failure is None and "FailedCreate: " in words:
         return Blame((), True, "its controller may not create the pods; the words above say who refuses them")
     made = list(steps)
     controls = [check for step in made for check in step.checks]

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from kubectl_harden.cluster import PODS, Cluster, Resource
 from kubectl_harden.connection import Cancel
 from kubectl_harden.errors import ClusterError, Expired
-from kubectl_harden.rollout import PodFailure, Progress, pod_failure, pod_ready, progress, selector_of
+from kubectl_harden.rollout import PodFailure, Progress, pod_failure, pod_obstacle, pod_ready, progress, selector_of
 
 __all__ = ["Followed", "Snapshot", "follow", "take_snapshot"]
 
@@ -99,7 +99,9 @@ def follow(
                 return Followed("interrupted")
             if time.monotonic() > deadline:
                 words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
-                return Followed("timeout", f"{words}; {now.failure}" if now.failure else words)
+                said_by_pods = filter(None, map(pod_obstacle, pods.values()))
+                why = next(said_by_pods, "") if pods else now.failure
+                return Followed("timeout", f"{words}; {why}" if why else words)
             try:
                 about, event, found = events.get(timeout=_TICK)
             except queue.Empty:

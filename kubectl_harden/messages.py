@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control
 
-__all__ = ["Message", "Said", "read_messages", "rejecter_of"]
+__all__ = ["POD_SECURITY", "Message", "Said", "read_messages", "rejecter_of"]
 
 
 class Said(NamedTuple):

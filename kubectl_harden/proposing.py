@@ -9,6 +9,7 @@ from kubectl_harden.cluster import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.live import Finder, Live, Targets, name_of, problem
 from kubectl_harden.managers import Manager, managers_of
+from kubectl_harden.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.model import Planned, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate
@@ -262,12 +263,11 @@ def _with_pod_proof(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -
         except NotPermitted as error:
             return proposal._replace(unproven=(*proposal.unproven, f"that its pods are admitted: {error}"))
         except ClusterError as error:
-            left = [item for planned in proposal.planned for item in planned.plan.remaining]
-            why = "; ".join(dict.fromkeys(item.why for item in left))
-            return proposal._replace(
-                denied=not left,
-                refusal=f"its pods would {'still ' if left else ''}be refused: {error}" + (f" ({why})" if why else ""),
-            )
+            left = [item.why for planned in proposal.planned for item in planned.plan.remaining]
+            if not left or rejecter_of(str(error)) != POD_SECURITY:
+                return proposal._replace(denied=True, refusal=f"its pods would be refused: {error}")
+            why = "; ".join(dict.fromkeys(left))
+            return proposal._replace(refusal=f"its pods would still be refused: {error} ({why})")
         warnings.extend(warning for warning in answer.warnings if warning not in warnings)
     return proposal._replace(warnings=tuple(warnings))
 
@@ -276,12 +276,29 @@ def _trial_pod(live: Live, location: Location) -> dict[str, Any]:
     template = location.value
     metadata = template.get("metadata") or {}
     kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    spec = template.get("spec")
+    claims = live.value["spec"].get("volumeClaimTemplates") if live.resource.kind == "StatefulSet" else None
+    if claims:
+        spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, live.name)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {**kept, "generateName": f"{live.name[:50]}-"},
-        "spec": template.get("spec"),
+        "spec": spec,
     }
+
+
+def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
+    """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
+    own = [
+        {
+            "name": claim["metadata"]["name"],
+            "persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name}-0"},
+        }
+        for claim in claims
+    ]
+    named = {volume["name"] for volume in own}
+    return [*own, *(volume for volume in volumes if volume["name"] not in named)]
 
 
 def fresh(value: dict[str, Any]) -> dict[str, Any]:

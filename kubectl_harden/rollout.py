@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-__all__ = ["FATAL", "PodFailure", "Progress", "pod_failure", "pod_ready", "progress", "selector_of", "watched"]
+__all__ = [
+    "FATAL",
+    "PodFailure",
+    "Progress",
+    "pod_failure",
+    "pod_obstacle",
+    "pod_ready",
+    "progress",
+    "selector_of",
+    "watched",
+]
 
 FATAL: Final = frozenset(
     (
@@ -140,6 +150,22 @@ def pod_ready(pod: dict[str, Any]) -> bool:
     if status.get("phase") == "Succeeded":
         return True
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+
+
+def pod_obstacle(pod: dict[str, Any]) -> str:
+    """Return why a pod that may still become ready is not, as far as it says, or an empty text."""
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
+    for container in status.get("containerStatuses") or ():
+        state = container.get("state") or {}
+        if "waiting" in state:
+            waiting = state["waiting"]
+            return f"container {container['name']}: {waiting.get('reason', '')} {waiting.get('message', '')}".strip()
+        if "running" in state and not container.get("ready"):
+            return f"container {container['name']} runs, and is not ready"
+    return ""
 
 
 def pod_failure(pod: dict[str, Any]) -> PodFailure | None:

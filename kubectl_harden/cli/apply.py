@@ -176,6 +176,8 @@ def carry_out(
             click.echo("interrupted: finishing the step that each workload is in …", err=True)
             told = {id(outcome.proposal) for outcome in outcomes}
             outcomes.extend(f.result() for f, proposal in begun.items() if id(proposal) not in told)
+    order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
+    outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
         tell(outcome_lines(outcome, colour=coloured(sys.stderr)))
     return outcomes, interrupted
