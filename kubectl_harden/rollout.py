@@ -81,6 +81,8 @@ def selector_of(value: dict[str, Any]) -> str | None:
 def watched(value: dict[str, Any]) -> str | None:
     """Return why no rollout follows on a change of this object, or None where one does."""
     kind, spec = value.get("kind"), value.get("spec") or {}
+    if str(value.get("apiVersion", "v1")).rpartition("/")[0] not in ("", "apps", "batch"):
+        return "its controller's progress is not known: look at its pods"
     if kind == "CronJob":
         return "it takes effect with the next run"
     if kind == "PodTemplate":

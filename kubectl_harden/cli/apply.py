@@ -138,15 +138,15 @@ def carry_out(
     stop, asking = Event(), Lock()
     interrupted = False
 
-    def confirm(proposal: Proposal) -> bool:
-        if yes:
-            return True
-        with asking:
-            show(proposal)
-            return _agreed([proposal])
-
-    # With questions still to come, they must not meet a display in motion.
     with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool:
+
+        def confirm(proposal: Proposal) -> bool:
+            if yes:
+                return True
+            with asking, display.paused():
+                show(proposal)
+                return _agreed([proposal])
+
         applier = Applier(
             cluster,
             journal,

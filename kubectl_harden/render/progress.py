@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,17 @@ class Progress(AbstractContextManager["Progress"]):
     ) -> None:
         if self._display is not None:
             self._display.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to a question."""
+        if self._display is not None:
+            self._display.stop()
+        try:
+            yield
+        finally:
+            if self._display is not None:
+                self._display.start()
 
     def report(self, name: str, words: str) -> None:
         """Say what a workload is doing."""

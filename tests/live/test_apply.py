@@ -329,3 +329,30 @@ def test_strategic_patch_and_yaml_for_others(namespace: Namespace, harden: Harde
     text = harden("fix", "deploy/api", "-o", "yaml").out
     assert harden("check", "-f", "-", stdin=text).code == 0
     assert json.dumps(text).count("managedFields") == 0
+
+
+def test_leaving_the_host_network_drops_the_ports_that_the_server_filled_in(
+    namespace: Namespace, harden: Harden
+) -> None:
+    namespace.label(enforce="privileged", warn="restricted")
+    pod = workload("Pod", "solo", hostNetwork=True)
+    pod["spec"]["containers"][0]["ports"] = [{"containerPort": 8080}]
+    made = namespace.create(pod)
+    assert made["spec"]["containers"][0]["ports"][0]["hostPort"] == 8080
+    result = harden("fix", "pod/solo", "--apply", "--yes", "--recreate")
+    assert result.code == 0, result
+    spec = namespace.get("Pod", "solo")["spec"]
+    assert "hostNetwork" not in spec
+    assert spec["containers"][0]["ports"] == [{"containerPort": 8080, "protocol": "TCP"}]
+
+
+def test_a_statefulset_with_claims_is_proved(namespace: Namespace, harden: Harden) -> None:
+    value = workload("StatefulSet", "db")
+    value["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    value["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
+    namespace.create(value)
+    result = harden("fix", "sts/db", "--apply", "--yes", "--timeout", "3s", "--no-rollback")
+    # No node has such storage here: the pod is made, and waits for it.
+    assert "unbound immediate PersistentVolumeClaims" in " ".join(result.err.split())
+    assert "no node takes its pods" in " ".join(result.err.split())

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import trustme
 import urllib3
 
 from tests.support import tools
@@ -88,6 +89,7 @@ class ControlPlane:
     def __init__(self, directory: Path, *, controllers: bool = True, minor: int = 37) -> None:
         self.directory = directory
         self.token = TOKEN
+        self.authority = trustme.CA()
         self.kubeconfig = directory / "kubeconfig"
         self.server = f"https://127.0.0.1:{free_port()}"
         self._minor = minor
@@ -107,6 +109,7 @@ class ControlPlane:
         key, public = directory / "sa.key", directory / "sa.pub"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         subprocess.run(["openssl", "rsa", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+        self.authority.cert_pem.write_to_path(directory / "client-ca.crt")
         (directory / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         self.kubeconfig.write_text(json.dumps(self.configuration(TOKEN)))
         etcd, peers = free_port(), free_port()
@@ -131,6 +134,7 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
             f"--token-auth-file={directory / 'tokens.csv'}",
+            f"--client-ca-file={directory / 'client-ca.crt'}",
             "--service-cluster-ip-range=10.0.0.0/24",
             *([] if controllers else ["--disable-admission-plugins=ServiceAccount"]),
         )

@@ -1,0 +1,104 @@
+"""Custom resources: found by discovery, traced to, fixed where a pod path is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.control_plane import ControlPlane, Namespace
+from tests.support.harden import Harden, pod_spec, workload
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+PRESERVED = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+@pytest.fixture(scope="module")
+def kinds(control_plane: ControlPlane) -> Iterator[None]:
+    """A kind that is known (Rollout), and one that is not (Widget)."""
+    base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    made = []
+    for group, kind, plural, short in (
+        ("argoproj.io", "Rollout", "rollouts", "ro"),
+        ("example.com", "Widget", "widgets", "wi"),
+    ):
+        schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": PRESERVED, "status": PRESERVED}}}
+        version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
+        names = {"kind": kind, "plural": plural, "singular": kind.lower(), "shortNames": [short]}
+        spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
+        control_plane.request("POST", base, {"metadata": {"name": f"{plural}.{group}"}, "spec": spec})
+        made.append(f"{base}/{plural}.{group}")
+    yield
+    for path in made:
+        control_plane.request("DELETE", path)
+
+
+def create(namespace: Namespace, group: str, plural: str, value: dict[str, Any]) -> Any:
+    path = f"/apis/{group}/v1alpha1/namespaces/{namespace.name}/{plural}"
+
+    def done() -> Any:
+        from tests.support.control_plane import ApiError
+
+        try:
+            return namespace.plane.request("POST", f"{path}?fieldManager=kubectl-create", value)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    return namespace.eventually(done)
+
+
+def rollout(name: str) -> dict[str, Any]:
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": name}},
+        "template": {"metadata": {"labels": {"app": name}}, "spec": pod_spec()},
+    }
+    return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.mark.pod_security(enforce="restricted")
+def test_a_known_custom_resource(kinds: None, namespace: Namespace, harden: Harden) -> None:
+    made = create(namespace, "argoproj.io", "rollouts", rollout("web"))
+    owned = workload("ReplicaSet", "web-1")
+    owned["metadata"]["ownerReferences"] = [
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "name": "web",
+            "uid": made["metadata"]["uid"],
+            "controller": True,
+        }
+    ]
+    namespace.create(owned)
+    for words in (["ro/web"], ["rollouts.argoproj.io", "web"], ["rs/web-1"], ["-n", namespace.name]):
+        report = harden("check", *words, "-o", "json").json
+        assert [(item["kind"], item["name"]) for item in report["workloads"]] == [("Rollout", "web")], words
+    told = namespace.eventually(lambda: harden("rejected", "-o", "json").json["rejections"])
+    assert [(item["kind"], item["name"]) for item in told] == [("Rollout", "web")]
+    result = harden("fix", "ro/web", "--apply", "--yes")
+    assert result.code == 0, result
+    assert "its controller's progress is not known" in " ".join(result.err.split())
+    assert harden("check", "ro/web").code == 0
+    assert harden("undo", "--last", "--yes").code == 0
+    assert harden("check", "ro/web").code == 1
+
+
+def test_a_pod_path_makes_a_kind_known(kinds: None, namespace: Namespace, harden: Harden) -> None:
+    value = {
+        "apiVersion": "example.com/v1alpha1",
+        "kind": "Widget",
+        "metadata": {"name": "w"},
+        "spec": {"pods": {"template": {"spec": pod_spec()}}},
+    }
+    create(namespace, "example.com", "widgets", value)
+    unknown = harden("check", "widget/w")
+    assert (unknown.code, "widgets.example.com hold no pods that are known" in unknown.err) == (3, True)
+    option = ("--pod-path", "Widget.example.com=/spec/pods/template")
+    found = harden("check", "-n", namespace.name, "-o", "json", *option).json["workloads"]
+    assert [(item["kind"], item["podPath"]) for item in found] == [("Widget", "/spec/pods/template")]
+    assert harden("fix", "wi/w", "--apply", "--yes", *option).code == 0
+    assert harden("check", "wi/w", *option).code == 0
