@@ -201,7 +201,7 @@ class Connection:
         chosen = {"name": "kubectl-harden", "context": {"cluster": cluster, "user": user}}
         config["contexts"].append(type(merged.config)("context", chosen, merged.config.path))
         loader: Any = KubeConfigLoader
-        loader(merged.config, active_context="kubectl-harden").load_and_set(configuration)
+        loader(merged.config, active_context="kubectl-harden", config_base_path=None).load_and_set(configuration)
         return _impersonation(_entry(config, "users", user, "user") or {}, options)
 
     def _headers(self, own: Mapping[str, str]) -> Any:
