@@ -44,6 +44,7 @@ def fix_live(
     from kubectl_harden.live import Finder
     from kubectl_harden.model import Problem
     from kubectl_harden.proposing import ApplyOptions, propose, propose_all
+    from kubectl_harden.render.terminal import printable
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
@@ -65,7 +66,7 @@ def fix_live(
         if people:
             show(found)
     for note in finder.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {printable(note)}", err=True)
     outcomes: list[Outcome] = []
     interrupted = False
     run = None

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from kubectl_harden.cli.codes import coloured, exit_code, report_problems
-from kubectl_harden.cli.options import LiveInputs, target_options
+from kubectl_harden.cli.options import Command, LiveInputs, target_options
 
 __all__ = ["check"]
 
 
-@click.command(short_help="Say what Pod Security admission would say of manifests or live workloads.")
+@click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
 @target_options
 @click.option(
     "-o",
@@ -39,7 +39,7 @@ def check(inputs: Any, policy: Any, output: str) -> int:
       kubectl harden check -A --level restricted
     """
     from kubectl_harden.render.check import Tally, render, summary_line
-    from kubectl_harden.render.terminal import width, wrapped
+    from kubectl_harden.render.terminal import printable, width, wrapped
 
     notes: list[str] = []
     if isinstance(inputs, LiveInputs):
@@ -62,7 +62,7 @@ def check(inputs: Any, policy: Any, output: str) -> int:
     sys.stdout.flush()
     report_problems(tally.problems, told)
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {printable(note)}", err=True)
     if output in ("text", "wide"):
         click.echo(wrapped(summary_line(tally), 0, width()), err=True)
         if tally.violating and output == "text":

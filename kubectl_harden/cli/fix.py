@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
-from kubectl_harden.cli.options import LiveInputs, meant, target_options
+from kubectl_harden.cli.options import Command, LiveInputs, meant, target_options
 from kubectl_harden.errors import UsageError
 
 __all__ = ["fix"]
 
 
-@click.command(short_help="Show or make the smallest change that meets the level.")
+@click.command(cls=Command, short_help="Show or make the smallest change that meets the level.")
 @target_options
 @click.option(
     "-o",

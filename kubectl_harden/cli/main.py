@@ -72,6 +72,12 @@ def main() -> None:
     sys.exit(_run())
 
 
+def _say(error: HardenError) -> None:
+    from kubectl_harden.render.terminal import printable
+
+    click.echo(f"error: {printable(str(error))}", err=True)
+
+
 def _run() -> int:
     # What is read lives until it is reported: looking for cycles in between only costs time.
     gc.set_threshold(100_000, 20, 20)
@@ -84,12 +90,12 @@ def _run() -> int:
         error.show()
         return USAGE
     except UsageError as error:
-        click.echo(f"error: {error}", err=True)
+        _say(error)
         return USAGE
     except click.exceptions.Exit as error:
         return error.exit_code
     except HardenError as error:
-        click.echo(f"error: {error}", err=True)
+        _say(error)
         return REFUSED if isinstance(error, ClusterError) else UNREADABLE
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: what is already named as done stays done, everything else is as it was", err=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kubectl_harden.live import Targets
     from kubectl_harden.loading import Inputs
 
-__all__ = ["LiveInputs", "cluster_options", "meant", "open_cluster", "seconds", "target_options"]
+__all__ = ["Command", "LiveInputs", "cluster_options", "meant", "open_cluster", "seconds", "target_options"]
 
 _CLUSTER: Final = (
     click.option("-n", "--namespace", metavar="NAME", help="Namespace; by default that of the context."),
@@ -68,7 +68,22 @@ _CLUSTER_NAMES: Final = (
     "certificate_authority", "request_timeout", "chunk_size", "field_manager",
 )  # fmt: skip
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+class Command(click.Command):
+    """A command whose help shows kubectl's global options behind its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two groups."""
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                (shared if parameter.name in _CLUSTER_NAMES else own).append(record)
+        for title, records in (("Options", own), ("Options of the cluster, as kubectl has them", shared)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 class LiveInputs(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kubectl_harden.cli.codes import OK, VIOLATIONS, coloured, exit_code, report_problems
-from kubectl_harden.cli.options import cluster_options
+from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["rejected"]
 
 
-@click.command(short_help="Show what admission is rejecting now, why, and what cures it.")
+@click.command(cls=Command, short_help="Show what admission is rejecting now, why, and what cures it.")
 @click.argument("source", required=False, metavar="[-]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Look into all namespaces.")
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True,

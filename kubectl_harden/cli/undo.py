@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubectl_harden.cli.codes import INTERRUPTED, OK, VIOLATIONS, exit_code
-from kubectl_harden.cli.options import cluster_options, seconds
+from kubectl_harden.cli.options import Command, cluster_options, seconds
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["undo"]
 
 
-@click.command(short_help="Take back what an earlier --apply did.")
+@click.command(cls=Command, short_help="Take back what an earlier --apply did.")
 @click.argument("run", required=False)
 @click.option("--last", is_flag=True, help="The latest run of which something is still in force.")
 @click.option("-y", "--yes", is_flag=True, help="Take it back without asking.")

@@ -88,7 +88,7 @@ def outcome_lines(outcome: Outcome, *, colour: bool) -> Iterator[str]:
         yield f"    | {printable(line)}\n"
     if outcome.blamed is not None:
         if outcome.blamed.checks:
-            word = "the edit for" if outcome.blamed.sure else "it may be the edit for"
+            word = "to blame is the edit for" if outcome.blamed.sure else "to blame may be the edit for"
             yield wrapped(f"{word} {', '.join(outcome.blamed.checks)}: {outcome.blamed.advice}", 2, columns) + "\n"
         else:
             yield wrapped(outcome.blamed.advice, 2, columns) + "\n"

@@ -80,7 +80,7 @@ class Progress(AbstractContextManager["Progress"]):
             table.add_row(
                 Spinner("dots"),
                 Text(printable(name), style="bold"),
-                printable(words),
+                Text(printable(words)),
                 f"{time.monotonic() - since:.0f}s",
             )
         if self._total > 1:

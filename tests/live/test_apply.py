@@ -90,10 +90,10 @@ def test_no_call_that_is_not_needed(namespace: Namespace, harden: Harden, proxy:
         (
             "example.com/runs-as-root:1",
             "container has runAsNonRoot and image will run as root",
-            "the edit for runAsNonRoot",
+            "to blame is the edit for runAsNonRoot",
         ),
-        ("example.com/needs-chown:1", "CrashLoopBackOff", "it may be the edit for"),
-        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "it may be the edit for"),
+        ("example.com/needs-chown:1", "CrashLoopBackOff", "to blame may be the edit for"),
+        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "to blame may be the edit for"),
     ],
 )
 @pytest.mark.pod_security(warn="restricted")
