@@ -203,25 +203,33 @@ class Applier:
                     f"kubectl harden undo {self._journal.run}"
                 )
             self._journal.undone(change, failed.message)
-            words = self._restored(live, _with_kind(live, answer.value), before, followed) if was_complete else ""
+            words = self._unblocked(live, followed)
+            if was_complete and not words:
+                words = self._restored(live, _with_kind(live, answer.value), before)
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
             message=f"{failed.message}; not taken back, since others keep changing it: "
             f"kubectl harden undo {self._journal.run}"
         )
 
-    def _restored(self, live: Live, value: dict[str, Any], before: Snapshot, followed: Followed) -> str:
+    def _unblocked(self, live: Live, followed: Followed) -> str:
+        """Delete a StatefulSet's new pods that are not ready; returns what a person should know of it.
+
+        Its controller waits for them to become ready, whatever its template says by now ("forced rollback"
+        of kubernetes.io/docs/concepts/workloads/controllers/statefulset).
+        """
+        for pod in followed.unready if live.resource.kind == "StatefulSet" else ():
+            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+            try:
+                self._cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
+            except (NotFound, Conflict):
+                continue
+            except ClusterError as error:
+                return f"; pod {name} must be deleted before the old state runs again: {error}"
+        return ""
+
+    def _restored(self, live: Live, value: dict[str, Any], before: Snapshot) -> str:
         """Wait for the old state; returns what a person should know of it."""
-        if live.resource.kind == "StatefulSet":
-            # Its controller waits for a pod that never becomes ready ("forced rollback" of its documentation).
-            for pod in followed.failed_pods:
-                name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-                try:
-                    self._cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
-                except (NotFound, Conflict):
-                    continue
-                except ClusterError as error:
-                    return f"; pod {name} must be deleted before the old state runs again: {error}"
         try:
             ended = self._follow(live, value, before)
         except ClusterError as error:

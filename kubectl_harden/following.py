@@ -32,12 +32,15 @@ class Snapshot(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """How a rollout ended: ready, failed (with the pod's or the controller's words), timeout or interrupted."""
+    """How a rollout ended: ready, failed (with the pod's or the controller's words), timeout or interrupted.
+
+    ``unready`` are the new pods that are not ready.
+    """
 
     state: Literal["ready", "failed", "timeout", "interrupted"]
     words: str = ""
     failure: PodFailure | None = None
-    failed_pods: tuple[dict[str, Any], ...] = ()
+    unready: tuple[dict[str, Any], ...] = ()
 
 
 def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, Any]], bool]) -> Snapshot:
@@ -101,7 +104,7 @@ def follow(
                 words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
                 said_by_pods = filter(None, map(pod_obstacle, pods.values()))
                 why = next(said_by_pods, "") if pods else now.failure
-                return Followed("timeout", f"{words}; {why}" if why else words)
+                return Followed("timeout", f"{words}; {why}" if why else words, unready=_unready(pods))
             try:
                 about, event, found = events.get(timeout=_TICK)
             except queue.Empty:
@@ -170,9 +173,12 @@ def _progress(value: dict[str, Any], pods: dict[str, dict[str, Any]], is_pod: bo
 
 
 def _failed(pods: dict[str, dict[str, Any]]) -> Followed | None:
-    failed = [(failure, pod) for pod in pods.values() if (failure := pod_failure(pod)) is not None]
-    if not failed:
+    failure = next(filter(None, map(pod_failure, pods.values())), None)
+    if failure is None:
         return None
-    failure = failed[0][0]
     words = f"{failure.reason}: {failure.message}" if failure.message else failure.reason
-    return Followed("failed", words, failure, tuple(pod for _, pod in failed))
+    return Followed("failed", words, failure, _unready(pods))
+
+
+def _unready(pods: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple(pod for pod in pods.values() if not pod_ready(pod))

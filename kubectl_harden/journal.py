@@ -81,6 +81,8 @@ class Journal:
         self._lock = Lock()
         self._file: int | None = None
         self._count = 0
+        self.trouble: str | None = None
+        """Why what was done could not be written down; what was to be done always is."""
 
     @property
     def used(self) -> bool:
@@ -102,7 +104,11 @@ class Journal:
             self._count += 1
             change = f"{self._count}"
         whole = {} if before is None else {"before": before, "after": after}
-        self._write("begin", change, object=target, operations=operations, inverse=inverse, complete=complete, **whole)
+        trouble = self._write(
+            "begin", change, object=target, operations=operations, inverse=inverse, complete=complete, **whole
+        )
+        if trouble is not None:
+            raise HardenError(f"{trouble}; nothing is changed without it")
         return change
 
     def done(self, change: str, inverse: list[Operation], uid: str | None = None) -> None:
@@ -117,7 +123,7 @@ class Journal:
         """Write down that a change of this run was taken back."""
         self._write("undone", change, why=why)
 
-    def _write(self, event: str, change: str, **fields: Any) -> None:
+    def _write(self, event: str, change: str, **fields: Any) -> str | None:
         line = {"event": event, "change": change, "time": _now(), **fields}
         with self._lock:
             try:
@@ -126,7 +132,9 @@ class Journal:
                 os.write(self._file, json.dumps(line, ensure_ascii=False).encode() + b"\n")
                 os.fsync(self._file)
             except OSError as error:
-                raise HardenError(f"the journal cannot be written ({error}); nothing is changed without it") from None
+                self.trouble = f"the journal cannot be written ({error})"
+                return self.trouble
+        return None
 
     def _open(self) -> int:
         directory = journal_directory()

@@ -70,6 +70,11 @@ class Proposal(NamedTuple):
         """``Deployment shop/web``."""
         return name_of(self.live.resource.kind, self.live.value)
 
+    def counted(self) -> Proposal:
+        """Return it without the objects, for counting."""
+        value = {"metadata": {key: self.live.value["metadata"].get(key) for key in ("namespace", "name", "uid")}}
+        return self._replace(live=self.live._replace(value=value, locations=()), goal={}, returned=None)
+
 
 def propose_all(
     finder: Finder, targets: Targets, fix: FixOptions, options: ApplyOptions, *, dry_run: bool
@@ -115,6 +120,8 @@ def propose(
 
 def _plan(live: Live, fix: FixOptions, pod_paths: PodPaths) -> Proposal:
     """Plan for each pod template in turn, each on what the plans before it made of the object."""
+    managed = live.value
+    live = live._replace(value=_without_managed_fields(managed))
     goal = live.value
     planned: list[Planned] = []
     problems: list[Problem] = []
@@ -133,10 +140,16 @@ def _plan(live: Live, fix: FixOptions, pod_paths: PodPaths) -> Proposal:
         tuple(planned),
         tuple(operations(edits)),
         goal,
-        managers=managers_of(live.value, (edit.path for edit in edits)) if edits else (),
+        managers=managers_of(managed, (edit.path for edit in edits)) if edits else (),
         recreate=live.resource.kind in UNPATCHABLE and live.resource.group in ("", "batch"),
         problems=tuple(problems),
     )
+
+
+def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what is half of it, and of use to find its managers only."""
+    metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
+    return {**value, "metadata": metadata}
 
 
 def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
@@ -204,7 +217,7 @@ def _judged(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Propos
         return proposal._replace(refusal=why, denied=True, unproven=(f"no server dry-run: {error}",))
     except ClusterError as error:
         return proposal._replace(denied=True, refusal=f"the API server refuses the change: {error}")
-    returned = answer.value
+    returned = _without_managed_fields(answer.value)
     judged = proposal._replace(
         returned=returned,
         warnings=answer.warnings,

@@ -12,7 +12,7 @@ import click
 
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
 from kubectl_harden.cli.options import LiveInputs, seconds
-from kubectl_harden.errors import UsageError
+from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.applying import Outcome
@@ -62,9 +62,10 @@ def fix_live(
             continue
         report_problems(found.problems)
         problems.extend(found.problems)
-        proposals.append(found)
         if people:
             show(found)
+        # What is not applied is only counted from here on; thousands of objects need not stay.
+        proposals.append(found if apply or not people else found.counted())
     for note in finder.notes:
         click.echo(f"note: {printable(note)}", err=True)
     outcomes: list[Outcome] = []
@@ -126,6 +127,7 @@ def carry_out(
 ) -> tuple[list[Outcome], bool]:
     """Ask, apply, and tell; returns the outcomes and whether Ctrl-C ended it."""
     from kubectl_harden.applying import Applier, Outcome
+    from kubectl_harden.model import Problem
     from kubectl_harden.render.live import outcome_lines
     from kubectl_harden.render.progress import Progress
 
@@ -160,7 +162,10 @@ def carry_out(
         )
 
         def work(proposal: Proposal) -> Outcome:
-            outcome = applier.apply(proposal)
+            try:
+                outcome = applier.apply(proposal)
+            except HardenError as error:
+                outcome = Outcome(proposal, "failed", str(error))
             if fail_fast and outcome.state not in ("applied", "refused", "skipped"):
                 stop.set()
             return outcome
@@ -177,6 +182,8 @@ def carry_out(
             click.echo("interrupted: finishing the step that each workload is in …", err=True)
             told = {id(outcome.proposal) for outcome in outcomes}
             outcomes.extend(f.result() for f, proposal in begun.items() if id(proposal) not in told)
+    if journal.trouble is not None:
+        report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:

@@ -124,5 +124,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
 def refused(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
     """Yield a problem for each outcome that the cluster is the reason of."""
     for outcome in outcomes:
-        if outcome.state in ("failed", "unknown") or (outcome.state == "refused" and outcome.proposal.denied):
+        if outcome.state in ("failed", "unknown", "unwatched") or (
+            outcome.state == "refused" and outcome.proposal.denied
+        ):
             yield Problem(None, None, None, None, f"{outcome.proposal.name}: {outcome.message}", refused=True)
