@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Event
 from typing import Any, Final, Literal, NamedTuple
@@ -17,7 +17,7 @@ from kubectl_harden.journal import Journal
 from kubectl_harden.live import Live
 from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded
 from kubectl_harden.remediate import resolve_path
-from kubectl_harden.rollout import Progress, progress, watched
+from kubectl_harden.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.values import same
 
 __all__ = ["Applier", "Outcome", "State"]
@@ -97,13 +97,15 @@ class Applier:
     def _patch(self, proposal: Proposal) -> Outcome:
         """Write a patch and follow it. Raises Conflict where the object has changed: nothing is written then."""
         live = proposal.live
+        undoing = not proposal.planned
         silent = watched(live.value)
         if not proposal.follow:
             silent = silent or "as it was before, when not all of its pods were running either"
         before = None
-        if silent is None:
+        if silent is None or (undoing and live.resource.kind == "StatefulSet"):
+            is_new = _is_unready if undoing else partial(_carries, proposal)
             try:
-                before = take_snapshot(self._cluster, live.value, partial(_carries, proposal))
+                before = take_snapshot(self._cluster, live.value, is_new)
             except ClusterError as error:
                 return Outcome(proposal, "failed", f"not changed, since its pods could not be watched: {error}")
         inverse = inverse_of(live.value, proposal.returned or proposal.goal, proposal.patch)
@@ -122,7 +124,10 @@ class Applier:
             return Outcome(proposal, "failed", f"not changed: {error}")
         inverse = inverse_of(live.value, returned, proposal.patch)
         self._journal.done(change, inverse)
-        if before is None:
+        if undoing and before is not None:
+            silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
+            before = before._replace(new={})
+        if before is None or silent is not None:
             return Outcome(proposal, "applied", silent or "")
         try:
             followed = self._follow(live, returned, before)
@@ -132,7 +137,7 @@ class Applier:
             return Outcome(proposal, "applied", "its pods are ready")
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "changed; its pods were not ready yet when it was interrupted")
-        if not proposal.planned:
+        if undoing:
             return Outcome(proposal, "applied", f"as it was before; its pods do not run: {followed.words}")
         failed = self._explained(proposal, followed)
         if not self._rollback:
@@ -203,7 +208,7 @@ class Applier:
                     f"kubectl harden undo {self._journal.run}"
                 )
             self._journal.undone(change, failed.message)
-            words = self._unblocked(live, followed)
+            words = self._unblocked(live, followed.unready)
             if was_complete and not words:
                 words = self._restored(live, _with_kind(live, answer.value), before)
             return failed._replace(state="rolled back", message=failed.message + words)
@@ -212,13 +217,13 @@ class Applier:
             f"kubectl harden undo {self._journal.run}"
         )
 
-    def _unblocked(self, live: Live, followed: Followed) -> str:
-        """Delete a StatefulSet's new pods that are not ready; returns what a person should know of it.
+    def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
+        """Delete a StatefulSet's pods that are not ready, after its template was taken back.
 
-        Its controller waits for them to become ready, whatever its template says by now ("forced rollback"
+        Returns what a person should know of it. Its controller waits for them to become ready, whatever its template says by now ("forced rollback"
         of kubernetes.io/docs/concepts/workloads/controllers/statefulset).
         """
-        for pod in followed.unready if live.resource.kind == "StatefulSet" else ():
+        for pod in unready if live.resource.kind == "StatefulSet" else ():
             name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
             try:
                 self._cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
@@ -319,6 +324,10 @@ class Applier:
                 return
             time.sleep(0.25)
         raise Unreachable(f"it is still there after {DELETION_SECONDS:.0f} s")
+
+
+def _is_unready(pod: dict[str, Any]) -> bool:
+    return not pod_ready(pod)
 
 
 def _carries(proposal: Proposal, pod: dict[str, Any]) -> bool:

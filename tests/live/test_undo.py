@@ -149,3 +149,15 @@ def test_taken_back_by_hand_already(namespace: Namespace, harden: Harden) -> Non
     result = harden("undo", "--last", "--yes")
     assert result.code == 0, result
     assert "nothing of the change is left" in result.err
+
+
+def test_a_statefulset_that_was_left_failing_runs_again(namespace: Namespace, harden: Harden) -> None:
+    """Its controller waits for the failing pod for ever, unless somebody deletes it."""
+    namespace.create(workload("StatefulSet", "db", "example.com/runs-as-root:1", replicas=2))
+    namespace.eventually(lambda: namespace.get("StatefulSet", "db")["status"].get("readyReplicas") == 2)
+    left = harden("fix", "sts/db", "--apply", "--yes", "--no-rollback")
+    assert "left in place" in left.err
+    assert len(namespace.ready_pods()) < 2
+    result = harden("undo", "--last", "--yes", "--timeout", "60s")
+    assert result.code == 0, result
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
