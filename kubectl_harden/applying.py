@@ -220,8 +220,9 @@ class Applier:
     def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
         """Delete a StatefulSet's pods that are not ready, after its template was taken back.
 
-        Returns what a person should know of it. Its controller waits for them to become ready, whatever its template says by now ("forced rollback"
-        of kubernetes.io/docs/concepts/workloads/controllers/statefulset).
+        Returns what a person should know of it. Its controller waits for them to become ready, whatever its
+        template says by now ("forced rollback" of
+        kubernetes.io/docs/concepts/workloads/controllers/statefulset).
         """
         for pod in unready if live.resource.kind == "StatefulSet" else ():
             name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]

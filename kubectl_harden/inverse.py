@@ -8,7 +8,7 @@ from typing import Any
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import parse_pointer
 
-__all__ = ["in_force", "inverse_of", "moved_on"]
+__all__ = ["carried_out", "in_force", "inverse_of", "moved_on"]
 
 Operation = dict[str, Any]
 
@@ -89,6 +89,15 @@ def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
         except (KeyError, IndexError, ValueError, TypeError):
             return str(pointer)
     return None
+
+
+def carried_out(value: Any, operations: Iterable[Operation]) -> Any:
+    """Return a copy of a value with operations applied, for which ``moved_on`` found nothing in the way."""
+    out = copied(value)
+    for operation in operations:
+        if operation["op"] != "test":
+            _carry_out(out, operation)
+    return out
 
 
 def in_force(value: Any, operations: Iterable[Operation]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubectl_harden.cluster import Cluster, Resource, api_group
 from kubectl_harden.errors import ClusterError, Conflict, NotFound
-from kubectl_harden.inverse import in_force, moved_on
+from kubectl_harden.inverse import carried_out, in_force, moved_on
 from kubectl_harden.journal import Change
 from kubectl_harden.live import Live
 from kubectl_harden.model import Policy
@@ -75,7 +75,8 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
         return _whole(resource, value, change)
     moved = moved_on(value, change.inverse)
     if moved is None:
-        return _proposal(resource, value)._replace(patch=tuple(change.inverse), follow=change.complete)
+        goal = carried_out(value, change.inverse)
+        return _proposal(resource, value)._replace(patch=tuple(change.inverse), goal=goal, follow=change.complete)
     if in_force(value, change.inverse):
         return _proposal(resource, value)
     return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")

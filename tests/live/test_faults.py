@@ -313,6 +313,16 @@ def test_the_answer_to_the_write_is_lost(namespace: Namespace, harden: Harden, p
     assert harden.journal()[-1]["event"] == "applied"
 
 
+def test_the_answer_to_an_undo_is_lost(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    before = spec_of(namespace)
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+    proxy.times(1, writes, Fault(cut=-1))
+    result = harden("undo", "--last", "--yes")
+    assert result.code == 0, result
+    assert spec_of(namespace) == before
+
+
 def test_the_server_is_gone_after_the_write(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     """Nobody knows whether it was made: it is said so, and undo finds out."""
     namespace.create(workload("Deployment", "web"))
