@@ -239,9 +239,9 @@ def _undone(proposal: Proposal, pod_paths: PodPaths) -> Iterator[str]:
     """Yield what is wrong with the object that the server returned and was cured by the plan."""
     locations = locate(proposal.returned, pod_paths) or []
     for item, location in zip(proposal.planned, locations, strict=False):
-        left = {remaining.reason for remaining in item.plan.remaining}
+        left = {(remaining.reason, remaining.detail) for remaining in item.plan.remaining}
         for _, finding in evaluate(Pod(location.value, is_pod=location.is_pod), item.policy):
-            if finding.reason not in left:
+            if (finding.reason, finding.detail) not in left:
                 yield f"{finding.reason} ({finding.detail})" if finding.detail else finding.reason
 
 
