@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.control_plane import ControlPlane, Namespace
 from tests.support.harden import COMMAND, Harden, workload
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import Fault, FaultProxy
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.pod_security(enforce="restricted")]
 
@@ -260,32 +260,58 @@ def test_another_field_manager_of_the_very_field(namespace: Namespace, harden: H
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
 
 
+def at_a_terminal(harden: Harden, answers: list[bytes], *arguments: str) -> tuple[int, str]:
+    """Run the command at a terminal and answer its questions; returns the exit code and what was shown."""
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=harden.environment
+    )
+    os.close(other)
+    shown, asked = b"", 0
+    with contextlib.suppress(OSError):
+        while piece := os.read(main, 4096):
+            shown += piece
+            if shown.count(b"[y/N]: ") > asked:
+                os.write(main, answers[asked])
+                asked += 1
+    os.close(main)
+    assert asked == len(answers), shown
+    return process.wait(timeout=60), shown.decode()
+
+
+def context_of(namespace: Namespace) -> Any:
+    return spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"]
+
+
 def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Deployment", "web"))
-    for answer, expected in ((b"n\n", None), (b"y\n", True)):
-        main, other = pty.openpty()
-        process = subprocess.Popen(
-            [*COMMAND, "fix", "deploy/web", "--apply"],
-            stdin=other,
-            stdout=subprocess.PIPE,
-            stderr=other,
-            env=harden.environment,
-        )
-        os.close(other)
-        seen = b""
-        while b"[y/N]" not in seen:
-            seen += os.read(main, 4096)
-        assert b"Change Deployment" in seen
-        os.write(main, answer)
-        with contextlib.suppress(OSError):
-            while os.read(main, 4096):
-                pass
-        assert process.wait(timeout=60) == (1 if answer == b"n\n" else 0)
-        assert process.stdout is not None
-        process.stdout.close()
-        os.close(main)
-        context = spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"]
-        assert context.get("runAsNonRoot") == expected
+    code, shown = at_a_terminal(harden, [b"n\n"], "fix", "deploy/web", "--apply")
+    assert (code, context_of(namespace)) == (1, {})
+    assert f"Change Deployment {namespace.name}/web? [y/N]: " in shown
+    code, shown = at_a_terminal(harden, [b"y\n"], "fix", "deploy/web", "--apply")
+    assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
+    code, shown = at_a_terminal(harden, [b"y\n"], "undo", "--last")
+    assert (code, context_of(namespace)) == (0, {})
+
+
+@pytest.mark.parametrize("answer", [b"y\n", b"n\n"])
+def test_a_plan_that_differs_is_asked_for_again(
+    namespace: Namespace, harden: Harden, proxy: FaultProxy, answer: bytes
+) -> None:
+    namespace.create(workload("Deployment", "web"))
+
+    def add_container() -> None:
+        containers = [{"name": "sidecar", "image": "example.com/side:1"}, {"name": "app", "image": "example.com/app:1"}]
+        namespace.patch("Deployment", "web", {"spec": {"template": {"spec": {"containers": containers}}}})
+
+    proxy.times(1, lambda request: request.is_write, Fault(before=add_container))
+    code, shown = at_a_terminal(harden, [b"y\n", answer], "fix", "deploy/web", "--apply")
+    assert shown.count("Change Deployment") == 2
+    if answer == b"y\n":
+        assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
+    else:
+        assert (code, context_of(namespace)) == (1, {})
+        assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
 
 
 @pytest.mark.pod_security(warn="restricted")
