@@ -55,6 +55,8 @@ class FaultProxy:
     def __init__(self, plane: ControlPlane) -> None:
         self.requests: list[Request] = []
         self.rules: list[Rule] = []
+        self._busy = 0
+        self._lock = threading.Lock()
         self._plane = plane
         self._http = urllib3.PoolManager(ca_certs=str(plane.certificate), maxsize=16)
         proxy = self
@@ -100,7 +102,23 @@ class FaultProxy:
         """Return how many requests that fit came by."""
         return sum(map(when, self.requests))
 
+    def wait_until_idle(self) -> None:
+        """Wait until everything that was sent, but watches, has been forwarded and answered."""
+        deadline = time.monotonic() + 60
+        while self._busy and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not self._busy
+
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        with self._lock:
+            self._busy += 1
+        try:
+            self._answer(handler)
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         url = urlsplit(handler.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         request = Request(handler.command, url.path, query)
@@ -153,9 +171,15 @@ class FaultProxy:
                 handler.send_header(name, value)
         if stream:
             handler.end_headers()
-            for line in answer.stream(4096):
-                handler.wfile.write(line)
-                handler.wfile.flush()
+            with self._lock:
+                self._busy -= 1
+            try:
+                for line in answer.stream(4096):
+                    handler.wfile.write(line)
+                    handler.wfile.flush()
+            finally:
+                with self._lock:
+                    self._busy += 1
             return
         handler.send_header("Content-Length", str(len(answer.data)))
         handler.end_headers()
