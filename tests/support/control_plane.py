@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import trustme
 import urllib3
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support import tools
 
@@ -83,6 +85,15 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def _write_key_pair(key: Path, public: Path) -> None:
+    """Write the keys that sign and verify service-account tokens, as PEM."""
+    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    key.write_bytes(made.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain))
+    subject = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(made.public_key().public_bytes(pem, subject))
+
+
 class ControlPlane:
     """A running control plane; ``directory`` holds its data, its logs and the administrator's kubeconfig."""
 
@@ -107,8 +118,7 @@ class ControlPlane:
         directory = self.directory
         directory.mkdir(parents=True, exist_ok=True)
         key, public = directory / "sa.key", directory / "sa.pub"
-        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-        subprocess.run(["openssl", "rsa", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+        _write_key_pair(key, public)
         self.authority.cert_pem.write_to_path(directory / "client-ca.crt")
         (directory / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         self.kubeconfig.write_text(json.dumps(self.configuration(TOKEN)))
