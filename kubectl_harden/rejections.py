@@ -46,13 +46,16 @@ class Rejected(NamedTuple):
 
 
 class _Refusal(NamedTuple):
+    """What one controller could not create; ``last`` is when it said the message, ``value`` the controller."""
+
     resource: Resource
     namespace: str
     name: str
     uid: str
     message: str
     since: str
-    value: dict[str, Any] | None
+    last: str
+    value: dict[str, Any] | None = None
 
 
 def find_rejected(
@@ -93,10 +96,11 @@ def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Proble
             for value in cluster.each(resource, namespace):
                 for condition in (value.get("status") or {}).get("conditions") or ():
                     if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                        meta = value["metadata"]
-                        since = condition.get("lastTransitionTime", "")
-                        yield _Refusal(resource, meta["namespace"], meta["name"], meta["uid"],
-                                       condition.get("message", ""), since, value)  # fmt: skip
+                        meta, since = value["metadata"], condition.get("lastTransitionTime", "")
+                        message = condition.get("message", "")
+                        yield _Refusal(
+                            resource, meta["namespace"], meta["name"], meta["uid"], message, since, since, value
+                        )
         except ClusterError as error:
             yield problem(error, f"listing {resource.name}")
     try:
@@ -106,20 +110,23 @@ def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Proble
                 resource = of_kind(about.get("kind", ""))
             except StopIteration:
                 continue
-            since = event.get("firstTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+            made = event.get("eventTime") or event["metadata"]["creationTimestamp"]
+            since, last = event.get("firstTimestamp") or made, event.get("lastTimestamp") or made
             message = str(event.get("message", "")).removeprefix(_PREFIX)
-            # A StatefulSet's controller puts its own words before and behind.
-            yield _Refusal(resource, about["namespace"], about["name"], about.get("uid", ""), message, since, None)
+            yield _Refusal(resource, about["namespace"], about["name"], about.get("uid", ""), message, since, last)
     except ClusterError as error:
         yield problem(error, "listing events")
 
 
 def _joined(first: _Refusal | None, second: _Refusal) -> _Refusal:
-    """Return one refusal for two about the same object: the earlier beginning, the condition's words."""
+    """Return one refusal for two about the same object: the earlier beginning, the later words.
+
+    A condition keeps the words with which it began, so that an event's may be the newer ones.
+    """
     if first is None:
         return second
-    since = min(first.since, second.since)
-    return (first if first.value is not None or second.value is None else second)._replace(since=since)
+    later = max(first, second, key=lambda refusal: refusal.last)
+    return later._replace(since=min(first.since, second.since), value=first.value or second.value)
 
 
 def _rejected(cluster: Cluster, finder: Finder, refusal: _Refusal, minor: int, pod_paths: PodPaths) -> Rejected | None:

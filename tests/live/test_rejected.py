@@ -92,6 +92,23 @@ def test_others_who_refuse_are_named(namespace: Namespace, harden: Harden) -> No
     assert shown.code == 1
 
 
+def test_who_refuses_now_and_not_who_did_first(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("ReplicaSet", "web"))
+    rejected(namespace, harden, 1)
+    namespace.create({"kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": {"pods": "0"}}})
+    namespace.eventually(lambda: namespace.get("ResourceQuota", "tight").get("status", {}).get("hard"))
+    namespace.label(enforce="privileged")
+    # A controller tries again at once when its object changes; event times count in seconds.
+    time.sleep(1.1)
+    namespace.patch("ReplicaSet", "web", {"spec": {"minReadySeconds": 1}})
+    found = namespace.eventually(
+        lambda: [r for r in harden("rejected", "-o", "json").json["rejections"] if "quota" in r["message"]]
+    )
+    assert found[0]["rejectedBy"] == "the ResourceQuota tight"
+    (condition,) = namespace.get("ReplicaSet", "web")["status"]["conditions"]
+    assert "violates PodSecurity" in condition["message"]
+
+
 def test_a_validating_admission_policy_is_named(namespace: Namespace, harden: Harden) -> None:
     namespace.label(enforce="privileged")
     name = f"no-pods-{namespace.name}"
