@@ -13,7 +13,7 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m tests.support.tools
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -23,7 +23,7 @@ lint: .venv/installed-dev
 	cd tests/oracle && test -z "$$(gofmt -l .)" && go vet ./...
 
 nightly: .venv/installed-dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist loadgroup -m "nightly or not nightly" --dist loadgroup
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto -m "nightly or not nightly"
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(BENCH)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.control_plane import ApiError, ControlPlane, Namespace
+from tests.support.control_plane import ApiError, ControlPlane, Namespace, shared
 from tests.support.harden import Harden
 from tests.support.oracle import Oracle
 from tests.support.proxy import FaultProxy
@@ -34,9 +34,11 @@ def oracle() -> Iterator[Oracle]:
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """The control plane of the test run."""
-    running = ControlPlane(tmp_path_factory.mktemp("control-plane"))
-    yield running
-    running.stop()
+    own = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each of its processes a directory below the run's own.
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with shared(run / "control-plane") as running:
+        yield running
 
 
 @pytest.fixture

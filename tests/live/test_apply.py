@@ -17,7 +17,7 @@ from tests.support.control_plane import ControlPlane, Namespace
 from tests.support.harden import COMMAND, Harden, workload
 from tests.support.proxy import Fault, FaultProxy
 
-pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.pod_security(enforce="restricted")]
+pytestmark = pytest.mark.pod_security(enforce="restricted")
 
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController")
 

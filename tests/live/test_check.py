@@ -7,8 +7,6 @@ import pytest
 from tests.support.control_plane import Namespace
 from tests.support.harden import SAFE, SAFE_CONTAINER, Harden, workload
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 KINDS = (
     "Deployment",
     "StatefulSet",

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.control_plane import ControlPlane, Namespace
+from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.harden import Harden, pod_spec, workload
-
-pytestmark = pytest.mark.xdist_group("cluster")
 
 PRESERVED = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 @pytest.fixture(scope="module")
-def kinds(control_plane: ControlPlane) -> Iterator[None]:
-    """A kind that is known (Rollout), and one that is not (Widget)."""
+def kinds(control_plane: ControlPlane) -> None:
+    """A kind that is known (Rollout), and one that is not (Widget); they stay as long as the control plane."""
     base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    made = []
     for group, kind, plural, short in (
         ("argoproj.io", "Rollout", "rollouts", "ro"),
         ("example.com", "Widget", "widgets", "wi"),
@@ -28,19 +24,17 @@ def kinds(control_plane: ControlPlane) -> Iterator[None]:
         version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
         names = {"kind": kind, "plural": plural, "singular": kind.lower(), "shortNames": [short]}
         spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
-        control_plane.request("POST", base, {"metadata": {"name": f"{plural}.{group}"}, "spec": spec})
-        made.append(f"{base}/{plural}.{group}")
-    yield
-    for path in made:
-        control_plane.request("DELETE", path)
+        try:
+            control_plane.request("POST", base, {"metadata": {"name": f"{plural}.{group}"}, "spec": spec})
+        except ApiError as error:
+            if error.status != 409:  # Another process of the test run has made it.
+                raise
 
 
 def create(namespace: Namespace, group: str, plural: str, value: dict[str, Any]) -> Any:
     path = f"/apis/{group}/v1alpha1/namespaces/{namespace.name}/{plural}"
 
     def done() -> Any:
-        from tests.support.control_plane import ApiError
-
         try:
             return namespace.plane.request("POST", f"{path}?fieldManager=kubectl-create", value)
         except ApiError as error:

@@ -14,8 +14,6 @@ from tests.support.control_plane import ControlPlane, Namespace
 from tests.support.harden import Harden, workload
 from tests.support.proxy import Fault, FaultProxy, Request
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 
 def spec_of(namespace: Namespace, name: str = "web") -> Any:
     return namespace.get("Deployment", name)["spec"]

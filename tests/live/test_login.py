@@ -13,8 +13,6 @@ import pytest
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 
 @pytest.fixture(autouse=True)
 def web(namespace: Namespace) -> None:

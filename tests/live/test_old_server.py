@@ -10,7 +10,7 @@ import pytest
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.harden import SAFE, SAFE_CONTAINER, Harden, workload
 
-pytestmark = [pytest.mark.xdist_group("old-server"), pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

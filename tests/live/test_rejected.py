@@ -10,7 +10,7 @@ import pytest
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.harden import Harden, workload
 
-pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.pod_security(enforce="restricted")]
+pytestmark = pytest.mark.pod_security(enforce="restricted")
 
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
-
-pytestmark = pytest.mark.xdist_group("cluster")
 
 
 def spec_of(namespace: Namespace, name: str = "web") -> Any:

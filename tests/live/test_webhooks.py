@@ -16,7 +16,7 @@ import trustme
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.harden import Harden, workload
 
-pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.pod_security(enforce="restricted")]
+pytestmark = pytest.mark.pod_security(enforce="restricted")
 
 
 class Webhook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -10,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -101,6 +102,7 @@ class ControlPlane:
         self.directory = directory
         self.token = TOKEN
         self.authority = trustme.CA()
+        """Whoever has a certificate of it may log in."""
         self.kubeconfig = directory / "kubeconfig"
         self.server = f"https://127.0.0.1:{free_port()}"
         self._minor = minor
@@ -112,6 +114,21 @@ class ControlPlane:
             self.stop()
             raise
 
+    @classmethod
+    def attached(cls, directory: Path) -> ControlPlane:
+        """Return one that another process has started in a directory."""
+        made = cls.__new__(cls)
+        made.directory = directory
+        made.kubeconfig = directory / "kubeconfig"
+        made.server = json.loads(made.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        made.token = TOKEN
+        authority = [(directory / f"client-ca.{part}").read_bytes() for part in ("crt", "key")]
+        made.authority = trustme.CA.from_pem(*authority)
+        made.certificate = directory / "certificates" / "apiserver.crt"
+        made._processes = []
+        made._http = urllib3.PoolManager(ca_certs=str(made.certificate), maxsize=8)
+        return made
+
     # -- start and stop ----------------------------------------------------------------------------
 
     def _start(self, controllers: bool) -> None:
@@ -120,6 +137,7 @@ class ControlPlane:
         key, public = directory / "sa.key", directory / "sa.pub"
         _write_key_pair(key, public)
         self.authority.cert_pem.write_to_path(directory / "client-ca.crt")
+        self.authority.private_key_pem.write_to_path(directory / "client-ca.key")
         (directory / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         self.kubeconfig.write_text(json.dumps(self.configuration(TOKEN)))
         etcd, peers = free_port(), free_port()
@@ -254,6 +272,34 @@ class ControlPlane:
         if response.status >= 400:
             raise ApiError(response.status, value.get("message", "") if isinstance(value, dict) else value)
         return value
+
+
+@contextmanager
+def shared(directory: Path) -> Iterator[ControlPlane]:
+    """Give one control plane to all processes of a test run: the first starts it, and ends it after the last."""
+    directory.mkdir(parents=True, exist_ok=True)
+    users = directory / "users"
+    me = users / str(os.getpid())
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = not users.exists()
+        users.mkdir(exist_ok=True)
+        me.touch()
+        plane = ControlPlane(directory / "plane") if first else ControlPlane.attached(directory / "plane")
+    try:
+        yield plane
+    finally:
+        me.unlink()
+        while first and any(_is_alive(int(user.name)) for user in users.iterdir()):
+            time.sleep(0.2)
+        plane.stop()
+
+
+def _is_alive(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False
 
 
 class ApiError(Exception):
