@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +107,46 @@ def test_no_kubeconfig(harden: Harden, monkeypatch: pytest.MonkeyPatch, tmp_path
     assert result.code == 4
     assert "no cluster is configured: set KUBECONFIG or --kubeconfig" in result.err
     assert harden("undo").code == 0  # Listing runs needs no cluster.
+
+
+class Tunnel:
+    """An HTTP proxy that knows CONNECT."""
+
+    def __init__(self) -> None:
+        self.targets: list[str] = []
+        tunnel = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                tunnel.targets.append(self.path)
+                host, _, port = self.path.rpartition(":")
+                with socket.create_connection((host, int(port))) as beyond:
+                    self.send_response(200)
+                    self.end_headers()
+                    pair = [self.connection, beyond]
+                    while True:
+                        for ready in select.select(pair, [], [], 10)[0]:
+                            piece = ready.recv(65536)
+                            if not piece:
+                                return
+                            pair[1 - pair.index(ready)].sendall(piece)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def test_a_proxy_of_the_kubeconfig(namespace: Namespace, harden: Harden) -> None:
+    tunnel = Tunnel()
+    configuration = namespace.plane.configuration(namespace.plane.token)
+    configuration["clusters"][0]["cluster"]["proxy-url"] = tunnel.url
+    harden.use(configuration)
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+    assert set(tunnel.targets) == {namespace.plane.server.removeprefix("https://")}
+    tunnel.server.shutdown()
+    tunnel.server.server_close()
+    gone = harden("check", "deploy/web")
+    assert (gone.code, "cannot be reached" in gone.err) == (4, True)
