@@ -56,7 +56,7 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
         value = {**head, **cluster.get(resource, named["namespace"], named["name"])}
     except NotFound:
         if not change.recreated:
-            return _proposal(resource, stub, refusal="it has been deleted since")
+            return _proposal(resource, stub, refusal="it is not there: deleted since, or this is another cluster")
         # Deleted and not created again: the run was cut off in between.
         value = dict(change.after or {})
         value["metadata"] = {**value.get("metadata", {}), "uid": named["uid"], "resourceVersion": ""}

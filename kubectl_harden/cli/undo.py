@@ -63,6 +63,9 @@ def undo(
     chosen = read_run(run) if run else last_run()
     may_ask(not dry_run, yes)
     cluster = connect()
+    if chosen.about.get("server") not in (None, cluster.connection.server):
+        where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
+        click.echo(f"note: the run was made on {where}, and this is {cluster.connection.server}", err=True)
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     changes = {}
     proposals = []

@@ -115,7 +115,7 @@ def test_refused_for_another_object_of_the_same_name(namespace: Namespace, harde
     namespace.delete("Deployment", "web")
     namespace.eventually(lambda: not namespace.get("Deployment")["items"])
     gone = harden("undo", "--last", "--yes")
-    assert (gone.code, "it has been deleted since" in gone.err) == (1, True)
+    assert (gone.code, "it is not there: deleted since" in gone.err) == (1, True)
     namespace.create(workload("Deployment", "web", image="example.com/other:2"))
     before = spec_of(namespace)
     other = harden("undo", "--last", "--yes")
@@ -157,3 +157,11 @@ def test_a_statefulset_that_was_left_failing_runs_again(namespace: Namespace, ha
     result = harden("undo", "--last", "--yes", "--timeout", "60s")
     assert result.code == 0, result
     namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+
+
+def test_another_address_of_the_cluster_is_told(namespace: Namespace, harden: Harden) -> None:
+    applied(namespace, harden)
+    other = namespace.plane.server.replace("127.0.0.1", "localhost")
+    result = harden("undo", "--last", "--dry-run", "--server", other)
+    assert f"note: the run was made on {namespace.plane.server} (context tests), and this is {other}" in result.err
+    assert result.code == 1
