@@ -247,4 +247,6 @@ class Finder:
             except ClusterError as error:
                 self._note(f"the level of namespace {namespace} is not known, restricted is assumed: {error}")
         policy = chosen_policy(self._choice, labels, minor)
+        if resource in WORKLOADS:
+            locations = [location._replace(decoded=True) for location in locations]
         yield Live(resource, value, tuple(locations), policy, owner)

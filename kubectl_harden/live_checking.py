@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubectl_harden.checking import verdict
-from kubectl_harden.cluster import WORKLOADS
 from kubectl_harden.errors import InputError
 from kubectl_harden.live import Finder, Live, Targets, name_of, problem
 from kubectl_harden.model import Checks, Path, Problem
@@ -30,7 +29,7 @@ def check_object(live: Live) -> Checks:
     problems = []
     for location in live.locations:
         try:
-            pod = Pod(location.value, is_pod=location.is_pod, decoded=live.resource in WORKLOADS)
+            pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
         except InputError as error:
             problems.append(problem(error, name_of(live.resource.kind, live.value)))
             continue

@@ -91,7 +91,7 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
     ``value`` is the object, ``location`` one of its pod templates. Raises InputError where the
     pod template cannot be decoded.
     """
-    pod = Pod(location.value, is_pod=location.is_pod)
+    pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
     context = FixContext(policy.level, policy.minor, facts_of(pod), options.host_paths, location.pod_security_context)
     proposed: list[Edit] = []
     obstacles: list[Obstacle] = []
@@ -134,7 +134,7 @@ def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], l
 
 
 def _patched(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
-    return Pod(_edited(pod.written, edits), is_pod=location.is_pod)
+    return Pod(_edited(pod.written, edits), is_pod=location.is_pod, decoded=True)
 
 
 def _without_refusals(
@@ -206,10 +206,11 @@ def _consequence(check: str, after: Pod) -> str:
     return "no automatic edit is known"
 
 
-def _edited(value: Any, edits: Iterable[Edit]) -> Any:
+def _edited(value: Any, edits: Collection[Edit]) -> Any:
     """Return a copy with the edits applied: missing parents are created, emptied ones go."""
     out = _marked(value, edits)
-    _drop(out)
+    if any(edit.op == "remove" for edit in edits):
+        _drop(out)
     return out
 
 

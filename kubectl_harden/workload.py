@@ -34,13 +34,15 @@ class Location(NamedTuple):
     """A pod template inside an object.
 
     ``value`` has the shape ``{"metadata": …, "spec": …}``. ``moved`` maps paths of that shape to
-    paths of the object where the two differ (Argo Workflows); elsewhere ``path`` is the prefix.
+    paths of the object where the two differ (Argo Workflows); elsewhere ``path`` is the prefix. ``decoded``
+    tells that an API server has decoded the value by its own types.
     """
 
     path: Path
     value: Any
     is_pod: bool = False
     pod_security_context: bool = True
+    decoded: bool = False
     moved: tuple[tuple[Path, Path], ...] = ()
 
     def in_object(self, path: Path) -> Path:
