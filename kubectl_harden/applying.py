@@ -12,7 +12,7 @@ from kubectl_harden.blame import Blame, blame
 from kubectl_harden.cluster import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, HardenError, NotFound, Unreachable
 from kubectl_harden.following import Followed, Snapshot, follow, take_snapshot
-from kubectl_harden.inverse import inverse_of, moved_on
+from kubectl_harden.inverse import inverse_of, moved_on, touched
 from kubectl_harden.journal import Journal
 from kubectl_harden.live import Live
 from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded
@@ -108,9 +108,14 @@ class Applier:
                 before = take_snapshot(self._cluster, live.value, is_new)
             except ClusterError as error:
                 return Outcome(proposal, "failed", f"not changed, since its pods could not be watched: {error}")
-        inverse = inverse_of(live.value, proposal.returned or proposal.goal, proposal.patch)
+        expected = proposal.returned or proposal.goal
         change = self._journal.begin(
-            target_of(live), list(proposal.patch), inverse, complete=progress(live.value, ()).done
+            target_of(live),
+            list(proposal.patch),
+            inverse_of(live.value, expected, proposal.patch),
+            touched(live.value, proposal.patch),
+            touched(expected, proposal.patch),
+            complete=progress(live.value, ()).done,
         )
         self._report(proposal.name, "patching")
         try:
@@ -250,7 +255,7 @@ class Applier:
         """Delete a Pod or a Job and create it as planned; where that fails, as it was."""
         live = proposal.live
         before, after = fresh(live.value), fresh(proposal.goal)
-        change = self._journal.begin(target_of(live), list(proposal.patch), [], before, after)
+        change = self._journal.begin(target_of(live), [], [], before, after, recreated=True)
         try:
             made, trouble = self.replace(live, before, after)
         except Conflict as error:

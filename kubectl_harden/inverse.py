@@ -8,7 +8,7 @@ from typing import Any
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import parse_pointer
 
-__all__ = ["carried_out", "in_force", "inverse_of", "moved_on"]
+__all__ = ["carried_out", "in_force", "inverse_of", "moved_on", "touched"]
 
 Operation = dict[str, Any]
 
@@ -98,6 +98,18 @@ def carried_out(value: Any, operations: Iterable[Operation]) -> Any:
         if operation["op"] != "test":
             _carry_out(out, operation)
     return out
+
+
+def touched(value: Any, operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return the values of the fields that operations touch, by JSON pointer; of an appended item, the list."""
+    found = {}
+    for operation in operations:
+        pointer = operation["path"].removesuffix("/-")
+        try:
+            found[pointer] = copied(_at(value, pointer))
+        except (KeyError, IndexError, ValueError, TypeError):
+            continue
+    return found
 
 
 def in_force(value: Any, operations: Iterable[Operation]) -> bool:

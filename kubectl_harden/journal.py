@@ -28,25 +28,21 @@ class Change(NamedTuple):
     """One change of one object.
 
     ``object`` names it: apiVersion, kind, namespace, name, uid, resource (the URL's plural). A patched
-    object has ``operations`` and their ``inverse`` (RFC 6902), a recreated one (``recreated``) its
-    manifests ``before`` and ``after``. ``complete`` tells
-    whether all its pods ran before. ``state`` is begun (cut off), applied, failed (surely not made), or
-    undone (taken back by a later event of the same run).
+    object has ``operations`` and their ``inverse`` (RFC 6902), and ``before`` and ``after`` the values of the
+    fields that they touch, by JSON pointer (one that is missing was not there). A ``recreated`` object has
+    its manifests before and after. ``complete`` tells whether all its pods ran before. ``state`` is begun
+    (cut off), applied, failed (surely not made), or undone (taken back by a later event).
     """
 
     id: str
     object: dict[str, str]
     operations: list[Operation]
     inverse: list[Operation]
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
+    before: dict[str, Any]
+    after: dict[str, Any]
+    recreated: bool = False
     complete: bool = True
     state: str = "begun"
-
-    @property
-    def recreated(self) -> bool:
-        """Whether the object is deleted and created anew."""
-        return self.before is not None
 
     @property
     def name(self) -> str:
@@ -94,18 +90,26 @@ class Journal:
         target: dict[str, str],
         operations: list[Operation],
         inverse: list[Operation],
-        before: dict[str, Any] | None = None,
-        after: dict[str, Any] | None = None,
+        before: dict[str, Any],
+        after: dict[str, Any],
         *,
+        recreated: bool = False,
         complete: bool = True,
     ) -> str:
-        """Write down what is about to be done, and return the change's id. Raises HardenError."""
+        """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
             self._count += 1
             change = f"{self._count}"
-        whole = {} if before is None else {"before": before, "after": after}
         trouble = self._write(
-            "begin", change, object=target, operations=operations, inverse=inverse, complete=complete, **whole
+            "begin",
+            change,
+            object=target,
+            before=before,
+            after=after,
+            operations=operations,
+            inverse=inverse,
+            recreated=recreated,
+            complete=complete,
         )
         if trouble is not None:
             raise HardenError(f"{trouble}; nothing is changed without it")
@@ -174,15 +178,8 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
     if event == "run":
         about.update(entry)
     elif event == "begin":
-        changes[entry["change"]] = Change(
-            entry["change"],
-            entry["object"],
-            entry["operations"],
-            entry["inverse"],
-            entry.get("before"),
-            entry.get("after"),
-            entry.get("complete", True),
-        )
+        known = {key: entry[key] for key in Change._fields if key in entry}
+        changes[entry["change"]] = Change(id=entry["change"], **known)
     elif event in _STATES:
         change = changes[entry["change"]]._replace(state=_STATES[event])
         if "inverse" in entry:

@@ -58,7 +58,7 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
         if not change.recreated:
             return _proposal(resource, stub, refusal="it is not there: deleted since, or this is another cluster")
         # Deleted and not created again: the run was cut off in between.
-        value = dict(change.after or {})
+        value = dict(change.after)
         value["metadata"] = {**value.get("metadata", {}), "uid": named["uid"], "resourceVersion": ""}
         return _whole(resource, value, change)
     except ClusterError as error:
@@ -84,13 +84,13 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
 
 def _is_made(value: dict[str, Any], change: Change) -> bool:
     """Whether an object is the one that a cut-off run created."""
-    made, wanted = fresh(value)["spec"], (change.after or {}).get("spec", {})
+    made, wanted = fresh(value)["spec"], change.after.get("spec", {})
     return all(made.get(key) == item for key, item in wanted.items())
 
 
 def _whole(resource: Resource, value: dict[str, Any], change: Change) -> Proposal:
     proposal = _proposal(resource, value)
-    swap = ({"op": "replace", "path": "/spec", "value": (change.before or {}).get("spec")},)
+    swap = ({"op": "replace", "path": "/spec", "value": change.before.get("spec")},)
     return proposal._replace(goal=copied(change.before), patch=swap, recreate=True)
 
 

@@ -18,6 +18,8 @@ WEB = {
     "uid": "u",
 }
 FORTH = [{"op": "add", "path": "/a", "value": "ä\n"}]
+BEFORE: dict[str, object] = {}
+AFTER = {"/a": "ä\n"}
 BACK = [{"op": "test", "path": "/a", "value": "ä\n"}, {"op": "remove", "path": "/a"}]
 
 
@@ -31,7 +33,7 @@ def test_what_is_written_is_read() -> None:
     journal = Journal(command="fix", server="https://x")
     assert not journal.used
     for ending in (journal.done, journal.failed, journal.undone, None):
-        change = journal.begin(WEB, FORTH, BACK, complete=False)
+        change = journal.begin(WEB, FORTH, BACK, BEFORE, AFTER, complete=False)
         if ending == journal.done:
             journal.done(change, BACK)
         elif ending is not None:
@@ -39,13 +41,13 @@ def test_what_is_written_is_read() -> None:
     run = read_run(journal.run)
     assert [change.state for change in run.changes] == ["applied", "failed", "undone", "begun"]
     first = run.changes[0]
-    assert (first.object, first.operations, first.inverse, first.complete) == (WEB, FORTH, BACK, False)
+    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied")
     assert (first.name, first.recreated, run.about["command"]) == ("Deployment shop/web", False, "fix")
 
 
 def test_recreated_objects_are_kept_whole() -> None:
     journal = Journal()
-    change = journal.begin(WEB, [], [], {"spec": 1}, {"spec": 2})
+    change = journal.begin(WEB, [], [], {"spec": 1}, {"spec": 2}, recreated=True)
     journal.done(change, [], "new-uid")
     (found,) = read_run(journal.run).changes
     assert (found.recreated, found.before, found.after, found.object["uid"]) == (
@@ -59,7 +61,7 @@ def test_recreated_objects_are_kept_whole() -> None:
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_cut_short_anywhere(cut: int) -> None:
     journal = Journal()
-    journal.done(journal.begin(WEB, FORTH, BACK), BACK)
+    journal.done(journal.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK)
     path = journal_directory() / f"{journal.run}.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
@@ -74,11 +76,11 @@ def test_the_last_run_is_one_with_something_in_force() -> None:
     with pytest.raises(UsageError, match="nothing to undo"):
         last_run()
     first = Journal()
-    first.done(first.begin(WEB, FORTH, BACK), BACK)
+    first.done(first.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK)
     second = Journal()
-    second.failed(second.begin(WEB, FORTH, BACK), "no")
+    second.failed(second.begin(WEB, FORTH, BACK, BEFORE, AFTER), "no")
     undo = Journal(undoes="x")
-    undo.done(undo.begin(WEB, FORTH, BACK), BACK)
+    undo.done(undo.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK)
     assert last_run().id == first.run
     assert len(list(runs())) == 3
     (journal_directory() / "junk.jsonl").write_text("no journal\n[1]\n")
@@ -89,7 +91,7 @@ def test_nothing_is_begun_without_a_journal(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     with pytest.raises(HardenError, match="the journal cannot be written"):
-        Journal().begin(WEB, FORTH, BACK)
+        Journal().begin(WEB, FORTH, BACK, BEFORE, AFTER)
 
 
 def test_an_unknown_run() -> None:

@@ -50,6 +50,11 @@ def test_everything_comes_back_byte_for_byte(namespace: Namespace, harden: Harde
     before = applied(namespace, harden, hard_case())
     after = spec_of(namespace)
     assert after != before
+    begun = next(event for event in harden.journal() if event["event"] == "begin")
+    assert begun["object"]["uid"] == namespace.get("Deployment", "web")["metadata"]["uid"]
+    assert begun["before"]["/spec/template/spec/hostPID"] is True
+    assert begun["before"]["/spec/template/spec/securityContext/runAsNonRoot"] is False
+    assert begun["after"]["/spec/template/spec/securityContext/runAsNonRoot"] is True
     preview = harden("undo", "--last", "--dry-run")
     assert preview.code == 1
     assert "-        runAsNonRoot: true" in preview.out
