@@ -31,7 +31,8 @@ class Message(NamedTuple):
 
     ``rejecter`` is "Pod Security admission", or whoever else refuses. ``policy`` is as in the message
     (``restricted:latest``), ``warned`` tells a warning from a rejection. ``subject`` names the object, as
-    far as the text does; ``rest`` is what could not be read of the violations.
+    far as the text does, ``others`` counts further ones of which the same is said; ``rest`` is what could
+    not be read of the violations.
     """
 
     rejecter: str
@@ -41,6 +42,7 @@ class Message(NamedTuple):
     violations: tuple[Said, ...] = ()
     subject: str = ""
     rest: str = ""
+    others: int = 0
 
 
 POD_SECURITY: Final = "Pod Security admission"
@@ -95,7 +97,8 @@ def read_messages(text: str) -> Iterator[Message]:
     Quotes may be escaped (JSON, logs), and lines broken where a terminal broke them.
     """
     text = re.sub(r"\\+\"", '"', text)
-    seen: set[tuple[object, ...]] = set()
+    found: dict[tuple[object, ...], Message] = {}
+    subjects: set[tuple[object, ...]] = set()
     for match in _VIOLATES.finditer(text):
         level = match["policy"].partition(":")[0]
         said, rest = _violations(text, match.end(), level)
@@ -103,10 +106,14 @@ def read_messages(text: str) -> Iterator[Message]:
         after = text[match.end() : match.end() + 2000].partition("\n")[2].partition("\n")[0]
         subject = _subject(line) or (_subject(after) if match["warned"] else "")
         words = ", ".join(f"{item.reason} ({item.detail})" if item.detail else item.reason for item in said)
-        key = (match["policy"], words, subject)
-        if key not in seen:
-            seen.add(key)
-            yield Message(POD_SECURITY, words, match["policy"], bool(match["warned"]), said, subject, rest)
+        key = (match["policy"], words, bool(match["warned"]))
+        if key not in found:
+            found[key] = Message(POD_SECURITY, words, match["policy"], bool(match["warned"]), said, subject, rest)
+        elif (*key, subject) not in subjects:
+            found[key] = found[key]._replace(others=found[key].others + 1)
+        subjects.add((*key, subject))
+    yield from found.values()
+    seen: set[tuple[str, str]] = set()
     for line in text.splitlines():
         if _VIOLATES.search(line):
             continue

@@ -6,6 +6,7 @@ which stays until a pod could be made) and events of reason FailedCreate (all of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from kubectl_harden.workload import PodPaths
 __all__ = ["Rejected", "find_rejected"]
 
 _MAKERS: Final = ("ReplicaSet", "ReplicationController")
-_PREFIX: Final = "Error creating: "
+_PREFIX: Final = r"^(\(combined from similar events\): )?Error creating: "
 
 
 class Rejected(NamedTuple):
@@ -112,7 +113,7 @@ def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Proble
                 continue
             made = event.get("eventTime") or event["metadata"]["creationTimestamp"]
             since, last = event.get("firstTimestamp") or made, event.get("lastTimestamp") or made
-            message = str(event.get("message", "")).removeprefix(_PREFIX)
+            message = re.sub(_PREFIX, "", str(event.get("message", "")))
             yield _Refusal(resource, about["namespace"], about["name"], about.get("uid", ""), message, since, last)
     except ClusterError as error:
         yield problem(error, "listing events")

@@ -104,3 +104,11 @@ def test_the_same_message_once_and_unknown_violations_told() -> None:
 def test_who_refuses(text: str, name: str) -> None:
     assert rejecter_of(text) == name
     assert [message.rejecter for message in read_messages(text)] == ([name] if name else [])
+
+
+def test_the_same_said_of_many_pods_is_one_message() -> None:
+    line = 'Warning  FailedCreate  Error creating: pods "web-{}" is forbidden: violates PodSecurity "baseline:latest": {}\n'
+    text = "".join(line.format(name, "host namespaces (hostPID=true)") for name in ("a", "b", "a", "c"))
+    text += line.format("d", "host namespaces (hostIPC=true)")
+    first, second = read_messages(text)
+    assert (first.subject, first.others, second.subject, second.others) == ("pod web-a", 2, "pod web-d", 0)

@@ -109,7 +109,8 @@ def rejected_json(found: Sequence[tuple[Rejected, Proposal | None]], problems: S
 def message_text(message: Message, *, colour: bool) -> Iterator[str]:
     """Yield the explanation of a pasted message."""
     columns = width()
-    about = f"{printable(message.subject)}: " if message.subject else ""
+    others = f" and {message.others} more" if message.others else ""
+    about = f"{printable(message.subject)}{others}: " if message.subject else ""
     if message.rejecter != POD_SECURITY:
         yield f"{about}refused by {paint(printable(message.rejecter), 'bad', colour)}, not by Pod Security admission\n"
         yield wrapped(printable(message.text), 2, columns) + "\n\n"
@@ -134,6 +135,7 @@ def message_json(messages: Sequence[Message]) -> str:
             "policy": message.policy or None,
             "warning": message.warned,
             "subject": message.subject or None,
+            "others": message.others,
             "message": message.text,
             "violations": [
                 {"check": said.control.id, "reason": said.reason, "detail": said.detail, "cure": said.control.cure}
