@@ -63,10 +63,10 @@ def test_a_token_that_expires_is_asked_for_again(
     assert harden("check", "deploy/web").code == 1
 
 
+@pytest.mark.pod_security(enforce="restricted")
 def test_impersonation_and_each_verb_that_rbac_forbids(namespace: Namespace, harden: Harden) -> None:
     """With everything but one verb allowed, the missing one is named and the rest is done."""
     namespace.create(workload("Deployment", "web"), workload("StatefulSet", "db"))
-    namespace.label(enforce="restricted")
     everything = [
         ("apps", "deployments", ("get", "list", "watch", "patch")),
         ("apps", "statefulsets", ("get", "list", "watch", "patch")),
