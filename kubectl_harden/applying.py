@@ -12,11 +12,11 @@ from kubectl_harden.blame import Blame, blame
 from kubectl_harden.cluster import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, HardenError, NotFound, Unreachable
 from kubectl_harden.following import Followed, Snapshot, follow, take_snapshot
-from kubectl_harden.inverse import inverse_of, moved_on, touched
+from kubectl_harden.inverse import in_force, inverse_of, moved_on, touched
 from kubectl_harden.journal import Journal
-from kubectl_harden.live import Live
+from kubectl_harden.live import Live, name_of
 from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded
-from kubectl_harden.remediate import resolve_path
+from kubectl_harden.remediate import operations
 from kubectl_harden.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.values import same
 
@@ -168,7 +168,7 @@ class Applier:
         return _with_kind(live, answer.value)
 
     def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
-        name = f"{live.resource.kind} {live.namespace}/{live.name}"
+        name = name_of(live.resource.kind, live.value)
 
         def report(now: Progress) -> None:
             self._report(name, f"{now.ready} of {now.wanted} new pods ready")
@@ -294,7 +294,7 @@ class Applier:
         object now: nothing is deleted then.
         """
         cluster = self._cluster
-        name = f"{live.resource.kind} {live.namespace}/{live.name}"
+        name = name_of(live.resource.kind, live.value)
         self._report(name, "deleting")
         try:
             cluster.delete(live.resource, live.namespace, live.name, live.uid, dry_run=False, foreground=True)
@@ -339,16 +339,7 @@ def _is_unready(pod: dict[str, Any]) -> bool:
 def _carries(proposal: Proposal, pod: dict[str, Any]) -> bool:
     """Whether a pod already has what a proposal's plan sets (its template may be an earlier revision's)."""
     steps = [step for item in proposal.planned for step in item.plan.steps]
-    for step in steps:
-        try:
-            found = resolve_path(pod, step.path)
-        except (KeyError, IndexError, TypeError):
-            if step.op != "remove":
-                return False
-            continue
-        if step.op == "remove" or not same(found, step.value):
-            return False
-    return bool(steps)
+    return bool(steps) and in_force(pod, operations(steps))
 
 
 def _with_kind(live: Live, value: dict[str, Any]) -> dict[str, Any]:

@@ -130,10 +130,6 @@ class Cluster:
         for value in self.each(NAMESPACES, None):
             self._labels[value["metadata"]["name"]] = _labels(value)
 
-    def forget_namespaces(self) -> None:
-        """Ask for labels anew from here on."""
-        self._labels.clear()
-
     def resources(self) -> tuple[Resource, ...]:
         """Return the custom and other resources beside WORKLOADS, in their preferred versions. Raises ClusterError."""
         with self._lock:

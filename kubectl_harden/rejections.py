@@ -17,6 +17,7 @@ from kubectl_harden.live import Finder, Live, name_of, problem, trace
 from kubectl_harden.live_checking import check_object
 from kubectl_harden.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.model import Checked, Problem
+from kubectl_harden.proposing import finished
 from kubectl_harden.workload import PodPaths
 
 __all__ = ["Rejected", "find_rejected"]
@@ -173,10 +174,7 @@ def _missing(value: dict[str, Any]) -> int:
     if value["kind"] == "DaemonSet":
         return int(status.get("desiredNumberScheduled", 0)) - int(status.get("currentNumberScheduled", 0))
     if value["kind"] == "Job":
-        if any(
-            c.get("type") in ("Complete", "Failed") and c.get("status") == "True"
-            for c in status.get("conditions") or ()
-        ):
+        if finished(value):
             return 0
         wanted = min(spec.get("parallelism", 1), spec.get("completions", spec.get("parallelism", 1)))
         return int(wanted) - int(status.get("active", 0)) - int(status.get("succeeded", 0))
