@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Event
 from typing import Any, Final, Literal, NamedTuple
@@ -20,7 +20,7 @@ from kubectl_harden.remediate import operations
 from kubectl_harden.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.values import same
 
-__all__ = ["Applier", "Outcome", "State"]
+__all__ = ["Applier", "Outcome", "State", "target_of", "written"]
 
 State = Literal["applied", "unwatched", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
 DELETION_SECONDS: Final = 120.0
@@ -119,7 +119,7 @@ class Applier:
         )
         self._report(proposal.name, "patching")
         try:
-            returned = self._written(live, proposal.patch, proposal.goal)
+            returned = written(self._cluster, live, proposal.patch, proposal.goal)
         except (Conflict, ClusterError) as error:
             if isinstance(error, Unreachable) and error.sent:
                 return Outcome(proposal, "unknown", f"it is not known whether it was changed: {error}")
@@ -133,11 +133,14 @@ class Applier:
             silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
             before = before._replace(new={})
         if before is None or silent is not None:
+            self._journal.followed(change, "not watched")
             return Outcome(proposal, "applied", silent or "")
         try:
             followed = self._follow(live, returned, before)
         except ClusterError as error:
             return Outcome(proposal, "unwatched", f"changed, but its rollout could not be watched: {error}")
+        if followed.state != "interrupted":
+            self._journal.followed(change, followed.state)
         if followed.state == "ready":
             return Outcome(proposal, "applied", "its pods are ready")
         if followed.state == "interrupted":
@@ -147,25 +150,24 @@ class Applier:
         failed = self._explained(proposal, followed)
         if not self._rollback:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
-        return self._taken_back(failed, change, inverse, followed)
+        return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
 
-    def _written(self, live: Live, patch: Any, goal: dict[str, Any]) -> dict[str, Any]:
-        """Send a guarded patch; where the answer is lost, ask the cluster what became of it."""
+    def resume(self, proposal: Proposal, inverse: list[dict[str, Any]], undone: Callable[[str], None]) -> Outcome:
+        """Follow a change that an earlier run made and did not see the end of; where it fails, take it back.
+
+        ``proposal`` has the change as the steps of its plan, ``inverse`` takes it back, ``undone`` notes that.
+        """
+        live = proposal.live
         try:
-            answer = self._cluster.patch(live.resource, live.namespace, live.name, guarded(live, patch), dry_run=False)
-        except Unreachable as error:
-            if not error.sent:
-                raise
-            try:
-                now = self._cluster.get(live.resource, live.namespace, live.name)
-            except ClusterError:
-                raise error from None
-            if now["metadata"]["resourceVersion"] == live.version:
-                raise Unreachable(str(error)) from None
-            if moved_on(now, inverse_of(live.value, goal, patch)) is not None:
-                raise
-            return _with_kind(live, now)
-        return _with_kind(live, answer.value)
+            before = take_snapshot(self._cluster, live.value, partial(_carries, proposal))
+            followed = self._follow(live, live.value, before)
+        except ClusterError as error:
+            return Outcome(proposal, "unwatched", f"changed by an earlier run, but it could not be watched: {error}")
+        if followed.state == "ready":
+            return Outcome(proposal, "applied", "its pods are ready")
+        if followed.state == "interrupted":
+            return Outcome(proposal, "unwatched", "its pods were not ready yet when it was interrupted")
+        return self._taken_back(self._explained(proposal, followed), undone, inverse, followed)
 
     def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
         name = name_of(live.resource.kind, live.value)
@@ -186,8 +188,10 @@ class Applier:
         where = f"container {failure.container} of pod {failure.pod}: " if failure is not None else ""
         return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
 
-    def _taken_back(self, failed: Outcome, change: str, inverse: list[dict[str, Any]], followed: Followed) -> Outcome:
-        """Take a change back, and wait until the old state runs again."""
+    def _taken_back(
+        self, failed: Outcome, undone: Callable[[str], None], inverse: list[dict[str, Any]], followed: Followed
+    ) -> Outcome:
+        """Take a change back, note it, and wait until the old state runs again."""
         live = failed.proposal.live
         was_complete = progress(live.value, ()).done
         self._report(failed.proposal.name, "its new pods fail; taking the change back")
@@ -212,7 +216,7 @@ class Applier:
                     message=f"{failed.message}; taking it back failed ({error}): "
                     f"kubectl harden undo {self._journal.run}"
                 )
-            self._journal.undone(change, failed.message)
+            undone(failed.message)
             words = self._unblocked(live, followed.unready)
             if was_complete and not words:
                 words = self._restored(live, _with_kind(live, answer.value), before)
@@ -330,6 +334,29 @@ class Applier:
                 return
             time.sleep(0.25)
         raise Unreachable(f"it is still there after {DELETION_SECONDS:.0f} s")
+
+
+def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:
+    """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
+
+    ``goal`` is the object as the patch should make it. Raises Conflict where the object has changed (nothing
+    is written then), Unreachable with ``sent`` where nothing is known, and other ClusterErrors.
+    """
+    try:
+        answer = cluster.patch(live.resource, live.namespace, live.name, guarded(live, patch), dry_run=False)
+    except Unreachable as error:
+        if not error.sent:
+            raise
+        try:
+            now = cluster.get(live.resource, live.namespace, live.name)
+        except ClusterError:
+            raise error from None
+        if now["metadata"]["resourceVersion"] == live.version:
+            raise Unreachable(str(error)) from None
+        if moved_on(now, inverse_of(live.value, goal, patch)) is not None:
+            raise
+        return _with_kind(live, now)
+    return _with_kind(live, answer.value)
 
 
 def _is_unready(pod: dict[str, Any]) -> bool:

@@ -13,7 +13,17 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.connection import Answer, Cancel, Connection
 from kubectl_harden.errors import ClusterError, Expired, Unreachable, UsageError
 
-__all__ = ["EVENTS", "NAMESPACES", "PODS", "WORKLOADS", "Cluster", "Resource", "api_group", "of_kind"]
+__all__ = [
+    "EVENTS",
+    "NAMESPACES",
+    "PODS",
+    "QUOTAS",
+    "WORKLOADS",
+    "Cluster",
+    "Resource",
+    "api_group",
+    "of_kind",
+]
 
 CHUNK: Final = 500
 """kubectl's chunk size."""
@@ -68,6 +78,7 @@ WORKLOADS: Final = (
 
 PODS: Final = WORKLOADS[7]
 EVENTS: Final = _resource("", "events", "Event", "ev")
+QUOTAS: Final = _resource("", "resourcequotas", "ResourceQuota", "quota")
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", ("ns",), "namespace", namespaced=False)
 
 _AGGREGATED: Final = ",".join(

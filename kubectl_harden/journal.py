@@ -19,7 +19,17 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import HardenError, UsageError
 
-__all__ = ["Change", "Journal", "Run", "journal_directory", "last_run", "mark_undone", "read_run", "runs"]
+__all__ = [
+    "Change",
+    "Journal",
+    "Run",
+    "journal_directory",
+    "last_run",
+    "mark_undone",
+    "read_run",
+    "runs",
+    "unfollowed",
+]
 
 Operation = dict[str, Any]
 
@@ -31,7 +41,8 @@ class Change(NamedTuple):
     object has ``operations`` and their ``inverse`` (RFC 6902), and ``before`` and ``after`` the values of the
     fields that they touch, by JSON pointer (one that is missing was not there). A ``recreated`` object has
     its manifests before and after. ``complete`` tells whether all its pods ran before. ``state`` is begun
-    (cut off), applied, failed (surely not made), or undone (taken back by a later event).
+    (cut off), applied, failed (surely not made), or undone (taken back by a later event). ``followed`` tells
+    whether the run saw what became of the pods.
     """
 
     id: str
@@ -43,11 +54,13 @@ class Change(NamedTuple):
     recreated: bool = False
     complete: bool = True
     state: str = "begun"
+    followed: bool = False
 
     @property
     def name(self) -> str:
-        """``Deployment shop/web``."""
-        return f"{self.object['kind']} {self.object['namespace']}/{self.object['name']}"
+        """``Deployment shop/web``, or ``Namespace shop``."""
+        namespace = self.object["namespace"]
+        return f"{self.object['kind']} {namespace}/{self.object['name']}".replace(" /", " ")
 
 
 class Run(NamedTuple):
@@ -119,6 +132,10 @@ class Journal:
         """Write down that a change was made; ``uid`` is that of a recreated object."""
         self._write("applied", change, inverse=inverse, **({"uid": uid} if uid else {}))
 
+    def followed(self, change: str, state: str) -> None:
+        """Write down that the rollout of a change was watched to its end, or as far as it can be."""
+        self._write("followed", change, state=state)
+
     def failed(self, change: str, why: str) -> None:
         """Write down that a change was surely not made."""
         self._write("failed", change, why=why)
@@ -180,6 +197,8 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
     elif event == "begin":
         known = {key: entry[key] for key in Change._fields if key in entry}
         changes[entry["change"]] = Change(id=entry["change"], **known)
+    elif event == "followed":
+        changes[entry["change"]] = changes[entry["change"]]._replace(followed=True)
     elif event in _STATES:
         change = changes[entry["change"]]._replace(state=_STATES[event])
         if "inverse" in entry:
@@ -189,9 +208,9 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
         changes[entry["change"]] = change
 
 
-def mark_undone(run: str, changes: list[str]) -> None:
+def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    lines = [json.dumps({"event": "undone", "change": change, "time": _now(), "why": "undo"}) for change in changes]
+    lines = [json.dumps({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
     if not lines:
         return
     try:
@@ -212,6 +231,18 @@ def runs() -> Iterator[Run]:
         for path in sorted(journal_directory().glob("*.jsonl"), reverse=True):
             with suppress(HardenError):
                 yield read_run(path.stem)
+
+
+def unfollowed() -> dict[str, tuple[str, Change]]:
+    """Return the latest change of each object whose pods no run has seen the end of, by uid, with its run."""
+    found: dict[str, tuple[str, Change]] = {}
+    for run in reversed(list(runs())):
+        for change in run.changes:
+            if not change.followed and not change.recreated and change.state in ("applied", "begun"):
+                found[change.object["uid"]] = (run.id, change)
+            else:
+                found.pop(change.object["uid"], None)
+    return found
 
 
 def last_run() -> Run:

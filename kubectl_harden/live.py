@@ -6,7 +6,7 @@ A pod that a controller made is followed up its owner references (metadata.owner
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -111,15 +111,16 @@ def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def name_of(kind: str, value: dict[str, Any]) -> str:
-    """Return ``Deployment shop/web``."""
+    """Return ``Deployment shop/web``, or ``Namespace shop``."""
     metadata = value.get("metadata", {})
-    return f"{kind} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
+    name = metadata.get("name", "")
+    return f"{kind} {metadata['namespace']}/{name}" if metadata.get("namespace") else f"{kind} {name}"
 
 
-def problem(error: HardenError | str, about: str = "") -> Problem:
-    """Return a problem of a live object, or of the cluster itself."""
+def problem(error: HardenError | str, about: str = "", namespace: str = "") -> Problem:
+    """Return a problem of a live object in a namespace, or of the cluster itself."""
     message = f"{about}: {error}" if about else str(error)
-    return Problem(None, None, None, None, message, refused=isinstance(error, ClusterError))
+    return Problem(None, None, None, None, message, isinstance(error, ClusterError), namespace)
 
 
 def trace(
@@ -149,12 +150,21 @@ class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
     ``notes`` collects what a person should know of the search, such as levels that could not be read.
+    ``listed`` is called with every object that a list brings: also with the pods and other parts that
+    do not come as workloads of their own.
     """
 
-    def __init__(self, cluster: Cluster, choice: PolicyChoice, pod_paths: PodPaths) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        choice: PolicyChoice,
+        pod_paths: PodPaths,
+        listed: Callable[[Resource, dict[str, Any]], None] | None = None,
+    ) -> None:
         self.cluster = cluster
         self._choice = choice
         self._pod_paths = pod_paths
+        self._listed = listed
         self.notes: list[str] = []
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
@@ -182,6 +192,8 @@ class Finder:
         for resource in resources:
             try:
                 for value in self.cluster.each(resource, targets.namespace, selector=targets.selector):
+                    if self._listed is not None:
+                        self._listed(resource, value)
                     if not targets.types and self._is_part(value):
                         continue
                     yield from self._traced(resource, value, minor, seen)
@@ -220,7 +232,8 @@ class Finder:
         try:
             resource, value, owner = trace(self.cluster, resource, value, self._pod_paths)
         except ClusterError as error:
-            yield problem(error, f"{name_of(resource.kind, value)}: its owner cannot be read")
+            about = f"{name_of(resource.kind, value)}: its owner cannot be read"
+            yield problem(error, about, value["metadata"].get("namespace", ""))
         uid = value["metadata"]["uid"]
         if uid in seen:
             return
@@ -231,22 +244,27 @@ class Finder:
         self, resource: Resource, value: dict[str, Any], minor: int, owner: str | None = None
     ) -> Iterator[Live | Problem]:
         """Yield an object as a workload, or what is wrong with it."""
+        namespace = value["metadata"].get("namespace", "")
         try:
             locations = locate(value, self._pod_paths)
         except InputError as error:
-            yield problem(error, name_of(resource.kind, value))
+            yield problem(error, name_of(resource.kind, value), namespace)
             return
         if locations is None:
-            yield problem(f"{resource.name} hold no pods that are known", name_of(resource.kind, value))
+            message = f"{resource.name} hold no pods that are known"
+            yield problem(message, name_of(resource.kind, value), namespace)
             return
+        policy = self.policy(namespace, minor)
+        if resource in WORKLOADS:
+            locations = [location._replace(decoded=True) for location in locations]
+        yield Live(resource, value, tuple(locations), policy, owner)
+
+    def policy(self, namespace: str, minor: int) -> Policy:
+        """Return the policy that holds for the workloads of a namespace."""
         labels = None
-        namespace = value["metadata"].get("namespace", "")
         if self._choice.level is None:
             try:
                 labels = self.cluster.namespace_labels(namespace)
             except ClusterError as error:
                 self._note(f"the level of namespace {namespace} is not known, restricted is assumed: {error}")
-        policy = chosen_policy(self._choice, labels, minor)
-        if resource in WORKLOADS:
-            locations = [location._replace(decoded=True) for location in locations]
-        yield Live(resource, value, tuple(locations), policy, owner)
+        return chosen_policy(self._choice, labels, minor)

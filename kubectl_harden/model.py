@@ -172,6 +172,7 @@ class Problem(NamedTuple):
     """An input that could not be read, or an object that could not be evaluated.
 
     ``file`` is None for live objects; ``refused`` tells that the cluster refused or was not reached.
+    ``namespace`` is that of a live object, empty for the cluster at large.
     """
 
     file: str | None
@@ -180,6 +181,7 @@ class Problem(NamedTuple):
     column: int | None
     message: str
     refused: bool = False
+    namespace: str = ""
 
 
 class Identity(NamedTuple):

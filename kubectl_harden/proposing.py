@@ -10,14 +10,15 @@ from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitt
 from kubectl_harden.live import Finder, Live, Targets, name_of, problem
 from kubectl_harden.managers import Manager, managers_of
 from kubectl_harden.messages import POD_SECURITY, rejecter_of
-from kubectl_harden.model import Planned, Problem
+from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate
 from kubectl_harden.remediate import FixOptions, apply, operations, plan
+from kubectl_harden.surge import surges
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import Location, PodPaths, locate
 
-__all__ = ["ApplyOptions", "Proposal", "finished", "fresh", "guarded", "propose", "propose_all"]
+__all__ = ["ApplyOptions", "Proposal", "finished", "fresh", "guarded", "propose", "propose_all", "prove_pods"]
 
 RETRIES: Final = 5
 """How often a plan is made anew because someone else changed the object meanwhile."""
@@ -72,7 +73,11 @@ class Proposal(NamedTuple):
 
     def counted(self) -> Proposal:
         """Return it without the objects, for counting."""
-        value = {"metadata": {key: self.live.value["metadata"].get(key) for key in ("namespace", "name", "uid")}}
+        value = {
+            "metadata": {
+                key: self.live.value["metadata"].get(key) for key in ("namespace", "name", "uid", "resourceVersion")
+            }
+        }
         return self._replace(live=self.live._replace(value=value, locations=()), goal={}, returned=None)
 
 
@@ -232,7 +237,7 @@ def _judged(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Propos
         )
     if live.resource.kind in ("Pod", "PodTemplate"):
         return judged
-    return _with_pod_proof(cluster, judged, pod_paths)
+    return prove_pods(cluster, judged, pod_paths)
 
 
 def _undone(proposal: Proposal, pod_paths: PodPaths) -> Iterator[str]:
@@ -240,9 +245,9 @@ def _undone(proposal: Proposal, pod_paths: PodPaths) -> Iterator[str]:
     locations = locate(proposal.returned, pod_paths) or []
     for item, location in zip(proposal.planned, locations, strict=False):
         left = {(remaining.reason, remaining.detail) for remaining in item.plan.remaining}
-        for _, finding in evaluate(Pod(location.value, is_pod=location.is_pod), item.policy):
-            if (finding.reason, finding.detail) not in left:
-                yield f"{finding.reason} ({finding.detail})" if finding.detail else finding.reason
+        for reason, text in _findings(Pod(location.value, is_pod=location.is_pod), item.policy):
+            if reason not in left:
+                yield text
 
 
 def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
@@ -264,25 +269,58 @@ def _comparable(value: dict[str, Any]) -> dict[str, Any]:
     return out  # type: ignore[no-any-return]
 
 
-def _with_pod_proof(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Proposal:
-    """Have the server admit a pod of each changed template, without creating it."""
+def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, level_only: bool = False) -> Proposal:
+    """Have the server admit a pod of each template, without creating it, and judge the pod that it made of it.
+
+    With ``level_only`` what others than Pod Security admission refuse (a quota, say) is noted as unproven.
+    """
     live = proposal.live
     warnings = list(proposal.warnings)
-    for location in locate(proposal.returned, pod_paths) or ():
+    unproven = list(proposal.unproven)
+    value = proposal.live.value if proposal.returned is None else proposal.returned
+    left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
+    for location in locate(value, pod_paths) or ():
         if location.moved or not location.pod_security_context:
             continue  # The controller makes another pod of it than what stands there.
         try:
             answer = cluster.create(PODS, live.namespace, _trial_pod(live, location), dry_run=True)
         except NotPermitted as error:
-            return proposal._replace(unproven=(*proposal.unproven, f"that its pods are admitted: {error}"))
+            return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {error}"))
         except ClusterError as error:
-            left = [item.why for planned in proposal.planned for item in planned.plan.remaining]
-            if not left or rejecter_of(str(error)) != POD_SECURITY:
+            rejecter = rejecter_of(str(error))
+            if (level_only and rejecter != POD_SECURITY) or _is_one_too_many(live.value, rejecter):
+                unproven.append(f"that its pods are admitted: {error}")
+                continue
+            why = [item.why for planned in proposal.planned for item in planned.plan.remaining]
+            if not why or rejecter != POD_SECURITY:
                 return proposal._replace(denied=True, refusal=f"its pods would be refused: {error}")
-            why = "; ".join(dict.fromkeys(left))
-            return proposal._replace(refusal=f"its pods would still be refused: {error} ({why})")
+            words = "; ".join(dict.fromkeys(why))
+            return proposal._replace(refusal=f"its pods would still be refused: {error} ({words})")
         warnings.extend(warning for warning in answer.warnings if warning not in warnings)
-    return proposal._replace(warnings=tuple(warnings))
+        added = [
+            text
+            for reason, text in _findings(Pod(answer.value, is_pod=True, decoded=True), live.policy)
+            if reason not in left
+        ]
+        if added:
+            return proposal._replace(
+                denied=True,
+                refusal="its pods are not as its template (an admission webhook or policy changes them), "
+                f"and violate {live.policy}: {', '.join(added)}",
+            )
+    return proposal._replace(warnings=tuple(warnings), unproven=tuple(unproven))
+
+
+def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield (reason, detail) and their text for what a policy forbids in a pod."""
+    for _, finding in evaluate(pod, policy):
+        text = f"{finding.reason} ({finding.detail})" if finding.detail else finding.reason
+        yield (finding.reason, finding.detail), text
+
+
+def _is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
+    """Whether a quota refused a pod more, which the rollout does not need."""
+    return rejecter.startswith("the ResourceQuota") and not surges(value)
 
 
 def _trial_pod(live: Live, location: Location) -> dict[str, Any]:

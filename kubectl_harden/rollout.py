@@ -83,6 +83,8 @@ def watched(value: dict[str, Any]) -> str | None:
     kind, spec = value.get("kind"), value.get("spec") or {}
     if str(value.get("apiVersion", "v1")).rpartition("/")[0] not in ("", "apps", "batch"):
         return "its controller's progress is not known: look at its pods"
+    if kind == "Namespace":
+        return ""
     if kind == "CronJob":
         return "it takes effect with the next run"
     if kind == "PodTemplate":

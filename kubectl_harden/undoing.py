@@ -25,7 +25,7 @@ def propose_undo(cluster: Cluster, change: Change) -> Proposal:
     """
     named = change.object
     group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
-    resource = Resource(group, version, named["resource"], named["kind"])
+    resource = Resource(group, version, named["resource"], named["kind"], namespaced=bool(named["namespace"]))
     for _ in range(RETRIES):
         proposal = _proposed(cluster, change, resource)
         if proposal.refusal is not None or not proposal.patch:

@@ -10,7 +10,32 @@ import tempfile
 
 from kubectl_harden.errors import EditError
 
-__all__ = ["write_text"]
+__all__ = ["write_new", "write_text"]
+
+
+def write_new(name: str, text: str) -> None:
+    """Write a file of one's own: the old one stays until the new one is whole. Raises EditError."""
+    temporary = None
+    try:
+        if os.path.exists(name) and not os.path.isfile(name):
+            with open(name, "w") as file:
+                file.write(text)
+            return
+        target = os.path.realpath(name)
+        descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as error:
+        raise EditError(f"{name}: {error.strerror}; not written") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 def write_text(name: str, before: str, after: str) -> None:

@@ -13,6 +13,7 @@ from kubectl_harden import __version__
 from kubectl_harden.cli.check import check
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
 from kubectl_harden.cli.fix import fix
+from kubectl_harden.cli.migrate import migrate
 from kubectl_harden.cli.options import meant
 from kubectl_harden.cli.rejected import rejected
 from kubectl_harden.cli.undo import undo
@@ -44,6 +45,9 @@ def cli() -> None:
       kubectl harden rejected -n shop
       # Fix a live workload: diff, server dry-run, question, patch, watched rollout
       kubectl harden fix deploy/web -n shop --apply
+      # How far are all namespaces from restricted, and what holds them back? Take them as far as they can go
+      kubectl harden migrate -A --level highest
+      kubectl harden migrate -A --level highest --apply
       # Take it back
       kubectl harden undo --last
       # What would Pod Security admission say of these manifests? Fix them
@@ -54,7 +58,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, fix, rejected, undo):
+for _command in (check, fix, rejected, migrate, undo):
     cli.add_command(_command)
 
 

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from kubectl_harden.live import Targets
     from kubectl_harden.loading import Inputs
 
-__all__ = ["Command", "LiveInputs", "cluster_options", "meant", "open_cluster", "seconds", "target_options"]
+__all__ = [
+    "POD_PATH",
+    "Command",
+    "LiveInputs",
+    "cluster_options",
+    "meant",
+    "open_cluster",
+    "pod_paths_of",
+    "seconds",
+    "target_options",
+]
 
 _CLUSTER: Final = (
     click.option("-n", "--namespace", metavar="NAME", help="Namespace; by default that of the context."),
@@ -46,7 +56,7 @@ _POLICY: Final = (
                  help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
 )  # fmt: skip
 
-_POD_PATH: Final = click.option(
+POD_PATH: Final = click.option(
     "--pod-path", "pod_paths", multiple=True, metavar="KIND.GROUP=/POINTER",
     help="Where a custom resource keeps its pod template.",
 )  # fmt: skip
@@ -166,7 +176,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         from kubectl_harden.policy import parse_policy
 
         policy = parse_policy(level or "restricted", policy_version or "latest")
-        paths = _pod_paths(pod_paths)
+        paths = pod_paths_of(pod_paths)
         if files:
             if namespace or all_namespaces or selector:
                 raise UsageError("-n, -A and -l select live workloads: leave them out, or leave out -f")
@@ -194,7 +204,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         return command(inputs=LiveInputs(cluster, targets, _choice(level, policy_version)), policy=policy, **others)
 
     argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...")
-    return _with((argument, *_FILES, *_LIVE, *_POLICY, _POD_PATH, *_CLUSTER), call)
+    return _with((argument, *_FILES, *_LIVE, *_POLICY, POD_PATH, *_CLUSTER), call)
 
 
 def _inputs(
@@ -208,7 +218,8 @@ def _inputs(
     return Inputs(tuple(listed), recursive, paths)
 
 
-def _pod_paths(texts: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...]]:
+def pod_paths_of(texts: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the pod paths of --pod-path. Raises UsageError."""
     from kubectl_harden.workload import parse_pod_path
 
     paths: dict[tuple[str, str], tuple[str, ...]] = {}

@@ -1,0 +1,440 @@
+"""The command ``migrate``."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from kubectl_harden.cli.apply import may_ask
+from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, seconds
+from kubectl_harden.errors import ClusterError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.journal import Journal
+    from kubectl_harden.migrating import Migrated
+    from kubectl_harden.model import Problem
+    from kubectl_harden.namespaces import Chosen, Selection
+    from kubectl_harden.plan_file import MigrationPlan
+    from kubectl_harden.render.progress import Progress
+    from kubectl_harden.survey import Aim, Survey
+
+__all__ = ["migrate"]
+
+_FEW: Final = 5
+"""Of so many namespaces the blockers are shown object by object."""
+
+
+@click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
+@click.argument("names", nargs=-1, metavar="[NAMESPACE]...")
+@click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
+@click.option("--exclude-from", metavar="FILE", help="A file with a pattern to leave out on each line.")
+@click.option("--shard", metavar="[INDEX/]COUNT",
+              help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
+@click.option("--level", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
+              show_default=True, help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
+@click.option("--policy-version", metavar="VERSION", help="Policy version to pin. [default: as the namespace has it]")
+@click.option("--max-risk", type=click.Choice(("safe", "review", "breaks")), default="review", show_default=True,
+              help="The highest risk of edits to make.")  # fmt: skip
+@click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
+              default="text", show_default=True, help="Output format.")  # fmt: skip
+@click.option("--report", "report_file", metavar="FILE", help="Write a page to show around (HTML).")
+@click.option("--plan-out", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
+@click.option("--plan", "plan_file", metavar="FILE", help="Carry out exactly this plan.")
+@click.option("--apply", "apply_", is_flag=True, help="Set the labels and patch the workloads.")
+@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
+@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+              help="Namespaces to work on at a time.")  # fmt: skip
+@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Begin no more after N namespaces failed.")
+@click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
+@click.option("--team-label", default="team", show_default=True, metavar="KEY",
+              help="The label that names the team of a workload or namespace.")  # fmt: skip
+@POD_PATH
+@cluster_options
+def migrate(
+    connect: Callable[[], Cluster],
+    namespace: str | None,
+    names: tuple[str, ...],
+    selector: str,
+    all_namespaces: bool,
+    exclude: tuple[str, ...],
+    exclude_from: str | None,
+    shard: str | None,
+    level: Any,
+    policy_version: str | None,
+    max_risk: Any,
+    output: str,
+    report_file: str | None,
+    plan_out: str | None,
+    plan_file: str | None,
+    apply_: bool,
+    yes: bool,
+    timeout: str,
+    parallel: int,
+    max_failures: int | None,
+    recreate: bool,
+    even_if_managed: bool,
+    team_label: str,
+    pod_paths: tuple[str, ...],
+) -> int:
+    """Show how far namespaces are from a level, and take them there.
+
+    Without --apply nothing changes: a table shows what each namespace enforces, the level that its workloads
+    meet now, the level that fixes would lift them to, and what holds it back. With --apply, in each namespace:
+    warn and audit are set; all fixes are proved by server dry-runs, then applied one by one with watched
+    rollouts; the pods that run are judged again; enforce is set once the API server itself has nothing to say
+    against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
+    namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
+    refused.
+
+    \b
+    Examples:
+      kubectl harden migrate -A --level highest
+      kubectl harden migrate shop billing --level restricted --apply
+      kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
+      kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
+      kubectl harden migrate --plan plan.json --apply
+    """
+    from kubectl_harden.namespaces import Selection
+    from kubectl_harden.plan_file import read_plan
+    from kubectl_harden.policy import parse_policy
+    from kubectl_harden.proposing import ApplyOptions
+    from kubectl_harden.remediate import FixOptions
+    from kubectl_harden.survey import Aim
+
+    limit = seconds(timeout, "--timeout")
+    may_ask(apply_, yes)
+    plan = read_plan(plan_file) if plan_file is not None else None
+    if plan is not None:
+        _only_with_plan(apply_=apply_, plan_out=plan_out)
+        aim = plan.aim._replace(team_label=team_label)
+        names = names or tuple(plan.namespaces)
+        for name in names:
+            if name not in plan.namespaces:
+                raise UsageError(f'--plan {plan_file} has no namespace "{name}"')
+    else:
+        parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
+        allowed = ApplyOptions(recreate, even_if_managed)
+        aim = Aim(level, policy_version, FixOptions(max_risk), allowed, pod_paths_of(pod_paths), team_label)
+        if namespace is not None:
+            names = (*names, namespace)
+    aim = aim._replace(detailed=bool(plan_out or report_file))
+    if sum((bool(names), bool(selector), all_namespaces)) != 1:
+        raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
+    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
+    cluster = connect()
+    selection = Selection(names, selector, patterns, _shard(shard))
+    chosen, found, problems = _survey(cluster, selection, aim, plan, apply=apply_)
+    if output in ("text", "wide"):
+        _show(found, detailed=output == "wide" or (len(found.namespaces) <= _FEW and not apply_))
+    for note in (*chosen.notes, *found.notes):
+        click.echo(f"note: {note}", err=True)
+    if plan_out is not None:
+        _write_plan(plan_out, found, aim, cluster)
+    done: list[Migrated] = []
+    interrupted = False
+    run = None
+    if apply_:
+        from kubectl_harden.journal import Journal
+
+        journal = Journal(command="migrate", server=cluster.connection.server, context=cluster.connection.context)
+        done, interrupted = _carry_out(
+            cluster, journal, found, aim, plan, yes=yes, limit=limit, parallel=parallel, max_failures=max_failures
+        )
+        run = journal.run if journal.used else None
+        problems += _failures(done, journal)
+    if report_file is not None:
+        _write_report(report_file, found, aim, done, cluster)
+    _print(output, found, aim, done, problems, cluster)
+    _sum_up(found, aim, done, run, applied=apply_)
+    if interrupted:
+        return INTERRUPTED
+    return exit_code(problems, left=_left(found, done, applied=apply_))
+
+
+def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
+    context = click.get_current_context()
+    fixed = {
+        "level": "--level",
+        "policy_version": "--policy-version",
+        "max_risk": "--max-risk",
+        "recreate": "--recreate",
+        "even_if_managed": "--even-if-managed",
+        "pod_paths": "--pod-path",
+        "selector": "-l",
+        "all_namespaces": "-A",
+        "namespace": "-n",
+    }
+    default = click.core.ParameterSource.DEFAULT
+    given = [option for name, option in fixed.items() if context.get_parameter_source(name) is not default]
+    if given:
+        raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
+    if plan_out is not None:
+        raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
+    if not apply_:
+        raise UsageError("--plan is carried out with --apply; to see what is to be done leave both out")
+
+
+def _patterns(file: str) -> tuple[str, ...]:
+    try:
+        with open(file) as lines:
+            words = [line.partition("#")[0].strip() for line in lines]
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    return tuple(word for word in words if word)
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """Return (index, count) of INDEX/COUNT, or of COUNT with the index that an Indexed Job gives its pods."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)/)?(\d+)", text)
+    if match is None:
+        raise UsageError(f'--shard "{text}": write INDEX/COUNT, such as 0/10, or COUNT in an Indexed Job')
+    index = match[1] if match[1] is not None else os.environ.get("JOB_COMPLETION_INDEX", "")
+    if not index.isdecimal():
+        raise UsageError(f"--shard {text}: which share? Write INDEX/COUNT; JOB_COMPLETION_INDEX is not set")
+    if not int(index) < int(match[2]):
+        raise UsageError(f"--shard {text}: the shares of {match[2]} are 0 to {int(match[2]) - 1}, and not {index}")
+    return int(index), int(match[2])
+
+
+# -- survey ------------------------------------------------------------------------------------------
+
+
+def _survey(
+    cluster: Cluster, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
+) -> tuple[Chosen, Survey, list[Problem]]:
+    """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
+    from kubectl_harden.namespaces import choose, missing_permissions, needed_permissions
+    from kubectl_harden.render.progress import Words
+    from kubectl_harden.surveying import survey
+
+    if plan is not None and plan.server != cluster.connection.server:
+        click.echo(f"note: the plan was made on {plan.server}, and this is {cluster.connection.server}", err=True)
+    with Words() as words:
+        words("reading the namespaces")
+        chosen = choose(cluster, selection)
+        words("asking for permissions")
+        needed, _ = needed_permissions(apply=apply)
+        missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
+        if missing:
+            what = "\n  ".join(missing)
+            raise ClusterError(f"permissions are missing (RBAC), nothing was begun:\n  {what}")
+        found = survey(cluster, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
+    problems = [*chosen.problems, *found.problems]
+    report_problems(problems)
+    return chosen, found, problems
+
+
+def _show(found: Survey, *, detailed: bool) -> None:
+    from kubectl_harden.render.matrix import blocker_lines, cause_lines, matrix
+    from kubectl_harden.render.terminal import width
+
+    colour, columns = coloured(sys.stdout), width()
+    for piece in matrix(found, columns=columns, colour=colour):
+        sys.stdout.write(piece)
+    blocked = [item for item in found.namespaces if item.blockers]
+    if blocked and detailed:
+        for item in blocked:
+            sys.stdout.write(f"\n{item.name} is held back from {item.target.level} by\n")
+            for piece in blocker_lines(item.blockers, columns=columns, colour=colour):
+                sys.stdout.write(piece)
+    elif blocked:
+        for piece in cause_lines(found, columns=columns, colour=colour):
+            sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
+    from kubectl_harden.plan_file import plan_value, write_plan
+
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_plan(file, plan_value(found, aim, cluster.connection.server, made))
+    click.echo(f"plan written to {file}: kubectl harden migrate --plan {file} --apply", err=True)
+
+
+def _write_report(file: str, found: Survey, aim: Aim, done: Sequence[Migrated], cluster: Cluster) -> None:
+    from kubectl_harden.render.report import report_page
+    from kubectl_harden.write_back import write_new
+
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    write_new(file, report_page(found, aim, done, where=cluster.connection.context or "", made=made))
+    click.echo(f"report written to {file}", err=True)
+
+
+# -- carrying out --------------------------------------------------------------------------------------
+
+
+def _carry_out(
+    cluster: Cluster,
+    journal: Journal,
+    found: Survey,
+    aim: Aim,
+    plan: MigrationPlan | None,
+    *,
+    yes: bool,
+    limit: float,
+    parallel: int,
+    max_failures: int | None,
+) -> tuple[list[Migrated], bool]:
+    """Ask, and take namespaces to their goals; returns what became of them and whether Ctrl-C ended it."""
+    from kubectl_harden.journal import unfollowed
+    from kubectl_harden.migrating import Migrated, Migrator
+    from kubectl_harden.plan_file import drift
+    from kubectl_harden.render.progress import Progress
+
+    done = [
+        Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
+        for item in found.namespaces
+        if item.state == "done"
+    ]
+    todo = [item for item in found.namespaces if item.state != "done"]
+    if todo and not yes and not _agreed(found):
+        return [*done, *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
+    halt, stop = Event(), Event()
+    with Progress(len(todo), "namespaces", steps=False) as display:
+        migrator = Migrator(
+            cluster,
+            journal,
+            aim,
+            seconds=limit,
+            report=display.report,
+            halt=halt,
+            stop=stop,
+            drift=None if plan is None else lambda now, proposals: drift(plan.namespaces[now.name], now, proposals),
+            cut_off=unfollowed(),
+        )
+        with ThreadPoolExecutor(parallel) as pool:
+            begun = {pool.submit(migrator.carry_out, item.name) for item in todo}
+            interrupted = _watch(begun, done, display, halt, stop, max_failures)
+    known = {item.name for item in done}
+    done.extend(Migrated(item.name, "stopped", "not begun", item) for item in todo if item.name not in known)
+    return sorted(done, key=lambda item: item.name), interrupted
+
+
+def _watch(
+    begun: set[Future[Migrated]],
+    done: list[Migrated],
+    display: Progress,
+    halt: Event,
+    stop: Event,
+    max_failures: int | None,
+) -> bool:
+    """Tell of each namespace as it ends; returns whether Ctrl-C was pressed."""
+    from kubectl_harden.render.matrix import migrated_lines
+    from kubectl_harden.render.terminal import width
+
+    colour, columns = coloured(sys.stderr), width()
+    while begun:
+        try:
+            for future in as_completed(begun):
+                begun.discard(future)
+                if future.cancelled():
+                    continue
+                outcome = future.result()
+                done.append(outcome)
+                lines = migrated_lines(outcome, columns=columns, colour=colour) if outcome.begun else ()
+                display.finish(outcome.name, "".join(lines))
+                if max_failures and sum(item.state == "failed" for item in done) >= max_failures:
+                    for other in begun:
+                        other.cancel()
+        except KeyboardInterrupt:
+            if halt.is_set():
+                stop.set()
+            halt.set()
+            display.say("interrupted: each namespace finishes the step that it is in; once more, and it waits for "
+                        "no rollout\n")  # fmt: skip
+    return halt.is_set()
+
+
+def _agreed(found: Survey) -> bool:
+    reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
+    fixes = sum(len(item.to_fix) for item in reached)
+    blocked = sum(item.state == "blocked" for item in found.namespaces)
+    parts = []
+    if reached:
+        what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
+        patched = f", after patching {fixes:,} workload{'s' if fixes != 1 else ''}" if fixes else ""
+        parts.append(f"Enforce the level in {what}{patched}")
+    if blocked:
+        parts.append(
+            f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
+        )
+    return click.confirm(f"{', and '.join(parts)}?", default=False, err=True)
+
+
+def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
+    from kubectl_harden.model import Problem
+
+    # A rollout that was rolled back is the workload's fault, not the cluster's.
+    problems = [
+        Problem(None, None, None, None, f"namespace {item.name}: {item.message}", refused=True, namespace=item.name)
+        for item in done
+        if item.state == "failed" and not item.blockers
+    ]
+    if journal.trouble is not None:
+        trouble = Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")
+        report_problems([trouble])
+        problems.append(trouble)
+    return problems
+
+
+# -- telling ---------------------------------------------------------------------------------------------
+
+
+def _print(
+    output: str, found: Survey, aim: Aim, done: Sequence[Migrated], problems: Sequence[Problem], cluster: Cluster
+) -> None:
+    """Print an output for programs."""
+    if output == "json":
+        from kubectl_harden.render.migration import report_json
+        from kubectl_harden.render.terminal import json_text
+
+        sys.stdout.write(json_text(report_json(found, aim, done, problems)) + "\n")
+    elif output == "markdown":
+        from kubectl_harden.render.migration import markdown
+
+        sys.stdout.writelines(markdown(found, aim, done))
+    elif output == "policyreport":
+        from kubectl_harden.render.policy_report import api_of, reports
+        from kubectl_harden.render.terminal import json_text
+
+        api, note = api_of(cluster.resources())
+        if note:
+            click.echo(f"note: {note}", err=True)
+        sys.stdout.write(json_text(reports(found, api, int(time.time()))) + "\n")
+    sys.stdout.flush()
+
+
+def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], run: str | None, *, applied: bool) -> None:
+    from kubectl_harden.render.matrix import migrated_summary, survey_summary
+    from kubectl_harden.render.terminal import width, wrapped
+
+    if applied and done:
+        line = migrated_summary(done, run)
+    else:
+        line = survey_summary(found, aim.level)
+        if any(item.state in ("ready", "fixable") for item in found.namespaces):
+            line += "; --apply takes them there"
+    tell([wrapped(line, 0, width()) + "\n"])
+
+
+def _left(found: Survey, done: Sequence[Migrated], *, applied: bool) -> bool:
+    """Whether a namespace is below what was asked for."""
+    if applied:
+        return any(item.state not in ("enforced", "done") or item.blockers for item in done)
+    return any(item.state != "done" or item.blockers for item in found.namespaces)
