@@ -59,6 +59,11 @@ class Migrated(NamedTuple):
     ready: tuple[int, int] | None = None
 
     @property
+    def failed(self) -> bool:
+        """Whether a step went wrong, even where a lower level could be enforced."""
+        return self.state == "failed" or any(map(_failed, self.outcomes))
+
+    @property
     def begun(self) -> bool:
         """Whether the namespace was looked at."""
         return self.found is not None or self.state != "stopped"
@@ -142,14 +147,30 @@ class Migrator:
         except _Halted:
             done = done._replace(state="stopped", message="stopped between two steps; the same command goes on")
         except _Blocked as error:
-            failed = any(outcome.state not in ("applied", "refused") for outcome in outcomes)
-            done = done._replace(state="failed" if failed else "blocked", blockers=error.blockers, message=str(error))
+            done = self._lower(done._replace(blockers=error.blockers, message=str(error)), found, outcomes)
         except HardenError as error:
             done = done._replace(message=str(error))
         labels = done.labels
         with suppress(ClusterError):
             labels = self._cluster.get(NAMESPACES, None, name)["metadata"].get("labels") or {}
         return done._replace(outcomes=tuple(outcomes), labels=labels)
+
+    def _lower(self, done: Migrated, found: NamespaceSurvey, outcomes: Sequence[Outcome]) -> Migrated:
+        """Return what becomes of a blocked namespace: baseline, where that is high enough and met as it is."""
+        done = done._replace(state="failed" if any(map(_failed, outcomes)) else "blocked")
+        lower: Level = "baseline"
+        if self._aim.level != "highest" or found.goal.level == lower:
+            return done
+        try:
+            value = self._cluster.get(NAMESPACES, None, found.name)
+            now, _ = survey_namespace(self._cluster, value, self._aim.at(lower))
+            if now.state == "ready":
+                self._enforce(found.name, now.goal)
+                ready = self._prove(found.name, now.goal)
+                return done._replace(state="enforced", found=found._replace(goal=now.goal), ready=ready)
+        except (_Blocked, _Halted, HardenError):
+            pass
+        return done
 
     def _say(self, name: str, words: str, done: int = 0, total: int = 0) -> None:
         self._report(name, words, done, total)
@@ -370,6 +391,10 @@ class Migrator:
         pods = [pod for pod in self._cluster.each(PODS, name) if not finished(pod)]
         pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
         return sum(map(pod_ready, pods)), len(pods)
+
+
+def _failed(outcome: Outcome) -> bool:
+    return outcome.state not in ("applied", "refused")
 
 
 def _namespace(value: dict[str, Any], policy: Policy) -> Live:

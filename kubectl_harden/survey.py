@@ -57,7 +57,7 @@ class Aim(NamedTuple):
 
 
 class PodVerdict(NamedTuple):
-    """A pod that violates the goal: ``words`` are the server's, ``owner`` the workload that it comes from.
+    """A pod that violates the goal: ``words`` are the reasons, ``owner`` the workload that it comes from.
 
     A ``passing`` pod goes away by itself: it is being deleted, or its workload's rollout is not over.
     """

@@ -251,7 +251,7 @@ def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
         namespace.problems.append(problem(error, name_of("Pod", value)))
         return
     if findings:
-        words = ", ".join(f"{f.reason} ({f.detail})" if f.detail else f.reason for _, f in findings)
+        words = ", ".join(finding.reason for _, finding in findings)
         metadata = {key: value["metadata"].get(key) for key in ("name", "namespace", "uid", "deletionTimestamp")}
         kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
         namespace.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))

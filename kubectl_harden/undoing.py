@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kubectl_harden.cluster import Cluster, Resource, api_group
+from kubectl_harden.admission import mode_policies, rank
+from kubectl_harden.cluster import NAMESPACES, Cluster, Resource, api_group
 from kubectl_harden.errors import ClusterError, Conflict, NotFound
 from kubectl_harden.inverse import carried_out, in_force, moved_on
 from kubectl_harden.journal import Change
 from kubectl_harden.live import Live
+from kubectl_harden.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.model import Policy
 from kubectl_harden.policy import NEWEST
 from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded
 from kubectl_harden.values import copied
 
-__all__ = ["propose_undo"]
+__all__ = ["by_object", "in_phases", "propose_undo"]
 
 
-def propose_undo(cluster: Cluster, change: Change) -> Proposal:
-    """Return a proposal that takes a change back, proved by a server dry-run.
+def by_object(changes: Iterable[Change]) -> list[list[Change]]:
+    """Return changes grouped by the object that they changed, in their order; one that recreated it stays alone."""
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        alone = change.id if change.recreated else ""
+        groups.setdefault((change.object["uid"], alone), []).append(change)
+    return list(groups.values())
+
+
+def in_phases(proposals: Iterable[Proposal]) -> list[list[Proposal]]:
+    """Return proposals in the order in which they can be carried out without a pod being refused on the way.
+
+    Namespaces that come to enforce less are first, those that come to enforce more are last.
+    """
+    phases: list[list[Proposal]] = [[], [], []]
+    for proposal in proposals:
+        step = 0
+        if proposal.live.resource == NAMESPACES:
+            before, after = (_enforced(value) for value in (proposal.live.value, proposal.goal))
+            step = (rank(after) > rank(before)) - (rank(after) < rank(before))
+        phases[1 + step].append(proposal)
+    return [phase for phase in phases if phase]
+
+
+def _enforced(namespace: dict[str, Any]) -> Policy | None:
+    return mode_policies(namespace["metadata"].get("labels") or {}, NEWEST)["enforce"]
+
+
+def propose_undo(cluster: Cluster, changes: Sequence[Change]) -> Proposal:
+    """Return a proposal that takes changes of one object back, proved by a server dry-run.
+
+    ``changes`` begin with the latest; one that recreated the object stands alone.
 
     Its patch is empty where nothing of the change is left. It is refused where someone else has changed
     the same fields since, or where another object has the name now.
     """
-    named = change.object
+    named = changes[0].object
     group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
     resource = Resource(group, version, named["resource"], named["kind"], namespaced=bool(named["namespace"]))
     for _ in range(RETRIES):
-        proposal = _proposed(cluster, change, resource)
+        proposal = _proposed(cluster, changes, resource)
         if proposal.refusal is not None or not proposal.patch:
             return proposal
         live = proposal.live
@@ -42,13 +75,16 @@ def propose_undo(cluster: Cluster, change: Change) -> Proposal:
             continue
         except ClusterError as error:
             return proposal._replace(refusal=f"the API server refuses to take it back: {error}", denied=True)
-        return proposal._replace(returned=answer.value, warnings=answer.warnings)
+        # That the state before violated a level is what the change was made for.
+        warnings = tuple(text for text in answer.warnings if rejecter_of(text) != POD_SECURITY)
+        return proposal._replace(returned=answer.value, warnings=warnings)
     return proposal._replace(
         refusal=f"it was changed by others {RETRIES} times meanwhile; try again later", denied=True
     )
 
 
-def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
+def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:
+    change = changes[0]
     named = change.object
     head = {"apiVersion": named["apiVersion"], "kind": named["kind"]}
     stub = {**head, "metadata": {key: named[key] for key in ("namespace", "name", "uid")}}
@@ -73,13 +109,16 @@ def _proposed(cluster: Cluster, change: Change, resource: Resource) -> Proposal:
         if change.state == "begun":
             return _proposal(resource, value)  # It was never deleted.
         return _whole(resource, value, change)
-    moved = moved_on(value, change.inverse)
-    if moved is None:
-        goal = carried_out(value, change.inverse)
-        return _proposal(resource, value)._replace(patch=tuple(change.inverse), goal=goal, follow=change.complete)
-    if in_force(value, change.inverse):
-        return _proposal(resource, value)
-    return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
+    goal, patch, complete = value, [], True
+    for one in changes:
+        moved = moved_on(goal, one.inverse)
+        if moved is None:
+            goal = carried_out(goal, one.inverse)
+            patch.extend(one.inverse)
+            complete = complete and one.complete
+        elif not in_force(goal, one.inverse):
+            return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
+    return _proposal(resource, value)._replace(patch=tuple(patch), goal=goal, follow=complete)
 
 
 def _is_made(value: dict[str, Any], change: Change) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubectl_harden.proposing import Proposal
     from kubectl_harden.remediate import FixOptions
 
-__all__ = ["carry_out", "fix_live", "show"]
+__all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
 
 
 def fix_live(
@@ -124,8 +124,9 @@ def carry_out(
     rollback: bool,
     parallel: int,
     fail_fast: bool,
+    asked: bool = False,
 ) -> tuple[list[Outcome], bool]:
-    """Ask, apply, and tell; returns the outcomes and whether Ctrl-C ended it."""
+    """Ask (unless ``asked`` already), apply, and tell; returns the outcomes and whether Ctrl-C ended it."""
     from kubectl_harden.applying import Applier, Outcome
     from kubectl_harden.model import Problem
     from kubectl_harden.render.live import outcome_lines
@@ -136,7 +137,7 @@ def carry_out(
     outcomes = [Outcome(item, "refused", item.refusal or "") for item in changed if item.refusal is not None]
     if not ready:
         return outcomes, False
-    if not yes and not _agreed(ready):
+    if not yes and not asked and not agreed(ready):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
     stop, asking = Event(), Lock()
     interrupted = False
@@ -148,7 +149,7 @@ def carry_out(
                 return True
             with asking, display.paused():
                 show(proposal)
-                return _agreed([proposal])
+                return agreed([proposal])
 
         applier = Applier(
             cluster,
@@ -191,8 +192,10 @@ def carry_out(
     return outcomes, interrupted
 
 
-def _agreed(proposals: Sequence[Proposal]) -> bool:
-    what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} workloads"
+def agreed(proposals: Sequence[Proposal]) -> bool:
+    """Ask whether proposals are to be carried out."""
+    unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
+    what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
     verb = "Delete and create" if all(proposal.recreate for proposal in proposals) else "Change"
     return click.confirm(f"{verb} {what}?", default=False, err=True)
 

@@ -241,19 +241,17 @@ def _survey(
 
 
 def _show(found: Survey, *, detailed: bool) -> None:
-    from kubectl_harden.render.matrix import blocker_lines, cause_lines, matrix
+    from kubectl_harden.render.matrix import cause_lines, details, matrix
     from kubectl_harden.render.terminal import width
 
     colour, columns = coloured(sys.stdout), width()
     for piece in matrix(found, columns=columns, colour=colour):
         sys.stdout.write(piece)
-    blocked = [item for item in found.namespaces if item.blockers]
-    if blocked and detailed:
-        for item in blocked:
-            sys.stdout.write(f"\n{item.name} is held back from {item.target.level} by\n")
-            for piece in blocker_lines(item.blockers, columns=columns, colour=colour):
+    if detailed:
+        for item in found.namespaces:
+            for piece in details(item, columns=columns, colour=colour):
                 sys.stdout.write(piece)
-    elif blocked:
+    elif any(item.blockers for item in found.namespaces):
         for piece in cause_lines(found, columns=columns, colour=colour):
             sys.stdout.write(piece)
     sys.stdout.flush()
@@ -349,7 +347,7 @@ def _watch(
                 done.append(outcome)
                 lines = migrated_lines(outcome, columns=columns, colour=colour) if outcome.begun else ()
                 display.finish(outcome.name, "".join(lines))
-                if max_failures and sum(item.state == "failed" for item in done) >= max_failures:
+                if max_failures and sum(item.failed for item in done) >= max_failures:
                     for other in begun:
                         other.cancel()
         except KeyboardInterrupt:

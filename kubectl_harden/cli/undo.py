@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +12,10 @@ from kubectl_harden.cli.options import Command, cluster_options, seconds
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.applying import Outcome
     from kubectl_harden.cluster import Cluster
-    from kubectl_harden.journal import Run
+    from kubectl_harden.journal import Change, Journal, Run
+    from kubectl_harden.proposing import Proposal
 
 __all__ = ["undo"]
 
@@ -49,11 +51,11 @@ def undo(
       kubectl harden undo --last
       kubectl harden undo 20261121T105236.482Z-1f0c --dry-run
     """
-    from kubectl_harden.cli.apply import carry_out, may_ask, show
+    from kubectl_harden.cli.apply import may_ask, show
     from kubectl_harden.journal import Journal, last_run, read_run
     from kubectl_harden.model import Problem
     from kubectl_harden.render.live import refused, summary
-    from kubectl_harden.undoing import propose_undo
+    from kubectl_harden.undoing import by_object, propose_undo
 
     limit = seconds(timeout, "--timeout")
     if run and last:
@@ -67,33 +69,23 @@ def undo(
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
         click.echo(f"note: the run was made on {where}, and this is {cluster.connection.server}", err=True)
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
-    changes = {}
+    changes: dict[str, list[Change]] = {}
     proposals = []
-    for change in open_changes:
-        proposal = propose_undo(cluster, change)
-        changes[proposal.live.uid] = change
+    for group in by_object(open_changes):
+        proposal = propose_undo(cluster, group)
+        changes[proposal.live.uid] = group
         proposals.append(proposal)
         show(proposal)
         if not proposal.patch and proposal.refusal is None:
-            click.echo(f"{change.name}: nothing of the change is left", err=True)
+            click.echo(f"{group[0].name}: nothing of the change is left", err=True)
         elif proposal.refusal and not proposal.patch:
-            click.echo(f"{change.name}: {proposal.refusal}", err=True)
+            click.echo(f"{group[0].name}: {proposal.refusal}", err=True)
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
         return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
     about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
     journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
-    outcomes, interrupted = carry_out(
-        cluster,
-        journal,
-        proposals,
-        again=lambda old: propose_undo(cluster, changes[old.live.uid]),
-        yes=yes,
-        limit=limit,
-        rollback=False,
-        parallel=parallel,
-        fail_fast=False,
-    )
+    outcomes, interrupted = _phases(cluster, journal, proposals, changes, yes=yes, limit=limit, parallel=parallel)
     _mark(chosen, changes, proposals, outcomes)
     if outcomes:
         click.echo(summary(outcomes, journal.run if journal.used else None), err=True)
@@ -106,13 +98,51 @@ def undo(
     return exit_code([*refused(outcomes), *denied], left=left)
 
 
-def _mark(chosen: Run, changes: dict[str, Any], proposals: list[Any], outcomes: list[Any]) -> None:
+def _phases(
+    cluster: Cluster,
+    journal: Journal,
+    proposals: list[Proposal],
+    changes: dict[str, list[Change]],
+    *,
+    yes: bool,
+    limit: float,
+    parallel: int,
+) -> tuple[list[Outcome], bool]:
+    """Ask once, and carry proposals out phase by phase; returns the outcomes and whether Ctrl-C ended it."""
+    from kubectl_harden.applying import Outcome
+    from kubectl_harden.cli.apply import agreed, carry_out
+    from kubectl_harden.undoing import in_phases, propose_undo
+
+    ready = [item for item in proposals if item.patch and item.refusal is None]
+    if ready and not yes and not agreed(ready):
+        return [Outcome(item, "skipped", "not confirmed") for item in ready], False
+    outcomes: list[Outcome] = []
+    for phase in in_phases(proposals):
+        ended, interrupted = carry_out(
+            cluster,
+            journal,
+            phase,
+            again=lambda old: propose_undo(cluster, changes[old.live.uid]),
+            yes=yes,
+            asked=True,
+            limit=limit,
+            rollback=False,
+            parallel=parallel,
+            fail_fast=False,
+        )
+        outcomes.extend(ended)
+        if interrupted:
+            return outcomes, True
+    return outcomes, False
+
+
+def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposal], outcomes: list[Outcome]) -> None:
     """Note in the journal of the run which of its changes are taken back."""
     from kubectl_harden.journal import mark_undone
 
     done = [item.proposal.live.uid for item in outcomes if item.state in ("applied", "unwatched", "left")]
     done += [item.live.uid for item in proposals if not item.patch and item.refusal is None]
-    mark_undone(chosen.id, [changes[uid].id for uid in done if uid in changes])
+    mark_undone(chosen.id, [change.id for uid in done for change in changes.get(uid, ())])
 
 
 def _list() -> int:
@@ -131,5 +161,5 @@ def _list() -> int:
         click.echo(f"{run.id}  {run.about.get('command', '?'):<5} {where}  {counts}: {names}")
         empty = False
     if empty:
-        click.echo("no runs yet: fix --apply writes them", err=True)
+        click.echo("no runs yet: fix --apply and migrate --apply write them", err=True)
     return OK

@@ -97,11 +97,13 @@ def outcome_lines(outcome: Outcome, *, colour: bool) -> Iterator[str]:
 def summary(outcomes: Iterable[Outcome], run: str | None) -> str:
     """Return the last line for people."""
     counts: dict[str, int] = {}
+    unit = "workload"
     for outcome in outcomes:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
+        unit = unit if outcome.proposal.live.namespace else "object"
     parts = [f"{count:,} {_SHOWN[state][0].lower()}" for state, count in counts.items()]
     back = f". To take it back: kubectl harden undo {run}" if run else ""
-    return f"{counted(sum(counts.values()), 'workload')}: {', '.join(parts)}{back}"
+    return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 
 def proposal_json(proposal: Proposal) -> dict[str, Any]:

@@ -15,6 +15,7 @@ __all__ = [
     "blocker_lines",
     "cause_lines",
     "causes",
+    "details",
     "matrix",
     "migrated_lines",
     "migrated_summary",
@@ -61,10 +62,9 @@ def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
             yield f"{paint(mark, meaning, colour)} {name:<{wide}}  {levels}  {len(item.workloads):>9,}  {fixes}\n"
             words = held_back(item)
             if words:
-                yield wrapped(f"held back by {words}", 4, columns) + "\n"
+                yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
             if item.server.asked and not item.server.agrees:
-                yield wrapped(paint("the API server says otherwise: ", "warn", colour) + disagreement(item), 4, columns)
-                yield "\n"
+                yield f"    {paint('the API server says otherwise', 'warn', colour)}\n"
 
 
 def _padded(level: str, colour: bool) -> str:
@@ -96,15 +96,14 @@ def causes(namespaces: Iterable[NamespaceSurvey]) -> list[tuple[str, int, int]]:
     return sorted(found, key=lambda entry: (-entry[1], entry[0]))
 
 
-def disagreement(item: NamespaceSurvey) -> str:
-    """Return what the server says and the survey does not, and the other way round."""
+def disagreement(item: NamespaceSurvey) -> Iterator[str]:
+    """Yield what the server says and the survey does not, and the other way round."""
     server, ours = set(item.server.warnings), set(item.server.expected)
-    parts = [f"only the server: {text}" for text in item.server.warnings if text not in ours]
-    parts += [f"only the survey: {text}" for text in item.server.expected if text not in server]
+    yield from (f"only the server: {printable(text)}" for text in item.server.warnings if text not in ours)
+    yield from (f"only the survey: {printable(text)}" for text in item.server.expected if text not in server)
     classes = sorted({pod.runtime_class for pod in item.pods if pod.runtime_class})
     if classes and len(ours) > len(server):
-        parts.append(f"the runtime class {', '.join(classes)} may be exempt")
-    return printable("; ".join(parts))
+        yield printable(f"the runtime class {', '.join(classes)} may be exempt in the API server's configuration")
 
 
 def cause_lines(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
@@ -118,6 +117,19 @@ def cause_lines(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
         room = columns - len(line)
         shown = printable(", ".join(dict.fromkeys(named)))
         yield line + (shown if len(shown) <= room else shown[: room - 1] + "…") + "\n"
+
+
+def details(item: NamespaceSurvey, *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield what holds a namespace back, object by object, and where the API server disagrees."""
+    if item.blockers:
+        yield f"\n{paint(printable(item.name), 'strong', colour)} is held back from {item.target.level} by\n"
+        yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+    if item.server.asked and not item.server.agrees:
+        yield f"\n{paint(printable(item.name), 'strong', colour)}: the API server says otherwise\n"
+        yield from (wrapped(line, 2, columns) + "\n" for line in disagreement(item))
+    elif not item.server.asked and item.server.why and item.state in ("ready", "fixable"):
+        yield wrapped(f"{printable(item.name)}: the API server was not asked: {printable(item.server.why)}", 0, columns)
+        yield "\n"
 
 
 def blocker_lines(blockers: Sequence[Blocker], *, columns: int, colour: bool) -> Iterator[str]:
@@ -172,14 +184,14 @@ def migrated_lines(item: Migrated, *, columns: int, colour: bool) -> Iterator[st
         elif item.message:
             yield wrapped(printable(item.message), 4, columns) + "\n"
     elif item.state == "enforced" and item.blockers and item.found is not None:
-        words = held_back(item.found)
-        yield wrapped(f"held back from {item.found.target.level} by {words}", 4, columns) + "\n"
+        yield f"    held back from {item.found.target.level} by\n"
+        yield from blocker_lines(item.blockers, columns=columns, colour=colour)
 
 
 def _told(item: Migrated) -> str:
     patched = sum(outcome.state == "applied" for outcome in item.outcomes)
     parts = [f"{counted(patched, 'workload')} patched"] if patched else []
-    if item.ready is not None:
+    if item.ready is not None and item.ready[1]:
         parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
     goal = item.found.goal if item.found is not None else ""
     word = {
@@ -197,7 +209,7 @@ def migrated_summary(done: Sequence[Migrated], run: str | None) -> str:
     """Return the last line of a migration."""
     words = {
         "enforced": "enforced now",
-        "done": "were done already",
+        "done": "done already",
         "blocked": "held back",
         "failed": "failed",
         "drifted": "not as the plan has them",
