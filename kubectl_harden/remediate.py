@@ -28,7 +28,7 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
-from kubectl_harden.values import copied
+from kubectl_harden.values import Draft
 from kubectl_harden.workload import Location, pointer
 
 __all__ = ["RISKS", "FixOptions", "apply", "operations", "plan", "resolve_path"]
@@ -57,21 +57,21 @@ def resolve_path(value: Any, path: Path) -> Any:
 
 
 def apply(value: Any, edits: Iterable[Edit]) -> Any:
-    """Return a copy of a JSON value with the edits applied in order, as RFC 6902 does.
+    """Return a JSON value with the edits applied in order, as RFC 6902 does; the given one stays as it is.
 
     Raises KeyError or IndexError for a path that is not there.
     """
-    out = copied(value)
+    draft = Draft(value)
     for edit in edits:
-        parent = resolve_path(out, edit.path[:-1])
+        parent = draft.at(edit.path[:-1])
         last = edit.path[-1]
         if edit.op == "remove":
             del parent[last]
         elif isinstance(parent, list) and edit.op == "add":
-            parent.insert(len(parent) if last == "-" else int(last), copied(edit.value))
+            parent.insert(len(parent) if last == "-" else int(last), edit.value)
         else:
-            parent[last] = copied(edit.value)
-    return out
+            parent[last] = edit.value
+    return draft.value
 
 
 def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
@@ -124,7 +124,9 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
 
 
 def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
-    return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+    return [
+        Edit(edit.op, location.in_object(edit.path), edit.value, edit.checks, edit.risk, edit.why) for edit in edits
+    ]
 
 
 def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
@@ -207,38 +209,31 @@ def _consequence(check: str, after: Pod) -> str:
 
 
 def _edited(value: Any, edits: Collection[Edit]) -> Any:
-    """Return a copy with the edits applied: missing parents are created, emptied ones go."""
+    """Return a value with the edits applied: missing parents are created, emptied ones go."""
     out = _marked(value, edits)
-    if any(edit.op == "remove" for edit in edits):
-        _drop(out)
-    return out
+    return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
 
 
 def _marked(value: Any, edits: Iterable[Edit]) -> Any:
-    """Return a copy with the edits applied, where everything that goes is marked with _DROP.
+    """Return a value with the edits applied, where everything that goes is marked with _DROP.
 
     All paths count from the value as it was: nothing moves while there are only marks.
     """
-    out = copied(value)
+    draft = Draft(value)
     removed: list[Path] = []
     for edit in edits:
         last = edit.path[-1]
+        parent = draft.at(edit.path[:-1], make=edit.op != "remove")
         if edit.op == "remove":
-            resolve_path(out, edit.path[:-1])[last] = _DROP
+            parent[last] = _DROP
             removed.append(edit.path)
-            continue
-        parent = out
-        for part in edit.path[:-1]:
-            if (isinstance(parent, dict) and part not in parent) or parent[part] is None:
-                parent[part] = {}
-            parent = parent[part]
-        if isinstance(parent, list) and last == len(parent):
-            parent.append(copied(edit.value))
+        elif isinstance(parent, list) and last == len(parent):
+            parent.append(edit.value)
         else:
-            parent[last] = copied(edit.value)
+            parent[last] = edit.value
     for path in removed:
-        _prune(out, path)
-    return out
+        _prune(draft.value, path)
+    return draft.value
 
 
 def _is_gone(value: Any) -> bool:
@@ -260,16 +255,13 @@ def _prune(root: Any, path: Path) -> None:
         parents[length - 1][path[length - 1]] = _DROP
 
 
-def _drop(value: Any) -> None:
+def _without_marks(value: Any) -> Any:
+    """Return a value without what is marked."""
     if isinstance(value, dict):
-        for key in [key for key, item in value.items() if item is _DROP]:
-            del value[key]
-        for item in value.values():
-            _drop(item)
-    elif isinstance(value, list):
-        value[:] = [item for item in value if item is not _DROP]
-        for item in value:
-            _drop(item)
+        return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}
+    if isinstance(value, list):
+        return [_without_marks(item) for item in value if item is not _DROP]
+    return value
 
 
 def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
@@ -291,7 +283,7 @@ def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
             additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
+            whole = Edit(op, path, resolve_path(goal, path), edit.checks, edit.risk, edit.why)
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
@@ -315,8 +307,12 @@ def _present(value: Any, path: Path) -> bool:
 
 def _missing_parent(value: Any, path: Path) -> Path:
     """Return the shortest prefix of the path that is missing or null, or the path itself."""
-    for length in range(1, len(path)):
-        if not _present(value, path[:length]) or resolve_path(value, path[:length]) is None:
+    for length, part in enumerate(path[:-1], start=1):
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return path[:length]
+        if value is None:
             return path[:length]
     return path
 
@@ -324,10 +320,13 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return second._replace(
-        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
-        risk=max(first.risk, second.risk, key=RISKS.index),
-        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+    return Edit(
+        second.op,
+        second.path,
+        second.value,
+        tuple(dict.fromkeys((*first.checks, *second.checks))),
+        max(first.risk, second.risk, key=RISKS.index),
+        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
     )
 
 

@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["align", "copied", "same"]
+__all__ = ["Draft", "align", "copied", "same"]
+
+
+class Draft:
+    """A JSON value that may be changed while the original stays: only what is on the way to a change is copied.
+
+    ``value`` is the changed value; it shares with the original all that was not asked for by ``at``.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value.copy()
+        # By id; the reference keeps an id from being given to another object.
+        self._own: dict[int, Any] = {}
+
+    def at(self, path: Iterable[str | int], *, make: bool = False) -> Any:
+        """Return the object or list at a path, to be changed; ``make`` creates missing objects on the way.
+
+        Raises KeyError, IndexError, TypeError or AttributeError where nothing of the kind is there.
+        """
+        found, own = self.value, self._own
+        for part in path:
+            if make and ((isinstance(found, dict) and part not in found) or found[part] is None):
+                item: Any = {}
+            else:
+                item = found[part]
+                if id(item) in own:
+                    found = item
+                    continue
+                item = item.copy()
+            own[id(item)] = item
+            found[part] = item
+            found = item
+        return found
 
 
 def copied(value: Any) -> Any:
