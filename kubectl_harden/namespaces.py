@@ -27,7 +27,9 @@ __all__ = [
 SYSTEM: Final = ("kube-system", "kube-public", "kube-node-lease")
 """Kubernetes' own namespaces, which are left out unless they are named."""
 _WHOLE: Final = 4
-"""The cluster is listed at once where at least one in so many namespaces is wanted."""
+"""The cluster is listed at once where at least one in so many namespaces is wanted …"""
+_FEW: Final = 3
+"""… and more than so many."""
 
 
 class Selection(NamedTuple):
@@ -76,17 +78,17 @@ def choose(cluster: Cluster, selection: Selection) -> Chosen:
                 found[name] = cluster.get(NAMESPACES, None, name)
             except NotFound as error:
                 problems.append(problem(error))
-        total = None
     else:
-        every = list(cluster.each(NAMESPACES, None, selector=selection.selector))
-        total = len(every)
+        every = cluster.each(NAMESPACES, None, selector=selection.selector)
         found = {value["metadata"]["name"]: value for value in every if value["metadata"]["name"] not in SYSTEM}
     found = {name: value for name, value in found.items() if _wanted(name, selection)}
     leaving = [name for name, value in found.items() if value["metadata"].get("deletionTimestamp")]
     for name in leaving:
         del found[name]
     notes = (f"left out, since they are being deleted: {', '.join(leaving)}",) if leaving else ()
-    at_once = total is not None and not selection.selector and len(found) * _WHOLE >= total
+    at_once = not selection.names and len(found) > _FEW
+    if at_once:
+        at_once = len(found) * _WHOLE >= sum(1 for _ in cluster.each(NAMESPACES, None))
     return Chosen(dict(sorted(found.items())), at_once, tuple(problems), notes)
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.control_plane import ApiError, ControlPlane, Namespace, shared
+from tests.support.fleet import Fleet
 from tests.support.harden import Harden
 from tests.support.oracle import Oracle
 from tests.support.proxy import FaultProxy
@@ -56,6 +57,14 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
 def harden(namespace: Namespace, tmp_path: Path) -> Harden:
     """The command, in the test's namespace."""
     return Harden(namespace, tmp_path)
+
+
+@pytest.fixture
+def fleet(control_plane: ControlPlane) -> Iterator[Fleet]:
+    """Namespaces of the test's own, which a label selects."""
+    made = Fleet(control_plane)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_what_is_written_is_read() -> None:
     run = read_run(journal.run)
     assert [change.state for change in run.changes] == ["applied", "failed", "undone", "begun"]
     first = run.changes[0]
-    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied")
+    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False)
     assert (first.name, first.recreated, run.about["command"]) == ("Deployment shop/web", False, "fix")
 
 

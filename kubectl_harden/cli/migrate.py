@@ -7,14 +7,15 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kubectl_harden.cli.apply import may_ask
-from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.codes import INTERRUPTED, as_they_end, coloured, exit_code, report_problems, tell
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, seconds
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
@@ -295,14 +296,14 @@ def _carry_out(
     from kubectl_harden.plan_file import drift
     from kubectl_harden.render.progress import Progress
 
-    done = [
-        Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
+    done = {
+        item.name: Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
         for item in found.namespaces
         if item.state == "done"
-    ]
+    }
     todo = [item for item in found.namespaces if item.state != "done"]
     if todo and not yes and not _agreed(found):
-        return [*done, *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
+        return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
     halt, stop = Event(), Event()
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
@@ -317,20 +318,27 @@ def _carry_out(
             cut_off=unfollowed(),
         )
         with ThreadPoolExecutor(parallel) as pool:
-            begun = {pool.submit(migrator.carry_out, item.name) for item in todo}
-            interrupted = _watch(begun, done, display, halt, stop, max_failures)
-    known = {item.name for item in done}
-    done.extend(Migrated(item.name, "stopped", "not begun", item) for item in todo if item.name not in known)
-    return sorted(done, key=lambda item: item.name), interrupted
+            failures = count(1)
+            enough = Event()
+
+            def work(name: str) -> Migrated:
+                if enough.is_set():
+                    return Migrated(name, "stopped", "not begun")
+                outcome = migrator.carry_out(name)
+                if outcome.failed and next(failures) == max_failures:
+                    enough.set()
+                return outcome
+
+            interrupted = _watch({pool.submit(work, item.name) for item in todo}, done, display, halt, stop)
+    return [done[item.name] for item in found.namespaces], interrupted
 
 
 def _watch(
     begun: set[Future[Migrated]],
-    done: list[Migrated],
+    done: dict[str, Migrated],
     display: Progress,
     halt: Event,
     stop: Event,
-    max_failures: int | None,
 ) -> bool:
     """Tell of each namespace as it ends; returns whether Ctrl-C was pressed."""
     from kubectl_harden.render.matrix import migrated_lines
@@ -339,17 +347,12 @@ def _watch(
     colour, columns = coloured(sys.stderr), width()
     while begun:
         try:
-            for future in as_completed(begun):
-                begun.discard(future)
-                if future.cancelled():
-                    continue
+            for future in as_they_end(begun):
                 outcome = future.result()
-                done.append(outcome)
+                done[outcome.name] = outcome
+                begun.discard(future)
                 lines = migrated_lines(outcome, columns=columns, colour=colour) if outcome.begun else ()
                 display.finish(outcome.name, "".join(lines))
-                if max_failures and sum(item.failed for item in done) >= max_failures:
-                    for other in begun:
-                        other.cancel()
         except KeyboardInterrupt:
             if halt.is_set():
                 stop.set()

@@ -130,7 +130,7 @@ def test_refused_for_another_object_of_the_same_name(namespace: Namespace, harde
 
 def test_runs_and_mistakes(namespace: Namespace, harden: Harden) -> None:
     empty = harden("undo")
-    assert (empty.code, empty.out, empty.err) == (0, "", "no runs yet: fix --apply writes them\n")
+    assert (empty.code, empty.out, empty.err) == (0, "", "no runs yet: fix --apply and migrate --apply write them\n")
     unknown = harden("undo", "20200101T000000Z-0000")
     assert (unknown.code, "there is no run" in unknown.err) == (2, True)
     applied(namespace, harden)
