@@ -222,6 +222,5 @@ def exemption(name: str, server: ServerWord) -> Iterator[Blocker]:
     """Yield that the API server is configured to exempt a namespace (admission/api, PodSecurityExemptions)."""
     for warning in server.warnings:
         if "is exempt from Pod Security" in warning:
-            yield Blocker(
-                f"Namespace {name}", "", warning, "the API server's configuration exempts it from every level"
-            )
+            why = "the API server's configuration exempts it from every level"
+            yield Blocker(f"Namespace {name}", "", warning, why, other_cause="exempt")

@@ -220,6 +220,7 @@ def _survey(
     cluster: Cluster, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
+    from kubectl_harden.live import problem
     from kubectl_harden.namespaces import choose, missing_permissions, needed_permissions
     from kubectl_harden.render.progress import Words
     from kubectl_harden.surveying import survey
@@ -233,8 +234,8 @@ def _survey(
         needed, _ = needed_permissions(apply=apply)
         missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
         if missing:
-            what = "\n  ".join(missing)
-            raise ClusterError(f"permissions are missing (RBAC), nothing was begun:\n  {what}")
+            report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
+            raise ClusterError("permissions are missing: nothing was begun")
         found = survey(cluster, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
     problems = [*chosen.problems, *found.problems]
     report_problems(problems)

@@ -98,7 +98,9 @@ def _write_key_pair(key: Path, public: Path) -> None:
 class ControlPlane:
     """A running control plane; ``directory`` holds its data, its logs and the administrator's kubeconfig."""
 
-    def __init__(self, directory: Path, *, controllers: bool = True, minor: int = 37) -> None:
+    def __init__(
+        self, directory: Path, *, controllers: bool = True, minor: int = 37, flags: tuple[str, ...] = ()
+    ) -> None:
         self.directory = directory
         self.token = TOKEN
         self.authority = trustme.CA()
@@ -106,6 +108,7 @@ class ControlPlane:
         self.kubeconfig = directory / "kubeconfig"
         self.server = f"https://127.0.0.1:{free_port()}"
         self._minor = minor
+        self._flags = flags
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.certificate = directory / "certificates" / "apiserver.crt"
         try:
@@ -165,6 +168,7 @@ class ControlPlane:
             f"--client-ca-file={directory / 'client-ca.crt'}",
             "--service-cluster-ip-range=10.0.0.0/24",
             *([] if controllers else ["--disable-admission-plugins=ServiceAccount"]),
+            *self._flags,
         )
         self._wait(self.certificate.exists)
         self._http = urllib3.PoolManager(ca_certs=str(self.certificate), maxsize=8)

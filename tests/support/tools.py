@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -76,6 +77,12 @@ def module_directory(module: str, go_module: str) -> Path:
     subprocess.run(["go", "mod", "download", module], cwd=source, check=True)
     out = subprocess.check_output(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=source, text=True)
     return Path(out.strip())
+
+
+def downloaded(module: str) -> Path:
+    """Return where Go keeps the sources of MODULE@VERSION, which Go's checksum database vouches for."""
+    out = subprocess.check_output(["go", "mod", "download", "-json", module], cwd="/", text=True)
+    return Path(json.loads(out)["Dir"])
 
 
 def build_all(programs: Sequence[Program]) -> None:
