@@ -205,13 +205,14 @@ def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict]) -> I
     faulty = {item.proposal.name for item in workloads if item.proposal.patch or _left(item)}
     for pod in pods:
         name = f"pod {pod.name}"
-        if pod.passing or pod.owner in faulty:
-            continue
+        what = f"{name} violates it: {pod.words}"
         if pod.finished:
-            why = "it has run to its end, and the API server warns of it all the same: delete it"
-        else:
+            why = "it has run to its end and stays as it is, and the API server warns of it all the same"
+            choice = "delete it, or all: kubectl delete pods --field-selector status.phase=Succeeded -n NAMESPACE"
+            yield Blocker(pod.owner or name, "", what, why, (choice,), other_cause="finished pods")
+        elif not pod.passing and pod.owner not in faulty:
             why = "its template does not: the pod is older than it, or an admission webhook changes new pods"
-        yield Blocker(pod.owner or name, "", f"{name} violates it: {pod.words}", why, other_cause="running pods")
+            yield Blocker(pod.owner or name, "", what, why, other_cause="running pods")
 
 
 def _left(item: Surveyed) -> bool:

@@ -92,7 +92,9 @@ def build_all(programs: Sequence[Program]) -> None:
 
 
 if __name__ == "__main__":
+    from tests.support.browser import install_browser
     from tests.support.control_plane import missing_programs
     from tests.support.oracle import ORACLE
 
     build_all([ORACLE, *missing_programs()])
+    install_browser()
