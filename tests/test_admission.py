@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jsonpatch  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.admission import MODES, PREFIX, PolicyChoice, chosen_policy, mode_policies
+from kubectl_harden.admission import (
+    LADDER,
+    MODES,
+    PREFIX,
+    PolicyChoice,
+    chosen_policy,
+    label_operations,
+    mode_policies,
+    pod_warnings,
+    raised_labels,
+    rank,
+    target_policy,
+)
 from kubectl_harden.policy import NEWEST, Policy
 from tests.support.oracle import Oracle
 
@@ -54,3 +69,49 @@ def test_enforced_then_warned_then_audited() -> None:
     assert str(chosen_policy(choice, enforce, 37)) == "baseline:v1.24"
     assert str(chosen_policy(PolicyChoice(None, "v1.30"), enforce, 37)) == "baseline:v1.30"
     assert str(chosen_policy(PolicyChoice("restricted", "v1.30"), enforce, 37)) == "restricted:v1.30"
+
+
+@given(
+    labels=LABELS,
+    modes=st.lists(st.sampled_from(MODES), unique=True, min_size=1),
+    level=st.sampled_from(LADDER[1:]),
+    version=st.sampled_from([None, "latest", "v1.30"]),
+)
+def test_raised_labels_lift_and_never_lower(
+    labels: dict[str, str], modes: list[Any], level: Any, version: str | None
+) -> None:
+    wanted = raised_labels(labels, modes, level, version, NEWEST)
+    after = {**labels, **wanted}
+    before, now = mode_policies(labels, NEWEST), mode_policies(after, NEWEST)
+    for mode in MODES:
+        assert rank(now[mode]) >= rank(before[mode])
+    for mode in modes:
+        assert rank(now[mode]) >= rank(level)
+        policy = now[mode]
+        if version is not None and policy is not None and rank(before[mode]) <= rank(level):
+            assert policy.named == version or f"{PREFIX}{mode}" not in after
+    assert raised_labels(after, modes, level, version, NEWEST) == {}
+    assert {key for key in wanted if "version" in key} == set() or version is not None
+    for present in (labels, None):
+        value = {"metadata": {} if present is None else {"labels": dict(present)}}
+        patched = jsonpatch.apply_patch(value, label_operations(present, wanted))
+        assert patched["metadata"].get("labels", {}) == {**(present or {}), **wanted}
+
+
+def test_the_target_keeps_a_namespaces_version_unless_told() -> None:
+    labels = {PREFIX + "enforce": "baseline", PREFIX + "enforce-version": "v1.25"}
+    assert str(target_policy("restricted", None, labels, 37)) == "restricted:v1.25"
+    assert str(target_policy("restricted", "v1.30", labels, 37)) == "restricted:v1.30"
+    assert str(target_policy("restricted", None, {}, 37)) == "restricted:latest"
+
+
+def test_the_warnings_of_a_namespace() -> None:
+    policy = Policy("restricted", 37, "latest")
+    assert pod_warnings("shop", policy, []) == []
+    said = [("web-2", "privileged"), ("web-1", "privileged"), ("db-0", "hostPath volumes"), ("x", "privileged")]
+    assert pod_warnings("shop", policy, said) == [
+        'existing pods in namespace "shop" violate the new PodSecurity enforce level "restricted:latest"',
+        "db-0: hostPath volumes",
+        "web-1 (and 2 other pods): privileged",
+    ]
+    assert pod_warnings("shop", policy, said[:2])[1] == "web-1 (and 1 other pod): privileged"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.errors import HardenError, UsageError
-from kubectl_harden.journal import Journal, journal_directory, last_run, mark_undone, read_run, runs
+from kubectl_harden.journal import Journal, journal_directory, last_run, mark_undone, read_run, runs, unfollowed
 
 WEB = {
     "apiVersion": "apps/v1",
@@ -97,3 +97,22 @@ def test_nothing_is_begun_without_a_journal(tmp_path: Path, monkeypatch: pytest.
 def test_an_unknown_run() -> None:
     with pytest.raises(UsageError, match='no run "x"'):
         read_run("x")
+
+
+def test_what_no_run_has_seen_the_end_of() -> None:
+    first, second = Journal(), Journal()
+    seen = first.begin(WEB, FORTH, BACK, BEFORE, AFTER)
+    first.done(seen, BACK)
+    assert [run for run, _ in unfollowed().values()] == [first.run]
+    cut_off = second.begin({**WEB, "uid": "v"}, FORTH, BACK, BEFORE, AFTER)
+    assert {uid: run for uid, (run, _) in unfollowed().items()} == {"u": first.run, "v": second.run}
+    first.followed(seen, "ready")
+    assert list(unfollowed()) == ["v"]
+    mark_undone(second.run, [cut_off])
+    assert unfollowed() == {}
+
+
+def test_namespaces_are_named_without_a_slash() -> None:
+    journal = Journal()
+    journal.begin({**WEB, "kind": "Namespace", "namespace": "", "name": "shop"}, FORTH, BACK, BEFORE, AFTER)
+    assert read_run(journal.run).changes[0].name == "Namespace shop"

@@ -66,9 +66,7 @@ def test_filters_and_sorting_work_from_the_keyboard(chromium: Any, tmp_path: Pat
     ActionChains(page).send_keys("/").perform()
     assert page.switch_to.active_element.get_attribute("id") == "q"
     ActionChains(page).send_keys("team-01", Keys.ENTER).perform()
-    assert [row[0] for row in rows(page, "ns")] == [
-        f"team-0{index}" for index in (12, 16, 13, 17, 10, 14, 18, 11, 15, 19)
-    ] or {row[0] for row in rows(page, "ns")} == {f"team-0{index}" for index in range(10, 20)}
+    assert {row[0] for row in rows(page, "ns")} == {f"team-0{index}" for index in range(10, 20)}
     ActionChains(page).send_keys(Keys.ESCAPE).perform()
     assert len(rows(page, "ns")) == 40
     # Tab to the state, and choose by typing.

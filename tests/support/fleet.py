@@ -42,11 +42,12 @@ def helm(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Fleet:
-    """Makes namespaces that ``-l SELECTOR`` selects, and removes them."""
+    """Makes namespaces that ``-l SELECTOR`` selects, and removes them; ``named`` marks their names as its own."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, *, named: bool = True) -> None:
         self.plane = plane
         self.id = f"f{uuid.uuid4().hex[:8]}"
+        self._prefix = f"{self.id}-" if named else ""
         self.selector = f"fleet={self.id}"
         self.namespaces: dict[str, Namespace] = {}
 
@@ -55,7 +56,7 @@ class Fleet:
     ) -> Namespace:
         """Make a namespace named after a word, with objects and Pod Security labels."""
         marks = {key.replace("_", "-"): value for key, value in pod_security.items()}
-        made = Namespace(self.plane, f"{self.id}-{word}", marks)
+        made = Namespace(self.plane, f"{self._prefix}{word}", marks)
         self._label(made, {"fleet": self.id, **(labels or {})})
         self.namespaces[word] = made
         made.create(*objects)

@@ -1,0 +1,60 @@
+"""The table of namespaces."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubectl_harden.admission import PREFIX
+from kubectl_harden.render.matrix import cause_lines, causes, details, matrix, survey_summary
+from kubectl_harden.survey import ServerWord, Survey
+from tests.support.harden import workload
+from tests.support.surveys import namespace, survey
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+def test_every_line_fits(columns: int) -> None:
+    found = survey(40, 3)
+    long = namespace("a-namespace-with-a-very-long-name-of-63-characters-as-allowed-xxxx", [workload("Pod", "shell")])
+    found = Survey((*found.namespaces, long))
+    lines = "".join(
+        (*matrix(found, columns=columns, colour=False), *cause_lines(found, columns=columns, colour=False))
+    ).splitlines()
+    widest = max(map(len, lines))
+    # Below 72 columns the numbers wrap before anything is left out.
+    assert widest <= max(columns, 78)
+
+
+def test_states_stand_in_order_and_names_are_cut_visibly() -> None:
+    found = survey(8, 2)
+    text = "".join(matrix(found, columns=80, colour=False))
+    assert [line[0] for line in text.splitlines() if line[0] in "✗+●✓"] == ["✗"] * 4 + ["+"] * 2 + ["●"] * 2
+    long = namespace("n" * 63, [])
+    assert "n…" in "".join(matrix(Survey((long,)), columns=80, colour=False))
+
+
+def test_colours_only_where_asked() -> None:
+    found = survey(4, 2)
+    assert "\x1b" not in "".join(matrix(found, columns=80, colour=False))
+    assert "\x1b[31m✗" in "".join(matrix(found, columns=80, colour=True))
+
+
+def test_causes_are_counted_by_object() -> None:
+    found = survey(8, 3)
+    assert causes(found.namespaces) == [("managed by others", 2, 2), ("restrictedVolumes", 2, 2)]
+    assert survey_summary(found, "restricted").startswith(
+        "8 namespaces, 24 workloads: 2 need only labels, 2 are reached by fixes, 4 are held back"
+    )
+
+
+def test_a_disagreement_is_told_line_by_line() -> None:
+    item = namespace("shop", [workload("Deployment", "web")])
+    item = item._replace(server=ServerWord(True, "", ("head", "web-1: privileged"), ("head", "web-2: privileged")))
+    told = "".join(details(item, columns=80, colour=False))
+    assert "only the server: web-1: privileged" in told
+    assert "only the survey: web-2: privileged" in told
+    assert "head" not in told
+
+
+def test_control_characters_of_labels_are_shown_escaped() -> None:
+    item = namespace("shop", [])._replace(labels={f"{PREFIX}enforce": "\x1b[31mx"})
+    assert "\x1b" not in "".join(matrix(Survey((item,)), columns=80, colour=False))

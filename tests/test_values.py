@@ -1,0 +1,62 @@
+"""JSON values: a draft shares what it does not change, and leaves the original alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_harden.values import Draft
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=12,
+)
+ROOTS = st.dictionaries(st.sampled_from("abc"), VALUES, min_size=1, max_size=3)
+
+
+def containers(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return []
+    return [path, *(found for key, item in items for found in containers(item, (*path, key)))]
+
+
+@given(ROOTS, st.data())
+def test_changes_show_in_the_draft_alone(value: dict[str, Any], data: st.DataObject) -> None:
+    before = json.dumps(value)
+    draft = Draft(value)
+    expected = json.loads(before)
+    for step in range(data.draw(st.integers(1, 4))):
+        path = data.draw(st.sampled_from(containers(draft.value)))
+        there, here = draft.at(path), expected
+        for part in path:
+            here = here[part]
+        for target in (there, here):
+            if isinstance(target, dict):
+                target["a"] = step
+            else:
+                target.append(step)
+    assert draft.value == expected
+    assert json.dumps(value) == before
+
+
+def test_what_is_not_on_the_way_is_shared() -> None:
+    value = {"a": {"b": [1]}, "c": {"d": 1}}
+    draft = Draft(value)
+    draft.at(("a", "b")).append(2)
+    assert draft.value["c"] is value["c"]
+    assert value["a"]["b"] == [1]
+
+
+def test_missing_objects_are_made_only_where_asked() -> None:
+    draft = Draft({"a": None})
+    draft.at(("a", "b"), make=True)["c"] = 1
+    assert draft.value == {"a": {"b": {"c": 1}}}
+    with pytest.raises(KeyError):
+        draft.at(("x",))
