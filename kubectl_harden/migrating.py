@@ -164,10 +164,11 @@ class Migrator:
         try:
             value = self._cluster.get(NAMESPACES, None, found.name)
             now, _ = survey_namespace(self._cluster, value, self._aim.at(lower))
-            if now.state == "ready":
+            if now.state in ("ready", "done"):
                 self._enforce(found.name, now.goal)
                 ready = self._prove(found.name, now.goal)
-                return done._replace(state="enforced", found=found._replace(goal=now.goal), ready=ready)
+                state: MigrationState = "enforced" if now.state == "ready" else "done"
+                return done._replace(state=state, found=found._replace(goal=now.goal), ready=ready)
         except (_Blocked, _Halted, HardenError):
             pass
         return done

@@ -140,7 +140,8 @@ def migrate(
     selection = Selection(names, selector, patterns, _shard(shard))
     chosen, found, problems = _survey(cluster, selection, aim, plan, apply=apply_)
     if output in ("text", "wide"):
-        _show(found, detailed=output == "wide" or (len(found.namespaces) <= _FEW and not apply_))
+        wide = output == "wide"
+        _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
     for note in (*chosen.notes, *found.notes):
         click.echo(f"note: {note}", err=True)
     if plan_out is not None:
@@ -242,7 +243,7 @@ def _survey(
     return chosen, found, problems
 
 
-def _show(found: Survey, *, detailed: bool) -> None:
+def _show(found: Survey, *, detailed: bool, wide: bool) -> None:
     from kubectl_harden.render.matrix import cause_lines, details, matrix
     from kubectl_harden.render.terminal import width
 
@@ -251,7 +252,7 @@ def _show(found: Survey, *, detailed: bool) -> None:
         sys.stdout.write(piece)
     if detailed:
         for item in found.namespaces:
-            for piece in details(item, columns=columns, colour=colour):
+            for piece in details(item, columns=columns, colour=colour, labels=wide):
                 sys.stdout.write(piece)
     elif any(item.blockers for item in found.namespaces):
         for piece in cause_lines(found, columns=columns, colour=colour):

@@ -58,7 +58,7 @@ def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
                 continue
             name = item.name if len(item.name) <= wide else item.name[: wide - 1] + "…"
             levels = "  ".join(_padded(level, colour) for level in (enforced(item), item.now, reached(item)))
-            fixes = f"{len(item.to_fix):>5,}" if item.to_fix else "    –"
+            fixes = f"{len(item.to_fix):>5,}" if state == "fixable" else "    –"
             yield f"{paint(mark, meaning, colour)} {name:<{wide}}  {levels}  {len(item.workloads):>9,}  {fixes}\n"
             words = held_back(item)
             if words:
@@ -119,8 +119,17 @@ def cause_lines(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
         yield line + (shown if len(shown) <= room else shown[: room - 1] + "…") + "\n"
 
 
-def details(item: NamespaceSurvey, *, columns: int, colour: bool) -> Iterator[str]:
-    """Yield what holds a namespace back, object by object, and where the API server disagrees."""
+def labels_line(item: NamespaceSurvey) -> str:
+    """Return the Pod Security labels of a namespace, without their prefix."""
+    return ", ".join(f"{key.removeprefix(PREFIX)}={text}" for key, text in item.labels.items()) or "none"
+
+
+def details(item: NamespaceSurvey, *, columns: int, colour: bool, labels: bool = False) -> Iterator[str]:
+    """Yield what holds a namespace back, object by object, where the API server disagrees, and its labels if asked."""
+    if labels:
+        name = paint(printable(item.name), "strong", colour)
+        bare = f"; {counted(item.bare_pods, 'pod')} of no controller" if item.bare_pods else ""
+        yield wrapped(f"\n{name}: labels {printable(labels_line(item))}{bare}", 0, columns).lstrip(" ") + "\n"
     if item.blockers:
         yield f"\n{paint(printable(item.name), 'strong', colour)} is held back from {item.target.level} by\n"
         yield from blocker_lines(item.blockers, columns=columns, colour=colour)
@@ -183,7 +192,7 @@ def migrated_lines(item: Migrated, *, columns: int, colour: bool) -> Iterator[st
             yield from blocker_lines(item.blockers, columns=columns, colour=colour)
         elif item.message:
             yield wrapped(printable(item.message), 4, columns) + "\n"
-    elif item.state == "enforced" and item.blockers and item.found is not None:
+    elif item.blockers and item.found is not None:
         yield f"    held back from {item.found.target.level} by\n"
         yield from blocker_lines(item.blockers, columns=columns, colour=colour)
 

@@ -267,10 +267,11 @@ def test_a_rollout_that_fails_is_taken_back_and_the_others_go_on(fleet: Fleet, h
     assert fleet.state()["root/Deployment/old"] == before
     assert found["shop"]["outcome"]["state"] == "enforced"
     # It meets baseline as it is, and gets that.
-    highest = harden("migrate", "-l", fleet.selector, "--level", "highest", "-o", "json", *APPLY)
-    assert report(highest)["root"]["outcome"]["state"] == "enforced"
-    assert fleet.levels("root")["enforce"] == "baseline"
-    assert fleet.state()["root/Deployment/old"] == before
+    for state in ("enforced", "done"):
+        highest = harden("migrate", "-l", fleet.selector, "--level", "highest", "-o", "json", *APPLY)
+        assert report(highest)["root"]["outcome"]["state"] == state
+        assert fleet.levels("root")["enforce"] == "baseline"
+        assert fleet.state()["root/Deployment/old"] == before
 
 
 def test_no_more_are_begun_after_so_many_failures(fleet: Fleet, harden: Harden) -> None:
@@ -387,3 +388,32 @@ def test_undo_leaves_labels_alone_that_someone_has_changed_since(fleet: Fleet, h
     assert undone.code == 1, undone
     assert "someone has changed" in undone.err
     assert fleet.levels("good")["enforce"] == "restricted"
+
+
+def test_finished_pods_hold_back_until_they_are_deleted(fleet: Fleet, harden: Harden) -> None:
+    shop = fleet.add("shop", workload("Job", "once"), safe(workload("Deployment", "web")))
+    shop.eventually(lambda: [pod for pod in shop.pods() if pod["status"].get("phase") == "Succeeded"])
+    result = harden("migrate", shop.name)
+    assert result.code == 1
+    assert "has run to its end" in result.out
+    assert "kubectl delete pods --field-selector status.phase=Succeeded" in " ".join(result.out.split())
+    shop.delete("Job", "once")
+    for pod in shop.pods():
+        if pod["status"].get("phase") == "Succeeded":
+            shop.delete("Pod", pod["metadata"]["name"])
+    assert harden("migrate", shop.name, *APPLY).code == 0
+
+
+def test_markdown_and_wide_for_people(fleet: Fleet, harden: Harden) -> None:
+    a_fleet(fleet)
+    wide = harden("migrate", "-l", fleet.selector, "-o", "wide")
+    assert "labels enforce=restricted, " in " ".join(wide.out.split()) or "labels audit=restricted" in wide.out
+    assert "1 pod of no controller" in wide.out
+    assert "container runtime socket" in " ".join(wide.out.split())
+    table = harden("migrate", "-l", fleet.selector, "-o", "markdown", "--level", "highest")
+    assert table.out.startswith("# Namespaces on their way to the highest level")
+    rows = [line for line in table.out.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(fleet.namespaces)
+    assert all(row.count("|") == 9 for row in rows)
+    assert "- [ ] `" in table.out
+    assert "(team sre)" in table.out
