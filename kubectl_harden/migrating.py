@@ -137,17 +137,12 @@ class Migrator:
         try:
             self._step(name, "warn and audit")
             self._label(name, ("warn", "audit"), found.target.level, found.target)
-            if found.state == "blocked":
-                raise _Blocked(found.blockers)
-            self._resume(name, proposals, outcomes)
-            self._apply(name, proposals, outcomes)
-            self._enforce(name, found.goal)
-            ready = self._prove(name, found.goal)
-            done = done._replace(state="enforced", blockers=found.blockers, ready=ready)
+            try:
+                done = self._attempt(done, found, proposals, outcomes)
+            except _Blocked as error:
+                done = self._lower(done, found, error, outcomes)
         except _Halted:
             done = done._replace(state="stopped", message="stopped between two steps; the same command goes on")
-        except _Blocked as error:
-            done = self._lower(done._replace(blockers=error.blockers, message=str(error)), found, outcomes)
         except HardenError as error:
             done = done._replace(message=str(error))
         labels = done.labels
@@ -155,23 +150,34 @@ class Migrator:
             labels = self._cluster.get(NAMESPACES, None, name)["metadata"].get("labels") or {}
         return done._replace(outcomes=tuple(outcomes), labels=labels)
 
-    def _lower(self, done: Migrated, found: NamespaceSurvey, outcomes: Sequence[Outcome]) -> Migrated:
-        """Return what becomes of a blocked namespace: baseline, where that is high enough and met as it is."""
-        done = done._replace(state="failed" if any(map(_failed, outcomes)) else "blocked")
-        lower: Level = "baseline"
-        if self._aim.level != "highest" or found.goal.level == lower:
-            return done
-        try:
+    def _attempt(
+        self, done: Migrated, found: NamespaceSurvey, proposals: Sequence[Proposal], outcomes: list[Outcome]
+    ) -> Migrated:
+        """Fix, enforce and prove. Raises _Blocked, _Halted, HardenError."""
+        name = found.name
+        if found.state == "blocked":
+            raise _Blocked(found.blockers)
+        self._resume(name, proposals, outcomes)
+        self._apply(name, proposals, outcomes)
+        self._enforce(name, found.goal)
+        ready = self._prove(name, found.goal)
+        return done._replace(state="done" if found.state == "done" else "enforced", found=found, ready=ready,
+                             blockers=found.blockers)  # fmt: skip
+
+    def _lower(self, done: Migrated, found: NamespaceSurvey, blocked: _Blocked, outcomes: list[Outcome]) -> Migrated:
+        """Return what becomes of a blocked namespace: baseline, where that is high enough and can be reached."""
+        blockers = blocked.blockers
+        if self._aim.level == "highest" and found.state != "blocked" and found.goal.level != "baseline":
             value = self._cluster.get(NAMESPACES, None, found.name)
-            now, _ = survey_namespace(self._cluster, value, self._aim.at(lower))
-            if now.state in ("ready", "done"):
-                self._enforce(found.name, now.goal)
-                ready = self._prove(found.name, now.goal)
-                state: MigrationState = "enforced" if now.state == "ready" else "done"
-                return done._replace(state=state, found=found._replace(goal=now.goal), ready=ready)
-        except (_Blocked, _Halted, HardenError):
-            pass
-        return done
+            lower, proposals = survey_namespace(self._cluster, value, self._aim.at("baseline"))
+            try:
+                ended = self._attempt(done, lower, proposals, outcomes)
+            except _Blocked as error:
+                blockers += error.blockers
+            else:
+                return ended._replace(found=found._replace(goal=lower.goal), blockers=blockers)
+        state: MigrationState = "failed" if any(map(_failed, outcomes)) else "blocked"
+        return done._replace(state=state, blockers=blockers, message=str(blocked))
 
     def _say(self, name: str, words: str, done: int = 0, total: int = 0) -> None:
         self._report(name, words, done, total)

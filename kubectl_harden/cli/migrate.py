@@ -365,6 +365,8 @@ def _watch(
 
 
 def _agreed(found: Survey) -> bool:
+    from kubectl_harden.render.terminal import width, wrapped
+
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
     fixes = sum(len(item.to_fix) for item in reached)
     blocked = sum(item.state == "blocked" for item in found.namespaces)
@@ -377,7 +379,8 @@ def _agreed(found: Survey) -> bool:
         parts.append(
             f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
         )
-    return click.confirm(f"{', and '.join(parts)}?", default=False, err=True)
+    question = wrapped(f"{', and '.join(parts)}?", 0, width() - len(" [y/N]: "))
+    return click.confirm(question, default=False, err=True)
 
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:

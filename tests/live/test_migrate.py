@@ -417,3 +417,22 @@ def test_markdown_and_wide_for_people(fleet: Fleet, harden: Harden) -> None:
     assert all(row.count("|") == 9 for row in rows)
     assert "- [ ] `" in table.out
     assert "(team sre)" in table.out
+
+
+def test_highest_fixes_for_baseline_what_fails_at_restricted(fleet: Fleet, harden: Harden) -> None:
+    """The first fails its rollout at restricted; at baseline both can be fixed."""
+    fleet.add(
+        "mixed",
+        workload("Deployment", "a-root", "example.com/runs-as-root:1", hostPID=True),
+        workload("DaemonSet", "b-agent", hostPID=True),
+    )
+    fleet.running()
+    result = harden("migrate", "-l", fleet.selector, "--level", "highest", "-o", "json", *APPLY)
+    outcome = report(result)["mixed"]["outcome"]
+    assert (result.code, outcome["state"]) == (1, "enforced"), outcome
+    assert [item["state"] for item in outcome["workloads"]] == ["rolled back", "applied", "applied"]
+    assert "image will run as root" in outcome["blockers"][0]["what"]
+    assert fleet.levels("mixed") == {"enforce": "baseline", "warn": "restricted", "audit": "restricted"}
+    state = fleet.state()
+    assert "hostPID" not in state["mixed/Deployment/a-root"]["template"]["spec"]
+    assert "runAsNonRoot" not in state["mixed/Deployment/a-root"]["template"]["spec"]["securityContext"]
