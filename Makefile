@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench bench-live bench-survey bench-migration story clean
+.PHONY: demo test lint nightly bench bench-live bench-survey bench-migration bench-report story clean
 
 demo: .venv/installed
 	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
@@ -32,7 +32,7 @@ bench-live: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/live.py
 
-bench-survey bench-migration: bench-%: .venv/installed-dev
+bench-survey bench-migration bench-report: bench-%: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/$*.py $(BENCH)
 
