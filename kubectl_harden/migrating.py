@@ -27,6 +27,7 @@ from kubectl_harden.proposing import RETRIES, Proposal, finished, guarded, propo
 from kubectl_harden.rollout import pod_ready, progress, watched
 from kubectl_harden.survey import Aim, Blocker, NamespaceSurvey
 from kubectl_harden.surveying import survey_namespace
+from kubectl_harden.values import same
 from kubectl_harden.workload import parse_pointer, pointer
 
 __all__ = ["Migrated", "Migrator", "Report"]
@@ -167,7 +168,9 @@ class Migrator:
     def _lower(self, done: Migrated, found: NamespaceSurvey, blocked: _Blocked, outcomes: list[Outcome]) -> Migrated:
         """Return what becomes of a blocked namespace: baseline, where that is high enough and can be reached."""
         blockers = blocked.blockers
-        if self._aim.level == "highest" and found.state != "blocked" and found.goal.level != "baseline":
+        # A plan is carried out as it is or not at all.
+        may = self._aim.level == "highest" and self._drift is None
+        if may and found.state != "blocked" and found.goal.level != "baseline":
             value = self._cluster.get(NAMESPACES, None, found.name)
             lower, proposals = survey_namespace(self._cluster, value, self._aim.at("baseline"))
             try:
@@ -283,7 +286,10 @@ class Migrator:
         proved = []
         for index, proposal in enumerate(proposals):
             self._step(name, f"{proposal.live.name}: dry-run", index, len(proposals))
-            proved.append(self._proved(proposal))
+            judged = self._proved(proposal)
+            if self._drift is not None and not same(list(judged.patch), list(proposal.patch)):
+                judged = judged._replace(refusal="someone has changed it meanwhile, and the plan does not fit any more")
+            proved.append(judged)
         refused = [proposal for proposal in proved if proposal.refusal is not None]
         if refused:
             raise _Blocked([_refusal(proposal) for proposal in refused])

@@ -104,7 +104,9 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
     if second is None or second.state == "blocked":
         return first
     blockers = (*second.blockers, *(blocker for blocker in first.blockers if blocker not in second.blockers))
-    return second._replace(target=first.target, warn_labels=first.warn_labels, blockers=blockers)
+    # Also where baseline is enforced already, warn and audit may still have to tell of restricted.
+    state: State = "ready" if second.state == "done" and first.warn_labels else second.state
+    return second._replace(state=state, target=first.target, warn_labels=first.warn_labels, blockers=blockers)
 
 
 # -- listing -------------------------------------------------------------------------------------------

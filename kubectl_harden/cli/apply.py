@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubectl_harden.cli.codes import INTERRUPTED, as_they_end, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
 from kubectl_harden.cli.options import LiveInputs, seconds
 from kubectl_harden.errors import HardenError, UsageError
 
@@ -173,7 +173,7 @@ def carry_out(
 
         begun = {pool.submit(work, proposal): proposal for proposal in ready}
         try:
-            for future in as_they_end(begun):
+            for future in as_completed(begun):
                 outcome = future.result()
                 outcomes.append(outcome)
                 display.finish(outcome.proposal.name)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import click
 
 from kubectl_harden.model import Problem
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 __all__ = [
     "INTERRUPTED",
@@ -20,14 +17,11 @@ __all__ = [
     "UNREADABLE",
     "USAGE",
     "VIOLATIONS",
-    "as_they_end",
     "coloured",
     "exit_code",
     "report_problems",
     "tell",
 ]
-
-T = TypeVar("T")
 
 OK: Final = 0
 VIOLATIONS: Final = 1
@@ -55,19 +49,6 @@ def tell(pieces: Iterable[str]) -> None:
     """Write pieces of text for people to stderr."""
     for piece in pieces:
         click.echo(piece, nl=False, err=True)
-
-
-def as_they_end(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
-    """Yield futures as they end.
-
-    The main thread looks up again and again: a signal that another thread caught wakes nobody who waits for a lock.
-    """
-    from concurrent.futures import FIRST_COMPLETED, wait
-
-    left = set(futures)
-    while left:
-        done, left = wait(left, timeout=0.2, return_when=FIRST_COMPLETED)
-        yield from done
 
 
 def exit_code(problems: Iterable[Problem], *, left: bool) -> int:

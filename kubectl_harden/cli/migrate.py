@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kubectl_harden.cli.apply import may_ask
-from kubectl_harden.cli.codes import INTERRUPTED, as_they_end, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, seconds
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
@@ -349,7 +349,7 @@ def _watch(
     colour, columns = coloured(sys.stderr), width()
     while begun:
         try:
-            for future in as_they_end(begun):
+            for future in as_completed(begun):
                 outcome = future.result()
                 done[outcome.name] = outcome
                 begun.discard(future)

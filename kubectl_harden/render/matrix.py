@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from kubectl_harden.admission import PREFIX
+from kubectl_harden.admission import LADDER, PREFIX
 from kubectl_harden.migrating import Migrated
 from kubectl_harden.render.terminal import counted, level_text, paint, printable, wrapped
 from kubectl_harden.survey import Blocker, NamespaceSurvey, State, Survey
@@ -127,9 +127,13 @@ def labels_line(item: NamespaceSurvey) -> str:
 def details(item: NamespaceSurvey, *, columns: int, colour: bool, labels: bool = False) -> Iterator[str]:
     """Yield what holds a namespace back, object by object, where the API server disagrees, and its labels if asked."""
     if labels:
+        counts = ((level, sum(workload.now == level for workload in item.workloads)) for level in reversed(LADDER))
+        told = ", ".join(f"{count:,} {level}" for level, count in counts if count) or "none"
+        bare = f" ({counted(item.bare_pods, 'pod')} of no controller)" if item.bare_pods else ""
         name = paint(printable(item.name), "strong", colour)
-        bare = f"; {counted(item.bare_pods, 'pod')} of no controller" if item.bare_pods else ""
-        yield wrapped(f"\n{name}: labels {printable(labels_line(item))}{bare}", 0, columns).lstrip(" ") + "\n"
+        yield (
+            "\n" + wrapped(f"{name}: labels {printable(labels_line(item))}; workloads {told}{bare}", 0, columns) + "\n"
+        )
     if item.blockers:
         yield f"\n{paint(printable(item.name), 'strong', colour)} is held back from {item.target.level} by\n"
         yield from blocker_lines(item.blockers, columns=columns, colour=colour)

@@ -436,3 +436,12 @@ def test_highest_fixes_for_baseline_what_fails_at_restricted(fleet: Fleet, harde
     state = fleet.state()
     assert "hostPID" not in state["mixed/Deployment/a-root"]["template"]["spec"]
     assert "runAsNonRoot" not in state["mixed/Deployment/a-root"]["template"]["spec"]["securityContext"]
+
+
+def test_highest_warns_of_restricted_where_baseline_is_enforced_already(fleet: Fleet, harden: Harden) -> None:
+    fleet.add("bare", workload("Pod", "shell"), enforce="baseline")
+    for _ in range(2):
+        result = harden("migrate", "-l", fleet.selector, "--level", "highest", *APPLY)
+        assert result.code == 1, result
+        assert fleet.levels("bare") == {"enforce": "baseline", "warn": "restricted", "audit": "restricted"}
+    assert "1 done already" in result.err
