@@ -126,6 +126,8 @@ _APP_ARMOR: Final[dict[str, tuple[str, ...]]] = {"Unconfined": ("unconfined",), 
 
 def _annotations(pod: Pod) -> Iterator[tuple[Path, str]]:
     """validateSeccompAnnotationsAndFields, validateAppArmorAnnotationsAndFieldsMatchOnCreate."""
+    if not pod.annotations:
+        return
     pairs: list[tuple[str, Any, Path, dict[str, tuple[str, ...]]]] = []
     key = "seccomp.security.alpha.kubernetes.io/pod"
     pairs.append((key, pod.security.get("seccompProfile"), ("spec", "securityContext", "seccompProfile"), _SECCOMP))

@@ -31,9 +31,11 @@ _HANDLERS: tuple[tuple[str, ...], ...] = (
 
 def _hosts(container: Container) -> Iterator[tuple[Path, str]]:
     for parts in _HANDLERS:
-        handler = container.fields
-        for part in parts:
-            handler = handler.get(part, {})
+        handler = container.fields.get(parts[0])
+        for part in parts[1:]:
+            handler = handler and handler.get(part)
+        if not handler:
+            continue
         for action in ("httpGet", "tcpSocket"):
             host = handler.get(action, {}).get("host")
             if host:

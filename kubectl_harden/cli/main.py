@@ -84,7 +84,7 @@ def _say(error: HardenError) -> None:
 
 def _run() -> int:
     # What is read lives until it is reported: looking for cycles in between only costs time.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
