@@ -14,16 +14,18 @@ import pytest
 import trustme
 
 from tests.support.control_plane import ApiError, Namespace
+from tests.support.fleet import safe
 from tests.support.harden import Harden, workload
 
 pytestmark = pytest.mark.pod_security(enforce="restricted")
 
 
 class Webhook:
-    """An admission webhook for the Deployments of one namespace; ``answer`` is what it says."""
+    """An admission webhook for the Deployments of one namespace, and its new pods; it says ``answer``, ``of_pods``."""
 
     def __init__(self, namespace: Namespace) -> None:
         self.answer: dict[str, Any] = {"allowed": True}
+        self.of_pods: dict[str, Any] = {"allowed": True}
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -32,7 +34,8 @@ class Webhook:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = {**webhook.answer, "uid": review["request"]["uid"]}
+                said = webhook.of_pods if review["request"]["resource"]["resource"] == "pods" else webhook.answer
+                answer = {**said, "uid": review["request"]["uid"]}
                 data = json.dumps({**review, "request": None, "response": answer}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -52,10 +55,11 @@ class Webhook:
         url = f"https://127.0.0.1:{self._server.server_port}/"
         bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
         rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}
+        pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
         hook = {
             "name": "mutate.example.com",
             "clientConfig": {"url": url, "caBundle": bundle},
-            "rules": [rule],
+            "rules": [rule, pods],
             "sideEffects": "None",
             "admissionReviewVersions": ["v1"],
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}},
@@ -77,14 +81,22 @@ class Webhook:
         self.answer = {"allowed": True}
 
     def patch(self, *operations: dict[str, Any]) -> None:
-        """Have it change every object."""
-        text = base64.b64encode(json.dumps(operations).encode()).decode()
-        self.answer = {"allowed": True, "patchType": "JSONPatch", "patch": text}
+        """Have it change every Deployment."""
+        self.answer = _changing(operations)
+
+    def patch_pods(self, *operations: dict[str, Any]) -> None:
+        """Have it change every new pod."""
+        self.of_pods = _changing(operations)
 
     def stop(self) -> None:
         self._plane.request("DELETE", f"{self._path}/{self._name}")
         self._server.shutdown()
         self._server.server_close()
+
+
+def _changing(operations: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    text = base64.b64encode(json.dumps(operations).encode()).decode()
+    return {"allowed": True, "patchType": "JSONPatch", "patch": text}
 
 
 @pytest.fixture
@@ -138,3 +150,37 @@ def test_its_warnings_are_shown(namespace: Namespace, harden: Harden, webhook: W
     webhook.answer = {"allowed": True, "warnings": ['deprecated "annotation", really']}
     result = harden("fix", "deploy/web")
     assert 'warning deprecated "annotation", really' in " ".join(result.err.split())
+
+
+SIDECAR = {"op": "add", "path": "/spec/containers/-", "value": {"name": "mesh", "image": "example.com/mesh:1"}}
+
+
+def test_pods_that_are_made_worse_than_their_template(namespace: Namespace, harden: Harden, webhook: Webhook) -> None:
+    """A sidecar that a webhook adds violates the level: that is known before anything is written."""
+    namespace.label(enforce="privileged")
+    namespace.create(workload("Deployment", "web"))
+    namespace.eventually(lambda: namespace.ready_pods())
+    before = namespace.get("Deployment", "web")["spec"]
+    webhook.patch_pods(SIDECAR)
+    fixed = harden("fix", "deploy/web", "--level", "restricted", "--apply", "--yes")
+    assert fixed.code == 4
+    assert "an admission webhook or policy changes them" in " ".join(fixed.err.split())
+    assert 'container "mesh" must set' in " ".join(fixed.err.split())
+    result = harden("migrate", namespace.name, "-o", "json", "--apply", "--yes")
+    (found,) = result.json["namespaces"]
+    assert (result.code, found["outcome"]["state"]) == (1, "blocked"), found
+    assert "admission webhook" in found["outcome"]["blockers"][0]["what"]
+    labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "privileged"
+    assert namespace.get("Deployment", "web")["spec"] == before
+
+
+def test_a_template_that_is_well_and_whose_pods_are_not(namespace: Namespace, harden: Harden, webhook: Webhook) -> None:
+    """Also what needs no fix is proved: scaled to nothing, no pod of it shows the sidecar."""
+    namespace.label(enforce="privileged")
+    namespace.create(safe(workload("Deployment", "web", replicas=0)))
+    webhook.patch_pods(SIDECAR)
+    result = harden("migrate", namespace.name, "-o", "json", "--apply", "--yes")
+    (found,) = result.json["namespaces"]
+    assert (found["state"], found["outcome"]["state"]) == ("ready", "blocked"), found
+    assert "mesh" in found["outcome"]["blockers"][0]["what"]
