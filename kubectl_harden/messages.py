@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control
+from kubectl_harden.policy import worded
 
 __all__ = ["POD_SECURITY", "Message", "Said", "read_messages", "rejecter_of"]
 
@@ -105,7 +106,7 @@ def read_messages(text: str) -> Iterator[Message]:
         line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
         after = text[match.end() : match.end() + 2000].partition("\n")[2].partition("\n")[0]
         subject = _subject(line) or (_subject(after) if match["warned"] else "")
-        words = ", ".join(f"{item.reason} ({item.detail})" if item.detail else item.reason for item in said)
+        words = ", ".join(worded(item.reason, item.detail) for item in said)
         key = (match["policy"], words, bool(match["warned"]))
         if key not in found:
             found[key] = Message(POD_SECURITY, words, match["policy"], bool(match["warned"]), said, subject, rest)

@@ -22,7 +22,7 @@ from kubectl_harden.journal import Change, Journal, mark_undone
 from kubectl_harden.live import Live, controller_of, name_of
 from kubectl_harden.model import Edit, Level, Plan, Planned, Policy
 from kubectl_harden.pod import Pod
-from kubectl_harden.policy import evaluate
+from kubectl_harden.policy import evaluate, worded
 from kubectl_harden.proposing import RETRIES, Proposal, finished, guarded, propose, prove_pods
 from kubectl_harden.rollout import pod_ready, progress, watched
 from kubectl_harden.survey import Aim, Blocker, NamespaceSurvey
@@ -381,7 +381,7 @@ class Migrator:
         for value in self._cluster.each(PODS, name):
             findings = evaluate(Pod(value, is_pod=True, decoded=True), goal)
             if findings and not value["metadata"].get("deletionTimestamp"):
-                words = ", ".join(f"{f.reason} ({f.detail})" if f.detail else f.reason for _, f in findings)
+                words = ", ".join(worded(f.reason, f.detail) for _, f in findings)
                 owner = controller_of(value)
                 subject = f"{owner['kind']} {name}/{owner['name']}" if owner else name_of("Pod", value)
                 out.append(

@@ -13,7 +13,17 @@ from kubectl_harden.errors import UsageError
 from kubectl_harden.model import Finding, Level, Policy
 from kubectl_harden.pod import Pod
 
-__all__ = ["LEVELS", "NEWEST", "Policy", "controls_of", "evaluate", "highest_level", "parse_policy", "registry_faults"]
+__all__ = [
+    "LEVELS",
+    "NEWEST",
+    "Policy",
+    "controls_of",
+    "evaluate",
+    "highest_level",
+    "parse_policy",
+    "registry_faults",
+    "worded",
+]
 
 LEVELS: Final = ("baseline", "restricted")
 NEWEST: Final = max(revision.minor for control in CONTROLS for revision in control.revisions)
@@ -64,6 +74,11 @@ def controls_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
         overridden.update(revision.overrides)
     active.sort(key=lambda pair: (pair[0].level, pair[0].id))
     return tuple((control, revision) for control, revision in active if control.id not in overridden)
+
+
+def worded(reason: str, detail: str) -> str:
+    """Return a finding as Pod Security admission writes it (policy/checks.go, ForbiddenDetail)."""
+    return f"{reason} ({detail})" if detail else reason
 
 
 def evaluate(pod: Pod, policy: Policy) -> list[tuple[Control, Finding]]:

@@ -12,7 +12,7 @@ from kubectl_harden.managers import Manager, managers_of
 from kubectl_harden.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.pod import Pod
-from kubectl_harden.policy import evaluate
+from kubectl_harden.policy import evaluate, worded
 from kubectl_harden.remediate import FixOptions, apply, operations, plan
 from kubectl_harden.surge import surges
 from kubectl_harden.values import copied, same
@@ -314,8 +314,7 @@ def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, lev
 def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield (reason, detail) and their text for what a policy forbids in a pod."""
     for _, finding in evaluate(pod, policy):
-        text = f"{finding.reason} ({finding.detail})" if finding.detail else finding.reason
-        yield (finding.reason, finding.detail), text
+        yield (finding.reason, finding.detail), worded(finding.reason, finding.detail)
 
 
 def _is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster import PODS
 from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.policy import worded
 from kubectl_harden.proposing import ApplyOptions, Proposal
 from kubectl_harden.remediate import FixOptions
 from kubectl_harden.workload import PodPaths
@@ -183,7 +184,7 @@ def plan_blockers(workloads: Iterable[Surveyed], goal: Policy) -> Iterator[Block
         proposal = item.proposal
         for planned in proposal.planned:
             for left in planned.plan.remaining:
-                what = f"{left.reason} ({left.detail})" if left.detail else left.reason
+                what = worded(left.reason, left.detail)
                 yield Blocker(proposal.name, left.check, what, left.why, left.choices, item.owner, item.team)
         if proposal.patch and proposal.refusal is not None:
             checks = dict.fromkeys(check for p in proposal.planned for edit in p.plan.edits for check in edit.checks)

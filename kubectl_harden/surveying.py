@@ -27,6 +27,7 @@ from kubectl_harden.cluster import NAMESPACES, PODS, QUOTAS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.inverse import touched
 from kubectl_harden.live import Finder, Live, Targets, controller_of, name_of, problem
+from kubectl_harden.managers import managers_of
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate
@@ -210,6 +211,8 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
 def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
     """Plan for a workload and keep what the survey needs of it."""
     proposal = propose(cluster, live, aim.fix, aim.apply, aim.pod_paths, dry_run=False)
+    if not proposal.patch:
+        proposal = proposal._replace(managers=managers_of(live.value, ()))
     levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
     now = _lowest(before for before, _ in levels)
     after = _lowest(after for _, after in levels)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from kubectl_harden.model import Checked, Checks, Identity, LiveSource, Policy, Problem, Source, Violation
+from kubectl_harden.policy import worded
 from kubectl_harden.render.terminal import (
     counted,
     json_text,
@@ -126,7 +127,7 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
 
 def _message(violations: Iterable[Violation]) -> str:
     """Return the API server's message for violations, after its word "violates …:"."""
-    return printable(", ".join(f"{v.reason} ({v.detail})" if v.detail else v.reason for v in violations))
+    return printable(", ".join(worded(v.reason, v.detail) for v in violations))
 
 
 def _name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:

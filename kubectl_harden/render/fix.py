@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
-from kubectl_harden.policy import Policy
+from kubectl_harden.policy import Policy, worded
 from kubectl_harden.render.check import identity_json, live_policy_json, policy_json, problem_json
 from kubectl_harden.render.diff import unified
 from kubectl_harden.render.patches import json_patch, kustomize, strategic
@@ -183,7 +183,7 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
             text = f"{', '.join(dict.fromkeys(labels))}: {why}"
             yield f"  {shown} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
         for left in plan.remaining:
-            words = f"{left.reason} ({left.detail})" if left.detail else left.reason
+            words = worded(left.reason, left.detail)
             yield f"  {paint('left   ', 'bad', colour)} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
             for why in left.why.split("; "):
                 yield wrapped(printable(why), 10, columns) + "\n"

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from kubectl_harden.cluster import Resource
 from kubectl_harden.model import Remaining
+from kubectl_harden.policy import worded
 from kubectl_harden.survey import NamespaceSurvey, Survey, Surveyed
 
 __all__ = ["api_of", "reports"]
@@ -80,8 +81,7 @@ def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[di
 
 
 def _words(remaining: Remaining) -> str:
-    what = f"{remaining.reason} ({remaining.detail})" if remaining.detail else remaining.reason
-    return f"{what}: {remaining.why}"
+    return f"{worded(remaining.reason, remaining.detail)}: {remaining.why}"
 
 
 def _result(
