@@ -130,10 +130,10 @@ def details(item: NamespaceSurvey, *, columns: int, colour: bool, labels: bool =
         counts = ((level, sum(workload.now == level for workload in item.workloads)) for level in reversed(LADDER))
         told = ", ".join(f"{count:,} {level}" for level, count in counts if count) or "none"
         bare = f" ({counted(item.bare_pods, 'pod')} of no controller)" if item.bare_pods else ""
-        name = paint(printable(item.name), "strong", colour)
-        yield (
-            "\n" + wrapped(f"{name}: labels {printable(labels_line(item))}; workloads {told}{bare}", 0, columns) + "\n"
-        )
+        managers = [manager.name for workload in item.workloads for manager in workload.proposal.managers]
+        by = ", ".join(f"{name} ({managers.count(name)})" for name in dict.fromkeys(managers))
+        line = f"labels {labels_line(item)}; workloads {told}{bare}" + (f"; managed by {by}" if by else "")
+        yield "\n" + wrapped(f"{paint(printable(item.name), 'strong', colour)}: {printable(line)}", 0, columns) + "\n"
     if item.blockers:
         yield f"\n{paint(printable(item.name), 'strong', colour)} is held back from {item.target.level} by\n"
         yield from blocker_lines(item.blockers, columns=columns, colour=colour)

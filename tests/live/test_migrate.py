@@ -409,6 +409,7 @@ def test_markdown_and_wide_for_people(fleet: Fleet, harden: Harden) -> None:
     wide = harden("migrate", "-l", fleet.selector, "-o", "wide")
     assert "labels enforce=restricted, " in " ".join(wide.out.split()) or "labels audit=restricted" in wide.out
     assert "1 pod of no controller" in wide.out
+    assert "managed by Helm release shop/shop (1)" in " ".join(wide.out.split())
     assert "container runtime socket" in " ".join(wide.out.split())
     table = harden("migrate", "-l", fleet.selector, "-o", "markdown", "--level", "highest")
     assert table.out.startswith("# Namespaces on their way to the highest level")
