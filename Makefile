@@ -36,6 +36,9 @@ bench-survey bench-migration bench-report: bench-%: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/$*.py $(BENCH)
 
+docs/checks.md: .venv/installed $(wildcard kubectl_harden/checks/*.py)
+	$(BIN)/kubectl-harden explain -o markdown > $@
+
 story: .venv/installed-dev
 	$(BIN)/python docs/story.py
 

@@ -30,27 +30,30 @@ from kubectl_harden.checks import (
 )
 from kubectl_harden.control import Control
 
-__all__ = ["CONTROLS"]
+__all__ = ["CONTROLS", "DOCUMENTATION"]
 
 # In the order in which the Pod Security Standards page lists them.
-CONTROLS: Final[tuple[Control, ...]] = (
-    windows_host_process.CONTROL,
-    host_namespaces.CONTROL,
-    privileged.CONTROL,
-    capabilities_baseline.CONTROL,
-    host_path_volumes.CONTROL,
-    host_ports.CONTROL,
-    host_probes_and_host_lifecycle.CONTROL,
-    app_armor_profile.CONTROL,
-    se_linux_options.CONTROL,
-    proc_mount.CONTROL,
-    proc_mount_restricted.CONTROL,
-    seccomp_profile_baseline.CONTROL,
-    sysctls.CONTROL,
-    restricted_volumes.CONTROL,
-    allow_privilege_escalation.CONTROL,
-    run_as_non_root.CONTROL,
-    run_as_user.CONTROL,
-    seccomp_profile_restricted.CONTROL,
-    capabilities_restricted.CONTROL,
+_MODULES: Final = (
+    windows_host_process,
+    host_namespaces,
+    privileged,
+    capabilities_baseline,
+    host_path_volumes,
+    host_ports,
+    host_probes_and_host_lifecycle,
+    app_armor_profile,
+    se_linux_options,
+    proc_mount,
+    proc_mount_restricted,
+    seccomp_profile_baseline,
+    sysctls,
+    restricted_volumes,
+    allow_privilege_escalation,
+    run_as_non_root,
+    run_as_user,
+    seccomp_profile_restricted,
+    capabilities_restricted,
 )
+CONTROLS: Final[tuple[Control, ...]] = tuple(module.CONTROL for module in _MODULES)
+DOCUMENTATION: Final[dict[str, str]] = {module.CONTROL.id: module.__doc__ or "" for module in _MODULES}
+"""The documentation of each control's file, by its ID."""

@@ -6,6 +6,15 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.allowPrivilegeEscalation
 Allowed:
     false
+Without it:
+    a process can gain more rights than its parent by a set-user-ID program or file capabilities: one vulnerable
+    sudo or su and it is root
+May break:
+    set-user-ID programs no longer raise rights: sudo says 'The "no new privileges" flag is set, which prevents
+    sudo from running as root', su and ping say "Operation not permitted"
+Fix:
+    set allowPrivilegeEscalation to false for every container; start as the user that is needed instead of
+    changing to it
 Source: policy/check_allowPrivilegeEscalation.go
 """
 

@@ -11,6 +11,13 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.appArmorProfile.type
 Allowed:
     RuntimeDefault, Localhost, undefined
+Without it:
+    without AppArmor a container that runs as root may write to more of /proc and /sys, mount, and trace
+May break:
+    what the runtime's default profile denies: "Permission denied", and a line with apparmor="DENIED" in the
+    node's kernel log
+Fix:
+    remove the profile Unconfined: undefined means the runtime's profile where the node has AppArmor
 Source: policy/check_appArmorProfile.go
 
 The fix removes the field: undefined means the runtime's profile where the node has AppArmor. An explicit

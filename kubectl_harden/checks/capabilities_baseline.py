@@ -7,6 +7,14 @@ Fields:
 Allowed:
     AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID,
     SETPCAP, SETUID, SYS_CHROOT, undefined
+Without it:
+    each capability beyond the runtime's default set lifts a limit of root: SYS_ADMIN is nearly all of it,
+    NET_ADMIN rewires the network, SYS_PTRACE reads the memory of other processes
+May break:
+    what uses the capability: iptables and ip need NET_ADMIN, mount needs SYS_ADMIN, raw sockets need NET_RAW.
+    They say "Operation not permitted"
+Fix:
+    remove the capability from capabilities.add
 Source: policy/check_capabilities_baseline.go
 """
 

@@ -6,6 +6,15 @@ Fields:
     spec.volumes[*].hostPath
 Allowed:
     undefined
+Without it:
+    the node's files, and with them the kubelet's credentials, other pods' volumes and the container runtime's
+    socket: a way out of the container that needs no exploit
+May break:
+    whatever reads or writes the node's path: it finds an empty directory or none ("no such file or directory"),
+    and data that was kept on the node is not there
+Fix:
+    use emptyDir for scratch space, a PersistentVolumeClaim for data, a ConfigMap for configuration (--host-path
+    NAME=CHOICE); agents of the node go into a namespace of their own
 Source: policy/check_hostPathVolumes.go
 """
 

@@ -6,6 +6,13 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].ports[*].hostPort
 Allowed:
     0, undefined
+Without it:
+    a port of the node's own address, past NetworkPolicy and Services: a listener there can pose as a service of
+    the node
+May break:
+    clients that reach the pod at the node's address: "connection refused"
+Fix:
+    remove hostPort, and reach the pod by a Service or an Ingress
 Source: policy/check_hostPorts.go
 """
 

@@ -7,6 +7,14 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].lifecycle.{postStart,preStop}.{httpGet,tcpSocket}.host
 Allowed:
     empty, undefined
+Without it:
+    the kubelet sends requests from the node to an address of the pod author's choice: a way to reach what only
+    the node may reach
+May break:
+    a server that listens on loopback only is no longer found by its probe: "Liveness probe failed: … connection
+    refused", and the kubelet restarts it
+Fix:
+    remove host, so that the pod's own IP is asked; have the server listen on it
 Source: policy/check_hostProbesAndhostLifecycle.go
 """
 

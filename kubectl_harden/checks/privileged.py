@@ -6,6 +6,14 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.privileged
 Allowed:
     false, undefined
+Without it:
+    all capabilities, all devices, no seccomp and no AppArmor: mounting the node's disk is one command away
+May break:
+    what mounts, loads kernel modules, writes to /sys or opens devices: "Operation not permitted", "Permission
+    denied", "no such device"
+Fix:
+    set privileged to false, and add just the capability that is needed where the level allows it; for devices
+    use a device plugin
 Source: policy/check_privileged.go
 """
 

@@ -6,6 +6,13 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.procMount
 Allowed:
     Default, undefined
+Without it:
+    the masked paths below /proc (kcore, keys, sysrq-trigger, …) leak the node's memory and can reboot it
+May break:
+    container builders and other nested containers that mount a /proc of their own: "mount: … Operation not
+    permitted"
+Fix:
+    remove procMount, so that the default holds
 Source: policy/check_procMount_restricted.go
 """
 

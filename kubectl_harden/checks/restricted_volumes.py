@@ -6,6 +6,13 @@ Fields:
     spec.volumes[*]
 Allowed:
     configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret
+Without it:
+    volume types that reach the node or storage directly, with the node's own credentials: hostPath above all
+May break:
+    whatever reads or writes the volume: it finds an empty directory or none ("no such file or directory")
+Fix:
+    use emptyDir, a PersistentVolumeClaim, a ConfigMap, a Secret, or a CSI volume; see hostPathVolumes for paths
+    of the node
 Source: policy/check_restrictedVolumes.go
 """
 

@@ -7,6 +7,16 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.runAsNonRoot
 Allowed:
     true; undefined for a container where the pod says true
+Without it:
+    root in the container is root on the node for every flaw of the runtime or the kernel that leaves the
+    container, and for every volume that is shared
+May break:
+    images that run as root do not start: CreateContainerConfigError, "container has runAsNonRoot and image will
+    run as root"; where the image names its user: "container has runAsNonRoot and image has non-numeric user
+    (NAME), cannot verify user is non-root"
+Fix:
+    set runAsNonRoot to true for the pod; where the image runs as root or as a name, also runAsUser to a number
+    other than 0, and fsGroup for volumes that it must write to
 Source: policy/check_runAsNonRoot.go
 """
 

@@ -7,6 +7,12 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.runAsUser
 Allowed:
     any number but 0, undefined
+Without it:
+    the container runs as root whatever its image says; see runAsNonRoot
+May break:
+    files that belong to root and ports below 1024 that only root may bind: "Permission denied"
+Fix:
+    remove runAsUser: 0, or set it to the number of the user that the app is made for
 Source: policy/check_runAsUser.go
 """
 

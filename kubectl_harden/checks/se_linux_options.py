@@ -8,6 +8,14 @@ Fields:
 Allowed:
     type: container_t, container_init_t, container_kvm_t, container_engine_t (v1.31), empty, undefined
     user, role: empty, undefined
+Without it:
+    a user, role or type of one's own choice can take the container out of the confinement of container_t: spc_t
+    is not confined at all
+May break:
+    access to files of the node that are labelled for the other type: "Permission denied", and an AVC denial in
+    the node's audit log
+Fix:
+    remove user and role, and set the type to one of the allowed ones
 Source: policy/check_seLinuxOptions.go
 """
 

@@ -7,6 +7,14 @@ Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].securityContext.seccompProfile.type
 Allowed:
     RuntimeDefault, Localhost; undefined for a container where the pod sets one
+Without it:
+    where nothing is said, and the kubelet has no default of its own (seccompDefault), all system calls of the
+    kernel are open
+May break:
+    what uses a system call that the runtime's default profile blocks: unshare, mount, perf_event_open,
+    io_uring, …, with "Operation not permitted" or "Function not implemented"
+Fix:
+    set seccompProfile.type to RuntimeDefault for the pod, or to Localhost with a profile of one's own
 Source: policy/check_seccompProfile_restricted.go
 """
 

@@ -11,6 +11,13 @@ Allowed:
     from v1.29 net.ipv4.tcp_fin_timeout, net.ipv4.tcp_keepalive_{intvl,probes,time};
     from v1.32 net.ipv4.tcp_rmem, net.ipv4.tcp_wmem;
     from v1.37 net.ipv4.tcp_notsent_lowat, net.ipv4.tcp_slow_start_after_idle
+Without it:
+    kernel parameters that are not namespaced change the whole node, for all its pods
+May break:
+    what relies on the value: shared memory of databases (kernel.shm*), network tuning. The kubelet refuses
+    unsafe ones that it does not allow in any case ("SysctlForbidden")
+Fix:
+    remove the sysctl, or have it set on the nodes that need it
 Source: policy/check_sysctls.go
 """
 

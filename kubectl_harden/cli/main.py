@@ -12,6 +12,7 @@ import click
 from kubectl_harden import __version__
 from kubectl_harden.cli.check import check
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
+from kubectl_harden.cli.explain import explain
 from kubectl_harden.cli.fix import fix
 from kubectl_harden.cli.migrate import migrate
 from kubectl_harden.cli.options import meant
@@ -58,7 +59,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, fix, rejected, migrate, undo):
+for _command in (check, fix, rejected, migrate, undo, explain):
     cli.add_command(_command)
 
 
