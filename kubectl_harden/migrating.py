@@ -301,10 +301,15 @@ class Migrator:
     def _proved(self, proposal: Proposal) -> Proposal:
         aim, live = self._aim, proposal.live
         if proposal.patch:
-            return propose(self._cluster, live, aim.fix, aim.apply, aim.pod_paths)
-        if live.resource.kind in ("Pod", "PodTemplate") or finished(live.value):
+            proved = propose(self._cluster, live, aim.fix, aim.apply, aim.pod_paths)
+        elif live.resource.kind in ("Pod", "PodTemplate") or finished(live.value):
             return proposal
-        return prove_pods(self._cluster, proposal, aim.pod_paths, level_only=True)
+        else:
+            proved = prove_pods(self._cluster, proposal, aim.pod_paths, level_only=True)
+        if proved.injected and proved.refusal is None:
+            what = "its pods would violate it, since an admission webhook or policy changes them: "
+            return proved._replace(refusal=what + ", ".join(proved.injected))
+        return proved
 
     def _judge(self, outcome: Outcome, outcomes: list[Outcome]) -> None:
         outcomes.append(outcome._replace(proposal=outcome.proposal.counted()))

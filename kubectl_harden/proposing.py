@@ -48,7 +48,8 @@ class Proposal(NamedTuple):
     that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
     ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
     proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
-    object is deleted and created anew, ``follow`` whether pods are expected to become ready.
+    object is deleted and created anew, ``follow`` whether pods are expected to become ready. ``injected`` is
+    what its pods violate and its template does not: an admission webhook or policy changes them.
     """
 
     live: Live
@@ -65,6 +66,7 @@ class Proposal(NamedTuple):
     recreate: bool = False
     follow: bool = True
     problems: tuple[Problem, ...] = ()
+    injected: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -277,6 +279,7 @@ def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, lev
     live = proposal.live
     warnings = list(proposal.warnings)
     unproven = list(proposal.unproven)
+    injected: list[str] = []
     value = proposal.live.value if proposal.returned is None else proposal.returned
     left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
     for location in locate(value, pod_paths) or ():
@@ -297,18 +300,9 @@ def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, lev
             words = "; ".join(dict.fromkeys(why))
             return proposal._replace(refusal=f"its pods would still be refused: {error} ({words})")
         warnings.extend(warning for warning in answer.warnings if warning not in warnings)
-        added = [
-            text
-            for reason, text in _findings(Pod(answer.value, is_pod=True, decoded=True), live.policy)
-            if reason not in left
-        ]
-        if added:
-            return proposal._replace(
-                denied=True,
-                refusal="its pods are not as its template (an admission webhook or policy changes them), "
-                f"and violate {live.policy}: {', '.join(added)}",
-            )
-    return proposal._replace(warnings=tuple(warnings), unproven=tuple(unproven))
+        pod = Pod(answer.value, is_pod=True, decoded=True)
+        injected.extend(text for reason, text in _findings(pod, live.policy) if reason not in left)
+    return proposal._replace(warnings=tuple(warnings), unproven=tuple(unproven), injected=tuple(injected))
 
 
 def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]:

@@ -219,6 +219,7 @@ def _denied(proposals: Sequence[Proposal]) -> list[Problem]:
 def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people: bool, apply: bool) -> bool:
     """Whether something is left to do."""
     remaining = any(item.plan.remaining for proposal in proposals for item in proposal.planned)
+    remaining = remaining or any(proposal.injected for proposal in proposals)
     if apply:
         return remaining or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
     return remaining or (people and any(proposal.patch for proposal in proposals))
