@@ -39,18 +39,19 @@ _OUTCOMES: Final = {
 }
 _LEVEL: Final = 10
 _NARROWEST: Final = 14
+_WIDE: Final = 72
 
 
 def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
     """Yield the table of namespaces, a line each; a namespace that is held back has a second one."""
     if not found.namespaces:
         return
-    room = columns - 2 - 3 * (_LEVEL + 2) - len("WORKLOADS") - 2 - len("FIXES")
+    # What is counted stands in the summary too: on a narrow terminal it makes way for the names.
+    counts = "WORKLOADS  " if columns >= _WIDE else ""
+    room = columns - 2 - 3 * (_LEVEL + 2) - len(counts) - len("FIXES")
     longest = max(len("NAMESPACE"), *(len(item.name) for item in found.namespaces))
     wide = max(_NARROWEST, min(longest, room - 2))
-    head = (
-        f"  {'NAMESPACE':<{wide}}  {'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  WORKLOADS  FIXES"
-    )
+    head = f"  {'NAMESPACE':<{wide}}  {'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  {counts}FIXES"
     yield paint(head, "strong", colour) + "\n"
     for state, (mark, meaning, _) in STATES.items():
         for item in found.namespaces:
@@ -59,7 +60,8 @@ def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
             name = item.name if len(item.name) <= wide else item.name[: wide - 1] + "…"
             levels = "  ".join(_padded(level, colour) for level in (enforced(item), item.now, reached(item)))
             fixes = f"{len(item.to_fix):>5,}" if state == "fixable" else "    –"
-            yield f"{paint(mark, meaning, colour)} {name:<{wide}}  {levels}  {len(item.workloads):>9,}  {fixes}\n"
+            workloads = f"{len(item.workloads):>9,}  " if counts else ""
+            yield f"{paint(mark, meaning, colour)} {name:<{wide}}  {levels}  {workloads}{fixes}\n"
             words = held_back(item)
             if words:
                 yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"

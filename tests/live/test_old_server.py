@@ -54,3 +54,17 @@ def test_its_words(old: ControlPlane, tmp_path: Path) -> None:
     applied = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "1s", "--no-rollback")
     assert "left in place" in applied.err  # There are no controllers here to make its pods.
     assert harden("check", "deploy/web").code == 0
+
+
+def test_its_warnings_for_a_namespace(old: ControlPlane, tmp_path: Path) -> None:
+    """What it says to the enforce label is what the survey expects, and empty namespaces are taken there."""
+    namespace = Namespace(old, "shop", {})
+    namespace.create(workload("Pod", "a", hostPID=True), workload("Pod", "b"), workload("Pod", "c"))
+    Namespace(old, "bare", {})
+    harden = Harden(namespace, tmp_path)
+    result = harden("migrate", "shop", "bare", "-o", "json", "--apply", "--yes")
+    found = {item["name"]: item for item in result.json["namespaces"]}
+    assert result.code == 1
+    assert found["shop"]["server"]["agrees"] is True
+    assert len(found["shop"]["server"]["warnings"]) == 3
+    assert {name: item["outcome"]["state"] for name, item in found.items()} == {"shop": "blocked", "bare": "enforced"}
