@@ -16,7 +16,17 @@ from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFoun
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.workload import Location, PodPaths, holds_pods, locate
 
-__all__ = ["Finder", "Live", "Targets", "controller_of", "name_of", "parse_targets", "problem", "trace"]
+__all__ = [
+    "Finder",
+    "Live",
+    "Targets",
+    "controller_of",
+    "custom_workloads",
+    "name_of",
+    "parse_targets",
+    "problem",
+    "trace",
+]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -146,6 +156,11 @@ def trace(
     return resource, value, None
 
 
+def custom_workloads(cluster: Cluster, pod_paths: PodPaths) -> list[Resource]:
+    """Return the custom resources of a cluster whose pod templates are known. Raises ClusterError."""
+    return [r for r in cluster.resources() if holds_pods(r.group, r.kind, pod_paths) and r.namespaced]
+
+
 class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
@@ -176,7 +191,8 @@ class Finder:
         if targets.names:
             yield from self._named(targets, minor)
             return
-        resources = [self.cluster.resource(kind) for kind in targets.types] or self._all_kinds()
+        resources = [self.cluster.resource(kind) for kind in targets.types]
+        resources = resources or [*custom_workloads(self.cluster, self._pod_paths), *WORKLOADS]
         for resource in resources:
             if not holds_pods(resource.group, resource.kind, self._pod_paths):
                 raise UsageError(
@@ -203,10 +219,6 @@ class Finder:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
-
-    def _all_kinds(self) -> list[Resource]:
-        custom = [r for r in self.cluster.resources() if holds_pods(r.group, r.kind, self._pod_paths) and r.namespaced]
-        return [*custom, *WORKLOADS]
 
     def _is_part(self, value: dict[str, Any]) -> bool:
         """Whether another object, which is found by itself, made this one."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster import NAMESPACES, PODS, QUOTAS, WORKLOADS, Cluster, Resource
+from kubectl_harden.cluster import NAMESPACES, PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import NotFound
 from kubectl_harden.live import problem
 from kubectl_harden.model import Problem
@@ -98,15 +98,14 @@ def _wanted(name: str, selection: Selection) -> bool:
     return selection.shard is None or share_of(name, selection.shard[1]) == selection.shard[0]
 
 
-def needed_permissions(*, apply: bool) -> tuple[list[Permission], list[Permission]]:
-    """Return what a survey (and with ``apply`` a run) cannot do without, and what it can."""
-    needed = [Permission("list", resource) for resource in WORKLOADS]
-    helpful = [Permission("list", QUOTAS)]
-    label = Permission("patch", NAMESPACES)
+def needed_permissions(custom: Sequence[Resource], *, apply: bool) -> list[Permission]:
+    """Return what a survey (and with ``apply`` a run) cannot do without; ``custom`` workloads are the cluster's."""
+    needed = [Permission("list", resource) for resource in (*custom, *WORKLOADS)]
     if not apply:
-        return needed, [*helpful, label]
-    needed.append(label)
+        return needed
+    needed.append(Permission("patch", NAMESPACES))
     needed.append(Permission("get", NAMESPACES))
+    needed.extend(Permission(verb, resource) for resource in custom for verb in ("get", "patch"))
     for resource in WORKLOADS:
         if resource.kind not in ("Pod", "Job"):
             needed.append(Permission("patch", resource))
@@ -115,7 +114,7 @@ def needed_permissions(*, apply: bool) -> tuple[list[Permission], list[Permissio
     needed.append(Permission("create", PODS))
     # A StatefulSet's rollback deletes its failed pods.
     needed.append(Permission("delete", PODS))
-    return needed, helpful
+    return needed
 
 
 def missing_permissions(

@@ -221,7 +221,7 @@ def _survey(
     cluster: Cluster, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
-    from kubectl_harden.live import problem
+    from kubectl_harden.live import custom_workloads, problem
     from kubectl_harden.namespaces import choose, missing_permissions, needed_permissions
     from kubectl_harden.render.progress import Words
     from kubectl_harden.surveying import survey
@@ -232,7 +232,7 @@ def _survey(
         words("reading the namespaces")
         chosen = choose(cluster, selection)
         words("asking for permissions")
-        needed, _ = needed_permissions(apply=apply)
+        needed = needed_permissions(custom_workloads(cluster, aim.pod_paths), apply=apply)
         missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
         if missing:
             report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])

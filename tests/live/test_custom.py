@@ -96,3 +96,39 @@ def test_a_pod_path_makes_a_kind_known(kinds: None, namespace: Namespace, harden
     assert [(item["kind"], item["podPath"]) for item in found] == [("Widget", "/spec/pods/template")]
     assert harden("fix", "wi/w", "--apply", "--yes", *option).code == 0
     assert harden("check", "wi/w", *option).code == 0
+
+
+def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Harden, kinds: None) -> None:
+    """Templates that may not be listed may violate: without the permission nothing is begun."""
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": pod_spec()}
+    create(
+        namespace,
+        "argoproj.io",
+        "rollouts",
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {"name": "web"},
+            "spec": {"template": template},
+        },
+    )
+    rules = [
+        {"apiGroups": ["", "apps", "batch"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get"]},
+    ]
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace.name}"
+    namespace.plane.request("POST", f"{rbac}/roles", {"metadata": {"name": "team"}, "rules": rules})
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"team-{namespace.name}"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "team"}
+    namespace.plane.request(
+        "POST", f"{rbac}/rolebindings", {"metadata": {"name": "team"}, "roleRef": role, "subjects": [subject]}
+    )
+    refused = harden("migrate", namespace.name, "--as", subject["name"])
+    assert refused.code == 4
+    assert "not allowed to list rollouts.argoproj.io in" in refused.err
+    assert "nothing was begun" in refused.err
+    result = harden("migrate", namespace.name, "-o", "json")
+    (found,) = result.json["namespaces"]
+    assert [(item["kind"], item["after"]) for item in found["workloads"]] == [("Rollout", "restricted")]
+    done = harden("migrate", namespace.name, "-o", "json", "--apply", "--yes", "--timeout", "20s")
+    assert done.json["namespaces"][0]["outcome"]["state"] == "enforced", done
