@@ -15,7 +15,7 @@ from kubectl_harden.following import Followed, Snapshot, follow, take_snapshot
 from kubectl_harden.inverse import in_force, inverse_of, moved_on, touched
 from kubectl_harden.journal import Journal
 from kubectl_harden.live import Live, name_of
-from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded
+from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.remediate import operations
 from kubectl_harden.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.values import same
@@ -74,7 +74,7 @@ class Applier:
 
     def apply(self, proposal: Proposal) -> Outcome:
         """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
-        for _ in range(RETRIES):
+        for _ in tries():
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
             if self._stop.is_set():
@@ -195,7 +195,7 @@ class Applier:
         live = failed.proposal.live
         was_complete = progress(live.value, ()).done
         self._report(failed.proposal.name, "its new pods fail; taking the change back")
-        for _ in range(RETRIES):
+        for _ in tries():
             try:
                 now = live._replace(value=_with_kind(live, self._cluster.get(live.resource, live.namespace, live.name)))
                 if now.uid != live.uid:

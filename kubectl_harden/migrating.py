@@ -23,7 +23,7 @@ from kubectl_harden.live import Live, controller_of, name_of
 from kubectl_harden.model import Edit, Level, Plan, Planned, Policy
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate, worded
-from kubectl_harden.proposing import RETRIES, Proposal, finished, guarded, propose, prove_pods
+from kubectl_harden.proposing import RETRIES, Proposal, finished, guarded, propose, prove_pods, tries
 from kubectl_harden.rollout import pod_ready, progress, watched
 from kubectl_harden.survey import Aim, Blocker, NamespaceSurvey
 from kubectl_harden.surveying import survey_namespace
@@ -201,7 +201,7 @@ class Migrator:
         With ``value`` only this state of the namespace is changed (else Conflict). Raises ClusterError.
         """
         given = value
-        for _ in range(RETRIES):
+        for _ in tries():
             value = given or self._cluster.get(NAMESPACES, None, name)
             labels = value["metadata"].get("labels")
             wanted = raised_labels(labels or {}, modes, level, self._aim.version, self._cluster.minor())
@@ -236,7 +236,7 @@ class Migrator:
 
     def _take_label_back(self, name: str, change: str, inverse: list[dict[str, Any]], why: str) -> None:
         """Take a change of labels back, unless someone has changed them since. Raises ClusterError."""
-        for _ in range(RETRIES):
+        for _ in tries():
             value = self._cluster.get(NAMESPACES, None, name)
             if moved_on(value, inverse) is not None:
                 return

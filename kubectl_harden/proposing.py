@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -18,10 +19,19 @@ from kubectl_harden.surge import surges
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import Location, PodPaths, locate
 
-__all__ = ["ApplyOptions", "Proposal", "finished", "fresh", "guarded", "propose", "propose_all", "prove_pods"]
+__all__ = ["ApplyOptions", "Proposal", "finished", "fresh", "guarded", "propose", "propose_all", "prove_pods", "tries"]
 
 RETRIES: Final = 5
 """How often a plan is made anew because someone else changed the object meanwhile."""
+
+
+def tries() -> Iterator[int]:
+    """Count the tries, with a pause before each further one: controllers write an object's status in bursts."""
+    for attempt in range(RETRIES):
+        if attempt:
+            time.sleep(0.05 * 2**attempt)
+        yield attempt
+
 
 UNPATCHABLE: Final = ("Pod", "Job")
 _MIRROR: Final = "kubernetes.io/config.mirror"
@@ -102,7 +112,7 @@ def propose(
 
     Where someone changes the object meanwhile, it is read and planned again.
     """
-    for _ in range(RETRIES):
+    for _ in tries():
         planned = _plan(live, fix, pod_paths)
         planned = planned._replace(refusal=_refusal(planned, options))
         if not dry_run or not planned.patch or planned.live.owner is not None:

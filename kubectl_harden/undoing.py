@@ -14,7 +14,7 @@ from kubectl_harden.live import Live
 from kubectl_harden.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.model import Policy
 from kubectl_harden.policy import NEWEST
-from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded
+from kubectl_harden.proposing import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.values import copied
 
 __all__ = ["by_object", "in_phases", "propose_undo"]
@@ -59,7 +59,7 @@ def propose_undo(cluster: Cluster, changes: Sequence[Change]) -> Proposal:
     named = changes[0].object
     group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
     resource = Resource(group, version, named["resource"], named["kind"], namespaced=bool(named["namespace"]))
-    for _ in range(RETRIES):
+    for _ in tries():
         proposal = _proposed(cluster, changes, resource)
         if proposal.refusal is not None or not proposal.patch:
             return proposal
