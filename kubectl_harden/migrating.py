@@ -25,7 +25,7 @@ from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate, worded
 from kubectl_harden.proposing import RETRIES, Proposal, finished, guarded, propose, prove_pods, tries
 from kubectl_harden.rollout import pod_ready, progress, watched
-from kubectl_harden.survey import Aim, Blocker, NamespaceSurvey
+from kubectl_harden.survey import Aim, Blocker, NamespaceSurvey, planned_checks
 from kubectl_harden.surveying import survey_namespace
 from kubectl_harden.values import same
 from kubectl_harden.workload import parse_pointer, pointer
@@ -446,10 +446,9 @@ def _as_planned(live: Live, change: Change) -> Proposal:
 
 
 def _refusal(proposal: Proposal) -> Blocker:
-    checks = dict.fromkeys(check for p in proposal.planned for edit in p.plan.edits for check in edit.checks)
     return Blocker(
         proposal.name,
-        ", ".join(checks),
+        planned_checks(proposal),
         proposal.refusal or "",
         "nothing in the namespace was patched",
         owner=proposal.live.owner or "",
@@ -457,10 +456,9 @@ def _refusal(proposal: Proposal) -> Blocker:
 
 
 def _intruder(proposal: Proposal) -> Blocker:
-    checks = dict.fromkeys(check for p in proposal.planned for edit in p.plan.edits for check in edit.checks)
     return Blocker(
         proposal.name,
-        ", ".join(checks),
+        planned_checks(proposal),
         "it violates the level, and did not before",
         "somebody deployed it while the namespace was worked on; the same command takes it up",
         owner=proposal.live.owner or "",

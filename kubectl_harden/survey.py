@@ -24,6 +24,7 @@ __all__ = [
     "Surveyed",
     "exemption",
     "plan_blockers",
+    "planned_checks",
     "pod_blockers",
 ]
 
@@ -187,9 +188,14 @@ def plan_blockers(workloads: Iterable[Surveyed], goal: Policy) -> Iterator[Block
                 what = worded(left.reason, left.detail)
                 yield Blocker(proposal.name, left.check, what, left.why, left.choices, item.owner, item.team)
         if proposal.patch and proposal.refusal is not None:
-            checks = dict.fromkeys(check for p in proposal.planned for edit in p.plan.edits for check in edit.checks)
-            what = f"below {goal.level}: {', '.join(checks)}"
+            what = f"below {goal.level}: {planned_checks(proposal)}"
             yield Blocker(proposal.name, "", what, proposal.refusal, (), item.owner, item.team, _obstacle(proposal))
+
+
+def planned_checks(proposal: Proposal) -> str:
+    """Return the controls that a proposal's plans cure, in a line."""
+    edits = (edit for planned in proposal.planned for edit in planned.plan.edits)
+    return ", ".join(dict.fromkeys(check for edit in edits for check in edit.checks))
 
 
 def _obstacle(proposal: Proposal) -> str:

@@ -191,8 +191,7 @@ def _surveyed(
                 if done % 100 == 0:
                     report(f"{done:,} workloads planned")
         made = [_summed_up(found[name], aim, minor, parents, roots, words[name]) for name in sorted(found)]
-        disagreeing = [item.name for item in made if item.server.asked and not item.server.agrees]
-    if disagreeing and kept is None:
+    if kept is None:
         made = [_asked_again(cluster, item, found[item.name], aim, minor) for item in made]
     return Survey(tuple(made), tuple(problems), tuple(finder.notes))
 
