@@ -7,35 +7,41 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 
 from kubectl_harden.errors import EditError
 
 __all__ = ["write_new", "write_text"]
 
 
+@contextlib.contextmanager
+def _beside(target: str, data: bytes) -> Iterator[str]:
+    """Give a whole file beside the target, to be moved over it; it is gone afterwards where it was not moved."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
 def write_new(name: str, text: str) -> None:
     """Write a file of one's own: the old one stays until the new one is whole. Raises EditError."""
-    temporary = None
     try:
         if os.path.exists(name) and not os.path.isfile(name):
             with open(name, "w") as file:
                 file.write(text)
             return
         target = os.path.realpath(name)
-        descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-        temporary = None
+        with _beside(target, text.encode()) as temporary:
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
     except OSError as error:
         raise EditError(f"{name}: {error.strerror}; not written") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def write_text(name: str, before: str, after: str) -> None:
@@ -45,7 +51,6 @@ def write_text(name: str, before: str, after: str) -> None:
     where it cannot be replaced as it is.
     """
     target = os.path.realpath(name)
-    temporary = None
     try:
         with open(target, "rb") as file:
             status = os.fstat(file.fileno())
@@ -53,30 +58,21 @@ def write_text(name: str, before: str, after: str) -> None:
                 raise EditError(f"{name}: changed since it was read; not written")
         if not os.access(target, os.W_OK):
             raise EditError(f"{name}: the file is read-only; not written")
-        descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
-        with open(descriptor, "wb") as file:
-            file.write(after.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copystat(target, temporary)
-        os.utime(temporary)
-        made = os.stat(temporary)
-        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
-            os.chown(temporary, status.st_uid, status.st_gid)
-            os.chmod(temporary, stat.S_IMODE(status.st_mode))
-        now = os.stat(target)
-        if (now.st_ino, now.st_mtime_ns, now.st_size) != (status.st_ino, status.st_mtime_ns, status.st_size):
-            raise EditError(f"{name}: changed since it was read; not written")
-        os.replace(temporary, target)
-        temporary = None
+        with _beside(target, after.encode()) as temporary:
+            shutil.copystat(target, temporary)
+            os.utime(temporary)
+            made = os.stat(temporary)
+            if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+                os.chown(temporary, status.st_uid, status.st_gid)
+                os.chmod(temporary, stat.S_IMODE(status.st_mode))
+            now = os.stat(target)
+            if (now.st_ino, now.st_mtime_ns, now.st_size) != (status.st_ino, status.st_mtime_ns, status.st_size):
+                raise EditError(f"{name}: changed since it was read; not written")
+            os.replace(temporary, target)
         if os.name == "posix":
             _sync_directory(os.path.dirname(target))
     except OSError as error:
         raise EditError(f"{name}: {error.strerror}; not written") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def _sync_directory(directory: str) -> None:
