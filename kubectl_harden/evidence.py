@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any, Final
 
-from kubectl_harden.model import Facts, Path
+from kubectl_harden.model import Fact, Facts, Learned, Path
 from kubectl_harden.pod import Container, Pod
 
-__all__ = ["facts_of"]
+__all__ = ["commands", "facts_of"]
+
+_NOTHING: Final[Learned] = MappingProxyType({})
 
 _COMMAND_END: Final = re.compile(r"[;&|()\n{}`]+|\$\(")
 # Words that stand before the program of a shell command.
@@ -38,6 +41,7 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("modprobe", "insmod", "rmmod"), ("root", "privileged", "SYS_MODULE", "seccomp")),
     "nsenter": ("root", "privileged", "SYS_ADMIN", "seccomp", "hostPID"),
     "unshare": ("seccomp", "SYS_ADMIN"),
+    **dict.fromkeys(("istio-iptables", "istio-clean-iptables", "proxy-init"), ("root", "NET_ADMIN", "NET_RAW")),
     "dockerd": ("root", "privileged", "SYS_ADMIN"),
     "sysctl": ("root", "privileged"),
     **dict.fromkeys(
@@ -45,31 +49,14 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
         ("root", "privileged", "NET_ADMIN", "hostNetwork"),
     ),
     **dict.fromkeys(("tcpdump", "arping"), ("NET_RAW", "hostNetwork")),
-    "ping": ("NET_RAW",),
+    "ping": ("NET_RAW", "ping"),
+    "ulimit": ("SYS_RESOURCE",),
     **dict.fromkeys(("strace", "gdb"), ("SYS_PTRACE",)),
     **dict.fromkeys(("hwclock", "ntpd"), ("SYS_TIME",)),
     **dict.fromkeys(("renice", "chrt"), ("SYS_NICE",)),
     "ipcs": ("hostIPC",),
 }
 _POD_TOPICS: Final = frozenset(("hostPID", "hostNetwork", "hostIPC"))
-
-
-def _programs(container: Container) -> Iterator[tuple[str, str]]:
-    """Yield (field, program) for everything that the container's specification executes."""
-    fields = container.fields
-    arguments = [("command", fields.get("command", [])), ("args", fields.get("args", []))]
-    for parts in _HOOKS:
-        handler: dict[str, Any] = fields
-        for part in parts:
-            handler = handler.get(part, {})
-        arguments.append((".".join(parts), handler.get("exec", {}).get("command", [])))
-    for field, argv in arguments:
-        for index, text in enumerate(argv):
-            if index == 0 and field != "args":
-                yield field, text.rpartition("/")[2]
-            elif any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
-                for program in _shell_programs(text):
-                    yield field, program
 
 
 _HOOKS: Final = (
@@ -81,9 +68,36 @@ _HOOKS: Final = (
 )
 
 
-def _shell_programs(script: str) -> Iterator[str]:
+def _programs(container: Container) -> Iterator[tuple[str, str]]:
+    """Yield (place, program) for everything that the container's specification executes."""
+    fields = container.fields
+    arguments = [("command", fields.get("command", [])), ("args", fields.get("args", []))]
+    for parts in _HOOKS:
+        handler: dict[str, Any] = fields
+        for part in parts:
+            handler = handler.get(part, {})
+        arguments.append((".".join(parts), handler.get("exec", {}).get("command", [])))
+    for field, argv in arguments:
+        for index, text in enumerate(argv):
+            if any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
+                for program in _shell_programs(text):
+                    yield f"{field}[{index}]", program
+            elif index == 0 and (field != "args" or not fields.get("command")):
+                # Entrypoints of images often execute their arguments.
+                yield field, text.rpartition("/")[2]
+
+
+def commands(script: str) -> Iterator[list[str]]:
+    """Yield the words of each command of a shell script."""
     for command in _COMMAND_END.split(script):
-        for word in command.split():
+        words = command.split()
+        if words:
+            yield words
+
+
+def _shell_programs(script: str) -> Iterator[str]:
+    for words in commands(script):
+        for word in words:
             program = word.rpartition("/")[2]
             if word not in _PREFIXES and "=" not in word:
                 yield program
@@ -91,26 +105,73 @@ def _shell_programs(script: str) -> Iterator[str]:
             yield program
 
 
-def _container_facts(container: Container) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    for field, program in _programs(container):
+def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
+    seen: set[str] = set()
+    for place, program in _programs(container):
         for topic in _PROGRAMS.get(program, ()):
-            facts.setdefault(topic, f'container "{container.name}" runs {program} ({field})')
+            if topic not in seen:
+                seen.add(topic)
+                yield Fact("needs", topic, f'container "{container.name}" runs {program} ({place})')
     for mount in container.fields.get("volumeMounts", ()):
-        if mount.get("mountPropagation") == "Bidirectional":
+        if mount.get("mountPropagation") == "Bidirectional" and "privileged" not in seen:
             why = f'container "{container.name}" mounts {mount.get("name", "")} with Bidirectional propagation'
-            facts.setdefault("privileged", why)
-    return facts
+            yield Fact("needs", "privileged", why)
+    for port in container.fields.get("ports", ()):
+        number = port.get("containerPort", 0)
+        if 0 < number < 1024:
+            yield Fact("needs", "low port", f'container "{container.name}" serves port {number}', value=number)
+    if "fsGroup" not in pod.security:
+        claims = list(_written(pod, container))
+        if claims:
+            text = f'container "{container.name}" writes to the claim of volume {claims[0]}, and there is no fsGroup'
+            yield Fact("needs", "volume", text)
 
 
-def facts_of(pod: Pod) -> Facts:
-    """Return what the pod template itself shows."""
-    containers: dict[Path, dict[str, str]] = {}
-    shared: dict[str, str] = {}
+def _written(pod: Pod, container: Container) -> Iterator[str]:
+    """Yield the volumes of persistent storage that a container mounts and may write to."""
+    stored = {
+        volume.get("name", "")
+        for _, volume in pod.volumes()
+        if "persistentVolumeClaim" in volume or "ephemeral" in volume
+    }
+    for mount in container.fields.get("volumeMounts", ()):
+        if mount.get("name") in stored and not mount.get("readOnly"):
+            yield mount["name"]
+
+
+def _host_path_facts(pod: Pod, container: Container, learned: tuple[Fact, ...]) -> Iterator[Fact]:
+    """Yield what was observed of the hostPath volumes that a container mounts, by their names."""
+    opened = [fact for fact in learned if fact.kind == "needs" and fact.topic == "path"]
+    watched = next((fact for fact in learned if fact.kind == "unused" and fact.topic == "path"), None)
+    if not opened and watched is None:
+        return
+    volumes = {volume.get("name", "") for _, volume in pod.volumes() if "hostPath" in volume}
+    for mount in container.fields.get("volumeMounts", ()):
+        name, path = mount.get("name", ""), mount.get("mountPath", "").rstrip("/")
+        if name not in volumes:
+            continue
+        used = next((fact for fact in opened if fact.value == path or fact.value.startswith(f"{path}/")), None)
+        if used is not None:
+            yield used._replace(topic=name)
+        elif watched is not None:
+            yield watched._replace(topic=name)
+
+
+def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
+    """Return what the pod template itself shows, and what was learned of its containers besides."""
+    containers: dict[Path, tuple[Fact, ...]] = {}
+    shared: dict[str, Fact] = {}
     for container in pod.containers:
-        facts = _container_facts(container)
-        for topic in _POD_TOPICS & facts.keys():
-            shared.setdefault(topic, facts.pop(topic))
+        facts: list[Fact] = []
+        for fact in _container_facts(pod, container):
+            if fact.topic in _POD_TOPICS:
+                shared.setdefault(fact.topic, fact)
+            else:
+                facts.append(fact)
+        if learned:
+            known = learned.get(container.name, ())
+            facts.extend(known)
+            facts.extend(_host_path_facts(pod, container, known))
         if facts:
-            containers[container.path] = facts
-    return Facts(containers, shared)
+            containers[container.path] = tuple(facts)
+    return Facts(containers, (*shared.values(), *learned.get("", ())))

@@ -21,6 +21,7 @@ Splice = tuple[int, int, str]
 Level = Literal["privileged", "baseline", "restricted"]
 Risk = Literal["safe", "review", "breaks"]
 Op = Literal["add", "replace", "remove"]
+Origin = Literal["manifest", "image", "live pod", "observed", "node"]
 
 
 class Policy(NamedTuple):
@@ -55,7 +56,11 @@ class Finding(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """One change to one field. ``add`` creates missing parents, or replaces a present value."""
+    """One change to one field. ``add`` creates missing parents, or replaces a present value.
+
+    ``offers`` name what would lower the risk. ``companion`` is the option that asked for an edit which keeps
+    the app running and which the level does not demand.
+    """
 
     op: Op
     path: Path
@@ -63,6 +68,8 @@ class Edit(NamedTuple):
     checks: tuple[str, ...]
     risk: Risk
     why: str
+    offers: tuple[str, ...] = ()
+    companion: str = ""
 
 
 class Obstacle(NamedTuple):
@@ -87,15 +94,31 @@ class HostPathChoice(NamedTuple):
     name: str = ""
 
 
-class Facts(NamedTuple):
-    """What is known about how a pod runs, by topic, each with the evidence as a sentence.
+class Fact(NamedTuple):
+    """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
-    ``containers`` maps a container's path in the pod template to topics ("root", "privileged",
-    a capability such as "NET_ADMIN", …); ``pod`` holds topics of the whole pod ("hostPID", …).
+    ``kind`` "needs": it uses ``topic`` (a capability such as "NET_ADMIN", "root", "setuid", "low port", …);
+    "unused": it was watched, and did not; "open": the node gives it anyway; "user": it runs as ``value``, a uid
+    or the name that the image has for it; "unknown": what could not be learned, and why. ``value`` of a low
+    port is its number, of a host path the path inside the container.
     """
 
-    containers: Mapping[Path, Mapping[str, str]] = _EMPTY
-    pod: Mapping[str, str] = _EMPTY
+    kind: Literal["needs", "unused", "open", "user", "unknown", "profile"]
+    topic: str
+    text: str
+    origin: Origin = "manifest"
+    value: Any = None
+
+
+Learned = Mapping[str, tuple[Fact, ...]]
+"""What is known of a pod besides its template, by container name; "" is the pod as a whole."""
+
+
+class Facts(NamedTuple):
+    """What is known about how a pod runs: of each container, by its path in the pod template, and of the pod."""
+
+    containers: Mapping[Path, tuple[Fact, ...]] = _EMPTY
+    pod: tuple[Fact, ...] = ()
 
 
 class FixContext(NamedTuple):
@@ -137,7 +160,8 @@ class Plan(NamedTuple):
     """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
 
     ``steps`` are the same changes field by field, relative to the pod template: an edit may take
-    several together. ``held_back`` are steps that were left out for their risk.
+    several together. ``held_back`` are steps that were left out for their risk, ``notes`` say what was asked
+    for and is not done.
     """
 
     before: Level
@@ -146,6 +170,7 @@ class Plan(NamedTuple):
     remaining: tuple[Remaining, ...]
     steps: tuple[Edit, ...] = ()
     held_back: tuple[Edit, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):

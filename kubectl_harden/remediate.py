@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.api_validation import refusals
+from kubectl_harden.companions import Asked, companions
 from kubectl_harden.control import Control
 from kubectl_harden.errors import InputError
 from kubectl_harden.evidence import facts_of
@@ -19,6 +20,7 @@ from kubectl_harden.model import (
     Finding,
     FixContext,
     HostPathChoice,
+    Learned,
     Obstacle,
     Op,
     Path,
@@ -28,12 +30,12 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
+from kubectl_harden.risks import RISKS
 from kubectl_harden.values import Draft
 from kubectl_harden.workload import Location, pointer
 
-__all__ = ["RISKS", "FixOptions", "apply", "operations", "plan", "resolve_path"]
+__all__ = ["FixOptions", "apply", "operations", "plan", "resolve_path"]
 
-RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
 _DROP: Final = object()
 
 
@@ -47,6 +49,7 @@ class FixOptions(NamedTuple):
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
     host_paths: Mapping[str, HostPathChoice] = _EMPTY
+    asked: Asked = Asked()
 
 
 def resolve_path(value: Any, path: Path) -> Any:
@@ -85,31 +88,39 @@ def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
     return out
 
 
-def plan(value: Any, location: Location, policy: Policy, options: FixOptions) -> Plan:
+def plan(value: Any, location: Location, policy: Policy, options: FixOptions, learned: Learned = _EMPTY) -> Plan:
     """Return the plan that lifts one pod template of an object to a policy.
 
-    ``value`` is the object, ``location`` one of its pod templates. Raises InputError where the
-    pod template cannot be decoded.
+    ``value`` is the object, ``location`` one of its pod templates, ``learned`` what is known of its containers
+    besides. Raises InputError where the pod template cannot be decoded.
     """
     pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
-    context = FixContext(policy.level, policy.minor, facts_of(pod), options.host_paths, location.pod_security_context)
+    facts = facts_of(pod, learned)
+    asked = companions(pod, facts, policy, options.asked, pod_security_context=location.pod_security_context)
+    beside, held_back = _within_risk(asked.edits, options.max_risk)
+    notes = [*asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
+    findings = evaluate(pod, policy)
+    start = _accompanied(pod, location, beside) if beside else pod
+    context = FixContext(policy.level, policy.minor, facts, options.host_paths, location.pod_security_context)
     proposed: list[Edit] = []
     obstacles: list[Obstacle] = []
-    findings = evaluate(pod, policy)
-    for control, _ in findings:
+    for control, _ in evaluate(start, policy) if beside else findings:
         if control.id in options.skip or (options.only and control.id not in options.only):
             obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
             continue
-        remedy = control.fix(pod, context)
+        remedy = control.fix(start, context)
         proposed.extend(remedy.edits)
         obstacles.extend(remedy.obstacles)
-    kept, held_back = _within_risk(proposed, options.max_risk)
-    for edit in held_back:
+    kept, too_risky = _within_risk(proposed, options.max_risk)
+    for edit in too_risky:
         if not any(o.check == edit.checks[0] and o.why == edit.why for o in obstacles):
-            obstacles.append(Obstacle(edit.checks[0], edit.why, (f"accept it: --max-risk {edit.risk}",)))
+            choices = (*edit.offers, f"accept it: --max-risk {edit.risk}")
+            obstacles.append(Obstacle(edit.checks[0], edit.why, choices))
+    held_back += too_risky
     known = refusals(pod)
-    kept, after, refused = _without_refusals(pod, location, kept, known)
+    kept, after, refused = _without_refusals(pod, location, [*beside, *kept], known)
     obstacles.extend(refused)
+    notes.extend(obstacle.why for obstacle in refused if not obstacle.check)
     left = evaluate(after, policy)
     if left:
         kept, after = _effective(pod, location, policy, kept, after, left, known)
@@ -120,13 +131,20 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions) ->
         tuple(_remaining(after, left, obstacles)),
         tuple(kept),
         tuple(_in_object(location, held_back)),
+        tuple(notes),
     )
 
 
+def _accompanied(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
+    """Return the pod with companions, where every container that stays keeps its place."""
+    gone = {edit.path for edit in edits if edit.op == "remove"}
+    out = _patched(pod, location, [edit for edit in edits if edit.op != "remove"])
+    out.containers = tuple(container for container in out.containers if container.path not in gone)
+    return out
+
+
 def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
-    return [
-        Edit(edit.op, location.in_object(edit.path), edit.value, edit.checks, edit.risk, edit.why) for edit in edits
-    ]
+    return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
 
 
 def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
@@ -155,7 +173,9 @@ def _without_refusals(
             return kept, after, obstacles
         guilty, why = _guilty(new, kept)
         kept = [edit for edit in kept if edit not in guilty]
-        obstacles.extend(Obstacle(edit.checks[0], f"the API server would refuse the change: {why}") for edit in guilty)
+        obstacles.extend(
+            Obstacle(next(iter(edit.checks), ""), f"the API server would refuse the change: {why}") for edit in guilty
+        )
 
 
 def _guilty(refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Edit], str]:
@@ -182,6 +202,8 @@ def _effective(
     while True:
         before = kept
         for edit in before:
+            if edit.companion:
+                continue
             fewer = [other for other in kept if other is not edit]
             lesser = _patched(pod, location, fewer)
             if [finding[:2] for _, finding in evaluate(lesser, policy)] == goal and not refusals(lesser) - known:
@@ -283,7 +305,7 @@ def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
             additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = Edit(op, path, resolve_path(goal, path), edit.checks, edit.risk, edit.why)
+            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
@@ -320,13 +342,12 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return Edit(
-        second.op,
-        second.path,
-        second.value,
-        tuple(dict.fromkeys((*first.checks, *second.checks))),
-        max(first.risk, second.risk, key=RISKS.index),
-        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+    return second._replace(
+        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
+        risk=max(first.risk, second.risk, key=RISKS.index),
+        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+        offers=tuple(dict.fromkeys((*first.offers, *second.offers))),
+        companion=" ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
     )
 
 

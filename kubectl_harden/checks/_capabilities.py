@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kubectl_harden.model import Edit, FixContext
-from kubectl_harden.pod import Container
+from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 __all__ = ["DEFAULT_SET", "added", "fix_added", "uses"]
 
@@ -72,12 +73,11 @@ def added(container: Container) -> list[str]:
     return names
 
 
-def fix_added(container: Container, allowed: frozenset[str], check: str, context: FixContext) -> list[Edit]:
+def fix_added(pod: Pod, container: Container, allowed: frozenset[str], check: str, context: FixContext) -> list[Edit]:
     """Return edits that leave only allowed names, once each, spelled as the standard wants them."""
     edits = []
     names = added(container)
     kept = {name for name in names if name in allowed}
-    facts = context.facts.containers.get(container.path, {})
     for index, name in enumerate(names):
         if name in allowed:
             continue
@@ -88,7 +88,7 @@ def fix_added(container: Container, allowed: frozenset[str], check: str, context
             why = f"the standard knows this capability as {canonical}"
             edits.append(Edit("replace", path, canonical, (check,), "safe", why))
             continue
-        used = facts.get(canonical)
-        why = f"takes away {canonical}: {uses(canonical)}" + (f"; {used}" if used else "")
-        edits.append(Edit("remove", path, None, (check,), "breaks" if used else "review", why))
+        why = f"takes away {canonical}: {uses(canonical)}"
+        judgement = judge("remove a capability", why, pod, [container], context.facts, canonical)
+        edits.append(Edit("remove", path, None, (check,), *judgement))
     return edits

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kubectl_harden.model import Edit, FixContext, HostPathChoice, Obstacle, Path, Remedy, Risk
-from kubectl_harden.pod import Pod
+from kubectl_harden.model import Edit, FixContext, HostPathChoice, Obstacle, Path, Remedy
+from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import Judgement, judge
 
 __all__ = ["fix_host_paths"]
 
@@ -144,9 +145,9 @@ def _normal(path: str) -> str:
     return "/" + "/".join(parts) if path.startswith("/") else path
 
 
-def _mounts(pod: Pod, name: str) -> list[Path]:
+def _mounts(pod: Pod, name: str) -> list[tuple[Container, Path]]:
     return [
-        (*container.path, "volumeMounts", index)
+        (container, (*container.path, "volumeMounts", index))
         for container in pod.containers
         for index, mount in enumerate(container.fields.get("volumeMounts", ()))
         if mount.get("name") == name
@@ -170,41 +171,54 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     mounts = _mounts(pod, name)
     location: Path = ("spec", "volumes", index)
     chosen = context.host_paths.get(name)
+    users = list({container.path: container for container, _ in mounts}.values())
+    paths = [mount for _, mount in mounts]
+
+    def judged(meaning: str) -> Judgement:
+        return judge("no host path", meaning, pod, users, context.facts, name)
+
     if chosen is not None:
-        return _as_chosen(chosen, location, mounts, volume, check)
+        return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path"))
     if not mounts:
-        return _remove(location, [], check, "safe", f"no container mounts volume {name}")
+        return _remove(location, [], check, Judgement("safe", f"no container mounts volume {name}"))
     if any(_matches(path, pattern) for pattern in _TIME_ZONE):
         why = "the node's time zone is no part of the app: set the TZ environment variable if it matters"
-        return _remove(location, mounts, check, "review", why)
+        return _remove(location, paths, check, judged(why))
     kind = volume["hostPath"].get("type", "")
     if any(_matches(path, pattern) for pattern in _SCRATCH) and kind in ("", "Directory", "DirectoryOrCreate"):
         why = f"{path} on the node is scratch space: an emptyDir lives as long as the pod, and other pods do not see it"
-        return Remedy((_replace(location, volume, {"emptyDir": {}}, check, why),))
+        return Remedy((_replace(location, volume, {"emptyDir": {}}, check, judged(why)),))
     purpose = _purpose(path)
+    known = judged(f"volume {name} ({path}) {purpose.why}")
+    if known.risk == "safe":
+        return _remove(location, paths, check, known)
     choices = tuple(choice.format(name=name) for choice in purpose.choices)
-    return Remedy(obstacles=(Obstacle(check, f"volume {name} ({path}) {purpose.why}", choices),))
+    return Remedy(obstacles=(Obstacle(check, known.why, choices),))
 
 
 def _as_chosen(
-    chosen: HostPathChoice, location: Path, mounts: list[Path], volume: dict[str, Any], check: str
+    chosen: HostPathChoice,
+    location: Path,
+    mounts: list[Path],
+    volume: dict[str, Any],
+    check: str,
+    judgement: Judgement,
 ) -> Remedy:
-    why = "as chosen by --host-path"
     if chosen.action == "remove":
-        return _remove(location, mounts, check, "review", why)
+        return _remove(location, mounts, check, judgement)
     if chosen.action == "emptyDir":
         source: dict[str, Any] = {"emptyDir": {}}
     elif chosen.action == "pvc":
         source = {"persistentVolumeClaim": {"claimName": chosen.name}}
     else:
         source = {"configMap": {"name": chosen.name}}
-    return Remedy((_replace(location, volume, source, check, why),))
+    return Remedy((_replace(location, volume, source, check, judgement),))
 
 
-def _replace(location: Path, volume: dict[str, Any], source: dict[str, Any], check: str, why: str) -> Edit:
+def _replace(location: Path, volume: dict[str, Any], source: dict[str, Any], check: str, judgement: Judgement) -> Edit:
     kept = {key: value for key, value in volume.items() if key != "hostPath"}
-    return Edit("replace", location, {**kept, **source}, (check,), "review", why)
+    return Edit("replace", location, {**kept, **source}, (check,), *judgement)
 
 
-def _remove(location: Path, mounts: list[Path], check: str, risk: Risk, why: str) -> Remedy:
-    return Remedy(tuple(Edit("remove", path, None, (check,), risk, why) for path in (location, *mounts)))
+def _remove(location: Path, mounts: list[Path], check: str, judgement: Judgement) -> Remedy:
+    return Remedy(tuple(Edit("remove", path, None, (check,), *judgement) for path in (location, *mounts)))

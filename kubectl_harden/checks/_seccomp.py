@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_harden.model import Edit, FixContext, Path, Risk
+from kubectl_harden.model import Edit, FixContext, Path
 from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 __all__ = ["CONTAINER_KEY", "POD", "POD_KEY", "bad_type", "correct", "correct_bad_types", "require", "valid_annotation"]
 
@@ -30,21 +31,15 @@ def valid_annotation(value: str) -> bool:
     return value in ("runtime/default", "docker/default") or value.startswith("localhost/")
 
 
-def _judge(containers: list[Container], context: FixContext) -> tuple[Risk, str]:
-    for container in containers:
-        used = context.facts.containers.get(container.path, {}).get("seccomp")
-        if used:
-            return "breaks", f"{_WHY}; {used}"
-    return "review", _WHY
-
-
-def correct(security: dict[str, Any], path: Path, containers: list[Container], check: str, context: FixContext) -> Edit:
+def correct(
+    pod: Pod, security: dict[str, Any], path: Path, containers: list[Container], check: str, context: FixContext
+) -> Edit:
     """Return the edit that makes a forbidden profile RuntimeDefault where it stands."""
-    risk, why = _judge(containers, context)
+    judgement = judge("seccomp", _WHY, pod, containers, context.facts)
     if len(security["seccompProfile"]) > 1:
         # The API server refuses a localhostProfile beside any type but Localhost.
-        return Edit("replace", path, {"type": "RuntimeDefault"}, (check,), risk, why)
-    return Edit("add", (*path, "type"), "RuntimeDefault", (check,), risk, why)
+        return Edit("replace", path, {"type": "RuntimeDefault"}, (check,), *judgement)
+    return Edit("add", (*path, "type"), "RuntimeDefault", (check,), *judgement)
 
 
 def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
@@ -53,24 +48,24 @@ def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
     kind = bad_type(pod.security)
     if kind is not None:
         inheriting = [c for c in pod.containers if "seccompProfile" not in c.security]
-        edits.extend(_with_annotation(pod, POD_KEY, correct(pod.security, POD, inheriting, check, context), kind))
+        edits.extend(_with_annotation(pod, POD_KEY, correct(pod, pod.security, POD, inheriting, check, context), kind))
     for c in pod.containers:
         kind = bad_type(c.security)
         if kind is not None:
-            edit = correct(c.security, c.field("seccompProfile"), [c], check, context)
+            edit = correct(pod, c.security, c.field("seccompProfile"), [c], check, context)
             edits.extend(_with_annotation(pod, CONTAINER_KEY + c.name, edit, kind))
     return edits
 
 
 def require(pod: Pod, path: Path, key: str, containers: list[Container], check: str, context: FixContext) -> list[Edit]:
     """Return the edits that set a profile where none is, as the (dead) annotation says if it is a valid one."""
-    risk, why = _judge(containers, context)
+    judgement = judge("seccomp", _WHY, pod, containers, context.facts)
     annotation = pod.annotations.get(key, "")
     profile = {"type": "RuntimeDefault"}
     if annotation.startswith("localhost/") and len(annotation) > len("localhost/"):
         profile = {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
-        why = f"the annotation {key} asks for this profile, but has no effect since v1.27"
-    edit = Edit("add", path, profile, (check,), risk, why)
+        judgement = judgement._replace(why=f"the annotation {key} asks for this profile, but has no effect since v1.27")
+    edit = Edit("add", path, profile, (check,), *judgement)
     return [edit] if profile["type"] == "Localhost" else _with_annotation(pod, key, edit)
 
 

@@ -24,8 +24,10 @@ from kubectl_harden.checks._words import containers_text
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "allowPrivilegeEscalation"
+_WHY = "stops set-user-ID binaries (sudo, su, ping) and file capabilities from raising privileges"
 
 
 def _check_1_8(pod: Pod) -> Finding | None:
@@ -49,18 +51,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for container in pod.containers:
         if container.security.get("allowPrivilegeEscalation") is not False:
-            escalates = context.facts.containers.get(container.path, {}).get("setuid")
-            edits.append(
-                Edit(
-                    "add",
-                    container.field("allowPrivilegeEscalation"),
-                    False,
-                    (ID,),
-                    "breaks" if escalates else "review",
-                    "stops set-user-ID binaries (sudo, su, ping) and file capabilities from raising privileges"
-                    + (f"; {escalates}" if escalates else ""),
-                )
-            )
+            judgement = judge("no privilege escalation", _WHY, pod, [container], context.facts)
+            edits.append(Edit("add", container.field("allowPrivilegeEscalation"), False, (ID,), *judgement))
     return Remedy(tuple(edits))
 
 

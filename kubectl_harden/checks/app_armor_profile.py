@@ -32,6 +32,7 @@ from kubectl_harden.checks._words import go_quote, join_quote, plural, setters
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "appArmorProfile"
 _PREFIX = "container.apparmor.security.beta.kubernetes.io/"
@@ -91,7 +92,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         if _bad_type(container.security) is not None and pod.written_at(path) is not None:
             fields.append(path)
     fields.extend(("metadata", "annotations", key) for key in _bad_annotations(pod))
-    return Remedy(tuple(Edit("remove", path, None, (ID,), "review", _WHY) for path in fields))
+    judgement = judge("default AppArmor", _WHY, pod, (), context.facts)
+    return Remedy(tuple(Edit("remove", path, None, (ID,), *judgement) for path in fields))
 
 
 CONTROL = Control(

@@ -47,7 +47,7 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    return Remedy(tuple(edit for c in pod.containers for edit in fix_added(c, DEFAULT_SET, ID, context)))
+    return Remedy(tuple(edit for c in pod.containers for edit in fix_added(pod, c, DEFAULT_SET, ID, context)))
 
 
 CONTROL = Control(

@@ -27,8 +27,9 @@ from kubectl_harden.checks._capabilities import added, fix_added
 from kubectl_harden.checks._words import containers_text, join_quote
 from kubectl_harden.checks.allow_privilege_escalation import WINDOWS_CHOICES
 from kubectl_harden.control import Control, Revision
-from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy, Risk
+from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 ID = "capabilities_restricted"
 _ALLOWED = frozenset(("NET_BIND_SERVICE",))
@@ -65,27 +66,22 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
     edits = []
     for container in pod.containers:
-        edits.extend(fix_added(container, _ALLOWED, ID, context))
+        edits.extend(fix_added(pod, container, _ALLOWED, ID, context))
         if "ALL" not in _dropped(container):
-            edits.append(_drop_all(container, context))
+            edits.append(_drop_all(pod, container, context))
     return Remedy(tuple(edits))
 
 
-def _drop_all(container: Container, context: FixContext) -> Edit:
-    used = context.facts.containers.get(container.path, {}).get("default capability")
-    risk: Risk = "review"
+def _drop_all(pod: Pod, container: Container, context: FixContext) -> Edit:
     why = "takes away what root has by default (CHOWN, SETUID, NET_RAW, …); other users have none of it"
-    if used:
-        risk, why = "breaks", f"{why}; {used}"
-    elif container.security.get("runAsUser"):
-        risk, why = "safe", f"runs as user {container.security['runAsUser']}, who has no capabilities anyway"
+    judgement = judge("drop ALL", why, pod, [container], context.facts)
     dropped = _dropped(container)
     for index, name in enumerate(dropped):
         if name.upper() == "ALL":
-            return Edit("replace", container.field("capabilities", "drop", index), "ALL", (ID,), risk, why)
+            return Edit("replace", container.field("capabilities", "drop", index), "ALL", (ID,), *judgement)
     if dropped:
-        return Edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", (ID,), risk, why)
-    return Edit("add", container.field("capabilities", "drop"), ["ALL"], (ID,), risk, why)
+        return Edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", (ID,), *judgement)
+    return Edit("add", container.field("capabilities", "drop"), ["ALL"], (ID,), *judgement)
 
 
 CONTROL = Control(

@@ -24,6 +24,7 @@ from __future__ import annotations
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "hostNamespaces"
 _USES = {
@@ -44,17 +45,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for name, use in _USES.items():
         if pod.spec.get(name):
-            used = context.facts.pod.get(name)
-            edits.append(
-                Edit(
-                    "replace",
-                    ("spec", name),
-                    False,
-                    (ID,),
-                    "breaks" if used else "review",
-                    f"{use}; {used}" if used else use,
-                )
-            )
+            judgement = judge("no host namespace", use, pod, (), context.facts, name)
+            edits.append(Edit("replace", ("spec", name), False, (ID,), *judgement))
     return Remedy(tuple(edits))
 
 

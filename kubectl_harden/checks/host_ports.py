@@ -22,6 +22,7 @@ from kubectl_harden.checks._words import containers_text, plural
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 ID = "hostPorts"
 
@@ -50,21 +51,14 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     # A port that the API server filled in goes with hostNetwork, and nothing stands in the object.
-    return Remedy(
-        tuple(
-            Edit(
-                "remove",
-                path,
-                None,
-                (ID,),
-                "review",
-                f"port {number} of the node no longer leads here: reach the pod by a Service instead",
-            )
-            for c in pod.containers
-            for path, number in _bad_ports(c)
-            if pod.written_at(path)
-        )
-    )
+    edits = []
+    for container in pod.containers:
+        for path, number in _bad_ports(container):
+            if pod.written_at(path):
+                why = f"port {number} of the node no longer leads here: reach the pod by a Service instead"
+                judgement = judge("no host port", why, pod, [container], context.facts)
+                edits.append(Edit("remove", path, None, (ID,), *judgement))
+    return Remedy(tuple(edits))
 
 
 CONTROL = Control(

@@ -26,6 +26,7 @@ from kubectl_harden.checks._words import join_quote, plural
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 ID = "hostProbesAndHostLifecycle"
 _HANDLERS: tuple[tuple[str, ...], ...] = (
@@ -71,7 +72,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             why = f"the kubelet asks the pod's own IP instead of {host}"
             if host in ("localhost", "127.0.0.1", "::1"):
                 why += ", so a server that listens on loopback only must listen on the pod's IP too"
-            edits.append(Edit("remove", path, None, (ID,), "review", why))
+            judgement = judge("probe the pod", why, pod, [container], context.facts)
+            edits.append(Edit("remove", path, None, (ID,), *judgement))
     return Remedy(tuple(edits))
 
 

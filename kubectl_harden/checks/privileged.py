@@ -23,6 +23,7 @@ from kubectl_harden.checks._words import containers_text
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "privileged"
 
@@ -42,18 +43,9 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for container in pod.containers:
         if container.security.get("privileged"):
-            used = context.facts.containers.get(container.path, {}).get("privileged")
             why = "usually needed to mount file systems, load kernel modules or reach the node's devices"
-            edits.append(
-                Edit(
-                    "replace",
-                    container.field("privileged"),
-                    False,
-                    (ID,),
-                    "breaks" if used else "review",
-                    f"{why}; {used}" if used else why,
-                )
-            )
+            judgement = judge("not privileged", why, pod, [container], context.facts)
+            edits.append(Edit("replace", container.field("privileged"), False, (ID,), *judgement))
     return Remedy(tuple(edits))
 
 

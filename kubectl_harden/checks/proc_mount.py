@@ -22,6 +22,7 @@ from kubectl_harden.checks._words import containers_text, join_quote
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "procMount"
 
@@ -43,26 +44,19 @@ def _check_1_35(pod: Pod) -> Finding | None:
     return None if pod.in_user_namespace else check_1_0(pod)
 
 
-def fix(pod: Pod, check: str) -> Remedy:
+def fix(pod: Pod, context: FixContext, check: str) -> Remedy:
     """Put the masks back."""
-    return Remedy(
-        tuple(
-            Edit(
-                "replace",
-                c.field("procMount"),
-                "Default",
-                (check,),
-                "review",
-                "hides kernel settings below /proc again; usually needed only to run containers inside this container",
-            )
-            for c in pod.containers
-            if c.security.get("procMount", "Default") != "Default"
-        )
-    )
+    why = "hides kernel settings below /proc again; usually needed only to run containers inside this container"
+    edits = []
+    for c in pod.containers:
+        if c.security.get("procMount", "Default") != "Default":
+            judgement = judge("default procMount", why, pod, [c], context.facts)
+            edits.append(Edit("replace", c.field("procMount"), "Default", (check,), *judgement))
+    return Remedy(tuple(edits))
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    return fix(pod, ID)
+    return fix(pod, context, ID)
 
 
 CONTROL = Control(

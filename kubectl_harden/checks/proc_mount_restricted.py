@@ -27,7 +27,7 @@ ID = "procMount_restricted"
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    return proc_mount.fix(pod, ID)
+    return proc_mount.fix(pod, context, ID)
 
 
 CONTROL = Control(

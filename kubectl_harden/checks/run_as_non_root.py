@@ -22,12 +22,11 @@ Source: policy/check_runAsNonRoot.go
 
 from __future__ import annotations
 
-from typing import Any
-
 from kubectl_harden.checks._words import containers_text, setters
 from kubectl_harden.control import Control, Revision
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy, Risk
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 ID = "runAsNonRoot"
 _POD: Path = ("spec", "securityContext", "runAsNonRoot")
@@ -64,35 +63,21 @@ def _check_1_35(pod: Pod) -> Finding | None:
     return None if pod.in_user_namespace else _check_1_0(pod)
 
 
-def _risk(pod: Pod, containers: list[Container], context: FixContext) -> tuple[Risk, str]:
-    """Judge requiring a non-root user of these containers."""
-    for container in containers:
-        needs = context.facts.containers.get(container.path, {}).get("root")
-        if needs:
-            return "breaks", needs
-    users: list[Any] = [c.security.get("runAsUser", pod.security.get("runAsUser")) for c in containers]
-    if users and all(users):
-        listed = ", ".join(str(user) for user in sorted(set(users)))
-        return "safe", f"already runs as user {listed}"
-    return "review", "the kubelet refuses an image whose user is root, or a name (CreateContainerConfigError)"
-
-
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     implicit = _implicit(pod)
     pod_value = pod.security.get("runAsNonRoot")
     edits = []
     if pod_value is False or (implicit and context.pod_security_context):
-        risk, why = _risk(pod, implicit, context)
-        edits.append(Edit("add", _POD, True, (ID,), risk, why))
+        edits.append(_edit(pod, _POD, implicit, context))
     elif implicit:
-        edits.extend(_container_edit(pod, c, context) for c in implicit)
-    edits.extend(_container_edit(pod, c, context) for c in _explicit(pod))
+        edits.extend(_edit(pod, c.field("runAsNonRoot"), [c], context) for c in implicit)
+    edits.extend(_edit(pod, c.field("runAsNonRoot"), [c], context) for c in _explicit(pod))
     return Remedy(tuple(edits))
 
 
-def _container_edit(pod: Pod, container: Container, context: FixContext) -> Edit:
-    risk, why = _risk(pod, [container], context)
-    return Edit("add", container.field("runAsNonRoot"), True, (ID,), risk, why)
+def _edit(pod: Pod, path: Path, containers: list[Container], context: FixContext) -> Edit:
+    meaning = "the kubelet refuses an image whose user is root, or a name (CreateContainerConfigError)"
+    return Edit("add", path, True, (ID,), *judge("require non-root", meaning, pod, containers, context.facts))
 
 
 CONTROL = Control(

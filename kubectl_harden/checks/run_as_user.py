@@ -22,6 +22,7 @@ from kubectl_harden.checks._words import setters
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Container, Pod
+from kubectl_harden.risks import judge
 
 ID = "runAsUser"
 _POD: Path = ("spec", "securityContext", "runAsUser")
@@ -52,20 +53,16 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     if _is_root(pod.security.get("runAsUser")):
         inheriting = [c for c in pod.containers if "runAsUser" not in c.security]
-        edits.append(_edit(_POD, inheriting, "the image's own user", context))
+        edits.append(_edit(pod, _POD, inheriting, "the image's own user", context))
     pod_user = pod.security.get("runAsUser")
     then = f"the pod's user {pod_user}" if pod_user else "the image's own user"
-    edits.extend(_edit(c.field("runAsUser"), [c], then, context) for c in bad)
+    edits.extend(_edit(pod, c.field("runAsUser"), [c], then, context) for c in bad)
     return Remedy(tuple(edits))
 
 
-def _edit(path: Path, containers: list[Container], then: str, context: FixContext) -> Edit:
+def _edit(pod: Pod, path: Path, containers: list[Container], then: str, context: FixContext) -> Edit:
     why = f"runs as {then} instead of root, so files that only root may read or write are out of reach"
-    for container in containers:
-        needs = context.facts.containers.get(container.path, {}).get("root")
-        if needs:
-            return Edit("remove", path, None, (ID,), "breaks", f"{why}; {needs}")
-    return Edit("remove", path, None, (ID,), "review", why)
+    return Edit("remove", path, None, (ID,), *judge("remove runAsUser 0", why, pod, containers, context.facts))
 
 
 CONTROL = Control(

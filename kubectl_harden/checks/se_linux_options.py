@@ -28,6 +28,7 @@ from kubectl_harden.checks._words import join_quote, plural, setters
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "seLinuxOptions"
 _TYPES_1_0 = frozenset(("", "container_t", "container_init_t", "container_kvm_t"))
@@ -74,7 +75,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     # Only a type that no version allows, or one that this version does not: the finding names them.
     found = (_check_1_31 if context.minor >= 31 else _check_1_0)(pod)
     why = "the runtime labels the process container_t again, which cannot reach files of the node"
-    return Remedy(tuple(Edit("remove", p, None, (ID,), "review", why) for p in (found.paths if found else ())))
+    judgement = judge("default SELinux", why, pod, (), context.facts)
+    return Remedy(tuple(Edit("remove", p, None, (ID,), *judgement) for p in (found.paths if found else ())))
 
 
 CONTROL = Control(

@@ -30,6 +30,7 @@ from kubectl_harden.checks._words import go_quote, join_quote, plural, setters
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "seccompProfile_baseline"
 
@@ -73,12 +74,9 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     if context.minor >= 19:
         return Remedy(tuple(seccomp.correct_bad_types(pod, ID, context)))
     why = "switches the seccomp filter back to the node's default"
-    return Remedy(
-        tuple(
-            Edit("remove", ("metadata", "annotations", key), None, (ID,), "review", why)
-            for key in _bad_annotations(pod)
-        )
-    )
+    judgement = judge("seccomp", why, pod, pod.containers, context.facts)
+    edits = (Edit("remove", ("metadata", "annotations", key), None, (ID,), *judgement) for key in _bad_annotations(pod))
+    return Remedy(tuple(edits))
 
 
 CONTROL = Control(

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "sysctls"
 
@@ -87,7 +88,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         why = f"the kernel's default of {name} applies again: set it on the node if it matters"
         if since is not None:
             why += f", or choose policy version v1.{since} or later, which allows it"
-        edits.append(Edit("remove", _path(index), None, (ID,), "review", why))
+        judgement = judge("remove a sysctl", why, pod, (), context.facts)
+        edits.append(Edit("remove", _path(index), None, (ID,), *judgement))
     return Remedy(tuple(edits))
 
 

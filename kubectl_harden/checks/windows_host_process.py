@@ -27,6 +27,7 @@ from kubectl_harden.checks._words import setters
 from kubectl_harden.control import Control, Revision
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod import Pod
+from kubectl_harden.risks import judge
 
 ID = "windowsHostProcess"
 _POD: Path = ("spec", "securityContext", "windowsOptions", "hostProcess")
@@ -51,7 +52,8 @@ def _check_1_0(pod: Pod) -> Finding | None:
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     found = _check_1_0(pod)
     why = "HostProcess containers manage the node, and find neither its files nor their rights without it"
-    return Remedy(tuple(Edit("replace", p, False, (ID,), "breaks", why) for p in (found.paths if found else ())))
+    judgement = judge("not HostProcess", why, pod, (), context.facts)
+    return Remedy(tuple(Edit("replace", p, False, (ID,), *judgement) for p in (found.paths if found else ())))
 
 
 CONTROL = Control(
