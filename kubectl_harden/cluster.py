@@ -16,8 +16,11 @@ from kubectl_harden.errors import ClusterError, Expired, Unreachable, UsageError
 __all__ = [
     "EVENTS",
     "NAMESPACES",
+    "NODES",
     "PODS",
     "QUOTAS",
+    "SECRETS",
+    "SERVICE_ACCOUNTS",
     "WORKLOADS",
     "Cluster",
     "Resource",
@@ -79,6 +82,9 @@ WORKLOADS: Final = (
 PODS: Final = WORKLOADS[7]
 EVENTS: Final = _resource("", "events", "Event", "ev")
 QUOTAS: Final = _resource("", "resourcequotas", "ResourceQuota", "quota")
+SECRETS: Final = _resource("", "secrets", "Secret")
+SERVICE_ACCOUNTS: Final = _resource("", "serviceaccounts", "ServiceAccount", "sa")
+NODES: Final = Resource("", "v1", "nodes", "Node", ("no",), "node", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", ("ns",), "namespace", namespaced=False)
 
 _AGGREGATED: Final = ",".join(

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
-from kubectl_harden.evidence import commands
 from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
 from kubectl_harden.pod import Container, Pod
 from kubectl_harden.risks import Judgement, judge, low_port, user_of, users
@@ -18,8 +17,6 @@ __all__ = ["Asked", "Companions", "companions"]
 
 _SECURITY: Final[Path] = ("spec", "securityContext")
 _PORT_START: Final = "net.ipv4.ip_unprivileged_port_start"
-# pkg/volume: plugins that hand the kubelet's fsGroup on; those of a node's directory do not.
-_GROUPED: Final = ("persistentVolumeClaim", "ephemeral", "emptyDir")
 
 
 class Asked(NamedTuple):
@@ -50,18 +47,27 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
         return Companions()
     edits: list[Edit] = []
     given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
-    prepared = list(_prepared(pod)) if asked.fs_group and "fsGroup" not in pod.security else []
+    prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
     gone = {container.path for container, _ in prepared}
     given = {path: user for path, user in given.items() if path not in gone}
-    edits.extend(_run_as_user(pod, facts, given, gone, pod_security_context))
     if asked.fs_group:
         edits.extend(_fs_group(pod, facts, given, prepared, notes))
     if asked.low_ports:
         edits.extend(_low_ports(pod, facts, notes))
+    edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
     edits.extend(_writable(pod, facts, asked.writable, notes))
     if asked.recorded_seccomp:
         edits.extend(_recorded(pod, facts))
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
+
+
+def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
+    """Return the facts as they are beside other companions: volumes of the group, open ports."""
+    done = {edit.companion for edit in edits}
+    gone = {"--fs-group": "volume", "--low-ports": "low port"}
+    topics = {gone[name] for name in done & gone.keys()}
+    left = {path: tuple(f for f in known if f.topic not in topics) for path, known in facts.containers.items()}
+    return Facts(left, facts.pod)
 
 
 def _non_root(pod: Pod, policy: Policy) -> bool:
@@ -124,46 +130,12 @@ def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], 
 # -- fsGroup -------------------------------------------------------------------------------------------
 
 
-def _prepared(pod: Pod) -> Iterator[tuple[Container, int | None]]:
+def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
     """Yield the init containers that only give volumes to a user or group, and the gid that they name."""
     for container in pod.containers:
-        if container.path[1] == "initContainers" and container.fields.get("restartPolicy") != "Always":
-            found = _ownership(pod, container)
-            if found is not None:
-                yield container, found[0]
-
-
-def _ownership(pod: Pod, container: Container) -> tuple[int | None] | None:
-    """Return the gid that a container gives volumes to ((None,): it names none), or None if it does more."""
-    argv = [*container.fields.get("command", ()), *container.fields.get("args", ())]
-    shell = len(argv) >= 2 and argv[-2].startswith("-") and argv[-2].endswith("c")
-    script = argv[-1] if shell else " ".join(argv)
-    grouped = {v.get("name") for _, v in pod.volumes() if any(key in v for key in _GROUPED)}
-    declared = {v.get("name") for _, v in pod.volumes()}
-    mounts = [
-        mount.get("mountPath", "").rstrip("/")
-        for mount in container.fields.get("volumeMounts", ())
-        if mount.get("name") in grouped or mount.get("name") not in declared
-    ]
-    group: int | None = None
-    gives = False
-    for words in commands(script):
-        program = words[0].rpartition("/")[2]
-        operands = [word for word in words[1:] if not word.startswith("-")]
-        if program in ("set", "echo", "true"):
-            continue
-        if program not in ("chown", "chgrp", "chmod") or len(operands) < 2:
-            return None
-        for path in operands[1:]:
-            plain = path.strip("\"'").rstrip("/")
-            if not any(plain == mount or plain.startswith(f"{mount}/") for mount in mounts):
-                return None
-        if program != "chmod":
-            gives = True
-            owner = operands[0].strip("\"'")
-            named = owner.rpartition(":")[2] if program == "chown" and ":" in owner else owner
-            group = int(named) if named.isdigit() else group
-    return (group,) if gives else None
+        for fact in facts.containers.get(container.path, ()):
+            if fact.topic == "volume owner":
+                yield container, fact.value
 
 
 def _fs_group(

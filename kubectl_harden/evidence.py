@@ -16,6 +16,8 @@ from kubectl_harden.pod import Container, Pod
 
 __all__ = ["commands", "facts_of"]
 
+# pkg/volume: plugins that hand the kubelet's fsGroup on; those of a node's directory do not.
+_GROUPED: Final = ("persistentVolumeClaim", "ephemeral", "emptyDir")
 _NOTHING: Final[Learned] = MappingProxyType({})
 
 _COMMAND_END: Final = re.compile(r"[;&|()\n{}`]+|\$\(")
@@ -120,6 +122,9 @@ def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
         number = port.get("containerPort", 0)
         if 0 < number < 1024:
             yield Fact("needs", "low port", f'container "{container.name}" serves port {number}', value=number)
+    owner = _ownership(pod, container)
+    if owner is not None:
+        yield owner
     if "fsGroup" not in pod.security:
         claims = list(_written(pod, container))
         if claims:
@@ -128,15 +133,51 @@ def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
 
 
 def _written(pod: Pod, container: Container) -> Iterator[str]:
-    """Yield the volumes of persistent storage that a container mounts and may write to."""
-    stored = {
-        volume.get("name", "")
-        for _, volume in pod.volumes()
-        if "persistentVolumeClaim" in volume or "ephemeral" in volume
-    }
+    """Yield the volumes of persistent storage that a container mounts and may write to.
+
+    What is mounted and not declared is a claim that a StatefulSet adds.
+    """
+    declared = {volume.get("name", ""): volume for _, volume in pod.volumes()}
     for mount in container.fields.get("volumeMounts", ()):
-        if mount.get("name") in stored and not mount.get("readOnly"):
-            yield mount["name"]
+        volume = declared.get(mount.get("name", ""), {"persistentVolumeClaim": {}})
+        if ("persistentVolumeClaim" in volume or "ephemeral" in volume) and not mount.get("readOnly"):
+            yield mount.get("name", "")
+
+
+def _ownership(pod: Pod, container: Container) -> Fact | None:
+    """Return that an init container does nothing but give volumes to someone; ``value`` is the gid, or None."""
+    if container.path[1] != "initContainers" or container.fields.get("restartPolicy") == "Always":
+        return None
+    argv = [*container.fields.get("command", ()), *container.fields.get("args", ())]
+    shell = len(argv) >= 2 and argv[-2].startswith("-") and argv[-2].endswith("c")
+    script = argv[-1] if shell else " ".join(argv)
+    declared = {volume.get("name"): volume for _, volume in pod.volumes()}
+    mounts = [
+        mount.get("mountPath", "").rstrip("/")
+        for mount in container.fields.get("volumeMounts", ())
+        if any(kind in declared.get(mount.get("name"), {"persistentVolumeClaim": {}}) for kind in _GROUPED)
+    ]
+    group: int | None = None
+    gives = False
+    for words in commands(script):
+        program = words[0].rpartition("/")[2]
+        operands = [word.strip("\"'") for word in words[1:] if not word.startswith("-")]
+        if program in ("set", "echo", "true"):
+            continue
+        if program not in ("chown", "chgrp", "chmod") or len(operands) < 2:
+            return None
+        if not all(_below(path.rstrip("/"), mounts) for path in operands[1:]):
+            return None
+        if program != "chmod":
+            gives = True
+            named = operands[0].rpartition(":")[2] if ":" in operands[0] or program == "chgrp" else operands[0]
+            group = int(named) if named.isdigit() and int(named) else group
+    text = f'init container "{container.name}" does nothing but give volumes to a user'
+    return Fact("needs", "volume owner", text, value=group) if gives else None
+
+
+def _below(path: str, mounts: list[str]) -> bool:
+    return any(path == mount or path.startswith(f"{mount}/") for mount in mounts)
 
 
 def _host_path_facts(pod: Pod, container: Container, learned: tuple[Fact, ...]) -> Iterator[Fact]:

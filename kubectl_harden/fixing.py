@@ -21,7 +21,25 @@ __all__ = ["fix_files", "fix_text"]
 
 def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[FileFix]:
     """Yield the plan and the proved new text for each file, in the order in which they were named."""
-    return each_file(inputs, partial(fix_text, policy=policy, options=options), _unread)
+    looks_around = options.learn.looks_around
+    if looks_around:
+        # Stdin can be read but once.
+        named = inputs._replace(names=tuple(name for name in inputs.names if name != "-"))
+        options.learn.prepare(found for many in each_file(named, _templates, lambda *_: []) for found in many)
+    yield from each_file(inputs, partial(fix_text, policy=policy, options=options), _unread, parallel=not looks_around)
+
+
+def _templates(
+    file: str, text: str, *, listed: bool = False, pod_paths: PodPaths | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the pod templates of a text, each with its namespace."""
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+    return [
+        (identity.namespace or "", location.value)
+        for found in read_objects(work, work.documents())
+        for identity, location in pods(work, found)
+        if isinstance(location.value, dict)
+    ]
 
 
 def _unread(file: str, message: str) -> FileFix:
@@ -92,7 +110,7 @@ def _plan_object(
     for index, (identity, first) in enumerate(list(pods(work, found))):
         location = first if index == 0 else (locate(value, work.pod_paths) or [])[index]
         try:
-            made = plan(value, location, policy, options)
+            made = plan(value, location, policy, options, options.learn(identity, found.value, location.value))
         except InputError as error:
             report(work, found, location.in_object(error.path or ()), error.args[0])
             continue

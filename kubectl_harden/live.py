@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.admission import PolicyChoice, chosen_policy
-from kubectl_harden.cluster import WORKLOADS, Cluster, Resource, api_group
+from kubectl_harden.cluster import PODS, WORKLOADS, Cluster, Resource, api_group
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, UsageError
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.workload import Location, PodPaths, holds_pods, locate
@@ -199,6 +199,9 @@ class Finder:
                     f"{resource.name} hold no pods that are known; "
                     f"--pod-path {resource.kind}.{resource.group}=/POINTER tells where"
                 )
+        if self._listed is not None:
+            # What the pods show is evidence for the workloads that made them.
+            resources.sort(key=lambda resource: resource != PODS)
         if targets.namespace is None and self._choice.level is None:
             try:
                 self.cluster.read_namespaces()

@@ -74,11 +74,16 @@ class Work:
         self.problems.append(Problem(self.file, document, line, column, message))
 
 
-def each_file(inputs: Inputs, work: Callable[..., T], unread: Callable[[str, str], T]) -> Iterator[T]:
-    """Yield what ``work`` (or, with a message, ``unread``) makes of every file, in the order of the names."""
+def each_file(
+    inputs: Inputs, work: Callable[..., T], unread: Callable[[str, str], T], *, parallel: bool = True
+) -> Iterator[T]:
+    """Yield what ``work`` (or, with a message, ``unread``) makes of every file, in the order of the names.
+
+    ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
+    """
     files = list(find_files(inputs.names, recursive=inputs.recursive))
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
-    if len(files) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(files) >= PARALLEL_BYTES:
+    if parallel and len(files) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(files) >= PARALLEL_BYTES:
         import multiprocessing
         import signal
         import sys

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.companions import Asked
 from kubectl_harden.errors import InputError
 from kubectl_harden.inverse import in_force
 from kubectl_harden.model import HostPathChoice
@@ -47,6 +48,7 @@ def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any
             "only": sorted(fix.only),
             "skip": sorted(fix.skip),
             "hostPaths": {name: list(choice) for name, choice in fix.host_paths.items()},
+            "companions": fix.asked._asdict(),
             "recreate": allowed.recreate,
             "evenIfManaged": allowed.even_if_managed,
             "podPaths": [[*kind, list(paths)] for kind, paths in aim.pod_paths.items()],
@@ -120,6 +122,7 @@ def read_plan(path: str) -> MigrationPlan:
             frozenset(options["only"]),
             frozenset(options["skip"]),
             {name: HostPathChoice(*choice) for name, choice in options["hostPaths"].items()},
+            _asked(options.get("companions", {})),
         )
         aim = Aim(
             options["level"],
@@ -138,6 +141,10 @@ def read_plan(path: str) -> MigrationPlan:
         return MigrationPlan(aim, value["server"], namespaces)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it anew with --plan-out") from None
+
+
+def _asked(value: dict[str, Any]) -> Asked:
+    return Asked(**{**value, "writable": tuple((name, path) for name, path in value.get("writable", ()))})
 
 
 def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[Proposal]) -> list[str]:

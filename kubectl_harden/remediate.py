@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from kubectl_harden.api_validation import refusals
 from kubectl_harden.companions import Asked, companions
@@ -20,6 +20,7 @@ from kubectl_harden.model import (
     Finding,
     FixContext,
     HostPathChoice,
+    Identity,
     Learned,
     Obstacle,
     Op,
@@ -34,7 +35,7 @@ from kubectl_harden.risks import RISKS
 from kubectl_harden.values import Draft
 from kubectl_harden.workload import Location, pointer
 
-__all__ = ["FixOptions", "apply", "operations", "plan", "resolve_path"]
+__all__ = ["FixOptions", "Learn", "apply", "operations", "plan", "resolve_path"]
 
 _DROP: Final = object()
 
@@ -42,14 +43,55 @@ _DROP: Final = object()
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
+class Learn(Protocol):
+    """Tells what is known of the containers of a pod template besides the template; raises nothing.
+
+    ``looks_around``: it asks others, so that ``prepare`` is called with many (namespace, template) at once.
+    """
+
+    @property
+    def looks_around(self) -> bool: ...  # noqa: D102
+
+    def prepare(self, templates: Iterable[tuple[str, Any]], /) -> None: ...  # noqa: D102
+
+    def begin(self, namespaces: Iterable[str], /) -> None:
+        """Hear that all pods of some namespaces will be listed."""
+
+    def add(self, pod: Any, /) -> None:
+        """Take a pod that was listed."""
+
+    def __call__(self, identity: Identity, value: Any, template: Any, /) -> Learned:
+        """Return the facts by container name; ``value`` is the object that the template stands in."""
+
+
+class _Nothing(NamedTuple):
+    """Knows nothing but what the manifest says."""
+
+    looks_around: bool = False
+
+    def prepare(self, _templates: Iterable[tuple[str, Any]]) -> None:
+        """Do nothing."""
+
+    def begin(self, _namespaces: Iterable[str]) -> None:
+        """Do nothing."""
+
+    def add(self, _pod: Any) -> None:
+        """Do nothing."""
+
+    def __call__(self, _identity: Identity, _value: Any, _template: Any) -> Learned:
+        """Return nothing."""
+        return _EMPTY
+
+
 class FixOptions(NamedTuple):
-    """What the user asked for. ``only`` empty means every control."""
+    """What the user asked for. ``only`` empty means every control; ``learn`` brings the evidence."""
 
     max_risk: Risk = "review"
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
     host_paths: Mapping[str, HostPathChoice] = _EMPTY
     asked: Asked = Asked()
+    learn: Learn = _Nothing()
 
 
 def resolve_path(value: Any, path: Path) -> Any:
@@ -100,7 +142,10 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions, le
     beside, held_back = _within_risk(asked.edits, options.max_risk)
     notes = [*asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
     findings = evaluate(pod, policy)
-    start = _accompanied(pod, location, beside) if beside else pod
+    start = pod
+    if beside:
+        start = _accompanied(pod, location, beside)
+        facts = facts_of(start, learned)
     context = FixContext(policy.level, policy.minor, facts, options.host_paths, location.pod_security_context)
     proposed: list[Edit] = []
     obstacles: list[Obstacle] = []

@@ -12,10 +12,28 @@ from typing import Final, NamedTuple
 from kubectl_harden.model import Fact, Facts, Risk
 from kubectl_harden.pod import Container, Pod
 
-__all__ = ["CHANGES", "RISKS", "RULES", "Case", "Judgement", "Rule", "judge", "low_port", "user_of", "users"]
+__all__ = [
+    "CHANGES",
+    "DEFAULT_CAPABILITIES",
+    "RISKS",
+    "RULES",
+    "Case",
+    "Judgement",
+    "Rule",
+    "judge",
+    "low_port",
+    "user_of",
+    "users",
+]
 
 RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
 """From the lowest to the highest."""
+
+DEFAULT_CAPABILITIES: Final = frozenset(
+    ("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+     "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
+)  # fmt: skip
+"""What container runtimes give root by default (CRI-O leaves out some of these)."""
 
 CHANGES: Final[dict[str, tuple[str, ...]]] = {
     "require non-root": ("runAsNonRoot",),
@@ -198,6 +216,9 @@ RULES: Final[tuple[Rule, ...]] = (
          "The image names its user: the container does not start (CreateContainerConfigError, \"container has "
          "runAsNonRoot and image has non-numeric user, cannot verify user is non-root\").",
          _VERIFY, _user("image", "name"), (_AS_KNOWN_USER,)),
+    Rule("prepares-volumes", "require non-root", "breaks",
+         "Only root may give files away.", "chown(2)", _first("needs", "volume owner"),
+         ("leave that to the kubelet: --fs-group auto",)),
     Rule("needs-root", "require non-root", "breaks",
          "What it executes needs root, whatever user the image names.", _CAPABILITIES,
          _first("needs", "root"), (_AS_USER,)),
@@ -234,6 +255,9 @@ RULES: Final[tuple[Rule, ...]] = (
          _PORTS, _serves_low_port, (_LOW_PORTS,)),
     Rule("uid-0-unknown", "remove runAsUser 0", "review",
          "Files that belong to root are out of reach, and nothing is known of which it writes.", _VERIFY, _unknown),
+    Rule("owner-capability", "drop ALL", "breaks",
+         "Giving files away takes CAP_CHOWN.", _CAPABILITIES, _first("needs", "volume owner"),
+         ("leave that to the kubelet: --fs-group auto",)),
     Rule("default-capability-used", "drop ALL", "breaks",
          "It uses a capability that root has by default.", _CAPABILITIES, _first("needs", "default capability")),
     Rule("file-capability-port", "drop ALL", "review",

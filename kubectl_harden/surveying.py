@@ -31,7 +31,7 @@ from kubectl_harden.managers import managers_of
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate
-from kubectl_harden.proposing import Proposal, finished, propose
+from kubectl_harden.proposing import Proposal, finished, prepared, propose
 from kubectl_harden.rollout import progress, watched
 from kubectl_harden.surge import shortage
 from kubectl_harden.survey import (
@@ -165,7 +165,9 @@ def _surveyed(
             parents[metadata["uid"]] = owner["uid"]
         if resource == PODS:
             _judge_pod(namespace, value)
+            aim.fix.learn.add(value)
 
+    aim.fix.learn.begin(found)
     finder = _Finder(cluster, aim, found, listed)
     problems: list[Problem] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
@@ -174,7 +176,7 @@ def _surveyed(
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
         done = 0
         for scope in scopes:
-            for item in finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)):
+            for item in prepared(finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)), aim.fix):
                 if isinstance(item, Problem):
                     problems.append(item)
                     # Where a list is not whole, none of its namespaces is known to be safe.

@@ -38,8 +38,12 @@ def fix_live(
     fail_fast: bool,
     recreate: bool,
     even_if_managed: bool,
+    notes: list[str],
 ) -> int:
-    """Propose for live workloads, and apply what was agreed to; returns the exit code."""
+    """Propose for live workloads, and apply what was agreed to; returns the exit code.
+
+    ``notes`` has in the end what evidence could not be had.
+    """
     from kubectl_harden.journal import Journal
     from kubectl_harden.live import Finder
     from kubectl_harden.model import Problem
@@ -66,7 +70,7 @@ def fix_live(
             show(found)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
-    for note in finder.notes:
+    for note in (*finder.notes, *notes):
         click.echo(f"note: {printable(note)}", err=True)
     outcomes: list[Outcome] = []
     interrupted = False

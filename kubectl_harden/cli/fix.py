@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
+from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command, LiveInputs, meant, target_options
 from kubectl_harden.errors import UsageError
 
@@ -43,6 +44,8 @@ __all__ = ["fix"]
     metavar="NAME=CHOICE",
     help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
 )
+@companion_options
+@evidence_options
 @click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
 @click.option("--no-rollback", is_flag=True, help="Leave a change in place whose pods fail.")
 @click.option(
@@ -67,6 +70,8 @@ def fix(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     host_paths: tuple[str, ...],
+    asked: Any,
+    evidence: Any,
     **applying: Any,
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
@@ -74,30 +79,36 @@ def fix(
     Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is
     left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
     workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
-    applied; a rollout that fails is taken back. The exit code is 0 when nothing is left to do, 1 when a diff
-    was shown or something stays below the level, 3 when something could not be read, 4 when the cluster
-    refused.
+    applied; a rollout that fails is taken back. What is known of how the app runs (its manifest, running pods,
+    images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Companion
+    edits, such as --run-as-user, keep an app running that the level alone would stop. The exit code is 0 when
+    nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could
+    not be read, 4 when the cluster refused.
 
     \b
     Examples:
       kubectl harden fix -f deployment.yaml
       kubectl harden fix -f manifests/ -R --write
       kubectl harden fix -f agent.yaml --host-path cache=emptyDir
+      kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
       helm template chart | kubectl harden fix -f - -o yaml
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
     """
     from kubectl_harden.remediate import FixOptions
 
-    options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths))
+    options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths), asked)
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.cli.apply import fix_live
 
         if write:
             raise UsageError("--write edits files; live workloads are patched by --apply")
-        return fix_live(inputs, options, output, apply=apply_, yes=yes, **applying)
+        notes: list[str] = []
+        options = options._replace(learn=evidence.of_cluster(inputs.cluster, notes, whole=not inputs.targets.names))
+        return fix_live(inputs, options, output, apply=apply_, yes=yes, notes=notes, **applying)
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
+    options = options._replace(learn=evidence.of_files())
     return _fix_files(inputs, policy, options, output, write)
 
 

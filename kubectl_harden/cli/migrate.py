@@ -16,6 +16,7 @@ import click
 
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, seconds
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
@@ -64,6 +65,8 @@ _FEW: Final = 5
 @click.option("--team-label", default="team", show_default=True, metavar="KEY",
               help="The label that names the team of a workload or namespace.")  # fmt: skip
 @POD_PATH
+@companion_options
+@evidence_options
 @cluster_options
 def migrate(
     connect: Callable[[], Cluster],
@@ -90,6 +93,8 @@ def migrate(
     even_if_managed: bool,
     team_label: str,
     pod_paths: tuple[str, ...],
+    asked: Any,
+    evidence: Any,
 ) -> int:
     """Show how far namespaces are from a level, and take them there.
 
@@ -129,7 +134,9 @@ def migrate(
     else:
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
         allowed = ApplyOptions(recreate, even_if_managed)
-        aim = Aim(level, policy_version, FixOptions(max_risk), allowed, pod_paths_of(pod_paths), team_label)
+        aim = Aim(
+            level, policy_version, FixOptions(max_risk, asked=asked), allowed, pod_paths_of(pod_paths), team_label
+        )
         if namespace is not None:
             names = (*names, namespace)
     aim = aim._replace(detailed=bool(plan_out or report_file))
@@ -138,11 +145,13 @@ def migrate(
     patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
+    notes: list[str] = []
+    aim = aim._replace(fix=aim.fix._replace(learn=evidence.of_cluster(cluster, notes, whole=True)))
     chosen, found, problems = _survey(cluster, selection, aim, plan, apply=apply_)
     if output in ("text", "wide"):
         wide = output == "wide"
         _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
-    for note in (*chosen.notes, *found.notes):
+    for note in (*chosen.notes, *found.notes, *notes):
         click.echo(f"note: {note}", err=True)
     if plan_out is not None:
         _write_plan(plan_out, found, aim, cluster)
@@ -176,6 +185,11 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "recreate": "--recreate",
         "even_if_managed": "--even-if-managed",
         "pod_paths": "--pod-path",
+        "run_as_user": "--run-as-user",
+        "fs_group": "--fs-group",
+        "low_ports": "--low-ports",
+        "writable": "--writable",
+        "recorded_seccomp": "--recorded-seccomp",
         "selector": "-l",
         "all_namespaces": "-A",
         "namespace": "-n",

@@ -28,6 +28,7 @@ __all__ = [
     "pod_paths_of",
     "seconds",
     "target_options",
+    "with_options",
 ]
 
 _CLUSTER: Final = (
@@ -104,7 +105,8 @@ class LiveInputs(NamedTuple):
     choice: PolicyChoice
 
 
-def _with(options: tuple[Any, ...], call: Callable[..., Any]) -> Callable[..., Any]:
+def with_options(options: tuple[Any, ...], call: Callable[..., Any]) -> Callable[..., Any]:
+    """Add options to a command, in their order."""
     for option in reversed(options):
         call = option(call)
     return call
@@ -143,7 +145,7 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
         own = {name: given.pop(name) for name in _CLUSTER_NAMES}
         return command(connect=lambda: open_cluster(own), **given)
 
-    return _with(_CLUSTER, call)
+    return with_options(_CLUSTER, call)
 
 
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
@@ -204,7 +206,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         return command(inputs=LiveInputs(cluster, targets, _choice(level, policy_version)), policy=policy, **others)
 
     argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...")
-    return _with((argument, *_FILES, *_LIVE, *_POLICY, POD_PATH, *_CLUSTER), call)
+    return with_options((argument, *_FILES, *_LIVE, *_POLICY, POD_PATH, *_CLUSTER), call)
 
 
 def _inputs(

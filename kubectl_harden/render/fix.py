@@ -105,7 +105,12 @@ def _edit_json(edit: Edit) -> dict[str, Any]:
     out: dict[str, Any] = {"op": edit.op, "path": pointer(edit.path)}
     if edit.op != "remove":
         out["value"] = edit.value
-    return {**out, "checks": list(edit.checks), "risk": edit.risk, "why": edit.why}
+    out.update(checks=list(edit.checks), risk=edit.risk, why=edit.why)
+    if edit.offers:
+        out["offers"] = list(edit.offers)
+    if edit.companion:
+        out["companion"] = edit.companion
+    return out
 
 
 def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
@@ -137,6 +142,7 @@ def planned_json(item: Planned) -> dict[str, Any]:
             for left in item.plan.remaining
         ],
         "heldBack": [_edit_json(edit) for edit in item.plan.held_back],
+        "notes": list(item.plan.notes),
     }
 
 
@@ -165,7 +171,7 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
     columns = width()
     for item in planned:
         plan = item.plan
-        if not plan.edits and not plan.remaining:
+        if not plan.edits and not plan.remaining and not plan.notes:
             continue
         identity = item.identity
         change = f"{level_text(plan.before, colour)} → {level_text(plan.after, colour)}"
@@ -175,13 +181,15 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
         gap = gap if where else ""
         name = paint(object_name(identity), "strong", colour)
         yield f"{name}: {change}{gap}{paint(where, 'place', colour)}\n"
-        reasons: dict[tuple[str, str], list[str]] = {}
+        reasons: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
         for step in plan.steps:
-            reasons.setdefault((step.risk, step.why), []).append(_label(step))
-        for (risk, why), labels in reasons.items():
+            reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
+        for (risk, why, companion, offers), labels in reasons.items():
             shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"), colour)
-            text = f"{', '.join(dict.fromkeys(labels))}: {why}"
+            text = f"{', '.join(dict.fromkeys(labels))}{f' ({companion})' if companion else ''}: {why}"
             yield f"  {shown} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
+            for offer in offers if risk != "safe" else ():
+                yield wrapped("– " + printable(offer), 10, columns) + "\n"
         for left in plan.remaining:
             words = worded(left.reason, left.detail)
             yield f"  {paint('left   ', 'bad', colour)} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
@@ -189,12 +197,15 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
                 yield wrapped(printable(why), 10, columns) + "\n"
             for choice in left.choices:
                 yield wrapped("– " + printable(choice), 10, columns) + "\n"
+        for note in plan.notes:
+            yield f"  {paint('note   ', 'warn', colour)} " + wrapped(printable(note), 10, columns).lstrip() + "\n"
 
 
 def _label(step: Edit) -> str:
     """Return what a step changes, without the way to it: ``capabilities.drop``."""
     skipped = ("spec", "containers", "initContainers", "ephemeralContainers", "securityContext")
-    return ".".join(part for part in step.path if isinstance(part, str) and part not in skipped)
+    words = [part for part in step.path if isinstance(part, str)]
+    return ".".join(word for word in words if word not in skipped) or words[-1]
 
 
 def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:

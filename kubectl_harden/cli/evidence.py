@@ -1,0 +1,201 @@
+"""The options that say where evidence comes from, and which companion edits are wanted."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from kubectl_harden.cli.codes import report_problems
+from kubectl_harden.cli.options import seconds, with_options
+from kubectl_harden.errors import UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.learning import Learner
+
+__all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
+
+QUICK_SECONDS: Final = 2.0
+"""How long registries may take together when nobody asked for their word."""
+
+_COMPANIONS: Final = (
+    click.option("--run-as-user", metavar="UID|auto",
+                 help="State the user of containers whose image is not known to run as a number other than 0."),
+    click.option("--fs-group", type=click.Choice(("auto",)),
+                 help="Give the volumes to the app's group, in place of init containers that chown them."),
+    click.option("--low-ports", is_flag=True, help="Let users other than root bind ports below 1024."),
+    click.option("--writable", multiple=True, metavar="[CONTAINER=]PATH",
+                 help="Mount an emptyDir over a directory that the app writes to; may be repeated."),
+    click.option("--recorded-seccomp", is_flag=True,
+                 help="Use the profiles that the Security Profiles Operator recorded (Localhost)."),
+)  # fmt: skip
+
+_EVIDENCE: Final = (
+    click.option("--inspect-images/--no-inspect-images", default=None,
+                 help="Read the images' configurations from their registries. [default: on a terminal, if they "
+                      "answer within 2s]"),
+    click.option("--inspect-timeout", default="30s", show_default=True, metavar="TIME",
+                 help="Longest wait for all registries together."),
+    click.option("--registry-mirror", multiple=True, metavar="REGISTRY=HOST[/PREFIX]",
+                 help="Where to ask in a registry's stead; may be repeated."),
+    click.option("--registry-ca", metavar="FILE", help="Certificates of the authorities to trust for registries."),
+    click.option("--platform", metavar="OS/ARCH", help="Platform of the nodes. [default: a node's, else linux/amd64]"),
+    click.option("--observed", multiple=True, metavar="FILE|DIR",
+                 help="Events of Inspektor Gadget, Tetragon or Falco, as JSON lines; may be repeated."),
+    click.option("--observed-for", default="24h", show_default=True, metavar="TIME",
+                 help="How long must be watched until not having seen something counts."),
+)  # fmt: skip
+_EVIDENCE_NAMES: Final = (
+    "inspect_images", "inspect_timeout", "registry_mirror", "registry_ca", "platform", "observed", "observed_for",
+)  # fmt: skip
+
+
+class EvidenceOptions(NamedTuple):
+    """Where evidence comes from."""
+
+    inspect_images: bool | None
+    inspect_timeout: float
+    mirrors: dict[str, str]
+    registry_ca: str | None
+    platform: str | None
+    observed: tuple[str, ...]
+    observed_for: float
+
+    def of_files(self) -> Learner:
+        """Return what brings the evidence for manifests."""
+        from kubectl_harden.learning import Learner
+
+        return Learner(images=self._images(None), observations=self._observations())
+
+    def of_cluster(self, cluster: Cluster, notes: list[str], *, whole: bool) -> Learner:
+        """Return what brings the evidence for live workloads; ``whole`` namespaces of them are looked at."""
+        from kubectl_harden.learning import Learner
+        from kubectl_harden.profiles import RecordedProfiles
+        from kubectl_harden.running import RunningPods
+
+        pods = RunningPods(cluster, notes, whole=whole)
+        return Learner(
+            images=self._images(pods),
+            observations=self._observations(),
+            pods=pods,
+            profiles=RecordedProfiles(cluster, notes),
+        )
+
+    def _images(self, pods: Any) -> Callable[[], Any] | None:
+        """Return what makes the Images when the first is wanted: most of this is not free to import."""
+        wanted = self.inspect_images
+        if wanted is None:
+            wanted = sys.stderr.isatty() and os.environ.get("KUBECTL_HARDEN_INSPECT_IMAGES") != "never"
+        if not wanted:
+            return None
+        limit = self.inspect_timeout if self.inspect_images else min(QUICK_SECONDS, self.inspect_timeout)
+
+        def make() -> Any:
+            from kubectl_harden.images import Images, asker
+            from kubectl_harden.registry import Registry
+            from kubectl_harden.registry_login import Keyring, docker_config
+            from kubectl_harden.running import platform_of
+
+            platform = self.platform or (platform_of(pods.any_node()) if pods else None) or "linux/amd64"
+            cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kubectl-harden")
+            registry = Registry(
+                Keyring(*docker_config()),
+                platform=platform,
+                mirrors=self.mirrors,
+                certificates=self.registry_ca,
+                cache=os.path.join(cache, "images"),
+            )
+            return Images(asker(registry), limit)
+
+        return make
+
+    def _observations(self) -> Any:
+        if not self.observed:
+            return None
+        from kubectl_harden.observed import read_observations
+
+        found, problems = read_observations(self.observed, self.observed_for)
+        report_problems(problems)
+        if problems and not found:
+            raise UsageError("--observed: nothing could be read")
+        return found
+
+
+def evidence_options(command: Callable[..., int]) -> Callable[..., Any]:
+    """Add the options that say where evidence comes from; the command gets ``evidence``."""
+
+    @wraps(command)
+    def call(**given: Any) -> int:
+        own = {name: given.pop(name) for name in _EVIDENCE_NAMES}
+        evidence = EvidenceOptions(
+            own["inspect_images"],
+            seconds(own["inspect_timeout"], "--inspect-timeout"),
+            dict(_mirror(text) for text in own["registry_mirror"]),
+            own["registry_ca"],
+            own["platform"],
+            own["observed"],
+            seconds(own["observed_for"], "--observed-for"),
+        )
+        if evidence.registry_ca and not os.path.isfile(evidence.registry_ca):
+            raise UsageError(f'--registry-ca "{evidence.registry_ca}": there is no such file')
+        for name in evidence.observed:
+            if not os.path.exists(name):
+                raise UsageError(f'--observed "{name}": there is no such file or directory')
+        return command(evidence=evidence, **given)
+
+    return with_options(_EVIDENCE, call)
+
+
+def _mirror(text: str) -> tuple[str, str]:
+    name, separator, instead = text.partition("=")
+    if not (separator and name and instead) or "://" in instead:
+        raise UsageError(f'--registry-mirror "{text}": write REGISTRY=HOST[/PREFIX], such as docker.io=mirror.local')
+    return name, instead.rstrip("/")
+
+
+def companion_options(command: Callable[..., int]) -> Callable[..., Any]:
+    """Add the options that ask for companion edits; the command gets ``asked``."""
+
+    @wraps(command)
+    def call(
+        run_as_user: str | None,
+        fs_group: str | None,
+        low_ports: bool,
+        writable: tuple[str, ...],
+        recorded_seccomp: bool,
+        **given: Any,
+    ) -> int:
+        from kubectl_harden.companions import Asked
+
+        asked = Asked(
+            _user(run_as_user),
+            fs_group is not None,
+            low_ports,
+            tuple(_writable(text) for text in writable),
+            recorded_seccomp,
+        )
+        return command(asked=asked, **given)
+
+    return with_options(_COMPANIONS, call)
+
+
+def _user(text: str | None) -> Any:
+    if text is None or text == "auto":
+        return text
+    if not text.isdigit() or not 0 < int(text) < 2**31:
+        raise UsageError(f'--run-as-user "{text}": write a number from 1 to {2**31 - 1}, or auto')
+    return int(text)
+
+
+def _writable(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(?:([a-z0-9-]+)=)?(/.*)", text)
+    path = os.path.normpath(match[2]) if match else "/"
+    if match is None or path in ("/", "//") or ":" in path:
+        raise UsageError(f'--writable "{text}": write PATH or CONTAINER=PATH, such as /var/cache/nginx')
+    return match[1] or "", path
