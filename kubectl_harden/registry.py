@@ -82,13 +82,19 @@ class _Repository(DXF):
 
     @staticmethod
     def _log_in(repository: Any, response: requests.Response) -> None:
+        response.close()  # Its body is not wanted, and would keep the connection.
         login = repository._login
         user, password = (login.user, login.password) if login else (None, None)
         repository.authenticate(user, password, response=response, user_agent="kubectl-harden")
 
     def _base_request(self, method: str, path: str, **given: Any) -> requests.Response:
         self._timeout = max(0.05, min(_READ_SECONDS, self._deadline - time.monotonic()))
-        response: requests.Response = super()._base_request(method, path, **{**given, "stream": True})  # type: ignore[no-untyped-call]
+        try:
+            response: requests.Response = super()._base_request(method, path, **{**given, "stream": True})  # type: ignore[no-untyped-call]
+        except requests.exceptions.HTTPError as error:
+            if error.response is not None:
+                error.response.close()
+            raise
         pieces, size = [], 0
         for piece in response.iter_content(1 << 16):
             size += len(piece)

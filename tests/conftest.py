@@ -16,6 +16,7 @@ from tests.support.fleet import Fleet
 from tests.support.harden import Harden
 from tests.support.oracle import Oracle
 from tests.support.proxy import FaultProxy
+from tests.support.registry import Images
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ordinary", max_examples=2_000, derandomize=True, **_COMMON)  # type: ignore[arg-type]
@@ -40,6 +41,14 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with shared(run / "control-plane") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    """An image registry."""
+    running = Images(tmp_path_factory.mktemp("registry"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture

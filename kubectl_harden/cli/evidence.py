@@ -73,8 +73,12 @@ class EvidenceOptions(NamedTuple):
 
         return Learner(images=self._images(None), observations=self._observations())
 
-    def of_cluster(self, cluster: Cluster, notes: list[str], *, whole: bool) -> Learner:
-        """Return what brings the evidence for live workloads; ``whole`` namespaces of them are looked at."""
+    def of_cluster(self, cluster: Cluster, notes: list[str], *, whole: bool, recorded: bool) -> Learner:
+        """Return what brings the evidence for live workloads.
+
+        ``whole`` namespaces of them are looked at; profiles are looked for if so, or where ``recorded`` ones
+        were asked for: finding out whether there are any takes a discovery of the API.
+        """
         from kubectl_harden.learning import Learner
         from kubectl_harden.profiles import RecordedProfiles
         from kubectl_harden.running import RunningPods
@@ -84,7 +88,7 @@ class EvidenceOptions(NamedTuple):
             images=self._images(pods),
             observations=self._observations(),
             pods=pods,
-            profiles=RecordedProfiles(cluster, notes),
+            profiles=RecordedProfiles(cluster, notes) if whole or recorded else None,
         )
 
     def _images(self, pods: Any) -> Callable[[], Any] | None:

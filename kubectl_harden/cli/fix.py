@@ -104,7 +104,11 @@ def fix(
         if write:
             raise UsageError("--write edits files; live workloads are patched by --apply")
         notes: list[str] = []
-        options = options._replace(learn=evidence.of_cluster(inputs.cluster, notes, whole=not inputs.targets.names))
+        options = options._replace(
+            learn=evidence.of_cluster(
+                inputs.cluster, notes, whole=not inputs.targets.names, recorded=asked.recorded_seccomp
+            )
+        )
         return fix_live(inputs, options, output, apply=apply_, yes=yes, notes=notes, **applying)
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")

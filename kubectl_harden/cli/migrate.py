@@ -146,7 +146,7 @@ def migrate(
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
-    aim = aim._replace(fix=aim.fix._replace(learn=evidence.of_cluster(cluster, notes, whole=True)))
+    aim = aim._replace(fix=aim.fix._replace(learn=evidence.of_cluster(cluster, notes, whole=True, recorded=True)))
     chosen, found, problems = _survey(cluster, selection, aim, plan, apply=apply_)
     if output in ("text", "wide"):
         wide = output == "wide"
