@@ -72,16 +72,17 @@ def test_no_call_that_is_not_needed(namespace: Namespace, harden: Harden, proxy:
     base = f"/apis/apps/v1/namespaces/{namespace.name}/deployments"
     pods = f"/api/v1/namespaces/{namespace.name}/pods"
     calls = [(request.method, request.path, request.dry_run, request.query.get("watch")) for request in proxy.requests]
-    assert calls[:7] == [
+    assert calls[:8] == [
         ("GET", "/version", False, None),
         ("GET", f"{base}/web", False, None),
         ("GET", f"/api/v1/namespaces/{namespace.name}", False, None),
+        ("GET", pods, False, None),  # what its running pods show
         ("PATCH", f"{base}/web", True, None),
         ("POST", pods, True, None),
         ("GET", pods, False, None),
         ("PATCH", f"{base}/web", False, None),
     ]
-    assert sorted(calls[7:]) == [("GET", pods, False, "1"), ("GET", base, False, "1")]
+    assert sorted(calls[8:]) == [("GET", pods, False, "1"), ("GET", base, False, "1")]
 
 
 @pytest.mark.parametrize(
