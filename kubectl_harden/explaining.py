@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.checks import CONTROLS, DOCUMENTATION
 from kubectl_harden.model import Level
+from kubectl_harden.risks import CHANGES, RULES
+from kubectl_harden.risks import Rule as RiskRule
 
-__all__ = ["RUNTIME", "Explanation", "Rule", "explain", "explanations"]
+__all__ = ["RUNTIME", "Explanation", "Rule", "companion_rules", "explain", "explanations"]
 
 
 class Rule(NamedTuple):
@@ -23,7 +25,8 @@ class Explanation(NamedTuple):
     """What a control is about.
 
     ``versions`` says from which policy version on it holds; ``gain`` is what an attacker has without it,
-    ``breaks`` what it can stop and how that shows, ``source`` the file of k8s.io/pod-security-admission.
+    ``breaks`` what it can stop and how that shows, ``source`` the file of k8s.io/pod-security-admission,
+    ``risks`` the rules by which its edits are judged.
     """
 
     check: str
@@ -35,6 +38,7 @@ class Explanation(NamedTuple):
     breaks: str
     fix: str
     source: str
+    risks: tuple[RiskRule, ...] = ()
 
 
 _SECTION: Final = re.compile(r"^(Fields|Allowed|Without it|May break|Fix|Source)(?: \((.*)\))?:[ ]*(.*)$")
@@ -85,7 +89,13 @@ def explain(check: str) -> Explanation:
         texts["May break"],
         texts["Fix"],
         texts["Source"],
+        tuple(rule for rule in RULES if check in CHANGES[rule.change]),
     )
+
+
+def companion_rules() -> tuple[RiskRule, ...]:
+    """Return the rules by which companion edits are judged."""
+    return tuple(rule for rule in RULES if not CHANGES[rule.change])
 
 
 def explanations() -> list[Explanation]:

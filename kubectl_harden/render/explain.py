@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kubectl_harden.explaining import RUNTIME, Explanation
+from kubectl_harden.explaining import RUNTIME, Explanation, companion_rules
 from kubectl_harden.render.terminal import level_text, paint, wrapped
+from kubectl_harden.risks import Rule
 
 __all__ = ["listed", "reference", "runtime", "text"]
 
@@ -22,6 +23,11 @@ def text(item: Explanation, *, columns: int, colour: bool) -> Iterator[str]:
         yield from (wrapped(line, 2, columns) + "\n" for line in rule.allowed)
     for title, words in (("Without it", item.gain), ("May break", item.breaks), ("Fix", item.fix)):
         yield f"\n{paint(title, 'strong', colour)}\n{wrapped(words, 2, columns)}\n"
+    yield f"\n{paint('How its edits are judged', 'strong', colour)} (the first that finds evidence decides)\n"
+    for risk in item.risks:
+        shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"), colour)
+        yield f"  {shown}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
+        yield from (wrapped(f"– {offer}", 10, columns) + "\n" for offer in risk.offers)
     yield f"\n{paint('Source', 'strong', colour)}\n  k8s.io/pod-security-admission, {item.source}\n"
 
 
@@ -56,10 +62,22 @@ def reference(items: Iterable[Explanation]) -> Iterator[str]:
         yield f"**Without it** {_plain(item.gain)}\n\n"
         yield f"**May break** {_plain(item.breaks)}\n\n"
         yield f"**Fix** {_plain(item.fix)}\n\n"
-        yield f"Source: k8s.io/pod-security-admission, `{item.source}`\n"
+        yield "**How its edits are judged**: the first rule that finds evidence decides.\n\n"
+        yield from _rules(item.risks)
+        yield f"\nSource: k8s.io/pod-security-admission, `{item.source}`\n"
+    yield "\n## Companion edits\n\nThe level does not demand them; options of `fix` and `migrate` ask for them, and "
+    yield "they keep an app running.\n\n"
+    yield from _rules(companion_rules())
     first, *others = RUNTIME
     yield f"\n## What Pod Security cannot do\n\n{first}\n\n"
     yield "".join(f"- {words}\n" for words in others)
+
+
+def _rules(rules: Iterable[Rule]) -> Iterator[str]:
+    yield "| change | risk | when | source |\n| --- | --- | --- | --- |\n"
+    for rule in rules:
+        offers = "".join(f" Offer: {_plain(offer)}." for offer in rule.offers)
+        yield f"| {rule.change} | {rule.risk} | {_plain(rule.sentence)}{offers} | {_plain(rule.source)} |\n"
 
 
 def _plain(words: str) -> str:

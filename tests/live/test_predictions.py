@@ -7,10 +7,7 @@ know an image's user and what its process does from its name, which the command 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any, NamedTuple
-
-import pytest
 
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
@@ -116,9 +113,7 @@ def predicted(entry: dict[str, Any]) -> str:
     return max((edit["risk"] for edit in edits), key=RISKS.index)
 
 
-def test_what_is_predicted_happens(
-    namespace: Namespace, harden: Harden, images: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_predicted_happens(namespace: Namespace, harden: Harden, images: Images) -> None:
     namespace.create(*(workload_of(images, case) for case in CASES))
     namespace.eventually(lambda: len(namespace.ready_pods()) == len(CASES), 120)
     flags = ("-n", namespace.name, "--level", "restricted", "--inspect-images")
@@ -132,11 +127,8 @@ def test_what_is_predicted_happens(
     happened = {entry["name"]: entry["outcome"]["state"] for entry in applied["workloads"]}
     assert set(happened.values()) == {"applied", "rolled back"}, happened
     table = Counter((prediction[name], state) for name, state in happened.items())
-    with capsys.disabled():
-        print("\npredicted against what happened:", dict(table))
-    # Everything that was said to break breaks; nothing that was said to be safe does.
-    assert table["breaks", "applied"] == 0, (prediction, happened)
-    assert table["safe", "rolled back"] == 0
+    # Everything that was said to break breaks; the README has these counts.
+    assert table == {("breaks", "rolled back"): 22, ("review", "applied"): 16, ("review", "rolled back"): 1}
     missed = {name for name in happened if happened[name] == "rolled back" and prediction[name] != "breaks"}
     # Its name is not in any running pod, and no registry has it: the uid alone does not show that it is a name.
     assert missed == {"not-in-registry-and-named"}
@@ -148,9 +140,7 @@ def test_what_is_predicted_happens(
     after = {entry["name"]: (entry["outcome"]["state"] if "outcome" in entry else "nothing to do", entry["after"])
              for entry in again["workloads"]}  # fmt: skip
     up = {name for name, (state, level) in after.items() if state != "rolled back" and level == "restricted"}
-    with capsys.disabled():
-        failed = [name for name, state in happened.items() if state == "rolled back"]
-        print(f"of {len(failed)} that failed {len(up & set(failed))} come up at restricted with companions")
-        print("not:", {name: after[name] for name in failed if name not in up})
+    failed = {name for name, state in happened.items() if state == "rolled back"}
+    assert (len(failed), len(failed & up)) == (23, 19)
     # What needs root itself, raises its rights, or serves a low port that nobody declared, does not.
     assert set(after) - up == {"chowns", "sudoer", "unshares", "hidden-server"}
