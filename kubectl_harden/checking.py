@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.loading import Inputs, Object, Work, each_file, offset_of, pods, read_objects, report
+from kubectl_harden.loading import Inputs, Object, Work, each_file, offset_of, pods, read_objects, report, templates
 from kubectl_harden.model import Checked, Checks, Identity, Path, Problem, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
 from kubectl_harden.workload import Location, PodPaths
 
-__all__ = ["check_files", "check_text", "verdict"]
+if TYPE_CHECKING:
+    from kubectl_harden.remediate import Learn
+
+__all__ = ["check_files", "check_text", "verdict", "with_facts"]
 
 
-def check_files(inputs: Inputs, policy: Policy) -> Iterator[Checks]:
-    """Yield what is found in each file, in the order in which the files were named."""
-    return each_file(inputs, partial(check_text, policy=policy), _unread)
+def check_files(inputs: Inputs, policy: Policy, learn: Learn | None = None) -> Iterator[Checks]:
+    """Yield what is found in each file, in the order in which the files were named; with ``learn`` the evidence too."""
+    around = learn is not None and learn.looks_around
+    if learn is not None and around:
+        learn.prepare(templates(inputs))
+    yield from each_file(inputs, partial(check_text, policy=policy, learn=learn), _unread, parallel=not around)
 
 
 def _unread(file: str, message: str) -> Checks:
@@ -31,6 +38,7 @@ def check_text(
     policy: Policy,
     listed: bool = False,
     pod_paths: PodPaths | None = None,
+    learn: Learn | None = None,
 ) -> Checks:
     """Evaluate every pod template in a text; ``listed`` files may hold what is no Kubernetes object."""
     work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
@@ -42,12 +50,23 @@ def check_text(
             except InputError as error:
                 report(work, found, location.in_object(error.path or ()), error.args[0])
                 continue
-            checked.append(verdict(identity, location, pod, policy, partial(_line, work, found)))
+            judged = verdict(identity, location, pod, policy, partial(_line, work, found))
+            checked.append(with_facts(judged, pod, found.value, location, learn))
     return Checks(tuple(checked), tuple(work.problems))
 
 
 def _line(work: Work, found: Object, path: Path) -> int | None:
     return work.lines.place(offset_of(found.document, (*found.base, *path)))[0]
+
+
+def with_facts(checked: Checked, pod: Pod, value: Any, location: Location, learn: Learn | None) -> Checked:
+    """Return a verdict with what is known of how the containers run."""
+    if learn is None:
+        return checked
+    from kubectl_harden.evidence import facts_of
+
+    facts = facts_of(pod, learn(checked.identity, value, location.value))
+    return checked._replace(facts=(*facts.pod, *(fact for known in facts.containers.values() for fact in known)))
 
 
 def verdict(

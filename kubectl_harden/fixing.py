@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, cast
 
 from kubectl_harden.errors import EditError, InputError
-from kubectl_harden.loading import Inputs, Object, Work, each_file, pods, read_objects, report
+from kubectl_harden.loading import Inputs, Object, Work, each_file, pods, read_objects, report, templates
 from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem, Source, Splice
 from kubectl_harden.policy import Policy
-from kubectl_harden.remediate import FixOptions, apply, plan
+from kubectl_harden.remediate import FixOptions, apply, planned_for
 from kubectl_harden.streams import Document, Fault
 from kubectl_harden.values import same
 from kubectl_harden.workload import PodPaths, items_of, locate
@@ -21,25 +21,10 @@ __all__ = ["fix_files", "fix_text"]
 
 def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[FileFix]:
     """Yield the plan and the proved new text for each file, in the order in which they were named."""
-    looks_around = options.learn.looks_around
-    if looks_around:
-        # Stdin can be read but once.
-        named = inputs._replace(names=tuple(name for name in inputs.names if name != "-"))
-        options.learn.prepare(found for many in each_file(named, _templates, lambda *_: []) for found in many)
-    yield from each_file(inputs, partial(fix_text, policy=policy, options=options), _unread, parallel=not looks_around)
-
-
-def _templates(
-    file: str, text: str, *, listed: bool = False, pod_paths: PodPaths | None = None
-) -> list[tuple[str, dict[str, Any]]]:
-    """Return the pod templates of a text, each with its namespace."""
-    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
-    return [
-        (identity.namespace or "", location.value)
-        for found in read_objects(work, work.documents())
-        for identity, location in pods(work, found)
-        if isinstance(location.value, dict)
-    ]
+    if options.learn.looks_around:
+        options.learn.prepare(templates(inputs))
+    work = partial(fix_text, policy=policy, options=options)
+    yield from each_file(inputs, work, _unread, parallel=not (options.learn.looks_around or options.choose))
 
 
 def _unread(file: str, message: str) -> FileFix:
@@ -110,7 +95,7 @@ def _plan_object(
     for index, (identity, first) in enumerate(list(pods(work, found))):
         location = first if index == 0 else (locate(value, work.pod_paths) or [])[index]
         try:
-            made = plan(value, location, policy, options, options.learn(identity, found.value, location.value))
+            made = planned_for(identity, value, location, policy, options)
         except InputError as error:
             report(work, found, location.in_object(error.path or ()), error.args[0])
             continue
@@ -142,6 +127,10 @@ def _document(identity: Identity) -> int | None:
     return cast(Source, identity.source).document
 
 
+def _left(plan: Plan) -> list[tuple[str, str, str]]:
+    return [(left.check, left.reason, left.detail) for left in plan.remaining]
+
+
 def _prove_file(
     work: Work,
     after: str,
@@ -160,7 +149,7 @@ def _prove_file(
         for item in _plan_object(again, found, policy, options)[0]:
             first = plans.get(_key(item))
             if first is not None and (
-                item.plan.edits or item.plan.before != first.after or item.plan.remaining != first.remaining
+                item.plan.edits or item.plan.before != first.after or _left(item.plan) != _left(first)
             ):
                 raise EditError(
                     f"{item.identity.kind} {item.identity.name}: the edited text does not have the planned verdict"

@@ -6,15 +6,19 @@ A pod that a controller made is followed up its owner references (metadata.owner
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.admission import PolicyChoice, chosen_policy
 from kubectl_harden.cluster import PODS, WORKLOADS, Cluster, Resource, api_group
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, UsageError
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.workload import Location, PodPaths, holds_pods, locate
+
+if TYPE_CHECKING:
+    from kubectl_harden.remediate import Learn
 
 __all__ = [
     "Finder",
@@ -24,10 +28,13 @@ __all__ = [
     "custom_workloads",
     "name_of",
     "parse_targets",
+    "prepared",
     "problem",
     "trace",
 ]
 
+TOGETHER: Final = 500
+"""For how many workloads evidence is asked at a time."""
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
@@ -159,6 +166,18 @@ def trace(
 def custom_workloads(cluster: Cluster, pod_paths: PodPaths) -> list[Resource]:
     """Return the custom resources of a cluster whose pod templates are known. Raises ClusterError."""
     return [r for r in cluster.resources() if holds_pods(r.group, r.kind, pod_paths) and r.namespaced]
+
+
+def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | Problem]:
+    """Pass workloads on; where evidence comes from others it is asked for many together."""
+    if not learn.looks_around:
+        yield from found
+        return
+    waiting = iter(found)
+    while some := list(islice(waiting, TOGETHER)):
+        live = (item for item in some if isinstance(item, Live))
+        learn.prepare((item.namespace, location.value) for item in live for location in item.locations)
+        yield from some
 
 
 class Finder:

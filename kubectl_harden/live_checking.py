@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from kubectl_harden.checking import verdict
+from kubectl_harden.checking import verdict, with_facts
 from kubectl_harden.errors import InputError
-from kubectl_harden.live import Finder, Live, Targets, name_of, problem
+from kubectl_harden.live import Finder, Live, Targets, name_of, prepared, problem
 from kubectl_harden.model import Checks, Path, Problem
 from kubectl_harden.pod import Pod
+
+if TYPE_CHECKING:
+    from kubectl_harden.remediate import Learn
 
 __all__ = ["check_live", "check_object"]
 
@@ -17,13 +21,14 @@ def _no_line(path: Path) -> None:  # noqa: ARG001 (a live object has no lines)
     return None
 
 
-def check_live(finder: Finder, targets: Targets) -> Iterator[Checks]:
+def check_live(finder: Finder, targets: Targets, learn: Learn | None = None) -> Iterator[Checks]:
     """Yield what is found in each live workload. Raises UsageError, and ClusterError before the first."""
-    for found in finder.find(targets):
-        yield Checks((), (found,)) if isinstance(found, Problem) else check_object(found)
+    found_all = finder.find(targets)
+    for found in found_all if learn is None else prepared(found_all, learn):
+        yield Checks((), (found,)) if isinstance(found, Problem) else check_object(found, learn)
 
 
-def check_object(live: Live) -> Checks:
+def check_object(live: Live, learn: Learn | None = None) -> Checks:
     """Evaluate the pod templates of one live workload against the policy that holds for it."""
     checked = []
     problems = []
@@ -33,5 +38,6 @@ def check_object(live: Live) -> Checks:
         except InputError as error:
             problems.append(problem(error, name_of(live.resource.kind, live.value)))
             continue
-        checked.append(verdict(live.identity(location), location, pod, live.policy, _no_line))
+        judged = verdict(live.identity(location), location, pod, live.policy, _no_line)
+        checked.append(with_facts(judged, pod, live.value, location, learn))
     return Checks(tuple(checked), tuple(problems))

@@ -16,7 +16,7 @@ from kubectl_harden.streams import SKIPPED, Document, Fault, Lines, documents
 from kubectl_harden.workload import Location, PodPaths, item_kind, items_of, locate, pod_kinds
 from kubectl_harden.yaml_tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
-__all__ = ["Inputs", "Object", "Work", "each_file", "offset_of", "pods", "read_objects", "report"]
+__all__ = ["Inputs", "Object", "Work", "each_file", "offset_of", "pods", "read_objects", "report", "templates"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -171,6 +171,23 @@ def pods(work: Work, found: Object) -> Iterator[tuple[Identity, Location]]:
         return
     for location in locations:
         yield _identity(work, found, location.path), location
+
+
+def templates(inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the pod templates of all files, each with its namespace; not those of stdin, which is read but once."""
+    named = inputs._replace(names=tuple(name for name in inputs.names if name != "-"))
+    for found in each_file(named, _templates, lambda _file, _message: []):
+        yield from found
+
+
+def _templates(file: str, text: str, *, listed: bool, pod_paths: PodPaths) -> list[tuple[str, dict[str, Any]]]:
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+    return [
+        (identity.namespace or "", location.value)
+        for found in read_objects(work, work.documents())
+        for identity, location in pods(work, found)
+        if isinstance(location.value, dict)
+    ]
 
 
 def report(work: Work, found: Object, path: Path, message: str) -> None:

@@ -227,6 +227,8 @@ class Checked(NamedTuple):
     level: Level
     violations: tuple[Violation, ...]
     policy: Policy
+    facts: tuple[Fact, ...] = ()
+    """What is known of how its containers run, where that was asked for."""
 
 
 class Planned(NamedTuple):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
-from kubectl_harden.live import Finder, Live, Targets, name_of, problem
+from kubectl_harden.live import Finder, Live, Targets, name_of, prepared, problem
 from kubectl_harden.managers import Manager, managers_of
 from kubectl_harden.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate, worded
-from kubectl_harden.remediate import FixOptions, apply, operations, plan
+from kubectl_harden.remediate import FixOptions, apply, operations, planned_for
 from kubectl_harden.surge import surges
 from kubectl_harden.values import copied, same
 from kubectl_harden.workload import Location, PodPaths, locate
@@ -26,15 +25,12 @@ __all__ = [
     "finished",
     "fresh",
     "guarded",
-    "prepared",
     "propose",
     "propose_all",
     "prove_pods",
     "tries",
 ]
 
-TOGETHER: Final = 500
-"""For how many workloads evidence is asked at a time."""
 RETRIES: Final = 5
 """How often a plan is made anew because someone else changed the object meanwhile."""
 
@@ -111,24 +107,12 @@ def propose_all(
     finder: Finder, targets: Targets, fix: FixOptions, options: ApplyOptions, *, dry_run: bool
 ) -> Iterator[Proposal | Problem]:
     """Yield a proposal for each workload. Raises UsageError, and ClusterError before the first."""
-    for found in prepared(finder.find(targets), fix):
+    for found in prepared(finder.find(targets), fix.learn):
         yield (
             found
             if isinstance(found, Problem)
             else propose(finder.cluster, found, fix, options, targets.pod_paths, dry_run=dry_run)
         )
-
-
-def prepared(found: Iterable[Live | Problem], fix: FixOptions) -> Iterator[Live | Problem]:
-    """Pass workloads on; where evidence comes from others it is asked for many together."""
-    if not fix.learn.looks_around:
-        yield from found
-        return
-    waiting = iter(found)
-    while some := list(islice(waiting, TOGETHER)):
-        live = (item for item in some if isinstance(item, Live))
-        fix.learn.prepare((item.namespace, location.value) for item in live for location in item.locations)
-        yield from some
 
 
 def propose(
@@ -171,7 +155,7 @@ def _plan(live: Live, fix: FixOptions, pod_paths: PodPaths) -> Proposal:
     for index, first in enumerate(live.locations):
         location = first if index == 0 else (locate(goal, pod_paths) or [])[index]
         try:
-            made = plan(goal, location, live.policy, fix, fix.learn(live.identity(location), goal, location.value))
+            made = planned_for(live.identity(location), goal, location, live.policy, fix)
         except InputError as error:
             problems.append(problem(error, name_of(live.resource.kind, live.value)))
             continue

@@ -6,7 +6,8 @@ rules and the controls themselves, and put into the form of an RFC 6902 patch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -35,7 +36,7 @@ from kubectl_harden.risks import RISKS
 from kubectl_harden.values import Draft
 from kubectl_harden.workload import Location, pointer
 
-__all__ = ["FixOptions", "Learn", "apply", "operations", "plan", "resolve_path"]
+__all__ = ["FixOptions", "Learn", "apply", "operations", "plan", "planned_for", "resolve_path"]
 
 _DROP: Final = object()
 
@@ -83,8 +84,15 @@ class _Nothing(NamedTuple):
         return _EMPTY
 
 
+Choose = Callable[[Identity, list[Edit]], list[Edit]]
+"""Returns those of an object's edits that a person wants, some of them with another value."""
+
+
 class FixOptions(NamedTuple):
-    """What the user asked for. ``only`` empty means every control; ``learn`` brings the evidence."""
+    """What the user asked for.
+
+    ``only`` empty means every control; ``learn`` brings the evidence; ``choose`` asks for every edit.
+    """
 
     max_risk: Risk = "review"
     only: frozenset[str] = frozenset()
@@ -92,6 +100,7 @@ class FixOptions(NamedTuple):
     host_paths: Mapping[str, HostPathChoice] = _EMPTY
     asked: Asked = Asked()
     learn: Learn = _Nothing()
+    choose: Choose | None = None
 
 
 def resolve_path(value: Any, path: Path) -> Any:
@@ -130,17 +139,32 @@ def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
     return out
 
 
-def plan(value: Any, location: Location, policy: Policy, options: FixOptions, learned: Learned = _EMPTY) -> Plan:
+def planned_for(identity: Identity, value: Any, location: Location, policy: Policy, options: FixOptions) -> Plan:
+    """Return the plan for a pod template of an object, with the evidence and the choices that there are."""
+    learned = options.learn(identity, value, location.value)
+    choose = partial(options.choose, identity) if options.choose is not None else list
+    return plan(value, location, policy, options, learned, choose)
+
+
+def plan(
+    value: Any,
+    location: Location,
+    policy: Policy,
+    options: FixOptions,
+    learned: Learned = _EMPTY,
+    choose: Callable[[list[Edit]], list[Edit]] = list,
+) -> Plan:
     """Return the plan that lifts one pod template of an object to a policy.
 
     ``value`` is the object, ``location`` one of its pod templates, ``learned`` what is known of its containers
-    besides. Raises InputError where the pod template cannot be decoded.
+    besides, ``choose`` returns the edits that are wanted. Raises InputError where the pod template cannot be decoded.
     """
     pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
     facts = facts_of(pod, learned)
     asked = companions(pod, facts, policy, options.asked, pod_security_context=location.pod_security_context)
     beside, held_back = _within_risk(asked.edits, options.max_risk)
     notes = [*asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
+    beside = choose(beside)
     findings = evaluate(pod, policy)
     start = pod
     if beside:
@@ -162,6 +186,12 @@ def plan(value: Any, location: Location, policy: Policy, options: FixOptions, le
             choices = (*edit.offers, f"accept it: --max-risk {edit.risk}")
             obstacles.append(Obstacle(edit.checks[0], edit.why, choices))
     held_back += too_risky
+    wanted = choose(kept)
+    places = {(edit.op, edit.path) for edit in wanted}
+    obstacles.extend(
+        Obstacle(edit.checks[0], f"you refused it: {edit.why}") for edit in kept if (edit.op, edit.path) not in places
+    )
+    kept = wanted
     known = refusals(pod)
     kept, after, refused = _without_refusals(pod, location, [*beside, *kept], known)
     obstacles.extend(refused)

@@ -148,7 +148,9 @@ def _user(origin: str, kind: str) -> Callable[[Case], str | None]:
     """Return a condition on the user of the image or the live pod: "root", "number" (not 0) or "name"."""
 
     def when(case: Case) -> str | None:
-        if case.container is not None and _own_user(case) is not None:
+        own = _own_user(case)
+        # Who runs as root because it was told so says nothing of its image; the image itself does.
+        if own or (own == 0 and origin != "image"):
             return None
         for fact in users(case.facts, origin):
             found = "name" if isinstance(fact.value, str) else "number" if fact.value else "root"

@@ -111,6 +111,12 @@ class Surveyed(NamedTuple):
     digest: str = ""
 
     @property
+    def breaks(self) -> bool:
+        """Whether the evidence says that an edit, planned or held back, would stop the app."""
+        plans = [planned.plan for planned in self.proposal.planned]
+        return any(edit.risk == "breaks" for plan in plans for edit in (*plan.steps, *plan.held_back))
+
+    @property
     def owner(self) -> str:
         """Who has made the object, or manages it."""
         return self.proposal.live.owner or ", ".join(manager.name for manager in self.proposal.managers)

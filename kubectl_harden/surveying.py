@@ -26,12 +26,12 @@ from kubectl_harden.admission import (
 from kubectl_harden.cluster import NAMESPACES, PODS, QUOTAS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.inverse import touched
-from kubectl_harden.live import Finder, Live, Targets, controller_of, name_of, problem
+from kubectl_harden.live import Finder, Live, Targets, controller_of, name_of, prepared, problem
 from kubectl_harden.managers import managers_of
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import evaluate
-from kubectl_harden.proposing import Proposal, finished, prepared, propose
+from kubectl_harden.proposing import Proposal, finished, propose
 from kubectl_harden.rollout import progress, watched
 from kubectl_harden.surge import shortage
 from kubectl_harden.survey import (
@@ -176,7 +176,7 @@ def _surveyed(
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
         done = 0
         for scope in scopes:
-            for item in prepared(finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)), aim.fix):
+            for item in prepared(finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)), aim.fix.learn):
                 if isinstance(item, Problem):
                     problems.append(item)
                     # Where a list is not whole, none of its namespaces is known to be safe.

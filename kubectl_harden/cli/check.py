@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kubectl_harden.cli.codes import coloured, exit_code, report_problems
+from kubectl_harden.cli.evidence import evidence_options
 from kubectl_harden.cli.options import Command, LiveInputs, target_options
 
 __all__ = ["check"]
@@ -15,6 +16,7 @@ __all__ = ["check"]
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
 @target_options
+@evidence_options
 @click.option(
     "-o",
     "--output",
@@ -23,11 +25,12 @@ __all__ = ["check"]
     show_default=True,
     help="Output format.",
 )
-def check(inputs: Any, policy: Any, output: str) -> int:
+def check(inputs: Any, policy: Any, output: str, evidence: Any) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
-    object that a person edits. The exit code is 0 when all meet the level, 1 when some do not, 3 when
+    object that a person edits. With -o wide what is known of how each workload runs stands beside it, as fix
+    judges its edits by. The exit code is 0 when all meet the level, 1 when some do not, 3 when
     something could not be read, 4 when the cluster refused.
 
     \b
@@ -48,11 +51,15 @@ def check(inputs: Any, policy: Any, output: str) -> int:
 
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
         notes = finder.notes
-        results = check_live(finder, inputs.targets)
+        learn = None
+        if output == "wide":
+            whole = not inputs.targets.names
+            learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
+        results = check_live(finder, inputs.targets, learn)
     else:
         from kubectl_harden.checking import check_files
 
-        results = check_files(inputs, policy)
+        results = check_files(inputs, policy, evidence.of_files() if output == "wide" else None)
     tally = Tally()
     told = 0
     for piece in render(output, results, policy, tally, coloured(sys.stdout)):

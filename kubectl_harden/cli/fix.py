@@ -27,6 +27,7 @@ __all__ = ["fix"]
 )
 @click.option("--write", is_flag=True, help="Edit the files in place.")
 @click.option("--apply", "apply_", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
+@click.option("-i", "--interactive", is_flag=True, help="Ask for every edit, then write or apply those that you want.")
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option(
     "--max-risk",
@@ -72,6 +73,7 @@ def fix(
     host_paths: tuple[str, ...],
     asked: Any,
     evidence: Any,
+    interactive: bool,
     **applying: Any,
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
@@ -98,6 +100,17 @@ def fix(
     from kubectl_harden.remediate import FixOptions
 
     options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths), asked)
+    if interactive:
+        from kubectl_harden.cli.choosing import Chooser
+
+        chooser = Chooser()
+        options = options._replace(choose=chooser, max_risk=_limit(max_risk))
+        if isinstance(inputs, LiveInputs):
+            apply_ = yes = True
+        else:
+            write = True
+        if output is not None:
+            raise UsageError("-i asks on the terminal, and then writes or applies: leave out -o")
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.cli.apply import fix_live
 
@@ -114,6 +127,12 @@ def fix(
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
     options = options._replace(learn=evidence.of_files())
     return _fix_files(inputs, policy, options, output, write)
+
+
+def _limit(max_risk: Any) -> Any:
+    """Return the highest risk to ask about: any, unless the user has set a limit."""
+    source = click.get_current_context().get_parameter_source("max_risk")
+    return "breaks" if source is click.core.ParameterSource.DEFAULT else max_risk
 
 
 def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write: bool) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from kubectl_harden.model import Checked, Checks, Identity, LiveSource, Policy, Problem, Source, Violation
+from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Policy, Problem, Source, Violation
 from kubectl_harden.policy import worded
 from kubectl_harden.render.terminal import (
     counted,
@@ -123,6 +123,14 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
             yield f"  {paint(violation.check, 'bad', colour)} ({violation.level}){line}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
+        for text, origin in dict.fromkeys((fact.text, fact.origin) for fact in _telling(checked.facts)):
+            yield f"  {paint('known', 'strong', colour)} "
+            yield wrapped(f"{printable(text)} ({origin})", 8, columns).lstrip() + "\n"
+
+
+def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
+    """Yield facts without those that only say of one capability more that it was not used."""
+    return (fact for fact in facts if not (fact.kind == "unused" and fact.topic.isupper()))
 
 
 def _message(violations: Iterable[Violation]) -> str:

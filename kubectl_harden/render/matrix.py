@@ -186,7 +186,9 @@ def survey_summary(found: Survey, level: str) -> str:
     workloads = sum(len(item.workloads) for item in found.namespaces)
     fixes = sum(len(item.to_fix) for item in found.namespaces if item.state == "fixable")
     line = f"{counted(len(found.namespaces), 'namespace')}, {counted(workloads, 'workload')}: {', '.join(parts)}"
-    return f"{line}; {counted(fixes, 'workload')} to patch" if fixes else line
+    line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
+    broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
+    return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
 
 
 def migrated_lines(item: Migrated, *, columns: int, colour: bool) -> Iterator[str]:

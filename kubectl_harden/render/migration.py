@@ -33,6 +33,7 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
             "namespaces": len(found.namespaces),
             **counts,
             "workloads": sum(len(item.workloads) for item in found.namespaces),
+            "wouldBreak": sum(workload.breaks for item in found.namespaces for workload in item.workloads),
             "toFix": sum(len(item.to_fix) for item in found.namespaces),
             **({"outcomes": ended} if done else {}),
         },

@@ -90,8 +90,8 @@ def _blocker(blocker: Blocker, texts: _Texts) -> list[Any]:
 def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[Any]:
     proposal = item.proposal
     name = proposal.name.replace(f" {proposal.live.namespace}/", " ", 1)
-    steps = [step for planned in proposal.planned for step in planned.plan.steps]
-    whys = list(dict.fromkeys((step.risk, step.why) for step in steps))
+    plans = [planned.plan for planned in proposal.planned]
+    whys = list(dict.fromkeys((step.risk, step.why) for plan in plans for step in (*plan.steps, *plan.held_back)))
     risk = max((risk for risk, _ in whys), key=("safe", "review", "breaks").index, default="")
     shown = "\n".join(field_diff(proposal.patch, item.before))
     outcome = ""
