@@ -53,7 +53,7 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
     if asked.fs_group:
         edits.extend(_fs_group(pod, facts, given, prepared, notes))
     if asked.low_ports:
-        edits.extend(_low_ports(pod, facts, notes))
+        edits.extend(_low_ports(pod, facts))
     edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
     edits.extend(_writable(pod, facts, asked.writable, notes))
     if asked.recorded_seccomp:
@@ -168,12 +168,9 @@ def _fs_group(
 # -- ports, directories, profiles -----------------------------------------------------------------------
 
 
-def _low_ports(pod: Pod, facts: Facts, notes: list[str]) -> Iterator[Edit]:
+def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
     serving = [c for c in pod.containers if low_port(pod, (*facts.containers.get(c.path, ()), *facts.pod))]
     if not serving:
-        return
-    if pod.spec.get("hostNetwork"):
-        notes.append("--low-ports: the kubelet refuses network sysctls for a pod on the node's network")
         return
     evidence = low_port(pod, facts.containers.get(serving[0].path, ()))
     meaning = f"{evidence.text if evidence else 'a low port is served'}; NET_BIND_SERVICE would not help: a process "

@@ -193,7 +193,13 @@ def plan(
     )
     kept = wanted
     known = refusals(pod)
-    kept, after, refused = _without_refusals(pod, location, [*beside, *kept], known)
+    edits = [*beside, *kept]
+    if any(edit.companion == "--low-ports" for edit in edits) and _patched(pod, location, edits).spec.get(
+        "hostNetwork"
+    ):
+        notes.append("--low-ports: the kubelet refuses network sysctls for a pod on the node's network")
+        edits = [edit for edit in edits if edit.companion != "--low-ports"]
+    kept, after, refused = _without_refusals(pod, location, edits, known)
     obstacles.extend(refused)
     notes.extend(obstacle.why for obstacle in refused if not obstacle.check)
     left = evaluate(after, policy)

@@ -1,0 +1,90 @@
+"""Companion edits: the cases are files, before and after as bytes; the laws hold for any pod."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_harden.cli import cli
+from kubectl_harden.companions import Asked
+from kubectl_harden.model import Fact, Learned
+from kubectl_harden.policy import NEWEST, Policy
+from kubectl_harden.remediate import FixOptions, apply, plan
+from kubectl_harden.workload import locate
+from tests.support.oracle import Oracle
+from tests.support.pods import valid_templates
+from tests.support.profile import fewer
+from tests.test_remediate import admitted, workload
+
+CASES = Path(__file__).parent / "companions"
+BEFORE = sorted(CASES.glob("*.before.yaml"))
+
+
+def fix(path: Path, *more: str) -> Any:
+    flags = re.match(r"# options: (.*)\n", path.read_text())
+    assert flags is not None
+    arguments = ["fix", "-f", str(path), *flags[1].split(), *more]
+    return CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("path", BEFORE, ids=lambda path: path.name.removesuffix(".before.yaml"))
+def test_case(path: Path) -> None:
+    after = path.with_name(path.name.replace(".before.", ".after."))
+    assert fix(path, "-o", "yaml").stdout_bytes == after.read_bytes()
+    # What was asked for is done, or the note says why it is not.
+    told = fix(path, "-o", "json").stdout.replace('\\"', '"')
+    for words in re.findall(r"^# told: (.*)$", path.read_text(), re.MULTILINE):
+        assert words in told
+    # And once more there is nothing to do.
+    assert fix(after, "-o", "yaml").stdout_bytes == after.read_bytes()
+
+
+def made(value: dict[str, Any], policy: Policy, asked: Asked, learned: Learned) -> Any:
+    locations = locate(value, {})
+    assert locations is not None
+    return plan(value, locations[0], policy, FixOptions("breaks", asked=asked), learned)
+
+
+ASKED = st.builds(
+    Asked,
+    st.sampled_from([None, 1000, "auto"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([(), (("", "/var/cache"),), (("", "/a/b"), ("", "/a"))]),
+)
+FACTS = st.sampled_from([0, 1000, "nginx"]).map(lambda user: (Fact("user", "user", "known", "image", user),))
+
+
+@given(
+    template=valid_templates(), kind=st.sampled_from(["Pod", "Deployment"]),
+    level=st.sampled_from(["baseline", "restricted"]), asked=ASKED, facts=FACTS,
+)  # fmt: skip
+@fewer(4)
+def test_companions_lift_no_less_are_accepted_and_leave_nothing_for_a_second_run(
+    oracle: Oracle, template: dict[str, Any], kind: str, level: Any, asked: Asked, facts: tuple[Fact, ...]
+) -> None:
+    value = workload(template, kind)
+    _before, objections = admitted(oracle, value)
+    names = [c.get("name", "") for key in ("initContainers", "containers") for c in template["spec"].get(key) or ()]
+    learned = dict.fromkeys(names, facts)
+    policy = Policy(level, NEWEST)
+    plain = made(value, policy, Asked(), learned)
+    found = made(value, policy, asked, learned)
+    fixed = apply(value, found.edits)
+    _, after = admitted(oracle, fixed)
+    assert not after - objections, "the API server would refuse a companion"
+    assert ("privileged", "baseline", "restricted").index(found.after) >= (
+        "privileged", "baseline", "restricted").index(plain.after)  # fmt: skip
+    again = made(fixed, policy, asked, learned)
+    assert not again.edits, again.edits
+    # Nothing but what the level demands, and what was asked for.
+    for step in found.steps:
+        assert step.checks or step.companion
+    if asked == Asked():
+        assert found == plain
