@@ -106,8 +106,7 @@ def image_facts(image: str, answer: Answer) -> Iterable[Fact]:
         what = f"says USER {user}" if user else "names no user, so it runs as root"
         yield Fact("user", "user", f"{says} {what}", "image", 0)
     else:
-        known = ", which is root," if name == "root" else ""
-        words = f"{says} says USER {user}:{known} the kubelet cannot verify a name"
+        words = f"{says} says USER {user}, a name, which the kubelet cannot verify"
         yield Fact("user", "user", words, "image", name)
     for port in answer.config.get("ExposedPorts") or ():
         number = str(port).partition("/")[0]

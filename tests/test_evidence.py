@@ -1,0 +1,248 @@
+"""The evidence, and what the commands make of it for manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubectl_harden.evidence import facts_of
+from kubectl_harden.pod import Pod
+from tests.support.registry import Images, fronted
+from tests.test_cli import REJECTED, run
+
+
+def manifest(image: str, **container: Any) -> str:
+    body = {"name": "web", "image": image, **container}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
+                       "spec": {"securityContext": {"fsGroup": 7}, "containers": [body]}})  # fmt: skip
+
+
+def known(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = facts_of(Pod({"spec": spec}, is_pod=False))
+    return [(fact.topic, fact.text) for found in (facts.pod, *facts.containers.values()) for fact in found]
+
+
+@pytest.mark.parametrize(
+    ("fields", "topic", "words"),
+    [
+        ({"command": ["/bin/chown", "1", "/x"]}, "root", 'container "c" runs chown (command)'),
+        ({"command": ["sh", "-c", "set -e; cd /x && chown 1 /x"]}, "root", "runs chown (command[2])"),
+        ({"args": ["exec gosu app server"]}, "root", "runs gosu (args[0])"),
+        ({"args": ["setpriv", "--reuid", "1"]}, "root", "runs setpriv (args)"),
+        ({"command": ["sh", "-c", "for f in $(mount); do echo; done"]}, "privileged", "runs mount (command[2])"),
+        ({"command": ["sh", "-c", "if true; then iptables -A x; fi"]}, "NET_ADMIN", "runs iptables (command[2])"),
+        ({"args": ["istio-iptables", "-p", "15001"]}, "NET_ADMIN", "runs istio-iptables (args)"),
+        ({"command": ["sh", "-c", "sysctl -w vm.max_map_count=262144"]}, "privileged", "runs sysctl"),
+        ({"command": ["sh", "-c", "apt-get update && apt-get install -y x"]}, "root", "runs apt-get"),
+        ({"command": ["sh", "-c", "setcap cap_net_raw+ep /x"]}, "SETFCAP", "runs setcap"),
+        ({"command": ["sh", "-c", "ulimit -l unlimited; app"]}, "SYS_RESOURCE", "runs ulimit"),
+        ({"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "su app -c x"]}}}}, "root",
+         "runs su (lifecycle.postStart[2])"),
+        ({"livenessProbe": {"exec": {"command": ["ping", "-c", "1", "db"]}}}, "ping", "runs ping (livenessProbe)"),
+        ({"ports": [{"containerPort": 443}]}, "low port", "serves port 443"),
+    ],
+)  # fmt: skip
+def test_what_a_manifest_shows(fields: dict[str, Any], topic: str, words: str) -> None:
+    texts = [text for found, text in known({"containers": [{"name": "c", "image": "i", **fields}]}) if found == topic]
+    assert any(words in text for text in texts), texts
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"command": ["server", "--chown"]},
+        {"command": ["sh", "-c", "echo chowned; server --user root"]},
+        {"command": ["server"], "args": ["mount"]},
+        {"ports": [{"containerPort": 8080}]},
+        {"image": "nginx:latest"},
+        {"image": "registry.example/root/chown:privileged"},
+    ],
+)
+def test_what_it_does_not_show(fields: dict[str, Any]) -> None:
+    assert known({"containers": [{"name": "c", "image": "i", **fields}]}) == []
+
+
+def plan(text: str, *flags: str, **environment: str) -> Any:
+    result = run("fix", "-f", "-", "-o", "json", *flags, stdin=text, **environment)
+    assert result.returncode in (0, 1), result.stderr
+    return json.loads(result.stdout)["workloads"][0]
+
+
+def risk_of(entry: Any, check: str) -> tuple[str, str]:
+    (edit,) = [e for e in (*entry["edits"], *entry["heldBack"]) if check in e["checks"]]
+    return edit["risk"], edit["why"]
+
+
+@pytest.mark.parametrize(
+    ("user", "risk", "words"),
+    [
+        (None, "breaks", "names no user, so it runs as root"),
+        ("0", "breaks", "says USER 0"),
+        ("root", "breaks", "says USER root, a name"),
+        ("app:app", "breaks", "says USER app:app, a name, which the kubelet cannot verify"),
+        ("1000:0", "safe", "runs as user 1000"),
+    ],
+)
+def test_the_images_user_decides(images: Images, tmp_path: Path, user: str | None, risk: str, words: str) -> None:
+    image = images.make(f"decides-{(user or 'none').replace(':', '-')}:1", user)
+    text = manifest(image)
+    found, why = risk_of(plan(text, "--inspect-images", XDG_CACHE_HOME=str(tmp_path)), "runAsNonRoot")
+    assert found == risk
+    assert words in why
+    # Unasked, and without a terminal, no registry is asked.
+    assert risk_of(plan(text), "runAsNonRoot")[0] == "review"
+
+
+def test_a_fact_that_could_not_be_had_is_named_and_the_plan_goes_on(images: Images, tmp_path: Path) -> None:
+    for image, words in (
+        (f"{images.host}/nothing:1", "has no nothing:1"),
+        ("127.0.0.1:1/x:1", "cannot be reached"),
+        ("{{ image }}", "this is no name of an image"),
+    ):
+        entry = plan(manifest(image), "--inspect-images", XDG_CACHE_HOME=str(tmp_path))
+        risk, why = risk_of(entry, "runAsNonRoot")
+        assert risk == "review"
+        assert f"nothing is known of image {image}" in why
+        assert words in why
+        assert entry["after"] == "restricted"
+
+
+def test_images_of_many_files_are_asked_for_together_and_once(images: Images, tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.yaml").write_text(manifest("127.0.0.1:9/missing:1"))
+    for number in range(6):
+        images.make(f"together:{number}", "1000")
+    with fronted(images) as front:
+        slow = front._pass_on
+
+        def answer(handler: Any) -> bool:
+            time.sleep(0.5)
+            return False
+
+        front.answer = answer
+        assert slow
+        for number in range(30):
+            (tmp_path / f"{number}.yaml").write_text(manifest(f"{front.host}/together:{number % 6}"))
+        result = run("fix", "-f", str(tmp_path), "-o", "json", "--inspect-images", XDG_CACHE_HOME=str(tmp_path / "c"))
+        workloads = json.loads(result.stdout)["workloads"]
+        manifests = [asked.path for asked in front.asked if "/manifests/" in asked.path]
+    assert {risk_of(entry, "runAsNonRoot")[0] for entry in workloads} == {"safe"}
+    assert sorted(manifests) == sorted(set(manifests))
+    assert len(manifests) == 6
+
+
+def test_a_registry_that_hangs_does_not_keep_the_command(images: Images, tmp_path: Path) -> None:
+    with fronted(images) as front:
+        front.answer = lambda handler: time.sleep(60) or True
+        start = time.monotonic()
+        entry = plan(manifest(f"{front.host}/x:1"), "--inspect-images", "--inspect-timeout", "1s")
+        assert time.monotonic() - start < 15
+    assert risk_of(entry, "runAsNonRoot")[0] == "review"
+
+
+def test_observations_decide(tmp_path: Path) -> None:
+    where = {"k8s": {"namespace": "shop", "podName": "web", "containerName": "web"}, "proc": {"pid": 1}}
+    events = [
+        {**where, "timestamp": f"2026-11-0{day}T00:00:00Z", "cap": "CAP_NET_ADMIN", "capable": True} for day in (1, 4)
+    ]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"cut')
+    text = manifest("i", securityContext={"capabilities": {"add": ["NET_ADMIN", "SYS_TIME"]}})
+    entry = plan(text, "--observed", str(tmp_path))
+    risks = {edit["why"]: edit["risk"] for edit in (*entry["edits"], *entry["heldBack"])}
+    assert any(risk == "breaks" and "used NET_ADMIN in pod web (Inspektor Gadget" in why for why, risk in risks.items())
+    assert any(risk == "safe" and "did not use SYS_TIME in 3 days" in why for why, risk in risks.items())
+
+
+def test_wide_shows_what_is_known(images: Images, tmp_path: Path) -> None:
+    image = images.make("wide:1", "nginx", ports=("80/tcp",))
+    shown = run("check", "-f", "-", "-o", "wide", "--inspect-images", stdin=manifest(image), COLUMNS="200",
+                XDG_CACHE_HOME=str(tmp_path)).stdout.decode()  # fmt: skip
+    assert f"known image {image} says USER nginx, a name, which the kubelet cannot verify (image)" in " ".join(
+        shown.split()
+    )
+    assert f"known image {image} exposes port 80 (image)" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--run-as-user", "0"), '--run-as-user "0": write a number from 1'),
+        (("--run-as-user", "nobody"), '--run-as-user "nobody": write a number'),
+        (("--writable", "tmp"), '--writable "tmp": write PATH or CONTAINER=PATH'),
+        (("--writable", "/"), '--writable "/": write PATH'),
+        (("--registry-mirror", "docker.io"), "write REGISTRY=HOST[/PREFIX]"),
+        (("--registry-ca", "/nowhere"), '--registry-ca "/nowhere": there is no such file'),
+        (("--observed", "/nowhere"), '--observed "/nowhere": there is no such file or directory'),
+        (("--observed-for", "long"), '--observed-for "long": write a time'),
+        (("-i",), "-i asks for every edit: there is no terminal to ask on"),
+    ],
+)
+def test_wrong_usage(flags: tuple[str, ...], words: str) -> None:
+    result = run("fix", "-f", "-", *flags, stdin=manifest("i"))
+    assert result.returncode == 2
+    assert words in result.stderr.decode()
+
+
+# -- fix -i ---------------------------------------------------------------------------------------------
+
+
+def interactive(file: Path, answers: list[bytes], *flags: str, **environment: str) -> tuple[int, str]:
+    """Answer the questions of fix -i on a terminal."""
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", str(file), "-i", *flags],
+        stdin=other, stdout=subprocess.DEVNULL, stderr=other,
+        env={**os.environ, "KUBECTL_HARDEN_INSPECT_IMAGES": "never", "NO_COLOR": "1", **environment},
+    )  # fmt: skip
+    os.close(other)
+    shown, asked = b"", 0
+    with contextlib.suppress(OSError):
+        while piece := os.read(main, 4096):
+            shown += piece
+            if shown.count(b"[y,n,a,q,e,?]? ") > asked:
+                os.write(main, answers[asked])
+                asked += 1
+    os.close(main)
+    assert asked == len(answers), shown.decode()
+    return process.wait(timeout=60), shown.decode()
+
+
+def test_one_edit_at_a_time(tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(REJECTED)
+    code, shown = interactive(file, [b"?\n", b"n\n", b"y\n", b"q\n"])
+    assert code == 1
+    assert "q - leave it out, and everything that follows" in shown
+    assert "+ /spec/template/spec/hostNetwork: false" in shown or "+ /spec/hostNetwork: false" in shown
+    assert "you refused it: usually needed" in " ".join(shown.split())
+    added = [line for line in file.read_text().splitlines() if line not in REJECTED.splitlines()]
+    assert [line.strip() for line in added] == ["allowPrivilegeEscalation: false"]
+
+
+def test_all_of_an_object_and_none(tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(REJECTED)
+    assert interactive(file, [b"q\n"])[0] == 1
+    assert file.read_text() == REJECTED
+    assert interactive(file, [b"a\n"])[0] == 0
+    assert run("check", "-f", str(file)).returncode == 0
+
+
+def test_a_value_is_changed_in_an_editor(tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(manifest("i"))
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho 4711 > "$1"\n')
+    editor.chmod(0o755)
+    code, _ = interactive(file, [b"e\n", b"a\n"], "--run-as-user", "1000", EDITOR=str(editor))
+    assert code == 0
+    assert '"runAsUser": 4711' in file.read_text() or "runAsUser: 4711" in file.read_text()
