@@ -113,11 +113,11 @@ def with_options(options: tuple[Any, ...], call: Callable[..., Any]) -> Callable
 
 
 def seconds(text: str, option: str) -> float:
-    """Return the seconds of ``30``, ``30s``, ``5m``, ``1h``. Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
+    """Return the seconds of ``30``, ``30s``, ``5m``, ``1h``, ``7d``. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text)
     if match is None:
         raise UsageError(f'{option} "{text}": write a time such as 30s, 5m or 1h')
-    return float(match[1]) * {"ms": 0.001, "m": 60, "h": 3600}.get(match[2] or "s", 1)
+    return float(match[1]) * {"ms": 0.001, "m": 60, "h": 3600, "d": 86400}.get(match[2] or "s", 1)
 
 
 def open_cluster(given: dict[str, Any]) -> Cluster:
