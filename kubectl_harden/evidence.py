@@ -7,14 +7,14 @@ word found. What is not found here is not known, and nothing is guessed from ima
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from kubectl_harden.model import Fact, Facts, Learned, Path
 from kubectl_harden.pod import Container, Pod
 
-__all__ = ["commands", "facts_of"]
+__all__ = ["commands", "entrypoint_facts", "facts_of"]
 
 # pkg/volume: plugins that hand the kubelet's fsGroup on; those of a node's directory do not.
 _GROUPED: Final = ("persistentVolumeClaim", "ephemeral", "emptyDir")
@@ -71,7 +71,7 @@ _HOOKS: Final = (
 
 
 def _programs(container: Container) -> Iterator[tuple[str, str]]:
-    """Yield (place, program) for everything that the container's specification executes."""
+    """Yield (place, program) for everything that a container's specification executes."""
     fields = container.fields
     arguments = [("command", fields.get("command", [])), ("args", fields.get("args", []))]
     for parts in _HOOKS:
@@ -80,13 +80,27 @@ def _programs(container: Container) -> Iterator[tuple[str, str]]:
             handler = handler.get(part, {})
         arguments.append((".".join(parts), handler.get("exec", {}).get("command", [])))
     for field, argv in arguments:
-        for index, text in enumerate(argv):
-            if any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
-                for program in _shell_programs(text):
-                    yield f"{field}[{index}]", program
-            elif index == 0 and (field != "args" or not fields.get("command")):
-                # Entrypoints of images often execute their arguments.
-                yield field, text.rpartition("/")[2]
+        # Entrypoints of images often execute their arguments.
+        yield from _of_argv(field, argv, first=field != "args" or not fields.get("command"))
+
+
+def _of_argv(field: str, argv: Sequence[str], *, first: bool) -> Iterator[tuple[str, str]]:
+    """Yield (place, program) for arguments; ``first`` tells that the first one is a program."""
+    for index, text in enumerate(argv):
+        if any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
+            for program in _shell_programs(text):
+                yield f"{field}[{index}]", program
+        elif index == 0 and first:
+            yield field, text.rpartition("/")[2]
+
+
+def entrypoint_facts(image: str, entrypoint: Sequence[str], arguments: Sequence[str]) -> Iterator[Fact]:
+    """Yield what an image's own entrypoint and arguments need."""
+    places = (*_of_argv("Entrypoint", entrypoint, first=True), *_of_argv("Cmd", arguments, first=True))
+    for place, program in places:
+        for topic in _PROGRAMS.get(program, ()):
+            if topic not in _POD_TOPICS:
+                yield Fact("needs", topic, f"image {image} runs {program} ({place})", "image")
 
 
 def commands(script: str) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from threading import Condition, Thread
 from typing import Any, Final, NamedTuple, Protocol
 
+from kubectl_harden.evidence import entrypoint_facts
 from kubectl_harden.model import Fact
 from kubectl_harden.registry import ImageError, Registry, parse_reference
 
@@ -88,8 +89,8 @@ class Images:
         return Answer(None, trouble=self._late())
 
 
-def image_facts(image: str, answer: Answer) -> Iterable[Fact]:
-    """Yield what an image's configuration says of a container of it.
+def image_facts(image: str, answer: Answer, container: Mapping[str, Any]) -> Iterable[Fact]:
+    """Yield what an image's configuration says of a container of it (its fields in the pod template).
 
     USER as the kubelet reads it from the runtime: no user is 0, a number is a number, anything else a name
     (pkg/kubelet/kuberuntime/helpers.go, getImageUser; containerd's and CRI-O's ImageStatus).
@@ -112,8 +113,15 @@ def image_facts(image: str, answer: Answer) -> Iterable[Fact]:
         number = str(port).partition("/")[0]
         if number.isdigit() and 0 < int(number) < 1024:
             yield Fact("needs", "low port", f"{says} exposes port {number}", "image", int(number))
+    if not container.get("command"):
+        given = () if container.get("args") else _texts(answer.config.get("Cmd"))
+        yield from entrypoint_facts(image, _texts(answer.config.get("Entrypoint")), given)
     for path in answer.config.get("Volumes") or ():
         yield Fact("needs", "directory", f"{says} writes to {path} (VOLUME)", "image", path)
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def asker(registry: Registry) -> Asker:

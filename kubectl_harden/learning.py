@@ -75,8 +75,10 @@ class Learner:
         if self._make_images is not None:
             self.prepare([(identity.namespace or "", template)])
         if self._images is not None:
-            for name, image in images.items():
-                out.setdefault(name, []).extend(image_facts(image, self._images.answer(image)))
+            for container in _containers(spec):
+                name, image = str(container.get("name", "")), container.get("image")
+                if isinstance(image, str):
+                    out.setdefault(name, []).extend(image_facts(image, self._images.answer(image), container))
         if self.pods is not None:
             if value.get("kind") == "Pod":
                 found = [seen(value)]

@@ -174,6 +174,12 @@ def _no_capabilities(case: Case) -> str | None:
     return f"{number}, who has no capabilities anyway" if number else None
 
 
+def _pings(case: Case) -> str | None:
+    if any(item.get("name") == "net.ipv4.ping_group_range" for item in case.pod.security.get("sysctls", ())):
+        return None
+    return _first("needs", "ping")(case)
+
+
 def _becomes_itself(case: Case) -> str | None:
     return next((f.text for f in users(case.facts) if f.value == int(case.topic)), None)
 
@@ -273,7 +279,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "It was watched, and used none of them.", _CAPABILITIES, _first("unused", "default capability")),
     Rule("ping", "drop ALL", "review",
          "ping needs NET_RAW, unless net.ipv4.ping_group_range has its group.",
-         "icmp(7)", _first("needs", "ping")),
+         "icmp(7)", _pings),
     Rule("drop-all-unknown", "drop ALL", "review",
          "Nothing is known of the capabilities that it uses.", _CAPABILITIES, _unknown),
     Rule("capability-used", "remove a capability", "breaks",
@@ -337,6 +343,10 @@ RULES: Final[tuple[Rule, ...]] = (
          "(containerd from 2.0 does).", _PORTS, _serves_low_port, (_LOW_PORTS,)),
     Rule("user-volume", "set runAsUser", "review",
          "Another user has written to the volume.", _FS_GROUP, _first("needs", "volume"), (_GROUP,)),
+    Rule("user-directory", "set runAsUser", "review",
+         "The image declares a directory that it writes to, which belongs to another user.",
+         "OCI image specification, config.md, Volumes", lambda case: _unmounted_directory(case),
+         ("give it a directory to write to: --writable PATH",)),
     Rule("user-writes", "set runAsUser", "review",
          "Files of the image belong to another user, and volumes may.", _VERIFY, _always,
          ("give it a directory to write to: --writable PATH",)),
@@ -360,6 +370,16 @@ def _image_is(kind: str, case: Case) -> str | None:
     """Whether the image's user is root or a name, whatever runAsUser says."""
     for fact in users(case.facts, "image"):
         if kind == ("name" if isinstance(fact.value, str) else "number" if fact.value else "root"):
+            return fact.text
+    return None
+
+
+def _unmounted_directory(case: Case) -> str | None:
+    """Return that the image writes to a directory over which no volume is mounted."""
+    mounts = case.container.fields.get("volumeMounts", ()) if case.container is not None else ()
+    mounted = [mount.get("mountPath", "").rstrip("/") for mount in mounts]
+    for fact in case.facts:
+        if fact.kind == "needs" and fact.topic == "directory" and fact.value.rstrip("/") not in mounted:
             return fact.text
     return None
 

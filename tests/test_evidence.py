@@ -102,6 +102,31 @@ def test_the_images_user_decides(images: Images, tmp_path: Path, user: str | Non
     assert risk_of(plan(text), "runAsNonRoot")[0] == "review"
 
 
+def test_the_images_entrypoint_and_directories(images: Images, tmp_path: Path) -> None:
+    content = json.dumps(
+        {
+            "os": "linux",
+            "config": {
+                "User": "1000",
+                "Entrypoint": ["/usr/sbin/gosu", "app"],
+                "Cmd": ["serve"],
+                "Volumes": {"/data": {}},
+            },
+        }
+    ).encode()
+    digest = images.put_blob("entry", content)
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": len(content)}
+    manifest_ = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": described, "layers": []}).encode()
+    images.put("entry", "1", manifest_, kind)
+    flags, environment = ("--inspect-images",), {"XDG_CACHE_HOME": str(tmp_path)}
+    image = f"{images.host}/entry:1"
+    risk, why = risk_of(plan(manifest(image), *flags, **environment), "runAsNonRoot")
+    assert (risk, f"image {image} runs gosu (Entrypoint)" in why) == ("breaks", True)
+    # The container's own command replaces the image's.
+    assert risk_of(plan(manifest(image, command=["server"]), *flags, **environment), "runAsNonRoot")[0] == "safe"
+
+
 def test_a_fact_that_could_not_be_had_is_named_and_the_plan_goes_on(images: Images, tmp_path: Path) -> None:
     for image, words in (
         (f"{images.host}/nothing:1", "has no nothing:1"),

@@ -90,6 +90,7 @@ CASES = {
     "user-same": Case(learned=(user(1000, "live pod"),), topic="1000", words="it says 1000"),
     "user-declared-low-port": Case(PORT, topic="1000", words="serves port 80"),
     "user-volume": Case(MOUNT, pod=CLAIM, topic="1000", words="writes to the claim"),
+    "user-directory": Case(learned=(needs("directory", "/data", "image"),), topic="1000", words="it used directory"),
     "user-writes": Case(topic="1000"),
 }
 
@@ -162,3 +163,11 @@ def test_of_several_containers_the_worst_counts() -> None:
     facts = facts_of(pod, {"a": (user(1000),), "b": (user(0),)})
     assert judge("require non-root", "", pod, pod.containers, facts).risk == "breaks"
     assert judge("require non-root", "", pod, pod.containers[:1], facts).risk == "safe"
+
+
+def test_ping_is_free_where_the_pods_sysctl_says_so() -> None:
+    container = {"name": "c", "image": "i", "command": ["ping", "db"]}
+    sysctls = {"sysctls": [{"name": "net.ipv4.ping_group_range", "value": "0 2147483647"}]}
+    for security, expected in (({}, True), (sysctls, False)):
+        pod = Pod({"spec": {"containers": [container], "securityContext": security}}, is_pod=False)
+        assert ("ping" in judge("drop ALL", "", pod, pod.containers, facts_of(pod)).why) is expected
