@@ -118,6 +118,11 @@ def in_force(value: Any, operations: Iterable[Operation]) -> bool:
         if operation["op"] == "test":
             continue
         try:
+            if operation["path"].endswith("/-"):
+                items, _ = _parent(value, operation["path"])
+                if not any(same(item, operation["value"]) for item in items):
+                    return False
+                continue
             found = _at(value, operation["path"])
         except (KeyError, IndexError, ValueError, TypeError):
             if operation["op"] != "remove":

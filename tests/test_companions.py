@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -13,10 +15,12 @@ from hypothesis import strategies as st
 
 from kubectl_harden.cli import cli
 from kubectl_harden.companions import Asked
+from kubectl_harden.inverse import inverse_of
 from kubectl_harden.model import Fact, Learned
 from kubectl_harden.policy import NEWEST, Policy
 from kubectl_harden.remediate import FixOptions, apply, plan
 from kubectl_harden.workload import locate
+from kubectl_harden.yaml_tree import parse, value_of
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
@@ -33,14 +37,33 @@ def fix(path: Path, *more: str) -> Any:
     return CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=False)
 
 
+def unordered(value: Any) -> Any:
+    """Sort the lists that the API merges by a key: what a strategic patch adds comes first."""
+    if isinstance(value, dict):
+        return {key: unordered(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted(map(unordered, value), key=lambda item: item.get("name", "") if isinstance(item, dict) else "")
+    return value
+
+
 @pytest.mark.parametrize("path", BEFORE, ids=lambda path: path.name.removesuffix(".before.yaml"))
-def test_case(path: Path) -> None:
+def test_case(path: Path, oracle: Oracle) -> None:
     after = path.with_name(path.name.replace(".before.", ".after."))
     assert fix(path, "-o", "yaml").stdout_bytes == after.read_bytes()
     # What was asked for is done, or the note says why it is not.
     told = fix(path, "-o", "json").stdout.replace('\\"', '"')
     for words in re.findall(r"^# told: (.*)$", path.read_text(), re.MULTILINE):
         assert words in told
+    # As others would apply it: kubectl patch, and RFC 6902.
+    value = value_of(parse(path.read_text()))[0]
+    goal = value_of(parse(after.read_text()))[0]
+    patch = value_of(parse(fix(path, "-o", "strategic-patch").stdout))[0]
+    merged = oracle.ask(op="strategic", object=value, patch=patch)
+    assert unordered(merged["documents"][0]["json"]) == unordered(goal)
+    (patches,) = json.loads(fix(path, "-o", "json-patch").stdout)
+    assert jsonpatch.apply_patch(value, patches["patch"]) == goal
+    back = inverse_of(value, goal, patches["patch"])
+    assert jsonpatch.apply_patch(goal, back) == value
     # And once more there is nothing to do.
     assert fix(after, "-o", "yaml").stdout_bytes == after.read_bytes()
 

@@ -116,4 +116,4 @@ def _merged_list(old: Any, new: Any, key: str) -> list[dict[str, Any]]:
             out.append({"$patch": "delete", key: name})
         elif not same(item, after[name]):
             out.append({key: name, **_difference(item, after[name], True)})
-    return out
+    return [*out, *(item for name, item in after.items() if name not in before)]

@@ -165,3 +165,43 @@ def test_the_survey_counts_what_would_not_run_and_companions_carry_it_through(
     done = harden("migrate", "--plan", str(plan), "--apply", "--yes", "--timeout", "60s", "-o", "json")
     assert done.code == 0, done
     assert done.json["summary"]["outcomes"] == {"enforced": 2}
+
+
+def test_companions_are_taken_back_like_every_edit(namespace: Namespace, harden: Harden) -> None:
+    made = workload(
+        "Deployment", "web", "example.com/user-none/binds-80-writes-cache:1", volumes=[{"name": "data", "emptyDir": {}}]
+    )
+    spec = made["spec"]["template"]["spec"]
+    mount = {"name": "data", "mountPath": "/data"}
+    spec["containers"][0].update(ports=[{"containerPort": 80}], volumeMounts=[mount])
+    spec["initContainers"] = [
+        {
+            "name": "own",
+            "image": "example.com/user-none/x:1",
+            "command": ["chown", "-R", "5:6", "/data"],
+            "volumeMounts": [mount],
+        },
+        {"name": "wait", "image": "example.com/user-1000/x:1"},
+    ]
+    namespace.create(made)
+    namespace.eventually(namespace.ready_pods)
+    before = namespace.get("Deployment", "web")["spec"]
+    flags = (
+        "--run-as-user",
+        "1000",
+        "--fs-group",
+        "auto",
+        "--low-ports",
+        "--writable",
+        "app=/var/cache/app",
+        "--writable",
+        "/b",
+    )
+    done = harden("fix", "deploy/web", *flags, "--level", "restricted", "--apply", "--yes", "--timeout", "40s")
+    assert done.code == 0, done
+    after = namespace.get("Deployment", "web")["spec"]["template"]["spec"]
+    assert [c["name"] for c in after["initContainers"]] == ["wait"]
+    assert after["securityContext"]["fsGroup"] == 6
+    assert harden("fix", "deploy/web", *flags, "--level", "restricted").code == 0
+    assert harden("undo", "--last", "--yes").code == 0
+    assert json.dumps(namespace.get("Deployment", "web")["spec"]) == json.dumps(before)
