@@ -99,7 +99,7 @@ class Fact(NamedTuple):
 
     ``kind`` "needs": it uses ``topic`` (a capability such as "NET_ADMIN", "root", "setuid", "low port", …);
     "unused": it was watched, and did not; "open": the node gives it anyway; "user": it runs as ``value``, a uid
-    or the name that the image has for it; "unknown": what could not be learned, and why. ``value`` of a low
+    or the name that the image has for it; "unknown": what could not be learned (``value``: why). ``value`` of a low
     port is its number, of a host path the path inside the container.
     """
 

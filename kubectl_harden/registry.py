@@ -315,4 +315,4 @@ def _short(error: Exception) -> str:
         cause = cause.args[0]
     reason = getattr(cause, "reason", None)
     words = str(reason if reason is not None else cause)
-    return re.sub(r"^.*?>: |^<.*?>: ", "", words)[:200] or type(error).__name__
+    return re.sub(r"^<?[\w.]*Connection\w*\(.*?\)[^:]*: |^<.*?>: ", "", words)[:200] or type(error).__name__

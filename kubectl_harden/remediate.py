@@ -6,7 +6,7 @@ rules and the controls themselves, and put into the form of an RFC 6902 patch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.evidence import facts_of
 from kubectl_harden.model import (
     Edit,
+    Facts,
     Finding,
     FixContext,
     HostPathChoice,
@@ -166,6 +167,8 @@ def plan(
     notes = [*asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
     beside = choose(beside)
     findings = evaluate(pod, policy)
+    if findings:
+        notes[:0] = dict.fromkeys(_missing(facts))
     start = pod
     if beside:
         start = _accompanied(pod, location, beside)
@@ -214,6 +217,12 @@ def plan(
         tuple(_in_object(location, held_back)),
         tuple(notes),
     )
+
+
+def _missing(facts: Facts) -> Iterator[str]:
+    """Yield what could not be learned, and why."""
+    for known in facts.containers.values():
+        yield from (f"{fact.text}: {fact.value}" for fact in known if fact.kind == "unknown" and fact.value)
 
 
 def _accompanied(pod: Pod, location: Location, edits: list[Edit]) -> Pod:

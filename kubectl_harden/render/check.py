@@ -123,7 +123,7 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
             yield f"  {paint(violation.check, 'bad', colour)} ({violation.level}){line}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
-        for text, origin in dict.fromkeys((fact.text, fact.origin) for fact in _telling(checked.facts)):
+        for text, origin in dict.fromkeys((_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong', colour)} "
             yield wrapped(f"{printable(text)} ({origin})", 8, columns).lstrip() + "\n"
 
@@ -131,6 +131,10 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
 def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
     """Yield facts without those that only say of one capability more that it was not used."""
     return (fact for fact in facts if not (fact.kind == "unused" and fact.topic.isupper()))
+
+
+def _words(fact: Fact) -> str:
+    return f"{fact.text}: {fact.value}" if fact.kind == "unknown" and fact.value else fact.text
 
 
 def _message(violations: Iterable[Violation]) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pytest
 
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.fleet import Fleet
-from tests.support.harden import Harden, workload
+from tests.support.harden import COMMAND, Harden, workload
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.registry import Images, fronted
 
@@ -79,9 +83,9 @@ def test_pull_secrets_of_the_pod_and_of_its_service_account(
         )
         flags = ("--inspect-images", "--registry-ca", front.certificates(tmp_path))
         assert steps(harden, "deploy/own", *flags)[NON_ROOT][0] == "safe"
-        risk, why = steps(harden, "deploy/others", *flags)[NON_ROOT]
-        assert risk == "review"
-        assert "refuses" in why
+        assert steps(harden, "deploy/others", *flags)[NON_ROOT][0] == "review"
+        (entry,) = harden("fix", "deploy/others", *flags, "-o", "json").json["workloads"]
+        assert any("refuses to tell without a login" in note for note in entry["notes"])
         namespace.plane.request(
             "PATCH", f"/api/v1/namespaces/{namespace.name}/serviceaccounts/default",
             {"imagePullSecrets": [{"name": "pull"}]}, kind="application/merge-patch+json",
@@ -205,3 +209,25 @@ def test_companions_are_taken_back_like_every_edit(namespace: Namespace, harden:
     assert harden("fix", "deploy/web", *flags, "--level", "restricted").code == 0
     assert harden("undo", "--last", "--yes").code == 0
     assert json.dumps(namespace.get("Deployment", "web")["spec"]) == json.dumps(before)
+
+
+def test_every_edit_is_asked_for_and_what_is_wanted_is_applied(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(with_context(workload("Deployment", "web")))
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "fix", "deploy/web", "--level", "restricted", "-i"],
+        stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=harden.environment,
+    )  # fmt: skip
+    os.close(other)
+    answers, shown = [b"n\n", b"a\n"], b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(main, 4096):
+            shown += piece
+            if answers and shown.count(b"[y,n,a,q,e,?]? ") > 2 - len(answers):
+                os.write(main, answers.pop(0))
+    os.close(main)
+    assert process.wait(timeout=60) == 1, shown.decode()
+    spec = namespace.get("Deployment", "web")["spec"]["template"]["spec"]
+    # The first question was about privilege escalation.
+    assert spec["containers"][0]["securityContext"] == {"capabilities": {"drop": ["ALL"]}}
+    assert spec["securityContext"]["runAsNonRoot"] is True
