@@ -180,8 +180,22 @@ def _pings(case: Case) -> str | None:
     return _first("needs", "ping")(case)
 
 
+def _low_port_without_capabilities(case: Case) -> str | None:
+    return _serves_low_port(case) if _no_capabilities(case) else None
+
+
 def _becomes_itself(case: Case) -> str | None:
     return next((f.text for f in users(case.facts) if f.value == int(case.topic)), None)
+
+
+def _unmounted_directory(case: Case) -> str | None:
+    """Return that the image writes to a directory over which no volume is mounted."""
+    mounts = case.container.fields.get("volumeMounts", ()) if case.container is not None else ()
+    mounted = [mount.get("mountPath", "").rstrip("/") for mount in mounts]
+    for fact in case.facts:
+        if fact.kind == "needs" and fact.topic == "directory" and fact.value.rstrip("/") not in mounted:
+            return fact.text
+    return None
 
 
 def _bound_as_root(case: Case) -> str | None:
@@ -251,10 +265,10 @@ RULES: Final[tuple[Rule, ...]] = (
          "What it executes needs root.", _CAPABILITIES, _first("needs", "root"), (_AS_USER,)),
     Rule("uid-0-image-root", "remove runAsUser 0", "breaks",
          "The image itself runs as root, and beside runAsNonRoot the container does not start.",
-         _VERIFY, lambda case: _image_is("root", case), (_AS_USER,)),
+         _VERIFY, _user("image", "root"), (_AS_USER,)),
     Rule("uid-0-image-name", "remove runAsUser 0", "breaks",
          "The image names its user, and beside runAsNonRoot the kubelet cannot verify it.",
-         _VERIFY, lambda case: _image_is("name", case), (_AS_USER,)),
+         _VERIFY, _user("image", "name"), (_AS_USER,)),
     Rule("uid-0-volume", "remove runAsUser 0", "review",
          "Root has written to the volume, and another user may not.", _FS_GROUP, _first("needs", "volume"),
          (_GROUP,)),
@@ -271,7 +285,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("file-capability-port", "drop ALL", "review",
          "A user other than root who binds a port below 1024 has it from a file capability, unless the runtime "
          "opens low ports; an executable with a file capability that is not in the bounding set does not even "
-         "start.", _CAPABILITIES, lambda case: _serves_low_port(case) if _no_capabilities(case) else None,
+         "start.", _CAPABILITIES, _low_port_without_capabilities,
          (_LOW_PORTS,)),
     Rule("no-capabilities", "drop ALL", "safe",
          "Users other than root have no capabilities to lose.", _CAPABILITIES, _no_capabilities),
@@ -345,7 +359,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "Another user has written to the volume.", _FS_GROUP, _first("needs", "volume"), (_GROUP,)),
     Rule("user-directory", "set runAsUser", "review",
          "The image declares a directory that it writes to, which belongs to another user.",
-         "OCI image specification, config.md, Volumes", lambda case: _unmounted_directory(case),
+         "OCI image specification, config.md, Volumes", _unmounted_directory,
          ("give it a directory to write to: --writable PATH",)),
     Rule("user-writes", "set runAsUser", "review",
          "Files of the image belong to another user, and volumes may.", _VERIFY, _always,
@@ -364,24 +378,6 @@ RULES: Final[tuple[Rule, ...]] = (
          "With fsGroup the kubelet gives the volumes to the group that it names.", _FS_GROUP, _always),
 )  # fmt: skip
 """The rules for a change stand in the order in which they are asked; the last needs no evidence."""
-
-
-def _image_is(kind: str, case: Case) -> str | None:
-    """Whether the image's user is root or a name, whatever runAsUser says."""
-    for fact in users(case.facts, "image"):
-        if kind == ("name" if isinstance(fact.value, str) else "number" if fact.value else "root"):
-            return fact.text
-    return None
-
-
-def _unmounted_directory(case: Case) -> str | None:
-    """Return that the image writes to a directory over which no volume is mounted."""
-    mounts = case.container.fields.get("volumeMounts", ()) if case.container is not None else ()
-    mounted = [mount.get("mountPath", "").rstrip("/") for mount in mounts]
-    for fact in case.facts:
-        if fact.kind == "needs" and fact.topic == "directory" and fact.value.rstrip("/") not in mounted:
-            return fact.text
-    return None
 
 
 _BY_CHANGE: Final = {change: tuple(rule for rule in RULES if rule.change == change) for change in CHANGES}
