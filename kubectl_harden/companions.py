@@ -33,6 +33,9 @@ class Asked(NamedTuple):
     recorded_seccomp: bool = False
 
 
+_NOTHING: Final = Asked()
+
+
 class Companions(NamedTuple):
     """Edits relative to the pod template, and what was asked for and cannot be done."""
 
@@ -42,9 +45,9 @@ class Companions(NamedTuple):
 
 def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_security_context: bool) -> Companions:
     """Return the companions that a pod template has a use for."""
-    notes: list[str] = []
-    if pod.is_windows or asked == Asked():
+    if asked == _NOTHING or pod.is_windows:
         return Companions()
+    notes: list[str] = []
     edits: list[Edit] = []
     given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
     prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []

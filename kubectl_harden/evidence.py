@@ -64,24 +64,25 @@ _POD_TOPICS: Final = frozenset(("hostPID", "hostNetwork", "hostIPC"))
 _HOOKS: Final = (
     ("lifecycle", "postStart"),
     ("lifecycle", "preStop"),
-    ("livenessProbe",),
-    ("readinessProbe",),
-    ("startupProbe",),
+    ("livenessProbe", ""),
+    ("readinessProbe", ""),
+    ("startupProbe", ""),
 )
 
 
 def _programs(container: Container) -> Iterator[tuple[str, str]]:
     """Yield (place, program) for everything that a container's specification executes."""
     fields = container.fields
-    arguments = [("command", fields.get("command", [])), ("args", fields.get("args", []))]
-    for parts in _HOOKS:
-        handler: dict[str, Any] = fields
-        for part in parts:
-            handler = handler.get(part, {})
-        arguments.append((".".join(parts), handler.get("exec", {}).get("command", [])))
-    for field, argv in arguments:
+    if "command" in fields:
+        yield from _of_argv("command", fields["command"], first=True)
+    if "args" in fields:
         # Entrypoints of images often execute their arguments.
-        yield from _of_argv(field, argv, first=field != "args" or not fields.get("command"))
+        yield from _of_argv("args", fields["args"], first=not fields.get("command"))
+    for outer, inner in _HOOKS:
+        if outer in fields:
+            handler: dict[str, Any] = fields[outer].get(inner, {}) if inner else fields[outer]
+            place = f"{outer}.{inner}" if inner else outer
+            yield from _of_argv(place, handler.get("exec", {}).get("command", []), first=True)
 
 
 def _of_argv(field: str, argv: Sequence[str], *, first: bool) -> Iterator[tuple[str, str]]:
@@ -136,6 +137,8 @@ def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
         number = port.get("containerPort", 0)
         if 0 < number < 1024:
             yield Fact("needs", "low port", f'container "{container.name}" serves port {number}', value=number)
+    if "volumeMounts" not in container.fields:
+        return
     owner = _ownership(pod, container)
     if owner is not None:
         yield owner

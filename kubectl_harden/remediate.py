@@ -190,11 +190,11 @@ def plan(
             obstacles.append(Obstacle(edit.checks[0], edit.why, choices))
     held_back += too_risky
     wanted = choose(kept)
-    places = {(edit.op, edit.path) for edit in wanted}
-    obstacles.extend(
-        Obstacle(edit.checks[0], f"you refused it: {edit.why}") for edit in kept if (edit.op, edit.path) not in places
-    )
-    kept = wanted
+    if wanted != kept:
+        places = {(edit.op, edit.path) for edit in wanted}
+        refused = (edit for edit in kept if (edit.op, edit.path) not in places)
+        obstacles.extend(Obstacle(edit.checks[0], f"you refused it: {edit.why}") for edit in refused)
+        kept = wanted
     known = refusals(pod)
     edits = [*beside, *kept]
     if any(edit.companion == "--low-ports" for edit in edits) and _patched(pod, location, edits).spec.get(
@@ -202,9 +202,9 @@ def plan(
     ):
         notes.append("--low-ports: the kubelet refuses network sysctls for a pod on the node's network")
         edits = [edit for edit in edits if edit.companion != "--low-ports"]
-    kept, after, refused = _without_refusals(pod, location, edits, known)
-    obstacles.extend(refused)
-    notes.extend(obstacle.why for obstacle in refused if not obstacle.check)
+    kept, after, refusing = _without_refusals(pod, location, edits, known)
+    obstacles.extend(refusing)
+    notes.extend(obstacle.why for obstacle in refusing if not obstacle.check)
     left = evaluate(after, policy)
     if left:
         kept, after = _effective(pod, location, policy, kept, after, left, known)
