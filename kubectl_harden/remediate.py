@@ -234,7 +234,7 @@ def _accompanied(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
 
 
 def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
-    return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+    return [Edit(edit.op, location.in_object(edit.path), *edit[2:]) for edit in edits]
 
 
 def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
@@ -395,7 +395,7 @@ def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
             additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
+            whole = Edit(op, path, resolve_path(goal, path), *edit[3:])
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
@@ -432,12 +432,15 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return second._replace(
-        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
-        risk=max(first.risk, second.risk, key=RISKS.index),
-        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
-        offers=tuple(dict.fromkeys((*first.offers, *second.offers))),
-        companion=" ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
+    return Edit(
+        second.op,
+        second.path,
+        second.value,
+        tuple(dict.fromkeys((*first.checks, *second.checks))),
+        max(first.risk, second.risk, key=RISKS.index),
+        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+        tuple(dict.fromkeys((*first.offers, *second.offers))),
+        " ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
     )
 
 

@@ -384,9 +384,6 @@ _BY_CHANGE: Final = {change: tuple(rule for rule in RULES if rule.change == chan
 
 
 def _decide(change: str, case: Case) -> tuple[Rule, str]:
-    if not case.facts and not _own_user(case):
-        # Nothing is known, and only the last rule asks for nothing.
-        return _BY_CHANGE[change][-1], ""
     for rule in _BY_CHANGE[change]:
         evidence = rule.when(case)
         if evidence is not None:
@@ -402,7 +399,12 @@ def judge(
     ``meaning`` says what the change does, ``topic`` what it takes away. A safe change is explained by the
     evidence alone.
     """
-    cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), topic) for c in containers]
+    listed = tuple(containers)
+    if not facts.containers and not facts.pod and not any(user_of(pod, c) for c in listed):
+        # Nothing is known, and only the last rule asks for nothing.
+        last = _BY_CHANGE[change][-1]
+        return Judgement(last.risk, meaning, last.offers)
+    cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), topic) for c in listed]
     decided = [_decide(change, case) for case in cases or [Case(pod, None, facts.pod, topic)]]
     risk = max((rule.risk for rule, _ in decided), key=RISKS.index)
     worst = [(rule, evidence) for rule, evidence in decided if rule.risk == risk]
