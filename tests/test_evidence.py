@@ -271,3 +271,22 @@ def test_a_value_is_changed_in_an_editor(tmp_path: Path) -> None:
     code, _ = interactive(file, [b"e\n", b"a\n"], "--run-as-user", "1000", EDITOR=str(editor))
     assert code == 0
     assert '"runAsUser": 4711' in file.read_text() or "runAsUser: 4711" in file.read_text()
+
+
+@pytest.mark.parametrize(("opened", "risk"), [("/app/x", "safe"), ("/host/proc/1/maps", "breaks")])
+def test_host_paths_that_were_watched(tmp_path: Path, opened: str, risk: str) -> None:
+    where = {"k8s": {"namespace": "shop", "podName": "web", "containerName": "web"}, "proc": {"pid": 1}}
+    events = [{**where, "timestamp": f"2026-11-0{day}T00:00:00Z", "fname": opened, "error_raw": 0} for day in (1, 8)]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    value = json.loads(manifest("i", volumeMounts=[{"name": "proc", "mountPath": "/host/proc"}]))
+    value["spec"]["volumes"] = [{"name": "proc", "hostPath": {"path": "/proc"}}]
+    entry = plan(json.dumps(value), "--observed", str(tmp_path), "--level", "baseline")
+    if risk == "safe":
+        assert {edit["path"] for edit in entry["edits"]} == {"/spec/volumes", "/spec/containers/0/volumeMounts"}
+        assert all("opened nothing there in 7 days of Inspektor Gadget" in edit["why"] for edit in entry["edits"])
+    else:
+        (left,) = entry["remaining"]
+        assert "opened /host/proc/1/maps in pod web" in left["why"]
+    # What a person chooses is judged as well.
+    chosen = plan(json.dumps(value), "--observed", str(tmp_path), "--level", "baseline", "--host-path", "proc=emptyDir")
+    assert {edit["risk"] for edit in (*chosen["edits"], *chosen["heldBack"])} == {risk}
