@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench bench-live bench-survey bench-migration bench-report story clean
+.PHONY: demo test lint nightly bench bench-live bench-survey bench-migration bench-report story dist clean
 
 demo: .venv/installed
 	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
@@ -11,7 +11,7 @@ demo: .venv/installed
 	@echo '$$ kubectl harden fix -f examples/rejected-deployment.yaml'
 	@$(BIN)/kubectl-harden fix -f examples/rejected-deployment.yaml || test $$? -eq 1
 
-test: .venv/installed-dev
+test: .venv/installed-dev dist/SHA256SUMS
 	$(BIN)/python -m tests.support.tools
 	$(BIN)/python -m pytest -n auto
 
@@ -42,8 +42,14 @@ docs/checks.md: .venv/installed $(wildcard kubectl_harden/checks/*.py)
 story: .venv/installed-dev
 	$(BIN)/python docs/story.py
 
+dist: dist/SHA256SUMS
+
+SHIPPED := $(shell find kubectl_harden packaging -type f -not -name '*.pyc') pyproject.toml krew-manifest.yaml LICENSE README.md
+dist/SHA256SUMS: .venv/installed-dev $(SHIPPED)
+	$(BIN)/python packaging/dist.py
+
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -52,5 +58,5 @@ clean:
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,dist]'
 	@touch $@

@@ -323,6 +323,19 @@ class _Words(logging.Handler):
         self.said.append(_first_line(record.getMessage()))
 
 
+def entries_of(kubeconfig: str | None, section: str) -> list[str]:
+    """Return the names in a section (contexts, clusters, users) of the kubeconfig; none where it cannot be read."""
+    from kubernetes.config.config_exception import ConfigException
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    try:
+        merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
+        return [str(_value(item).get("name")) for item in merged.config.value[section]] if merged.config else []
+    except (ConfigException, OSError, ValueError, KeyError, AttributeError):
+        return []
+
+
 def _value(item: Any) -> Any:
     return getattr(item, "value", item)
 

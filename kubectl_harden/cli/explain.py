@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, coloured
 from kubectl_harden.cli.options import Command, meant
 from kubectl_harden.errors import UsageError
@@ -14,7 +15,7 @@ __all__ = ["explain"]
 
 
 @click.command(cls=Command, short_help="Explain a control: fields, versions, what it can break, how to fix it.")
-@click.argument("check", required=False)
+@click.argument("check", required=False, shell_complete=completing.topics)
 @click.option("-o", "--output", type=click.Choice(("text", "markdown")), default="text", show_default=True,
               help="Output format.")  # fmt: skip
 def explain(check: str | None, output: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command, LiveInputs, meant, target_options
@@ -36,8 +37,10 @@ __all__ = ["fix"]
     show_default=True,
     help="The highest risk of edits to make.",
 )
-@click.option("--only", multiple=True, metavar="CHECK", help="Fix only this control; may be repeated.")
-@click.option("--skip", multiple=True, metavar="CHECK", help="Do not fix this control; may be repeated.")
+@click.option("--only", multiple=True, metavar="CHECK", shell_complete=completing.checks,
+              help="Fix only this control; may be repeated.")  # fmt: skip
+@click.option("--skip", multiple=True, metavar="CHECK", shell_complete=completing.checks,
+              help="Do not fix this control; may be repeated.")  # fmt: skip
 @click.option(
     "--host-path",
     "host_paths",

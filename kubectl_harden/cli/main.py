@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 from typing import Any, Final
@@ -12,6 +13,7 @@ import click
 from kubectl_harden import __version__
 from kubectl_harden.cli.check import check
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
+from kubectl_harden.cli.completion import VARIABLE, complete, completion
 from kubectl_harden.cli.explain import explain
 from kubectl_harden.cli.fix import fix
 from kubectl_harden.cli.migrate import migrate
@@ -59,22 +61,40 @@ def cli() -> None:
     """
 
 
-for _command in (check, fix, rejected, migrate, undo, explain):
+for _command in (check, fix, rejected, migrate, undo, explain, completion, complete):
     cli.add_command(_command)
 
 
 @cli.command(short_help="Print the version.")
-def version() -> int:
-    """Print the version, and the newest policy version that it knows."""
+@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", help="Output format.")
+def version(output: str) -> int:
+    """Print the version, and the newest policy version that it knows; with -o json what a bug report needs."""
     from kubectl_harden.policy import NEWEST
 
-    click.echo(f"kubectl-harden {__version__} (Pod Security policy versions v1.0 to v1.{NEWEST})")
+    if output == "json":
+        import platform
+
+        about = {
+            "version": __version__,
+            "policyVersions": ["v1.0", f"v1.{NEWEST}"],
+            "python": platform.python_version(),
+            "platform": f"{sys.platform}/{platform.machine()}",
+            "frozen": bool(getattr(sys, "frozen", False)),
+        }
+        click.echo(json.dumps(about, indent=2))
+    else:
+        click.echo(f"kubectl-harden {__version__} (Pod Security policy versions v1.0 to v1.{NEWEST})")
     return OK
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     sys.exit(_run())
+
+
+def _own_name() -> str:
+    """Return what a shell's completion script knows the command by, or what its help calls it."""
+    return "kubectl-harden" if VARIABLE in os.environ else "kubectl harden"
 
 
 def _say(error: HardenError) -> None:
@@ -89,7 +109,7 @@ def _run() -> int:
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        result = cli.main(prog_name="kubectl harden", standalone_mode=False)
+        result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
         return result if isinstance(result, int) else OK
     except click.UsageError as error:
         error.show()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
 from kubectl_harden.cli.evidence import companion_options, evidence_options
@@ -37,7 +38,7 @@ _FEW: Final = 5
 
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
-@click.argument("names", nargs=-1, metavar="[NAMESPACE]...")
+@click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
 @click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")

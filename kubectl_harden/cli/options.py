@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from kubectl_harden.cli import completing
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,17 +33,22 @@ __all__ = [
 ]
 
 _CLUSTER: Final = (
-    click.option("-n", "--namespace", metavar="NAME", help="Namespace; by default that of the context."),
-    click.option("--kubeconfig", metavar="FILE", help="Path to the kubeconfig."),
-    click.option("--context", metavar="NAME", help="Context of the kubeconfig."),
-    click.option("--cluster", metavar="NAME", help="Cluster of the kubeconfig."),
-    click.option("--user", metavar="NAME", help="User of the kubeconfig."),
+    click.option("-n", "--namespace", metavar="NAME", shell_complete=completing.namespaces,
+                 help="Namespace; by default that of the context."),
+    click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
+    click.option("--context", metavar="NAME", shell_complete=completing.kubeconfig_names("contexts"),
+                 help="Context of the kubeconfig."),
+    click.option("--cluster", metavar="NAME", shell_complete=completing.kubeconfig_names("clusters"),
+                 help="Cluster of the kubeconfig."),
+    click.option("--user", metavar="NAME", shell_complete=completing.kubeconfig_names("users"),
+                 help="User of the kubeconfig."),
     click.option("-s", "--server", metavar="URL", help="Address of the API server."),
     click.option("--token", metavar="TOKEN", help="Bearer token for the API server."),
     click.option("--as", "as_user", metavar="USER", help="User to impersonate."),
     click.option("--as-group", "as_groups", multiple=True, metavar="GROUP", help="Group to impersonate; repeatable."),
     click.option("--insecure-skip-tls-verify", "insecure", is_flag=True, help="Do not check the server's certificate."),
-    click.option("--certificate-authority", metavar="FILE", help="Certificate of the authority to trust."),
+    click.option("--certificate-authority", metavar="FILE", type=click.Path(),
+                 help="Certificate of the authority to trust."),
     click.option("--request-timeout", default="0", metavar="TIME", help="Longest wait for an answer (30s); 0: none."),
     click.option("--chunk-size", type=click.IntRange(min=0), default=500, show_default=True, metavar="N",
                  help="Objects per page of a list; 0: all at once."),
@@ -51,7 +57,7 @@ _CLUSTER: Final = (
 )  # fmt: skip
 
 _POLICY: Final = (
-    click.option("--level", metavar="LEVEL",
+    click.option("--level", metavar="LEVEL", shell_complete=completing.levels,
                  help="baseline or restricted. [default: what the namespace enforces, else restricted]"),
     click.option("--policy-version", metavar="VERSION",
                  help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
@@ -64,7 +70,13 @@ POD_PATH: Final = click.option(
 
 _FILES: Final = (
     click.option(
-        "-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="File, directory or - for stdin."
+        "-f",
+        "--filename",
+        "files",
+        multiple=True,
+        metavar="FILE|DIR|-",
+        type=click.Path(allow_dash=True),
+        help="File, directory or - for stdin.",
     ),
     click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
 )
@@ -205,7 +217,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
             targets = targets._replace(namespace=cluster.connection.namespace)
         return command(inputs=LiveInputs(cluster, targets, _choice(level, policy_version)), policy=policy, **others)
 
-    argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...")
+    argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...", shell_complete=completing.resources)
     return with_options((argument, *_FILES, *_LIVE, *_POLICY, POD_PATH, *_CLUSTER), call)
 
 

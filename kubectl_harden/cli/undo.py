@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import INTERRUPTED, OK, VIOLATIONS, exit_code
 from kubectl_harden.cli.options import Command, cluster_options, seconds
 from kubectl_harden.errors import UsageError
@@ -21,7 +22,7 @@ __all__ = ["undo"]
 
 
 @click.command(cls=Command, short_help="Take back what an earlier --apply did.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing.runs)
 @click.option("--last", is_flag=True, help="The latest run of which something is still in force.")
 @click.option("-y", "--yes", is_flag=True, help="Take it back without asking.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")

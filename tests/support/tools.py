@@ -95,7 +95,8 @@ if __name__ == "__main__":
     from tests.support.browser import install_browser
     from tests.support.control_plane import missing_programs
     from tests.support.oracle import ORACLE
+    from tests.support.programs import ALL
     from tests.support.registry import CRANE
 
-    build_all([ORACLE, CRANE, *missing_programs()])
+    build_all([ORACLE, CRANE, *ALL, *missing_programs()])
     install_browser()
