@@ -108,12 +108,13 @@ def archive(tree: Path, target: Path) -> None:
             tar.add(file, file.relative_to(tree.parent).as_posix(), recursive=False, filter=plain)
 
 
-def sbom(python: Path, target: Path) -> None:
-    """Write the bill of materials: every distribution, and the interpreter."""
+def sbom(python: Path, tree: Path, target: Path) -> None:
+    """Write the bill of materials: every distribution, and the interpreter, which cx_Freeze brings."""
     run(sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON",
         "--pyproject", ROOT / "pyproject.toml", "-o", target, python)  # fmt: skip
     bill = json.loads(target.read_text())
-    number = platform.python_version()
+    about = subprocess.check_output([tree / "kubectl-harden", "version", "-o", "json"], text=True)
+    number = json.loads(about)["python"]
     interpreter = {"type": "framework", "bom-ref": "cpython", "name": "cpython", "version": number,
                    "purl": f"pkg:generic/cpython@{number}",
                    "licenses": [{"license": {"id": "PSF-2.0"}}]}  # fmt: skip
@@ -129,8 +130,9 @@ def main() -> None:
         directory.mkdir()
     python, packages = runtime(wheel())
     name = f"kubectl-harden_v{manifest.version()}_{SYSTEM}_{MACHINE}"
-    archive(frozen(packages), DIST / f"{name}.tar.gz")
-    sbom(python, DIST / f"{name}.cdx.json")
+    tree = frozen(packages)
+    archive(tree, DIST / f"{name}.tar.gz")
+    sbom(python, tree, DIST / f"{name}.cdx.json")
     manifest.main()
     for file in sorted(DIST.iterdir()):
         print(f"{file.stat().st_size:>12,} {file.relative_to(ROOT)}")

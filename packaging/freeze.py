@@ -34,6 +34,8 @@ def freeze(site_packages: Path, target: Path) -> None:
         if file.stem != "__init__"
     ]
     options = {
+        # zlib is not counted to the libraries that every system has.
+        "bin_includes": ["libz.so"],
         "build_exe": str(target),
         "excludes": [*UNUSED, *generated],
         "includes": ["pydoc"],  # kubernetes.watch reads docstrings with it

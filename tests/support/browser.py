@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from tests.support.debian import install
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -18,15 +17,9 @@ def _found() -> tuple[str | None, str | None]:
 
 
 def install_browser() -> None:
-    """Install Chromium and its driver by Debian's package manager where they are missing and that is possible."""
-    if all(_found()):
-        return
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise RuntimeError("the tests of the report need Chromium and chromedriver: install both")
-    sys.stderr.write("installing Chromium (once per machine) …\n")
-    packages = ["chromium", "chromium-driver"]
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
-        subprocess.run(["apt-get", *command], check=True, stdout=subprocess.DEVNULL)
+    """Install Chromium and its driver where they are missing."""
+    if not all(_found()):
+        install({"chromium": "chromium", "chromedriver": "chromium-driver"})
 
 
 @contextmanager

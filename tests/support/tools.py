@@ -94,9 +94,11 @@ def build_all(programs: Sequence[Program]) -> None:
 if __name__ == "__main__":
     from tests.support.browser import install_browser
     from tests.support.control_plane import missing_programs
+    from tests.support.debian import SHELLS, install
     from tests.support.oracle import ORACLE
     from tests.support.programs import ALL
     from tests.support.registry import CRANE
 
     build_all([ORACLE, CRANE, *ALL, *missing_programs()])
     install_browser()
+    install(SHELLS)

@@ -1,0 +1,172 @@
+"""What is released: the archive in a system without Python, krew's manifest, the wheel, checksums, the bill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+
+from kubectl_harden import __version__
+from kubectl_harden.yaml_tree import parse, value_of
+from tests.support.archive import DIST, ROOT, EmptySystem, built
+from tests.support.programs import KREW, VALIDATE_KREW_MANIFEST
+from tests.support.tools import build
+
+EXAMPLE = ROOT / "examples" / "rejected-deployment.yaml"
+
+
+@pytest.fixture(scope="module")
+def archive() -> Path:
+    return built()
+
+
+@pytest.fixture(scope="module")
+def system(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> EmptySystem:
+    return EmptySystem(tmp_path_factory.mktemp("system") / "root", archive)
+
+
+def test_the_archive_is_small_and_says_what_is_in_it(archive: Path) -> None:
+    assert archive.stat().st_size < 20 << 20
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+        owners = {(entry.uid, entry.uname, entry.mtime) for entry in tar}
+    assert {name.split("/")[0] for name in names} == {"kubectl-harden"}
+    assert {f"kubectl-harden/{name}" for name in ("LICENSE", "kubectl-harden", "kubectl_complete-harden")} < names
+    assert any(name.startswith("kubectl-harden/licenses/PyYAML-") for name in names)
+    assert "kubectl-harden/licenses/python.txt" in names
+    assert len(owners) == 1
+
+
+def test_nothing_in_it_names_the_machine_that_built_it(system: EmptySystem) -> None:
+    for file in system.home.rglob("*"):
+        if file.is_file():
+            assert os.fsencode(ROOT) not in file.read_bytes(), file
+
+
+def needed_glibc(file: Path) -> set[tuple[int, ...]]:
+    """Return the versions of glibc whose symbols an ELF file needs."""
+    found = set()
+    with file.open("rb") as stream:
+        if stream.read(4) != b"\x7fELF":
+            return found
+        for section in ELFFile(stream).iter_sections():
+            if isinstance(section, GNUVerNeedSection):
+                for _, versions in section.iter_versions():
+                    for version in versions:
+                        if version.name.startswith("GLIBC_"):
+                            found.add(tuple(int(part) for part in version.name.removeprefix("GLIBC_").split(".")))
+    return found
+
+
+def test_it_needs_a_glibc_of_2012(system: EmptySystem) -> None:
+    needed = {file: needed_glibc(file) for file in system.home.rglob("*") if file.is_file()}
+    assert sum(bool(versions) for versions in needed.values()) > 10
+    newest = max(version for versions in needed.values() for version in versions)
+    assert newest <= (2, 17)
+    assert f"glibc {'.'.join(map(str, newest))}" in (ROOT / "docs" / "install.md").read_text()
+
+
+def test_it_runs_where_there_is_no_python(system: EmptySystem) -> None:
+    assert not list(system.root.glob("usr/bin/python*")) and not list(system.root.rglob("python3*"))
+    shutil.copyfile(EXAMPLE, system.root / "work" / "web.yaml")
+    done = system.run("kubectl-harden", "check", "-f", "web.yaml")
+    assert (done.returncode, b"Deployment shop/web: privileged" in done.stdout) == (1, True), done.stderr
+    done = system.run("kubectl-harden", "fix", "-f", "web.yaml", "--write")
+    assert done.returncode == 0, done.stderr
+    done = system.run("kubectl-harden", "check", "-f", "-", stdin=(system.root / "work" / "web.yaml").read_bytes())
+    assert done.returncode == 0, done.stderr
+    about = json.loads(system.run("kubectl-harden", "version", "-o", "json").stdout)
+    assert (about["version"], about["frozen"]) == (__version__, True)
+
+
+def test_every_command_of_it_is_in_it(system: EmptySystem) -> None:
+    """All modules are there, and all that they import, late imports included."""
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in (ROOT / "kubectl_harden").rglob("*.py")
+        if file.name != "__init__.py"
+    }
+    shipped = {
+        ".".join(file.relative_to(system.home / "lib").with_suffix("").parts)
+        for file in (system.home / "lib" / "kubectl_harden").rglob("*.pyc")
+    }
+    assert modules <= shipped
+    for file in (ROOT / "kubectl_harden").rglob("*"):
+        if file.is_file() and file.suffix not in (".py", ".pyc"):
+            assert (system.home / "lib" / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def installed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The directory with links of krew's, after an installation by krew."""
+    root = tmp_path_factory.mktemp("krew")
+    command = [build(KREW), "install", f"--manifest={DIST / 'krew-manifest.yaml'}", f"--archive={archive}"]
+    done = subprocess.run(
+        command, env={**os.environ, "KREW_ROOT": str(root)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kubectl harden completion --install" in done.stderr + done.stdout
+    return root / "bin"
+
+
+def test_krew_installs_it(installed: Path) -> None:
+    assert (installed / "kubectl-harden").is_symlink()
+    done = subprocess.run(["kubectl-harden", "check", "-f", EXAMPLE], env={"PATH": str(installed)}, check=False,
+                          executable=installed / "kubectl-harden", capture_output=True)  # fmt: skip
+    assert done.returncode == 1 and b"Deployment shop/web" in done.stdout
+
+
+def test_the_manifest_is_one_that_krews_index_takes(archive: Path, tmp_path: Path) -> None:
+    # The file of the index is named as the plugin.
+    shutil.copyfile(DIST / "krew-manifest.yaml", tmp_path / "harden.yaml")
+    command = [build(VALIDATE_KREW_MANIFEST), "-manifest", tmp_path / "harden.yaml", "-skip-install"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "structural validation OK" in done.stderr, done.stderr
+    spec = value_of(parse((DIST / "krew-manifest.yaml").read_text()))[0]["spec"]
+    (platform,) = spec["platforms"]
+    assert platform["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert platform["uri"].endswith(f"/releases/download/v{__version__}/{archive.name}")
+    committed = value_of(parse((ROOT / "krew-manifest.yaml").read_text()))[0]["spec"]
+    assert {**committed, "platforms": None} == {**spec, "platforms": None}
+    assert committed["platforms"] == []
+
+
+def test_checksums_and_the_bill_of_materials(archive: Path, system: EmptySystem) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=DIST, capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    listed = {line.split()[1] for line in (DIST / "SHA256SUMS").read_text().splitlines()}
+    assert listed == {file.name for file in DIST.iterdir()} - {"SHA256SUMS"}
+    bill = json.loads(Path(str(archive).replace(".tar.gz", ".cdx.json")).read_text())
+    components = {component["name"].lower(): component["version"] for component in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX"
+    assert {"click", "pyyaml", "kubernetes", "cpython", "requests"} <= set(components)
+    assert "cx-freeze" not in components and "pytest" not in components
+    about = json.loads(system.run("kubectl-harden", "version", "-o", "json").stdout)
+    assert components["cpython"] == about["python"]
+
+
+def test_the_wheel_has_the_same_bytes_wherever_it_is_built(archive: Path, tmp_path: Path) -> None:
+    """From a copy elsewhere, whose files are of another day."""
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "tests", "__pycache__"))
+    shutil.copyfile(ROOT / ".gitignore", copy / ".gitignore")
+    for file in copy.rglob("*"):
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "out", copy],
+        check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"},
+    )  # fmt: skip
+    (other,) = (tmp_path / "out").iterdir()
+    assert other.read_bytes() == (DIST / other.name).read_bytes()
