@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kubectl_harden.allowances import excused
 from kubectl_harden.errors import InputError
-from kubectl_harden.loading import Inputs, Object, Work, each_file, offset_of, pods, read_objects, report, templates
-from kubectl_harden.model import Checked, Checks, Identity, Path, Problem, Violation
+from kubectl_harden.loading import (
+    Inputs,
+    Object,
+    Work,
+    accepted,
+    each_file,
+    offset_of,
+    pods,
+    read_objects,
+    report,
+    templates,
+)
+from kubectl_harden.model import Checked, Checks, Identity, Path, Problem, Replacement, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import Policy, evaluate, highest_level
 from kubectl_harden.workload import Location, PodPaths
@@ -19,12 +31,23 @@ if TYPE_CHECKING:
 __all__ = ["check_files", "check_text", "verdict", "with_facts"]
 
 
-def check_files(inputs: Inputs, policy: Policy, learn: Learn | None = None) -> Iterator[Checks]:
-    """Yield what is found in each file, in the order in which the files were named; with ``learn`` the evidence too."""
+Propose = Callable[[Work, Object, Checked, Location, str], tuple[Replacement, ...]]
+"""Returns what cures a control of a pod template in its file, as far as that can be written."""
+
+
+def check_files(
+    inputs: Inputs, policy: Policy, learn: Learn | None = None, propose: Propose | None = None
+) -> Iterator[Checks]:
+    """Yield what is found in each file, in the order in which the files were named.
+
+    With ``learn`` the evidence comes with it, with ``propose`` what would cure each violation.
+    """
     around = learn is not None and learn.looks_around
     if learn is not None and around:
         learn.prepare(templates(inputs))
-    yield from each_file(inputs, partial(check_text, policy=policy, learn=learn), _unread, parallel=not around)
+    yield from each_file(
+        inputs, partial(check_text, policy=policy, learn=learn, propose=propose), _unread, parallel=not around
+    )
 
 
 def _unread(file: str, message: str) -> Checks:
@@ -39,18 +62,23 @@ def check_text(
     listed: bool = False,
     pod_paths: PodPaths | None = None,
     learn: Learn | None = None,
+    propose: Propose | None = None,
 ) -> Checks:
     """Evaluate every pod template in a text; ``listed`` files may hold what is no Kubernetes object."""
     work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
     checked = []
     for found in read_objects(work, work.documents()):
+        reasons = accepted(work, found)
         for identity, location in pods(work, found):
             try:
                 pod = Pod(location.value, is_pod=location.is_pod)
             except InputError as error:
                 report(work, found, location.in_object(error.path or ()), error.args[0])
                 continue
-            judged = verdict(identity, location, pod, policy, partial(_line, work, found))
+            judged = verdict(identity, location, pod, policy, partial(_line, work, found), reasons)
+            if propose is not None:
+                cured = (v._replace(fix=propose(work, found, judged, location, v.check)) for v in judged.violations)
+                judged = judged._replace(violations=tuple(cured))
             checked.append(with_facts(judged, pod, found.value, location, learn))
     return Checks(tuple(checked), tuple(work.problems))
 
@@ -70,13 +98,23 @@ def with_facts(checked: Checked, pod: Pod, value: Any, location: Location, learn
 
 
 def verdict(
-    identity: Identity, location: Location, pod: Pod, policy: Policy, line_of: Callable[[Path], int | None]
+    identity: Identity,
+    location: Location,
+    pod: Pod,
+    policy: Policy,
+    line_of: Callable[[Path], int | None],
+    accepted: Mapping[str, str],
 ) -> Checked:
-    """Return what a policy says of a pod template; ``line_of`` tells the line of a field of the object."""
+    """Return what a policy says of a pod template.
+
+    ``line_of`` tells the line of a field of the object, ``accepted`` the reasons for which controls may be violated.
+    """
     violations = []
-    for control, finding in evaluate(pod, policy):
+    findings = evaluate(pod, policy)
+    reasons = excused(pod, policy, findings, accepted)
+    for control, finding in findings:
         paths = tuple(location.in_object(path) for path in finding.paths)
-        line = line_of(paths[0])
-        violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line))
+        line, reason = line_of(paths[0]), reasons.get(control.id, "")
+        violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason))
     level = highest_level(pod, policy, [violation.level for violation in violations])
     return Checked(identity, level, tuple(violations), policy)

@@ -7,16 +7,16 @@ from functools import partial
 from typing import Any, cast
 
 from kubectl_harden.errors import EditError, InputError
-from kubectl_harden.loading import Inputs, Object, Work, each_file, pods, read_objects, report, templates
-from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem, Source, Splice
+from kubectl_harden.loading import Inputs, Object, Work, accepted, each_file, pods, read_objects, report, templates
+from kubectl_harden.model import Checked, FileFix, Identity, Path, Plan, Planned, Problem, Replacement, Source, Splice
 from kubectl_harden.policy import Policy
 from kubectl_harden.remediate import FixOptions, apply, planned_for
 from kubectl_harden.streams import Document, Fault
 from kubectl_harden.values import same
-from kubectl_harden.workload import PodPaths, items_of, locate
+from kubectl_harden.workload import Location, PodPaths, items_of, locate
 from kubectl_harden.yaml_edit import edit_document, spliced
 
-__all__ = ["fix_files", "fix_text"]
+__all__ = ["fix_files", "fix_text", "proposal"]
 
 
 def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[FileFix]:
@@ -78,6 +78,22 @@ def fix_text(
     return FileFix(file, text, tuple(splices), tuple(planned), tuple(work.problems), tuple(objects))
 
 
+def proposal(work: Work, found: Object, checked: Checked, location: Location, check: str) -> tuple[Replacement, ...]:
+    """Return what cures one control of a pod template in its text; nothing where no edit can be proposed."""
+    options = FixOptions(only=frozenset((check,)))
+    try:
+        made = planned_for(checked.identity, found.value, location, checked.policy, options)
+        goal = _patched(found.document.value, (), {found.base: apply(found.value, made.edits)})
+        splices = edit_document(found.document, goal) if made.edits else ()
+    except (InputError, EditError):
+        return ()
+    begin = found.document.start
+    return tuple(
+        Replacement(*work.lines.place(begin + start), *work.lines.place(begin + end), new)
+        for start, end, new in splices
+    )
+
+
 def _noted(found: Iterable[Document | Fault], values: dict[int, Any]) -> Iterator[Document | Fault]:
     """Pass documents on, and note what each means."""
     for document in found:
@@ -92,10 +108,11 @@ def _plan_object(
     """Plan for each pod template in turn, each on what the plans before it made of the object."""
     value = found.value
     plans = []
+    reasons = accepted(work, found)
     for index, (identity, first) in enumerate(list(pods(work, found))):
         location = first if index == 0 else (locate(value, work.pod_paths) or [])[index]
         try:
-            made = planned_for(identity, value, location, policy, options)
+            made = planned_for(identity, value, location, policy, options, reasons)
         except InputError as error:
             report(work, found, location.in_object(error.path or ()), error.args[0])
             continue

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.scalars import Unresolvable, json_number
-from kubectl_harden.yaml_tree import MAPPING, MAX_DEPTH, SCALAR, SEQUENCE, Node
+from kubectl_harden.yaml_tree import MAPPING, MAX_DEPTH, SCALAR, SEQUENCE, TOO_DEEP, Node
 
 __all__ = ["decode", "parse", "repeated_keys"]
 
@@ -52,7 +52,7 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
     except json.JSONDecodeError as error:
         raise SyntaxFault(error.msg[:1].lower() + error.msg[1:], error.pos) from None
     except RecursionError:
-        raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", begin) from None
+        raise SyntaxFault(TOO_DEEP, begin) from None
     except ValueError as error:
         raise SyntaxFault(str(error), begin) from None
     if "\\u" in text[begin:end]:
@@ -111,7 +111,7 @@ def parse(text: str, start: int = 0) -> Node:
             if kind != SCALAR:
                 stack.append(node)
                 if len(stack) > MAX_DEPTH:
-                    raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", begin)
+                    raise SyntaxFault(TOO_DEEP, begin)
                 continue
         if not stack:
             return node

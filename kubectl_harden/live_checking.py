@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from kubectl_harden.allowances import annotated
 from kubectl_harden.checking import verdict, with_facts
 from kubectl_harden.errors import InputError
 from kubectl_harden.live import Finder, Live, Targets, name_of, prepared, problem
@@ -32,12 +33,17 @@ def check_object(live: Live, learn: Learn | None = None) -> Checks:
     """Evaluate the pod templates of one live workload against the policy that holds for it."""
     checked = []
     problems = []
+    accepted: Mapping[str, str] = {}
+    try:
+        accepted = annotated(live.value)
+    except InputError as error:
+        problems.append(problem(error, name_of(live.resource.kind, live.value)))
     for location in live.locations:
         try:
             pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
         except InputError as error:
             problems.append(problem(error, name_of(live.resource.kind, live.value)))
             continue
-        judged = verdict(live.identity(location), location, pod, live.policy, _no_line)
+        judged = verdict(live.identity(location), location, pod, live.policy, _no_line, accepted)
         checked.append(with_facts(judged, pod, live.value, location, learn))
     return Checks(tuple(checked), tuple(problems))

@@ -9,14 +9,26 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from kubectl_harden.errors import InputError
+from kubectl_harden.allowances import ALLOW, annotated, commented
+from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.manifests import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
 from kubectl_harden.model import Identity, Path, Problem, Source
 from kubectl_harden.streams import SKIPPED, Document, Fault, Lines, documents
 from kubectl_harden.workload import Location, PodPaths, item_kind, items_of, locate, pod_kinds
 from kubectl_harden.yaml_tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
-__all__ = ["Inputs", "Object", "Work", "each_file", "offset_of", "pods", "read_objects", "report", "templates"]
+__all__ = [
+    "Inputs",
+    "Object",
+    "Work",
+    "accepted",
+    "each_file",
+    "offset_of",
+    "pods",
+    "read_objects",
+    "report",
+    "templates",
+]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -57,6 +69,7 @@ class Work:
         self.lines = Lines(text)
         self.problems: list[Problem] = []
         self.is_template = False
+        self.comments: dict[int, list[tuple[int, str, str]]] = {}
 
     @classmethod
     def of(cls, file: str, text: str, *, listed: bool, pod_paths: PodPaths | None) -> Work:
@@ -188,6 +201,37 @@ def _templates(file: str, text: str, *, listed: bool, pod_paths: PodPaths) -> li
         for identity, location in pods(work, found)
         if isinstance(location.value, dict)
     ]
+
+
+def accepted(work: Work, found: Object) -> dict[str, str]:
+    """Return the controls whose violations somebody has accepted for an object, with the reasons.
+
+    A comment counts for the object of its document; among the items of a List for the one that it stands in.
+    """
+    document = found.document
+    if document.index not in work.comments:
+        noted = work.comments[document.index] = []
+        try:
+            noted.extend(commented(document.text, document.tree()) if ALLOW in document.text else ())
+        except SyntaxFault as fault:
+            work.problem(document.index, document.start + fault.offset, fault.args[0])
+    start, end = 0, len(document.text)
+    if found.item is not None:
+        start, end = _extent(document, found.base)
+    out = {check: reason for offset, check, reason in work.comments[document.index] if start <= offset < end}
+    try:
+        out.update(annotated(found.value))
+    except InputError as error:
+        report(work, found, error.path or (), error.args[0])
+    return out
+
+
+def _extent(document: Document, base: Path) -> tuple[int, int]:
+    """Return where an item of a List begins in its document, and where the next begins or the List ends."""
+    start = offset_of(document, base) - document.start
+    *parents, index = base
+    following = offset_of(document, (*parents, int(index) + 1)) - document.start
+    return start, following if following > start else len(document.text)
 
 
 def report(work: Work, found: Object, path: Path, message: str) -> None:

@@ -132,10 +132,21 @@ class FixContext(NamedTuple):
     """Whether pod-level security fields take effect (Knative drops them)."""
 
 
+class Replacement(NamedTuple):
+    """A change to a file: from a line and column (from 1, in characters) to another comes a text."""
+
+    start_line: int
+    start_column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
 class Violation(NamedTuple):
     """A finding with the control that made it, and the line (from 1) of its first field.
 
-    ``paths`` are relative to the workload object.
+    ``paths`` are relative to the workload object; ``accepted`` is the reason for which somebody has accepted it,
+    ``fix`` what cures it in the file, where that was asked for.
     """
 
     check: str
@@ -144,16 +155,19 @@ class Violation(NamedTuple):
     detail: str
     paths: tuple[Path, ...]
     line: int | None
+    accepted: str = ""
+    fix: tuple[Replacement, ...] = ()
 
 
 class Remaining(NamedTuple):
-    """A violation, or what is left of one, after the plan."""
+    """A violation, or what is left of one, after the plan; ``accepted``: somebody has said why it may stay."""
 
     check: str
     reason: str
     detail: str
     why: str
     choices: tuple[str, ...]
+    accepted: bool = False
 
 
 class Plan(NamedTuple):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.allowances import annotated
 from kubectl_harden.cluster import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.live import Finder, Live, Targets, name_of, prepared, problem
@@ -155,7 +156,7 @@ def _plan(live: Live, fix: FixOptions, pod_paths: PodPaths) -> Proposal:
     for index, first in enumerate(live.locations):
         location = first if index == 0 else (locate(goal, pod_paths) or [])[index]
         try:
-            made = planned_for(live.identity(location), goal, location, live.policy, fix)
+            made = planned_for(live.identity(location), goal, location, live.policy, fix, annotated(goal))
         except InputError as error:
             problems.append(problem(error, name_of(live.resource.kind, live.value)))
             continue

@@ -101,8 +101,7 @@ class Keyring:
         try:
             out, _ = process.communicate((_HUB_KEY if host == HUB else host).encode(), timeout=HELPER_SECONDS)
         except subprocess.TimeoutExpired:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=1)
             self._troubles[host] = f"credential helper {program} gave no answer within {HELPER_SECONDS:g} s"
@@ -160,3 +159,12 @@ def _login(entry: dict[str, Any], origin: str) -> Login | None:
     if isinstance(user, str) and isinstance(password, str) and user and password:
         return Login(user, password.rstrip("\0"), origin)
     return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a helper, and where the system knows groups of processes what it has started."""
+    with suppress(OSError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()

@@ -11,6 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
+from kubectl_harden.allowances import excused
 from kubectl_harden.api_validation import refusals
 from kubectl_harden.companions import Asked, companions
 from kubectl_harden.control import Control
@@ -37,7 +38,7 @@ from kubectl_harden.risks import RISKS
 from kubectl_harden.values import Draft
 from kubectl_harden.workload import Location, pointer
 
-__all__ = ["FixOptions", "Learn", "apply", "operations", "plan", "planned_for", "resolve_path"]
+__all__ = ["FixOptions", "Learn", "apply", "left_below", "operations", "plan", "planned_for", "resolve_path"]
 
 _DROP: Final = object()
 
@@ -104,6 +105,11 @@ class FixOptions(NamedTuple):
     choose: Choose | None = None
 
 
+def left_below(made: Plan) -> bool:
+    """Whether a plan leaves a violation that nobody has accepted."""
+    return any(not left.accepted for left in made.remaining)
+
+
 def resolve_path(value: Any, path: Path) -> Any:
     """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
     for part in path:
@@ -140,11 +146,21 @@ def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
     return out
 
 
-def planned_for(identity: Identity, value: Any, location: Location, policy: Policy, options: FixOptions) -> Plan:
-    """Return the plan for a pod template of an object, with the evidence and the choices that there are."""
+def planned_for(
+    identity: Identity,
+    value: Any,
+    location: Location,
+    policy: Policy,
+    options: FixOptions,
+    accepted: Mapping[str, str] = _EMPTY,
+) -> Plan:
+    """Return the plan for a pod template of an object, with the evidence and the choices that there are.
+
+    ``accepted`` are controls whose violations the object may keep, with the reasons.
+    """
     learned = options.learn(identity, value, location.value)
     choose = partial(options.choose, identity) if options.choose is not None else list
-    return plan(value, location, policy, options, learned, choose)
+    return plan(value, location, policy, options, learned, choose, accepted)
 
 
 def plan(
@@ -154,11 +170,13 @@ def plan(
     options: FixOptions,
     learned: Learned = _EMPTY,
     choose: Callable[[list[Edit]], list[Edit]] = list,
+    accepted: Mapping[str, str] = _EMPTY,
 ) -> Plan:
     """Return the plan that lifts one pod template of an object to a policy.
 
     ``value`` is the object, ``location`` one of its pod templates, ``learned`` what is known of its containers
-    besides, ``choose`` returns the edits that are wanted. Raises InputError where the pod template cannot be decoded.
+    besides, ``choose`` returns the edits that are wanted, ``accepted`` are reasons by control. Raises InputError
+    where the pod template cannot be decoded.
     """
     pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
     facts = facts_of(pod, learned)
@@ -176,7 +194,11 @@ def plan(
     context = FixContext(policy.level, policy.minor, facts, options.host_paths, location.pod_security_context)
     proposed: list[Edit] = []
     obstacles: list[Obstacle] = []
-    for control, _ in evaluate(start, policy) if beside else findings:
+    to_cure = evaluate(start, policy) if beside else findings
+    may_stay = excused(start, policy, to_cure, accepted)
+    for control, _ in to_cure:
+        if control.id in may_stay:
+            continue
         if control.id in options.skip or (options.only and control.id not in options.only):
             obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
             continue
@@ -212,7 +234,7 @@ def plan(
         highest_level(pod, policy, [control.level for control, _ in findings]),
         highest_level(after, policy, [control.level for control, _ in left]),
         tuple(_lower(value, _in_object(location, kept))),
-        tuple(_remaining(after, left, obstacles)),
+        tuple(_remaining(after, left, obstacles, may_stay)),
         tuple(kept),
         tuple(_in_object(location, held_back)),
         tuple(notes),
@@ -303,8 +325,14 @@ def _effective(
             return kept, after
 
 
-def _remaining(after: Pod, left: list[tuple[Control, Finding]], obstacles: list[Obstacle]) -> Iterable[Remaining]:
+def _remaining(
+    after: Pod, left: list[tuple[Control, Finding]], obstacles: list[Obstacle], accepted: Mapping[str, str]
+) -> Iterable[Remaining]:
     for control, found in left:
+        if control.id in accepted:
+            why = f"accepted: {accepted[control.id]}"
+            yield Remaining(control.id, found.reason, found.detail, why, (), accepted=True)
+            continue
         mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
         why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, after)
         choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))

@@ -34,6 +34,7 @@ __all__ = [
     "MAX_DEPTH",
     "SCALAR",
     "SEQUENCE",
+    "TOO_DEEP",
     "UNSAFE",
     "Node",
     "check_syntax",
@@ -47,8 +48,10 @@ T = TypeVar("T")
 
 _RETRIES: Final = 100
 
-MAX_DEPTH: Final = 1000
-"""Deeper nesting is refused: no Kubernetes type comes near, and recursion must end."""
+MAX_DEPTH: Final = 999
+"""Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
+
+TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 SCALAR: Final = 0
 MAPPING: Final = 1
@@ -94,6 +97,8 @@ class Node:
 def _fault(error: yaml.YAMLError) -> SyntaxFault:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    if problem == "exceeded maximum nesting depth":
+        problem = TOO_DEEP
     offset = mark.index if mark is not None else getattr(error, "position", 0)
     return SyntaxFault(str(problem), offset if isinstance(offset, int) else 0)
 
@@ -209,7 +214,7 @@ def _build(parser: CParser, stand_ins: dict[str, str], skipped: int) -> Node | N
         if node.kind == MAPPING or node.kind == SEQUENCE:
             stack.append(node)
             if len(stack) > MAX_DEPTH:
-                raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", node.start - skipped)
+                raise SyntaxFault(TOO_DEEP, node.start - skipped)
 
 
 class _Decoder:
@@ -246,7 +251,7 @@ class _Decoder:
         if id(node) in self.active:
             raise SyntaxFault(f"anchor '{node.text}' value contains itself", node.start)
         if len(self.active) > MAX_DEPTH:
-            raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", node.start)
+            raise SyntaxFault(TOO_DEEP, node.start)
         self.active.add(id(node))
         self.depth += 1
         target = node.children[0]
@@ -336,7 +341,7 @@ def value_of(root: Node | None) -> tuple[Any, list[Node]]:
     try:
         return decoder.value(root), decoder.duplicates
     except RecursionError:
-        raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", root.start) from None
+        raise SyntaxFault(TOO_DEEP, root.start) from None
 
 
 def dump(value: Any) -> str:

@@ -222,7 +222,9 @@ def _denied(proposals: Sequence[Proposal]) -> list[Problem]:
 
 def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people: bool, apply: bool) -> bool:
     """Whether something is left to do."""
-    remaining = any(item.plan.remaining for proposal in proposals for item in proposal.planned)
+    from kubectl_harden.remediate import left_below
+
+    remaining = any(left_below(item.plan) for proposal in proposals for item in proposal.planned)
     remaining = remaining or any(proposal.injected for proposal in proposals)
     if apply:
         return remaining or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
@@ -230,12 +232,13 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
 
 
 def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str | None) -> None:
+    from kubectl_harden.remediate import left_below
     from kubectl_harden.render.live import summary
     from kubectl_harden.render.terminal import counted, width, wrapped
 
     templates = sum(len(proposal.planned) for proposal in proposals)
     changed = [proposal for proposal in proposals if proposal.patch]
-    left = sum(bool(item.plan.remaining) for proposal in proposals for item in proposal.planned)
+    left = sum(left_below(item.plan) for proposal in proposals for item in proposal.planned)
     if outcomes:
         line = summary(outcomes, run)
     elif not templates:

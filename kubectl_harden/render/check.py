@@ -40,6 +40,7 @@ class Tally:
     def __init__(self) -> None:
         self.levels = {"restricted": 0, "baseline": 0, "privileged": 0}
         self.violations = 0
+        self.accepted = 0
         self.violating = 0
         self.problems: list[Problem] = []
         self.policies: set[str] = set()
@@ -49,8 +50,10 @@ class Tally:
         self.problems.extend(found.problems)
         for checked in found.checked:
             self.levels[checked.level] += 1
-            self.violations += len(checked.violations)
-            self.violating += bool(checked.violations)
+            accepted = sum(bool(violation.accepted) for violation in checked.violations)
+            self.accepted += accepted
+            self.violations += len(checked.violations) - accepted
+            self.violating += len(checked.violations) > accepted
             self.policies.add(str(checked.policy))
 
     @property
@@ -64,6 +67,7 @@ class Tally:
             "workloads": self.workloads,
             **self.levels,
             "violations": self.violations,
+            "accepted": self.accepted,
             "errors": len(self.problems),
         }
 
@@ -92,11 +96,13 @@ def _described(checked: Checked, columns: int, colour: bool) -> Iterator[str]:
     for violation in checked.violations:
         where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
         reason, detail = printable(violation.reason), printable(violation.detail)
-        line = f"  {paint(where, 'place', colour)}{paint(reason, 'bad', colour)}"
+        line = f"  {paint(where, 'place', colour)}{paint(reason, 'warn' if violation.accepted else 'bad', colour)}"
         if len(where) + len(reason) + len(detail) + 5 <= columns:
             yield line + (f" ({detail})\n" if detail else "\n")
         else:
             yield line + "\n" + wrapped(detail, 6, columns) + "\n"
+        if violation.accepted:
+            yield wrapped(f"accepted: {printable(violation.accepted)}", 6, columns) + "\n"
     yield "\n"
 
 
@@ -120,7 +126,9 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
             yield wrapped(f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}', 2, columns) + "\n"
         for violation in checked.violations:
             line = f" line {violation.line}" if violation.line is not None else ""
-            yield f"  {paint(violation.check, 'bad', colour)} ({violation.level}){line}\n"
+            check = paint(violation.check, "warn" if violation.accepted else "bad", colour)
+            accepted = f", accepted: {printable(violation.accepted)}" if violation.accepted else ""
+            yield f"  {check} ({violation.level}){line}{accepted}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
         for text, origin in dict.fromkeys((_words(fact), fact.origin) for fact in _telling(checked.facts)):
@@ -144,7 +152,7 @@ def _message(violations: Iterable[Violation]) -> str:
 
 def _name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
     for checked in results:
-        if checked.violations:
+        if any(not violation.accepted for violation in checked.violations):
             identity = checked.identity
             group, slash, _ = identity.api_version.partition("/")
             suffix = f".{group}" if slash else ""
@@ -209,6 +217,7 @@ def _workload_json(checked: Checked) -> dict[str, Any]:
                 "detail": violation.detail,
                 "paths": [pointer(path) for path in violation.paths],
                 "line": violation.line,
+                **({"accepted": violation.accepted} if violation.accepted else {}),
             }
             for violation in checked.violations
         ],
@@ -253,11 +262,12 @@ def summary_line(tally: Tally) -> str:
     if not tally.workloads:
         return "no workloads found"
     goal = next(iter(tally.policies)) if len(tally.policies) == 1 else "the level of their namespaces"
+    accepted = counted(tally.accepted, "accepted violation") if tally.accepted else ""
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {goal}"
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {accepted}' if accepted else ''}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
-        f"({counted(tally.violations, 'violation')}); "
+        f"({counted(tally.violations, 'violation')}{f', besides {accepted}' if accepted else ''}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
         f"{tally.levels['restricted']:,} restricted"
     )

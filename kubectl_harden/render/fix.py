@@ -7,6 +7,7 @@ from typing import Any
 
 from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
 from kubectl_harden.policy import Policy, worded
+from kubectl_harden.remediate import left_below
 from kubectl_harden.render.check import identity_json, live_policy_json, policy_json, problem_json
 from kubectl_harden.render.diff import unified
 from kubectl_harden.render.patches import json_patch, kustomize, strategic
@@ -35,6 +36,7 @@ class FixTally:
         self.edits = 0
         self.edited = 0
         self.left = 0
+        self.accepted = 0
         self.files_changed = 0
         self.problems: list[Problem] = []
 
@@ -50,7 +52,8 @@ class FixTally:
             self.planned += 1
             self.edits += len(item.plan.edits)
             self.edited += bool(item.plan.edits)
-            self.left += bool(item.plan.remaining)
+            self.left += left_below(item.plan)
+            self.accepted += sum(left.accepted for left in item.plan.remaining)
 
 
 def diff(found: FileFix, *, colour: bool, terminal: bool) -> str:
@@ -138,6 +141,7 @@ def planned_json(item: Planned) -> dict[str, Any]:
                 "detail": left.detail,
                 "why": left.why,
                 "choices": list(left.choices),
+                **({"accepted": True} if left.accepted else {}),
             }
             for left in item.plan.remaining
         ],
@@ -161,6 +165,7 @@ def plan_json(
             "edited": tally.edited,
             "edits": tally.edits,
             "remaining": tally.left,
+            "accepted": tally.accepted,
             "errors": len(tally.problems),
         },
     }
@@ -192,7 +197,8 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
                 yield wrapped("– " + printable(offer), 10, columns) + "\n"
         for left in plan.remaining:
             words = worded(left.reason, left.detail)
-            yield f"  {paint('left   ', 'bad', colour)} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
+            head = paint("allowed", "warn", colour) if left.accepted else paint("left   ", "bad", colour)
+            yield f"  {head} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
             for why in left.why.split("; "):
                 yield wrapped(printable(why), 10, columns) + "\n"
             for choice in left.choices:
@@ -213,10 +219,13 @@ def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:
     if not tally.planned:
         return "no workloads found"
     if not tally.edited and not tally.left:
-        return f"{counted(tally.planned, 'workload')}: all meet {policy}, nothing to do"
+        but = f" but for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
+        return f"{counted(tally.planned, 'workload')}: all meet {policy}{but}, nothing to do"
     done = "edited" if written else "to edit"
     parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]
     if tally.left:
         parts.append(f"{tally.left:,} with something left below {policy}")
+    if tally.accepted:
+        parts.append(counted(tally.accepted, "accepted violation"))
     advice = "" if written or not tally.edited else "; --write makes the edits"
     return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}"

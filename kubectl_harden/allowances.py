@@ -1,0 +1,111 @@
+"""Violations that somebody has accepted, with the reason: an annotation, or a comment beside the object.
+
+    metadata:
+      annotations:
+        kubectl-harden/allow: "hostPathVolumes: reads the node's logs"
+
+    # kubectl-harden/allow: hostPathVolumes: reads the node's logs
+
+The annotation takes a control on each of its lines. The API server knows nothing of it: what is accepted here it
+rejects all the same where the namespace enforces the level.
+
+A restricted control that overrides baseline ones stands for them. Accepting one of those is enough where the
+restricted control finds nothing else: ``hostPathVolumes`` at restricted, where hostPath is all that is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from kubectl_harden.checks import CONTROLS
+from kubectl_harden.control import Control
+from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.model import Finding, Path
+from kubectl_harden.pod import Pod
+from kubectl_harden.policy import LEVELS, Policy, controls_of
+from kubectl_harden.yaml_tree import ALIAS, SCALAR, Node
+
+__all__ = ["ALLOW", "annotated", "commented", "excused"]
+
+ALLOW: Final = "kubectl-harden/allow"
+_COMMENT: Final = re.compile(rf"(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def annotated(value: Any) -> Mapping[str, str]:
+    """Return the reasons by control of an object's annotation. Raises InputError for what is no allowance."""
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    text = annotations.get(ALLOW) if isinstance(annotations, dict) else None
+    if text is None:
+        return _NOTHING
+    path = ("metadata", "annotations", ALLOW)
+    return dict(_parsed(line, path) for line in str(text).splitlines() if line.strip())
+
+
+def commented(text: str, root: Node | None) -> Iterator[tuple[int, str, str]]:
+    """Yield the offset, control and reason of each comment in a document's text; ``root`` is its tree.
+
+    Raises SyntaxFault for a comment that is no allowance.
+    """
+    strings = list(_strings(root)) if root is not None else []
+    for match in _COMMENT.finditer(text):
+        if not any(start <= match.start(1) < end for start, end in strings):
+            try:
+                yield match.start(1), *_parsed(match[1], ())
+            except InputError as error:
+                raise SyntaxFault(error.args[0], match.start(1)) from None
+
+
+def _strings(node: Node) -> Iterator[tuple[int, int]]:
+    """Yield where quoted and block scalars stand: what looks like a comment there is none."""
+    if node.kind == SCALAR:
+        if node.style is not None:
+            yield node.start, node.end
+    elif node.kind != ALIAS:
+        for child in node.children:
+            yield from _strings(child)
+
+
+def excused(
+    pod: Pod, policy: Policy, findings: Iterable[tuple[Control, Finding]], accepted: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Return the reasons by control for which the findings on a pod are accepted."""
+    if not accepted:
+        return _NOTHING
+    out = {}
+    for control, finding in findings:
+        reasons = [accepted[control.id]] if control.id in accepted else _through_others(pod, policy, finding, accepted)
+        if reasons:
+            out[control.id] = "; ".join(dict.fromkeys(reasons))
+    return out
+
+
+def _through_others(pod: Pod, policy: Policy, finding: Finding, accepted: Mapping[str, str]) -> list[str]:
+    """Return the reasons of controls that find all that a finding is made of."""
+    reasons = []
+    covered: set[Path] = set()
+    for level in LEVELS:
+        for control, revision in controls_of(policy._replace(level=level)):
+            same = revision.check(pod) if control.id in accepted else None
+            if same is not None and set(same.paths) & set(finding.paths):
+                covered.update(same.paths)
+                reasons.append(accepted[control.id])
+    return reasons if covered >= set(finding.paths) else []
+
+
+def _parsed(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:
+    check, _, reason = (part.strip() for part in text.partition(":"))
+    known = sorted(control.id for control in CONTROLS)
+    if check not in known:
+        from difflib import get_close_matches
+
+        close = get_close_matches(check, known, n=1)
+        meant = f'did you mean "{close[0]}"?' if close else f'write "CONTROL: REASON" with one of {", ".join(known)}'
+        raise InputError(f'"{check}" is no control; {meant}', path)
+    if not reason:
+        raise InputError(f'nothing is said why {check} is accepted; write "{check}: REASON"', path)
+    return check, reason

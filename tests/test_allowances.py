@@ -1,0 +1,132 @@
+"""Accepted violations: where they are read, what they cover, and that they are never silent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_harden.checking import check_text
+from kubectl_harden.checks import CONTROLS
+from kubectl_harden.fixing import fix_text
+from kubectl_harden.model import Policy
+from kubectl_harden.policy import NEWEST
+from kubectl_harden.remediate import FixOptions
+from kubectl_harden.yaml_edit import spliced
+from tests.test_cli import GOOD, REJECTED, run
+
+RESTRICTED = Policy("restricted", NEWEST)
+AGENT = """\
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  template:
+    spec:
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      volumes: [{name: logs, hostPath: {path: /var/log}}]
+      containers:
+      - name: agent
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+"""
+
+
+def accepted(text: str, level: str = "restricted") -> dict[str, str]:
+    found = check_text("f.yaml", text, policy=RESTRICTED._replace(level=level))
+    return {violation.check: violation.accepted for item in found.checked for violation in item.violations}
+
+
+def problems(text: str) -> list[str]:
+    found = check_text("f.yaml", text, policy=RESTRICTED)
+    return [f"{problem.line}:{problem.column}: {problem.message}" for problem in found.problems]
+
+
+@pytest.mark.parametrize("check", ["restrictedVolumes", "hostPathVolumes"])
+@pytest.mark.parametrize("level", ["restricted", "baseline"])
+def test_a_control_stands_for_its_twin_of_the_other_level(check: str, level: str) -> None:
+    text = f"# kubectl-harden/allow: {check}: reads logs\n{AGENT}"
+    assert list(accepted(text, level).values()) == ["reads logs"]
+
+
+def test_a_baseline_control_does_not_cover_what_else_the_restricted_one_finds() -> None:
+    text = AGENT.replace("volumes: [", "volumes: [{name: nfs, nfs: {server: s, path: /}}, ")
+    assert accepted("# kubectl-harden/allow: hostPathVolumes: reads logs\n" + text) == {"restrictedVolumes": ""}
+    assert accepted("# kubectl-harden/allow: restrictedVolumes: old\n" + text) == {"restrictedVolumes": "old"}
+
+
+def test_an_annotation_takes_a_control_a_line() -> None:
+    text = REJECTED.replace(
+        "metadata:\n",
+        "metadata:\n  annotations:\n    kubectl-harden/allow: |\n      hostNamespaces: a\n\n      runAsNonRoot:  b: c\n",
+        1,
+    )
+    found = accepted(text)
+    assert (found["hostNamespaces"], found["runAsNonRoot"], found["restrictedVolumes"]) == ("a", "b: c", "")
+
+
+def test_a_comment_counts_for_its_own_document_and_its_own_item() -> None:
+    comment = "# kubectl-harden/allow: restrictedVolumes: reads logs\n"
+    found = check_text("f.yaml", f"{AGENT}---\n{comment}{AGENT}---\n{AGENT}", policy=RESTRICTED)
+    assert [item.violations[0].accepted for item in found.checked] == ["", "reads logs", ""]
+    items = ["- " + AGENT.replace("\n", "\n  ").rstrip(" ") for _ in range(3)]
+    items[1] = items[1].replace("  kind:", f"  {comment}  kind:")
+    found = check_text("f.yaml", "apiVersion: v1\nkind: List\nitems:\n" + "".join(items), policy=RESTRICTED)
+    assert [item.violations[0].accepted for item in found.checked] == ["", "reads logs", ""]
+
+
+@pytest.mark.parametrize(
+    "quoted", ["'# kubectl-harden/allow: restrictedVolumes: x'", "|\n    # kubectl-harden/allow: restrictedVolumes: x"]
+)
+def test_what_stands_in_a_string_is_no_comment(quoted: str) -> None:
+    text = AGENT.replace("metadata: {name: agent}", f"metadata:\n  name: agent\n  annotations:\n   x: {quoted}")
+    assert accepted(text) == {"restrictedVolumes": ""}
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("restrictedVolume: x", '"restrictedVolume" is no control; did you mean "restrictedVolumes"?'),
+        ("restrictedVolumes", "nothing is said why restrictedVolumes is accepted"),
+        ("restrictedVolumes:   ", "nothing is said why restrictedVolumes is accepted"),
+    ],
+)
+def test_what_is_no_allowance_is_a_problem_with_its_place(words: str, message: str) -> None:
+    (problem,) = problems(f"{AGENT}# kubectl-harden/allow: {words}\n")
+    assert problem.startswith(f"12:25: {message}")
+    (problem,) = problems(
+        AGENT.replace("{name: agent}", f'{{name: agent, annotations: {{kubectl-harden/allow: "{words}"}}}}', 1)
+    )
+    assert problem.startswith("3:39: ") and message in problem
+
+
+def test_what_is_accepted_is_shown_and_counted_and_does_not_fail(tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_text("# kubectl-harden/allow: hostPathVolumes: reads logs\n" + AGENT)
+    done = run("check", "-f", "agent.yaml", cwd=tmp_path)
+    assert (done.returncode, b"accepted: reads logs" in done.stdout) == (0, True)
+    assert b"all meet restricted:v1.37 but for 1 accepted violation" in done.stderr
+    report = json.loads(run("check", "-f", "agent.yaml", "-o", "json", cwd=tmp_path).stdout)
+    (workload,) = report["workloads"]
+    # The verdict is the API server's all the same.
+    assert (workload["level"], workload["allowed"]) == ("privileged", False)
+    assert workload["violations"][0]["accepted"] == "reads logs"
+    assert (report["summary"]["violations"], report["summary"]["accepted"]) == (0, 1)
+    done = run("fix", "-f", "agent.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"accepted: reads logs" in done.stderr and b"1 accepted violation" in done.stderr
+    assert run("check", "-f", "agent.yaml", "-o", "name", cwd=tmp_path).stdout == b""
+
+
+@given(st.sets(st.sampled_from([control.id for control in CONTROLS])))
+def test_fixing_leaves_just_what_is_accepted(checks: set[str]) -> None:
+    comments = "".join(f"# kubectl-harden/allow: {check}: reason\n" for check in sorted(checks))
+    before = {check for check, reason in accepted(comments + REJECTED).items() if reason}
+    found = fix_text("f.yaml", comments + REJECTED, policy=RESTRICTED, options=FixOptions())
+    after = accepted(spliced(comments + REJECTED, found.splices))
+    assert {check for check, reason in after.items() if reason} == set(after) == before
+
+
+def test_a_good_object_needs_none() -> None:
+    assert accepted("# kubectl-harden/allow: hostPathVolumes: x\n" + GOOD) == {}
