@@ -23,12 +23,12 @@ from typing import Any, Final
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.model import Finding, Path
+from kubectl_harden.model import Finding, Path, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import LEVELS, Policy, controls_of
 from kubectl_harden.yaml_tree import ALIAS, SCALAR, Node
 
-__all__ = ["ALLOW", "annotated", "commented", "excused"]
+__all__ = ["ALLOW", "annotated", "commented", "excused", "left"]
 
 ALLOW: Final = "kubectl-harden/allow"
 _COMMENT: Final = re.compile(rf"(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
@@ -68,6 +68,11 @@ def _strings(node: Node) -> Iterator[tuple[int, int]]:
     elif node.kind != ALIAS:
         for child in node.children:
             yield from _strings(child)
+
+
+def left(violations: Iterable[Violation]) -> list[Violation]:
+    """Return the violations that count: neither accepted, nor known from the baseline file."""
+    return [violation for violation in violations if not violation.accepted and not violation.known]
 
 
 def excused(

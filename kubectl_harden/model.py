@@ -146,7 +146,7 @@ class Violation(NamedTuple):
     """A finding with the control that made it, and the line (from 1) of its first field.
 
     ``paths`` are relative to the workload object; ``accepted`` is the reason for which somebody has accepted it,
-    ``fix`` what cures it in the file, where that was asked for.
+    ``known`` tells that it stands in the baseline file, ``fix`` is what cures it in the file, where that was asked for.
     """
 
     check: str
@@ -156,6 +156,7 @@ class Violation(NamedTuple):
     paths: tuple[Path, ...]
     line: int | None
     accepted: str = ""
+    known: bool = False
     fix: tuple[Replacement, ...] = ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -20,12 +21,16 @@ __all__ = ["check"]
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(("text", "wide", "json", "yaml", "name")),
+    type=click.Choice(("text", "wide", "json", "yaml", "name", "sarif", "junit", "github")),
     default="text",
     show_default=True,
     help="Output format.",
 )
-def check(inputs: Any, policy: Any, output: str, evidence: Any) -> int:
+@click.option("--known", metavar="FILE", type=click.Path(),
+              help="Baseline file: the violations in it do not count.")  # fmt: skip
+@click.option("--write-known", metavar="FILE", type=click.Path(),
+              help="Write a baseline file with the violations that there are.")  # fmt: skip
+def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | None, write_known: str | None) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
@@ -41,8 +46,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any) -> int:
       kubectl harden check deploy/web sts/db -n shop
       kubectl harden check -A --level restricted
     """
-    from kubectl_harden.render.check import Tally, render, summary_line
-    from kubectl_harden.render.terminal import printable, width, wrapped
+    from kubectl_harden.render.check import Tally, summary_line
+    from kubectl_harden.render.formats import PEOPLE, render
+    from kubectl_harden.render.terminal import counted, printable, width, wrapped
 
     notes: list[str] = []
     if isinstance(inputs, LiveInputs):
@@ -58,23 +64,53 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any) -> int:
         results = check_live(finder, inputs.targets, learn)
     else:
         from kubectl_harden.checking import check_files
+        from kubectl_harden.fixing import proposal
 
-        results = check_files(inputs, policy, evidence.of_files() if output == "wide" else None)
+        learn = evidence.of_files() if output == "wide" else None
+        results = check_files(inputs, policy, learn, proposal if output == "sarif" else None)
+    if write_known is not None:
+        return _write_known(write_known, results)
+    baseline = None
+    if known is not None:
+        from kubectl_harden.known import load
+
+        baseline = load(known)
+        results = map(baseline.mark, results)
     tally = Tally()
     told = 0
     for piece in render(output, results, policy, tally, coloured(sys.stdout)):
         sys.stdout.write(piece)
-        if output in ("text", "wide"):
+        if output in PEOPLE:
             told = report_problems(tally.problems, told)
     sys.stdout.flush()
     report_problems(tally.problems, told)
     for note in notes:
         click.echo(f"note: {printable(note)}", err=True)
-    if output in ("text", "wide"):
+    if baseline is not None and baseline.cured:
+        entries = counted(baseline.cured, "violation")
+        verb = "is" if baseline.cured == 1 else "are"
+        advice = f"--write-known {printable(baseline.file)} writes it anew"
+        click.echo(f"note: {entries} of {printable(baseline.file)} {verb} cured; {advice}", err=True)
+    if output in PEOPLE:
         click.echo(wrapped(summary_line(tally), 0, width()), err=True)
         if tally.violating and output == "text":
             click.echo(f"See the smallest fix: kubectl harden fix {same_inputs(inputs, policy.level)}", err=True)
     return exit_code(tally.problems, left=bool(tally.violating))
+
+
+def _write_known(file: str, results: Iterable[Any]) -> int:
+    """Write the baseline file; what cannot be read is told, and stands in no file."""
+    from kubectl_harden.known import collected, save
+    from kubectl_harden.render.terminal import counted, printable
+
+    found = list(results)
+    problems = [problem for item in found for problem in item.problems]
+    entries = collected(file, (checked for item in found for checked in item.checked))
+    save(file, entries)
+    report_problems(problems)
+    click.echo(f"{counted(len(entries), 'violation')} written to {printable(file)}: check --known {printable(file)} "
+               "fails on new ones only", err=True)  # fmt: skip
+    return exit_code(problems, left=False)
 
 
 def same_inputs(inputs: Any, level: str) -> str:

@@ -1,10 +1,11 @@
-"""The report of ``check``: text, wide, name, json, yaml."""
+"""The report of ``check`` for people, and as JSON, YAML and names; each format is a function of its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from kubectl_harden.allowances import left
 from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Policy, Problem, Source, Violation
 from kubectl_harden.policy import worded
 from kubectl_harden.render.terminal import (
@@ -22,15 +23,18 @@ from kubectl_harden.workload import pointer
 from kubectl_harden.yaml_tree import dump
 
 __all__ = [
-    "FORMATS",
     "Tally",
     "identity_json",
+    "json",
     "live_policy_json",
+    "name",
     "policy_json",
     "problem_json",
-    "render",
     "source_json",
     "summary_line",
+    "text",
+    "wide",
+    "yaml",
 ]
 
 
@@ -41,6 +45,7 @@ class Tally:
         self.levels = {"restricted": 0, "baseline": 0, "privileged": 0}
         self.violations = 0
         self.accepted = 0
+        self.known = 0
         self.violating = 0
         self.problems: list[Problem] = []
         self.policies: set[str] = set()
@@ -50,10 +55,11 @@ class Tally:
         self.problems.extend(found.problems)
         for checked in found.checked:
             self.levels[checked.level] += 1
-            accepted = sum(bool(violation.accepted) for violation in checked.violations)
-            self.accepted += accepted
-            self.violations += len(checked.violations) - accepted
-            self.violating += len(checked.violations) > accepted
+            counts = left(checked.violations)
+            self.violations += len(counts)
+            self.violating += bool(counts)
+            self.accepted += sum(bool(violation.accepted) for violation in checked.violations)
+            self.known += sum(violation.known for violation in checked.violations)
             self.policies.add(str(checked.policy))
 
     @property
@@ -68,25 +74,16 @@ class Tally:
             **self.levels,
             "violations": self.violations,
             "accepted": self.accepted,
+            "known": self.known,
             "errors": len(self.problems),
         }
 
 
-def render(output: str, results: Iterable[Checks], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
-    """Yield the report in pieces, counting into ``tally``; no piece waits for later files but yaml's."""
-
-    def counted_results() -> Iterator[Checked]:
-        for found in results:
-            tally.add(found)
-            yield from found.checked
-
-    return FORMATS[output](counted_results(), policy, tally, colour)
-
-
-def _text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield a paragraph for each workload below the level."""
     columns = width()
     for checked in results:
-        if checked.violations:
+        if not all(violation.known for violation in checked.violations):
             yield "".join(_described(checked, columns, colour))
 
 
@@ -94,6 +91,8 @@ def _described(checked: Checked, columns: int, colour: bool) -> Iterator[str]:
     source = checked.identity.source
     yield _heading(checked, colour)
     for violation in checked.violations:
+        if violation.known:
+            continue
         where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
         reason, detail = printable(violation.reason), printable(violation.detail)
         line = f"  {paint(where, 'place', colour)}{paint(reason, 'warn' if violation.accepted else 'bad', colour)}"
@@ -115,7 +114,8 @@ def _heading(checked: Checked, colour: bool) -> str:
     return f"{name}: {level_text(checked.level, colour)}, not {checked.policy}{owner}\n"
 
 
-def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield every workload with the API server's message, the field paths and the evidence."""
     columns = width()
     for checked in results:
         identity = checked.identity
@@ -126,9 +126,11 @@ def _wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
             yield wrapped(f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}', 2, columns) + "\n"
         for violation in checked.violations:
             line = f" line {violation.line}" if violation.line is not None else ""
-            check = paint(violation.check, "warn" if violation.accepted else "bad", colour)
+            excused = violation.accepted or violation.known
+            check = paint(violation.check, "warn" if excused else "bad", colour)
             accepted = f", accepted: {printable(violation.accepted)}" if violation.accepted else ""
-            yield f"  {check} ({violation.level}){line}{accepted}\n"
+            known = ", known" if violation.known else ""
+            yield f"  {check} ({violation.level}){line}{accepted}{known}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
         for text, origin in dict.fromkeys((_words(fact), fact.origin) for fact in _telling(checked.facts)):
@@ -150,9 +152,10 @@ def _message(violations: Iterable[Violation]) -> str:
     return printable(", ".join(worded(v.reason, v.detail) for v in violations))
 
 
-def _name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the names of the workloads below the level, as kubectl writes them."""
     for checked in results:
-        if any(not violation.accepted for violation in checked.violations):
+        if left(checked.violations):
             identity = checked.identity
             group, slash, _ = identity.api_version.partition("/")
             suffix = f".{group}" if slash else ""
@@ -218,6 +221,7 @@ def _workload_json(checked: Checked) -> dict[str, Any]:
                 "paths": [pointer(path) for path in violation.paths],
                 "line": violation.line,
                 **({"accepted": violation.accepted} if violation.accepted else {}),
+                **({"known": True} if violation.known else {}),
             }
             for violation in checked.violations
         ],
@@ -232,7 +236,8 @@ def _head(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the CheckReport as JSON."""
     yield json_text(_head(policy))[:-2] + ',\n  "workloads": ['
     separator = "\n    "
     for checked in results:
@@ -242,19 +247,11 @@ def _json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool
     yield "\n  ],\n" + json_text(tail)[2:] + "\n"
 
 
-def _yaml(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def yaml(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the CheckReport as YAML."""
     workloads = [_workload_json(checked) for checked in results]
     errors = [problem_json(problem) for problem in tally.problems]
     yield dump({**_head(policy), "workloads": workloads, "errors": errors, "summary": tally.summary()})
-
-
-FORMATS: Final[dict[str, Callable[[Iterator[Checked], Policy, Tally, bool], Iterator[str]]]] = {
-    "text": _text,
-    "wide": _wide,
-    "json": _json,
-    "yaml": _yaml,
-    "name": _name,
-}
 
 
 def summary_line(tally: Tally) -> str:
@@ -262,12 +259,14 @@ def summary_line(tally: Tally) -> str:
     if not tally.workloads:
         return "no workloads found"
     goal = next(iter(tally.policies)) if len(tally.policies) == 1 else "the level of their namespaces"
-    accepted = counted(tally.accepted, "accepted violation") if tally.accepted else ""
+    excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
+    excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []
+    words = " and ".join(excused)
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {accepted}' if accepted else ''}"
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
-        f"({counted(tally.violations, 'violation')}{f', besides {accepted}' if accepted else ''}); "
+        f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
         f"{tally.levels['restricted']:,} restricted"
     )
