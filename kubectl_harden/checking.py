@@ -61,11 +61,12 @@ def check_text(
     policy: Policy,
     listed: bool = False,
     pod_paths: PodPaths | None = None,
+    lined: bool = True,
     learn: Learn | None = None,
     propose: Propose | None = None,
 ) -> Checks:
     """Evaluate every pod template in a text; ``listed`` files may hold what is no Kubernetes object."""
-    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths, lined=lined)
     checked = []
     for found in read_objects(work, work.documents()):
         reasons = accepted(work, found)
@@ -76,7 +77,7 @@ def check_text(
                 report(work, found, location.in_object(error.path or ()), error.args[0])
                 continue
             judged = verdict(identity, location, pod, policy, partial(_line, work, found), reasons)
-            if propose is not None:
+            if propose is not None and lined:
                 cured = (v._replace(fix=propose(work, found, judged, location, v.check)) for v in judged.violations)
                 judged = judged._replace(violations=tuple(cured))
             checked.append(with_facts(judged, pod, found.value, location, learn))
@@ -84,7 +85,7 @@ def check_text(
 
 
 def _line(work: Work, found: Object, path: Path) -> int | None:
-    return work.lines.place(offset_of(found.document, (*found.base, *path)))[0]
+    return work.place(offset_of(found.document, (*found.base, *path)))[0]
 
 
 def with_facts(checked: Checked, pod: Pod, value: Any, location: Location, learn: Learn | None) -> Checked:

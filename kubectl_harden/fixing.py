@@ -11,7 +11,7 @@ from kubectl_harden.loading import Inputs, Object, Work, accepted, each_file, po
 from kubectl_harden.model import Checked, FileFix, Identity, Path, Plan, Planned, Problem, Replacement, Source, Splice
 from kubectl_harden.policy import Policy
 from kubectl_harden.remediate import FixOptions, apply, planned_for
-from kubectl_harden.streams import Document, Fault
+from kubectl_harden.streams import Document, Fault, Lines
 from kubectl_harden.values import same
 from kubectl_harden.workload import Location, PodPaths, items_of, locate
 from kubectl_harden.yaml_edit import edit_document, spliced
@@ -39,12 +39,13 @@ def fix_text(
     options: FixOptions,
     listed: bool = False,
     pod_paths: PodPaths | None = None,
+    lined: bool = True,
 ) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.
 
     A document that cannot be edited provably keeps its text and becomes a problem.
     """
-    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths, lined=lined)
     planned: list[Planned] = []
     objects: list[tuple[Identity, Any, Any]] = []
     edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
@@ -87,10 +88,9 @@ def proposal(work: Work, found: Object, checked: Checked, location: Location, ch
         splices = edit_document(found.document, goal) if made.edits else ()
     except (InputError, EditError):
         return ()
-    begin = found.document.start
+    begin, lines = found.document.start, Lines(work.text)
     return tuple(
-        Replacement(*work.lines.place(begin + start), *work.lines.place(begin + end), new)
-        for start, end, new in splices
+        Replacement(*lines.place(begin + start), *lines.place(begin + end), new) for start, end, new in splices
     )
 
 

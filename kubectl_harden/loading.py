@@ -38,12 +38,23 @@ PARALLEL_BYTES: Final = 1 << 19
 """From this much input on, a second process saves more time than it costs to start."""
 
 
+def _none(_file: str) -> bool:
+    return False
+
+
 class Inputs(NamedTuple):
-    """Which files to read, and what in them is a workload."""
+    """Which files to read, and what in them is a workload.
+
+    ``excluded`` files are left out; ``skip_others`` passes over what is no Kubernetes object in named files too;
+    ``rendered`` are texts that programs made.
+    """
 
     names: tuple[str, ...]
     recursive: bool = False
     pod_paths: PodPaths = _EMPTY
+    excluded: Callable[[str], bool] = _none
+    skip_others: bool = False
+    rendered: tuple[Found, ...] = ()
 
 
 class Object(NamedTuple):
@@ -58,23 +69,29 @@ class Object(NamedTuple):
 class Work:
     """One file while it is worked on, with the problems met so far.
 
-    ``listed`` files were found in a directory and may hold what is no Kubernetes object.
+    ``listed`` files were found in a directory and may hold what is no Kubernetes object; of texts that are not
+    ``lined`` the places say nothing to a person.
     """
 
-    def __init__(self, file: str, text: str, listed: bool, pod_paths: PodPaths) -> None:
+    def __init__(self, file: str, text: str, listed: bool, pod_paths: PodPaths, lined: bool) -> None:
         self.file = file
         self.text = text
         self.listed = listed
         self.pod_paths = pod_paths
-        self.lines = Lines(text)
+        self.lined = lined
+        self._lines = Lines(text)
         self.problems: list[Problem] = []
         self.is_template = False
         self.comments: dict[int, list[tuple[int, str, str]]] = {}
 
     @classmethod
-    def of(cls, file: str, text: str, *, listed: bool, pod_paths: PodPaths | None) -> Work:
+    def of(cls, file: str, text: str, *, listed: bool, pod_paths: PodPaths | None, lined: bool = True) -> Work:
         """Begin with a file's text."""
-        return cls(file, text, listed, pod_paths or {})
+        return cls(file, text, listed, pod_paths or {}, lined)
+
+    def place(self, offset: int) -> tuple[int, int] | tuple[None, None]:
+        """Return the line and column (from 1) of a character offset, where the text has places."""
+        return self._lines.place(offset) if self.lined else (None, None)
 
     def documents(self) -> Iterator[Document | Fault]:
         """Yield the documents; those that surely hold no pod are only checked for syntax."""
@@ -83,7 +100,7 @@ class Work:
 
     def problem(self, document: int | None, offset: int | None, message: str) -> None:
         """Note a problem, at a character offset where there is one."""
-        line, column = self.lines.place(offset) if offset is not None else (None, None)
+        line, column = self.place(offset) if offset is not None else (None, None)
         self.problems.append(Problem(self.file, document, line, column, message))
 
 
@@ -94,7 +111,9 @@ def each_file(
 
     ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
     """
-    files = list(find_files(inputs.names, recursive=inputs.recursive))
+    files = [*find_files(inputs.names, recursive=inputs.recursive, excluded=inputs.excluded), *inputs.rendered]
+    if inputs.skip_others:
+        files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
     if parallel and len(files) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(files) >= PARALLEL_BYTES:
         import multiprocessing
@@ -112,7 +131,7 @@ def each_file(
 def _total_bytes(files: Iterable[Found]) -> int:
     total = 0
     for found in files:
-        if found.problem is None and found.file != STDIN:
+        if found.problem is None and found.file != STDIN and found.text is None:
             with suppress(OSError):
                 total += os.stat(found.file).st_size
     return total
@@ -122,10 +141,10 @@ def _one_file(found: Found, work: Callable[..., T], unread: Callable[[str, str],
     if found.problem is not None:
         return unread(found.file, found.problem)
     try:
-        text = read_text(found.file)
+        text = read_text(found.file) if found.text is None else found.text
     except InputError as error:
         return unread(found.file, error.args[0])
-    return work(found.file, text, listed=found.listed, pod_paths=pod_paths)
+    return work(found.file, text, listed=found.listed, pod_paths=pod_paths, lined=found.text is None)
 
 
 # -- objects ---------------------------------------------------------------------------------------
@@ -193,8 +212,10 @@ def templates(inputs: Inputs) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from found
 
 
-def _templates(file: str, text: str, *, listed: bool, pod_paths: PodPaths) -> list[tuple[str, dict[str, Any]]]:
-    work = Work.of(file, text, listed=listed, pod_paths=pod_paths)
+def _templates(
+    file: str, text: str, *, listed: bool, pod_paths: PodPaths, lined: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    work = Work.of(file, text, listed=listed, pod_paths=pod_paths, lined=lined)
     return [
         (identity.namespace or "", location.value)
         for found in read_objects(work, work.documents())
@@ -256,7 +277,7 @@ def _name(value: dict[str, Any]) -> str:
 def _identity(work: Work, found: Object, path: Path) -> Identity:
     metadata = found.value.get("metadata")
     namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-    line, _ = work.lines.place(offset_of(found.document, found.base))
+    line, _ = work.place(offset_of(found.document, found.base))
     return Identity(
         Source(work.file, found.document.index, line, found.item),
         found.value["apiVersion"],

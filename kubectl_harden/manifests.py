@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
@@ -26,23 +26,33 @@ _TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
 
 
 class Found(NamedTuple):
-    """A file to read: whether a directory listed it, or why there is nothing to read."""
+    """A file to read: whether a directory listed it, or why there is nothing to read.
+
+    ``text`` is what a program made of the file (kustomize, helm): its lines are not the file's.
+    """
 
     file: str
     listed: bool
     problem: str | None = None
+    text: str | None = None
 
 
-def find_files(names: Iterable[str], *, recursive: bool) -> Iterator[Found]:
-    """Yield the files that names (of files, directories, or "-") stand for; the rest goes on after a problem."""
+def find_files(names: Iterable[str], *, recursive: bool, excluded: Callable[[str], bool]) -> Iterator[Found]:
+    """Yield the files that names (of files, directories, or "-") stand for; the rest goes on after a problem.
+
+    Files for which ``excluded`` is true are left out, also where they are named.
+    """
     for name in names:
+        if name != STDIN and excluded(name):
+            continue
         if name == STDIN:
             yield Found(name, listed=False)
         elif os.path.isdir(name):
             empty = True
             for found in _in_directory(name, recursive=recursive):
                 empty = False
-                yield found
+                if not excluded(found.file):
+                    yield found
             if empty:
                 advice = "" if recursive else " (-R looks into subdirectories)"
                 yield Found(name, listed=False, problem=f"the directory has no .yaml, .yml or .json files{advice}")

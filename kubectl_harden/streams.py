@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from kubectl_harden import yaml_tree
-from kubectl_harden.errors import SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.yaml_tree import Node
 
-__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents"]
+__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document"]
 
 SKIPPED: Final = object()
 """The value of a document that was not built."""
@@ -130,6 +130,15 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
         # What begins as JSON and is no YAML either was meant as JSON.
         meant_json = fault is not None and isinstance(found, Fault) and found.index == index
         yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
+
+
+def only_document(text: str) -> Document:
+    """Return the one document of a text that is a mapping. Raises InputError where there is no such, or more."""
+    found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
+    if len(found) == 1 and isinstance(found[0], Document) and isinstance(found[0].value, dict):
+        return found[0]
+    fault = next((item for item in found if isinstance(item, Fault)), None)
+    raise InputError(fault.message if fault is not None else "this is not one mapping")
 
 
 def _after_white_space(text: str, position: int) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
-from kubectl_harden.cli.options import LiveInputs, seconds
+from kubectl_harden.cli.options import seconds
+from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import click
 
 from kubectl_harden.cli.codes import coloured, exit_code, report_problems
 from kubectl_harden.cli.evidence import evidence_options
-from kubectl_harden.cli.options import Command, LiveInputs, target_options
+from kubectl_harden.cli.options import Command
+from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
 
 __all__ = ["check"]
 
@@ -67,7 +68,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         from kubectl_harden.fixing import proposal
 
         learn = evidence.of_files() if output == "wide" else None
-        results = check_files(inputs, policy, learn, proposal if output == "sarif" else None)
+        manifests = with_built(inputs, origins=True)
+        results = check_files(manifests, policy, learn, proposal if output == "sarif" else None)
+        known = known or inputs.known
     if write_known is not None:
         return _write_known(write_known, results)
     baseline = None
@@ -91,10 +94,15 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         verb = "is" if baseline.cured == 1 else "are"
         advice = f"--write-known {printable(baseline.file)} writes it anew"
         click.echo(f"note: {entries} of {printable(baseline.file)} {verb} cured; {advice}", err=True)
+    if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
+        from kubectl_harden.cli.built import propose_values
+
+        sys.stdout.writelines(propose_values(inputs, policy, manifests.rendered))
+        sys.stdout.flush()
     if output in PEOPLE:
         click.echo(wrapped(summary_line(tally), 0, width()), err=True)
         if tally.violating and output == "text":
-            click.echo(f"See the smallest fix: kubectl harden fix {same_inputs(inputs, policy.level)}", err=True)
+            click.echo(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs)}", err=True)
     return exit_code(tally.problems, left=bool(tally.violating))
 
 
@@ -113,10 +121,8 @@ def _write_known(file: str, results: Iterable[Any]) -> int:
     return exit_code(problems, left=False)
 
 
-def same_inputs(inputs: Any, level: str) -> str:
+def _same_inputs(inputs: Any) -> str:
     """Return the arguments that name the same inputs and level again."""
-    from kubectl_harden.render.terminal import printable
-
     if isinstance(inputs, LiveInputs):
         targets = inputs.targets
         words = [f"{kind}/{name}" for kind, name in targets.names] or [",".join(targets.types)]
@@ -124,9 +130,4 @@ def same_inputs(inputs: Any, level: str) -> str:
         words.append(f"-l '{targets.selector}'" if targets.selector else "")
         words.append(f"--level {inputs.choice.level}" if inputs.choice.level else "")
         return " ".join(word for word in words if word)
-    names = [f"-f {printable(name)}" for name in inputs.names[:3]]
-    if len(inputs.names) > len(names):
-        names.append("…")
-    return " ".join(
-        [*names, *(["-R"] if inputs.recursive else []), *([f"--level {level}"] if level != "restricted" else [])]
-    )
+    return str(inputs.again)

@@ -11,7 +11,8 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
 from kubectl_harden.cli.evidence import companion_options, evidence_options
-from kubectl_harden.cli.options import Command, LiveInputs, meant, target_options
+from kubectl_harden.cli.options import Command, meant
+from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
 from kubectl_harden.errors import UsageError
 
 __all__ = ["fix"]
@@ -129,7 +130,17 @@ def fix(
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
     options = options._replace(learn=evidence.of_files())
-    return _fix_files(inputs, policy, options, output, write)
+    if inputs.kustomization and output in (None, "diff", "kustomize"):
+        from kubectl_harden.cli.built import fix_kustomization
+
+        return fix_kustomization(inputs, policy, options, write=write, quiet=output is None)
+    if inputs.chart and output in (None, "diff"):
+        from kubectl_harden.cli.built import fix_chart
+
+        return fix_chart(inputs, policy, options, write=write, quiet=output is None)
+    if write and (inputs.kustomization or inputs.chart):
+        raise UsageError("what is built is written by -o kustomize (or no -o) of -k, and no -o of --helm-chart")
+    return _fix_files(with_built(inputs, origins=False), policy, options, output, write)
 
 
 def _limit(max_risk: Any) -> Any:

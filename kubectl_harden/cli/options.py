@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,25 +13,23 @@ from kubectl_harden.cli import completing
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.admission import PolicyChoice
     from kubectl_harden.cluster import Cluster
-    from kubectl_harden.live import Targets
-    from kubectl_harden.loading import Inputs
 
 __all__ = [
+    "CLUSTER",
+    "CLUSTER_NAMES",
     "POD_PATH",
+    "POLICY",
     "Command",
-    "LiveInputs",
     "cluster_options",
     "meant",
     "open_cluster",
     "pod_paths_of",
     "seconds",
-    "target_options",
     "with_options",
 ]
 
-_CLUSTER: Final = (
+CLUSTER: Final = (
     click.option("-n", "--namespace", metavar="NAME", shell_complete=completing.namespaces,
                  help="Namespace; by default that of the context."),
     click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
@@ -56,7 +53,7 @@ _CLUSTER: Final = (
                  help="Name of the field manager of changes."),
 )  # fmt: skip
 
-_POLICY: Final = (
+POLICY: Final = (
     click.option("--level", metavar="LEVEL", shell_complete=completing.levels,
                  help="baseline or restricted. [default: what the namespace enforces, else restricted]"),
     click.option("--policy-version", metavar="VERSION",
@@ -68,25 +65,7 @@ POD_PATH: Final = click.option(
     help="Where a custom resource keeps its pod template.",
 )  # fmt: skip
 
-_FILES: Final = (
-    click.option(
-        "-f",
-        "--filename",
-        "files",
-        multiple=True,
-        metavar="FILE|DIR|-",
-        type=click.Path(allow_dash=True),
-        help="File, directory or - for stdin.",
-    ),
-    click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
-)
-
-_LIVE: Final = (
-    click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of live workloads."),
-    click.option("-A", "--all-namespaces", is_flag=True, help="Live workloads of all namespaces."),
-)
-
-_CLUSTER_NAMES: Final = (
+CLUSTER_NAMES: Final = (
     "kubeconfig", "context", "cluster", "user", "server", "token", "as_user", "as_groups", "insecure",
     "certificate_authority", "request_timeout", "chunk_size", "field_manager",
 )  # fmt: skip
@@ -102,19 +81,11 @@ class Command(click.Command):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
-                (shared if parameter.name in _CLUSTER_NAMES else own).append(record)
+                (shared if parameter.name in CLUSTER_NAMES else own).append(record)
         for title, records in (("Options", own), ("Options of the cluster, as kubectl has them", shared)):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
-
-
-class LiveInputs(NamedTuple):
-    """Live workloads to work on: in which cluster, which ones, against which policy."""
-
-    cluster: Cluster
-    targets: Targets
-    choice: PolicyChoice
 
 
 def with_options(options: tuple[Any, ...], call: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,7 +108,7 @@ def open_cluster(given: dict[str, Any]) -> Cluster:
     from kubectl_harden.cluster import Cluster
     from kubectl_harden.connection import ClusterOptions, Connection
 
-    own = {name: given.pop(name) for name in _CLUSTER_NAMES}
+    own = {name: given.pop(name) for name in CLUSTER_NAMES}
     timeout = seconds(own.pop("request_timeout"), "--request-timeout")
     chunk, manager = own.pop("chunk_size"), own.pop("field_manager")
     own["as_groups"] = tuple(own["as_groups"])
@@ -154,82 +125,10 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
 
     @wraps(command)
     def call(**given: Any) -> int:
-        own = {name: given.pop(name) for name in _CLUSTER_NAMES}
+        own = {name: given.pop(name) for name in CLUSTER_NAMES}
         return command(connect=lambda: open_cluster(own), **given)
 
-    return with_options(_CLUSTER, call)
-
-
-def _choice(level: str | None, version: str | None) -> PolicyChoice:
-    from kubectl_harden.admission import PolicyChoice
-    from kubectl_harden.policy import parse_policy
-
-    parse_policy(level or "restricted", version or "latest")
-    return PolicyChoice(level, version)
-
-
-def target_options(command: Callable[..., int]) -> Callable[..., Any]:
-    """Add the options that say which manifests or live workloads, and which policy.
-
-    The command gets ``inputs``: Inputs or LiveInputs; and ``policy``: that for manifests.
-    """
-
-    @wraps(command)
-    def call(
-        names: tuple[str, ...],
-        files: tuple[str, ...],
-        recursive: bool,
-        namespace: str | None,
-        all_namespaces: bool,
-        selector: str,
-        level: str | None,
-        policy_version: str | None,
-        pod_paths: tuple[str, ...],
-        **others: Any,
-    ) -> int:
-        from kubectl_harden.policy import parse_policy
-
-        policy = parse_policy(level or "restricted", policy_version or "latest")
-        paths = pod_paths_of(pod_paths)
-        if files:
-            if namespace or all_namespaces or selector:
-                raise UsageError("-n, -A and -l select live workloads: leave them out, or leave out -f")
-            for name in _CLUSTER_NAMES:
-                others.pop(name)
-            return command(inputs=_inputs(names, files, recursive, paths), policy=policy, **others)
-        if recursive:
-            raise UsageError("-R looks into directories: name them with -f DIR")
-        looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
-        if looks_like_file is not None:
-            raise UsageError(f'"{looks_like_file}" is a file: write -f {looks_like_file}')
-        if not (names or namespace or all_namespaces or selector):
-            raise UsageError(
-                "name what to look at: -f FILE for manifests, TYPE/NAME for a live workload, "
-                "-n NAMESPACE or -A for all of them"
-            )
-        from kubectl_harden.live import parse_targets
-
-        if all_namespaces and namespace:
-            raise UsageError("use -n for one namespace or -A for all, not both")
-        targets = parse_targets(names, None if all_namespaces else namespace or "", selector, paths)
-        cluster = open_cluster(others)
-        if targets.namespace == "":
-            targets = targets._replace(namespace=cluster.connection.namespace)
-        return command(inputs=LiveInputs(cluster, targets, _choice(level, policy_version)), policy=policy, **others)
-
-    argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...", shell_complete=completing.resources)
-    return with_options((argument, *_FILES, *_LIVE, *_POLICY, POD_PATH, *_CLUSTER), call)
-
-
-def _inputs(
-    names: tuple[str, ...], files: tuple[str, ...], recursive: bool, paths: dict[tuple[str, str], tuple[str, ...]]
-) -> Inputs:
-    from kubectl_harden.loading import Inputs
-
-    listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
-    # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
-    listed.extend(names)
-    return Inputs(tuple(listed), recursive, paths)
+    return with_options(CLUSTER, call)
 
 
 def pod_paths_of(texts: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -30,7 +30,9 @@ def unified(file: str, before: str, splices: Sequence[Splice], *, colour: bool, 
         return ""
     old = before.split("\n")
     name = "stdin" if file == "-" else _name(file)
-    out = [paint(f"--- a/{name}", "strong", colour), paint(f"+++ b/{name}", "strong", colour)]
+    # A file that has no text yet is a new one.
+    source = f"a/{name}" if before else "/dev/null"
+    out = [paint(f"--- {source}", "strong", colour), paint(f"+++ b/{name}", "strong", colour)]
     moved = 0
     for hunk in _hunks(_blocks(before, splices)):
         lines = list(_lines(hunk, old))

@@ -1,0 +1,130 @@
+"""What ``fix`` does with manifests that are built: patches beside a kustomization, values of a chart."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, exit_code, report_problems, tell
+from kubectl_harden.errors import EditError, UsageError
+from kubectl_harden.model import Checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kubectl_harden.cli.targets import FileInputs
+    from kubectl_harden.manifests import Found
+    from kubectl_harden.model import FileFix, Planned, Policy, Problem
+    from kubectl_harden.remediate import FixOptions
+
+__all__ = ["fix_chart", "fix_kustomization", "propose_values"]
+
+
+_NO_VALUES: Final = (
+    "no values of the chart cure them: it has no podSecurityContext, securityContext or containerSecurityContext that "
+    "reaches these pods"
+)
+
+
+def fix_kustomization(inputs: FileInputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
+    """Show or write the patches that lift what a kustomization builds; with ``quiet`` what is written is not shown."""
+    from kubectl_harden.overlays import fix_kustomization, write_overlay
+
+    overlay = fix_kustomization(str(inputs.kustomization), policy, options, inputs.inputs.pod_paths)
+    problems = list(overlay.problems)
+    planned = overlay.planned
+    if write and overlay.files:
+        try:
+            write_overlay(overlay)
+        except EditError as error:
+            from kubectl_harden.model import Problem
+
+            problems.append(Problem(None, None, None, None, str(error)))
+            planned = ()
+    return _shown(overlay.files, planned, problems, policy, write=write, quiet=quiet)
+
+
+def fix_chart(inputs: FileInputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
+    """Show or write the values that cure what a chart renders; what no value cures is told."""
+    from kubectl_harden.chart_values import cure, edited, values_file
+    from kubectl_harden.cli.targets import with_built
+    from kubectl_harden.render.check import Tally, summary_line, text
+    from kubectl_harden.render.diff import unified
+    from kubectl_harden.render.terminal import counted, printable, width, wrapped
+    from kubectl_harden.write_back import write_text
+    from kubectl_harden.yaml_edit import spliced
+
+    chart = inputs.chart
+    if chart is None:
+        raise UsageError("there is no chart")
+    whole = with_built(inputs, origins=True)
+    found = cure(chart, whole.rendered, policy, options, whole.pod_paths)
+    tally = Tally()
+    if found is None:
+        from kubectl_harden.checking import check_files
+
+        results = list(check_files(whole, policy))
+        for item in results:
+            tally.add(item)
+        if tally.violating:
+            click.echo(wrapped(_NO_VALUES, 0, width()), err=True)
+        report_problems(tally.problems)
+        click.echo(wrapped(summary_line(tally), 0, width()), err=True)
+        return exit_code(tally.problems, left=bool(tally.violating))
+    change = edited(values_file(chart), found.values)
+    if not (write and quiet):
+        colour = coloured(sys.stdout)
+        sys.stdout.write(unified(change.file, change.before, change.splices, colour=colour, escape=sys.stdout.isatty()))
+        sys.stdout.flush()
+    if write:
+        write_text(change.file, change.before, spliced(change.before, change.splices))
+    tally.add(Checks(found.left, ()))
+    tell(text(iter(found.left), policy, tally, coloured(sys.stderr)))
+    done = "written" if write else "--write adds them"
+    words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
+    click.echo(wrapped(f"{printable(change.file)}: {words}; {done}", 0, width()), err=True)
+    return VIOLATIONS if tally.violating or not write else OK
+
+
+def propose_values(inputs: FileInputs, policy: Policy, rendered: Iterable[Found]) -> Iterator[str]:
+    """Yield what a person should know of the values that would cure a chart."""
+    from kubectl_harden.chart_values import cure
+    from kubectl_harden.remediate import FixOptions
+    from kubectl_harden.render.terminal import counted, printable
+    from kubectl_harden.yaml_tree import dump
+
+    found = cure(inputs.chart, rendered, policy, FixOptions(), inputs.inputs.pod_paths) if inputs.chart else None
+    if found is not None:
+        yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
+        yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
+
+
+def _shown(
+    files: Iterable[FileFix],
+    planned: Iterable[Planned],
+    problems: list[Problem],
+    policy: Policy,
+    *,
+    write: bool,
+    quiet: bool,
+) -> int:
+    """Show diffs, notes, problems and the summary, and return the exit code."""
+    from kubectl_harden.render.fix import FixTally, diff, notes, summary_line
+    from kubectl_harden.render.terminal import width, wrapped
+
+    tally = FixTally()
+    tally.count(planned)
+    tally.problems.extend(problems)
+    for found in files:
+        tally.files_changed += 1
+        if not (write and quiet):
+            sys.stdout.write(diff(found, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
+    sys.stdout.flush()
+    tell(notes(planned, colour=coloured(sys.stderr)))
+    report_problems(tally.problems)
+    click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)
+    if tally.problems:
+        return UNREADABLE
+    return VIOLATIONS if tally.left or (tally.edited and not write) else OK

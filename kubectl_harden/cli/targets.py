@@ -1,0 +1,217 @@
+"""What check and fix look at: files, kustomizations, charts, or live workloads; and against which policy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from kubectl_harden.cli import completing
+from kubectl_harden.cli.options import (
+    CLUSTER,
+    CLUSTER_NAMES,
+    POD_PATH,
+    POLICY,
+    open_cluster,
+    pod_paths_of,
+    with_options,
+)
+from kubectl_harden.errors import UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.admission import PolicyChoice
+    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.live import Targets
+    from kubectl_harden.loading import Inputs
+    from kubectl_harden.project import Project
+    from kubectl_harden.rendering import Chart
+
+__all__ = ["FileInputs", "LiveInputs", "target_options", "with_built"]
+
+_FILES: Final = (
+    click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
+                 help="File, directory or - for stdin."),
+    click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
+    click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(),
+                 help="Directory of a kustomization, built by kubectl kustomize."),
+    click.option("--helm-chart", "chart", metavar="DIR", type=click.Path(),
+                 help="Chart, rendered by helm template."),
+    click.option("--values", multiple=True, metavar="FILE", type=click.Path(),
+                 help="Values for the chart; may be repeated."),
+    click.option("--skip-others", is_flag=True,
+                 help="Pass over named files that hold no Kubernetes objects, as in directories."),
+    click.option("--config", metavar="FILE", type=click.Path(),
+                 help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
+)  # fmt: skip
+
+_LIVE: Final = (
+    click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of live workloads."),
+    click.option("-A", "--all-namespaces", is_flag=True, help="Live workloads of all namespaces."),
+)
+
+
+class LiveInputs(NamedTuple):
+    """Live workloads to work on: in which cluster, which ones, against which policy."""
+
+    cluster: Cluster
+    targets: Targets
+    choice: PolicyChoice
+
+
+class FileInputs(NamedTuple):
+    """Manifests to work on: what to read, the words that name it again, and the baseline file of the project."""
+
+    inputs: Inputs
+    again: str
+    known: str | None = None
+    kustomization: str | None = None
+    chart: Chart | None = None
+
+
+def with_built(given: FileInputs, *, origins: bool) -> Inputs:
+    """Return the inputs with what programs build of them; with ``origins`` by the files that it is built from.
+
+    Raises InputError.
+    """
+    from kubectl_harden import rendering
+
+    if given.kustomization is not None:
+        built = rendering.kustomized(given.kustomization) if origins else [rendering.built(given.kustomization)]
+    elif given.chart is not None:
+        built = rendering.helm_template(given.chart)
+    else:
+        return given.inputs
+    return given.inputs._replace(rendered=tuple(built))
+
+
+def target_options(command: Callable[..., int]) -> Callable[..., Any]:
+    """Add the options that say which manifests or live workloads, and which policy.
+
+    The command gets ``inputs``: FileInputs or LiveInputs; and ``policy``: that for manifests.
+    """
+
+    @wraps(command)
+    def call(
+        names: tuple[str, ...],
+        files: tuple[str, ...],
+        kustomization: str | None,
+        chart: str | None,
+        namespace: str | None,
+        all_namespaces: bool,
+        selector: str,
+        level: str | None,
+        policy_version: str | None,
+        pod_paths: tuple[str, ...],
+        config: str | None,
+        **others: Any,
+    ) -> int:
+        from kubectl_harden.policy import parse_policy
+
+        project = _project(config)
+        paths = {**project.pod_paths, **pod_paths_of(pod_paths)}
+        if files or kustomization or chart:
+            _check_combination(files, kustomization, chart, names, live=bool(all_namespaces or selector))
+            if namespace and not chart:
+                raise UsageError("-n selects live workloads (or a chart's namespace): leave it out")
+            for name in CLUSTER_NAMES:
+                others.pop(name)
+            policy = parse_policy(
+                level or project.level or "restricted", policy_version or project.policy_version or "latest"
+            )
+            given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
+            inputs = _files(names, files, kustomization, chart, namespace or "", paths, project, policy.level, **given)
+            return command(inputs=inputs, policy=policy, **others)
+        for name, meaning in (("recursive", "-R"), ("values", "--values"), ("skip_others", "--skip-others")):
+            if others.pop(name):
+                raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
+        looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
+        if looks_like_file is not None:
+            raise UsageError(f'"{looks_like_file}" is a file: write -f {looks_like_file}')
+        if not (names or namespace or all_namespaces or selector):
+            raise UsageError(
+                "name what to look at: -f FILE, -k DIR or --helm-chart DIR for manifests, TYPE/NAME for a live "
+                "workload, -n NAMESPACE or -A for all of them"
+            )
+        from kubectl_harden.live import parse_targets
+
+        if all_namespaces and namespace:
+            raise UsageError("use -n for one namespace or -A for all, not both")
+        policy = parse_policy(level or "restricted", policy_version or "latest")
+        targets = parse_targets(names, None if all_namespaces else namespace or "", selector, paths)
+        cluster = open_cluster(others)
+        if targets.namespace == "":
+            targets = targets._replace(namespace=cluster.connection.namespace)
+        return command(inputs=LiveInputs(cluster, targets, _choice(level, policy_version)), policy=policy, **others)
+
+    argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...", shell_complete=completing.resources)
+    return with_options((argument, *_FILES, *_LIVE, *POLICY, POD_PATH, *CLUSTER), call)
+
+
+def _choice(level: str | None, version: str | None) -> PolicyChoice:
+    from kubectl_harden.admission import PolicyChoice
+
+    return PolicyChoice(level, version)
+
+
+def _project(config: str | None) -> Project:
+    """Return what the project file says. It is looked for with what costs next to nothing."""
+    from kubectl_harden.project import NO_PROJECT, find_project, read_project
+
+    file = find_project(os.curdir) if config is None else config
+    return read_project(file) if file else NO_PROJECT
+
+
+def _check_combination(
+    files: tuple[str, ...], kustomization: str | None, chart: str | None, names: tuple[str, ...], *, live: bool
+) -> None:
+    """Raise UsageError for options of different inputs beside each other."""
+    given = [option for option, value in (("-f", files), ("-k", kustomization), ("--helm-chart", chart)) if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} name different inputs: use one of them at a time")
+    if live:
+        raise UsageError(f"-A and -l select live workloads: leave them out, or leave out {given[0]}")
+    if names and not files:
+        raise UsageError(f'"{names[0]}" names a live workload, {given[0]} manifests: use one of them at a time')
+
+
+def _files(
+    names: tuple[str, ...],
+    files: tuple[str, ...],
+    kustomization: str | None,
+    chart: str | None,
+    namespace: str,
+    paths: dict[tuple[str, str], tuple[str, ...]],
+    project: Project,
+    level: str,
+    *,
+    recursive: bool,
+    values: tuple[str, ...],
+    skip_others: bool,
+) -> FileInputs:
+    from kubectl_harden.loading import Inputs
+    from kubectl_harden.render.terminal import printable
+    from kubectl_harden.rendering import Chart
+
+    lower = [f"--level {level}"] if level != (project.level or "restricted") else []
+    if values and not chart:
+        raise UsageError("--values are those of a chart: name it by --helm-chart")
+    if kustomization:
+        again = [f"-k {printable(kustomization)}", *lower]
+        return FileInputs(Inputs((), pod_paths=paths), " ".join(again), project.known, kustomization)
+    if chart:
+        again = [f"--helm-chart {printable(chart)}", *(f"--values {printable(file)}" for file in values), *lower]
+        inputs = Inputs((), pod_paths=paths)
+        return FileInputs(inputs, " ".join(again), project.known, chart=Chart(chart, values, namespace))
+    listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
+    # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
+    listed.extend(names)
+    excluded = project.excluded()
+    if project.exclude and all(name != "-" and excluded(name) for name in listed):
+        click.echo("note: the project file excludes all that is named", err=True)
+    again = [f"-f {printable(name)}" for name in listed[:3]]
+    again += [*(["…"] if len(listed) > 3 else []), *(["-R"] if recursive else []), *lower]
+    inputs = Inputs(tuple(listed), recursive, paths, excluded, skip_others)
+    return FileInputs(inputs, " ".join(again), project.known)
