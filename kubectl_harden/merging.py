@@ -64,12 +64,21 @@ def _keyed(items: Any, key: str) -> bool:
 
 
 def _merged_list(old: Any, new: Any, key: str) -> list[dict[str, Any]]:
+    """Return the items that change, and those before them by their key alone.
+
+    kustomize puts what a patch names before the rest, in the patch's order: the order of containers would change.
+    """
     before = {item[key]: item for item in old}
     after = {item[key]: item for item in new}
     out = []
+    unchanged = []
     for name, item in before.items():
         if name not in after:
             out.append({"$patch": "delete", key: name})
-        elif not same(item, after[name]):
-            out.append({key: name, **_difference(item, after[name], True)})
-    return [*out, *(item for name, item in after.items() if name not in before)]
+        elif same(item, after[name]):
+            unchanged.append({key: name})
+        else:
+            out += [*unchanged, {key: name, **_difference(item, after[name], True)}]
+            unchanged = []
+    added = [item for name, item in after.items() if name not in before]
+    return [*out, *unchanged, *added] if added else out

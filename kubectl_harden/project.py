@@ -70,7 +70,7 @@ def read_project(file: str) -> Project:
     try:
         text = read_text(file)
     except InputError as error:
-        raise UsageError(f"{file}: {error.args[0]}") from None
+        raise UsageError(f"{os.path.relpath(file)}: {error.args[0]}") from None
     lines = Lines(text)
     found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
     if not found:
@@ -79,7 +79,7 @@ def read_project(file: str) -> Project:
     if not isinstance(first, Document):
         raise UsageError(f"{_place(file, lines, first.offset)}: {first.message}")
     if len(found) > 1 or not isinstance(first.value, dict):
-        raise UsageError(f"{file}: a project file is one mapping of keys")
+        raise UsageError(f"{os.path.relpath(file)}: a project file is one mapping of keys")
     for offset, key in first.repeated:
         raise UsageError(f'{_place(file, lines, offset)}: the key "{key}" is repeated')
     read: dict[str, Any] = {}

@@ -1,0 +1,140 @@
+"""The project file: what it sets, what is wrong in it, and its schema."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_harden.errors import UsageError
+from kubectl_harden.policy import NEWEST
+from kubectl_harden.project import FILE, find_project, read_project
+from kubectl_harden.yaml_tree import dump
+from tests.test_cli import GOOD, REJECTED, ROOT, run
+
+SCHEMA = json.loads((ROOT / "docs" / "project-file.schema.json").read_text())
+WIDGET = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {pod: {spec: {hostPID: true, containers: [{name: c, image: i}]}}}\n"
+
+
+def report(directory: Path, *arguments: str, **more: Any) -> Any:
+    return json.loads(run("check", *arguments, "-o", "json", cwd=directory, **more).stdout)
+
+
+def test_it_sets_level_version_excludes_and_pod_paths_and_options_win(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(
+        "# ours\nlevel: baseline\npolicyVersion: v1.30\nexclude: [charts/, '*.gen.yaml', '!keep.gen.yaml']\n"
+        "podPaths: {Widget.example.com: /spec/pod}\n"
+    )
+    for name in ("deploy", "charts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "good.yaml").write_text(GOOD)
+    for name in ("a.gen.yaml", "keep.gen.yaml", "widget.yaml"):
+        (tmp_path / "deploy" / name).write_text(WIDGET)
+    found = report(tmp_path, "-f", ".", "-R")
+    assert found["policy"] == {"level": "baseline", "version": "v1.30"}
+    assert [w["source"]["file"] for w in found["workloads"]] == [
+        f"./deploy/{name}" for name in ("good.yaml", "keep.gen.yaml", "widget.yaml")
+    ]
+    # From below, with other names for the files, and with options that say otherwise.
+    found = report(tmp_path / "deploy", "-f", "widget.yaml", "-f", "../charts/good.yaml", "--level", "restricted",
+                   "--policy-version", "v1.25", "--pod-path", "Widget.example.com=/spec/other")  # fmt: skip
+    assert found["policy"] == {"level": "restricted", "version": "v1.25"}
+    assert [w["name"] for w in found["workloads"]] == []
+    done = run("check", "-f", "a.gen.yaml", cwd=tmp_path / "deploy")
+    assert b"note: the project file excludes all that is named" in done.stderr
+
+
+def test_fix_leaves_out_what_is_excluded(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("exclude: [gen]\n")
+    (tmp_path / "gen").mkdir()
+    for name in ("web.yaml", "gen/web.yaml"):
+        (tmp_path / name).write_text(REJECTED)
+    run("fix", "-f", ".", "-R", "--write", cwd=tmp_path)
+    assert (tmp_path / "gen" / "web.yaml").read_text() == REJECTED != (tmp_path / "web.yaml").read_text()
+
+
+def test_its_baseline_file_is_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "web.yaml").write_text(REJECTED)
+    (tmp_path / FILE).write_text("known: known.json\n")
+    assert run("check", "-f", "deploy", "--write-known", "known.json", cwd=tmp_path).returncode == 0
+    assert run("check", "-f", "web.yaml", cwd=tmp_path / "deploy").returncode == 0
+    (tmp_path / "known.json").unlink()
+    assert run("check", "-f", "web.yaml", cwd=tmp_path / "deploy").returncode == 3
+
+
+def test_it_is_looked_for_up_to_the_root_of_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "repository" / "a" / "b").mkdir(parents=True)
+    (tmp_path / FILE).write_text("level: baseline\n")
+    assert find_project(str(tmp_path / "repository" / "a" / "b")) == str(tmp_path / FILE)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path / "repository", check=True)
+    assert find_project(str(tmp_path / "repository" / "a" / "b")) is None
+    (tmp_path / "repository" / FILE).write_text("level: baseline\n")
+    assert find_project(str(tmp_path / "repository" / "a" / "b")) == str(tmp_path / "repository" / FILE)
+
+
+def test_another_one_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(GOOD)
+    (tmp_path / FILE).write_text("level: nonsense\n")
+    (tmp_path / "other.yaml").write_text("level: baseline\n")
+    assert report(tmp_path, "-f", "web.yaml", "--config", "other.yaml")["policy"]["level"] == "baseline"
+    done = run("check", "-f", "web.yaml", "--config", "none.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, b"error: none.yaml: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("levle: baseline\n", '.kubectl-harden.yaml:1:1: unknown key "levle". Did you mean "level"?'),
+        ("# x\nlevel: high\n", '.kubectl-harden.yaml:2:1: unknown level "high": use baseline or restricted'),
+        ("level: baseline\nlevel: restricted\n", '.kubectl-harden.yaml:2:1: the key "level" is repeated'),
+        ("policyVersion: 1.30\n", ".kubectl-harden.yaml:1:1: policyVersion: write latest, or a version such as v1.30"),
+        ("policyVersion: v1.99\n", '.kubectl-harden.yaml:1:1: unknown policy version "v1.99"'),
+        ("exclude: charts\n", ".kubectl-harden.yaml:1:1: exclude: write a list of patterns"),
+        ("podPaths: {Widget: spec}\n", '.kubectl-harden.yaml:1:1: podPaths: "Widget": write KIND.GROUP: /json/pointer'),
+        ("known: ''\n", ".kubectl-harden.yaml:1:1: known: write the name of the baseline file"),
+        ("a: b: c\n", ".kubectl-harden.yaml:1:5: mapping values are not allowed in this context"),
+        ("- level\n", ".kubectl-harden.yaml: a project file is one mapping of keys"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_it_has_its_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    (tmp_path / "web.yaml").write_text(GOOD)
+    done = run("check", "-f", "web.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"error: {message}" in done.stderr.decode()
+
+
+def test_an_empty_one_says_nothing(tmp_path: Path) -> None:
+    for text in ("", "# nothing yet\n", "---\n{}\n"):
+        (tmp_path / FILE).write_text(text)
+        assert read_project(str(tmp_path / FILE)).level is None
+
+
+_WORDS = st.sampled_from(
+    ["baseline", "restricted", "latest", "v1.0", f"v1.{NEWEST}", "", "/spec", "/a/b", "x", "Widget.example.com", "Pod"]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | _WORDS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_WORDS, inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "other"]), _VALUES, max_size=3))
+def test_the_schema_says_what_the_reader_says(tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any]) -> None:
+    file = tmp_path_factory.getbasetemp() / f"project-{id(SCHEMA)}.yaml"
+    file.write_text(dump(value))
+    valid = jsonschema.Draft202012Validator(SCHEMA).is_valid(value)
+    try:
+        read_project(str(file))
+    except UsageError:
+        assert not valid
+    else:
+        assert valid
