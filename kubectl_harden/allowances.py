@@ -16,7 +16,7 @@ restricted control finds nothing else: ``hostPathVolumes`` at restricted, where 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,12 +26,13 @@ from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.model import Finding, Path, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import LEVELS, Policy, controls_of
-from kubectl_harden.yaml_tree import ALIAS, SCALAR, Node
+from kubectl_harden.yaml_tree import ALIAS, SCALAR, Node, key_of
 
 __all__ = ["ALLOW", "annotated", "commented", "excused", "left"]
 
 ALLOW: Final = "kubectl-harden/allow"
 _COMMENT: Final = re.compile(rf"(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_DASH: Final = re.compile(r"^( *)- ", re.MULTILINE)
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -58,6 +59,39 @@ def commented(text: str, root: Node | None) -> Iterator[tuple[int, str, str]]:
                 yield match.start(1), *_parsed(match[1], ())
             except InputError as error:
                 raise SyntaxFault(error.args[0], match.start(1)) from None
+
+
+def is_about(text: str, root: Node | None, base: Path, offset: int) -> bool:
+    """Whether a comment of a document is about the object at ``base``: inside or right above each item on the way."""
+    node = root
+    for part in base:
+        while node is not None and node.kind == ALIAS:
+            node = node.children[0]
+        if node is None:
+            return False
+        if isinstance(part, int):
+            if _item_of(text, node.children, offset) != part:
+                return False
+            node = node.children[part]
+        else:
+            node = next((value for key, value in node.pairs() if not key.is_merge and key_of(key) == part), None)
+    return True
+
+
+def _item_of(text: str, items: Sequence[Node], offset: int) -> int:
+    """Return which item a comment stands in, or right above; at an item's end its indentation tells."""
+    following = next((index for index, item in enumerate(items) if offset < _line_end(text, item.end)), len(items))
+    if following == 0:
+        return 0
+    line = text.rfind("\n", 0, offset) + 1
+    dash = _DASH.search(text, offset, items[following].start) if following < len(items) else None
+    inside = dash is not None and text.index("#", line) - line > len(dash[1])
+    return following - 1 if inside or following == len(items) else following
+
+
+def _line_end(text: str, offset: int) -> int:
+    end = text.find("\n", offset)
+    return len(text) if end < 0 else end
 
 
 def _strings(node: Node) -> Iterator[tuple[int, int]]:

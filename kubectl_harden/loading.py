@@ -9,7 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from kubectl_harden.allowances import ALLOW, annotated, commented
+from kubectl_harden.allowances import ALLOW, annotated, commented, is_about
 from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.manifests import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
 from kubectl_harden.model import Identity, Path, Problem, Source
@@ -227,7 +227,7 @@ def _templates(
 def accepted(work: Work, found: Object) -> dict[str, str]:
     """Return the controls whose violations somebody has accepted for an object, with the reasons.
 
-    A comment counts for the object of its document; among the items of a List for the one that it stands in.
+    A comment counts for the object of its document; among the items of a List for the one that it stands in or above.
     """
     document = found.document
     if document.index not in work.comments:
@@ -236,23 +236,13 @@ def accepted(work: Work, found: Object) -> dict[str, str]:
             noted.extend(commented(document.text, document.tree()) if ALLOW in document.text else ())
         except SyntaxFault as fault:
             work.problem(document.index, document.start + fault.offset, fault.args[0])
-    start, end = 0, len(document.text)
-    if found.item is not None:
-        start, end = _extent(document, found.base)
-    out = {check: reason for offset, check, reason in work.comments[document.index] if start <= offset < end}
+    root, comments = document.tree() if work.comments[document.index] else None, work.comments[document.index]
+    out = {check: reason for offset, check, reason in comments if is_about(document.text, root, found.base, offset)}
     try:
         out.update(annotated(found.value))
     except InputError as error:
         report(work, found, error.path or (), error.args[0])
     return out
-
-
-def _extent(document: Document, base: Path) -> tuple[int, int]:
-    """Return where an item of a List begins in its document, and where the next begins or the List ends."""
-    start = offset_of(document, base) - document.start
-    *parents, index = base
-    following = offset_of(document, (*parents, int(index) + 1)) - document.start
-    return start, following if following > start else len(document.text)
 
 
 def report(work: Work, found: Object, path: Path, message: str) -> None:

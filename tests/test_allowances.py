@@ -71,10 +71,22 @@ def test_a_comment_counts_for_its_own_document_and_its_own_item() -> None:
     comment = "# kubectl-harden/allow: restrictedVolumes: reads logs\n"
     found = check_text("f.yaml", f"{AGENT}---\n{comment}{AGENT}---\n{AGENT}", policy=RESTRICTED)
     assert [item.violations[0].accepted for item in found.checked] == ["", "reads logs", ""]
-    items = ["- " + AGENT.replace("\n", "\n  ").rstrip(" ") for _ in range(3)]
-    items[1] = items[1].replace("  kind:", f"  {comment}  kind:")
-    found = check_text("f.yaml", "apiVersion: v1\nkind: List\nitems:\n" + "".join(items), policy=RESTRICTED)
-    assert [item.violations[0].accepted for item in found.checked] == ["", "reads logs", ""]
+    item = "- " + AGENT.replace("\n", "\n  ").rstrip(" ")
+    for commented in (
+        item.replace("  kind:", f"  {comment}  kind:"),
+        comment + item,
+        f"- {comment}{item.replace('- ', '  ', 1)}",
+        f"{item}  {comment}",
+        item.replace("{name: agent}\n", "{name: agent}  " + comment, 1),
+        item.removesuffix("\n") + "  " + comment,
+    ):
+        for place in range(3):
+            items = [item] * 3
+            items[place] = commented
+            found = check_text("f.yaml", "apiVersion: v1\nkind: List\nitems:\n" + "".join(items), policy=RESTRICTED)
+            assert found.problems == ()
+            reasons = [item.violations[0].accepted for item in found.checked]
+            assert [bool(reason) for reason in reasons] == [index == place for index in range(3)], commented
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
 from kubectl_harden.cli.completion import VARIABLE, complete, completion
 from kubectl_harden.cli.explain import explain
 from kubectl_harden.cli.fix import fix
+from kubectl_harden.cli.krm import krm
 from kubectl_harden.cli.migrate import migrate
 from kubectl_harden.cli.options import meant
 from kubectl_harden.cli.rejected import rejected
@@ -61,7 +62,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, fix, rejected, migrate, undo, explain, completion, complete):
+for _command in (check, fix, rejected, migrate, undo, explain, krm, completion, complete):
     cli.add_command(_command)
 
 

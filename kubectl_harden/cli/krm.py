@@ -1,0 +1,48 @@
+"""The command ``krm``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from kubectl_harden.cli.codes import OK, VIOLATIONS
+from kubectl_harden.cli.options import Command
+
+__all__ = ["krm"]
+
+
+@click.command(cls=Command, short_help="Check or fix a ResourceList, as a function of kustomize and kpt.")
+def krm() -> int:
+    """Check or fix the items of a ResourceList: a KRM function, for kustomize and kpt.
+
+    It reads the ResourceList from stdin and writes it to stdout, with a result for each violation. The
+    functionConfig (a ConfigMap's data, or the spec of any kind) says what to do: level, policyVersion, fix (true
+    edits the items) and maxRisk. The exit code is 1 where a violation is left that nobody has accepted.
+
+    \b
+    Examples:
+      # In a kustomization: ./harden is an executable script with the line "exec kubectl-harden krm"
+      kustomize build --enable-alpha-plugins --enable-exec overlay/
+      # overlay/harden.yaml, which the kustomization names below transformers
+      apiVersion: kubectl-harden/v1
+      kind: Harden
+      metadata:
+        name: harden
+        annotations:
+          config.kubernetes.io/function: "exec: {path: ./harden}"
+      spec:
+        level: restricted
+      # By hand
+      kubectl-harden krm < resources.yaml
+    """
+    from kubectl_harden.krm import run_function
+    from kubectl_harden.manifests import STDIN, read_text
+    from kubectl_harden.render.terminal import printable
+
+    returned = run_function(read_text(STDIN))
+    sys.stdout.write(returned.text)
+    sys.stdout.flush()
+    for failure in returned.failures:
+        click.echo(f"error: {printable(failure)}", err=True)
+    return VIOLATIONS if returned.failures else OK
