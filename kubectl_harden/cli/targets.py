@@ -42,7 +42,8 @@ _FILES: Final = (
     click.option("--values", multiple=True, metavar="FILE", type=click.Path(),
                  help="Values for the chart; may be repeated."),
     click.option("--skip-others", is_flag=True,
-                 help="Pass over named files that hold no Kubernetes objects, as in directories."),
+                 help="The arguments are files, and those that hold no Kubernetes objects are passed over, as "
+                      "pre-commit needs it."),
     click.option("--config", metavar="FILE", type=click.Path(),
                  help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
 )  # fmt: skip
@@ -110,6 +111,8 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
     ) -> int:
         from kubectl_harden.policy import parse_policy
 
+        if others["skip_others"]:
+            files, names = (*files, *names), ()
         project = _project(config)
         paths = {**project.pod_paths, **pod_paths_of(pod_paths)}
         if files or kustomization or chart:
