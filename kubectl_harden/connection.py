@@ -31,7 +31,11 @@ from kubectl_harden.errors import (
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Answer", "Cancel", "ClusterOptions", "Connection"]
+__all__ = ["Answer", "Cancel", "ClusterOptions", "Connection", "entries_of", "log_calls"]
+
+_LOG: Final = logging.getLogger(__name__)
+_SHOWN: Final = 1024
+"""Characters of a body that are logged."""
 
 USER_AGENT: Final = "kubectl-harden"
 ATTEMPTS: Final = 6
@@ -296,6 +300,7 @@ class Connection:
         self.requests += 1
         url = self.server + path + (f"?{urlencode(query)}" if query else "")
         limit = timeout or self._options.timeout or None
+        started = time.monotonic()
         try:
             response = self._pool.request(
                 method,
@@ -308,8 +313,27 @@ class Connection:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             refused = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+            _LOG.info("%s %s: %s", method, url, _first_line(error))
             raise _unreachable(error, self.server, sent=not refused) from None
+        took = (time.monotonic() - started) * 1000
+        _LOG.info("%s %s %d %s in %.0f milliseconds", method, url, response.status, response.reason or "", took)
+        if _LOG.isEnabledFor(logging.DEBUG) and not stream and "/secrets" not in path:
+            _LOG.debug("%s", f"{_cut(data or b'')} → {_cut(response.data)}")
         return response
+
+
+def log_calls(*, bodies: bool) -> None:
+    """Have every call of the API server told on stderr; with ``bodies`` what it carries, but for Secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    _LOG.addHandler(handler)
+    _LOG.propagate = False
+    _LOG.setLevel(logging.DEBUG if bodies else logging.INFO)
+
+
+def _cut(body: bytes) -> str:
+    text = body.decode(errors="replace")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} [{len(text) - _SHOWN:,} more characters]"
 
 
 class _Words(logging.Handler):

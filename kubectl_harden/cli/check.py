@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,6 +15,8 @@ from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
 
 __all__ = ["check"]
 
+_FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github")
+
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
 @target_options
@@ -22,10 +24,10 @@ __all__ = ["check"]
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(("text", "wide", "json", "yaml", "name", "sarif", "junit", "github")),
+    type=click.Choice(_FORMATS),
     default="text",
-    show_default=True,
-    help="Output format.",
+    metavar="FORMAT",
+    help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: text]",
 )
 @click.option("--known", metavar="FILE", type=click.Path(),
               help="Baseline file: the violations in it do not count.")  # fmt: skip
@@ -43,9 +45,15 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     Examples:
       kubectl harden check -f deployment.yaml
       kubectl harden check -f manifests/ -R --level baseline
-      kustomize build overlay | kubectl harden check -f - -o json
+      kubectl harden check -k overlays/prod
+      kubectl harden check --helm-chart charts/web --values prod.yaml
+      helm template charts/web | kubectl harden check -f - -o json
       kubectl harden check deploy/web sts/db -n shop
       kubectl harden check -A --level restricted
+      # In a pipeline: a log for code scanning, and only what is new fails
+      kubectl harden check -f manifests/ -R -o sarif > harden.sarif
+      kubectl harden check -f manifests/ -R --write-known known.json
+      kubectl harden check -f manifests/ -R --known known.json -o github
     """
     from kubectl_harden.render.check import Tally, summary_line
     from kubectl_harden.render.formats import PEOPLE, render

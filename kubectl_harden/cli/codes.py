@@ -32,7 +32,10 @@ INTERRUPTED: Final = 130
 
 
 def coloured(stream: Any) -> bool:
-    """Whether to write colours to a stream."""
+    """Whether to write colours to a stream: as --color says, else on terminals."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.color is not None:
+        return context.color
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

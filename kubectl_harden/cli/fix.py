@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,15 +17,18 @@ from kubectl_harden.errors import UsageError
 
 __all__ = ["fix"]
 
+_FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json")
+
 
 @click.command(cls=Command, short_help="Show or make the smallest change that meets the level.")
 @target_options
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json")),
+    type=click.Choice(_FORMATS),
     default=None,
-    help="Output format. [default: diff]",
+    metavar="FORMAT",
+    help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: diff]",
 )
 @click.option("--write", is_flag=True, help="Edit the files in place.")
 @click.option("--apply", "apply_", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
@@ -97,7 +100,9 @@ def fix(
       kubectl harden fix -f manifests/ -R --write
       kubectl harden fix -f agent.yaml --host-path cache=emptyDir
       kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
-      helm template chart | kubectl harden fix -f - -o yaml
+      kubectl harden fix -k overlays/prod --write
+      kubectl harden fix --helm-chart charts/web --write
+      helm template charts/web | kubectl harden fix -f - -o yaml
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import sys
 from typing import Any, Final
 
@@ -18,18 +19,25 @@ from kubectl_harden.cli.explain import explain
 from kubectl_harden.cli.fix import fix
 from kubectl_harden.cli.krm import krm
 from kubectl_harden.cli.migrate import migrate
-from kubectl_harden.cli.options import meant
+from kubectl_harden.cli.options import OUTPUT, meant
 from kubectl_harden.cli.rejected import rejected
 from kubectl_harden.cli.undo import undo
 from kubectl_harden.errors import ClusterError, HardenError, UsageError
 
 __all__ = ["cli", "main"]
 
+DEBUG: Final = "KUBECTL_HARDEN_DEBUG"
+"""The environment variable with which errors show their traceback."""
+
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Group(click.Group):
-    """Suggests the command that was meant."""
+    """Suggests the command that was meant, and takes kubectl's options of output before it too."""
+
+    def __init__(self, *arguments: Any, **given: Any) -> None:
+        super().__init__(*arguments, **given)
+        self.params.extend(OUTPUT)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
@@ -101,7 +109,43 @@ def _own_name() -> str:
 def _say(error: HardenError) -> None:
     from kubectl_harden.render.terminal import printable
 
+    _show_traceback()
     click.echo(f"error: {printable(str(error))}", err=True)
+
+
+def _say_usage(error: click.UsageError) -> None:
+    """Say what is wrong with the command line in kubectl's form, and what was probably meant."""
+    message = error.format_message()
+    kind = getattr(getattr(error, "param", None), "type", None)
+    given = re.search(r"'([^']*)' is not one of", message)
+    if isinstance(kind, click.Choice) and given:
+        message += meant(given[1], [str(choice) for choice in kind.choices])
+    command = error.ctx.command_path if error.ctx is not None else "kubectl harden"
+    click.echo(f"error: {message}\nSee '{command} --help' for usage.", err=True)
+
+
+def _say_bug(error: Exception) -> None:
+    """Say that the command itself is at fault, where, and what to do about it."""
+    import traceback
+
+    from kubectl_harden.render.terminal import printable
+
+    _show_traceback()
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(last.filename)}:{last.lineno}"
+    click.echo(
+        f"error: this is a bug of kubectl harden, not of your input: {type(error).__name__} at {where}: "
+        f"{printable(str(error))}\nWhat is already named as done stays done. Please report it with the output of "
+        f"kubectl harden version -o json; {DEBUG}=1 shows the traceback",
+        err=True,
+    )
+
+
+def _show_traceback() -> None:
+    if os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exc()
 
 
 def _run() -> int:
@@ -113,7 +157,7 @@ def _run() -> int:
         result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
         return result if isinstance(result, int) else OK
     except click.UsageError as error:
-        error.show()
+        _say_usage(error)
         return USAGE
     except UsageError as error:
         _say(error)
@@ -130,3 +174,6 @@ def _run() -> int:
         # The reader has what it wanted; the interpreter must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except Exception as error:  # noqa: BLE001 (a person gets a sentence, and the traceback when asked for)
+        _say_bug(error)
+        return UNREADABLE

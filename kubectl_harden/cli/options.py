@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLUSTER",
     "CLUSTER_NAMES",
+    "OUTPUT",
     "POD_PATH",
     "POLICY",
     "Command",
@@ -71,8 +72,49 @@ CLUSTER_NAMES: Final = (
 )  # fmt: skip
 
 
+class _Verbosity(click.ParamType[int]):
+    """A number, also with the sign of ``-v=6``, which kubectl's users write."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        text = str(value).removeprefix("=")
+        if not text.isdigit():
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return int(text)
+
+
+def _log_calls(_ctx: click.Context, _parameter: click.Parameter, level: int) -> None:
+    if level >= CALLS:
+        from kubectl_harden.connection import log_calls
+
+        log_calls(bodies=level >= BODIES)
+
+
+def _choose_colour(ctx: click.Context, _parameter: click.Parameter, when: str) -> None:
+    if when != "auto":
+        ctx.color = when == "always"
+
+
+CALLS: Final = 6
+BODIES: Final = 8
+"""From these verbosities on kubectl shows the calls of the API server, and what they carry."""
+
+OUTPUT: Final = (
+    click.Option(["--color"], type=click.Choice(("auto", "always", "never")), default="auto", expose_value=False,
+                 callback=_choose_colour, help="When to colour. [default: on a terminal, unless NO_COLOR is set]"),
+    click.Option(["-v", "--v"], type=_Verbosity(), metavar="LEVEL", default=0, expose_value=False, is_eager=True,
+                 callback=_log_calls, help="Verbosity: 6 shows the calls of the API server, 8 what they carry."),
+)  # fmt: skip
+
+
 class Command(click.Command):
     """A command whose help shows kubectl's global options behind its own."""
+
+    def __init__(self, *arguments: Any, **given: Any) -> None:
+        super().__init__(*arguments, **given)
+        self.params.extend(OUTPUT)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two groups."""
@@ -81,8 +123,8 @@ class Command(click.Command):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
-                (shared if parameter.name in CLUSTER_NAMES else own).append(record)
-        for title, records in (("Options", own), ("Options of the cluster, as kubectl has them", shared)):
+                (shared if parameter.name in CLUSTER_NAMES or parameter in OUTPUT else own).append(record)
+        for title, records in (("Options", own), ("Global options, as kubectl has them", shared)):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)

@@ -23,12 +23,14 @@ def text(item: Explanation, *, columns: int, colour: bool) -> Iterator[str]:
         yield from (wrapped(line, 2, columns) + "\n" for line in rule.allowed)
     for title, words in (("Without it", item.gain), ("May break", item.breaks), ("Fix", item.fix)):
         yield f"\n{paint(title, 'strong', colour)}\n{wrapped(words, 2, columns)}\n"
-    yield f"\n{paint('How its edits are judged', 'strong', colour)} (the first that finds evidence decides)\n"
+    yield f"\n{paint('How its edits are judged', 'strong', colour)}\n"
+    yield wrapped("The first rule that finds evidence decides.", 2, columns) + "\n"
     for risk in item.risks:
         shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"), colour)
         yield f"  {shown}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
         yield from (wrapped(f"– {offer}", 10, columns) + "\n" for offer in risk.offers)
-    yield f"\n{paint('Source', 'strong', colour)}\n  k8s.io/pod-security-admission, {item.source}\n"
+    yield f"\n{paint('Source', 'strong', colour)}\n"
+    yield wrapped(f"k8s.io/pod-security-admission, {item.source}", 2, columns) + "\n"
 
 
 def listed(items: Iterable[Explanation], *, columns: int, colour: bool) -> Iterator[str]:

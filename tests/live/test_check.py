@@ -169,3 +169,15 @@ def test_mistakes(namespace: Namespace, harden: Harden) -> None:
         assert result.code == code, (arguments, result)
         assert words in result.err, (arguments, result)
     assert "Deployment" in harden("check", "deploy/nope", "deploy/web").out
+
+
+def test_the_calls_of_the_api_server_are_shown_as_kubectl_shows_them(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    result = harden("check", "deploy/web", "-v=6")
+    path = f"/apis/apps/v1/namespaces/{namespace.name}/deployments/web"
+    assert f"{path} 200 OK in " in result.err
+    assert '"kind"' not in result.err
+    told = harden("-v", "8", "check", "deploy/web", "-o", "name")
+    assert '"kind":"Deployment"' in told.err and "more characters]" in told.err
+    assert namespace.plane.token not in told.err
+    assert told.out == "deployment.apps/web\n"

@@ -13,7 +13,8 @@ class Terminal:
 
     def __init__(self, *command: str, environment: Mapping[str, str], columns: int = 100, rows: int = 40) -> None:
         self._name = f"t{uuid.uuid4().hex[:12]}"
-        self._environment = {**environment, "TERM": "xterm-256color"}
+        sized = ("COLUMNS", "LINES")
+        self._environment = {k: v for k, v in environment.items() if k not in sized} | {"TERM": "xterm-256color"}
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "main", "-x", str(columns), "-y", str(rows),
                    *command)  # fmt: skip
 
@@ -33,9 +34,9 @@ class Terminal:
         """Press keys by tmux's names, such as Tab, Enter, C-c."""
         self._tmux("send-keys", *keys)
 
-    def screen(self, *, escapes: bool = False) -> str:
-        """Return what stands on the screen; with its colours, if they are asked for."""
-        return self._tmux("capture-pane", "-p", *(["-e"] if escapes else []))
+    def screen(self, *, escapes: bool = False, joined: bool = False) -> str:
+        """Return what stands on the screen; with its colours, or with the lines that it had to break in one."""
+        return self._tmux("capture-pane", "-p", *(["-e"] if escapes else []), *(["-J"] if joined else []))
 
     def wait(self, until: Callable[[str], bool] | str, seconds: float = 60) -> str:
         """Wait for a text on the screen, or for what a function says of the screen."""

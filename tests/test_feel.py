@@ -1,0 +1,99 @@
+"""How the command behaves towards a person: widths, colours, mistakes, faults of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminal import Terminal
+from tests.test_cli import REJECTED, ROOT, run
+
+HARDEN = Path(sys.executable).parent / "kubectl-harden"
+RED = "\x1b[31m"
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    return tmp_path
+
+
+def shown(directory: Path, command: str, columns: int, *, joined: bool = False, **environment: str) -> str:
+    """Return the screen of a terminal after a command, with its colours, or with broken lines in one."""
+    line = f"cd {directory} && {HARDEN} {command}; echo done; cat"
+    terminal = Terminal("bash", "-c", line, environment={**os.environ, **environment}, columns=columns, rows=250)
+    try:
+        terminal.wait("done")
+        return terminal.screen(escapes=not joined, joined=joined)
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("command", ["check -f web.yaml", "fix -f web.yaml", "check -f web.yaml -o wide", "explain runAsNonRoot",
+                                     "explain", "check --help", "fix --help", "migrate --help", "krm --help"])  # fmt: skip
+def test_sixty_columns_are_enough(manifests: Path, command: str) -> None:
+    """Only a word that has no room by itself is broken by the terminal, lines of a diff, and commands to copy."""
+    screen = shown(manifests, command, 60, joined=True)
+    lines = re.sub(r"(?s)  Examples:.*?Options:", "", screen).splitlines()
+    assert len(lines) > 5
+    long = [line.rstrip() for line in lines if len(line.rstrip()) > 60 and line[:1] not in ("+", "-")]
+    assert not [line for line in long if " " in line.strip()]
+
+
+def test_colours_on_a_terminal_and_as_asked_for(manifests: Path) -> None:
+    assert RED in shown(manifests, "check -f web.yaml", 80)
+    assert "\x1b[3" not in shown(manifests, "check -f web.yaml", 80, NO_COLOR="1")
+    assert "\x1b[3" not in shown(manifests, "check -f web.yaml --color never", 80)
+    assert RED in shown(manifests, "check -f web.yaml --color always", 80, NO_COLOR="1")
+    piped = run("check", "-f", "web.yaml", "--color=always", cwd=manifests)
+    assert RED.encode() in piped.stdout
+    assert b"\x1b" not in run("check", "-f", "web.yaml", cwd=manifests).stdout
+    assert b"\x1b[32m" in run("fix", "-f", "web.yaml", "--color=always", cwd=manifests).stderr
+    assert RED.encode() in run("--color", "always", "check", "-f", "web.yaml", cwd=manifests).stdout
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("check", "--levle", "x"), "error: No such option '--levle'. (Did you mean one of: '--level'"),
+        (("check", "-f", "x", "-o", "sari"), 'Did you mean "sarif"?'),
+        (("chek",), "error: No such command 'chek'. Did you mean \"check\"?"),
+        (("check", "-v", "x"), "error: Invalid value for '-v' / '--v': 'x' is not a number"),
+        (("explain", "runasroot"), 'unknown check "runasroot". Did you mean "runAsNonRoot"?'),
+    ],
+)
+def test_mistakes_are_told_as_kubectl_tells_them(words: tuple[str, ...], said: str) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+
+
+BUG = """
+import sys
+from kubectl_harden import checking
+def broken(*_, **__): raise KeyError("spec")
+checking.check_files = broken
+from kubectl_harden.cli import main
+main()
+"""
+
+
+def faulty(manifests: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", BUG, "check", "-f", "web.yaml"], cwd=manifests, capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, check=False)  # fmt: skip
+
+
+def test_a_fault_of_its_own_is_a_sentence_and_a_traceback_only_when_asked_for(manifests: Path) -> None:
+    done = faulty(manifests)
+    assert done.returncode == 3
+    assert "error: this is a bug of kubectl harden, not of your input: KeyError at <string>:4: 'spec'" in done.stderr
+    assert "KUBECTL_HARDEN_DEBUG=1 shows the traceback" in done.stderr and "Traceback" not in done.stderr
+    assert "Traceback (most recent call last)" in faulty(manifests, KUBECTL_HARDEN_DEBUG="1").stderr
+    done = run("check", "-f", "web.yaml", "--level", "x", cwd=manifests, KUBECTL_HARDEN_DEBUG="1")
+    assert b"Traceback" in done.stderr and done.stderr.decode().endswith("use baseline or restricted\n")
