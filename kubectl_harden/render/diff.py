@@ -82,7 +82,7 @@ def _blocks(before: str, splices: Sequence[Splice]) -> Iterator[_Block]:
     runs: list[tuple[int, int, list[Splice]]] = []
     for splice in splices:
         first, last = bisect_right(starts, splice[0]) - 1, bisect_right(starts, splice[1])
-        if runs and first < runs[-1][1]:
+        if runs and first <= runs[-1][1]:
             runs[-1] = (runs[-1][0], max(last, runs[-1][1]), [*runs[-1][2], splice])
         else:
             runs.append((first, last, [splice]))
