@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench bench-live bench-survey bench-migration bench-report story dist clean
+.PHONY: demo test lint nightly bench bench-start bench-live bench-survey bench-migration bench-report docs story dist clean
 
 demo: .venv/installed
 	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
@@ -28,6 +28,10 @@ nightly: .venv/installed-dev
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
+bench-start: .venv/installed-dev dist
+	$(BIN)/python -m compileall -q kubectl_harden
+	$(BIN)/python benchmarks/start.py
+
 bench-live: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/live.py
@@ -36,8 +40,11 @@ bench-survey bench-migration bench-report: bench-%: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/$*.py $(BENCH)
 
-docs/checks.md: .venv/installed $(wildcard kubectl_harden/checks/*.py)
-	$(BIN)/kubectl-harden explain -o markdown > $@
+docs: .venv/installed-dev
+	$(BIN)/kubectl-harden explain -o markdown > docs/checks.md
+	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/transcripts.py
+	$(BIN)/python docs/terminal.py
 
 story: .venv/installed-dev
 	$(BIN)/python docs/story.py

@@ -73,11 +73,10 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         results = check_live(finder, inputs.targets, learn)
     else:
         from kubectl_harden.checking import check_files
-        from kubectl_harden.fixing import proposal
 
         learn = evidence.of_files() if output == "wide" else None
         manifests = with_built(inputs, origins=True)
-        results = check_files(manifests, policy, learn, proposal if output == "sarif" else None)
+        results = check_files(manifests, policy, learn, _proposal() if output == "sarif" else None)
         known = known or inputs.known
     if write_known is not None:
         return _write_known(write_known, results)
@@ -112,6 +111,13 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         if tally.violating and output == "text":
             click.echo(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs)}", err=True)
     return exit_code(tally.problems, left=bool(tally.violating))
+
+
+def _proposal() -> Any:
+    """Return what proposes fixes; it is loaded only where they are asked for."""
+    from kubectl_harden.fixing import proposal
+
+    return proposal
 
 
 def _write_known(file: str, results: Iterable[Any]) -> int:

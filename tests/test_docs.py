@@ -1,0 +1,78 @@
+"""The documentation: what it shows is what happens, what it names is there."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")]
+)
+MISTAKES = ("host-root", "runtime-socket", "privileged-host-namespaces", "root-by-default", "added-capabilities")
+
+
+def script(name: str) -> ModuleType:
+    """Return a script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_what_a_page_shows_is_what_the_commands_print(page: Path) -> None:
+    transcripts = script("transcripts")
+    ran = 0
+    for _, results in transcripts.printed(page):
+        for step, output in results:
+            assert transcripts.agrees(step.shown, output), f"make docs\n{step.command}\n{output}"
+            ran += 1
+    if page.parent.name in MISTAKES:
+        assert ran >= 2
+
+
+def test_transcripts_that_lie_are_found() -> None:
+    transcripts = script("transcripts")
+    assert transcripts.agrees("a\n…\nd\n", "a\nb\nc\nd\n") and transcripts.agrees("", "")
+    assert not transcripts.agrees("a\n…\ne\n", "a\nb\nc\nd\n")
+    assert not transcripts.agrees("", "a\n") and not transcripts.agrees("a\n", "")
+
+
+def test_every_mistake_has_its_page() -> None:
+    for name in MISTAKES:
+        text = (ROOT / "examples" / name / "README.md").read_text()
+        heads = re.findall(r"(?m)^## (.*)$", text)
+        assert heads[0] == "What an attacker gains" and heads[1] == "What kubectl harden says"
+        assert heads[2].startswith("The diff that cures ")
+        assert heads[3:] == ["What stays, and why", "What Pod Security cannot see, and what would"]
+        assert f"examples/{name}" in (ROOT / "README.md").read_text()
+
+
+def test_the_reference_of_the_commands_is_current() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text() == script("commands").reference(), "make docs"
+
+
+def test_the_picture_of_the_terminal_is_current() -> None:
+    """By its words: how they are drawn is up to the version of rich."""
+    terminal = script("terminal")
+    texts = re.findall(r"<text[^>]*>(.*?)</text>", terminal.FILE.read_text())
+    drawn = "".join(html.unescape(text) for text in texts).replace("\u00a0", " ")
+    for arguments in terminal.COMMANDS:
+        printed = re.sub(r"\x1b\[[0-9;]*m", "", terminal.printed(arguments))
+        for word in printed.split():
+            assert word in drawn, "make docs"
+    assert "cdn" not in terminal.FILE.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", re.sub(r"(?ms)^```.*?^```$", "", page.read_text())):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
