@@ -45,16 +45,16 @@ _SEPARATOR: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
 
 def _run(command: Sequence[str], advice: str) -> str:
     """Return what a program prints. Raises InputError with what it complains of."""
+    if shutil.which(command[0]) is None:
+        raise InputError(f"{command[0]} is not on the PATH: {advice}")
     try:
         done = subprocess.run(  # noqa: S603 (kubectl or helm, with arguments of the user)
             command, capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL, check=False
         )
-    except FileNotFoundError:
-        raise InputError(f"{command[0]} is not on the PATH: {advice}") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"{' '.join(command[:3])}: no result within {SECONDS} s") from None
     except OSError as error:
-        raise InputError(f"{command[0]}: {error.strerror}") from None
+        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         raise InputError(f"{' '.join(command[:2])}: {said.removeprefix('error: ').removeprefix('Error: ')}")

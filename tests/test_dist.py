@@ -68,6 +68,20 @@ def needed_glibc(file: Path) -> set[tuple[int, ...]]:
     return found
 
 
+def test_it_needs_of_the_system_what_every_one_has(system: EmptySystem) -> None:
+    """glibc's own libraries and GCC's; every other one is in the archive."""
+    needed = set()
+    for file in system.home.rglob("*"):
+        if file.is_file() and file.read_bytes()[:4] == b"\x7fELF":
+            with file.open("rb") as stream:
+                section = ELFFile(stream).get_section_by_name(".dynamic")
+                needed.update(tag.needed for tag in section.iter_tags() if tag.entry.d_tag == "DT_NEEDED")
+    own = {file.name for file in system.home.rglob("*.so*")}
+    assert {name.split(".so")[0] for name in needed - own} == {
+        "ld-linux-x86-64", "libc", "libdl", "libgcc_s", "libm", "libpthread", "librt", "libutil"
+    }  # fmt: skip
+
+
 def test_it_needs_a_glibc_of_2012(system: EmptySystem) -> None:
     needed = {file: needed_glibc(file) for file in system.home.rglob("*") if file.is_file()}
     assert sum(bool(versions) for versions in needed.values()) > 10

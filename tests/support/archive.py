@@ -24,17 +24,20 @@ def built() -> Path:
 
 
 class EmptySystem:
-    """A root directory with the C library, a static /bin/sh's worth of nothing, and the archive as krew links it."""
+    """A root directory with the C library, GCC's, a shell without any commands, and the archive as krew links it."""
 
     def __init__(self, root: Path, archive: Path) -> None:
         self.root = root
         for name in ("bin", "tmp", "work", "root", "etc", "proc", "dev", "store"):
             (root / name).mkdir(parents=True)
         (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+        # Not the device where one is not root, but what is read from it is the same.
+        (root / "dev" / "null").touch()
         with tarfile.open(archive) as tar:
             tar.extractall(root / "store", filter="data")
         self.home = root / "store" / "kubectl-harden"
-        self.add_libraries(self.home / "kubectl-harden")
+        for file in (self.home / "kubectl-harden", *self.home.rglob("*.so*")):
+            self.add_libraries(file)
         self.add_program(Path("/bin/sh").resolve(), "sh")
         (root / "bin" / "kubectl-harden").symlink_to("/store/kubectl-harden/kubectl-harden")
 
