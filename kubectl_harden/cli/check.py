@@ -15,7 +15,7 @@ from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
 
 __all__ = ["check"]
 
-_FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github")
+_FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github", "html")
 
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
@@ -56,7 +56,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
     from kubectl_harden.render.check import Tally, summary_line
-    from kubectl_harden.render.formats import PEOPLE, render
+    from kubectl_harden.render.formats import EVIDENCE, PEOPLE, render
     from kubectl_harden.render.terminal import counted, printable, width, wrapped
 
     notes: list[str] = []
@@ -67,14 +67,14 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
         notes = finder.notes
         learn = None
-        if output == "wide":
+        if output in EVIDENCE:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
         results = check_live(finder, inputs.targets, learn)
     else:
         from kubectl_harden.checking import check_files
 
-        learn = evidence.of_files() if output == "wide" else None
+        learn = evidence.of_files() if output in EVIDENCE else None
         manifests = with_built(inputs, origins=True)
         results = check_files(manifests, policy, learn, _proposal() if output == "sarif" else None)
         known = known or inputs.known

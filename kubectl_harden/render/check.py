@@ -26,6 +26,7 @@ __all__ = [
     "Tally",
     "identity_json",
     "json",
+    "known_words",
     "live_policy_json",
     "name",
     "policy_json",
@@ -133,7 +134,7 @@ def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool)
             yield f"  {check} ({violation.level}){line}{accepted}{known}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
-        for text, origin in dict.fromkeys((_words(fact), fact.origin) for fact in _telling(checked.facts)):
+        for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong', colour)} "
             yield wrapped(f"{printable(text)} ({origin})", 8, columns).lstrip() + "\n"
 
@@ -143,7 +144,8 @@ def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
     return (fact for fact in facts if not (fact.kind == "unused" and fact.topic.isupper()))
 
 
-def _words(fact: Fact) -> str:
+def known_words(fact: Fact) -> str:
+    """Return what a fact says."""
     return f"{fact.text}: {fact.value}" if fact.kind == "unknown" and fact.value else fact.text
 
 

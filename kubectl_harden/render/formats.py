@@ -9,13 +9,16 @@ from typing import Final
 from kubectl_harden.model import Checked, Checks, Policy
 from kubectl_harden.render.check import Tally
 
-__all__ = ["FORMATS", "PEOPLE", "render"]
+__all__ = ["EVIDENCE", "FORMATS", "PEOPLE", "render"]
 
 Format = Callable[[Iterator[Checked], Policy, Tally, bool], Iterator[str]]
 """Takes the verdicts, the policy, the counts (whole once the verdicts are at their end), and whether to colour."""
 
 PEOPLE: Final = ("text", "wide")
 """The formats beside which errors and a summary are told while they come."""
+
+EVIDENCE: Final = ("wide", "html")
+"""The formats that show what is known of how workloads run."""
 
 FORMATS: Final = {
     "text": "check",
@@ -26,6 +29,7 @@ FORMATS: Final = {
     "sarif": "sarif",
     "junit": "junit",
     "github": "github",
+    "html": "html",
 }
 """The module of each format, which has a function of its name."""
 
