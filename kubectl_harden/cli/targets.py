@@ -35,7 +35,7 @@ _FILES: Final = (
     click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
                  help="File, directory or - for stdin."),
     click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
-    click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(),
+    click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(file_okay=False),
                  help="Directory of a kustomization, built by kubectl kustomize."),
     click.option("--helm-chart", "chart", metavar="DIR", type=click.Path(),
                  help="Chart, rendered by helm template."),
