@@ -52,6 +52,9 @@ _JOB_LABELS: Final = (
     "job-name",
     "batch.kubernetes.io/job-name",
 )
+_DAEMON_SET_COUNT: Final = "deprecated.daemonset.template.generation"
+"""An annotation in which the API server counts a DaemonSet's changes (pkg/registry/apps/daemonset/strategy.go)."""
+
 _SERVER_FIELDS: Final = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink")
 
 
@@ -289,6 +292,7 @@ def _comparable(value: dict[str, Any]) -> dict[str, Any]:
     out = copied({key: item for key, item in value.items() if key != "status"})
     for key in (*_SERVER_FIELDS, "name", "generateName"):
         out["metadata"].pop(key, None)
+    (out["metadata"].get("annotations") or {}).pop(_DAEMON_SET_COUNT, None)
     return out  # type: ignore[no-any-return]
 
 

@@ -197,7 +197,7 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
                 yield wrapped("– " + printable(offer), 10, columns) + "\n"
         for left in plan.remaining:
             words = worded(left.reason, left.detail)
-            head = paint("allowed", "warn", colour) if left.accepted else paint("left   ", "bad", colour)
+            head = paint("kept   ", "warn", colour) if left.accepted else paint("left   ", "bad", colour)
             yield f"  {head} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
             for why in left.why.split("; "):
                 yield wrapped(printable(why), 10, columns) + "\n"

@@ -382,3 +382,9 @@ def test_a_statefulset_with_claims_is_proved(namespace: Namespace, harden: Harde
     # No node has such storage here: the pod is made, and waits for it.
     assert "unbound immediate PersistentVolumeClaims" in " ".join(result.err.split())
     assert "no node takes its pods" in " ".join(result.err.split())
+
+
+def test_what_the_server_counts_of_a_daemon_set_is_not_told(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("DaemonSet", "agent"))
+    shown = harden("fix", "ds/agent", "--level", "restricted")
+    assert shown.code == 1 and "also changes" not in shown.err
