@@ -14,6 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_harden import __version__
+from kubectl_harden.errors import EditError
+from kubectl_harden.overlays import fix_kustomization, write_overlay
+from kubectl_harden.policy import parse_policy
+from kubectl_harden.remediate import FixOptions
 from kubectl_harden.streams import Document, documents
 from kubectl_harden.yaml_tree import dump, parse, value_of
 from tests.support.control_plane import executable
@@ -138,6 +142,42 @@ def test_patches_that_kustomize_would_not_carry_out_are_not_written(harden: Any,
     assert done.returncode == 3
     assert b"kustomize makes something else of the patches than was planned" in done.stderr
     assert {path.name: path.read_bytes() for path in overlay.iterdir()} == before
+
+
+def test_a_kustomization_that_has_changed_meanwhile_stays_and_no_patch_is_left(
+    overlay: Path, programs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", programs)
+    planned = fix_kustomization(str(overlay), parse_policy("restricted", "latest"), FixOptions(), {})
+    assert len(planned.files) == 2
+    file = overlay / "kustomization.yaml"
+    file.write_text(file.read_text() + "# somebody else\n")
+    changed = file.read_bytes()
+    with pytest.raises(EditError, match="changed since it was read"):
+        write_overlay(planned)
+    assert file.read_bytes() == changed
+    assert [path.name for path in overlay.iterdir()] == ["kustomization.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("kustomization.yml", "resources: [../../bases/web]\npatches: []\n"),
+        ("Kustomization", "# c\nresources: [../../bases/web]\npatches:\n"),
+        ("kustomization.yaml", '{"resources": ["../../bases/web"], "patches": [{"patch": "[]", "target": {"kind": "X"}}]}'),
+        ("kustomization.yaml", "---\nresources:\n- ../../bases/web\nreplicas: [{name: b-web, count: 5}]   # more\n"),
+        ("kustomization.yaml", "resources: [../../bases/web]\npatches:\n- target: {kind: Deployment}\n  patch: |-\n"
+                               "    - {op: add, path: /spec/replicas, value: 2}"),
+    ],
+)  # fmt: skip
+def test_kustomizations_as_people_write_them(harden: Any, overlay: Path, name: str, text: str) -> None:
+    (overlay / "kustomization.yaml").unlink()
+    (overlay / name).write_text(text)
+    done = harden("fix", "-k", "overlays/prod", "--write")
+    assert b"not patched" not in done.stderr, done.stderr
+    assert harden("check", "-k", "overlays/prod").returncode == done.returncode
+    stays = text.partition("patches")[0]
+    assert (overlay / name).read_text().startswith(stays)
 
 
 def test_a_component_is_checked_by_itself(harden: Any, overlay: Path) -> None:
