@@ -7,8 +7,10 @@ guessed from names: every one is given a user of its own, and the rendered pods 
 from __future__ import annotations
 
 import os
+import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
@@ -82,7 +84,11 @@ def values_file(chart: Chart) -> str:
 
 def edited(file: str, values: Mapping[str, Any]) -> FileFix:
     """Return the change of a values file that adds values. Raises InputError, and EditError where it is not proved."""
-    text = read_text(file)
+    text = read_text(file) if os.path.exists(file) else ""
+    if all(isinstance(found, Document) and found.value is None for found in documents(text)):
+        # No values yet, or comments only.
+        start = "" if not text or text.endswith("\n") else "\n"
+        return FileFix(file, text, ((len(text), len(text), start + dump(values)),), (), ())
     document = only_document(text)
     goal = copied(document.value)
     _merge(goal, values)
@@ -98,14 +104,31 @@ class _Place(NamedTuple):
 
 
 def _own_values(chart: Chart) -> dict[str, Any]:
-    """Return the values that the chart and the given files have, as far as their keys go."""
+    """Return the values that the chart, those below it, and the given files have, as far as their keys go."""
     merged: dict[str, Any] = {}
-    files = [file for file in (os.path.join(chart.path, "values.yaml"),) if os.path.isfile(file)]
-    for file in (*files, *chart.values):
-        for found in documents(read_text(file)):
+    for path, text in (*_charts(chart.path, ()), *(((), read_text(file)) for file in chart.values)):
+        for found in documents(text):
             if isinstance(found, Document) and isinstance(found.value, dict):
-                _merge(merged, found.value)
+                _merge(_reach(merged, path), found.value)
     return merged
+
+
+def _charts(chart: str, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the values of the charts below a chart, each by its key in the top one's values, and then its own."""
+    below = os.path.join(chart, "charts")
+    for entry in sorted(os.scandir(below), key=lambda entry: entry.name) if os.path.isdir(below) else ():
+        if entry.is_dir():
+            yield from _charts(entry.path, (*path, entry.name))
+        elif entry.name.endswith(".tgz"):
+            with suppress(tarfile.TarError, OSError, UnicodeDecodeError), tarfile.open(entry.path) as archive:
+                for member in archive:
+                    name, _, file = member.name.partition("/")
+                    content = archive.extractfile(member) if file == "values.yaml" else None
+                    if content is not None:
+                        yield (*path, name), content.read().decode()
+    own = os.path.join(chart, "values.yaml")
+    if os.path.isfile(own):
+        yield path, read_text(own)
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from kubectl_harden.errors import EditError
 
-__all__ = ["write_new", "write_text"]
+__all__ = ["write_change", "write_new", "write_text"]
 
 
 @contextlib.contextmanager
@@ -42,6 +42,14 @@ def write_new(name: str, text: str) -> None:
             os.replace(temporary, target)
     except OSError as error:
         raise EditError(f"{name}: {error.strerror}; not written") from None
+
+
+def write_change(name: str, before: str, after: str) -> None:
+    """Make a new file where there was no text before, or replace a file's text. Raises EditError."""
+    if before or os.path.lexists(name):
+        write_text(name, before, after)
+    else:
+        write_new(name, after)
 
 
 def write_text(name: str, before: str, after: str) -> None:

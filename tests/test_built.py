@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -304,6 +305,62 @@ def test_values_are_found_by_where_they_arrive(harden: Any, programs: str, tmp_p
     assert values["other"] == {"podSecurityContext": {}}
     assert "# for the pod" in (chart / "values.yaml").read_text()
     assert harden("check", "--helm-chart", "odd").returncode == 0
+
+
+def test_values_of_charts_below_a_chart(harden: Any, programs: str, tmp_path: Path) -> None:
+    """One as a directory, one as an archive; the parent's values name neither."""
+    parent = tmp_path / "shop"
+    (parent / "charts").mkdir(parents=True)
+    (parent / "values.yaml").write_text("# nothing yet\nreplicas: 1\n")
+    dependencies = "".join(f"- {{name: {name}, version: 0.1.0}}\n" for name in ("front", "back"))
+    (parent / "Chart.yaml").write_text(f"apiVersion: v2\nname: shop\nversion: 0.1.0\ndependencies:\n{dependencies}")
+    environment = {**os.environ, "PATH": programs}
+    for name in ("front", "back"):
+        subprocess.run(
+            ["helm", "create", name], cwd=parent / "charts", env=environment, check=True, capture_output=True
+        )
+    subprocess.run(["helm", "package", "back"], cwd=parent / "charts", env=environment, check=True, capture_output=True)
+    shutil.rmtree(parent / "charts" / "back")
+    done = harden("fix", "--helm-chart", "shop", "--write")
+    assert b"cure 8 of 16 violations" in done.stderr, done.stderr
+    values, _ = value_of(parse((parent / "values.yaml").read_text()))
+    assert values["front"]["podSecurityContext"]["runAsNonRoot"] is True
+    assert values["back"]["securityContext"]["allowPrivilegeEscalation"] is False
+    assert (parent / "values.yaml").read_text().startswith("# nothing yet\nreplicas: 1\n")
+    files = {
+        w["source"]["file"]
+        for w in json.loads(harden("check", "--helm-chart", "shop", "-o", "json").stdout)["workloads"]
+    }
+    assert "shop/charts/back/templates/deployment.yaml" in files
+
+
+@pytest.mark.parametrize("text", [None, "", "# all is default", "---\n"])
+def test_values_where_there_are_none(harden: Any, programs: str, tmp_path: Path, text: str | None) -> None:
+    chart = tmp_path / "bare"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "charts" / "sub").mkdir(parents=True)
+    subprocess.run(["helm", "create", "sub"], cwd=chart / "charts", env={**os.environ, "PATH": programs}, check=True,
+                   capture_output=True)  # fmt: skip
+    (chart / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: bare\nversion: 0.1.0\ndependencies: [{name: sub, version: 0.1.0}]\n"
+    )
+    if text is not None:
+        (chart / "values.yaml").write_text(text)
+    done = harden("fix", "--helm-chart", "bare", "--write")
+    assert b"cure 4 of 8 violations" in done.stderr, done.stderr
+    after = (chart / "values.yaml").read_text()
+    assert after.startswith(text or "")
+    assert value_of(parse(after))[0]["sub"]["podSecurityContext"]["runAsNonRoot"] is True
+
+
+def test_a_chart_that_takes_no_further_values_is_checked_all_the_same(
+    harden: Any, helm: dict[str, str], tmp_path: Path
+) -> None:
+    schema = {"properties": {"securityContext": {"properties": {"runAsUser": {"type": "string"}}}}}
+    (tmp_path / "web" / "values.schema.json").write_text(json.dumps(schema))
+    done = harden("check", "--helm-chart", "web", **helm)
+    assert done.returncode == 1 and b"runAsNonRoot != true" in done.stdout
+    assert b"No values are proposed, since the chart takes none to try: helm" in done.stdout
 
 
 def test_a_chart_that_cannot_be_rendered_says_why(harden: Any, helm: dict[str, str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, exit_code, report_problems, tell
-from kubectl_harden.errors import EditError, UsageError
+from kubectl_harden.errors import EditError, InputError, UsageError
 from kubectl_harden.model import Checks
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def fix_chart(inputs: FileInputs, policy: Policy, options: FixOptions, *, write:
     from kubectl_harden.render.check import Tally, summary_line, text
     from kubectl_harden.render.diff import unified
     from kubectl_harden.render.terminal import counted, printable, width, wrapped
-    from kubectl_harden.write_back import write_text
+    from kubectl_harden.write_back import write_change
     from kubectl_harden.yaml_edit import spliced
 
     chart = inputs.chart
@@ -79,7 +79,7 @@ def fix_chart(inputs: FileInputs, policy: Policy, options: FixOptions, *, write:
         sys.stdout.write(unified(change.file, change.before, change.splices, colour=colour, escape=sys.stdout.isatty()))
         sys.stdout.flush()
     if write:
-        write_text(change.file, change.before, spliced(change.before, change.splices))
+        write_change(change.file, change.before, spliced(change.before, change.splices))
     tally.add(Checks(found.left, ()))
     tell(text(iter(found.left), policy, tally, coloured(sys.stderr)))
     done = "written" if write else "--write adds them"
@@ -95,7 +95,11 @@ def propose_values(inputs: FileInputs, policy: Policy, rendered: Iterable[Found]
     from kubectl_harden.render.terminal import counted, printable
     from kubectl_harden.yaml_tree import dump
 
-    found = cure(inputs.chart, rendered, policy, FixOptions(), inputs.inputs.pod_paths) if inputs.chart else None
+    try:
+        found = cure(inputs.chart, rendered, policy, FixOptions(), inputs.inputs.pod_paths) if inputs.chart else None
+    except InputError as error:
+        yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
+        return
     if found is not None:
         yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
