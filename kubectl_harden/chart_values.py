@@ -68,7 +68,7 @@ def cure(
     for planned in plans:
         for place, field, value in _settings(planned, arrives.get(_key(planned.identity), {})):
             inner = _reach(values, place.path)
-            inner[field] = value
+            _merge(inner, {field: value})
             if place.disabled:
                 inner["enabled"] = True
     if not values:
@@ -197,20 +197,21 @@ def _key(identity: Any) -> tuple[Any, ...]:
 
 
 class _Plan(NamedTuple):
-    """A plan, and what the object is once it is carried out."""
+    """A plan, and what the object is before and after it is carried out."""
 
     identity: Any
     planned: Planned
+    before: Any
     after: Any
 
 
 def _plans(found: Found, policy: Policy, options: FixOptions, pod_paths: PodPaths) -> Iterator[_Plan]:
     fixed = fix_text(found.file, found.text or "", policy=policy, options=options, listed=True, pod_paths=pod_paths,
                      lined=False)  # fmt: skip
-    goals = {identity.source: after for identity, _, after in fixed.objects}
+    changes = {identity.source: (before, after) for identity, before, after in fixed.objects}
     for planned in fixed.planned:
-        if planned.identity.source in goals:
-            yield _Plan(planned.identity, planned, goals[planned.identity.source])
+        if planned.identity.source in changes:
+            yield _Plan(planned.identity, planned, *changes[planned.identity.source])
 
 
 def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Place, str, Any]]:
@@ -223,7 +224,7 @@ def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Pl
         if at is None or at + 1 >= len(path):
             continue
         context, field = path[: at + 1], str(path[at + 1])
-        value = _at(plan.after, (*context, field))
+        value = _override(_at(plan.before, (*context, field)), _at(plan.after, (*context, field)))
         if context in arrives:
             yield arrives[context], field, value
         elif context == pod_context:
@@ -231,6 +232,14 @@ def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Pl
             for reached, place in arrives.items():
                 if reached != pod_context and len(reached) > len(pod_context):
                     yield place, field, value
+
+
+def _override(before: Any, after: Any) -> Any:
+    """Return the value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    gone = {key: None for key in before if key not in after}
+    return {**{key: _override(before.get(key), value) for key, value in after.items()}, **gone}
 
 
 def _at(value: Any, path: Path) -> Any:

@@ -283,7 +283,8 @@ def test_values_are_found_by_where_they_arrive(harden: Any, programs: str, tmp_p
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: odd-name\nversion: 0.1.0\n")
     (chart / "values.yaml").write_text(
         "api:\n  securityContext: {enabled: false, fsGroup: 1}   # for the pod\n  containerSecurityContext: {}\n"
-        "worker: {containerSecurityContext: {privileged: true}}\nother: {podSecurityContext: {}}\n"
+        "worker: {containerSecurityContext: {privileged: true, capabilities: {add: [NET_ADMIN]}}}\n"
+        "other: {podSecurityContext: {}}\n"
     )
     (chart / "templates" / "all.yaml").write_text(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: api}\nspec:\n"
@@ -302,6 +303,8 @@ def test_values_are_found_by_where_they_arrive(harden: Any, programs: str, tmp_p
     }  # fmt: skip
     assert values["worker"]["containerSecurityContext"]["seccompProfile"] == profile
     assert values["worker"]["containerSecurityContext"]["privileged"] is False
+    # What a level demands to be absent is taken away from what the values have: nothing would be merged away.
+    assert values["worker"]["containerSecurityContext"]["capabilities"] == {"add": None, "drop": ["ALL"]}
     assert values["other"] == {"podSecurityContext": {}}
     assert "# for the pod" in (chart / "values.yaml").read_text()
     assert harden("check", "--helm-chart", "odd").returncode == 0
