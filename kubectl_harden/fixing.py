@@ -11,7 +11,7 @@ from kubectl_harden.loading import Inputs, Object, Work, accepted, each_file, po
 from kubectl_harden.model import Checked, FileFix, Identity, Path, Plan, Planned, Problem, Replacement, Source, Splice
 from kubectl_harden.policy import Policy
 from kubectl_harden.remediate import FixOptions, apply, planned_for
-from kubectl_harden.streams import Document, Fault, Lines
+from kubectl_harden.streams import Document, Fault
 from kubectl_harden.values import same
 from kubectl_harden.workload import Location, PodPaths, items_of, locate
 from kubectl_harden.yaml_edit import edit_document, spliced
@@ -88,7 +88,7 @@ def proposal(work: Work, found: Object, checked: Checked, location: Location, ch
         splices = edit_document(found.document, goal) if made.edits else ()
     except (InputError, EditError):
         return ()
-    begin, lines = found.document.start, Lines(work.text)
+    begin, lines = found.document.start, work.lines
     return tuple(
         Replacement(*lines.place(begin + start), *lines.place(begin + end), new) for start, end, new in splices
     )

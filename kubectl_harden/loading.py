@@ -79,7 +79,7 @@ class Work:
         self.listed = listed
         self.pod_paths = pod_paths
         self.lined = lined
-        self._lines = Lines(text)
+        self.lines = Lines(text)
         self.problems: list[Problem] = []
         self.is_template = False
         self.comments: dict[int, list[tuple[int, str, str]]] = {}
@@ -91,7 +91,7 @@ class Work:
 
     def place(self, offset: int) -> tuple[int, int] | tuple[None, None]:
         """Return the line and column (from 1) of a character offset, where the text has places."""
-        return self._lines.place(offset) if self.lined else (None, None)
+        return self.lines.place(offset) if self.lined else (None, None)
 
     def documents(self) -> Iterator[Document | Fault]:
         """Yield the documents; those that surely hold no pod are only checked for syntax."""

@@ -125,13 +125,13 @@ def kustomized(directory: str) -> list[Found]:
     file = kustomization_file(directory)
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as outer:
         # Asked by a kustomization around it, kustomize says where each object comes from.
-        base = os.path.relpath(os.path.realpath(directory), os.path.realpath(outer))
-        around = {"resources": [base], "buildMetadata": ["originAnnotations"]}
-        Path(outer, KUSTOMIZATION[0]).write_text(dump(around), encoding="utf-8")
         try:
+            base = os.path.relpath(os.path.realpath(directory), os.path.realpath(outer))
+            around = {"resources": [base], "buildMetadata": ["originAnnotations"]}
+            Path(outer, KUSTOMIZATION[0]).write_text(dump(around), encoding="utf-8")
             text = build_kustomization(outer)
-        except InputError:
-            # What cannot stand below another kustomization (a component) is built, or refused, by itself.
+        except (InputError, ValueError):
+            # What cannot stand below another kustomization (a component, one on another drive) is built by itself.
             return [built(directory)]
         return _gathered((_origin(document, file, outer), document.text) for document in _documents(text))
 
