@@ -21,8 +21,9 @@ def reference() -> str:
     settings = {**cli.context_settings, "max_content_width": WIDTH, "terminal_width": WIDTH}
     top = click.Context(cli, info_name="kubectl harden", **settings)
     out.append(f"```text\n{cli.get_help(top)}\n```\n")
-    for name, command in sorted(cli.commands.items()):
-        if not command.hidden:
+    for name in cli.list_commands(top):
+        command = cli.get_command(top, name)
+        if command is not None and not command.hidden:
             inner = click.Context(command, info_name=name, parent=top, **settings)
             out.append(f"## {name}\n\n```text\n{command.get_help(inner)}\n```\n")
     return "\n".join(out)

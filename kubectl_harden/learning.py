@@ -1,16 +1,21 @@
-"""What is known of a workload's containers besides its template: the live pods, images, sensors, profiles."""
+"""What is known of a workload's containers besides its template: the live pods, images, sensors, profiles.
+
+Each source is imported when it is asked: clients of registries and of the API server take longer than most plans.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kubectl_harden.images import Images, image_facts
 from kubectl_harden.model import Fact, Identity, Learned
-from kubectl_harden.observed import Observations
 from kubectl_harden.pod import CONTAINER_LISTS
-from kubectl_harden.profiles import RecordedProfiles
-from kubectl_harden.running import RunningPods, labels_of, pod_facts, port_facts, seen
+
+if TYPE_CHECKING:
+    from kubectl_harden.images import Images
+    from kubectl_harden.observed import Observations
+    from kubectl_harden.profiles import RecordedProfiles
+    from kubectl_harden.running import RunningPods
 
 __all__ = ["Learner"]
 
@@ -75,11 +80,15 @@ class Learner:
         if self._make_images is not None:
             self.prepare([(identity.namespace or "", template)])
         if self._images is not None:
+            from kubectl_harden.images import image_facts
+
             for container in _containers(spec):
                 name, image = str(container.get("name", "")), container.get("image")
                 if isinstance(image, str):
                     out.setdefault(name, []).extend(image_facts(image, self._images.answer(image), container))
         if self.pods is not None:
+            from kubectl_harden.running import labels_of, pod_facts, port_facts, seen
+
             if value.get("kind") == "Pod":
                 found = [seen(value)]
             else:

@@ -16,13 +16,11 @@ from typing import Any, Final
 import click
 
 from kubectl_harden.cli.codes import OK
+from kubectl_harden.cli.main import VARIABLE
 from kubectl_harden.cli.options import Command
 from kubectl_harden.errors import HardenError, UsageError
 
-__all__ = ["VARIABLE", "complete", "complete_for_kubectl", "completion"]
-
-VARIABLE: Final = "_KUBECTL_HARDEN_COMPLETE"
-"""The environment variable by which a shell's function asks the bare command."""
+__all__ = ["complete", "complete_for_kubectl", "completion"]
 
 PLUGIN: Final = "kubectl_complete-harden"
 FILES, NO_FILES, DIRECTORIES = 0, 4, 16

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import re
 import sys
+from importlib import import_module
 from typing import Any, Final
 
 import click
 
 from kubectl_harden import __version__
-from kubectl_harden.cli.check import check
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
-from kubectl_harden.cli.completion import VARIABLE, complete, completion
-from kubectl_harden.cli.explain import explain
-from kubectl_harden.cli.fix import fix
-from kubectl_harden.cli.krm import krm
-from kubectl_harden.cli.migrate import migrate
 from kubectl_harden.cli.options import OUTPUT, meant
-from kubectl_harden.cli.rejected import rejected
-from kubectl_harden.cli.undo import undo
 from kubectl_harden.errors import ClusterError, HardenError, UsageError
 
 __all__ = ["cli", "main"]
@@ -32,18 +24,47 @@ DEBUG: Final = "KUBECTL_HARDEN_DEBUG"
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+VARIABLE: Final = "_KUBECTL_HARDEN_COMPLETE"
+"""The environment variable by which a shell's function asks the bare command."""
+
+COMMANDS: Final = {
+    "check": "check",
+    "completion": "completion",
+    "explain": "explain",
+    "fix": "fix",
+    "krm": "krm",
+    "migrate": "migrate",
+    "rejected": "rejected",
+    "undo": "undo",
+    "__complete": "completion:complete",
+}
+"""The module of each command, and its name there if that is another: only the one that runs is loaded."""
+
+
 class _Group(click.Group):
-    """Suggests the command that was meant, and takes kubectl's options of output before it too."""
+    """Loads and suggests commands, and takes kubectl's options of output before them too."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:
         super().__init__(*arguments, **given)
         self.params.extend(OUTPUT)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None for an unknown one."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"kubectl_harden.cli.{module}"), name or cmd_name)
+        return command
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(f"{error.message}{meant(args[0], list(self.commands))}", ctx) from None
+            raise click.UsageError(f"{error.message}{meant(args[0], self.list_commands(ctx))}", ctx) from None
 
 
 @click.group(cls=_Group, context_settings=_CONTEXT, invoke_without_command=False)
@@ -70,10 +91,6 @@ def cli() -> None:
     """
 
 
-for _command in (check, fix, rejected, migrate, undo, explain, krm, completion, complete):
-    cli.add_command(_command)
-
-
 @cli.command(short_help="Print the version.")
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", help="Output format.")
 def version(output: str) -> int:
@@ -81,6 +98,7 @@ def version(output: str) -> int:
     from kubectl_harden.policy import NEWEST
 
     if output == "json":
+        import json
         import platform
 
         about = {

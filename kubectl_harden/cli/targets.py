@@ -77,14 +77,15 @@ def with_built(given: FileInputs, *, origins: bool) -> Inputs:
 
     Raises InputError.
     """
+    if given.kustomization is None and given.chart is None:
+        return given.inputs
+    # Imported late: files need none of it.
     from kubectl_harden import rendering
 
     if given.kustomization is not None:
         built = rendering.kustomized(given.kustomization) if origins else [rendering.built(given.kustomization)]
     elif given.chart is not None:
         built = rendering.helm_template(given.chart)
-    else:
-        return given.inputs
     return given.inputs._replace(rendered=tuple(built))
 
 
@@ -196,7 +197,6 @@ def _files(
 ) -> FileInputs:
     from kubectl_harden.loading import Inputs
     from kubectl_harden.render.terminal import printable
-    from kubectl_harden.rendering import Chart
 
     lower = [f"--level {level}"] if level != (project.level or "restricted") else []
     if values and not chart:
@@ -206,6 +206,8 @@ def _files(
         return FileInputs(Inputs((), pod_paths=paths), " ".join(again), project.known, kustomization)
     if chart:
         again = [f"--helm-chart {printable(chart)}", *(f"--values {printable(file)}" for file in values), *lower]
+        from kubectl_harden.rendering import Chart
+
         inputs = Inputs((), pod_paths=paths)
         return FileInputs(inputs, " ".join(again), project.known, chart=Chart(chart, values, namespace))
     listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
