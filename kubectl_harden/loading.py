@@ -83,6 +83,7 @@ class Work:
         self.problems: list[Problem] = []
         self.is_template = False
         self.comments: dict[int, list[tuple[int, str, str]]] = {}
+        self.above: dict[int, dict[str, str]] = {}
 
     @classmethod
     def of(cls, file: str, text: str, *, listed: bool, pod_paths: PodPaths | None, lined: bool = True) -> Work:
@@ -152,11 +153,17 @@ def _one_file(found: Found, work: Callable[..., T], unread: Callable[[str, str],
 
 def read_objects(work: Work, found: Iterable[Document | Fault]) -> Iterator[Object]:
     """Yield the objects of a file; what is none becomes a problem, or nothing in a listed file."""
+    above: dict[str, str] = {}
     for document in found:
         if isinstance(document, Fault):
             _fault(work, document)
             continue
-        if document.value is None or document.value is SKIPPED:
+        if document.value is None:
+            # Nothing but comments, as above the first separator of a file: they are about what comes next.
+            above.update((check, reason) for _, check, reason in _comments(work, document))
+            continue
+        work.above[document.index], above = above, {}
+        if document.value is SKIPPED:
             continue
         for offset, key in document.repeated:
             work.problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
@@ -230,19 +237,26 @@ def accepted(work: Work, found: Object) -> dict[str, str]:
     A comment counts for the object of its document; among the items of a List for the one that it stands in or above.
     """
     document = found.document
+    out = dict(work.above[document.index]) if not found.item else {}
+    for offset, check, reason in _comments(work, document):
+        if is_about(document.text, document.tree(), found.base, offset):
+            out[check] = reason
+    try:
+        out.update(annotated(found.value))
+    except InputError as error:
+        report(work, found, error.path or (), error.args[0])
+    return out
+
+
+def _comments(work: Work, document: Document) -> list[tuple[int, str, str]]:
+    """Return the offset, control and reason of each comment in a document that accepts a violation."""
     if document.index not in work.comments:
         noted = work.comments[document.index] = []
         try:
             noted.extend(commented(document.text, document.tree()) if ALLOW in document.text else ())
         except SyntaxFault as fault:
             work.problem(document.index, document.start + fault.offset, fault.args[0])
-    root, comments = document.tree() if work.comments[document.index] else None, work.comments[document.index]
-    out = {check: reason for offset, check, reason in comments if is_about(document.text, root, found.base, offset)}
-    try:
-        out.update(annotated(found.value))
-    except InputError as error:
-        report(work, found, error.path or (), error.args[0])
-    return out
+    return work.comments[document.index]
 
 
 def report(work: Work, found: Object, path: Path, message: str) -> None:

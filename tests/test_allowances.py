@@ -71,6 +71,9 @@ def test_a_comment_counts_for_its_own_document_and_its_own_item() -> None:
     comment = "# kubectl-harden/allow: restrictedVolumes: reads logs\n"
     found = check_text("f.yaml", f"{AGENT}---\n{comment}{AGENT}---\n{AGENT}", policy=RESTRICTED)
     assert [item.violations[0].accepted for item in found.checked] == ["", "reads logs", ""]
+    # Above the first separator, and above a comment in between.
+    found = check_text("f.yaml", f"{comment}---\n# more\n---\n{AGENT}---\n{AGENT}", policy=RESTRICTED)
+    assert [item.violations[0].accepted for item in found.checked] == ["reads logs", ""]
     item = "- " + AGENT.replace("\n", "\n  ").rstrip(" ")
     for commented in (
         item.replace("  kind:", f"  {comment}  kind:"),
