@@ -144,7 +144,10 @@ def fix(
 
         return fix_chart(inputs, policy, options, write=write, quiet=output is None)
     if write and (inputs.kustomization or inputs.chart):
-        raise UsageError("what is built is written by -o kustomize (or no -o) of -k, and no -o of --helm-chart")
+        raise UsageError(
+            f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
+            "into the chart's: leave one of them out"
+        )
     return _fix_files(with_built(inputs, origins=False), policy, options, output, write)
 
 
