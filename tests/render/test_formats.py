@@ -13,9 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped
 
+from kubectl_harden.checking import check_text
+from kubectl_harden.fixing import fix_text, proposal
+from kubectl_harden.policy import parse_policy
+from kubectl_harden.remediate import FixOptions
+from kubectl_harden.render.check import Tally
+from kubectl_harden.render.sarif import sarif as sarif_log
+from kubectl_harden.yaml_edit import spliced
 from tests.support.browser import browser
+from tests.support.pods import valid_templates
+from tests.support.profile import fewer
+from tests.support.styles import yaml_texts
 from tests.support.tools import downloaded
 from tests.test_cli import GOOD, REJECTED, run
+from tests.test_remediate import workload
 
 OTHER = REJECTED.replace("name: web", "name: api", 1)
 ACCEPTED = "# kubectl-harden/allow: hostNamespaces: 100%, sure: it listens\n"
@@ -80,6 +91,21 @@ def test_sarifs_fixes_cure_their_control_and_no_other(tmp_path: Path) -> None:
             assert set(left) <= set(checks)
         else:
             assert left == [check for check in checks if check != result["ruleId"]]
+
+
+@fewer(4)
+@given(drawn=yaml_texts(st.builds(workload, valid_templates(), st.sampled_from(["Pod", "Deployment"]))))
+def test_sarifs_fixes_do_what_fixing_one_control_does(drawn: tuple[Any, str]) -> None:
+    """In every style of YAML: the replacements of lines and columns make the text that fix --only makes."""
+    text = drawn[1]
+    tally, policy = Tally(), parse_policy("restricted", "latest")
+    found = check_text("f.yaml", text, policy=policy, propose=proposal)
+    log = json.loads("".join(sarif_log(iter(found.checked), policy, tally, False)))
+    for result in log["runs"][0]["results"]:
+        only = FixOptions(only=frozenset((result["ruleId"],)))
+        fixed = fix_text("f.yaml", text, policy=policy, options=only)
+        expected = spliced(text, fixed.splices)
+        assert (applied(text, result["fixes"][0]) if "fixes" in result else text) == expected
 
 
 def test_sarifs_fingerprints_stay_when_lines_move(tmp_path: Path) -> None:
