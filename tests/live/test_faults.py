@@ -19,6 +19,21 @@ def spec_of(namespace: Namespace, name: str = "web") -> Any:
     return namespace.get("Deployment", name)["spec"]
 
 
+def settled(namespace: Namespace, name: str = "web") -> None:
+    """Wait until a Deployment's controller has said all that there is to say: its writes are conflicts for others."""
+
+    def done() -> bool:
+        value = namespace.get("Deployment", name)
+        conditions = {item["type"]: item["reason"] for item in value.get("status", {}).get("conditions", ())}
+        return (
+            value.get("status", {}).get("observedGeneration") == value["metadata"]["generation"]
+            and conditions.get("Available") == "MinimumReplicasAvailable"
+            and conditions.get("Progressing") == "NewReplicaSetAvailable"
+        )
+
+    namespace.eventually(done)
+
+
 def writes(request: Request) -> bool:
     return request.is_write
 
@@ -316,6 +331,7 @@ def test_a_namespace_that_is_being_deleted(namespace: Namespace, harden: Harden)
 def test_the_answer_to_the_write_is_lost(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     """The patch was made, and the connection broke before the answer: the cluster is asked."""
     namespace.create(workload("Deployment", "web"))
+    settled(namespace)
     proxy.times(1, writes, Fault(cut=-1))
     result = harden("fix", "deploy/web", "--apply", "--yes")
     assert result.code == 0, result
@@ -326,6 +342,7 @@ def test_the_answer_to_the_write_is_lost(namespace: Namespace, harden: Harden, p
 
 def test_the_answer_to_an_undo_is_lost(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     namespace.create(workload("Deployment", "web"))
+    settled(namespace)
     before = spec_of(namespace)
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
     proxy.times(1, writes, Fault(cut=-1))
@@ -337,6 +354,7 @@ def test_the_answer_to_an_undo_is_lost(namespace: Namespace, harden: Harden, pro
 def test_the_server_is_gone_after_the_write(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     """Nobody knows whether it was made: it is said so, and undo finds out."""
     namespace.create(workload("Deployment", "web"))
+    settled(namespace)
     before = spec_of(namespace)
     gone = [False]
 
