@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from kubectl_harden.checks import CONTROLS
 from kubectl_harden.control import Control
-from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault, meant
 from kubectl_harden.model import Finding, Path, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import LEVELS, Policy, controls_of
@@ -140,11 +140,8 @@ def _parsed(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:
     check, _, reason = (part.strip() for part in text.partition(":"))
     known = sorted(control.id for control in CONTROLS)
     if check not in known:
-        from difflib import get_close_matches
-
-        close = get_close_matches(check, known, n=1)
-        meant = f'did you mean "{close[0]}"?' if close else f'write "CONTROL: REASON" with one of {", ".join(known)}'
-        raise InputError(f'"{check}" is no control; {meant}', path)
+        advice = meant(check, known) or f' Write "CONTROL: REASON" with one of {", ".join(known)}'
+        raise InputError(f'"{check}" is no control.{advice}', path)
     if not reason:
         raise InputError(f'nothing is said why {check} is accepted; write "{check}: REASON"', path)
     return check, reason

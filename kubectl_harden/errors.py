@@ -17,6 +17,8 @@ HardenError                 anything that is told to the user in one sentence
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "ClusterError",
     "Conflict",
@@ -31,6 +33,7 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "UsageError",
+    "meant",
 ]
 
 
@@ -104,3 +107,11 @@ class Expired(ClusterError):
 
 class Denied(ClusterError):
     """Admission (Pod Security, a webhook, a quota, a policy) or validation refuses the request."""
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return a question that names the known word that was probably meant, to end a message with, or nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), n=1)
+    return f' Did you mean "{close[0]}"?' if close else ""

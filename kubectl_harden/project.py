@@ -12,7 +12,7 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.errors import InputError, UsageError
+from kubectl_harden.errors import InputError, UsageError, meant
 from kubectl_harden.manifests import read_text
 from kubectl_harden.policy import parse_policy
 from kubectl_harden.streams import Document, Lines, documents
@@ -86,7 +86,7 @@ def read_project(file: str) -> Project:
     for key, value in first.value.items():
         try:
             if key not in _KEYS:
-                raise UsageError(f'unknown key "{key}".{_meant(key)} Known: {", ".join(_KEYS)}')
+                raise UsageError(f'unknown key "{key}".{meant(key, _KEYS)} Known: {", ".join(_KEYS)}')
             name, reader = _KEYS[key]
             read[name] = reader(value)
         except UsageError as error:
@@ -95,13 +95,6 @@ def read_project(file: str) -> Project:
     if "known" in read:
         read["known"] = os.path.relpath(os.path.join(directory, read["known"]))
     return Project(directory, **read)
-
-
-def _meant(key: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(key, _KEYS, n=1)
-    return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def _place(file: str, lines: Lines, offset: int) -> str:

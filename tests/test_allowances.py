@@ -103,7 +103,7 @@ def test_what_stands_in_a_string_is_no_comment(quoted: str) -> None:
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("restrictedVolume: x", '"restrictedVolume" is no control; did you mean "restrictedVolumes"?'),
+        ("restrictedVolume: x", '"restrictedVolume" is no control. Did you mean "restrictedVolumes"?'),
         ("restrictedVolumes", "nothing is said why restrictedVolumes is accepted"),
         ("restrictedVolumes:   ", "nothing is said why restrictedVolumes is accepted"),
     ],

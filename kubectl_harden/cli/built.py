@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, exit_code, report_problems, tell
-from kubectl_harden.errors import EditError, InputError, UsageError
+from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.model import Checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kubectl_harden.cli.targets import FileInputs
-    from kubectl_harden.manifests import Found
+    from kubectl_harden.loading import Inputs
     from kubectl_harden.model import FileFix, Planned, Policy, Problem
     from kubectl_harden.remediate import FixOptions
+    from kubectl_harden.rendering import Chart
+    from kubectl_harden.workload import PodPaths
 
 __all__ = ["fix_chart", "fix_kustomization", "propose_values"]
 
@@ -28,11 +29,13 @@ _NO_VALUES: Final = (
 )
 
 
-def fix_kustomization(inputs: FileInputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
+def fix_kustomization(
+    directory: str, pod_paths: PodPaths, policy: Policy, options: FixOptions, *, write: bool, quiet: bool
+) -> int:
     """Show or write the patches that lift what a kustomization builds; with ``quiet`` what is written is not shown."""
     from kubectl_harden.overlays import fix_kustomization, write_overlay
 
-    overlay = fix_kustomization(str(inputs.kustomization), policy, options, inputs.inputs.pod_paths)
+    overlay = fix_kustomization(directory, policy, options, pod_paths)
     problems = list(overlay.problems)
     planned = overlay.planned
     if write and overlay.files:
@@ -46,27 +49,21 @@ def fix_kustomization(inputs: FileInputs, policy: Policy, options: FixOptions, *
     return _shown(overlay.files, planned, problems, policy, write=write, quiet=quiet)
 
 
-def fix_chart(inputs: FileInputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
-    """Show or write the values that cure what a chart renders; what no value cures is told."""
+def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
+    """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
     from kubectl_harden.chart_values import cure, edited, values_file
-    from kubectl_harden.cli.targets import with_built
     from kubectl_harden.render.check import Tally, summary_line, text
     from kubectl_harden.render.diff import unified
     from kubectl_harden.render.terminal import counted, printable, width, wrapped
     from kubectl_harden.write_back import write_change
     from kubectl_harden.yaml_edit import spliced
 
-    chart = inputs.chart
-    if chart is None:
-        raise UsageError("there is no chart")
-    whole = with_built(inputs, origins=True)
-    found = cure(chart, whole.rendered, policy, options, whole.pod_paths)
+    found = cure(chart, manifests.rendered, policy, options, manifests.pod_paths)
     tally = Tally()
     if found is None:
         from kubectl_harden.checking import check_files
 
-        results = list(check_files(whole, policy))
-        for item in results:
+        for item in check_files(manifests, policy):
             tally.add(item)
         if tally.violating:
             click.echo(wrapped(_NO_VALUES, 0, width()), err=True)
@@ -88,15 +85,15 @@ def fix_chart(inputs: FileInputs, policy: Policy, options: FixOptions, *, write:
     return VIOLATIONS if tally.violating or not write else OK
 
 
-def propose_values(inputs: FileInputs, policy: Policy, rendered: Iterable[Found]) -> Iterator[str]:
-    """Yield what a person should know of the values that would cure a chart."""
+def propose_values(chart: Chart, manifests: Inputs, policy: Policy) -> Iterator[str]:
+    """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
     from kubectl_harden.chart_values import cure
     from kubectl_harden.remediate import FixOptions
     from kubectl_harden.render.terminal import counted, printable
     from kubectl_harden.yaml_tree import dump
 
     try:
-        found = cure(inputs.chart, rendered, policy, FixOptions(), inputs.inputs.pod_paths) if inputs.chart else None
+        found = cure(chart, manifests.rendered, policy, FixOptions(), manifests.pod_paths)
     except InputError as error:
         yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
         return

@@ -104,7 +104,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
-        sys.stdout.writelines(propose_values(inputs, policy, manifests.rendered))
+        sys.stdout.writelines(propose_values(inputs.chart, manifests, policy))
         sys.stdout.flush()
     if output in PEOPLE:
         click.echo(wrapped(summary_line(tally), 0, width()), err=True)

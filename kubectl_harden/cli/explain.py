@@ -8,8 +8,8 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, coloured
-from kubectl_harden.cli.options import Command, meant
-from kubectl_harden.errors import UsageError
+from kubectl_harden.cli.options import Command
+from kubectl_harden.errors import UsageError, meant
 
 __all__ = ["explain"]
 

@@ -11,9 +11,9 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
 from kubectl_harden.cli.evidence import companion_options, evidence_options
-from kubectl_harden.cli.options import Command, meant
+from kubectl_harden.cli.options import Command
 from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
-from kubectl_harden.errors import UsageError
+from kubectl_harden.errors import UsageError, meant
 
 __all__ = ["fix"]
 
@@ -138,11 +138,13 @@ def fix(
     if inputs.kustomization and output in (None, "diff", "kustomize"):
         from kubectl_harden.cli.built import fix_kustomization
 
-        return fix_kustomization(inputs, policy, options, write=write, quiet=output is None)
+        paths = inputs.inputs.pod_paths
+        return fix_kustomization(inputs.kustomization, paths, policy, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
         from kubectl_harden.cli.built import fix_chart
 
-        return fix_chart(inputs, policy, options, write=write, quiet=output is None)
+        manifests = with_built(inputs, origins=True)
+        return fix_chart(inputs.chart, manifests, policy, options, write=write, quiet=output is None)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "

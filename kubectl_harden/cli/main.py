@@ -13,8 +13,8 @@ import click
 
 from kubectl_harden import __version__
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
-from kubectl_harden.cli.options import OUTPUT, meant
-from kubectl_harden.errors import ClusterError, HardenError, UsageError
+from kubectl_harden.cli.options import OUTPUT
+from kubectl_harden.errors import ClusterError, HardenError, UsageError, meant
 
 __all__ = ["cli", "main"]
 

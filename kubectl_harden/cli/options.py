@@ -23,7 +23,6 @@ __all__ = [
     "POLICY",
     "Command",
     "cluster_options",
-    "meant",
     "open_cluster",
     "pod_paths_of",
     "seconds",
@@ -182,11 +181,3 @@ def pod_paths_of(texts: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...
         key, pointer = parse_pod_path(text)
         paths[key] = (*paths.get(key, ()), pointer)
     return paths
-
-
-def meant(word: str, known: list[str]) -> str:
-    """Return a question that names the known word that was probably meant, or nothing."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, known, n=1)
-    return f' Did you mean "{close[0]}"?' if close else ""
