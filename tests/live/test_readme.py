@@ -64,7 +64,7 @@ def system(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Emp
     shop = Namespace(plane, "shop", {"enforce": "restricted"})
     shop.create(workload("Deployment", "web"))
     # What rejected shows is what controllers have said by now.
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while b"Deployment shop/web" not in (done := made.run("kubectl", "harden", "rejected", "-n", "shop")).stdout:
         assert time.monotonic() < end, done.stdout + done.stderr
         time.sleep(0.5)
