@@ -160,6 +160,39 @@ def test_a_kustomization_that_has_changed_meanwhile_stays_and_no_patch_is_left(
     assert [path.name for path in overlay.iterdir()] == ["kustomization.yaml"]
 
 
+@pytest.mark.parametrize("step", range(3))
+def test_ended_between_any_two_steps_no_entry_names_a_patch_that_is_not_there(
+    overlay: Path, programs: str, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """As by kill -9: nothing is cleaned up. The same command again completes it."""
+    monkeypatch.setenv("PATH", programs)
+    (overlay.parents[1] / "bases" / "web" / "deployment.yaml").write_text(
+        BASE + "---\n" + BASE.replace("name: web", "name: api", 1)
+    )
+    file = overlay / "kustomization.yaml"
+    before = file.read_bytes()
+    planned = fix_kustomization(str(overlay), parse_policy("restricted", "latest"), FixOptions(), {})
+    replace, calls = os.replace, []
+
+    def ended(source: Any, target: Any) -> None:
+        if len(calls) == step:
+            raise SystemExit
+        calls.append(target)
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", ended)
+        with pytest.raises(SystemExit):
+            write_overlay(planned)
+    assert file.read_bytes() == before
+    again = fix_kustomization(str(overlay), parse_policy("restricted", "latest"), FixOptions(), {})
+    write_overlay(again)
+    value, _ = value_of(parse(file.read_text()))
+    paths = {entry["path"] for entry in value["patches"]}
+    assert paths == {"harden-deployment-b-api.yaml", "harden-deployment-b-web.yaml"}
+    assert {path.name for path in overlay.iterdir()} == {file.name, *paths}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
