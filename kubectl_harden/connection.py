@@ -111,6 +111,7 @@ class Connection:
         """Read the kubeconfig; no request is made. Raises ClusterError where it cannot be used."""
         self._options = options
         self.requests = 0
+        self._answered = False
         self._log_in()
 
     # -- credentials -------------------------------------------------------------------------------
@@ -170,7 +171,9 @@ class Connection:
             raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
         self.context: str | None = None
         self.namespace = "default"
-        merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
+        # kubectl reads an empty file, such as /dev/null, as an empty configuration.
+        filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
+        merged = KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
         if merged.config is None:
             if os.environ.get(SERVICE_HOST_ENV_NAME):
                 load_incluster_config(configuration)  # type: ignore[no-untyped-call]
@@ -244,10 +247,12 @@ class Connection:
                 response = self._send(method, path, query, data, {"Content-Type": content_type, "Accept": accept})
                 status, text = response.status, response.data
             except Unreachable as error:
-                if last or (error.sent and not harmless):
+                # A server that never answered is more likely a wrong address than one that comes back.
+                if last or (error.sent and not harmless) or not (error.sent or self._answered):
                     raise
                 time.sleep(_backoff(attempt))
                 continue
+            self._answered = True
             if status == 401 and attempt == 1:
                 # A credential plugin's token may have been revoked before its time.
                 self._log_in()
@@ -358,6 +363,15 @@ def entries_of(kubeconfig: str | None, section: str) -> list[str]:
         return [str(_value(item).get("name")) for item in merged.config.value[section]] if merged.config else []
     except (ConfigException, OSError, ValueError, KeyError, AttributeError):
         return []
+
+
+def _is_empty(path: str) -> bool:
+    """Whether a file is there and has nothing in it."""
+    try:
+        with open(path, "rb") as file:
+            return not file.read(1)
+    except OSError:
+        return False
 
 
 def _value(item: Any) -> Any:

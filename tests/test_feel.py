@@ -74,6 +74,13 @@ def test_mistakes_are_told_as_kubectl_tells_them(words: tuple[str, ...], said: s
     assert "Traceback" not in done.stderr.decode()
 
 
+def test_an_api_server_that_never_answered_is_asked_once(tmp_path: Path) -> None:
+    done = run("check", "-A", "-s", "https://127.0.0.1:1", "-v=6", cwd=tmp_path, KUBECONFIG="/dev/null")
+    assert done.returncode == 4
+    assert done.stderr.count(b"GET https://127.0.0.1:1/") == 1
+    assert b"error: the API server at https://127.0.0.1:1 cannot be reached" in done.stderr
+
+
 BUG = """
 import sys
 from kubectl_harden import checking

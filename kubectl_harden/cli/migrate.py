@@ -18,7 +18,7 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
 from kubectl_harden.cli.evidence import companion_options, evidence_options
-from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, seconds
+from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of, seconds
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -135,9 +135,8 @@ def migrate(
     else:
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
         allowed = ApplyOptions(recreate, even_if_managed)
-        aim = Aim(
-            level, policy_version, FixOptions(max_risk, asked=asked), allowed, pod_paths_of(pod_paths), team_label
-        )
+        paths = pod_paths_of(pod_paths, project_of())
+        aim = Aim(level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label)
         if namespace is not None:
             names = (*names, namespace)
     aim = aim._replace(detailed=bool(plan_out or report_file))

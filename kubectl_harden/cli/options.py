@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -14,6 +15,7 @@ from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster import Cluster
+    from kubectl_harden.project import Project
 
 __all__ = [
     "CLUSTER",
@@ -25,6 +27,7 @@ __all__ = [
     "cluster_options",
     "open_cluster",
     "pod_paths_of",
+    "project_of",
     "seconds",
     "with_options",
 ]
@@ -172,12 +175,20 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
     return with_options(CLUSTER, call)
 
 
-def pod_paths_of(texts: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return the pod paths of --pod-path. Raises UsageError."""
+def project_of(config: str | None = None) -> Project:
+    """Return what a project file says: the named one, or that of the current directory. Raises UsageError."""
+    from kubectl_harden.project import NO_PROJECT, find_project, read_project
+
+    file = find_project(os.curdir) if config is None else config
+    return read_project(file) if file else NO_PROJECT
+
+
+def pod_paths_of(texts: tuple[str, ...], project: Project) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the pod paths of --pod-path, and those of a project for other kinds. Raises UsageError."""
     from kubectl_harden.workload import parse_pod_path
 
     paths: dict[tuple[str, str], tuple[str, ...]] = {}
     for text in texts:
         key, pointer = parse_pod_path(text)
         paths[key] = (*paths.get(key, ()), pointer)
-    return paths
+    return {**project.pod_paths, **paths}

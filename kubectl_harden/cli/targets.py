@@ -17,6 +17,7 @@ from kubectl_harden.cli.options import (
     POLICY,
     open_cluster,
     pod_paths_of,
+    project_of,
     with_options,
 )
 from kubectl_harden.errors import UsageError
@@ -114,8 +115,8 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
 
         if others["skip_others"]:
             files, names = (*files, *names), ()
-        project = _project(config)
-        paths = {**project.pod_paths, **pod_paths_of(pod_paths)}
+        project = project_of(config)
+        paths = pod_paths_of(pod_paths, project)
         if files or kustomization or chart:
             _check_combination(files, kustomization, chart, names, live=bool(all_namespaces or selector))
             if namespace and not chart:
@@ -158,14 +159,6 @@ def _choice(level: str | None, version: str | None) -> PolicyChoice:
     from kubectl_harden.admission import PolicyChoice
 
     return PolicyChoice(level, version)
-
-
-def _project(config: str | None) -> Project:
-    """Return what the project file says. It is looked for with what costs next to nothing."""
-    from kubectl_harden.project import NO_PROJECT, find_project, read_project
-
-    file = find_project(os.curdir) if config is None else config
-    return read_project(file) if file else NO_PROJECT
 
 
 def _check_combination(

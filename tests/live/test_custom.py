@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,24 @@ def test_a_pod_path_makes_a_kind_known(kinds: None, namespace: Namespace, harden
     assert [(item["kind"], item["podPath"]) for item in found] == [("Widget", "/spec/pods/template")]
     assert harden("fix", "wi/w", "--apply", "--yes", *option).code == 0
     assert harden("check", "wi/w", *option).code == 0
+
+
+def test_a_project_makes_a_kind_known_too(
+    kinds: None, namespace: Namespace, harden: Harden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = {"pods": {"template": {"spec": pod_spec()}}}
+    create(namespace, "example.com", "widgets",
+           {"apiVersion": "example.com/v1alpha1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec})  # fmt: skip
+    without = harden("migrate", namespace.name, "-o", "json").json
+    (tmp_path / ".kubectl-harden.yaml").write_text(
+        "level: baseline\npodPaths: {Widget.example.com: /spec/pods/template}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    surveyed = harden("migrate", namespace.name, "-o", "json").json
+    assert (without["summary"]["workloads"], surveyed["summary"]["workloads"]) == (0, 1)
+    found = harden("check", "wi/w", "-o", "json").json
+    # The level of what is live is that of its namespace.
+    assert [item["policy"]["level"] for item in found["workloads"]] == ["restricted"]
 
 
 def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Harden, kinds: None) -> None:
