@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_harden import __version__
 from tests.support.terminal import Terminal
 from tests.test_cli import REJECTED, ROOT, run
 
@@ -79,6 +80,18 @@ def test_an_api_server_that_never_answered_is_asked_once(tmp_path: Path) -> None
     assert done.returncode == 4
     assert done.stderr.count(b"GET https://127.0.0.1:1/") == 1
     assert b"error: the API server at https://127.0.0.1:1 cannot be reached" in done.stderr
+
+
+def test_help_in_all_the_ways_that_people_ask_for_it() -> None:
+    bare = run()
+    assert (bare.returncode, bare.stderr) == (0, b"")
+    assert bare.stdout.startswith(b"Usage: kubectl harden [OPTIONS] COMMAND [ARGS]...\n")
+    assert run("help").stdout == run("--help").stdout == run("-h").stdout == bare.stdout
+    assert run("help", "check").stdout == run("check", "-h").stdout != b""
+    unknown = run("help", "chek")
+    assert (unknown.returncode, b'Did you mean "check"?' in unknown.stderr) == (2, True)
+    assert run("--version").stdout == f"kubectl-harden {__version__}\n".encode()
+    assert b"\n  help" not in bare.stdout
 
 
 BUG = """

@@ -68,6 +68,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings=_CONTEXT, invoke_without_command=False)
+@click.version_option(__version__, prog_name="kubectl-harden", message="%(prog)s %(version)s")
 def cli() -> None:
     """Check Kubernetes workloads against the Pod Security Standards, and make the smallest patch that lifts
     them there.
@@ -111,6 +112,19 @@ def version(output: str) -> int:
         click.echo(json.dumps(about, indent=2))
     else:
         click.echo(f"kubectl-harden {__version__} (Pod Security policy versions v1.0 to v1.{NEWEST})")
+    return OK
+
+
+@cli.command("help", hidden=True)
+@click.argument("words", nargs=-1, metavar="[COMMAND]")
+@click.pass_context
+def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
+    """Show the help of a command, as kubectl help does."""
+    top = ctx.find_root()
+    if words:
+        _, command, _ = cli.resolve_command(top, list(words))
+        top = click.Context(command, info_name=words[0], parent=top)
+    click.echo(top.get_help())
     return OK
 
 
@@ -174,6 +188,9 @@ def _run() -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
         return result if isinstance(result, int) else OK
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return OK
     except click.UsageError as error:
         _say_usage(error)
         return USAGE
