@@ -68,6 +68,7 @@ def test_the_diff_is_of_the_servers_dry_run(namespace: Namespace, harden: Harden
 
 def test_no_call_that_is_not_needed(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
     base = f"/apis/apps/v1/namespaces/{namespace.name}/deployments"
     pods = f"/api/v1/namespaces/{namespace.name}/pods"

@@ -19,21 +19,6 @@ def spec_of(namespace: Namespace, name: str = "web") -> Any:
     return namespace.get("Deployment", name)["spec"]
 
 
-def settled(namespace: Namespace, name: str = "web") -> None:
-    """Wait until a Deployment's controller has said all that there is to say: its writes are conflicts for others."""
-
-    def done() -> bool:
-        value = namespace.get("Deployment", name)
-        conditions = {item["type"]: item["reason"] for item in value.get("status", {}).get("conditions", ())}
-        return (
-            value.get("status", {}).get("observedGeneration") == value["metadata"]["generation"]
-            and conditions.get("Available") == "MinimumReplicasAvailable"
-            and conditions.get("Progressing") == "NewReplicaSetAvailable"
-        )
-
-    namespace.eventually(done)
-
-
 def writes(request: Request) -> bool:
     return request.is_write
 
@@ -175,6 +160,7 @@ def test_retry_after_is_waited_for(namespace: Namespace, harden: Harden, proxy: 
 
 def test_429_on_the_write_itself(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
     proxy.times(2, writes, Fault(429, "TooManyRequests", (("Retry-After", "0"),)))
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
     assert proxy.count(writes) == 3
@@ -331,7 +317,7 @@ def test_a_namespace_that_is_being_deleted(namespace: Namespace, harden: Harden)
 def test_the_answer_to_the_write_is_lost(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     """The patch was made, and the connection broke before the answer: the cluster is asked."""
     namespace.create(workload("Deployment", "web"))
-    settled(namespace)
+    namespace.settled("web")
     proxy.times(1, writes, Fault(cut=-1))
     result = harden("fix", "deploy/web", "--apply", "--yes")
     assert result.code == 0, result
@@ -342,7 +328,7 @@ def test_the_answer_to_the_write_is_lost(namespace: Namespace, harden: Harden, p
 
 def test_the_answer_to_an_undo_is_lost(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     namespace.create(workload("Deployment", "web"))
-    settled(namespace)
+    namespace.settled("web")
     before = spec_of(namespace)
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
     proxy.times(1, writes, Fault(cut=-1))
@@ -354,7 +340,7 @@ def test_the_answer_to_an_undo_is_lost(namespace: Namespace, harden: Harden, pro
 def test_the_server_is_gone_after_the_write(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
     """Nobody knows whether it was made: it is said so, and undo finds out."""
     namespace.create(workload("Deployment", "web"))
-    settled(namespace)
+    namespace.settled("web")
     before = spec_of(namespace)
     gone = [False]
 
@@ -403,6 +389,7 @@ def test_a_watch_that_breaks_is_made_again(namespace: Namespace, harden: Harden,
 def test_kill_9_between_any_two_steps(namespace: Namespace, harden: Harden, proxy: FaultProxy, step: int) -> None:
     """Killed at any request of an application, the journal tells the truth: undo brings everything back."""
     namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
     before = spec_of(namespace)
     process: list[Any] = []
 

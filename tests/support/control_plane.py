@@ -387,6 +387,13 @@ class Namespace:
         """Return the pods that are Ready."""
         return [pod for pod in self.pods() if is_ready(pod)]
 
+    def settled(self, name: str) -> None:
+        """Wait until a Deployment's controller writes no more: what it writes is a conflict for others."""
+        version = ""
+        while version != (now := self.get("Deployment", name)["metadata"]["resourceVersion"]):
+            version = now
+            time.sleep(1)
+
     def eventually(self, condition: Any, seconds: float = 60) -> Any:
         """Return what a condition gives once it is true."""
         deadline = time.monotonic() + seconds
