@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -29,14 +30,14 @@ def printed(arguments: str) -> str:
 
 def main() -> None:
     """Write the picture."""
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     for arguments in COMMANDS:
         console.print(Text(f"$ kubectl harden {arguments}", style="bold"))
         console.print(Text.from_ansi(printed(arguments)))
         console.print()
     # The font is the reader's own: nothing is fetched to show the picture.
-    style = console.export_svg(title="kubectl harden", theme=MONOKAI, unique_id="harden", clear=False)
-    lines = iter(style.splitlines(keepends=True))
+    drawn = console.export_svg(title="kubectl harden", theme=MONOKAI, unique_id="harden", clear=False)
+    lines = iter(drawn.splitlines(keepends=True))
     kept = []
     for line in lines:
         if "@font-face" in line:

@@ -26,6 +26,7 @@ from kubectl_harden.errors import InputError, SyntaxFault, meant
 from kubectl_harden.model import Finding, Path, Violation
 from kubectl_harden.pod import Pod
 from kubectl_harden.policy import LEVELS, Policy, controls_of
+from kubectl_harden.values import annotation
 from kubectl_harden.yaml_tree import ALIAS, SCALAR, Node, key_of
 
 __all__ = ["ALLOW", "annotated", "commented", "excused", "left"]
@@ -38,9 +39,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 def annotated(value: Any) -> Mapping[str, str]:
     """Return the reasons by control of an object's annotation. Raises InputError for what is no allowance."""
-    metadata = value.get("metadata") if isinstance(value, dict) else None
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    text = annotations.get(ALLOW) if isinstance(annotations, dict) else None
+    text = annotation(value, ALLOW)
     if text is None:
         return _NOTHING
     path = ("metadata", "annotations", ALLOW)

@@ -19,10 +19,10 @@ from kubectl_harden.checking import check_text
 from kubectl_harden.fixing import fix_text
 from kubectl_harden.loading import Work, pods, read_objects
 from kubectl_harden.manifests import Found, read_text
-from kubectl_harden.model import Checked, FileFix, Path, Planned, Policy
+from kubectl_harden.model import Checked, FileFix, Identity, Path, Planned, Policy
 from kubectl_harden.remediate import FixOptions
 from kubectl_harden.rendering import Chart, helm_template
-from kubectl_harden.streams import Document, documents, only_document
+from kubectl_harden.streams import Document, documents, only_document, readable
 from kubectl_harden.values import copied
 from kubectl_harden.workload import PodPaths
 from kubectl_harden.yaml_edit import edit_document
@@ -65,8 +65,8 @@ def cure(
     plans = [plan for one in found for plan in _plans(one, policy, options, pod_paths)]
     arrives = _arrivals(chart, places, pod_paths)
     values: dict[str, Any] = {}
-    for planned in plans:
-        for place, field, value in _settings(planned, arrives.get(_key(planned.identity), {})):
+    for plan in plans:
+        for place, field, value in _settings(plan, arrives.get(_key(plan.planned.identity), {})):
             inner = _reach(values, place.path)
             _merge(inner, {field: value})
             if place.disabled:
@@ -92,8 +92,7 @@ def edited(file: str, values: Mapping[str, Any]) -> FileFix:
     document = only_document(text)
     goal = copied(document.value)
     _merge(goal, values)
-    splices = [(document.start + start, document.start + end, new) for start, end, new in edit_document(document, goal)]
-    return FileFix(file, text, tuple(splices), (), ())
+    return FileFix(file, text, tuple(edit_document(document, goal)), (), ())
 
 
 class _Place(NamedTuple):
@@ -107,9 +106,9 @@ def _own_values(chart: Chart) -> dict[str, Any]:
     """Return the values that the chart, those below it, and the given files have, as far as their keys go."""
     merged: dict[str, Any] = {}
     for path, text in (*_charts(chart.path, ()), *(((), read_text(file)) for file in chart.values)):
-        for found in documents(text):
-            if isinstance(found, Document) and isinstance(found.value, dict):
-                _merge(_reach(merged, path), found.value)
+        for document in readable(text):
+            if isinstance(document.value, dict):
+                _merge(_reach(merged, path), document.value)
     return merged
 
 
@@ -192,14 +191,13 @@ def _contexts(spec: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
                 yield ("spec", name, index, "securityContext"), context
 
 
-def _key(identity: Any) -> tuple[Any, ...]:
+def _key(identity: Identity) -> tuple[Any, ...]:
     return identity.api_version, identity.kind, identity.namespace, identity.name, identity.pod_path
 
 
 class _Plan(NamedTuple):
     """A plan, and what the object is before and after it is carried out."""
 
-    identity: Any
     planned: Planned
     before: Any
     after: Any
@@ -211,12 +209,12 @@ def _plans(found: Found, policy: Policy, options: FixOptions, pod_paths: PodPath
     changes = {identity.source: (before, after) for identity, before, after in fixed.objects}
     for planned in fixed.planned:
         if planned.identity.source in changes:
-            yield _Plan(planned.identity, planned, *changes[planned.identity.source])
+            yield _Plan(planned, *changes[planned.identity.source])
 
 
 def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Place, str, Any]]:
     """Yield what to set where: the fields of security contexts that the plan changes, with their planned values."""
-    base = plan.identity.pod_path
+    base = plan.planned.identity.pod_path
     pod_context = (*base, "spec", "securityContext")
     for step in plan.planned.plan.steps:
         path = (*base, *step.path)

@@ -67,7 +67,7 @@ def fix_text(
             planned = [item for item in planned if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
-        splices.extend((document.start + start, document.start + end, new) for start, end, new in made)
+        splices.extend(made)
         values[index] = goal
     if splices:
         try:
@@ -88,10 +88,8 @@ def proposal(work: Work, found: Object, checked: Checked, location: Location, ch
         splices = edit_document(found.document, goal) if made.edits else ()
     except (InputError, EditError):
         return ()
-    begin, lines = found.document.start, work.lines
-    return tuple(
-        Replacement(*lines.place(begin + start), *lines.place(begin + end), new) for start, end, new in splices
-    )
+    place = work.lines.place
+    return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
 
 
 def _noted(found: Iterable[Document | Fault], values: dict[int, Any]) -> Iterator[Document | Fault]:

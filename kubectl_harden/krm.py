@@ -5,18 +5,20 @@ https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-con
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.allowances import left
 from kubectl_harden.checking import check_text
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.fixing import fix_text
-from kubectl_harden.model import Checked, Path, Problem, Risk, Source, Violation
+from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
 from kubectl_harden.policy import Policy, parse_policy, worded
 from kubectl_harden.remediate import FixOptions
 from kubectl_harden.risks import RISKS
 from kubectl_harden.streams import only_document
+from kubectl_harden.values import annotation
+from kubectl_harden.workload import field_path
 from kubectl_harden.yaml_edit import edit_document, spliced
 
 __all__ = ["Returned", "run_function"]
@@ -96,7 +98,7 @@ def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[st
         "message": f"{message}, accepted: {violation.accepted}" if violation.accepted else message,
         "severity": "info" if violation.accepted else "error",
         "resourceRef": reference,
-        "field": {"path": _field(violation.paths[0])},
+        "field": {"path": field_path(violation.paths[0])},
         "tags": {"check": violation.check, "level": violation.level},
     }
     index = identity.source.item if isinstance(identity.source, Source) else None
@@ -108,19 +110,10 @@ def _trouble(problem: Problem) -> dict[str, Any]:
     return {"message": problem.message, "severity": "error"}
 
 
-def _field(path: Path) -> str:
-    """Return a field path as Kubernetes writes it: ``spec.containers[0].image``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-
-
 def _place(item: Any) -> Mapping[str, Any]:
     """Return the file that an item came from, as the orchestrator notes it in annotations."""
-    metadata = item.get("metadata") if isinstance(item, dict) else None
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    if not isinstance(annotations, dict):
-        return {}
     for prefix in _PLACES:
-        path, index = annotations.get(f"{prefix}path"), str(annotations.get(f"{prefix}index"))
+        path, index = annotation(item, f"{prefix}path"), str(annotation(item, f"{prefix}index"))
         if isinstance(path, str):
             return {"path": path, "index": int(index)} if index.isdigit() else {"path": path}
     return {}
@@ -131,5 +124,4 @@ def _with_results(text: str, results: list[dict[str, Any]]) -> str:
     goal = {key: value for key, value in document.value.items() if key != "results"}
     if results:
         goal["results"] = results
-    splices: Iterator[Any] = ((document.start + s, document.start + e, t) for s, e, t in edit_document(document, goal))
-    return spliced(text, splices)
+    return spliced(text, edit_document(document, goal))

@@ -14,7 +14,7 @@ from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.manifests import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
 from kubectl_harden.model import Identity, Path, Problem, Source
 from kubectl_harden.streams import SKIPPED, Document, Fault, Lines, documents
-from kubectl_harden.workload import Location, PodPaths, item_kind, items_of, locate, pod_kinds
+from kubectl_harden.workload import Location, PodPaths, field_path, item_kind, items_of, locate, pod_kinds
 from kubectl_harden.yaml_tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
 __all__ = [
@@ -261,13 +261,12 @@ def _comments(work: Work, document: Document) -> list[tuple[int, str, str]]:
 
 def report(work: Work, found: Object, path: Path, message: str) -> None:
     """Note what is wrong with an object, at a field or what is nearest to it."""
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     name = f"{found.value.get('kind')} {_name(found.value)}"
     offset = offset_of(found.document, (*found.base, *path))
     advice = ""
     if message.startswith("required"):
         advice = " (if this is a patch, check what it is applied to)"
-    work.problem(found.document.index, offset, f"{name}: {where}: {message}{advice}")
+    work.problem(found.document.index, offset, f"{name}: {field_path(path)}: {message}{advice}")
 
 
 def _name(value: dict[str, Any]) -> str:

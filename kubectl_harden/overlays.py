@@ -15,10 +15,10 @@ from kubectl_harden.merging import merge_patch
 from kubectl_harden.model import FileFix, Identity, Planned, Policy, Problem
 from kubectl_harden.remediate import FixOptions
 from kubectl_harden.rendering import build_with, built
-from kubectl_harden.streams import Document, documents, only_document
+from kubectl_harden.streams import only_document, readable
 from kubectl_harden.values import same
 from kubectl_harden.workload import PodPaths
-from kubectl_harden.write_back import write_new, write_text
+from kubectl_harden.write_back import write_change
 from kubectl_harden.yaml_edit import edit_document, spliced
 from kubectl_harden.yaml_tree import dump
 
@@ -64,7 +64,7 @@ def fix_kustomization(directory: str, policy: Policy, options: FixOptions, pod_p
 
 
 def _values(text: str) -> Iterator[Any]:
-    return (found.value for found in documents(text) if isinstance(found, Document))
+    return (document.value for document in readable(text))
 
 
 def _before_affixes(text: str) -> Callable[[str], str]:
@@ -106,8 +106,7 @@ def _files(
     document = only_document(text)
     there = document.value.get("patches")
     goal = {**document.value, "patches": [*(there if isinstance(there, list) else []), *entries]}
-    splices = [(document.start + start, document.start + end, new) for start, end, new in edit_document(document, goal)]
-    return [*made, FileFix(file, text, tuple(splices), (), ())]
+    return [*made, FileFix(file, text, tuple(edit_document(document, goal)), (), ())]
 
 
 def _free_name(directory: str, base: str, patch: str, taken: Mapping[str, str]) -> str:
@@ -129,14 +128,13 @@ def _has(path: str, text: str) -> bool:
 
 def write_overlay(overlay: Overlay) -> None:
     """Write the patches, and then the kustomization that names them. Raises EditError; no patch is left then."""
-    *patches, own = overlay.files
-    written = []
+    written: list[str] = []
     try:
-        for patch in patches:
-            write_new(patch.file, spliced("", patch.splices))
-            written.append(patch.file)
-        write_text(own.file, own.before, spliced(own.before, own.splices))
+        for found in overlay.files:
+            write_change(found.file, found.before, spliced(found.before, found.splices))
+            written.append(found.file)
     except EditError:
+        # The kustomization is the last one: what is there by now are patches that nothing names.
         for file in written:
             with contextlib.suppress(OSError):
                 os.unlink(file)

@@ -16,16 +16,15 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests import Found
-from kubectl_harden.streams import Document, documents
+from kubectl_harden.streams import Document, readable
+from kubectl_harden.values import annotation
 from kubectl_harden.yaml_tree import dump
 
 __all__ = [
     "Chart",
-    "build_kustomization",
     "build_with",
     "built",
     "helm_template",
-    "kustomization_file",
     "kustomized",
 ]
 
@@ -64,7 +63,7 @@ def _run(command: Sequence[str], advice: str) -> str:
 # -- kustomize -------------------------------------------------------------------------------------
 
 
-def kustomization_file(directory: str) -> str:
+def _kustomization_file(directory: str) -> str:
     """Return the path of a directory's kustomization. Raises InputError where there is none."""
     found = [os.path.join(directory, name) for name in KUSTOMIZATION if os.path.isfile(os.path.join(directory, name))]
     if not found:
@@ -72,7 +71,7 @@ def kustomization_file(directory: str) -> str:
     return found[0]
 
 
-def build_kustomization(directory: str, *options: str) -> str:
+def _build(directory: str, *options: str) -> str:
     """Return what kubectl's kustomize (or the program of that name) builds. Raises InputError."""
     advice = "kustomizations are built by kubectl kustomize, or by kustomize build"
     command = ["kubectl", "kustomize"] if shutil.which("kubectl") else ["kustomize", "build"]
@@ -103,7 +102,7 @@ def build_with(directory: str, files: Mapping[str, str]) -> str:
             raise InputError(f"it cannot be built elsewhere to prove it: {error.strerror}") from None
         try:
             # Links lead out of the directory, which kustomize would refuse.
-            return build_kustomization(here, "--load-restrictor=LoadRestrictionsNone")
+            return _build(here, "--load-restrictor=LoadRestrictionsNone")
         except InputError as error:
             raise InputError(error.args[0].replace(os.path.realpath(here), directory)) from None
 
@@ -117,36 +116,29 @@ def _link(source: str, target: str, without: Iterable[str]) -> None:
 
 def built(directory: str) -> Found:
     """Return what a kustomization builds, as kustomize prints it. Raises InputError."""
-    return Found(kustomization_file(directory), listed=False, text=build_kustomization(directory))
+    return Found(_kustomization_file(directory), listed=False, text=_build(directory))
 
 
 def kustomized(directory: str) -> list[Found]:
     """Return what a kustomization builds, by the file that each object comes from. Raises InputError."""
-    file = kustomization_file(directory)
+    file = _kustomization_file(directory)
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as outer:
         # Asked by a kustomization around it, kustomize says where each object comes from.
         try:
             base = os.path.relpath(os.path.realpath(directory), os.path.realpath(outer))
             around = {"resources": [base], "buildMetadata": ["originAnnotations"]}
             Path(outer, KUSTOMIZATION[0]).write_text(dump(around), encoding="utf-8")
-            text = build_kustomization(outer)
+            text = _build(outer)
         except (InputError, ValueError):
             # What cannot stand below another kustomization (a component, one on another drive) is built by itself.
             return [built(directory)]
-        return _gathered((_origin(document, file, outer), document.text) for document in _documents(text))
-
-
-def _documents(text: str) -> Iterable[Document]:
-    return (found for found in documents(text) if isinstance(found, Document))
+        return _gathered((_origin(document, file, outer), document.text) for document in readable(text))
 
 
 def _origin(document: Document, file: str, outer: str) -> str:
     """Return the file that an object comes from: one below, one of a remote repository, or the kustomization."""
-    value = document.value
-    metadata = value.get("metadata") if isinstance(value, dict) else None
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    text = annotations.get(ORIGIN) if isinstance(annotations, dict) else None
-    origin = next((item.value for item in _documents(text)), None) if isinstance(text, str) else None
+    text = annotation(document.value, ORIGIN)
+    origin = next((item.value for item in readable(text)), None) if isinstance(text, str) else None
     if not isinstance(origin, dict) or not isinstance(origin.get("path"), str):
         return file
     if origin.get("repo"):

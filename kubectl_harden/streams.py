@@ -15,7 +15,7 @@ from kubectl_harden import yaml_tree
 from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.yaml_tree import Node
 
-__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document"]
+__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document", "readable"]
 
 SKIPPED: Final = object()
 """The value of a document that was not built."""
@@ -130,6 +130,11 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
         # What begins as JSON and is no YAML either was meant as JSON.
         meant_json = fault is not None and isinstance(found, Fault) and found.index == index
         yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
+
+
+def readable(text: str) -> Iterator[Document]:
+    """Yield the documents of a text that can be read."""
+    return (found for found in documents(text) if isinstance(found, Document))
 
 
 def only_document(text: str) -> Document:

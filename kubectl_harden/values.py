@@ -1,11 +1,11 @@
-"""JSON values compared and aligned exactly."""
+"""JSON values: compared and aligned exactly, changed without a copy of all, read with care."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Draft", "align", "copied", "same"]
+__all__ = ["Draft", "align", "annotation", "copied", "same"]
 
 
 class Draft:
@@ -99,3 +99,10 @@ def align(old: list[Any], new: list[Any]) -> list[tuple[int | None, int | None]]
             pairs.append((None, j))
             j += 1
     return pairs
+
+
+def annotation(value: Any, key: str) -> Any:
+    """Return an annotation of an object as it was read, whose parts may be of any type; None where it has none."""
+    for part in ("metadata", "annotations", key):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

@@ -15,6 +15,7 @@ from kubectl_harden.model import Path
 __all__ = [
     "Location",
     "PodPaths",
+    "field_path",
     "holds_pods",
     "item_kind",
     "items_of",
@@ -148,6 +149,11 @@ def parse_pointer(text: str) -> Path:
 def pointer(path: Path) -> str:
     """Return the JSON pointer (RFC 6901) of a path."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def field_path(path: Path) -> str:
+    """Return a path as Kubernetes writes it: ``spec.containers[0].image``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:

@@ -24,7 +24,7 @@ _ABSENT: Final = object()
 
 
 def edit_document(document: Document, value: Any) -> list[Splice]:
-    """Return the splices that make a document's text mean ``value``, in order and without overlap.
+    """Return the splices of the whole text that make a document mean ``value``, in order and without overlap.
 
     Raises EditError where the change cannot be made or cannot be proved.
     """
@@ -36,7 +36,7 @@ def edit_document(document: Document, value: Any) -> list[Splice]:
     editor.change(root, document.value, value)
     splices = editor.result()
     prove(spliced(document.text, splices), value, [name for _, name in document.repeated])
-    return splices
+    return [(document.start + start, document.start + end, text) for start, end, text in splices]
 
 
 def spliced(text: str, splices: Iterable[Splice]) -> str:

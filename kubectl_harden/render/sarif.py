@@ -2,7 +2,7 @@
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html; what GitHub reads of it:
 https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning.
-The objects are plain JSON: the libraries for it only wrap them, and are not kept up.
+The objects are plain JSON, which the libraries for it only wrap.
 """
 
 from __future__ import annotations
