@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kubectl_harden.render.report import report_page
-from kubectl_harden.survey import Aim
+from kubectl_harden.migration.model import Aim
+from kubectl_harden.reports.report import report_page
 from tests.support.browser import browser
 from tests.support.surveys import survey
 

@@ -8,7 +8,7 @@ import jsonpatch  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.admission import (
+from kubectl_harden.pod_security.namespace_labels import (
     LADDER,
     MODES,
     PREFIX,
@@ -21,7 +21,7 @@ from kubectl_harden.admission import (
     rank,
     target_policy,
 )
-from kubectl_harden.policy import NEWEST, Policy
+from kubectl_harden.pod_security.policy import NEWEST, Policy
 from tests.support.oracle import Oracle
 
 LEVELS = st.sampled_from(["privileged", "baseline", "restricted", "Restricted", "", "nonsense"])

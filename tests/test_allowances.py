@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.checking import check_text
-from kubectl_harden.checks import CONTROLS
-from kubectl_harden.fixing import fix_text
+from kubectl_harden.manifests.check import check_text
+from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.model import Policy
-from kubectl_harden.policy import NEWEST
-from kubectl_harden.remediate import FixOptions
-from kubectl_harden.yaml_edit import spliced
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.policy import NEWEST
+from kubectl_harden.yaml_text.editor import spliced
 from tests.test_cli import GOOD, REJECTED, run
 
 RESTRICTED = Policy("restricted", NEWEST)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.yaml_tree import parse, value_of
+from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.test_cli import GOOD, REJECTED, ROOT
 
 BIN = Path(sys.executable).parent

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.model import Edit
-from kubectl_harden.remediate import apply
-from kubectl_harden.workload import parse_pointer
-from kubectl_harden.yaml_tree import parse, value_of
+from kubectl_harden.planning.plan import apply
+from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import Oracle
 
 ROOT = Path(__file__).parents[1]

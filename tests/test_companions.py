@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.cli import cli
-from kubectl_harden.companions import Asked
-from kubectl_harden.inverse import inverse_of
 from kubectl_harden.model import Fact, Learned
-from kubectl_harden.policy import NEWEST, Policy
-from kubectl_harden.remediate import FixOptions, apply, plan
-from kubectl_harden.workload import locate
-from kubectl_harden.yaml_tree import parse, value_of
+from kubectl_harden.planning.companions import Asked
+from kubectl_harden.planning.json_patch import inverse_of
+from kubectl_harden.planning.plan import FixOptions, apply, plan
+from kubectl_harden.pod_security.pod_templates import locate
+from kubectl_harden.pod_security.policy import NEWEST, Policy
+from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer

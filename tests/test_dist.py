@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
 from kubectl_harden import __version__
-from kubectl_harden.yaml_tree import parse, value_of
+from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.archive import DIST, ROOT, EmptySystem, built
 from tests.support.programs import KREW, VALIDATE_KREW_MANIFEST
 from tests.support.tools import build

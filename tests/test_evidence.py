@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.evidence import facts_of
-from kubectl_harden.pod import Pod
+from kubectl_harden.evidence.manifest import facts_of
+from kubectl_harden.pod_security.pod import Pod
 from tests.support.registry import Images, fronted
 from tests.test_cli import REJECTED, run
 

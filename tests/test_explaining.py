@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kubectl_harden.checks import CONTROLS
 from kubectl_harden.cli.main import cli
 from kubectl_harden.errors import UsageError
-from kubectl_harden.explaining import RUNTIME, explain, explanations
-from kubectl_harden.render.explain import reference, text
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.documentation import RUNTIME, explain, explanations
+from kubectl_harden.reports.explain import reference, text
 
 ROOT = Path(__file__).parents[1]
 

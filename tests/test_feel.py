@@ -96,7 +96,7 @@ def test_help_in_all_the_ways_that_people_ask_for_it() -> None:
 
 BUG = """
 import sys
-from kubectl_harden import checking
+from kubectl_harden.manifests import check as checking
 def broken(*_, **__): raise KeyError("spec")
 checking.check_files = broken
 from kubectl_harden.cli import main

@@ -8,8 +8,8 @@ import jsonpatch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kubectl_harden.inverse import in_force, inverse_of, moved_on
-from kubectl_harden.values import copied, same
+from kubectl_harden.json_values import copied, same
+from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on
 from tests.support.profile import fewer
 
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["a", "b"])

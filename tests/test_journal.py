@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.errors import HardenError, UsageError
-from kubectl_harden.journal import Journal, journal_directory, last_run, mark_undone, read_run, runs, unfollowed
+from kubectl_harden.live.journal import Journal, journal_directory, last_run, mark_undone, read_run, runs, unfollowed
 
 WEB = {
     "apiVersion": "apps/v1",

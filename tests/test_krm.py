@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_harden.streams import only_document
+from kubectl_harden.yaml_text.documents import only_document
 from tests.support.programs import KUSTOMIZE
 from tests.support.tools import build
 from tests.test_cli import GOOD, REJECTED, run

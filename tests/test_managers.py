@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.managers import managers_of
+from kubectl_harden.live.managers import managers_of
 from kubectl_harden.model import Path
 
 SPEC: Any = {

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.messages import POD_SECURITY, read_messages, rejecter_of
-from kubectl_harden.pod import Pod
-from kubectl_harden.policy import LEVELS, NEWEST, evaluate, parse_policy
-from kubectl_harden.yaml_tree import parse, value_of
+from kubectl_harden.pod_security.messages import POD_SECURITY, read_messages, rejecter_of
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.policy import LEVELS, NEWEST, evaluate, parse_policy
+from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import module_directory
 from tests.support.pods import templates
 from tests.support.profile import fewer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.namespaces import share_of
+from kubectl_harden.migration.selection import share_of
 
 
 @given(st.lists(st.text("abcdefghij-0123456789", min_size=1, max_size=63), unique=True), st.integers(1, 20))

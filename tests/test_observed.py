@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_harden.evidence.sensors import events_of, read_observations
 from kubectl_harden.model import Identity, Source
-from kubectl_harden.observed import events_of, read_observations
 
 DAY = 86400
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.api_types import type_table
 from kubectl_harden.errors import InputError
-from kubectl_harden.pod import Pod
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.pod_schema import type_table
 from tests.support.oracle import Oracle
 from tests.support.pods import templates
 from tests.support.profile import fewer

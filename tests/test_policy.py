@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.checks import CONTROLS
 from kubectl_harden.errors import UsageError
 from kubectl_harden.model import Level
-from kubectl_harden.pod import Pod
-from kubectl_harden.policy import NEWEST, Policy, evaluate, parse_policy, registry_faults
-from kubectl_harden.workload import locate
-from kubectl_harden.yaml_tree import parse, value_of
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.pod_templates import locate
+from kubectl_harden.pod_security.policy import NEWEST, Policy, evaluate, parse_policy, registry_faults
+from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import Oracle, module_directory
 from tests.support.pods import templates
 

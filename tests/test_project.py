@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.errors import UsageError
-from kubectl_harden.policy import NEWEST
-from kubectl_harden.project import FILE, find_project, read_project
-from kubectl_harden.yaml_tree import dump
+from kubectl_harden.manifests.project_file import FILE, find_project, read_project
+from kubectl_harden.pod_security.policy import NEWEST
+from kubectl_harden.yaml_text.tree import dump
 from tests.test_cli import GOOD, REJECTED, ROOT, run
 
 SCHEMA = json.loads((ROOT / "docs" / "project-file.schema.json").read_text())

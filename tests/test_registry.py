@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.images import Answer, asker
-from kubectl_harden.images import Images as Lookup
-from kubectl_harden.registry import ImageError, Reference, Registry, parse_reference
-from kubectl_harden.registry_login import Keyring, docker_config
+from kubectl_harden.evidence.images import Answer, asker
+from kubectl_harden.evidence.images import Images as Lookup
+from kubectl_harden.evidence.registry import ImageError, Reference, Registry, parse_reference
+from kubectl_harden.evidence.registry_login import Keyring, docker_config
 from tests.support.registry import Images, fronted, reply
 
 KINDS = {
@@ -211,7 +211,7 @@ def test_credential_helpers_and_stores(images: Images, tmp_path: Path, monkeypat
 def test_helpers_that_fail(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, words: str
 ) -> None:
-    monkeypatch.setattr("kubectl_harden.registry_login.HELPER_SECONDS", 0.5)
+    monkeypatch.setattr("kubectl_harden.evidence.registry_login.HELPER_SECONDS", 0.5)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     if script is not None:
         helper(tmp_path, "bad", script)

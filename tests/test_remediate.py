@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.model import Edit, Level, Plan
-from kubectl_harden.policy import NEWEST, Policy
-from kubectl_harden.remediate import FixOptions, apply, plan
-from kubectl_harden.render.patches import operations
-from kubectl_harden.workload import locate
+from kubectl_harden.planning.plan import FixOptions, apply, plan
+from kubectl_harden.pod_security.pod_templates import locate
+from kubectl_harden.pod_security.policy import NEWEST, Policy
+from kubectl_harden.reports.patches import operations
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer

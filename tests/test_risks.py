@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kubectl_harden.checks import CONTROLS
-from kubectl_harden.evidence import facts_of
+from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.model import Fact
-from kubectl_harden.pod import Pod
-from kubectl_harden.risks import CHANGES, RISKS, RULES, judge
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import CHANGES, RISKS, RULES, judge
 
 
 class Case(NamedTuple):

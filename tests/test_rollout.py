@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.blame import blame
+from kubectl_harden.live.blame import blame
+from kubectl_harden.live.rollout import PodFailure, pod_failure, progress, selector_of, watched
 from kubectl_harden.model import Edit
-from kubectl_harden.rollout import PodFailure, pod_failure, progress, selector_of, watched
 
 READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 PENDING = {"status": {"phase": "Pending"}}

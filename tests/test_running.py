@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.profiles import profile_facts
-from kubectl_harden.running import labels_of, platform_of, pod_facts, port_facts, seen
+from kubectl_harden.evidence.live_pods import labels_of, platform_of, pod_facts, port_facts, seen
+from kubectl_harden.evidence.recorded_profiles import profile_facts
 
 
 def pod(name: str = "web-1", uid: int | None = 101, **fields: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.manifests import cannot_hold_pod
-from kubectl_harden.streams import SKIPPED, Document, Fault, documents
-from kubectl_harden.workload import pod_kinds
+from kubectl_harden.manifests.discovery import cannot_hold_pod
+from kubectl_harden.pod_security.pod_templates import pod_kinds
+from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, documents
 from tests.support.oracle import Oracle
 
 LINES = [

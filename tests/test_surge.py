@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity as official
 
-from kubectl_harden.surge import parse_quantity, shortage, surges
+from kubectl_harden.live.quota import parse_quantity, shortage, surges
 from tests.support.harden import workload
 
 SUFFIXES = ("", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")

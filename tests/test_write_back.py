@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_harden import write_back
+from kubectl_harden import atomic_files as write_back
 from kubectl_harden.errors import EditError
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.fixing import fix_text
+from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.model import Edit, FileFix
-from kubectl_harden.policy import NEWEST, Policy
-from kubectl_harden.remediate import FixOptions
-from kubectl_harden.yaml_edit import spliced
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.policy import NEWEST, Policy
+from kubectl_harden.yaml_text.editor import spliced
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import json_texts, yaml_texts

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.errors import SyntaxFault
-from kubectl_harden.yaml_tree import MAX_DEPTH, dump, parse, value_of
+from kubectl_harden.yaml_text.tree import MAX_DEPTH, dump, parse, value_of
 from tests.support.oracle import Oracle
 
 NASTY = [

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
-from kubectl_harden.cli.options import seconds
+from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.applying import Outcome
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.journal import Journal
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.journal import Journal
+    from kubectl_harden.live.propose import Proposal
     from kubectl_harden.model import Problem
-    from kubectl_harden.proposing import Proposal
-    from kubectl_harden.remediate import FixOptions
+    from kubectl_harden.planning.plan import FixOptions
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
 
@@ -45,11 +45,11 @@ def fix_live(
 
     ``notes`` has in the end what evidence could not be had.
     """
-    from kubectl_harden.journal import Journal
-    from kubectl_harden.live import Finder
+    from kubectl_harden.live.find import Finder
+    from kubectl_harden.live.journal import Journal
+    from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
     from kubectl_harden.model import Problem
-    from kubectl_harden.proposing import ApplyOptions, propose, propose_all
-    from kubectl_harden.render.terminal import printable
+    from kubectl_harden.reports.terminal import printable
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
@@ -111,7 +111,7 @@ def may_ask(apply: bool, yes: bool) -> None:
 
 def show(proposal: Proposal) -> None:
     """Write a proposal's diff to stdout, and what a person should know of it to stderr."""
-    from kubectl_harden.render.live import diff, proposal_notes
+    from kubectl_harden.reports.live import diff, proposal_notes
 
     sys.stdout.write(diff(proposal, colour=coloured(sys.stdout)))
     sys.stdout.flush()
@@ -132,10 +132,10 @@ def carry_out(
     asked: bool = False,
 ) -> tuple[list[Outcome], bool]:
     """Ask (unless ``asked`` already), apply, and tell; returns the outcomes and whether Ctrl-C ended it."""
-    from kubectl_harden.applying import Applier, Outcome
+    from kubectl_harden.live.apply import Applier, Outcome
     from kubectl_harden.model import Problem
-    from kubectl_harden.render.live import outcome_lines
-    from kubectl_harden.render.progress import Progress
+    from kubectl_harden.reports.live import outcome_lines
+    from kubectl_harden.reports.progress import Progress
 
     changed = [proposal for proposal in proposals if proposal.patch]
     ready = [proposal for proposal in changed if proposal.refusal is None]
@@ -206,7 +206,7 @@ def agreed(proposals: Sequence[Proposal]) -> bool:
 
 
 def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:
-    from kubectl_harden.render.live import refused
+    from kubectl_harden.reports.live import refused
 
     return list(refused(outcomes))
 
@@ -223,7 +223,7 @@ def _denied(proposals: Sequence[Proposal]) -> list[Problem]:
 
 def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people: bool, apply: bool) -> bool:
     """Whether something is left to do."""
-    from kubectl_harden.remediate import left_below
+    from kubectl_harden.planning.plan import left_below
 
     remaining = any(left_below(item.plan) for proposal in proposals for item in proposal.planned)
     remaining = remaining or any(proposal.injected for proposal in proposals)
@@ -233,9 +233,9 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
 
 
 def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str | None) -> None:
-    from kubectl_harden.remediate import left_below
-    from kubectl_harden.render.live import summary
-    from kubectl_harden.render.terminal import counted, width, wrapped
+    from kubectl_harden.planning.plan import left_below
+    from kubectl_harden.reports.live import summary
+    from kubectl_harden.reports.terminal import counted, width, wrapped
 
     templates = sum(len(proposal.planned) for proposal in proposals)
     changed = [proposal for proposal in proposals if proposal.patch]
@@ -262,11 +262,11 @@ def _print(
     inputs: LiveInputs,
 ) -> None:
     """Print an output for programs."""
-    from kubectl_harden.admission import chosen_policy
     from kubectl_harden.model import FileFix
-    from kubectl_harden.render.fix import FixTally, plan_json, planned_json, render
-    from kubectl_harden.render.live import outcome_json, proposal_json, yaml_text
-    from kubectl_harden.render.terminal import json_text
+    from kubectl_harden.pod_security.namespace_labels import chosen_policy
+    from kubectl_harden.reports.fix import FixTally, plan_json, planned_json, render
+    from kubectl_harden.reports.live import outcome_json, proposal_json, yaml_text
+    from kubectl_harden.reports.terminal import json_text
 
     policy = chosen_policy(inputs.choice, None, inputs.cluster.minor())
     if output == "yaml":

@@ -14,11 +14,11 @@ from kubectl_harden.model import Checks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kubectl_harden.loading import Inputs
+    from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.model import FileFix, Planned, Policy, Problem
-    from kubectl_harden.remediate import FixOptions
-    from kubectl_harden.rendering import Chart
-    from kubectl_harden.workload import PodPaths
+    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.pod_security.pod_templates import PodPaths
 
 __all__ = ["fix_chart", "fix_kustomization", "propose_values"]
 
@@ -33,7 +33,7 @@ def fix_kustomization(
     directory: str, pod_paths: PodPaths, policy: Policy, options: FixOptions, *, write: bool, quiet: bool
 ) -> int:
     """Show or write the patches that lift what a kustomization builds; with ``quiet`` what is written is not shown."""
-    from kubectl_harden.overlays import fix_kustomization, write_overlay
+    from kubectl_harden.manifests.kustomize import fix_kustomization, write_overlay
 
     overlay = fix_kustomization(directory, policy, options, pod_paths)
     problems = list(overlay.problems)
@@ -51,17 +51,17 @@ def fix_kustomization(
 
 def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
     """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
-    from kubectl_harden.chart_values import cure, edited, values_file
-    from kubectl_harden.render.check import Tally, summary_line, text
-    from kubectl_harden.render.diff import unified
-    from kubectl_harden.render.terminal import counted, printable, width, wrapped
-    from kubectl_harden.write_back import write_change
-    from kubectl_harden.yaml_edit import spliced
+    from kubectl_harden.atomic_files import write_change
+    from kubectl_harden.manifests.helm_values import cure, edited, values_file
+    from kubectl_harden.reports.check import Tally, summary_line, text
+    from kubectl_harden.reports.diff import unified
+    from kubectl_harden.reports.terminal import counted, printable, width, wrapped
+    from kubectl_harden.yaml_text.editor import spliced
 
     found = cure(chart, manifests.rendered, policy, options, manifests.pod_paths)
     tally = Tally()
     if found is None:
-        from kubectl_harden.checking import check_files
+        from kubectl_harden.manifests.check import check_files
 
         for item in check_files(manifests, policy):
             tally.add(item)
@@ -87,10 +87,10 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
 
 def propose_values(chart: Chart, manifests: Inputs, policy: Policy) -> Iterator[str]:
     """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
-    from kubectl_harden.chart_values import cure
-    from kubectl_harden.remediate import FixOptions
-    from kubectl_harden.render.terminal import counted, printable
-    from kubectl_harden.yaml_tree import dump
+    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.reports.terminal import counted, printable
+    from kubectl_harden.yaml_text.tree import dump
 
     try:
         found = cure(chart, manifests.rendered, policy, FixOptions(), manifests.pod_paths)
@@ -112,8 +112,8 @@ def _shown(
     quiet: bool,
 ) -> int:
     """Show diffs, notes, problems and the summary, and return the exit code."""
-    from kubectl_harden.render.fix import FixTally, diff, notes, summary_line
-    from kubectl_harden.render.terminal import width, wrapped
+    from kubectl_harden.reports.fix import FixTally, diff, notes, summary_line
+    from kubectl_harden.reports.terminal import width, wrapped
 
     tally = FixTally()
     tally.count(planned)

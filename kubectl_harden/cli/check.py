@@ -55,14 +55,14 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --write-known known.json
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
-    from kubectl_harden.render.check import Tally, summary_line
-    from kubectl_harden.render.formats import EVIDENCE, PEOPLE, render
-    from kubectl_harden.render.terminal import counted, printable, width, wrapped
+    from kubectl_harden.reports.check import Tally, summary_line
+    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, render
+    from kubectl_harden.reports.terminal import counted, printable, width, wrapped
 
     notes: list[str] = []
     if isinstance(inputs, LiveInputs):
-        from kubectl_harden.live import Finder
-        from kubectl_harden.live_checking import check_live
+        from kubectl_harden.live.check import check_live
+        from kubectl_harden.live.find import Finder
 
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
         notes = finder.notes
@@ -72,7 +72,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
         results = check_live(finder, inputs.targets, learn)
     else:
-        from kubectl_harden.checking import check_files
+        from kubectl_harden.manifests.check import check_files
 
         learn = evidence.of_files() if output in EVIDENCE else None
         manifests = with_built(inputs, origins=True)
@@ -82,7 +82,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         return _write_known(write_known, results)
     baseline = None
     if known is not None:
-        from kubectl_harden.known import load
+        from kubectl_harden.manifests.baseline_file import load
 
         baseline = load(known)
         results = map(baseline.mark, results)
@@ -115,15 +115,15 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
 
 def _proposal() -> Any:
     """Return what proposes fixes; it is loaded only where they are asked for."""
-    from kubectl_harden.fixing import proposal
+    from kubectl_harden.manifests.fix import proposal
 
     return proposal
 
 
 def _write_known(file: str, results: Iterable[Any]) -> int:
     """Write the baseline file; what cannot be read is told, and stands in no file."""
-    from kubectl_harden.known import collected, save
-    from kubectl_harden.render.terminal import counted, printable
+    from kubectl_harden.manifests.baseline_file import collected, save
+    from kubectl_harden.reports.terminal import counted, printable
 
     found = list(results)
     problems = [problem for item in found for problem in item.problems]

@@ -53,7 +53,7 @@ class Chooser:
         return self._answers[key]
 
     def _ask(self, identity: Identity, about: tuple[Any, ...], edit: Edit) -> Edit | None:
-        from kubectl_harden.render.choosing import heading, question
+        from kubectl_harden.reports.choosing import heading, question
 
         if self._shown != about:
             self._shown = about
@@ -81,7 +81,7 @@ class Chooser:
 
 def _edited(edit: Edit) -> Edit | None:
     """Return an edit with the value that the person wrote in an editor, or None."""
-    from kubectl_harden.yaml_tree import dump, parse, value_of
+    from kubectl_harden.yaml_text.tree import dump, parse, value_of
 
     if edit.op == "remove":
         click.echo("this edit removes a field: there is no value to change", err=True)

@@ -41,7 +41,7 @@ def coloured(stream: Any) -> bool:
 
 def report_problems(problems: Sequence[Problem], since: int = 0) -> int:
     """Write problems to stderr, and return how many there are."""
-    from kubectl_harden.render.terminal import error_line
+    from kubectl_harden.reports.terminal import error_line
 
     for problem in problems[since:]:
         click.echo(f"error: {error_line(problem)}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.cluster.api import Cluster
 
 __all__ = ["checks", "kubeconfig_names", "levels", "namespaces", "resources", "runs", "topics"]
 
@@ -29,7 +29,7 @@ def _asked(ctx: click.Context, ask: Callable[[Cluster], Iterable[str]]) -> list[
     """Return what a cluster says, or nothing where it does not answer in time."""
     from threading import Thread
 
-    from kubectl_harden.cli.options import open_cluster
+    from kubectl_harden.cli.connect import open_cluster
 
     found: list[str] = []
 
@@ -48,7 +48,7 @@ def _asked(ctx: click.Context, ask: Callable[[Cluster], Iterable[str]]) -> list[
 
 def resources(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return types, ``TYPE/NAME`` behind a type and a slash, names behind a type; files behind -f are the shell's."""
-    from kubectl_harden.cluster import WORKLOADS
+    from kubectl_harden.cluster.api import WORKLOADS
 
     if ctx.params.get("files"):
         return []
@@ -76,7 +76,7 @@ def namespaces(ctx: click.Context, _parameter: click.Parameter, incomplete: str)
     """Return the namespaces of the cluster."""
 
     def ask(cluster: Cluster) -> Iterable[str]:
-        from kubectl_harden.cluster import NAMESPACES
+        from kubectl_harden.cluster.api import NAMESPACES
 
         return (value["metadata"]["name"] for value in cluster.each(NAMESPACES, None))
 
@@ -87,7 +87,7 @@ def kubeconfig_names(section: str) -> Completer:
     """Return a completer for the entries of a section of the kubeconfig: contexts, clusters, users."""
 
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-        from kubectl_harden.connection import entries_of
+        from kubectl_harden.cluster.connection import entries_of
 
         return _of(entries_of(ctx.params.get("kubeconfig"), section), incomplete)
 
@@ -101,7 +101,7 @@ def levels(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 
 def checks(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the ids of the controls, behind a comma too."""
-    from kubectl_harden.checks import CONTROLS
+    from kubectl_harden.pod_security.controls import CONTROLS
 
     done, comma, last = incomplete.rpartition(",")
     return [done + comma + word for word in _of((control.id for control in CONTROLS), last)]
@@ -114,6 +114,6 @@ def topics(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 def runs(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the runs that can be taken back, the last one first."""
-    from kubectl_harden.journal import runs as recorded
+    from kubectl_harden.live.journal import runs as recorded
 
     return [run.id for run in recorded() if run.id.startswith(incomplete)]

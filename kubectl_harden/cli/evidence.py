@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from kubectl_harden.cli.codes import report_problems
-from kubectl_harden.cli.options import seconds, with_options
+from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.options import with_options
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.learning import Learner
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.evidence.collector import Learner
 
 __all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
 
@@ -69,7 +70,7 @@ class EvidenceOptions(NamedTuple):
 
     def of_files(self) -> Learner:
         """Return what brings the evidence for manifests."""
-        from kubectl_harden.learning import Learner
+        from kubectl_harden.evidence.collector import Learner
 
         return Learner(images=self._images(None), observations=self._observations())
 
@@ -79,9 +80,9 @@ class EvidenceOptions(NamedTuple):
         ``whole`` namespaces of them are looked at; profiles are looked for if so, or where ``recorded`` ones
         were asked for: finding out whether there are any takes a discovery of the API.
         """
-        from kubectl_harden.learning import Learner
-        from kubectl_harden.profiles import RecordedProfiles
-        from kubectl_harden.running import RunningPods
+        from kubectl_harden.evidence.collector import Learner
+        from kubectl_harden.evidence.live_pods import RunningPods
+        from kubectl_harden.evidence.recorded_profiles import RecordedProfiles
 
         pods = RunningPods(cluster, notes, whole=whole)
         return Learner(
@@ -101,10 +102,10 @@ class EvidenceOptions(NamedTuple):
         limit = self.inspect_timeout if self.inspect_images else min(QUICK_SECONDS, self.inspect_timeout)
 
         def make() -> Any:
-            from kubectl_harden.images import Images, asker
-            from kubectl_harden.registry import Registry
-            from kubectl_harden.registry_login import Keyring, docker_config
-            from kubectl_harden.running import platform_of
+            from kubectl_harden.evidence.images import Images, asker
+            from kubectl_harden.evidence.live_pods import platform_of
+            from kubectl_harden.evidence.registry import Registry
+            from kubectl_harden.evidence.registry_login import Keyring, docker_config
 
             platform = self.platform or (platform_of(pods.any_node()) if pods else None) or "linux/amd64"
             cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kubectl-harden")
@@ -122,7 +123,7 @@ class EvidenceOptions(NamedTuple):
     def _observations(self) -> Any:
         if not self.observed:
             return None
-        from kubectl_harden.observed import read_observations
+        from kubectl_harden.evidence.sensors import read_observations
 
         found, problems = read_observations(self.observed, self.observed_for)
         report_problems(problems)
@@ -175,7 +176,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., Any]:
         recorded_seccomp: bool,
         **given: Any,
     ) -> int:
-        from kubectl_harden.companions import Asked
+        from kubectl_harden.planning.companions import Asked
 
         asked = Asked(
             _user(run_as_user),

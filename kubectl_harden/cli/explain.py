@@ -31,9 +31,9 @@ def explain(check: str | None, output: str) -> int:
       kubectl harden explain runAsNonRoot
       kubectl harden explain runtime
     """
-    from kubectl_harden import explaining
-    from kubectl_harden.render.explain import listed, reference, runtime, text
-    from kubectl_harden.render.terminal import width
+    from kubectl_harden.pod_security import documentation as explaining
+    from kubectl_harden.reports.explain import listed, reference, runtime, text
+    from kubectl_harden.reports.terminal import width
 
     colour, columns = coloured(sys.stdout), width()
     items = explaining.explanations()

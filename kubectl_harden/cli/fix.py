@@ -106,7 +106,7 @@ def fix(
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
     """
-    from kubectl_harden.remediate import FixOptions
+    from kubectl_harden.planning.plan import FixOptions
 
     options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths), asked)
     if interactive:
@@ -160,9 +160,9 @@ def _limit(max_risk: Any) -> Any:
 
 
 def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write: bool) -> int:
-    from kubectl_harden.fixing import fix_files
-    from kubectl_harden.render.fix import FixTally, diff, notes, render, summary_line
-    from kubectl_harden.render.terminal import width, wrapped
+    from kubectl_harden.manifests.fix import fix_files
+    from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
+    from kubectl_harden.reports.terminal import width, wrapped
 
     if write and "-" in inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
@@ -199,10 +199,10 @@ def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write
 
 def _write(found: Any) -> Any:
     """Write a fixed file back; where that fails nothing of it counts as done."""
+    from kubectl_harden.atomic_files import write_text
     from kubectl_harden.errors import EditError
     from kubectl_harden.model import Problem
-    from kubectl_harden.write_back import write_text
-    from kubectl_harden.yaml_edit import spliced
+    from kubectl_harden.yaml_text.editor import spliced
 
     try:
         write_text(found.file, found.before, spliced(found.before, found.splices))
@@ -214,7 +214,7 @@ def _write(found: Any) -> Any:
 
 
 def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:
-    from kubectl_harden.checks import CONTROLS
+    from kubectl_harden.pod_security.controls import CONTROLS
 
     known = [control.id for control in CONTROLS]
     listed = [name for given in names for name in given.split(",") if name]

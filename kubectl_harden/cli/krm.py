@@ -36,9 +36,9 @@ def krm() -> int:
       # By hand
       kubectl-harden krm < resources.yaml
     """
-    from kubectl_harden.krm import run_function
-    from kubectl_harden.manifests import STDIN, read_text
-    from kubectl_harden.render.terminal import printable
+    from kubectl_harden.manifests.discovery import STDIN, read_text
+    from kubectl_harden.manifests.krm import run_function
+    from kubectl_harden.reports.terminal import printable
 
     returned = run_function(read_text(STDIN))
     sys.stdout.write(returned.text)

@@ -96,7 +96,7 @@ def cli() -> None:
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", help="Output format.")
 def version(output: str) -> int:
     """Print the version, and the newest policy version that it knows; with -o json what a bug report needs."""
-    from kubectl_harden.policy import NEWEST
+    from kubectl_harden.pod_security.policy import NEWEST
 
     if output == "json":
         import json
@@ -139,7 +139,7 @@ def _own_name() -> str:
 
 
 def _say(error: HardenError) -> None:
-    from kubectl_harden.render.terminal import printable
+    from kubectl_harden.reports.terminal import printable
 
     _show_traceback()
     click.echo(f"error: {printable(str(error))}", err=True)
@@ -160,7 +160,7 @@ def _say_bug(error: Exception) -> None:
     """Say that the command itself is at fault, where, and what to do about it."""
     import traceback
 
-    from kubectl_harden.render.terminal import printable
+    from kubectl_harden.reports.terminal import printable
 
     _show_traceback()
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -17,19 +17,20 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
-from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of, seconds
+from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.journal import Journal
-    from kubectl_harden.migrating import Migrated
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.journal import Journal
+    from kubectl_harden.migration.migrate import Migrated
+    from kubectl_harden.migration.model import Aim, Survey
+    from kubectl_harden.migration.plan_file import MigrationPlan
+    from kubectl_harden.migration.selection import Chosen, Selection
     from kubectl_harden.model import Problem
-    from kubectl_harden.namespaces import Chosen, Selection
-    from kubectl_harden.plan_file import MigrationPlan
-    from kubectl_harden.render.progress import Progress
-    from kubectl_harden.survey import Aim, Survey
+    from kubectl_harden.reports.progress import Progress
 
 __all__ = ["migrate"]
 
@@ -115,12 +116,12 @@ def migrate(
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
     """
-    from kubectl_harden.namespaces import Selection
-    from kubectl_harden.plan_file import read_plan
-    from kubectl_harden.policy import parse_policy
-    from kubectl_harden.proposing import ApplyOptions
-    from kubectl_harden.remediate import FixOptions
-    from kubectl_harden.survey import Aim
+    from kubectl_harden.live.propose import ApplyOptions
+    from kubectl_harden.migration.model import Aim
+    from kubectl_harden.migration.plan_file import read_plan
+    from kubectl_harden.migration.selection import Selection
+    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.pod_security.policy import parse_policy
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply_, yes)
@@ -159,7 +160,7 @@ def migrate(
     interrupted = False
     run = None
     if apply_:
-        from kubectl_harden.journal import Journal
+        from kubectl_harden.live.journal import Journal
 
         journal = Journal(command="migrate", server=cluster.connection.server, context=cluster.connection.context)
         done, interrupted = _carry_out(
@@ -235,10 +236,10 @@ def _survey(
     cluster: Cluster, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
-    from kubectl_harden.live import custom_workloads, problem
-    from kubectl_harden.namespaces import choose, missing_permissions, needed_permissions
-    from kubectl_harden.render.progress import Words
-    from kubectl_harden.surveying import survey
+    from kubectl_harden.live.find import custom_workloads, problem
+    from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
+    from kubectl_harden.migration.survey import survey
+    from kubectl_harden.reports.progress import Words
 
     if plan is not None and plan.server != cluster.connection.server:
         click.echo(f"note: the plan was made on {plan.server}, and this is {cluster.connection.server}", err=True)
@@ -258,8 +259,8 @@ def _survey(
 
 
 def _show(found: Survey, *, detailed: bool, wide: bool) -> None:
-    from kubectl_harden.render.matrix import cause_lines, details, matrix
-    from kubectl_harden.render.terminal import width
+    from kubectl_harden.reports.matrix import cause_lines, details, matrix
+    from kubectl_harden.reports.terminal import width
 
     colour, columns = coloured(sys.stdout), width()
     for piece in matrix(found, columns=columns, colour=colour):
@@ -275,7 +276,7 @@ def _show(found: Survey, *, detailed: bool, wide: bool) -> None:
 
 
 def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
-    from kubectl_harden.plan_file import plan_value, write_plan
+    from kubectl_harden.migration.plan_file import plan_value, write_plan
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_plan(file, plan_value(found, aim, cluster.connection.server, made))
@@ -283,8 +284,8 @@ def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
 
 
 def _write_report(file: str, found: Survey, aim: Aim, done: Sequence[Migrated], cluster: Cluster) -> None:
-    from kubectl_harden.render.report import report_page
-    from kubectl_harden.write_back import write_new
+    from kubectl_harden.atomic_files import write_new
+    from kubectl_harden.reports.report import report_page
 
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     write_new(file, report_page(found, aim, done, where=cluster.connection.context or "", made=made))
@@ -307,10 +308,10 @@ def _carry_out(
     max_failures: int | None,
 ) -> tuple[list[Migrated], bool]:
     """Ask, and take namespaces to their goals; returns what became of them and whether Ctrl-C ended it."""
-    from kubectl_harden.journal import unfollowed
-    from kubectl_harden.migrating import Migrated, Migrator
-    from kubectl_harden.plan_file import drift
-    from kubectl_harden.render.progress import Progress
+    from kubectl_harden.live.journal import unfollowed
+    from kubectl_harden.migration.migrate import Migrated, Migrator
+    from kubectl_harden.migration.plan_file import drift
+    from kubectl_harden.reports.progress import Progress
 
     done = {
         item.name: Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
@@ -357,8 +358,8 @@ def _watch(
     stop: Event,
 ) -> bool:
     """Tell of each namespace as it ends; returns whether Ctrl-C was pressed."""
-    from kubectl_harden.render.matrix import migrated_lines
-    from kubectl_harden.render.terminal import width
+    from kubectl_harden.reports.matrix import migrated_lines
+    from kubectl_harden.reports.terminal import width
 
     colour, columns = coloured(sys.stderr), width()
     while begun:
@@ -379,7 +380,7 @@ def _watch(
 
 
 def _agreed(found: Survey) -> bool:
-    from kubectl_harden.render.terminal import width, wrapped
+    from kubectl_harden.reports.terminal import width, wrapped
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
     fixes = sum(len(item.to_fix) for item in reached)
@@ -421,17 +422,17 @@ def _print(
 ) -> None:
     """Print an output for programs."""
     if output == "json":
-        from kubectl_harden.render.migration import report_json
-        from kubectl_harden.render.terminal import json_text
+        from kubectl_harden.reports.migration import report_json
+        from kubectl_harden.reports.terminal import json_text
 
         sys.stdout.write(json_text(report_json(found, aim, done, problems)) + "\n")
     elif output == "markdown":
-        from kubectl_harden.render.migration import markdown
+        from kubectl_harden.reports.migration import markdown
 
         sys.stdout.writelines(markdown(found, aim, done))
     elif output == "policyreport":
-        from kubectl_harden.render.policy_report import api_of, reports
-        from kubectl_harden.render.terminal import json_text
+        from kubectl_harden.reports.policy_report import api_of, reports
+        from kubectl_harden.reports.terminal import json_text
 
         api, note = api_of(cluster.resources())
         if note:
@@ -441,8 +442,8 @@ def _print(
 
 
 def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], run: str | None, *, applied: bool) -> None:
-    from kubectl_harden.render.matrix import migrated_summary, survey_summary
-    from kubectl_harden.render.terminal import width, wrapped
+    from kubectl_harden.reports.matrix import migrated_summary, survey_summary
+    from kubectl_harden.reports.terminal import width, wrapped
 
     if applied and done:
         line = migrated_summary(done, run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.errors import UsageError
+from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.project import Project
+    from kubectl_harden.manifests.project_file import Project
 
 __all__ = [
     "CLUSTER",
@@ -25,10 +23,8 @@ __all__ = [
     "POLICY",
     "Command",
     "cluster_options",
-    "open_cluster",
     "pod_paths_of",
     "project_of",
-    "seconds",
     "with_options",
 ]
 
@@ -68,11 +64,6 @@ POD_PATH: Final = click.option(
     help="Where a custom resource keeps its pod template.",
 )  # fmt: skip
 
-CLUSTER_NAMES: Final = (
-    "kubeconfig", "context", "cluster", "user", "server", "token", "as_user", "as_groups", "insecure",
-    "certificate_authority", "request_timeout", "chunk_size", "field_manager",
-)  # fmt: skip
-
 
 class _Verbosity(click.ParamType[int]):
     """A number, also with the sign of ``-v=6``, which kubectl's users write."""
@@ -89,7 +80,7 @@ class _Verbosity(click.ParamType[int]):
 
 def _log_calls(_ctx: click.Context, _parameter: click.Parameter, level: int) -> None:
     if level >= CALLS:
-        from kubectl_harden.connection import log_calls
+        from kubectl_harden.cluster.connection import log_calls
 
         log_calls(bodies=level >= BODIES)
 
@@ -139,28 +130,6 @@ def with_options(options: tuple[Any, ...], call: Callable[..., Any]) -> Callable
     return call
 
 
-def seconds(text: str, option: str) -> float:
-    """Return the seconds of ``30``, ``30s``, ``5m``, ``1h``, ``7d``. Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text)
-    if match is None:
-        raise UsageError(f'{option} "{text}": write a time such as 30s, 5m or 1h')
-    return float(match[1]) * {"ms": 0.001, "m": 60, "h": 3600, "d": 86400}.get(match[2] or "s", 1)
-
-
-def open_cluster(given: dict[str, Any]) -> Cluster:
-    """Return the cluster that the options of ``cluster_options`` name, and take them out. Raises ClusterError."""
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.connection import ClusterOptions, Connection
-
-    own = {name: given.pop(name) for name in CLUSTER_NAMES}
-    timeout = seconds(own.pop("request_timeout"), "--request-timeout")
-    chunk, manager = own.pop("chunk_size"), own.pop("field_manager")
-    own["as_groups"] = tuple(own["as_groups"])
-    if own["as_groups"] and not own["as_user"]:
-        raise UsageError("--as-group needs --as")
-    return Cluster(Connection(ClusterOptions(**own, timeout=timeout)), chunk=chunk, manager=manager)
-
-
 def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
     """Add kubectl's global options.
 
@@ -177,7 +146,7 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
 
 def project_of(config: str | None = None) -> Project:
     """Return what a project file says: the named one, or that of the current directory. Raises UsageError."""
-    from kubectl_harden.project import NO_PROJECT, find_project, read_project
+    from kubectl_harden.manifests.project_file import NO_PROJECT, find_project, read_project
 
     file = find_project(os.curdir) if config is None else config
     return read_project(file) if file else NO_PROJECT
@@ -185,7 +154,7 @@ def project_of(config: str | None = None) -> Project:
 
 def pod_paths_of(texts: tuple[str, ...], project: Project) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the pod paths of --pod-path, and those of a project for other kinds. Raises UsageError."""
-    from kubectl_harden.workload import parse_pod_path
+    from kubectl_harden.pod_security.pod_templates import parse_pod_path
 
     paths: dict[tuple[str, str], tuple[str, ...]] = {}
     for text in texts:

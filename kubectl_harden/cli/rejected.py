@@ -13,7 +13,7 @@ from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster import Cluster
+    from kubectl_harden.cluster.api import Cluster
 
 __all__ = ["rejected"]
 
@@ -50,14 +50,14 @@ def rejected(
 
 
 def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
-    from kubectl_harden.admission import PolicyChoice
-    from kubectl_harden.live import Finder
-    from kubectl_harden.messages import POD_SECURITY
+    from kubectl_harden.live.find import Finder
+    from kubectl_harden.live.propose import ApplyOptions, propose
+    from kubectl_harden.live.rejections import find_rejected
     from kubectl_harden.model import Problem
-    from kubectl_harden.proposing import ApplyOptions, propose
-    from kubectl_harden.rejections import find_rejected
-    from kubectl_harden.remediate import FixOptions
-    from kubectl_harden.render.rejected import rejected_json, rejected_text
+    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.pod_security.messages import POD_SECURITY
+    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.reports.rejected import rejected_json, rejected_text
 
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
@@ -83,8 +83,8 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
 
 
 def _pasted(output: str) -> int:
-    from kubectl_harden.messages import read_messages
-    from kubectl_harden.render.rejected import message_json, message_text
+    from kubectl_harden.pod_security.messages import read_messages
+    from kubectl_harden.reports.rejected import message_json, message_text
 
     if sys.stdin.isatty():
         click.echo("paste the message, then press Ctrl-D:", err=True)

@@ -10,25 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.options import (
-    CLUSTER,
-    CLUSTER_NAMES,
-    POD_PATH,
-    POLICY,
-    open_cluster,
-    pod_paths_of,
-    project_of,
-    with_options,
-)
+from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
+from kubectl_harden.cli.options import CLUSTER, POD_PATH, POLICY, pod_paths_of, project_of, with_options
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.admission import PolicyChoice
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.live import Targets
-    from kubectl_harden.loading import Inputs
-    from kubectl_harden.project import Project
-    from kubectl_harden.rendering import Chart
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.find import Targets
+    from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.project_file import Project
+    from kubectl_harden.manifests.reader import Inputs
+    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
 
 __all__ = ["FileInputs", "LiveInputs", "target_options", "with_built"]
 
@@ -81,7 +73,7 @@ def with_built(given: FileInputs, *, origins: bool) -> Inputs:
     if given.kustomization is None and given.chart is None:
         return given.inputs
     # Imported late: files need none of it.
-    from kubectl_harden import rendering
+    from kubectl_harden.manifests import generators as rendering
 
     if given.kustomization is not None:
         built = rendering.kustomized(given.kustomization) if origins else [rendering.built(given.kustomization)]
@@ -111,7 +103,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         config: str | None,
         **others: Any,
     ) -> int:
-        from kubectl_harden.policy import parse_policy
+        from kubectl_harden.pod_security.policy import parse_policy
 
         if others["skip_others"]:
             files, names = (*files, *names), ()
@@ -140,7 +132,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
                 "name what to look at: -f FILE, -k DIR or --helm-chart DIR for manifests, TYPE/NAME for a live "
                 "workload, -n NAMESPACE or -A for all of them"
             )
-        from kubectl_harden.live import parse_targets
+        from kubectl_harden.live.find import parse_targets
 
         if all_namespaces and namespace:
             raise UsageError("use -n for one namespace or -A for all, not both")
@@ -156,7 +148,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
 
 
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
-    from kubectl_harden.admission import PolicyChoice
+    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
 
     return PolicyChoice(level, version)
 
@@ -188,8 +180,8 @@ def _files(
     values: tuple[str, ...],
     skip_others: bool,
 ) -> FileInputs:
-    from kubectl_harden.loading import Inputs
-    from kubectl_harden.render.terminal import printable
+    from kubectl_harden.manifests.reader import Inputs
+    from kubectl_harden.reports.terminal import printable
 
     lower = [f"--level {level}"] if level != (project.level or "restricted") else []
     if values and not chart:
@@ -199,7 +191,7 @@ def _files(
         return FileInputs(Inputs((), pod_paths=paths), " ".join(again), project.known, kustomization)
     if chart:
         again = [f"--helm-chart {printable(chart)}", *(f"--values {printable(file)}" for file in values), *lower]
-        from kubectl_harden.rendering import Chart
+        from kubectl_harden.manifests.generators import Chart
 
         inputs = Inputs((), pod_paths=paths)
         return FileInputs(inputs, " ".join(again), project.known, chart=Chart(chart, values, namespace))

@@ -9,14 +9,15 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import INTERRUPTED, OK, VIOLATIONS, exit_code
-from kubectl_harden.cli.options import Command, cluster_options, seconds
+from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.applying import Outcome
-    from kubectl_harden.cluster import Cluster
-    from kubectl_harden.journal import Change, Journal, Run
-    from kubectl_harden.proposing import Proposal
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.journal import Change, Journal, Run
+    from kubectl_harden.live.propose import Proposal
 
 __all__ = ["undo"]
 
@@ -53,10 +54,10 @@ def undo(
       kubectl harden undo 20261121T105236.482Z-1f0c --dry-run
     """
     from kubectl_harden.cli.apply import may_ask, show
-    from kubectl_harden.journal import Journal, last_run, read_run
+    from kubectl_harden.live.journal import Journal, last_run, read_run
+    from kubectl_harden.live.undo import by_object, propose_undo
     from kubectl_harden.model import Problem
-    from kubectl_harden.render.live import refused, summary
-    from kubectl_harden.undoing import by_object, propose_undo
+    from kubectl_harden.reports.live import refused, summary
 
     limit = seconds(timeout, "--timeout")
     if run and last:
@@ -110,9 +111,9 @@ def _phases(
     parallel: int,
 ) -> tuple[list[Outcome], bool]:
     """Ask once, and carry proposals out phase by phase; returns the outcomes and whether Ctrl-C ended it."""
-    from kubectl_harden.applying import Outcome
     from kubectl_harden.cli.apply import agreed, carry_out
-    from kubectl_harden.undoing import in_phases, propose_undo
+    from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.undo import in_phases, propose_undo
 
     ready = [item for item in proposals if item.patch and item.refusal is None]
     if ready and not yes and not agreed(ready):
@@ -139,7 +140,7 @@ def _phases(
 
 def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposal], outcomes: list[Outcome]) -> None:
     """Note in the journal of the run which of its changes are taken back."""
-    from kubectl_harden.journal import mark_undone
+    from kubectl_harden.live.journal import mark_undone
 
     done = [item.proposal.live.uid for item in outcomes if item.state in ("applied", "unwatched", "left")]
     done += [item.live.uid for item in proposals if not item.patch and item.refusal is None]
@@ -148,7 +149,7 @@ def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposa
 
 def _list() -> int:
     """List the runs."""
-    from kubectl_harden.journal import runs
+    from kubectl_harden.live.journal import runs
 
     empty = True
     for run in runs():

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kubectl_harden.checks import CONTROLS
 from kubectl_harden.cli import cli
+from kubectl_harden.pod_security.controls import CONTROLS
 
 CASES = Path(__file__).parent / "cases"
 BEFORE = sorted([*CASES.glob("*/*.before.yaml"), *CASES.glob("*/*.unchanged.yaml")])

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.render.diff import unified
-from kubectl_harden.yaml_edit import spliced
+from kubectl_harden.reports.diff import unified
+from kubectl_harden.yaml_text.editor import spliced
 from tests.support.profile import fewer
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", "", "\r", "  x", "\u2028y", "z\x0c"]), min_size=1, max_size=25)

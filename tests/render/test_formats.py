@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped
 
-from kubectl_harden.checking import check_text
-from kubectl_harden.fixing import fix_text, proposal
-from kubectl_harden.policy import parse_policy
-from kubectl_harden.remediate import FixOptions
-from kubectl_harden.render.check import Tally
-from kubectl_harden.render.sarif import sarif as sarif_log
-from kubectl_harden.yaml_edit import spliced
+from kubectl_harden.manifests.check import check_text
+from kubectl_harden.manifests.fix import fix_text, proposal
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.policy import parse_policy
+from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.sarif import sarif as sarif_log
+from kubectl_harden.yaml_text.editor import spliced
 from tests.support.browser import browser
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
@@ -234,9 +234,9 @@ def test_what_is_no_baseline_file(tmp_path: Path, text: str) -> None:
 
 @given(names=st.lists(st.sampled_from("abc"), min_size=1, max_size=4), later=st.sampled_from("abcd"))
 def test_just_what_was_there_is_known(names: list[str], later: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from kubectl_harden.checking import check_text
-    from kubectl_harden.known import Known, collected
-    from kubectl_harden.policy import parse_policy
+    from kubectl_harden.manifests.baseline_file import Known, collected
+    from kubectl_harden.manifests.check import check_text
+    from kubectl_harden.pod_security.policy import parse_policy
 
     policy = parse_policy("restricted", "latest")
 

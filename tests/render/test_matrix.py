@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_harden.admission import PREFIX
-from kubectl_harden.render.matrix import cause_lines, causes, details, matrix, survey_summary
-from kubectl_harden.survey import ServerWord, Survey
+from kubectl_harden.migration.model import ServerWord, Survey
+from kubectl_harden.pod_security.namespace_labels import PREFIX
+from kubectl_harden.reports.matrix import cause_lines, causes, details, matrix, survey_summary
 from tests.support.harden import workload
 from tests.support.surveys import namespace, survey
 

@@ -10,10 +10,10 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from kubectl_harden.applying import Outcome
-from kubectl_harden.migrating import Migrated
-from kubectl_harden.render.report import field_diff, report_page
-from kubectl_harden.survey import Aim, Survey
+from kubectl_harden.live.apply import Outcome
+from kubectl_harden.migration.migrate import Migrated
+from kubectl_harden.migration.model import Aim, Survey
+from kubectl_harden.reports.report import field_diff, report_page
 from tests.support.browser import browser
 from tests.support.harden import workload
 from tests.support.surveys import namespace, survey

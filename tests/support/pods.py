@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from kubectl_harden.checks.restricted_volumes import _RESTRICTED
-from kubectl_harden.checks.sysctls import _ADDED
+from kubectl_harden.pod_security.controls.restricted_volumes import _RESTRICTED
+from kubectl_harden.pod_security.controls.sysctls import _ADDED
 
 Json = dict[str, Any]
 

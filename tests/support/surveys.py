@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_harden.cluster import of_kind
-from kubectl_harden.inverse import touched
-from kubectl_harden.live import Live
+from kubectl_harden.cluster.api import of_kind
+from kubectl_harden.live.find import Live
+from kubectl_harden.live.propose import ApplyOptions, propose
+from kubectl_harden.migration.model import NamespaceSurvey, ServerWord, Survey, Surveyed, plan_blockers
 from kubectl_harden.model import Policy
-from kubectl_harden.proposing import ApplyOptions, propose
-from kubectl_harden.remediate import FixOptions
-from kubectl_harden.survey import NamespaceSurvey, ServerWord, Survey, Surveyed, plan_blockers
-from kubectl_harden.workload import locate
+from kubectl_harden.planning.json_patch import touched
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.pod_templates import locate
 from tests.support.fleet import helm, safe, socket_agent
 from tests.support.harden import workload
 

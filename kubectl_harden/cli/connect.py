@@ -1,0 +1,40 @@
+"""Options become a connection to the cluster that they name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from kubectl_harden.errors import UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.cluster.api import Cluster
+
+__all__ = ["CLUSTER_NAMES", "open_cluster", "seconds"]
+
+CLUSTER_NAMES: Final = (
+    "kubeconfig", "context", "cluster", "user", "server", "token", "as_user", "as_groups", "insecure",
+    "certificate_authority", "request_timeout", "chunk_size", "field_manager",
+)  # fmt: skip
+
+
+def seconds(text: str, option: str) -> float:
+    """Return the seconds of ``30``, ``30s``, ``5m``, ``1h``, ``7d``. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text)
+    if match is None:
+        raise UsageError(f'{option} "{text}": write a time such as 30s, 5m or 1h')
+    return float(match[1]) * {"ms": 0.001, "m": 60, "h": 3600, "d": 86400}.get(match[2] or "s", 1)
+
+
+def open_cluster(given: dict[str, Any]) -> Cluster:
+    """Return the cluster that the options of ``cluster_options`` name, and take them out. Raises ClusterError."""
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.cluster.connection import ClusterOptions, Connection
+
+    own = {name: given.pop(name) for name in CLUSTER_NAMES}
+    timeout = seconds(own.pop("request_timeout"), "--request-timeout")
+    chunk, manager = own.pop("chunk_size"), own.pop("field_manager")
+    own["as_groups"] = tuple(own["as_groups"])
+    if own["as_groups"] and not own["as_user"]:
+        raise UsageError("--as-group needs --as")
+    return Cluster(Connection(ClusterOptions(**own, timeout=timeout)), chunk=chunk, manager=manager)

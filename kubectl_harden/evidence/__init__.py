@@ -1,0 +1,1 @@
+"""What is known of how an app runs: a file per source."""

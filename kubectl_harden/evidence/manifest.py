@@ -1,0 +1,235 @@
+"""What a manifest itself shows about the rights that its containers use.
+
+Words of commands and lifecycle hooks, mounts and ports; every fact is a sentence that names the
+word found. What is not found here is not known, and nothing is guessed from image names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from kubectl_harden.model import Fact, Facts, Learned, Path
+from kubectl_harden.pod_security.pod import Container, Pod
+
+__all__ = ["commands", "entrypoint_facts", "facts_of"]
+
+# pkg/volume: plugins that hand the kubelet's fsGroup on; those of a node's directory do not.
+_GROUPED: Final = ("persistentVolumeClaim", "ephemeral", "emptyDir")
+_NOTHING: Final[Learned] = MappingProxyType({})
+
+_COMMAND_END: Final = re.compile(r"[;&|()\n{}`]+|\$\(")
+# Words that stand before the program of a shell command.
+_PREFIXES: Final = frozenset(
+    ("exec", "then", "do", "else", "if", "while", "until", "!", "time", "command", "env", "nohup", "sudo", "-")
+)
+
+# Program → topics it shows. "root": needs user 0; "default capability": needs one that root has by
+# default; "setuid": raises privileges by a set-user-ID bit; the rest are capabilities and pod fields.
+_PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("chown", "chgrp"), ("root", "default capability", "CHOWN")),
+    **dict.fromkeys(("su", "gosu", "su-exec", "setpriv", "runuser"), ("root", "default capability", "SETUID")),
+    "sudo": ("setuid", "default capability"),
+    **dict.fromkeys(
+        ("apt-get", "apk", "yum", "dnf", "microdnf", "useradd", "adduser", "groupadd"), ("root", "default capability")
+    ),
+    "setcap": ("root", "default capability", "SETFCAP"),
+    "chroot": ("root", "default capability", "SYS_CHROOT", "privileged"),
+    "mknod": ("root", "default capability", "MKNOD"),
+    **dict.fromkeys(("mount", "umount"), ("root", "privileged", "SYS_ADMIN", "seccomp")),
+    **dict.fromkeys(("losetup", "mkfs", "fsfreeze", "swapoff", "blockdev"), ("root", "privileged", "SYS_ADMIN")),
+    **dict.fromkeys(("modprobe", "insmod", "rmmod"), ("root", "privileged", "SYS_MODULE", "seccomp")),
+    "nsenter": ("root", "privileged", "SYS_ADMIN", "seccomp", "hostPID"),
+    "unshare": ("seccomp", "SYS_ADMIN"),
+    **dict.fromkeys(("istio-iptables", "istio-clean-iptables", "proxy-init"), ("root", "NET_ADMIN", "NET_RAW")),
+    "dockerd": ("root", "privileged", "SYS_ADMIN"),
+    "sysctl": ("root", "privileged"),
+    **dict.fromkeys(
+        ("iptables", "ip6tables", "iptables-restore", "nft", "ipset", "ipvsadm", "tc"),
+        ("root", "privileged", "NET_ADMIN", "hostNetwork"),
+    ),
+    **dict.fromkeys(("tcpdump", "arping"), ("NET_RAW", "hostNetwork")),
+    "ping": ("NET_RAW", "ping"),
+    "ulimit": ("SYS_RESOURCE",),
+    **dict.fromkeys(("strace", "gdb"), ("SYS_PTRACE",)),
+    **dict.fromkeys(("hwclock", "ntpd"), ("SYS_TIME",)),
+    **dict.fromkeys(("renice", "chrt"), ("SYS_NICE",)),
+    "ipcs": ("hostIPC",),
+}
+_POD_TOPICS: Final = frozenset(("hostPID", "hostNetwork", "hostIPC"))
+
+
+_HOOKS: Final = (
+    ("lifecycle", "postStart"),
+    ("lifecycle", "preStop"),
+    ("livenessProbe", ""),
+    ("readinessProbe", ""),
+    ("startupProbe", ""),
+)
+
+
+def _programs(container: Container) -> Iterator[tuple[str, str]]:
+    """Yield (place, program) for everything that a container's specification executes."""
+    fields = container.fields
+    if "command" in fields:
+        yield from _of_argv("command", fields["command"], first=True)
+    if "args" in fields:
+        # Entrypoints of images often execute their arguments.
+        yield from _of_argv("args", fields["args"], first=not fields.get("command"))
+    for outer, inner in _HOOKS:
+        if outer in fields:
+            handler: dict[str, Any] = fields[outer].get(inner, {}) if inner else fields[outer]
+            place = f"{outer}.{inner}" if inner else outer
+            yield from _of_argv(place, handler.get("exec", {}).get("command", []), first=True)
+
+
+def _of_argv(field: str, argv: Sequence[str], *, first: bool) -> Iterator[tuple[str, str]]:
+    """Yield (place, program) for arguments; ``first`` tells that the first one is a program."""
+    for index, text in enumerate(argv):
+        if any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
+            for program in _shell_programs(text):
+                yield f"{field}[{index}]", program
+        elif index == 0 and first:
+            yield field, text.rpartition("/")[2]
+
+
+def entrypoint_facts(image: str, entrypoint: Sequence[str], arguments: Sequence[str]) -> Iterator[Fact]:
+    """Yield what an image's own entrypoint and arguments need."""
+    places = (*_of_argv("Entrypoint", entrypoint, first=True), *_of_argv("Cmd", arguments, first=True))
+    for place, program in places:
+        for topic in _PROGRAMS.get(program, ()):
+            if topic not in _POD_TOPICS:
+                yield Fact("needs", topic, f"image {image} runs {program} ({place})", "image")
+
+
+def commands(script: str) -> Iterator[list[str]]:
+    """Yield the words of each command of a shell script."""
+    for command in _COMMAND_END.split(script):
+        words = command.split()
+        if words:
+            yield words
+
+
+def _shell_programs(script: str) -> Iterator[str]:
+    for words in commands(script):
+        for word in words:
+            program = word.rpartition("/")[2]
+            if word not in _PREFIXES and "=" not in word:
+                yield program
+                break
+            yield program
+
+
+def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
+    seen: set[str] = set()
+    for place, program in _programs(container):
+        for topic in _PROGRAMS.get(program, ()):
+            if topic not in seen:
+                seen.add(topic)
+                yield Fact("needs", topic, f'container "{container.name}" runs {program} ({place})')
+    for mount in container.fields.get("volumeMounts", ()):
+        if mount.get("mountPropagation") == "Bidirectional" and "privileged" not in seen:
+            why = f'container "{container.name}" mounts {mount.get("name", "")} with Bidirectional propagation'
+            yield Fact("needs", "privileged", why)
+    for port in container.fields.get("ports", ()):
+        number = port.get("containerPort", 0)
+        if 0 < number < 1024:
+            yield Fact("needs", "low port", f'container "{container.name}" serves port {number}', value=number)
+    if "volumeMounts" not in container.fields:
+        return
+    owner = _ownership(pod, container)
+    if owner is not None:
+        yield owner
+    if "fsGroup" not in pod.security:
+        claims = list(_written(pod, container))
+        if claims:
+            text = f'container "{container.name}" writes to the claim of volume {claims[0]}, and there is no fsGroup'
+            yield Fact("needs", "volume", text)
+
+
+def _written(pod: Pod, container: Container) -> Iterator[str]:
+    """Yield the volumes of persistent storage that a container mounts and may write to.
+
+    What is mounted and not declared is a claim that a StatefulSet adds.
+    """
+    declared = {volume.get("name", ""): volume for _, volume in pod.volumes()}
+    for mount in container.fields.get("volumeMounts", ()):
+        volume = declared.get(mount.get("name", ""), {"persistentVolumeClaim": {}})
+        if ("persistentVolumeClaim" in volume or "ephemeral" in volume) and not mount.get("readOnly"):
+            yield mount.get("name", "")
+
+
+def _ownership(pod: Pod, container: Container) -> Fact | None:
+    """Return that an init container does nothing but give volumes to someone; ``value`` is the gid, or None."""
+    if container.path[1] != "initContainers" or container.fields.get("restartPolicy") == "Always":
+        return None
+    argv = [*container.fields.get("command", ()), *container.fields.get("args", ())]
+    shell = len(argv) >= 2 and argv[-2].startswith("-") and argv[-2].endswith("c")
+    script = argv[-1] if shell else " ".join(argv)
+    declared = {volume.get("name"): volume for _, volume in pod.volumes()}
+    mounts = [
+        mount.get("mountPath", "").rstrip("/")
+        for mount in container.fields.get("volumeMounts", ())
+        if any(kind in declared.get(mount.get("name"), {"persistentVolumeClaim": {}}) for kind in _GROUPED)
+    ]
+    group: int | None = None
+    gives = False
+    for words in commands(script):
+        program = words[0].rpartition("/")[2]
+        operands = [word.strip("\"'") for word in words[1:] if not word.startswith("-")]
+        if program in ("set", "echo", "true"):
+            continue
+        if program not in ("chown", "chgrp", "chmod") or len(operands) < 2:
+            return None
+        if not all(_below(path.rstrip("/"), mounts) for path in operands[1:]):
+            return None
+        if program != "chmod":
+            gives = True
+            named = operands[0].rpartition(":")[2] if ":" in operands[0] or program == "chgrp" else operands[0]
+            group = int(named) if named.isdigit() and int(named) else group
+    text = f'init container "{container.name}" does nothing but give volumes to a user'
+    return Fact("needs", "volume owner", text, value=group) if gives else None
+
+
+def _below(path: str, mounts: list[str]) -> bool:
+    return any(path == mount or path.startswith(f"{mount}/") for mount in mounts)
+
+
+def _host_path_facts(pod: Pod, container: Container, learned: tuple[Fact, ...]) -> Iterator[Fact]:
+    """Yield what was observed of the hostPath volumes that a container mounts, by their names."""
+    opened = [fact for fact in learned if fact.kind == "needs" and fact.topic == "path"]
+    watched = next((fact for fact in learned if fact.kind == "unused" and fact.topic == "path"), None)
+    if not opened and watched is None:
+        return
+    volumes = {volume.get("name", "") for _, volume in pod.volumes() if "hostPath" in volume}
+    for mount in container.fields.get("volumeMounts", ()):
+        name, path = mount.get("name", ""), mount.get("mountPath", "").rstrip("/")
+        if name not in volumes:
+            continue
+        used = next((fact for fact in opened if fact.value == path or fact.value.startswith(f"{path}/")), None)
+        if used is not None:
+            yield used._replace(topic=name)
+        elif watched is not None:
+            yield watched._replace(topic=name)
+
+
+def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
+    """Return what the pod template itself shows, and what was learned of its containers besides."""
+    containers: dict[Path, tuple[Fact, ...]] = {}
+    shared: dict[str, Fact] = {}
+    for container in pod.containers:
+        facts: list[Fact] = []
+        for fact in _container_facts(pod, container):
+            if fact.topic in _POD_TOPICS:
+                shared.setdefault(fact.topic, fact)
+            else:
+                facts.append(fact)
+        if learned:
+            known = learned.get(container.name, ())
+            facts.extend(known)
+            facts.extend(_host_path_facts(pod, container, known))
+        if facts:
+            containers[container.path] = tuple(facts)
+    return Facts(containers, (*shared.values(), *learned.get("", ())))

@@ -1,0 +1,386 @@
+"""Proposals become changes: journal → guarded patch → watched rollout → taken back where it fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from threading import Event
+from typing import Any, Final, Literal, NamedTuple
+
+from kubectl_harden.cluster.api import PODS, Cluster
+from kubectl_harden.errors import ClusterError, Conflict, HardenError, NotFound, Unreachable
+from kubectl_harden.json_values import same
+from kubectl_harden.live.blame import Blame, blame
+from kubectl_harden.live.find import Live
+from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
+from kubectl_harden.live.journal import Journal
+from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
+from kubectl_harden.live.rollout import Progress, pod_ready, progress, watched
+from kubectl_harden.objects import name_of
+from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, touched
+from kubectl_harden.planning.plan import operations
+
+__all__ = ["Applier", "Outcome", "State", "target_of", "written"]
+
+State = Literal["applied", "unwatched", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
+DELETION_SECONDS: Final = 120.0
+
+
+class Outcome(NamedTuple):
+    """What became of a proposal.
+
+    ``state``: applied (and ready, where a rollout follows); applied and not watched to its end
+    (``unwatched``); rolled back, or left in place (``left``),
+    since its pods failed; failed (the server did not take it); refused (not tried); skipped (not begun,
+    or not confirmed); unknown (the connection broke, and the cluster could not be asked). ``message`` is
+    a sentence for people, ``log`` the last lines of the failed container.
+    """
+
+    proposal: Proposal
+    state: State
+    message: str = ""
+    blamed: Blame | None = None
+    log: tuple[str, ...] = ()
+
+
+class Applier:
+    """Carries proposals out, one call each; threads may share it.
+
+    ``again`` plans anew for an object that someone else has changed; ``confirm`` is asked before a write
+    whose plan differs from the one that was confirmed; ``report`` gets a workload's name and a few words at
+    each step; a set ``stop`` ends the watching.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: Journal,
+        *,
+        again: Callable[[Proposal], Proposal],
+        seconds: float,
+        rollback: bool,
+        confirm: Callable[[Proposal], bool],
+        report: Callable[[str, str], None],
+        stop: Event,
+    ) -> None:
+        self._cluster = cluster
+        self._journal = journal
+        self._again = again
+        self._seconds = seconds
+        self._rollback = rollback
+        self._confirm = confirm
+        self._report = report
+        self._stop = stop
+
+    def apply(self, proposal: Proposal) -> Outcome:
+        """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
+        for _ in tries():
+            if proposal.refusal is not None:
+                return Outcome(proposal, "refused", proposal.refusal)
+            if self._stop.is_set():
+                return Outcome(proposal, "skipped", "not begun")
+            try:
+                return self._recreate(proposal) if proposal.recreate else self._patch(proposal)
+            except Conflict:
+                again = self._again(proposal)
+                if not again.patch and again.refusal is None:
+                    return Outcome(again, "applied", "someone else has made the change meanwhile")
+                if not same(list(again.patch), list(proposal.patch)) and again.refusal is None:
+                    self._report(proposal.name, "changed by others meanwhile, planned anew")
+                    if not self._confirm(again):
+                        return Outcome(again, "skipped", "the plan is another one now, and was not confirmed")
+                proposal = again
+        return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
+
+    # -- patching ------------------------------------------------------------------------------------
+
+    def _patch(self, proposal: Proposal) -> Outcome:
+        """Write a patch and follow it. Raises Conflict where the object has changed: nothing is written then."""
+        live = proposal.live
+        undoing = not proposal.planned
+        silent = watched(live.value)
+        if not proposal.follow:
+            silent = silent or "as it was before, when not all of its pods were running either"
+        before = None
+        if silent is None or (undoing and live.resource.kind == "StatefulSet"):
+            is_new = _is_unready if undoing else partial(_carries, proposal)
+            try:
+                before = take_snapshot(self._cluster, live.value, is_new)
+            except ClusterError as error:
+                return Outcome(proposal, "failed", f"not changed, since its pods could not be watched: {error}")
+        expected = proposal.returned or proposal.goal
+        change = self._journal.begin(
+            target_of(live),
+            list(proposal.patch),
+            inverse_of(live.value, expected, proposal.patch),
+            touched(live.value, proposal.patch),
+            touched(expected, proposal.patch),
+            complete=progress(live.value, ()).done,
+        )
+        self._report(proposal.name, "patching")
+        try:
+            returned = written(self._cluster, live, proposal.patch, proposal.goal)
+        except (Conflict, ClusterError) as error:
+            if isinstance(error, Unreachable) and error.sent:
+                return Outcome(proposal, "unknown", f"it is not known whether it was changed: {error}")
+            self._journal.failed(change, str(error))
+            if isinstance(error, Conflict):
+                raise
+            return Outcome(proposal, "failed", f"not changed: {error}")
+        inverse = inverse_of(live.value, returned, proposal.patch)
+        self._journal.done(change, inverse)
+        if undoing and before is not None:
+            silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
+            before = before._replace(new={})
+        if before is None or silent is not None:
+            self._journal.followed(change, "not watched")
+            return Outcome(proposal, "applied", silent or "")
+        try:
+            followed = self._follow(live, returned, before)
+        except ClusterError as error:
+            return Outcome(proposal, "unwatched", f"changed, but its rollout could not be watched: {error}")
+        if followed.state != "interrupted":
+            self._journal.followed(change, followed.state)
+        if followed.state == "ready":
+            return Outcome(proposal, "applied", "its pods are ready")
+        if followed.state == "interrupted":
+            return Outcome(proposal, "unwatched", "changed; its pods were not ready yet when it was interrupted")
+        if undoing:
+            return Outcome(proposal, "applied", f"as it was before; its pods do not run: {followed.words}")
+        failed = self._explained(proposal, followed)
+        if not self._rollback:
+            return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
+        return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
+
+    def resume(self, proposal: Proposal, inverse: list[dict[str, Any]], undone: Callable[[str], None]) -> Outcome:
+        """Follow a change that an earlier run made and did not see the end of; where it fails, take it back.
+
+        ``proposal`` has the change as the steps of its plan, ``inverse`` takes it back, ``undone`` notes that.
+        """
+        live = proposal.live
+        try:
+            before = take_snapshot(self._cluster, live.value, partial(_carries, proposal))
+            followed = self._follow(live, live.value, before)
+        except ClusterError as error:
+            return Outcome(proposal, "unwatched", f"changed by an earlier run, but it could not be watched: {error}")
+        if followed.state == "ready":
+            return Outcome(proposal, "applied", "its pods are ready")
+        if followed.state == "interrupted":
+            return Outcome(proposal, "unwatched", "its pods were not ready yet when it was interrupted")
+        return self._taken_back(self._explained(proposal, followed), undone, inverse, followed)
+
+    def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
+        name = name_of(live.resource.kind, live.value)
+
+        def report(now: Progress) -> None:
+            self._report(name, f"{now.ready} of {now.wanted} new pods ready")
+
+        return follow(self._cluster, live.resource, value, before, self._seconds, self._stop, report)
+
+    def _explained(self, proposal: Proposal, followed: Followed) -> Outcome:
+        """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
+        log: list[str] = []
+        failure = followed.failure
+        if failure is not None and failure.reason == "CrashLoopBackOff":
+            log = self._cluster.log_tail(proposal.live.namespace, failure.pod, failure.container, previous=True)
+        steps = [step for item in proposal.planned for step in item.plan.steps]
+        blamed = blame(" ".join((followed.words, *log)), failure, steps)
+        where = f"container {failure.container} of pod {failure.pod}: " if failure is not None else ""
+        return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
+
+    def _taken_back(
+        self, failed: Outcome, undone: Callable[[str], None], inverse: list[dict[str, Any]], followed: Followed
+    ) -> Outcome:
+        """Take a change back, note it, and wait until the old state runs again."""
+        live = failed.proposal.live
+        was_complete = progress(live.value, ()).done
+        self._report(failed.proposal.name, "its new pods fail; taking the change back")
+        for _ in tries():
+            try:
+                now = live._replace(value=_with_kind(live, self._cluster.get(live.resource, live.namespace, live.name)))
+                if now.uid != live.uid:
+                    return failed._replace(message=f"{failed.message}; it was replaced meanwhile and is left alone")
+                moved = moved_on(now.value, inverse)
+                if moved is not None:
+                    return failed._replace(
+                        message=f"{failed.message}; not taken back, since someone has changed {moved} meanwhile"
+                    )
+                before = take_snapshot(self._cluster, live.value, lambda pod: not _carries(failed.proposal, pod))
+                answer = self._cluster.patch(
+                    live.resource, live.namespace, live.name, guarded(now, inverse), dry_run=False
+                )
+            except Conflict:
+                continue
+            except ClusterError as error:
+                return failed._replace(
+                    message=f"{failed.message}; taking it back failed ({error}): "
+                    f"kubectl harden undo {self._journal.run}"
+                )
+            undone(failed.message)
+            words = self._unblocked(live, followed.unready)
+            if was_complete and not words:
+                words = self._restored(live, _with_kind(live, answer.value), before)
+            return failed._replace(state="rolled back", message=failed.message + words)
+        return failed._replace(
+            message=f"{failed.message}; not taken back, since others keep changing it: "
+            f"kubectl harden undo {self._journal.run}"
+        )
+
+    def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
+        """Delete a StatefulSet's pods that are not ready, after its template was taken back.
+
+        Returns what a person should know of it. Its controller waits for them to become ready, whatever its
+        template says by now ("forced rollback" of
+        kubernetes.io/docs/concepts/workloads/controllers/statefulset).
+        """
+        for pod in unready if live.resource.kind == "StatefulSet" else ():
+            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+            try:
+                self._cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
+            except (NotFound, Conflict):
+                continue
+            except ClusterError as error:
+                return f"; pod {name} must be deleted before the old state runs again: {error}"
+        return ""
+
+    def _restored(self, live: Live, value: dict[str, Any], before: Snapshot) -> str:
+        """Wait for the old state; returns what a person should know of it."""
+        try:
+            ended = self._follow(live, value, before)
+        except ClusterError as error:
+            return f"; whether the old state runs again could not be watched: {error}"
+        return (
+            "" if ended.state == "ready" else f"; the old state is not running again yet: {ended.words or ended.state}"
+        )
+
+    # -- recreating ----------------------------------------------------------------------------------
+
+    def _recreate(self, proposal: Proposal) -> Outcome:
+        """Delete a Pod or a Job and create it as planned; where that fails, as it was."""
+        live = proposal.live
+        before, after = fresh(live.value), fresh(proposal.goal)
+        change = self._journal.begin(target_of(live), [], [], before, after, recreated=True)
+        try:
+            made, trouble = self.replace(live, before, after)
+        except Conflict as error:
+            self._journal.failed(change, str(error))
+            raise
+        except Unreachable as error:
+            return Outcome(proposal, "unknown", f"it is not known whether it was deleted: {error}")
+        if made is None:
+            return Outcome(proposal, "failed", f"{trouble}: kubectl harden undo {self._journal.run} creates it again")
+        if trouble:
+            self._journal.failed(change, trouble)
+            return Outcome(proposal, "failed", trouble)
+        self._journal.done(change, [], made["metadata"]["uid"])
+        now = live._replace(value=_with_kind(live, made))
+        try:
+            followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
+        except ClusterError as error:
+            return Outcome(proposal, "unwatched", f"created anew, but it could not be watched: {error}")
+        if followed.state == "ready":
+            return Outcome(proposal, "applied", "created anew, and ready")
+        if followed.state == "interrupted":
+            return Outcome(proposal, "unwatched", "created anew; it was not ready yet when it was interrupted")
+        failed = self._explained(proposal, followed)
+        if not self._rollback:
+            return failed._replace(message=f"{failed.message}; it is left as it is now")
+        made, trouble = self.replace(now, after, before)
+        if made is None or trouble:
+            return failed._replace(message=f"{failed.message}; not taken back: {trouble}")
+        self._journal.undone(change, failed.message)
+        return failed._replace(state="rolled back")
+
+    def replace(self, live: Live, before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        """Delete an object and create ``after``, or where that fails ``before`` again.
+
+        Returns what is there now (None: nothing), and what went wrong. Raises Conflict where it is another
+        object now: nothing is deleted then.
+        """
+        cluster = self._cluster
+        name = name_of(live.resource.kind, live.value)
+        self._report(name, "deleting")
+        try:
+            cluster.delete(live.resource, live.namespace, live.name, live.uid, dry_run=False, foreground=True)
+        except (Conflict, Unreachable) as error:
+            if isinstance(error, Conflict) or not error.sent:
+                raise
+        except NotFound:
+            pass
+        except ClusterError as error:
+            return live.value, f"not deleted: {error}"
+        try:
+            self._gone(live)
+        except HardenError as error:
+            return live.value, f"its deletion has begun and has not ended: {error}"
+        self._report(name, "creating")
+        trouble = ""
+        for value in (after, before):
+            try:
+                return cluster.create(live.resource, live.namespace, value, dry_run=False).value, trouble
+            except ClusterError as error:
+                trouble = trouble or f"the new one was not created ({error}), the old one was created again"
+                last = error
+        return None, f"deleted, and neither the new nor the old one could be created: {last}"
+
+    def _gone(self, live: Live) -> None:
+        """Wait until an object is deleted. Raises ClusterError."""
+        deadline = time.monotonic() + DELETION_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if self._cluster.get(live.resource, live.namespace, live.name)["metadata"]["uid"] != live.uid:
+                    return
+            except NotFound:
+                return
+            time.sleep(0.25)
+        raise Unreachable(f"it is still there after {DELETION_SECONDS:.0f} s")
+
+
+def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:
+    """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
+
+    ``goal`` is the object as the patch should make it. Raises Conflict where the object has changed (nothing
+    is written then), Unreachable with ``sent`` where nothing is known, and other ClusterErrors.
+    """
+    try:
+        answer = cluster.patch(live.resource, live.namespace, live.name, guarded(live, patch), dry_run=False)
+    except Unreachable as error:
+        if not error.sent:
+            raise
+        try:
+            now = cluster.get(live.resource, live.namespace, live.name)
+        except ClusterError:
+            raise error from None
+        if now["metadata"]["resourceVersion"] == live.version:
+            raise Unreachable(str(error)) from None
+        if moved_on(now, inverse_of(live.value, goal, patch)) is not None:
+            raise
+        return _with_kind(live, now)
+    return _with_kind(live, answer.value)
+
+
+def _is_unready(pod: dict[str, Any]) -> bool:
+    return not pod_ready(pod)
+
+
+def _carries(proposal: Proposal, pod: dict[str, Any]) -> bool:
+    """Whether a pod already has what a proposal's plan sets (its template may be an earlier revision's)."""
+    steps = [step for item in proposal.planned for step in item.plan.steps]
+    return bool(steps) and in_force(pod, operations(steps))
+
+
+def _with_kind(live: Live, value: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": live.resource.api_version, "kind": live.resource.kind, **value}
+
+
+def target_of(live: Live) -> dict[str, str]:
+    """Return what the journal names an object by."""
+    return {
+        "apiVersion": live.resource.api_version,
+        "kind": live.resource.kind,
+        "resource": live.resource.plural,
+        "namespace": live.namespace,
+        "name": live.name,
+        "uid": live.uid,
+    }

@@ -1,0 +1,287 @@
+"""Targets become live workloads: list → trace to the object that a person edits → locate.
+
+A pod that a controller made is followed up its owner references (metadata.ownerReferences with
+``controller: true``) as long as the owner is a kind whose pod template is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
+from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, UsageError
+from kubectl_harden.model import Identity, LiveSource, Policy, Problem
+from kubectl_harden.objects import api_group, controller_of, name_of
+from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy
+from kubectl_harden.pod_security.pod_templates import Location, PodPaths, holds_pods, locate
+
+if TYPE_CHECKING:
+    from kubectl_harden.planning.plan import Learn
+
+__all__ = [
+    "Finder",
+    "Live",
+    "Targets",
+    "custom_workloads",
+    "parse_targets",
+    "prepared",
+    "problem",
+    "trace",
+]
+
+TOGETHER: Final = 500
+"""For how many workloads evidence is asked at a time."""
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
+class Targets(NamedTuple):
+    """Which live workloads: named ones, or all of some types (of all types where there is none).
+
+    ``namespace`` None means all namespaces.
+    """
+
+    names: tuple[tuple[str, str], ...] = ()
+    types: tuple[str, ...] = ()
+    namespace: str | None = None
+    selector: str = ""
+    pod_paths: PodPaths = _EMPTY
+
+
+class Live(NamedTuple):
+    """A live workload: its object, its pod templates, and the policy that holds for it.
+
+    ``owner`` names the controller that made it, where no known path leads on to it.
+    """
+
+    resource: Resource
+    value: dict[str, Any]
+    locations: tuple[Location, ...]
+    policy: Policy
+    owner: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace."""
+        return str(self.value["metadata"].get("namespace", ""))
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return str(self.value["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """The object's uid."""
+        return str(self.value["metadata"]["uid"])
+
+    @property
+    def version(self) -> str:
+        """The object's resourceVersion."""
+        return str(self.value["metadata"]["resourceVersion"])
+
+    def identity(self, location: Location) -> Identity:
+        """Return what reports name a pod template of it by."""
+        source = LiveSource(self.uid, self.version, self.owner)
+        return Identity(source, self.resource.api_version, self.resource.kind, self.namespace, self.name, location.path)
+
+
+def parse_targets(
+    words: tuple[str, ...], namespace: str | None, selector: str, pod_paths: PodPaths = _EMPTY
+) -> Targets:
+    """Return the targets for ``TYPE/NAME …``, ``TYPE NAME …``, ``TYPE[,TYPE…]`` or nothing.
+
+    Raises UsageError for a mixture, for names together with a selector, and for names in all namespaces.
+    """
+    slashed = [word for word in words if "/" in word]
+    if slashed and len(slashed) < len(words):
+        raise UsageError("write TYPE/NAME for every target, or TYPE NAME …, not both")
+    if slashed:
+        names = []
+        for word in slashed:
+            kind, _, name = word.partition("/")
+            if not kind or not name or "/" in name:
+                raise UsageError(f'"{word}": write TYPE/NAME, such as deploy/web')
+            names.append((kind, name))
+        types: tuple[str, ...] = ()
+    else:
+        types = tuple(kind for kind in words[0].split(",") if kind) if words else ()
+        names = [(kind, name) for kind in types for name in words[1:]]
+        types = () if names else types
+    if names and selector:
+        raise UsageError("name the workloads or select them with -l, not both")
+    if names and namespace is None:
+        raise UsageError("a workload cannot be named across all namespaces: use -n instead of -A")
+    return Targets(tuple(names), types, namespace, selector, pod_paths)
+
+
+def problem(error: HardenError | str, about: str = "", namespace: str = "") -> Problem:
+    """Return a problem of a live object in a namespace, or of the cluster itself."""
+    message = f"{about}: {error}" if about else str(error)
+    return Problem(None, None, None, None, message, isinstance(error, ClusterError), namespace)
+
+
+def trace(
+    cluster: Cluster, resource: Resource, value: dict[str, Any], pod_paths: PodPaths
+) -> tuple[Resource, dict[str, Any], str | None]:
+    """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
+
+    Raises ClusterError where an owner cannot be read.
+    """
+    while (owner := controller_of(value)) is not None:
+        above = None
+        if holds_pods(api_group(owner["apiVersion"]), owner["kind"], pod_paths):
+            above = cluster.resource_of(owner["apiVersion"], owner["kind"])
+        if above is None:
+            return resource, value, f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
+        try:
+            found = cluster.get(above, value["metadata"]["namespace"], owner["name"])
+        except NotFound:
+            return resource, value, None
+        if found["metadata"]["uid"] != owner["uid"]:
+            return resource, value, None
+        resource, value = above, found
+    return resource, value, None
+
+
+def custom_workloads(cluster: Cluster, pod_paths: PodPaths) -> list[Resource]:
+    """Return the custom resources of a cluster whose pod templates are known. Raises ClusterError."""
+    return [r for r in cluster.resources() if holds_pods(r.group, r.kind, pod_paths) and r.namespaced]
+
+
+def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | Problem]:
+    """Pass workloads on; where evidence comes from others it is asked for many together."""
+    if not learn.looks_around:
+        yield from found
+        return
+    waiting = iter(found)
+    while some := list(islice(waiting, TOGETHER)):
+        live = (item for item in some if isinstance(item, Live))
+        learn.prepare((item.namespace, location.value) for item in live for location in item.locations)
+        yield from some
+
+
+class Finder:
+    """Finds live workloads, each once, with the policy of its namespace.
+
+    ``notes`` collects what a person should know of the search, such as levels that could not be read.
+    ``listed`` is called with every object that a list brings: also with the pods and other parts that
+    do not come as workloads of their own.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        choice: PolicyChoice,
+        pod_paths: PodPaths,
+        listed: Callable[[Resource, dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self._choice = choice
+        self._pod_paths = pod_paths
+        self._listed = listed
+        self.notes: list[str] = []
+
+    def find(self, targets: Targets) -> Iterator[Live | Problem]:
+        """Yield the workloads; what cannot be read is a problem, and the rest goes on.
+
+        Raises UsageError for an unknown type, ClusterError where the cluster does not even tell its version.
+        """
+        minor = self.cluster.minor()
+        if targets.names:
+            yield from self._named(targets, minor)
+            return
+        resources = [self.cluster.resource(kind) for kind in targets.types]
+        resources = resources or [*custom_workloads(self.cluster, self._pod_paths), *WORKLOADS]
+        for resource in resources:
+            if not holds_pods(resource.group, resource.kind, self._pod_paths):
+                raise UsageError(
+                    f"{resource.name} hold no pods that are known; "
+                    f"--pod-path {resource.kind}.{resource.group}=/POINTER tells where"
+                )
+        if self._listed is not None:
+            # What the pods show is evidence for the workloads that made them.
+            resources.sort(key=lambda resource: resource != PODS)
+        if targets.namespace is None and self._choice.level is None:
+            try:
+                self.cluster.read_namespaces()
+            except ClusterError as error:
+                self._note(f"the levels of the namespaces are not known: {error}")
+        seen: set[str] = set()
+        for resource in resources:
+            try:
+                for value in self.cluster.each(resource, targets.namespace, selector=targets.selector):
+                    if self._listed is not None:
+                        self._listed(resource, value)
+                    if not targets.types and self._is_part(value):
+                        continue
+                    yield from self._traced(resource, value, minor, seen)
+            except ClusterError as error:
+                yield problem(error, f"listing {resource.name}")
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _is_part(self, value: dict[str, Any]) -> bool:
+        """Whether another object, which is found by itself, made this one."""
+        owner = controller_of(value)
+        return owner is not None and holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths)
+
+    def _named(self, targets: Targets, minor: int) -> Iterator[Live | Problem]:
+        seen: set[str] = set()
+        for kind, name in targets.names:
+            resource = self.cluster.resource(kind)
+            try:
+                value = self.cluster.get(resource, targets.namespace, name)
+            except ClusterError as error:
+                yield problem(error, "" if isinstance(error, NotFound) else f"{resource.kind} {name}")
+                continue
+            head = {"apiVersion": resource.api_version, "kind": resource.kind}
+            yield from self._traced(resource, {**head, **value}, minor, seen)
+
+    def _traced(
+        self, resource: Resource, value: dict[str, Any], minor: int, seen: set[str]
+    ) -> Iterator[Live | Problem]:
+        owner = None
+        try:
+            resource, value, owner = trace(self.cluster, resource, value, self._pod_paths)
+        except ClusterError as error:
+            about = f"{name_of(resource.kind, value)}: its owner cannot be read"
+            yield problem(error, about, value["metadata"].get("namespace", ""))
+        uid = value["metadata"]["uid"]
+        if uid in seen:
+            return
+        seen.add(uid)
+        yield from self.workload(resource, value, minor, owner)
+
+    def workload(
+        self, resource: Resource, value: dict[str, Any], minor: int, owner: str | None = None
+    ) -> Iterator[Live | Problem]:
+        """Yield an object as a workload, or what is wrong with it."""
+        namespace = value["metadata"].get("namespace", "")
+        try:
+            locations = locate(value, self._pod_paths)
+        except InputError as error:
+            yield problem(error, name_of(resource.kind, value), namespace)
+            return
+        if locations is None:
+            message = f"{resource.name} hold no pods that are known"
+            yield problem(message, name_of(resource.kind, value), namespace)
+            return
+        policy = self.policy(namespace, minor)
+        if resource in WORKLOADS:
+            locations = [location._replace(decoded=True) for location in locations]
+        yield Live(resource, value, tuple(locations), policy, owner)
+
+    def policy(self, namespace: str, minor: int) -> Policy:
+        """Return the policy that holds for the workloads of a namespace."""
+        labels = None
+        if self._choice.level is None:
+            try:
+                labels = self.cluster.namespace_labels(namespace)
+            except ClusterError as error:
+                self._note(f"the level of namespace {namespace} is not known, restricted is assumed: {error}")
+        return chosen_policy(self._choice, labels, minor)

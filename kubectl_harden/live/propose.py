@@ -1,0 +1,394 @@
+"""Live workloads: plan → server dry-run of exactly the patch → proof that a pod would be admitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.cluster.api import PODS, Cluster
+from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
+from kubectl_harden.json_values import copied, same
+from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
+from kubectl_harden.live.managers import Manager, managers_of
+from kubectl_harden.live.quota import surges
+from kubectl_harden.model import Planned, Policy, Problem
+from kubectl_harden.objects import finished, name_of
+from kubectl_harden.planning.plan import FixOptions, apply, operations, planned_for
+from kubectl_harden.pod_security.accepted import annotated
+from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.pod_templates import Location, PodPaths, locate
+from kubectl_harden.pod_security.policy import evaluate, worded
+
+__all__ = [
+    "ApplyOptions",
+    "Proposal",
+    "fresh",
+    "guarded",
+    "propose",
+    "propose_all",
+    "prove_pods",
+    "tries",
+]
+
+RETRIES: Final = 5
+"""How often a plan is made anew because someone else changed the object meanwhile."""
+
+
+def tries() -> Iterator[int]:
+    """Count the tries, with a pause before each further one: controllers write an object's status in bursts."""
+    for attempt in range(RETRIES):
+        if attempt:
+            time.sleep(0.05 * 2**attempt)
+        yield attempt
+
+
+UNPATCHABLE: Final = ("Pod", "Job")
+_MIRROR: Final = "kubernetes.io/config.mirror"
+_JOB_LABELS: Final = (
+    "controller-uid",
+    "batch.kubernetes.io/controller-uid",
+    "job-name",
+    "batch.kubernetes.io/job-name",
+)
+_DAEMON_SET_COUNT: Final = "deprecated.daemonset.template.generation"
+"""An annotation in which the API server counts a DaemonSet's changes (pkg/registry/apps/daemonset/strategy.go)."""
+
+_SERVER_FIELDS: Final = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink")
+
+
+class ApplyOptions(NamedTuple):
+    """What the user allows: to delete and create what cannot be patched, to patch what others manage."""
+
+    recreate: bool = False
+    even_if_managed: bool = False
+
+
+class Proposal(NamedTuple):
+    """What is to be done with a live workload, and what the server says of it.
+
+    ``patch`` is an RFC 6902 patch without guards, empty where nothing is to do. ``returned`` is the object
+    that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
+    ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
+    proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
+    object is deleted and created anew, ``follow`` whether pods are expected to become ready. ``injected`` is
+    what its pods violate and its template does not: an admission webhook or policy changes them.
+    """
+
+    live: Live
+    planned: tuple[Planned, ...]
+    patch: tuple[dict[str, Any], ...]
+    goal: dict[str, Any]
+    returned: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
+    managers: tuple[Manager, ...] = ()
+    unproven: tuple[str, ...] = ()
+    refusal: str | None = None
+    denied: bool = False
+    recreate: bool = False
+    follow: bool = True
+    problems: tuple[Problem, ...] = ()
+    injected: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``Deployment shop/web``."""
+        return name_of(self.live.resource.kind, self.live.value)
+
+    def counted(self) -> Proposal:
+        """Return it without the objects, for counting."""
+        value = {
+            "metadata": {
+                key: self.live.value["metadata"].get(key) for key in ("namespace", "name", "uid", "resourceVersion")
+            }
+        }
+        return self._replace(live=self.live._replace(value=value, locations=()), goal={}, returned=None)
+
+
+def propose_all(
+    finder: Finder, targets: Targets, fix: FixOptions, options: ApplyOptions, *, dry_run: bool
+) -> Iterator[Proposal | Problem]:
+    """Yield a proposal for each workload. Raises UsageError, and ClusterError before the first."""
+    for found in prepared(finder.find(targets), fix.learn):
+        yield (
+            found
+            if isinstance(found, Problem)
+            else propose(finder.cluster, found, fix, options, targets.pod_paths, dry_run=dry_run)
+        )
+
+
+def propose(
+    cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions, pod_paths: PodPaths, *, dry_run: bool = True
+) -> Proposal:
+    """Return what to do with a workload; with ``dry_run`` the server has judged it.
+
+    Where someone changes the object meanwhile, it is read and planned again.
+    """
+    for _ in tries():
+        planned = _plan(live, fix, pod_paths)
+        planned = planned._replace(refusal=_refusal(planned, options))
+        if not dry_run or not planned.patch or planned.live.owner is not None:
+            return planned
+        if planned.recreate and planned.refusal is not None:
+            return planned
+        try:
+            return _judged(cluster, planned, pod_paths)
+        except Conflict:
+            try:
+                live = live._replace(value=cluster.get(live.resource, live.namespace, live.name))
+                live = live._replace(locations=tuple(locate(live.value, pod_paths) or ()))
+            except (ClusterError, InputError) as error:
+                return planned._replace(refusal=str(error), denied=True)
+    return planned._replace(
+        denied=True, refusal=f"it was changed by others {RETRIES} times while it was planned; try again later"
+    )
+
+
+# -- the plan ----------------------------------------------------------------------------------------
+
+
+def _plan(live: Live, fix: FixOptions, pod_paths: PodPaths) -> Proposal:
+    """Plan for each pod template in turn, each on what the plans before it made of the object."""
+    managed = live.value
+    live = live._replace(value=_without_managed_fields(managed))
+    goal = live.value
+    planned: list[Planned] = []
+    problems: list[Problem] = []
+    for index, first in enumerate(live.locations):
+        location = first if index == 0 else (locate(goal, pod_paths) or [])[index]
+        try:
+            made = planned_for(live.identity(location), goal, location, live.policy, fix, annotated(goal))
+        except InputError as error:
+            problems.append(problem(error, name_of(live.resource.kind, live.value)))
+            continue
+        goal = apply(goal, made.edits)
+        planned.append(Planned(live.identity(location), made, live.policy))
+    edits = [edit for item in planned for edit in item.plan.edits]
+    return Proposal(
+        live,
+        tuple(planned),
+        tuple(operations(edits)),
+        goal,
+        managers=managers_of(managed, (edit.path for edit in edits)) if edits else (),
+        recreate=live.resource.kind in UNPATCHABLE and live.resource.group in ("", "batch"),
+        problems=tuple(problems),
+    )
+
+
+def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what is half of it, and of use to find its managers only."""
+    metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
+    return {**value, "metadata": metadata}
+
+
+def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
+    """Return why a plan is not applied, before the server is asked."""
+    live = proposal.live
+    if not proposal.patch:
+        return None
+    annotations = live.value["metadata"].get("annotations") or {}
+    if _MIRROR in annotations:
+        return f"a static pod: edit its manifest on node {live.value['spec'].get('nodeName', '?')}"
+    if live.owner is not None:
+        return f"made by {live.owner}, which would take the change back: make it there"
+    if proposal.managers and not options.even_if_managed:
+        manager = proposal.managers[0]
+        return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
+    if proposal.recreate:
+        if finished(live.value):
+            return f"this {live.resource.kind} has run to its end: correct its manifest for the next one"
+        if not options.recreate:
+            return (
+                f"a {live.resource.kind} cannot be changed in place: --recreate deletes it and creates it anew"
+                f"{', and its work starts over' if live.resource.kind == 'Job' else ''}"
+            )
+    return None
+
+
+# -- what the server says ------------------------------------------------------------------------------
+
+
+def guarded(live: Live, patch: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a patch that applies to exactly this state of the object."""
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": live.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": live.version},
+        *patch,
+    ]
+
+
+def _judged(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Proposal:
+    """Dry-run a proposal and prove that its pods would be admitted. Raises Conflict."""
+    live = proposal.live
+    try:
+        if proposal.recreate:
+            trial = fresh(proposal.goal)
+            trial["metadata"]["generateName"] = f"{trial['metadata'].pop('name')[:50]}-"
+            answer = cluster.create(live.resource, live.namespace, trial, dry_run=True)
+        else:
+            answer = cluster.patch(
+                live.resource, live.namespace, live.name, guarded(live, proposal.patch), dry_run=True
+            )
+    except Conflict:
+        raise
+    except NotPermitted as error:
+        why = proposal.refusal or str(error)
+        return proposal._replace(refusal=why, denied=True, unproven=(f"no server dry-run: {error}",))
+    except ClusterError as error:
+        return proposal._replace(denied=True, refusal=f"the API server refuses the change: {error}")
+    returned = _without_managed_fields(answer.value)
+    judged = proposal._replace(
+        returned=returned,
+        warnings=answer.warnings,
+        beyond=tuple(_beyond(fresh(proposal.goal) if proposal.recreate else proposal.goal, returned)),
+    )
+    undone = list(_undone(judged, pod_paths))
+    if undone:
+        return judged._replace(
+            denied=True,
+            refusal="the server (an admission webhook or policy) changes the fix away: "
+            f"its own result still violates {live.policy}: {'; '.join(undone)}",
+        )
+    if live.resource.kind in ("Pod", "PodTemplate"):
+        return judged
+    return prove_pods(cluster, judged, pod_paths)
+
+
+def _undone(proposal: Proposal, pod_paths: PodPaths) -> Iterator[str]:
+    """Yield what is wrong with the object that the server returned and was cured by the plan."""
+    locations = locate(proposal.returned, pod_paths) or []
+    for item, location in zip(proposal.planned, locations, strict=False):
+        left = {(remaining.reason, remaining.detail) for remaining in item.plan.remaining}
+        for reason, text in _findings(Pod(location.value, is_pod=location.is_pod), item.policy):
+            if reason not in left:
+                yield text
+
+
+def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
+    """Yield what the server changed besides the patch, a line each."""
+    ours, theirs = _comparable(goal), _comparable(returned)
+    if same(ours, theirs):
+        return
+    from deepdiff import DeepDiff
+
+    for line in DeepDiff(ours, theirs, verbose_level=2).pretty().splitlines():
+        yield line.replace("root", "", 1)
+
+
+def _comparable(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what the server counts by itself."""
+    out = copied({key: item for key, item in value.items() if key != "status"})
+    for key in (*_SERVER_FIELDS, "name", "generateName"):
+        out["metadata"].pop(key, None)
+    (out["metadata"].get("annotations") or {}).pop(_DAEMON_SET_COUNT, None)
+    return out  # type: ignore[no-any-return]
+
+
+def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, level_only: bool = False) -> Proposal:
+    """Have the server admit a pod of each template, without creating it, and judge the pod that it made of it.
+
+    With ``level_only`` what others than Pod Security admission refuse (a quota, say) is noted as unproven.
+    """
+    live = proposal.live
+    warnings = list(proposal.warnings)
+    unproven = list(proposal.unproven)
+    injected: list[str] = []
+    value = proposal.live.value if proposal.returned is None else proposal.returned
+    left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
+    for location in locate(value, pod_paths) or ():
+        if location.moved or not location.pod_security_context:
+            continue  # The controller makes another pod of it than what stands there.
+        try:
+            answer = cluster.create(PODS, live.namespace, _trial_pod(live, location), dry_run=True)
+        except NotPermitted as error:
+            return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {error}"))
+        except ClusterError as error:
+            rejecter = rejecter_of(str(error))
+            if (level_only and rejecter != POD_SECURITY) or _is_one_too_many(live.value, rejecter):
+                unproven.append(f"that its pods are admitted: {error}")
+                continue
+            why = [item.why for planned in proposal.planned for item in planned.plan.remaining]
+            if not why or rejecter != POD_SECURITY:
+                return proposal._replace(denied=True, refusal=f"its pods would be refused: {error}")
+            words = "; ".join(dict.fromkeys(why))
+            return proposal._replace(refusal=f"its pods would still be refused: {error} ({words})")
+        warnings.extend(warning for warning in answer.warnings if warning not in warnings)
+        pod = Pod(answer.value, is_pod=True, decoded=True)
+        injected.extend(text for reason, text in _findings(pod, live.policy) if reason not in left)
+    return proposal._replace(warnings=tuple(warnings), unproven=tuple(unproven), injected=tuple(injected))
+
+
+def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield (reason, detail) and their text for what a policy forbids in a pod."""
+    for _, finding in evaluate(pod, policy):
+        yield (finding.reason, finding.detail), worded(finding.reason, finding.detail)
+
+
+def _is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
+    """Whether a quota refused a pod more, which the rollout does not need."""
+    return rejecter.startswith("the ResourceQuota") and not surges(value)
+
+
+def _trial_pod(live: Live, location: Location) -> dict[str, Any]:
+    template = location.value
+    metadata = template.get("metadata") or {}
+    kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    spec = template.get("spec")
+    claims = live.value["spec"].get("volumeClaimTemplates") if live.resource.kind == "StatefulSet" else None
+    if claims:
+        spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, live.name)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**kept, "generateName": f"{live.name[:50]}-"},
+        "spec": spec,
+    }
+
+
+def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
+    """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
+    own = [
+        {
+            "name": claim["metadata"]["name"],
+            "persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name}-0"},
+        }
+        for claim in claims
+    ]
+    named = {volume["name"] for volume in own}
+    return [*own, *(volume for volume in volumes if volume["name"] not in named)]
+
+
+def fresh(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a Pod or Job as it could be created anew: without what the server and its admission filled in."""
+    out: dict[str, Any] = copied({key: item for key, item in value.items() if key != "status"})
+    for key in _SERVER_FIELDS:
+        out["metadata"].pop(key, None)
+    spec = out["spec"]
+    if value["kind"] == "Pod":
+        for key in ("nodeName", "ephemeralContainers"):
+            spec.pop(key, None)
+        _without_token(spec)
+    elif not spec.get("manualSelector"):
+        spec.pop("selector", None)
+        for metadata in (out["metadata"], spec.get("template", {}).get("metadata") or {}):
+            for key in _JOB_LABELS:
+                (metadata.get("labels") or {}).pop(key, None)
+    return out
+
+
+def _without_token(spec: dict[str, Any]) -> None:
+    """Drop the service account's token volume, which admission adds to every new pod under a new name."""
+    names = {
+        v["name"] for v in spec.get("volumes") or () if v["name"].startswith("kube-api-access-") and "projected" in v
+    }
+    if not names:
+        return
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in names]
+    for key in ("containers", "initContainers"):
+        for container in spec.get(key) or ():
+            mounts = [mount for mount in container.get("volumeMounts") or () if mount["name"] not in names]
+            container.pop("volumeMounts", None)
+            if mounts:
+                container["volumeMounts"] = mounts

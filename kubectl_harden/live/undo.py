@@ -1,0 +1,141 @@
+"""Changes of the journal become proposals that take them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kubectl_harden.cluster.api import NAMESPACES, Cluster, Resource
+from kubectl_harden.errors import ClusterError, Conflict, NotFound
+from kubectl_harden.json_values import copied
+from kubectl_harden.live.find import Live
+from kubectl_harden.live.journal import Change
+from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
+from kubectl_harden.model import Policy
+from kubectl_harden.objects import api_group
+from kubectl_harden.planning.json_patch import carried_out, in_force, moved_on
+from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
+from kubectl_harden.pod_security.namespace_labels import mode_policies, rank
+from kubectl_harden.pod_security.policy import NEWEST
+
+__all__ = ["by_object", "in_phases", "propose_undo"]
+
+
+def by_object(changes: Iterable[Change]) -> list[list[Change]]:
+    """Return changes grouped by the object that they changed, in their order; one that recreated it stays alone."""
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        alone = change.id if change.recreated else ""
+        groups.setdefault((change.object["uid"], alone), []).append(change)
+    return list(groups.values())
+
+
+def in_phases(proposals: Iterable[Proposal]) -> list[list[Proposal]]:
+    """Return proposals in the order in which they can be carried out without a pod being refused on the way.
+
+    Namespaces that come to enforce less are first, those that come to enforce more are last.
+    """
+    phases: list[list[Proposal]] = [[], [], []]
+    for proposal in proposals:
+        step = 0
+        if proposal.live.resource == NAMESPACES:
+            before, after = (_enforced(value) for value in (proposal.live.value, proposal.goal))
+            step = (rank(after) > rank(before)) - (rank(after) < rank(before))
+        phases[1 + step].append(proposal)
+    return [phase for phase in phases if phase]
+
+
+def _enforced(namespace: dict[str, Any]) -> Policy | None:
+    return mode_policies(namespace["metadata"].get("labels") or {}, NEWEST)["enforce"]
+
+
+def propose_undo(cluster: Cluster, changes: Sequence[Change]) -> Proposal:
+    """Return a proposal that takes changes of one object back, proved by a server dry-run.
+
+    ``changes`` begin with the latest; one that recreated the object stands alone.
+
+    Its patch is empty where nothing of the change is left. It is refused where someone else has changed
+    the same fields since, or where another object has the name now.
+    """
+    named = changes[0].object
+    group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
+    resource = Resource(group, version, named["resource"], named["kind"], namespaced=bool(named["namespace"]))
+    for _ in tries():
+        proposal = _proposed(cluster, changes, resource)
+        if proposal.refusal is not None or not proposal.patch:
+            return proposal
+        live = proposal.live
+        try:
+            if proposal.recreate:
+                trial = copied(proposal.goal)
+                trial["metadata"]["generateName"] = f"{trial['metadata'].pop('name')[:50]}-"
+                answer = cluster.create(resource, live.namespace, trial, dry_run=True)
+            else:
+                answer = cluster.patch(resource, live.namespace, live.name, guarded(live, proposal.patch), dry_run=True)
+        except Conflict:
+            continue
+        except ClusterError as error:
+            return proposal._replace(refusal=f"the API server refuses to take it back: {error}", denied=True)
+        # That the state before violated a level is what the change was made for.
+        warnings = tuple(text for text in answer.warnings if rejecter_of(text) != POD_SECURITY)
+        return proposal._replace(returned=answer.value, warnings=warnings)
+    return proposal._replace(
+        refusal=f"it was changed by others {RETRIES} times meanwhile; try again later", denied=True
+    )
+
+
+def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:
+    change = changes[0]
+    named = change.object
+    head = {"apiVersion": named["apiVersion"], "kind": named["kind"]}
+    stub = {**head, "metadata": {key: named[key] for key in ("namespace", "name", "uid")}}
+    try:
+        value = {**head, **cluster.get(resource, named["namespace"], named["name"])}
+    except NotFound:
+        if not change.recreated:
+            return _proposal(resource, stub, refusal="it is not there: deleted since, or this is another cluster")
+        # Deleted and not created again: the run was cut off in between.
+        value = dict(change.after)
+        value["metadata"] = {**value.get("metadata", {}), "uid": named["uid"], "resourceVersion": ""}
+        return _whole(resource, value, change)
+    except ClusterError as error:
+        return _proposal(resource, stub, refusal=str(error), denied=True)
+    if value["metadata"]["uid"] != named["uid"]:
+        if change.recreated and change.state == "begun" and _is_made(value, change):
+            return _whole(resource, value, change)
+        return _proposal(
+            resource, value, refusal="another object has its name now (or this is another cluster); left alone"
+        )
+    if change.recreated:
+        if change.state == "begun":
+            return _proposal(resource, value)  # It was never deleted.
+        return _whole(resource, value, change)
+    goal, patch, complete = value, [], True
+    for one in changes:
+        moved = moved_on(goal, one.inverse)
+        if moved is None:
+            goal = carried_out(goal, one.inverse)
+            patch.extend(one.inverse)
+            complete = complete and one.complete
+        elif not in_force(goal, one.inverse):
+            return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
+    return _proposal(resource, value)._replace(patch=tuple(patch), goal=goal, follow=complete)
+
+
+def _is_made(value: dict[str, Any], change: Change) -> bool:
+    """Whether an object is the one that a cut-off run created."""
+    made, wanted = fresh(value)["spec"], change.after.get("spec", {})
+    return all(made.get(key) == item for key, item in wanted.items())
+
+
+def _whole(resource: Resource, value: dict[str, Any], change: Change) -> Proposal:
+    proposal = _proposal(resource, value)
+    swap = ({"op": "replace", "path": "/spec", "value": change.before.get("spec")},)
+    return proposal._replace(goal=copied(change.before), patch=swap, recreate=True)
+
+
+def _proposal(
+    resource: Resource, value: dict[str, Any], refusal: str | None = None, *, denied: bool = False
+) -> Proposal:
+    live = Live(resource, value, (), Policy("restricted", NEWEST))
+    return Proposal(live, (), (), value, refusal=refusal, denied=denied)

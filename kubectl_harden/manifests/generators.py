@@ -1,0 +1,185 @@
+"""Manifests that other programs make: kubectl's own kustomize, and helm.
+
+The texts come with the file that each object was made from, as far as the program tells.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Final, NamedTuple
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.manifests.discovery import Found
+from kubectl_harden.objects import annotation
+from kubectl_harden.yaml_text.documents import Document, readable
+from kubectl_harden.yaml_text.tree import dump
+
+__all__ = [
+    "Chart",
+    "build_with",
+    "built",
+    "helm_template",
+    "kustomized",
+]
+
+KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+"""The names that kustomize looks for (api/konfig)."""
+
+ORIGIN: Final = "config.kubernetes.io/origin"
+SECONDS: Final = 300
+"""How long a program may take: charts and remote bases may be fetched."""
+
+_SOURCE: Final = re.compile(r"^# Source: (.+?)[ \t\r]*$", re.MULTILINE)
+_UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
+"""How far the files of a kustomization reach up: ``../../base``."""
+
+_SEPARATOR: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
+
+
+def _run(command: Sequence[str], advice: str) -> str:
+    """Return what a program prints. Raises InputError with what it complains of."""
+    if shutil.which(command[0]) is None:
+        raise InputError(f"{command[0]} is not on the PATH: {advice}")
+    try:
+        done = subprocess.run(  # noqa: S603 (kubectl or helm, with arguments of the user)
+            command, capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{' '.join(command[:3])}: no result within {SECONDS} s") from None
+    except OSError as error:
+        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        raise InputError(f"{' '.join(command[:2])}: {said.removeprefix('error: ').removeprefix('Error: ')}")
+    return done.stdout.decode(errors="replace")
+
+
+# -- kustomize -------------------------------------------------------------------------------------
+
+
+def _kustomization_file(directory: str) -> str:
+    """Return the path of a directory's kustomization. Raises InputError where there is none."""
+    found = [os.path.join(directory, name) for name in KUSTOMIZATION if os.path.isfile(os.path.join(directory, name))]
+    if not found:
+        raise InputError(f"{directory}: there is no kustomization.yaml here")
+    return found[0]
+
+
+def _build(directory: str, *options: str) -> str:
+    """Return what kubectl's kustomize (or the program of that name) builds. Raises InputError."""
+    advice = "kustomizations are built by kubectl kustomize, or by kustomize build"
+    command = ["kubectl", "kustomize"] if shutil.which("kubectl") else ["kustomize", "build"]
+    return _run([*command, directory, *options], advice)
+
+
+def build_with(directory: str, files: Mapping[str, str]) -> str:
+    """Return what a kustomization would build if files of its directory had these texts. Raises InputError.
+
+    It is built elsewhere, in a directory that has all else by links, so that nothing is written before it is proved.
+    """
+    current = os.path.realpath(directory)
+    parts: list[str] = []
+    for _ in range(max(((len(match[0]) + 1) // 3 for match in _UP.finditer("".join(files.values()))), default=0)):
+        current, part = os.path.split(current)
+        parts[:0] = [part] if part else []
+    with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as stage:
+        here = stage
+        try:
+            for part in parts:
+                _link(current, here, {part})
+                here, current = os.path.join(here, part), os.path.join(current, part)
+                os.mkdir(here)
+            _link(current, here, files)
+            for name, text in files.items():
+                Path(here, name).write_bytes(text.encode())
+        except OSError as error:
+            raise InputError(f"it cannot be built elsewhere to prove it: {error.strerror}") from None
+        try:
+            # Links lead out of the directory, which kustomize would refuse.
+            return _build(here, "--load-restrictor=LoadRestrictionsNone")
+        except InputError as error:
+            raise InputError(error.args[0].replace(os.path.realpath(here), directory)) from None
+
+
+def _link(source: str, target: str, without: Iterable[str]) -> None:
+    left_out = set(without)
+    for entry in os.scandir(source):
+        if entry.name not in left_out:
+            os.symlink(entry.path, os.path.join(target, entry.name))
+
+
+def built(directory: str) -> Found:
+    """Return what a kustomization builds, as kustomize prints it. Raises InputError."""
+    return Found(_kustomization_file(directory), listed=False, text=_build(directory))
+
+
+def kustomized(directory: str) -> list[Found]:
+    """Return what a kustomization builds, by the file that each object comes from. Raises InputError."""
+    file = _kustomization_file(directory)
+    with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as outer:
+        # Asked by a kustomization around it, kustomize says where each object comes from.
+        try:
+            base = os.path.relpath(os.path.realpath(directory), os.path.realpath(outer))
+            around = {"resources": [base], "buildMetadata": ["originAnnotations"]}
+            Path(outer, KUSTOMIZATION[0]).write_text(dump(around), encoding="utf-8")
+            text = _build(outer)
+        except (InputError, ValueError):
+            # What cannot stand below another kustomization (a component, one on another drive) is built by itself.
+            return [built(directory)]
+        return _gathered((_origin(document, file, outer), document.text) for document in readable(text))
+
+
+def _origin(document: Document, file: str, outer: str) -> str:
+    """Return the file that an object comes from: one below, one of a remote repository, or the kustomization."""
+    text = annotation(document.value, ORIGIN)
+    origin = next((item.value for item in readable(text)), None) if isinstance(text, str) else None
+    if not isinstance(origin, dict) or not isinstance(origin.get("path"), str):
+        return file
+    if origin.get("repo"):
+        return f"{origin['repo']}//{origin['path']}?ref={origin.get('ref', '')}".removesuffix("?ref=")
+    path = os.path.normpath(os.path.join(os.path.realpath(outer), origin["path"]))
+    below = os.path.relpath(path)
+    return path if below.startswith("..") and os.path.isabs(file) else below
+
+
+def _gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
+    """Return a text for each file, in the order in which the files come first."""
+    texts: dict[str, list[str]] = {}
+    for file, text in pieces:
+        texts.setdefault(file, []).append(_SEPARATOR.sub("", text, count=1) if text.startswith("---") else text)
+    return [Found(file, listed=True, text="---\n".join(parts)) for file, parts in texts.items()]
+
+
+# -- helm ------------------------------------------------------------------------------------------
+
+
+class Chart(NamedTuple):
+    """A chart's directory or archive, with the values files and the namespace to render it for."""
+
+    path: str
+    values: tuple[str, ...] = ()
+    namespace: str = ""
+
+
+def helm_template(chart: Chart) -> list[Found]:
+    """Return what the user's helm renders of a chart, by template file. Raises InputError."""
+    command = [os.environ.get("HELM_BIN") or "helm", "template", chart.path]
+    command += [word for file in chart.values for word in ("--values", file)]
+    command += ["--namespace", chart.namespace] if chart.namespace else []
+    text = _run(command, "charts are rendered by helm template")
+    return _gathered(_by_source(text, chart.path))
+
+
+def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
+    """Yield the template file and the text of each document; helm names it in a comment on top."""
+    for piece in re.split(r"^---[ \t\r]*\n", text, flags=re.MULTILINE):
+        match = _SOURCE.search(piece)
+        if match is not None:
+            # The chart's own name comes first, wherever the chart lies.
+            yield os.path.join(chart, *PurePath(match[1]).parts[1:]), piece

@@ -1,0 +1,127 @@
+"""A KRM function: a ResourceList is checked, or fixed, and returned with results.
+
+https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-conventions/functions-spec.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError, UsageError
+from kubectl_harden.field_path import field_path
+from kubectl_harden.manifests.check import check_text
+from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
+from kubectl_harden.objects import annotation
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.policy import Policy, parse_policy, worded
+from kubectl_harden.pod_security.risks import RISKS
+from kubectl_harden.yaml_text.documents import only_document
+from kubectl_harden.yaml_text.editor import edit_document, spliced
+
+__all__ = ["Returned", "run_function"]
+
+KIND: Final = "ResourceList"
+_KEYS: Final = ("level", "policyVersion", "fix", "maxRisk")
+_PLACES: Final = ("internal.config.kubernetes.io/", "config.kubernetes.io/")
+
+
+class Returned(NamedTuple):
+    """The ResourceList to return, as text, and what is wrong with its items, a line each."""
+
+    text: str
+    failures: tuple[str, ...]
+
+
+class _Config(NamedTuple):
+    policy: Policy
+    fix: bool = False
+    max_risk: Risk = "review"
+
+
+def run_function(text: str) -> Returned:
+    """Check or fix the items of a ResourceList, as its functionConfig says; all other bytes of it stay.
+
+    Raises InputError for what is no ResourceList, and UsageError for a wrong functionConfig.
+    """
+    value = only_document(text).value
+    if value.get("kind") != KIND:
+        raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
+    config = _config(value.get("functionConfig"))
+    if config.fix:
+        fixed = fix_text("-", text, policy=config.policy, options=FixOptions(config.max_risk), listed=True)
+        text = spliced(text, fixed.splices)
+    found = check_text("-", text, policy=config.policy, listed=True)
+    items = value.get("items")
+    items = items if isinstance(items, list) else []
+    results = [*(_result(items, item, violation) for item in found.checked for violation in item.violations)]
+    results += [_trouble(problem) for problem in found.problems]
+    failures = [
+        f"{item.identity.kind} {item.identity.name}: {worded(violation.reason, violation.detail)}"
+        for item in found.checked
+        for violation in left(item.violations)
+    ]
+    failures += [problem.message for problem in found.problems]
+    return Returned(_with_results(text, results), tuple(failures))
+
+
+def _config(value: Any) -> _Config:
+    """Return what a functionConfig says: the data of a ConfigMap, or the spec of any other kind."""
+    if value is None:
+        return _Config(parse_policy("restricted", "latest"))
+    given = value.get("data" if value.get("kind") == "ConfigMap" else "spec") if isinstance(value, dict) else None
+    given = {} if given is None else given
+    if not isinstance(given, dict):
+        raise UsageError("functionConfig: write data (of a ConfigMap) or spec as a mapping")
+    for key in given:
+        if key not in _KEYS:
+            raise UsageError(f'functionConfig: unknown key "{key}". Known: {", ".join(_KEYS)}')
+    risk = given.get("maxRisk", "review")
+    if risk not in RISKS:
+        raise UsageError(f"functionConfig: maxRisk: use {', '.join(RISKS)}")
+    fix = given.get("fix", False)
+    if fix not in (True, False, "true", "false"):
+        raise UsageError("functionConfig: fix: use true or false")
+    policy = parse_policy(str(given.get("level", "restricted")), str(given.get("policyVersion", "latest")))
+    return _Config(policy, fix in (True, "true"), risk)
+
+
+def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[str, Any]:
+    identity = checked.identity
+    reference = {"apiVersion": identity.api_version, "kind": identity.kind, "name": identity.name}
+    if identity.namespace:
+        reference["namespace"] = identity.namespace
+    message = worded(violation.reason, violation.detail)
+    out: dict[str, Any] = {
+        "message": f"{message}, accepted: {violation.accepted}" if violation.accepted else message,
+        "severity": "info" if violation.accepted else "error",
+        "resourceRef": reference,
+        "field": {"path": field_path(violation.paths[0])},
+        "tags": {"check": violation.check, "level": violation.level},
+    }
+    index = identity.source.item if isinstance(identity.source, Source) else None
+    place = _place(items[index]) if index is not None and index < len(items) else {}
+    return {**out, "file": place} if place else out
+
+
+def _trouble(problem: Problem) -> dict[str, Any]:
+    return {"message": problem.message, "severity": "error"}
+
+
+def _place(item: Any) -> Mapping[str, Any]:
+    """Return the file that an item came from, as the orchestrator notes it in annotations."""
+    for prefix in _PLACES:
+        path, index = annotation(item, f"{prefix}path"), str(annotation(item, f"{prefix}index"))
+        if isinstance(path, str):
+            return {"path": path, "index": int(index)} if index.isdigit() else {"path": path}
+    return {}
+
+
+def _with_results(text: str, results: list[dict[str, Any]]) -> str:
+    document = only_document(text)
+    goal = {key: value for key, value in document.value.items() if key != "results"}
+    if results:
+        goal["results"] = results
+    return spliced(text, edit_document(document, goal))

@@ -1,0 +1,160 @@
+"""The project file ``.kubectl-harden.yaml``: what holds for a repository, unless options say otherwise.
+
+docs/project-file.schema.json says the same to editors; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError, UsageError, meant
+from kubectl_harden.manifests.discovery import read_text
+from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
+from kubectl_harden.pod_security.policy import parse_policy
+from kubectl_harden.yaml_text.documents import Document, Lines, documents
+from kubectl_harden.yaml_text.tree import MAPPING, Node, key_of
+
+__all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "read_project"]
+
+FILE: Final = ".kubectl-harden.yaml"
+
+
+class Project(NamedTuple):
+    """What a project file says; ``exclude`` are patterns as in .gitignore, relative to the file's directory."""
+
+    directory: str = ""
+    level: str | None = None
+    policy_version: str | None = None
+    exclude: tuple[str, ...] = ()
+    pod_paths: PodPaths = MappingProxyType({})
+    known: str | None = None
+
+    def excluded(self) -> Callable[[str], bool]:
+        """Return the test whether a file is left out."""
+        if not self.exclude:
+            return lambda _file: False
+        from pathspec import GitIgnoreSpec
+
+        spec = GitIgnoreSpec.from_lines(self.exclude)
+
+        def test(file: str) -> bool:
+            relative = os.path.relpath(os.path.abspath(file), self.directory)
+            return not relative.startswith("..") and spec.match_file(PurePath(relative).as_posix())
+
+        return test
+
+
+NO_PROJECT: Final = Project()
+
+
+def find_project(start: str) -> str | None:
+    """Return the project file of a directory: its own, or that of the next one above it in the same repository."""
+    directory = os.path.abspath(start)
+    while True:
+        file = os.path.join(directory, FILE)
+        if os.path.isfile(file):
+            return file
+        above = os.path.dirname(directory)
+        if above == directory or os.path.exists(os.path.join(directory, ".git")):
+            return None
+        directory = above
+
+
+def read_project(file: str) -> Project:
+    """Read a project file. Raises UsageError with the place of what is wrong in it."""
+    try:
+        text = read_text(file)
+    except InputError as error:
+        raise UsageError(f"{os.path.relpath(file)}: {error.args[0]}") from None
+    lines = Lines(text)
+    found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
+    if not found:
+        return Project(os.path.dirname(os.path.abspath(file)))
+    first = found[0]
+    if not isinstance(first, Document):
+        raise UsageError(f"{_place(file, lines, first.offset)}: {first.message}")
+    if len(found) > 1 or not isinstance(first.value, dict):
+        raise UsageError(f"{os.path.relpath(file)}: a project file is one mapping of keys")
+    for offset, key in first.repeated:
+        raise UsageError(f'{_place(file, lines, offset)}: the key "{key}" is repeated')
+    read: dict[str, Any] = {}
+    for key, value in first.value.items():
+        try:
+            if key not in _KEYS:
+                raise UsageError(f'unknown key "{key}".{meant(key, _KEYS)} Known: {", ".join(_KEYS)}')
+            name, reader = _KEYS[key]
+            read[name] = reader(value)
+        except UsageError as error:
+            raise UsageError(f"{_place(file, lines, _offset(first, key))}: {error}") from None
+    directory = os.path.dirname(os.path.abspath(file))
+    if "known" in read:
+        read["known"] = os.path.relpath(os.path.join(directory, read["known"]))
+    return Project(directory, **read)
+
+
+def _place(file: str, lines: Lines, offset: int) -> str:
+    line, column = lines.place(offset)
+    return f"{os.path.relpath(file)}:{line}:{column}"
+
+
+def _offset(document: Document, key: str) -> int:
+    root = document.tree()
+    nodes: Iterator[tuple[Node, Node]] = root.pairs() if root is not None and root.kind == MAPPING else iter(())
+    return document.start + next((node.start for node, _ in nodes if not node.is_merge and key_of(node) == key), 0)
+
+
+def _level(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError("level: write baseline or restricted")
+    return parse_policy(value, "latest").level
+
+
+def _policy_version(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError("policyVersion: write latest, or a version such as v1.30")
+    parse_policy("restricted", value)
+    return value
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise UsageError("exclude: write a list of patterns, as in .gitignore")
+    return tuple(value)
+
+
+def _pod_paths(value: Any) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise UsageError("podPaths: write KIND.GROUP: /json/pointer, or a list of pointers")
+    out = {}
+    for kind, pointers in value.items():
+        listed = pointers if isinstance(pointers, list) else [pointers]
+        if not listed or not re.fullmatch(_KIND, kind) or not all(
+            isinstance(item, str) and item.startswith("/") for item in listed
+        ):  # fmt: skip
+            raise UsageError(f'podPaths: "{kind}": write KIND.GROUP: /json/pointer, or a list of pointers')
+        parsed = [parse_pod_path(f"{kind}={item}") for item in listed]
+        out[parsed[0][0]] = tuple(pointer for _, pointer in parsed)
+    return out
+
+
+def _known(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError("known: write the name of the baseline file")
+    return value
+
+
+_KIND: Final = r"[A-Za-z][A-Za-z0-9]*(\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?)?"
+
+_KEYS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+    "level": ("level", _level),
+    "policyVersion": ("policy_version", _policy_version),
+    "exclude": ("exclude", _patterns),
+    "podPaths": ("pod_paths", _pod_paths),
+    "known": ("known", _known),
+}
+"""The keys, the fields that they fill, and what reads them."""

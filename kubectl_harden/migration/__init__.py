@@ -1,0 +1,1 @@
+"""Namespaces to a level: selected, surveyed, and migrated."""

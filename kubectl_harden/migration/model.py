@@ -1,0 +1,240 @@
+"""What a survey says of namespaces: how far each is from a level, and what holds it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
+
+from kubectl_harden.cluster.api import PODS
+from kubectl_harden.live.propose import ApplyOptions, Proposal
+from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.pod_templates import PodPaths
+from kubectl_harden.pod_security.policy import worded
+
+__all__ = [
+    "Aim",
+    "Blocker",
+    "NamespaceSurvey",
+    "PodVerdict",
+    "ServerWord",
+    "State",
+    "Survey",
+    "Surveyed",
+    "exemption",
+    "plan_blockers",
+    "planned_checks",
+    "pod_blockers",
+]
+
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+State = Literal["done", "ready", "fixable", "blocked"]
+
+
+class Aim(NamedTuple):
+    """What is asked of the namespaces.
+
+    ``level`` is "highest" for the highest level that each can reach. ``version`` is the policy version to
+    pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
+    ``detailed`` keeps what a plan file and the HTML report show of every workload.
+    """
+
+    level: Literal["baseline", "restricted", "highest"]
+    version: str | None = None
+    fix: FixOptions = FixOptions()
+    apply: ApplyOptions = ApplyOptions()
+    pod_paths: PodPaths = _EMPTY
+    team_label: str = "team"
+    detailed: bool = False
+
+    @property
+    def target(self) -> Level:
+        """The level that warn and audit are set to."""
+        return "baseline" if self.level == "baseline" else "restricted"
+
+    def at(self, level: Level) -> Aim:
+        """Return the same for a lower level."""
+        return self._replace(level="baseline" if level == "baseline" else "restricted")
+
+
+class PodVerdict(NamedTuple):
+    """A pod that violates the goal: ``words`` are the reasons, ``owner`` the workload that it comes from.
+
+    A ``passing`` pod goes away by itself: it is being deleted, or its workload's rollout is not over.
+    """
+
+    name: str
+    uid: str
+    words: str
+    owner: str
+    runtime_class: str
+    finished: bool
+    passing: bool
+
+
+class Blocker(NamedTuple):
+    """What keeps a namespace below its target.
+
+    ``subject`` names the object, ``check`` the control ("" where none is at fault), ``what`` says what is
+    wrong, ``why`` why it is not cured, ``owner`` which controller or tool has made the object, ``team`` the
+    value of the team label. ``cause`` is the check, or a few words to count by.
+    """
+
+    subject: str
+    check: str
+    what: str
+    why: str = ""
+    choices: tuple[str, ...] = ()
+    owner: str = ""
+    team: str = ""
+    other_cause: str = ""
+
+    @property
+    def cause(self) -> str:
+        """The control, or what else it is that holds the namespace back."""
+        return self.check or self.other_cause
+
+
+class Surveyed(NamedTuple):
+    """A workload: the level of its templates now and after the plan, and the proposal (without its objects).
+
+    ``before`` are the values of the fields that the patch touches, ``digest`` identifies its pod templates;
+    both are empty unless the survey is detailed.
+    """
+
+    proposal: Proposal
+    now: Level
+    after: Level
+    team: str = ""
+    before: Mapping[str, Any] = _EMPTY
+    digest: str = ""
+
+    @property
+    def breaks(self) -> bool:
+        """Whether the evidence says that an edit, planned or held back, would stop the app."""
+        plans = [planned.plan for planned in self.proposal.planned]
+        return any(edit.risk == "breaks" for plan in plans for edit in (*plan.steps, *plan.held_back))
+
+    @property
+    def owner(self) -> str:
+        """Who has made the object, or manages it."""
+        return self.proposal.live.owner or ", ".join(manager.name for manager in self.proposal.managers)
+
+
+class ServerWord(NamedTuple):
+    """What the API server says to the enforce label, and what the survey expects it to say.
+
+    ``asked`` False: ``why`` it was not.
+    """
+
+    asked: bool
+    why: str = ""
+    warnings: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the server says what the survey says, to the letter."""
+        return self.asked and self.warnings == self.expected
+
+
+class NamespaceSurvey(NamedTuple):
+    """One namespace. ``now`` is the lowest level of its workloads, ``after`` that after the plans.
+
+    ``goal`` is what is to be enforced, or what it falls short of. ``state``: done (the goal is enforced and
+    met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
+    asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
+    ``warn_labels`` and ``enforce_labels`` are the labels to set.
+    """
+
+    name: str
+    uid: str
+    version: str
+    labels: Mapping[str, str]
+    goal: Policy
+    target: Policy
+    now: Level
+    after: Level
+    state: State
+    workloads: tuple[Surveyed, ...]
+    pods: tuple[PodVerdict, ...]
+    blockers: tuple[Blocker, ...]
+    server: ServerWord
+    warn_labels: Mapping[str, str]
+    enforce_labels: Mapping[str, str]
+    team: str = ""
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def to_fix(self) -> tuple[Surveyed, ...]:
+        """The workloads whose plans can be applied."""
+        return tuple(item for item in self.workloads if item.proposal.patch and item.proposal.refusal is None)
+
+    @property
+    def bare_pods(self) -> int:
+        """How many pods no controller has made."""
+        return sum(item.proposal.live.resource == PODS and not item.proposal.live.owner for item in self.workloads)
+
+
+class Survey(NamedTuple):
+    """All namespaces, by name; problems of the cluster at large, and notes for people."""
+
+    namespaces: tuple[NamespaceSurvey, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def plan_blockers(workloads: Iterable[Surveyed], goal: Policy) -> Iterator[Blocker]:
+    """Yield what the plans leave below the goal, and the plans that cannot be applied."""
+    for item in workloads:
+        proposal = item.proposal
+        for planned in proposal.planned:
+            for left in planned.plan.remaining:
+                what = worded(left.reason, left.detail)
+                yield Blocker(proposal.name, left.check, what, left.why, left.choices, item.owner, item.team)
+        if proposal.patch and proposal.refusal is not None:
+            what = f"below {goal.level}: {planned_checks(proposal)}"
+            yield Blocker(proposal.name, "", what, proposal.refusal, (), item.owner, item.team, _obstacle(proposal))
+
+
+def planned_checks(proposal: Proposal) -> str:
+    """Return the controls that a proposal's plans cure, in a line."""
+    edits = (edit for planned in proposal.planned for edit in planned.plan.edits)
+    return ", ".join(dict.fromkeys(check for edit in edits for check in edit.checks))
+
+
+def _obstacle(proposal: Proposal) -> str:
+    """Return in a few words why a plan cannot be applied."""
+    if proposal.live.owner is not None:
+        return "made by another controller"
+    if proposal.managers:
+        return "managed by others"
+    return "cannot be patched in place" if proposal.recreate else "cannot be applied"
+
+
+def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict]) -> Iterator[Blocker]:
+    """Yield pods that violate the goal although nothing is wrong with what makes them."""
+    faulty = {item.proposal.name for item in workloads if item.proposal.patch or _left(item)}
+    for pod in pods:
+        name = f"pod {pod.name}"
+        what = f"{name} violates it: {pod.words}"
+        if pod.finished:
+            why = "it has run to its end and stays as it is, and the API server warns of it all the same"
+            choice = "delete it, or all: kubectl delete pods --field-selector status.phase=Succeeded -n NAMESPACE"
+            yield Blocker(pod.owner or name, "", what, why, (choice,), other_cause="finished pods")
+        elif not pod.passing and pod.owner not in faulty:
+            why = "its template does not: the pod is older than it, or an admission webhook changes new pods"
+            yield Blocker(pod.owner or name, "", what, why, other_cause="running pods")
+
+
+def _left(item: Surveyed) -> bool:
+    return any(planned.plan.remaining for planned in item.proposal.planned)
+
+
+def exemption(name: str, server: ServerWord) -> Iterator[Blocker]:
+    """Yield that the API server is configured to exempt a namespace (admission/api, PodSecurityExemptions)."""
+    for warning in server.warnings:
+        if "is exempt from Pod Security" in warning:
+            why = "the API server's configuration exempts it from every level"
+            yield Blocker(f"Namespace {name}", "", warning, why, other_cause="exempt")

@@ -1,0 +1,187 @@
+"""A migration's plan as a file: written at one time, reviewed, and carried out exactly at another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.atomic_files import write_new
+from kubectl_harden.errors import InputError
+from kubectl_harden.field_path import pointer
+from kubectl_harden.json_values import same
+from kubectl_harden.live.propose import ApplyOptions, Proposal
+from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey, Surveyed
+from kubectl_harden.migration.survey import digest_of
+from kubectl_harden.model import HostPathChoice
+from kubectl_harden.planning.companions import Asked
+from kubectl_harden.planning.json_patch import in_force
+from kubectl_harden.planning.plan import FixOptions
+
+__all__ = ["MigrationPlan", "drift", "plan_value", "read_plan", "write_plan"]
+
+VERSION: Final = "kubectl-harden/v1"
+KIND: Final = "MigrationPlan"
+
+
+class MigrationPlan(NamedTuple):
+    """A plan that was read: what was asked, and each namespace as the file has it."""
+
+    aim: Aim
+    server: str
+    namespaces: dict[str, dict[str, Any]]
+
+
+def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any]:
+    """Return the file's content: ``made`` is the time (RFC 3339), ``found`` a detailed survey."""
+    fix, allowed = aim.fix, aim.apply
+    return {
+        "apiVersion": VERSION,
+        "kind": KIND,
+        "made": made,
+        "server": server,
+        "options": {
+            "level": aim.level,
+            "policyVersion": aim.version,
+            "maxRisk": fix.max_risk,
+            "only": sorted(fix.only),
+            "skip": sorted(fix.skip),
+            "hostPaths": {name: list(choice) for name, choice in fix.host_paths.items()},
+            "companions": fix.asked._asdict(),
+            "recreate": allowed.recreate,
+            "evenIfManaged": allowed.even_if_managed,
+            "podPaths": [[*kind, list(paths)] for kind, paths in aim.pod_paths.items()],
+        },
+        "namespaces": [_namespace_value(item) for item in found.namespaces],
+    }
+
+
+def _namespace_value(item: NamespaceSurvey) -> dict[str, Any]:
+    blocked = item.state == "blocked"
+    return {
+        "name": item.name,
+        "uid": item.uid,
+        "resourceVersion": item.version,
+        "labels": dict(item.labels),
+        "goal": str(item.goal),
+        "state": item.state,
+        "setLabels": {**item.warn_labels, **({} if blocked else item.enforce_labels)},
+        "workloads": [_workload_value(workload) for workload in item.workloads],
+        "heldBackBy": [
+            {"object": blocker.subject, "check": blocker.check, "what": blocker.what, "why": blocker.why}
+            for blocker in item.blockers
+        ],
+    }
+
+
+def _workload_value(item: Surveyed) -> dict[str, Any]:
+    live = item.proposal.live
+    metadata = live.value["metadata"]
+    out: dict[str, Any] = {
+        "apiVersion": live.resource.api_version,
+        "kind": live.resource.kind,
+        "name": live.name,
+        "uid": live.uid,
+        "resourceVersion": metadata["resourceVersion"],
+        "templateDigest": item.digest,
+        "before": item.now,
+        "after": item.after,
+        "patch": list(item.proposal.patch),
+    }
+    edits = [edit for planned in item.proposal.planned for edit in planned.plan.edits]
+    if edits:
+        out["edits"] = [
+            {"path": pointer(edit.path), "checks": list(edit.checks), "risk": edit.risk, "why": edit.why}
+            for edit in edits
+        ]
+    if item.proposal.refusal is not None:
+        out["notApplicable"] = item.proposal.refusal
+    return out
+
+
+def write_plan(path: str, value: dict[str, Any]) -> None:
+    """Write a plan; the file is whole or not there. Raises HardenError."""
+    write_new(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_plan(path: str) -> MigrationPlan:
+    """Return the plan in a file. Raises InputError, with the place, where it is none."""
+    try:
+        value = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON: {error}") from None
+    if not isinstance(value, dict) or (value.get("apiVersion"), value.get("kind")) != (VERSION, KIND):
+        raise InputError(f"{path}: no {KIND} of {VERSION}: make one with migrate --plan-out")
+    try:
+        options = value["options"]
+        fix = FixOptions(
+            options["maxRisk"],
+            frozenset(options["only"]),
+            frozenset(options["skip"]),
+            {name: HostPathChoice(*choice) for name, choice in options["hostPaths"].items()},
+            _asked(options.get("companions", {})),
+        )
+        aim = Aim(
+            options["level"],
+            options["policyVersion"],
+            fix,
+            ApplyOptions(options["recreate"], options["evenIfManaged"]),
+            {(group, kind): tuple(paths) for group, kind, paths in options["podPaths"]},
+        )
+        namespaces = {item["name"]: item for item in value["namespaces"]}
+        for item in namespaces.values():
+            for key in ("uid", "labels", "goal", "state", "setLabels"):
+                item[key]
+            for workload in item["workloads"]:
+                for key in ("apiVersion", "kind", "name", "uid", "templateDigest", "patch"):
+                    workload[key]
+        return MigrationPlan(aim, value["server"], namespaces)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it anew with --plan-out") from None
+
+
+def _asked(value: dict[str, Any]) -> Asked:
+    return Asked(**{**value, "writable": tuple((name, path) for name, path in value.get("writable", ()))})
+
+
+def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[Proposal]) -> list[str]:
+    """Return what is no longer as a plan has a namespace: nothing where it can be carried out exactly.
+
+    What an earlier run has already carried out of the plan is no drift.
+    """
+    if planned["uid"] != found.uid:
+        return ["the namespace was deleted and created anew since the plan was made"]
+    out = []
+    wanted = planned["setLabels"]
+    for key in sorted({*planned["labels"], *found.labels}):
+        now = found.labels.get(key)
+        if now != planned["labels"].get(key) and now != wanted.get(key):
+            out.append(f"its label {key} was {planned['labels'].get(key)} and is {now}")
+    if planned["goal"] != str(found.goal) and not out:
+        out.append(f"the plan takes it to {planned['goal']}, and now it would go to {found.goal}")
+    if planned["state"] == "blocked" and found.state != "blocked" and not out:
+        out.append("it was held back when the plan was made, and is not any more")
+    known = {item["uid"]: item for item in planned["workloads"]}
+    for proposal in proposals:
+        live = proposal.live
+        item = known.pop(live.uid, None)
+        if item is None:
+            if proposal.patch or any(p.plan.remaining for p in proposal.planned):
+                out.append(f"{proposal.name} violates the level and is not in the plan")
+            continue
+        patch = item["patch"]
+        if patch and not proposal.patch and in_force(live.value, patch):
+            continue
+        if digest_of(live) != item["templateDigest"]:
+            out.append(f"{proposal.name}: its pod template was changed since the plan was made")
+        elif not same(json.loads(json.dumps(proposal.patch)), patch):
+            out.append(f"{proposal.name}: its patch would be another one now")
+    out.extend(
+        f"{item['kind']} {found.name}/{item['name']} is gone, or was created anew"
+        for item in known.values()
+        if item["patch"] and item["kind"] not in ("Pod", "Job")
+    )
+    return out

@@ -1,0 +1,374 @@
+"""Namespaces → how far each is from a level, what would lift it, and what holds it back.
+
+Nothing is changed: workloads are listed and planned for, running pods are judged, and the server is asked by
+a dry-run of the enforce label what it would say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any, Final
+
+from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resource
+from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
+from kubectl_harden.live.managers import managers_of
+from kubectl_harden.live.propose import Proposal, propose
+from kubectl_harden.live.quota import shortage
+from kubectl_harden.live.rollout import progress, watched
+from kubectl_harden.migration.model import (
+    Aim,
+    Blocker,
+    NamespaceSurvey,
+    PodVerdict,
+    ServerWord,
+    State,
+    Survey,
+    Surveyed,
+    exemption,
+    plan_blockers,
+    pod_blockers,
+)
+from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.objects import controller_of, finished, name_of
+from kubectl_harden.planning.json_patch import touched
+from kubectl_harden.pod_security.namespace_labels import (
+    PolicyChoice,
+    label_operations,
+    mode_policies,
+    pod_security_labels,
+    pod_warnings,
+    raised_labels,
+    rank,
+    target_policy,
+)
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.policy import evaluate
+
+__all__ = ["digest_of", "survey", "survey_namespace"]
+
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+ASKED_AT_ONCE: Final = 4
+
+
+def survey(
+    cluster: Cluster,
+    namespaces: Mapping[str, dict[str, Any]],
+    aim: Aim,
+    *,
+    at_once: bool,
+    report: Callable[[str], None],
+) -> Survey:
+    """Survey namespaces (by name, as objects); ``at_once`` lists the whole cluster instead of one by one.
+
+    ``report`` gets a few words now and then. Raises UsageError, and ClusterError where the cluster does not
+    even tell its version.
+    """
+    found = _surveyed(cluster, namespaces, aim, at_once, report)
+    lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
+    if not lower:
+        return found
+    report(f"{len(lower)} namespaces for baseline")
+    second = _surveyed(cluster, lower, aim.at("baseline"), at_once and len(lower) * 4 > len(namespaces), report)
+    by_name = {item.name: item for item in second.namespaces}
+    merged = tuple(_lowered(item, by_name.get(item.name)) for item in found.namespaces)
+    problems = (*found.problems, *(p for p in second.problems if p not in found.problems))
+    return Survey(merged, problems, tuple(dict.fromkeys((*found.notes, *second.notes))))
+
+
+def survey_namespace(cluster: Cluster, value: dict[str, Any], aim: Aim) -> tuple[NamespaceSurvey, list[Proposal]]:
+    """Survey one namespace, and return its proposals with their objects too. Raises ClusterError."""
+    name = value["metadata"]["name"]
+    kept: list[Proposal] = []
+    first = _surveyed(cluster, {name: value}, aim, at_once=False, report=_silent, kept=kept).namespaces[0]
+    if not _may_reach_baseline(first, aim):
+        return first, kept
+    lower: list[Proposal] = []
+    second = _surveyed(cluster, {name: value}, aim.at("baseline"), at_once=False, report=_silent, kept=lower)
+    merged = _lowered(first, second.namespaces[0])
+    return merged, kept if merged is first else lower
+
+
+def _silent(words: str) -> None:
+    """Report nothing."""
+
+
+def _may_reach_baseline(item: NamespaceSurvey, aim: Aim) -> bool:
+    return aim.level == "highest" and item.state == "blocked" and rank(item.after) >= rank("baseline")
+
+
+def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> NamespaceSurvey:
+    """Return what is found for baseline, with what held the namespace back from restricted."""
+    if second is None or second.state == "blocked":
+        return first
+    blockers = (*second.blockers, *(blocker for blocker in first.blockers if blocker not in second.blockers))
+    # Also where baseline is enforced already, warn and audit may still have to tell of restricted.
+    state: State = "ready" if second.state == "done" and first.warn_labels else second.state
+    return second._replace(state=state, target=first.target, warn_labels=first.warn_labels, blockers=blockers)
+
+
+# -- listing -------------------------------------------------------------------------------------------
+
+
+class _Namespace:
+    """What is found of a namespace while the lists come in."""
+
+    def __init__(self, value: dict[str, Any], aim: Aim, minor: int) -> None:
+        self.value = value
+        self.labels: dict[str, str] = value["metadata"].get("labels") or {}
+        self.policy = target_policy(aim.target, aim.version, self.labels, minor)
+        self.workloads: list[Surveyed] = []
+        self.pods: list[tuple[dict[str, Any], str]] = []
+        self.problems: list[Problem] = []
+        self.short: list[Blocker] = []
+        self.quotas: list[dict[str, Any]] = []
+        self.rolling: set[str] = set()
+
+
+class _Finder(Finder):
+    """Finds workloads with the policy that is to be enforced in their namespace."""
+
+    def __init__(self, cluster: Cluster, aim: Aim, found: Mapping[str, _Namespace], listed: Any) -> None:
+        super().__init__(cluster, PolicyChoice(aim.target, aim.version), aim.pod_paths, listed)
+        self._found = found
+
+    def policy(self, namespace: str, minor: int) -> Policy:
+        """Return the goal of a namespace."""
+        known = self._found.get(namespace)
+        return super().policy(namespace, minor) if known is None else known.policy
+
+
+def _surveyed(
+    cluster: Cluster,
+    namespaces: Mapping[str, dict[str, Any]],
+    aim: Aim,
+    at_once: bool,
+    report: Callable[[str], None],
+    kept: list[Proposal] | None = None,
+) -> Survey:
+    """Survey namespaces for the level of one aim; the proposals go to ``kept`` with their objects."""
+    minor = cluster.minor()
+    found = {name: _Namespace(value, aim, minor) for name, value in namespaces.items()}
+    parents: dict[str, str] = {}
+    roots: dict[str, str] = {}
+
+    def listed(resource: Resource, value: dict[str, Any]) -> None:
+        metadata = value["metadata"]
+        namespace = found.get(metadata.get("namespace", ""))
+        if namespace is None:
+            return
+        owner = controller_of(value)
+        if owner is not None:
+            parents[metadata["uid"]] = owner["uid"]
+        if resource == PODS:
+            _judge_pod(namespace, value)
+            aim.fix.learn.add(value)
+
+    aim.fix.learn.begin(found)
+    finder = _Finder(cluster, aim, found, listed)
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        words = {name: pool.submit(_server_word, cluster, item, aim, minor) for name, item in found.items()}
+        _read_quotas(cluster, found, at_once, finder.notes)
+        scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
+        done = 0
+        for scope in scopes:
+            for item in prepared(finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)), aim.fix.learn):
+                if isinstance(item, Problem):
+                    problems.append(item)
+                    # Where a list is not whole, none of its namespaces is known to be safe.
+                    for name in [item.namespace] if item.namespace else [scope] if scope else found:
+                        if name in found:
+                            found[name].problems.append(item)
+                    continue
+                namespace = found.get(item.namespace)
+                if namespace is None:
+                    continue
+                roots[item.uid] = name_of(item.resource.kind, item.value)
+                _take(cluster, namespace, item, aim, kept)
+                done += 1
+                if done % 100 == 0:
+                    report(f"{done:,} workloads planned")
+        made = [_summed_up(found[name], aim, minor, parents, roots, words[name]) for name in sorted(found)]
+    if kept is None:
+        made = [_asked_again(cluster, item, found[item.name], aim, minor) for item in made]
+    return Survey(tuple(made), tuple(problems), tuple(finder.notes))
+
+
+def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
+    try:
+        for scope in (None,) if at_once else tuple(found):
+            for quota in cluster.each(QUOTAS, scope):
+                namespace = found.get(quota["metadata"]["namespace"])
+                if namespace is not None:
+                    namespace.quotas.append(quota)
+    except ClusterError as error:
+        notes.append(f"whether quotas leave room for rollouts is not known: {error}")
+
+
+def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
+    """Plan for a workload and keep what the survey needs of it."""
+    proposal = propose(cluster, live, aim.fix, aim.apply, aim.pod_paths, dry_run=False)
+    if not proposal.patch:
+        proposal = proposal._replace(managers=managers_of(live.value, ()))
+    levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
+    now = _lowest(before for before, _ in levels)
+    after = _lowest(after for _, after in levels)
+    if proposal.problems:
+        now = after = "privileged"
+    if proposal.patch and proposal.refusal is not None:
+        after = now
+    labels = live.value["metadata"].get("labels") or {}
+    team = str(labels.get(aim.team_label) or namespace.labels.get(aim.team_label) or "")
+    namespace.problems.extend(proposal.problems)
+    before: Mapping[str, Any] = _EMPTY
+    digest = ""
+    if aim.detailed:
+        before = touched(proposal.live.value, proposal.patch)
+        digest = digest_of(live)
+    if namespace.quotas and proposal.patch and proposal.refusal is None:
+        why = shortage(live.value, namespace.quotas)
+        if why is not None:
+            namespace.short.append(
+                Blocker(
+                    proposal.name, "", why, "raise the quota, or scale something down", team=team, other_cause="quota"
+                )
+            )
+    if watched(live.value) is None and not progress(live.value, ()).done:
+        namespace.rolling.add(proposal.name)
+    if kept is not None:
+        kept.append(proposal)
+    namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
+
+
+def digest_of(live: Live) -> str:
+    """Return what identifies the pod templates of a workload: they are the same where it is."""
+    templates = [location.value for location in live.locations]
+    return hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
+    try:
+        findings = evaluate(Pod(value, is_pod=True, decoded=True), namespace.policy)
+    except InputError as error:
+        namespace.problems.append(problem(error, name_of("Pod", value)))
+        return
+    if findings:
+        words = ", ".join(finding.reason for _, finding in findings)
+        metadata = {key: value["metadata"].get(key) for key in ("name", "namespace", "uid", "deletionTimestamp")}
+        kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
+        namespace.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))
+
+
+# -- the server's word -----------------------------------------------------------------------------------
+
+
+def _server_word(cluster: Cluster, namespace: _Namespace, aim: Aim, minor: int) -> ServerWord:
+    """Ask the server, by a dry-run of the enforce label, which pods would violate it."""
+    wanted = raised_labels(namespace.labels, ("enforce",), namespace.policy.level, aim.version, minor)
+    if not wanted:
+        return ServerWord(False, f"it enforces {mode_policies(namespace.labels, minor)['enforce']} already")
+    operations = label_operations(namespace.value["metadata"].get("labels"), wanted)
+    try:
+        answer = cluster.patch(NAMESPACES, None, namespace.value["metadata"]["name"], operations, dry_run=True)
+    except ClusterError as error:
+        return ServerWord(False, str(error))
+    return ServerWord(True, "", answer.warnings)
+
+
+def _expected(name: str, policy: Policy, pods: Iterable[PodVerdict]) -> tuple[str, ...]:
+    return tuple(pod_warnings(name, policy, ((pod.name, pod.words) for pod in pods)))
+
+
+def _asked_again(
+    cluster: Cluster, item: NamespaceSurvey, namespace: _Namespace, aim: Aim, minor: int
+) -> NamespaceSurvey:
+    """Compare once more, closer together in time: pods come and go between a list and a question."""
+    if not item.server.asked or item.server.agrees:
+        return item
+    namespace.pods.clear()
+    try:
+        for pod in cluster.each(PODS, item.name):
+            _judge_pod(namespace, pod)
+    except ClusterError:
+        return item
+    owners = {pod.uid: pod.owner for pod in item.pods}
+    pods = tuple(
+        _verdict(namespace, value, words, owners.get(value["metadata"]["uid"], "")) for value, words in namespace.pods
+    )
+    word = _server_word(cluster, namespace, aim, minor)
+    return item._replace(server=word._replace(expected=_expected(item.name, namespace.policy, pods)))
+
+
+# -- summing up --------------------------------------------------------------------------------------------
+
+
+def _verdict(namespace: _Namespace, value: dict[str, Any], words: str, owner: str) -> PodVerdict:
+    metadata = value["metadata"]
+    passing = bool(metadata.get("deletionTimestamp")) or owner in namespace.rolling
+    return PodVerdict(metadata["name"], metadata["uid"], words, owner, value["class"], finished(value), passing)
+
+
+def _summed_up(
+    namespace: _Namespace,
+    aim: Aim,
+    minor: int,
+    parents: Mapping[str, str],
+    roots: Mapping[str, str],
+    word: Future[ServerWord],
+) -> NamespaceSurvey:
+    metadata = namespace.value["metadata"]
+    goal = namespace.policy
+    pods = []
+    for value, words in namespace.pods:
+        uid = value["metadata"]["uid"]
+        while uid not in roots and uid in parents:
+            uid = parents[uid]
+        pods.append(_verdict(namespace, value, words, roots.get(uid, "")))
+    now = _lowest(item.now for item in namespace.workloads)
+    after = _lowest(item.after for item in namespace.workloads)
+    said = word.result()
+    server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
+    blockers = [
+        *plan_blockers(namespace.workloads, goal),
+        *namespace.short,
+        *pod_blockers(namespace.workloads, pods),
+        *exemption(metadata["name"], server),
+        *(
+            Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")
+            for item in namespace.problems
+        ),
+    ]
+    enforce = raised_labels(namespace.labels, ("enforce",), goal.level, aim.version, minor)
+    warn = raised_labels(namespace.labels, ("warn", "audit"), goal.level, aim.version, minor)
+    changed = any(item.proposal.patch for item in namespace.workloads)
+    state: State = "blocked" if blockers else "fixable" if changed else "ready" if enforce else "done"
+    return NamespaceSurvey(
+        metadata["name"],
+        metadata["uid"],
+        metadata["resourceVersion"],
+        pod_security_labels(namespace.labels),
+        goal,
+        goal,
+        now,
+        after,
+        state,
+        tuple(namespace.workloads),
+        tuple(pods),
+        tuple(blockers),
+        server,
+        warn,
+        enforce,
+        str(namespace.labels.get(aim.team_label, "")),
+        tuple(namespace.problems),
+    )
+
+
+def _lowest(levels: Iterable[Level]) -> Level:
+    """Return the lowest of some levels; where nothing runs, the strictest is met."""
+    everything: list[Level] = ["restricted", *levels]
+    return min(everything, key=rank)

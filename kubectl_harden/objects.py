@@ -1,0 +1,60 @@
+"""What Kubernetes objects have in common: names, groups, owners, lists, annotations, and how they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["annotation", "api_group", "controller_of", "finished", "item_kind", "items_of", "name_of"]
+
+
+def items_of(value: Any) -> list[Any] | None:
+    """Return the items of a List object, or None (unstructured.IsList: any object with a list of items)."""
+    items = value.get("items") if isinstance(value, dict) else None
+    return items if isinstance(items, list) else None
+
+
+def item_kind(value: Any, item: Any) -> Any:
+    """Return an item of a typed List with the apiVersion and kind that it may leave out."""
+    kind = value.get("kind")
+    if isinstance(item, dict) and not item.get("kind") and isinstance(kind, str) and kind.endswith("List"):
+        return {**item, "kind": kind.removesuffix("List"), "apiVersion": value.get("apiVersion")}
+    return item
+
+
+def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the owner reference of the controller that made an object."""
+    for owner in value.get("metadata", {}).get("ownerReferences") or ():
+        if owner.get("controller"):
+            found: dict[str, Any] = owner
+            return found
+    return None
+
+
+def name_of(kind: str, value: dict[str, Any]) -> str:
+    """Return ``Deployment shop/web``, or ``Namespace shop``."""
+    metadata = value.get("metadata", {})
+    name = metadata.get("name", "")
+    return f"{kind} {metadata['namespace']}/{name}" if metadata.get("namespace") else f"{kind} {name}"
+
+
+def annotation(value: Any, key: str) -> Any:
+    """Return an annotation of an object as it was read, whose parts may be of any type; None where it has none."""
+    for part in ("metadata", "annotations", key):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def api_group(api_version: str) -> str:
+    """Return the group of an apiVersion, empty for the core group."""
+    group, slash, _ = api_version.partition("/")
+    return group if slash else ""
+
+
+def finished(value: dict[str, Any]) -> bool:
+    """Whether a Pod or a Job has run to its end."""
+    status = value.get("status") or {}
+    if value["kind"] == "Pod":
+        return status.get("phase") in ("Succeeded", "Failed")
+    return any(
+        c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in status.get("conditions") or ()
+    )

@@ -1,0 +1,1 @@
+"""What is wrong with an object, and the smallest plan, as patches."""

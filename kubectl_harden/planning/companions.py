@@ -1,0 +1,253 @@
+"""Edits that keep an app running once it is hardened: the level does not demand them, a person asks for them.
+
+Each is proposed only where the evidence shows a use for it, and judged by the same table of risks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, NamedTuple
+
+from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import Judgement, judge, low_port, user_of, users
+
+__all__ = ["Asked", "Companions", "companions"]
+
+_SECURITY: Final[Path] = ("spec", "securityContext")
+_PORT_START: Final = "net.ipv4.ip_unprivileged_port_start"
+
+
+class Asked(NamedTuple):
+    """What the user asked for.
+
+    ``run_as_user`` is a uid, or "auto" for the one that the container is known to run as; ``writable`` are
+    (container, path), the container "" for every one that is not an init container.
+    """
+
+    run_as_user: int | Literal["auto"] | None = None
+    fs_group: bool = False
+    low_ports: bool = False
+    writable: tuple[tuple[str, str], ...] = ()
+    recorded_seccomp: bool = False
+
+
+_NOTHING: Final = Asked()
+
+
+class Companions(NamedTuple):
+    """Edits relative to the pod template, and what was asked for and cannot be done."""
+
+    edits: tuple[Edit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_security_context: bool) -> Companions:
+    """Return the companions that a pod template has a use for."""
+    if asked == _NOTHING or pod.is_windows:
+        return Companions()
+    notes: list[str] = []
+    edits: list[Edit] = []
+    given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
+    prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
+    gone = {container.path for container, _ in prepared}
+    given = {path: user for path, user in given.items() if path not in gone}
+    if asked.fs_group:
+        edits.extend(_fs_group(pod, facts, given, prepared, notes))
+    if asked.low_ports:
+        edits.extend(_low_ports(pod, facts))
+    edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
+    edits.extend(_writable(pod, facts, asked.writable, notes))
+    if asked.recorded_seccomp:
+        edits.extend(_recorded(pod, facts))
+    return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
+
+
+def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
+    """Return the facts as they are beside other companions: volumes of the group, open ports."""
+    done = {edit.companion for edit in edits}
+    gone = {"--fs-group": "volume", "--low-ports": "low port"}
+    topics = {gone[name] for name in done & gone.keys()}
+    left = {path: tuple(f for f in known if f.topic not in topics) for path, known in facts.containers.items()}
+    return Facts(left, facts.pod)
+
+
+def _non_root(pod: Pod, policy: Policy) -> bool:
+    """Whether users other than root are required once the plan is carried out."""
+    demanded = policy.level == "restricted" and not (pod.in_user_namespace and policy.minor >= 35)
+    return demanded or bool(pod.security.get("runAsNonRoot"))
+
+
+# -- runAsUser -----------------------------------------------------------------------------------------
+
+
+def _users(pod: Pod, facts: Facts, asked: Asked, notes: list[str]) -> dict[Path, int]:
+    """Return the uid for each container that needs one stated."""
+    given: dict[Path, int] = {}
+    if asked.run_as_user is None:
+        return given
+    for container in pod.containers:
+        if container.path[1] == "ephemeralContainers" or user_of(pod, container):
+            continue
+        known = facts.containers.get(container.path, ())
+        if any(isinstance(fact.value, int) and fact.value for fact in users(known, "image")):
+            continue  # The kubelet reads the number from the image.
+        user = _own_user(known) if asked.run_as_user == "auto" else asked.run_as_user
+        if user is None:
+            words = f'the uid of container "{container.name}" is not known, so --run-as-user auto leaves it as it is'
+            notes.append(f"{words}: give it a number")
+        else:
+            given[container.path] = user
+    return given
+
+
+def _own_user(known: Iterable[Fact]) -> int | None:
+    """Return the one uid other than 0 that a container was seen to run as, or None."""
+    seen = {fact.value for fact in users(known) if isinstance(fact.value, int)}
+    return seen.pop() if len(seen) == 1 and 0 not in seen else None
+
+
+def _run_as_user(
+    pod: Pod, facts: Facts, given: dict[Path, int], gone: set[Path], pod_security_context: bool
+) -> Iterator[Edit]:
+    """Yield one edit of the pod where all that inherit from it get the same uid, else one for each container."""
+    inheriting = [c for c in pod.containers if "runAsUser" not in c.security and c.path not in gone]
+    wanted = {given.get(c.path) for c in inheriting}
+    of_pod = pod_security_context and len(wanted) == 1 and None not in wanted
+    if of_pod:
+        user = given[inheriting[0].path]
+        yield _user_edit(pod, facts, (*_SECURITY, "runAsUser"), inheriting, user)
+    for container in pod.containers:
+        if container.path in given and not (of_pod and container in inheriting):
+            yield _user_edit(pod, facts, container.field("runAsUser"), [container], given[container.path])
+
+
+def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], user: int) -> Edit:
+    meaning = f"runs as user {user}, who may write only what belongs to that user"
+    checks = ("runAsUser",) if pod.written_at(path) == 0 else ()
+    judgement = judge("set runAsUser", meaning, pod, containers, facts, str(user))
+    return Edit("add", path, user, checks, *judgement, "--run-as-user")
+
+
+# -- fsGroup -------------------------------------------------------------------------------------------
+
+
+def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
+    """Yield the init containers that only give volumes to a user or group, and the gid that they name."""
+    for container in pod.containers:
+        for fact in facts.containers.get(container.path, ()):
+            if fact.topic == "volume owner":
+                yield container, fact.value
+
+
+def _fs_group(
+    pod: Pod, facts: Facts, given: dict[Path, int], prepared: list[tuple[Container, int | None]], notes: list[str]
+) -> Iterator[Edit]:
+    writing = [c for c in pod.containers if any(f.topic == "volume" for f in facts.containers.get(c.path, ()))]
+    if not writing and not prepared:
+        return
+    groups = [group for _, group in prepared if group]
+    groups += [user for c in writing or pod.containers if (user := given.get(c.path) or user_of(pod, c))]
+    groups += [user for c in writing or pod.containers if (user := _own_user(facts.containers.get(c.path, ())))]
+    groups += [
+        fact.value
+        for c in writing or pod.containers
+        for fact in users(facts.containers.get(c.path, ()), "image")
+        if isinstance(fact.value, int) and fact.value
+    ]
+    if not groups:
+        notes.append("the uid that writes to the volumes is not known, so --fs-group auto sets no group: --run-as-user")
+        return
+    meaning = f"the kubelet gives the volumes to group {groups[0]} and starts every process with it"
+    judgement = judge("set fsGroup", meaning, pod, writing, facts)
+    yield Edit("add", (*_SECURITY, "fsGroup"), groups[0], (), *judgement, "--fs-group")
+    for container, _ in prepared:
+        meaning = f'init container "{container.name}" only changes owners, which fsGroup {groups[0]} does'
+        judgement = judge("remove a chown", meaning, pod, (), facts)
+        yield Edit("remove", container.path, None, (), *judgement, "--fs-group")
+
+
+# -- ports, directories, profiles -----------------------------------------------------------------------
+
+
+def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
+    serving = [c for c in pod.containers if low_port(pod, (*facts.containers.get(c.path, ()), *facts.pod))]
+    if not serving:
+        return
+    evidence = low_port(pod, facts.containers.get(serving[0].path, ()))
+    meaning = f"{evidence.text if evidence else 'a low port is served'}; NET_BIND_SERVICE would not help: a process "
+    meaning += "of another user than root has no capability of its own, and under no_new_privs gets none from a file"
+    judgement = judge("open low ports", meaning, pod, (), facts)
+    judgement = Judgement(judgement.risk, meaning, judgement.offers)
+    listed = pod.security.get("sysctls") or []
+    path: Path = (*_SECURITY, "sysctls")
+    for index, item in enumerate(listed):
+        if item.get("name") == _PORT_START:
+            yield Edit("add", (*path, index, "value"), "0", (), *judgement, "--low-ports")
+            return
+    entry = {"name": _PORT_START, "value": "0"}
+    if listed:
+        yield Edit("add", (*path, len(listed)), entry, (), *judgement, "--low-ports")
+    else:
+        yield Edit("add", path, [entry], (), *judgement, "--low-ports")
+
+
+def _writable(pod: Pod, facts: Facts, asked: Iterable[tuple[str, str]], notes: list[str]) -> Iterator[Edit]:
+    volumes: list[dict[str, object]] = []
+    mounts: dict[Path, list[dict[str, object]]] = {}
+    taken = {volume.get("name") for _, volume in pod.volumes()}
+    paths: list[str] = []
+    for name, path in asked:
+        for container in pod.containers:
+            if container.name != name and (name or container.path[1] != "containers"):
+                continue
+            covering = _covering(container, path)
+            if covering is not None:
+                if covering.get("readOnly"):
+                    notes.append(f'container "{container.name}" has a read-only volume at {covering["mountPath"]}')
+                continue
+            volume = _volume_name(path, taken)
+            taken.add(volume)
+            paths.append(path)
+            volumes.append({"name": volume, "emptyDir": {}})
+            mounts.setdefault(container.path, []).append({"name": volume, "mountPath": path})
+    if not volumes:
+        return
+    meaning = f"an emptyDir at {', '.join(dict.fromkeys(paths))} hides what the image has there"
+    judgement = judge("make writable", meaning, pod, (), facts)
+    for parent, entries in ((("spec", "volumes"), volumes), *((((*p, "volumeMounts")), m) for p, m in mounts.items())):
+        present = pod.written_at(parent)
+        if not present:
+            yield Edit("add", parent, entries, (), *judgement, "--writable")
+            continue
+        for offset, entry in enumerate(entries):
+            yield Edit("add", (*parent, len(present) + offset), entry, (), *judgement, "--writable")
+
+
+def _covering(container: Container, path: str) -> dict[str, object] | None:
+    """Return the mount that a path of a container lies in, the innermost one."""
+    found: dict[str, object] | None = None
+    for mount in container.fields.get("volumeMounts", ()):
+        at = mount.get("mountPath", "").rstrip("/")
+        if (path == at or path.startswith(f"{at}/")) and (found is None or len(at) > len(str(found["mountPath"]))):
+            found = mount
+    return found
+
+
+def _volume_name(path: str, taken: set[object]) -> str:
+    base = "writable-" + re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")[:40].strip("-")
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}-{number}", number + 1
+    return name
+
+
+def _recorded(pod: Pod, facts: Facts) -> Iterator[Edit]:
+    for container in pod.containers:
+        for fact in facts.containers.get(container.path, ()):
+            profile = {"type": "Localhost", "localhostProfile": fact.value}
+            if fact.kind == "profile" and container.security.get("seccompProfile") != profile:
+                judgement = judge("recorded seccomp", fact.text, pod, [container], facts)
+                yield Edit("add", container.field("seccompProfile"), profile, (), *judgement, "--recorded-seccomp")
+                break

@@ -1,0 +1,150 @@
+"""The way back: an RFC 6902 patch that takes another one back, guarded by tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kubectl_harden.field_path import parse_pointer
+from kubectl_harden.json_values import copied, same
+
+__all__ = ["carried_out", "in_force", "inverse_of", "moved_on", "touched"]
+
+Operation = dict[str, Any]
+
+
+def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list[Operation]:
+    """Return the operations that turn ``after`` back into ``before`` where ``operations`` changed it.
+
+    ``after`` is what the server made of ``before`` with the operations. Each step back is preceded by a
+    test that the value (of a removed list item: the list) is still what ``after`` has.
+    """
+    steps: list[list[Operation]] = []
+    value = copied(before)
+    for operation in operations:
+        pointer, op = operation["path"], operation["op"]
+        parent, last = _parent(value, pointer)
+        if op == "test":
+            continue
+        if op == "add" and isinstance(parent, list):
+            index = len(parent) if last == "-" else int(last)
+            where = f"{pointer.rpartition('/')[0]}/{index}"
+            steps.append([{"op": "test", "path": where}, {"op": "remove", "path": where}])
+            parent.insert(index, copied(operation["value"]))
+        elif op in ("add", "replace"):
+            key = int(last) if isinstance(parent, list) else last
+            present = isinstance(parent, list) or key in parent
+            back = (
+                {"op": "replace", "path": pointer, "value": copied(parent[key])}
+                if present
+                else {"op": "remove", "path": pointer}
+            )
+            steps.append([{"op": "test", "path": pointer}, back])
+            parent[key] = copied(operation["value"])
+        elif isinstance(parent, list):
+            around = pointer.rpartition("/")[0]
+            steps.append(
+                [{"op": "test", "path": around}, {"op": "add", "path": pointer, "value": copied(parent[int(last)])}]
+            )
+            del parent[int(last)]
+        else:
+            steps.append([{"op": "add", "path": pointer, "value": copied(parent[last])}])
+            del parent[last]
+    out = []
+    current = copied(after)
+    for group in reversed(steps):
+        back = group[-1]
+        if group[0]["op"] == "test":
+            try:
+                group[0]["value"] = copied(_at(current, group[0]["path"]))
+            except (KeyError, IndexError):
+                # The server did not keep the value: a false that it leaves out, for one.
+                if back["op"] == "remove":
+                    continue
+                group = [{**back, "op": "add"}]
+        _carry_out(current, group[-1])
+        out.extend(group)
+    return out
+
+
+def _at(value: Any, pointer: str) -> Any:
+    parent, last = _parent(value, pointer)
+    return parent[int(last) if isinstance(parent, list) else last]
+
+
+def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
+    """Return the JSON pointer of the first field that is no longer as the operations expect it, or None."""
+    value = copied(value)
+    for operation in operations:
+        pointer = operation["path"]
+        try:
+            if operation["op"] == "test":
+                if not same(_at(value, pointer), operation["value"]):
+                    return str(pointer)
+                continue
+            parent, last = _parent(value, pointer)
+            if operation["op"] == "add" and isinstance(parent, dict) and last in parent:
+                return str(pointer)
+            _carry_out(value, operation)
+        except (KeyError, IndexError, ValueError, TypeError):
+            return str(pointer)
+    return None
+
+
+def carried_out(value: Any, operations: Iterable[Operation]) -> Any:
+    """Return a copy of a value with operations applied, for which ``moved_on`` found nothing in the way."""
+    out = copied(value)
+    for operation in operations:
+        if operation["op"] != "test":
+            _carry_out(out, operation)
+    return out
+
+
+def touched(value: Any, operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return the values of the fields that operations touch, by JSON pointer; of an appended item, the list."""
+    found = {}
+    for operation in operations:
+        pointer = operation["path"].removesuffix("/-")
+        try:
+            found[pointer] = copied(_at(value, pointer))
+        except (KeyError, IndexError, ValueError, TypeError):
+            continue
+    return found
+
+
+def in_force(value: Any, operations: Iterable[Operation]) -> bool:
+    """Whether an object already is as the operations would make it."""
+    for operation in operations:
+        if operation["op"] == "test":
+            continue
+        try:
+            if operation["path"].endswith("/-"):
+                items, _ = _parent(value, operation["path"])
+                if not any(same(item, operation["value"]) for item in items):
+                    return False
+                continue
+            found = _at(value, operation["path"])
+        except (KeyError, IndexError, ValueError, TypeError):
+            if operation["op"] != "remove":
+                return False
+            continue
+        if operation["op"] == "remove" or not same(found, operation["value"]):
+            return False
+    return True
+
+
+def _parent(value: Any, pointer: str) -> tuple[Any, str]:
+    *parts, last = parse_pointer(pointer)
+    for part in parts:
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value, str(last)
+
+
+def _carry_out(value: Any, operation: Operation) -> None:
+    parent, last = _parent(value, operation["path"])
+    if operation["op"] == "remove":
+        del parent[int(last) if isinstance(parent, list) else last]
+    elif isinstance(parent, list) and operation["op"] == "add":
+        parent.insert(len(parent) if last == "-" else int(last), copied(operation["value"]))
+    else:
+        parent[int(last) if isinstance(parent, list) else last] = copied(operation["value"])

@@ -1,0 +1,84 @@
+"""Changes of an object as a strategic merge patch, or as a JSON merge patch where its kind knows no other.
+
+The keys that lists are merged by are those of k8s.io/api/core/v1/types.go (patchMergeKey).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kubectl_harden.json_values import same
+from kubectl_harden.model import Identity
+
+__all__ = ["merge_patch"]
+
+_MERGE_KEYS: Final = {
+    "containers": "name",
+    "initContainers": "name",
+    "ephemeralContainers": "name",
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+    "ports": "containerPort",
+}
+_BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
+
+
+def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
+    """Return the patch that makes ``new`` of ``old``, with the head that names the object.
+
+    Of custom resources, which know no strategic merge, it is a JSON merge patch (RFC 7386).
+    """
+    metadata = {"name": identity.name}
+    if identity.namespace:
+        metadata["namespace"] = identity.namespace
+    group, slash, _ = identity.api_version.partition("/")
+    patch = _difference(old, new, (group if slash else "") in _BUILT_IN_GROUPS)
+    if isinstance(patch.get("metadata"), dict):
+        metadata.update(patch.pop("metadata"))
+    return {"apiVersion": identity.api_version, "kind": identity.kind, "metadata": metadata, **patch}
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after = old.get(key), new.get(key)
+        if key not in new:
+            out[key] = None
+        elif key not in old or not same(before, after):
+            if isinstance(before, dict) and isinstance(after, dict):
+                out[key] = _difference(before, after, merges)
+            elif merges and key in _MERGE_KEYS and _keyed(before, _MERGE_KEYS[key]) and _keyed(after, _MERGE_KEYS[key]):
+                out[key] = _merged_list(before, after, _MERGE_KEYS[key])
+            elif merges and key in _MERGE_KEYS and isinstance(after, list):
+                out[key] = [{"$patch": "replace"}, *after]
+            else:
+                out[key] = after
+    return out
+
+
+def _keyed(items: Any, key: str) -> bool:
+    """Whether every item of a list has a key of its own."""
+    if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
+        return False
+    return len({item[key] for item in items}) == len(items)
+
+
+def _merged_list(old: Any, new: Any, key: str) -> list[dict[str, Any]]:
+    """Return the items that change, and those before them by their key alone.
+
+    kustomize puts what a patch names before the rest, in the patch's order: the order of containers would change.
+    """
+    before = {item[key]: item for item in old}
+    after = {item[key]: item for item in new}
+    out = []
+    unchanged = []
+    for name, item in before.items():
+        if name not in after:
+            out.append({"$patch": "delete", key: name})
+        elif same(item, after[name]):
+            unchanged.append({key: name})
+        else:
+            out += [*unchanged, {key: name, **_difference(item, after[name], True)}]
+            unchanged = []
+    added = [item for name, item in after.items() if name not in before]
+    return [*out, *unchanged, *added] if added else out

@@ -1,0 +1,32 @@
+"""What a control is: a rule for each range of policy versions, and a fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kubectl_harden.model import Finding, FixContext, Level, Remedy
+from kubectl_harden.pod_security.pod import Pod
+
+__all__ = ["Control", "Revision"]
+
+
+class Revision(NamedTuple):
+    """A control's rule from one minor policy version on. ``overrides`` names baseline controls."""
+
+    minor: int
+    check: Callable[[Pod], Finding | None]
+    overrides: tuple[str, ...] = ()
+
+
+class Control(NamedTuple):
+    """One control of the Pod Security Standards, with its fix."""
+
+    id: str
+    level: Level
+    revisions: tuple[Revision, ...]
+    fix: Callable[[Pod, FixContext], Remedy]
+    reasons: tuple[str, ...]
+    """The words that begin its violations in the API server's messages."""
+    cure: str
+    """What to do about a violation, where only the message is known."""

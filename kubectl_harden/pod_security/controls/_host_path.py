@@ -1,0 +1,224 @@
+"""What a hostPath volume is for, and what can be done about it (shared by the two volume controls)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from kubectl_harden.model import Edit, FixContext, HostPathChoice, Obstacle, Path, Remedy
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import Judgement, judge
+
+__all__ = ["fix_host_paths"]
+
+
+class _Purpose(NamedTuple):
+    """Paths (a prefix ends in "/", "*" matches the rest of a name) and what mounting them means."""
+
+    paths: tuple[str, ...]
+    why: str
+    choices: tuple[str, ...]
+
+
+_EXEMPT = "keep it, and run it in a namespace of its own whose enforce label is privileged (as node agents do)"
+_AGENT = (_EXEMPT,)
+
+_TIME_ZONE = ("/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo/")
+_SCRATCH = ("/tmp/", "/var/tmp/")  # noqa: S108 (paths of the node, not of this process)
+
+# The first match decides, so single files and sockets come before the directories around them.
+_PURPOSES = (
+    _Purpose(
+        (
+            "/var/run/docker.sock",
+            "/run/docker.sock",
+            "/var/run/docker/",
+            "/run/docker/",
+            "/var/run/containerd/",
+            "/run/containerd/",
+            "/var/run/crio/",
+            "/run/crio/",
+            "/var/run/cri-dockerd.sock",
+            "/run/cri-dockerd.sock",
+            "/run/k3s/containerd/",
+            "/var/run/podman/",
+            "/run/podman/",
+            "/var/run/dockershim.sock",
+            "/var/run",
+            "/run",
+        ),
+        "mounts the container runtime socket or the directory that holds it: whoever holds it holds the node",
+        (
+            "build images without the node's runtime (BuildKit rootless, Buildah, a build service)",
+            "read container metadata from the Kubernetes API instead",
+            _EXEMPT,
+        ),
+    ),
+    _Purpose(("/",), "mounts the node's root directory: it gives every file of the node away", _AGENT),
+    _Purpose(("/proc/",), "reads the node's processes, as node agents do", _AGENT),
+    _Purpose(("/sys/",), "reads the node's devices and control groups, as node agents do", _AGENT),
+    _Purpose(
+        ("/dev/",),
+        "reaches devices of the node",
+        ("let a device plugin or Dynamic Resource Allocation hand the device out", _EXEMPT),
+    ),
+    _Purpose(
+        ("/var/log/", "/var/lib/docker/", "/var/lib/containers/", "/var/lib/containerd/"),
+        "reads the logs or data of other containers, as log and monitoring agents do",
+        _AGENT,
+    ),
+    _Purpose(
+        (
+            "/var/lib/kubelet/",
+            "/etc/kubernetes/",
+            "/etc/cni/",
+            "/opt/cni/",
+            "/var/lib/cni/",
+            "/var/run/cni/",
+            "/run/cni/",
+            "/run/xtables.lock",
+            "/var/run/netns/",
+            "/run/netns/",
+            "/var/lib/etcd/",
+        ),
+        "belongs to the kubelet, the network or storage plugins, or the control plane",
+        ("mount storage through its CSI driver instead of the kubelet's directory", _EXEMPT),
+    ),
+    _Purpose(
+        ("/lib/modules/", "/usr/lib/modules/", "/usr/src/", "/boot/", "/lib/", "/usr/", "/opt/bin/", "/bin/", "/sbin/"),
+        "uses the node's kernel modules or programs",
+        ("put the files into the image", _EXEMPT),
+    ),
+    _Purpose(
+        ("/var/run/*", "/run/*"),
+        "talks to a daemon of the node through its run directory",
+        _AGENT,
+    ),
+    _Purpose(
+        (
+            "/etc/ssl/",
+            "/etc/pki/",
+            "/usr/share/ca-certificates/",
+            "/usr/local/share/ca-certificates/",
+            "/etc/ca-certificates/",
+        ),
+        "takes certificates from the node",
+        ("use the image's own certificates, or a ConfigMap: --host-path {name}=configmap:NAME",),
+    ),
+    _Purpose(
+        ("/etc/",),
+        "takes configuration from the node",
+        ("put it into a ConfigMap: --host-path {name}=configmap:NAME", _EXEMPT),
+    ),
+)
+
+_DATA = _Purpose(
+    (),
+    "keeps data on the node, which an automatic change would lose",
+    (
+        "move the data to a PersistentVolumeClaim: --host-path {name}=pvc:CLAIM",
+        "if it is only scratch space: --host-path {name}=emptyDir",
+        "if it is not needed: --host-path {name}=remove",
+    ),
+)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    if pattern == "/":
+        return path == "/"
+    if pattern.endswith("/*"):
+        return path.startswith(pattern[:-1])
+    if pattern.endswith("/"):
+        return path == pattern[:-1] or path.startswith(pattern)
+    return path == pattern
+
+
+def _purpose(path: str) -> _Purpose:
+    for purpose in _PURPOSES:
+        if any(_matches(path, pattern) for pattern in purpose.paths):
+            return purpose
+    return _DATA
+
+
+def _normal(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts) if path.startswith("/") else path
+
+
+def _mounts(pod: Pod, name: str) -> list[tuple[Container, Path]]:
+    return [
+        (container, (*container.path, "volumeMounts", index))
+        for container in pod.containers
+        for index, mount in enumerate(container.fields.get("volumeMounts", ()))
+        if mount.get("name") == name
+    ]
+
+
+def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[int]) -> Remedy:
+    """Plan for hostPath volumes, given by their indexes, by what each is for or as the user chose."""
+    edits: list[Edit] = []
+    obstacles: list[Obstacle] = []
+    for index in indexes:
+        remedy = _fix_one(pod, index, pod.spec["volumes"][index], context, check)
+        edits.extend(remedy.edits)
+        obstacles.extend(remedy.obstacles)
+    return Remedy(tuple(edits), tuple(obstacles))
+
+
+def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, check: str) -> Remedy:
+    name = volume.get("name", "")
+    path = _normal(volume["hostPath"].get("path", ""))
+    mounts = _mounts(pod, name)
+    location: Path = ("spec", "volumes", index)
+    chosen = context.host_paths.get(name)
+    users = list({container.path: container for container, _ in mounts}.values())
+    paths = [mount for _, mount in mounts]
+
+    def judged(meaning: str) -> Judgement:
+        return judge("no host path", meaning, pod, users, context.facts, name)
+
+    if chosen is not None:
+        return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path"))
+    if not mounts:
+        return _remove(location, [], check, Judgement("safe", f"no container mounts volume {name}"))
+    if any(_matches(path, pattern) for pattern in _TIME_ZONE):
+        why = "the node's time zone is no part of the app: set the TZ environment variable if it matters"
+        return _remove(location, paths, check, judged(why))
+    kind = volume["hostPath"].get("type", "")
+    if any(_matches(path, pattern) for pattern in _SCRATCH) and kind in ("", "Directory", "DirectoryOrCreate"):
+        why = f"{path} on the node is scratch space: an emptyDir lives as long as the pod, and other pods do not see it"
+        return Remedy((_replace(location, volume, {"emptyDir": {}}, check, judged(why)),))
+    purpose = _purpose(path)
+    known = judged(f"volume {name} ({path}) {purpose.why}")
+    if known.risk == "safe":
+        return _remove(location, paths, check, known)
+    choices = tuple(choice.format(name=name) for choice in purpose.choices)
+    return Remedy(obstacles=(Obstacle(check, known.why, choices),))
+
+
+def _as_chosen(
+    chosen: HostPathChoice,
+    location: Path,
+    mounts: list[Path],
+    volume: dict[str, Any],
+    check: str,
+    judgement: Judgement,
+) -> Remedy:
+    if chosen.action == "remove":
+        return _remove(location, mounts, check, judgement)
+    if chosen.action == "emptyDir":
+        source: dict[str, Any] = {"emptyDir": {}}
+    elif chosen.action == "pvc":
+        source = {"persistentVolumeClaim": {"claimName": chosen.name}}
+    else:
+        source = {"configMap": {"name": chosen.name}}
+    return Remedy((_replace(location, volume, source, check, judgement),))
+
+
+def _replace(location: Path, volume: dict[str, Any], source: dict[str, Any], check: str, judgement: Judgement) -> Edit:
+    kept = {key: value for key, value in volume.items() if key != "hostPath"}
+    return Edit("replace", location, {**kept, **source}, (check,), *judgement)
+
+
+def _remove(location: Path, mounts: list[Path], check: str, judgement: Judgement) -> Remedy:
+    return Remedy(tuple(Edit("remove", path, None, (check,), *judgement) for path in (location, *mounts)))

@@ -1,0 +1,68 @@
+"""Privilege escalation, such as by set-user-ID binaries, must be switched off for every container.
+
+Restricted, from v1.8; pods with spec.os.name=windows are exempt from v1.25.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.allowPrivilegeEscalation
+Allowed:
+    false
+Without it:
+    a process can gain more rights than its parent by a set-user-ID program or file capabilities: one vulnerable
+    sudo or su and it is root
+May break:
+    set-user-ID programs no longer raise rights: sudo says 'The "no new privileges" flag is set, which prevents
+    sudo from running as root', su and ping say "Operation not permitted"
+Fix:
+    set allowPrivilegeEscalation to false for every container; start as the user that is needed instead of
+    changing to it
+Source: policy/check_allowPrivilegeEscalation.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
+from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._words import containers_text
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import judge
+
+ID = "allowPrivilegeEscalation"
+_WHY = "stops set-user-ID binaries (sudo, su, ping) and file capabilities from raising privileges"
+
+
+def _check_1_8(pod: Pod) -> Finding | None:
+    bad = [c for c in pod.containers if c.security.get("allowPrivilegeEscalation") is not False]
+    if not bad:
+        return None
+    return Finding(
+        "allowPrivilegeEscalation != false",
+        f"{containers_text(bad)} must set securityContext.allowPrivilegeEscalation=false",
+        tuple(c.field("allowPrivilegeEscalation") for c in bad),
+    )
+
+
+def _check_1_25(pod: Pod) -> Finding | None:
+    return None if pod.is_windows else _check_1_8(pod)
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    if pod.is_windows:
+        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    edits = []
+    for container in pod.containers:
+        if container.security.get("allowPrivilegeEscalation") is not False:
+            judgement = judge("no privilege escalation", _WHY, pod, [container], context.facts)
+            edits.append(Edit("add", container.field("allowPrivilegeEscalation"), False, (ID,), *judgement))
+    return Remedy(tuple(edits))
+
+
+WINDOWS_CHOICES = ("choose policy version v1.25 or later, which exempts Windows pods from this control",)
+
+CONTROL = Control(
+    ID,
+    "restricted",
+    (Revision(8, _check_1_8), Revision(25, _check_1_25)),
+    _fix,
+    reasons=("allowPrivilegeEscalation != false",),
+    cure="set securityContext.allowPrivilegeEscalation: false in each container named",
+)

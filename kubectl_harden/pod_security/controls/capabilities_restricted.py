@@ -1,0 +1,97 @@
+"""Containers must drop all capabilities, and may add back only NET_BIND_SERVICE.
+
+Restricted, from v1.22; pods with spec.os.name=windows are exempt from v1.25. Overrides capabilities_baseline.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.capabilities.drop
+Allowed:
+    any list that includes ALL
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.capabilities.add
+Allowed:
+    NET_BIND_SERVICE, undefined
+Without it:
+    the runtime's default set (CHOWN, DAC_OVERRIDE, NET_RAW, SETUID, …) lets root in the container change
+    owners, read every file of it, forge packets and change users
+May break:
+    chown, su, raw sockets and, for root, ports below 1024: "Operation not permitted", "bind: permission
+    denied". Users other than root have none of these capabilities in any case
+Fix:
+    drop ALL for every container, and add back at most NET_BIND_SERVICE
+Source: policy/check_capabilities_restricted.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
+from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._capabilities import added, fix_added
+from kubectl_harden.pod_security.controls._words import containers_text, join_quote
+from kubectl_harden.pod_security.controls.allow_privilege_escalation import WINDOWS_CHOICES
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import judge
+
+ID = "capabilities_restricted"
+_ALLOWED = frozenset(("NET_BIND_SERVICE",))
+
+
+def _dropped(container: Container) -> list[str]:
+    names: list[str] = container.security.get("capabilities", {}).get("drop", [])
+    return names
+
+
+def _check_1_22(pod: Pod) -> Finding | None:
+    missing = [c for c in pod.containers if "ALL" not in _dropped(c)]
+    adding = [c for c in pod.containers if not _ALLOWED.issuperset(added(c))]
+    details = []
+    if missing:
+        details.append(f'{containers_text(missing)} must set securityContext.capabilities.drop=["ALL"]')
+    if adding:
+        names = join_quote(sorted({name for c in adding for name in added(c)} - _ALLOWED))
+        details.append(f"{containers_text(adding)} must not include {names} in securityContext.capabilities.add")
+    if not details:
+        return None
+    paths = [c.field("capabilities", "drop") for c in missing]
+    for c in adding:
+        paths.extend(c.field("capabilities", "add", i) for i, name in enumerate(added(c)) if name not in _ALLOWED)
+    return Finding("unrestricted capabilities", "; ".join(details), tuple(paths))
+
+
+def _check_1_25(pod: Pod) -> Finding | None:
+    return None if pod.is_windows else _check_1_22(pod)
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    if pod.is_windows:
+        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    edits = []
+    for container in pod.containers:
+        edits.extend(fix_added(pod, container, _ALLOWED, ID, context))
+        if "ALL" not in _dropped(container):
+            edits.append(_drop_all(pod, container, context))
+    return Remedy(tuple(edits))
+
+
+def _drop_all(pod: Pod, container: Container, context: FixContext) -> Edit:
+    why = "takes away what root has by default (CHOWN, SETUID, NET_RAW, …); other users have none of it"
+    judgement = judge("drop ALL", why, pod, [container], context.facts)
+    dropped = _dropped(container)
+    for index, name in enumerate(dropped):
+        if name.upper() == "ALL":
+            return Edit("replace", container.field("capabilities", "drop", index), "ALL", (ID,), *judgement)
+    if dropped:
+        return Edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", (ID,), *judgement)
+    return Edit("add", container.field("capabilities", "drop"), ["ALL"], (ID,), *judgement)
+
+
+CONTROL = Control(
+    ID,
+    "restricted",
+    (
+        Revision(22, _check_1_22, overrides=("capabilities_baseline",)),
+        Revision(25, _check_1_25, overrides=("capabilities_baseline",)),
+    ),
+    _fix,
+    reasons=("unrestricted capabilities",),
+    cure='set securityContext.capabilities.drop: ["ALL"] in each container named, and add nothing but NET_BIND_SERVICE',
+)

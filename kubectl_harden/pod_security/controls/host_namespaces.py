@@ -1,0 +1,60 @@
+"""The node's network, process and IPC namespaces must not be shared.
+
+Baseline, from v1.0.
+
+Fields:
+    spec.hostNetwork, spec.hostPID, spec.hostIPC
+Allowed:
+    false, undefined
+Without it:
+    hostPID shows and signals every process of the node (and reads their environment from /proc), hostNetwork
+    sees the node's traffic and reaches services that listen on its loopback, hostIPC reads the shared memory of
+    others
+May break:
+    servers that were reached at the node's address, network plugins, packet capture; tools that look at the
+    node's processes. Nothing fails to start for it: the peers are no longer found ("connection refused", "no
+    such process")
+Fix:
+    set each field to false; reach a server by a Service, and let node agents run in a namespace of their own
+Source: policy/check_hostNamespaces.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import judge
+
+ID = "hostNamespaces"
+_USES = {
+    "hostNetwork": "usually needed to watch or configure the node's network, or to serve before the pod network is up",
+    "hostPID": "usually needed to see or signal the node's processes (monitoring, debugging)",
+    "hostIPC": "usually needed to share memory with processes of the node",
+}
+
+
+def _check_1_0(pod: Pod) -> Finding | None:
+    shared = [name for name in _USES if pod.spec.get(name)]
+    if not shared:
+        return None
+    return Finding("host namespaces", ", ".join(f"{name}=true" for name in shared), tuple(("spec", n) for n in shared))
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    edits = []
+    for name, use in _USES.items():
+        if pod.spec.get(name):
+            judgement = judge("no host namespace", use, pod, (), context.facts, name)
+            edits.append(Edit("replace", ("spec", name), False, (ID,), *judgement))
+    return Remedy(tuple(edits))
+
+
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, _check_1_0),),
+    _fix,
+    reasons=("host namespaces",),
+    cure="remove spec.hostNetwork, hostPID and hostIPC where they are true",
+)

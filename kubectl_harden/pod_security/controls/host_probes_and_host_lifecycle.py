@@ -1,0 +1,87 @@
+"""Probes and lifecycle hooks must not name a host: the kubelet would send requests there.
+
+Baseline, from v1.34.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].{livenessProbe,readinessProbe,startupProbe}.{httpGet,tcpSocket}.host
+    spec.{initContainers,containers,ephemeralContainers}[*].lifecycle.{postStart,preStop}.{httpGet,tcpSocket}.host
+Allowed:
+    empty, undefined
+Without it:
+    the kubelet sends requests from the node to an address of the pod author's choice: a way to reach what only
+    the node may reach
+May break:
+    a server that listens on loopback only is no longer found by its probe: "Liveness probe failed: … connection
+    refused", and the kubelet restarts it
+Fix:
+    remove host, so that the pod's own IP is asked; have the server listen on it
+Source: policy/check_hostProbesAndhostLifecycle.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._words import join_quote, plural
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import judge
+
+ID = "hostProbesAndHostLifecycle"
+_HANDLERS: tuple[tuple[str, ...], ...] = (
+    ("livenessProbe",),
+    ("readinessProbe",),
+    ("startupProbe",),
+    ("lifecycle", "postStart"),
+    ("lifecycle", "preStop"),
+)
+
+
+def _hosts(container: Container) -> Iterator[tuple[Path, str]]:
+    for parts in _HANDLERS:
+        handler = container.fields.get(parts[0])
+        for part in parts[1:]:
+            handler = handler and handler.get(part)
+        if not handler:
+            continue
+        for action in ("httpGet", "tcpSocket"):
+            host = handler.get(action, {}).get("host")
+            if host:
+                yield (*container.path, *parts, action, "host"), host
+
+
+def _check_1_34(pod: Pod) -> Finding | None:
+    found = [(c.name, path, host) for c in pod.containers for path, host in _hosts(c)]
+    if not found:
+        return None
+    names = sorted({name for name, _, _ in found})
+    hosts = sorted({host for _, _, host in found})
+    return Finding(
+        "probe or lifecycle host",
+        f"{plural('container', 'containers', len(names))} {join_quote(names)} {plural('uses', 'use', len(names))} "
+        f"{plural('probe or lifecycle host', 'probe or lifecycle hosts', len(hosts))} {join_quote(hosts)}",
+        tuple(path for _, path, _ in found),
+    )
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    edits = []
+    for container in pod.containers:
+        for path, host in _hosts(container):
+            why = f"the kubelet asks the pod's own IP instead of {host}"
+            if host in ("localhost", "127.0.0.1", "::1"):
+                why += ", so a server that listens on loopback only must listen on the pod's IP too"
+            judgement = judge("probe the pod", why, pod, [container], context.facts)
+            edits.append(Edit("remove", path, None, (ID,), *judgement))
+    return Remedy(tuple(edits))
+
+
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(34, _check_1_34),),
+    _fix,
+    reasons=("probe or lifecycle host",),
+    cure="remove host from the probes and lifecycle hooks of each container named",
+)

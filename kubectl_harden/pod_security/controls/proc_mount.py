@@ -1,0 +1,69 @@
+"""The masks over /proc must stay.
+
+Baseline, from v1.0; from v1.35 pods in a user namespace (hostUsers: false) may unmask it.
+
+Fields:
+    spec.{initContainers,containers,ephemeralContainers}[*].securityContext.procMount
+Allowed:
+    Default, undefined
+Without it:
+    the masked paths below /proc (kcore, keys, sysrq-trigger, …) leak the node's memory and can reboot it
+May break:
+    container builders and other nested containers that mount a /proc of their own: "mount: … Operation not
+    permitted"
+Fix:
+    remove procMount; nested containers run in a user namespace (hostUsers: false)
+Source: policy/check_procMount_baseline.go
+"""
+
+from __future__ import annotations
+
+from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._words import containers_text, join_quote
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import judge
+
+ID = "procMount"
+
+
+def check_1_0(pod: Pod) -> Finding | None:
+    """Forbid any procMount but Default (also the rule of procMount_restricted)."""
+    bad = [c for c in pod.containers if c.security.get("procMount", "Default") != "Default"]
+    if not bad:
+        return None
+    return Finding(
+        "procMount",
+        f"{containers_text(bad)} must not set securityContext.procMount to "
+        f"{join_quote(sorted({c.security['procMount'] for c in bad}))}",
+        tuple(c.field("procMount") for c in bad),
+    )
+
+
+def _check_1_35(pod: Pod) -> Finding | None:
+    return None if pod.in_user_namespace else check_1_0(pod)
+
+
+def fix(pod: Pod, context: FixContext, check: str) -> Remedy:
+    """Put the masks back."""
+    why = "hides kernel settings below /proc again; usually needed only to run containers inside this container"
+    edits = []
+    for c in pod.containers:
+        if c.security.get("procMount", "Default") != "Default":
+            judgement = judge("default procMount", why, pod, [c], context.facts)
+            edits.append(Edit("replace", c.field("procMount"), "Default", (check,), *judgement))
+    return Remedy(tuple(edits))
+
+
+def _fix(pod: Pod, context: FixContext) -> Remedy:
+    return fix(pod, context, ID)
+
+
+CONTROL = Control(
+    ID,
+    "baseline",
+    (Revision(0, check_1_0), Revision(35, _check_1_35)),
+    _fix,
+    reasons=("procMount",),
+    cure="remove securityContext.procMount from each container named",
+)

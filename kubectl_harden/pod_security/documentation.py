@@ -1,0 +1,103 @@
+"""The documentation of a control's file, taken apart: the one source of ``explain`` and of the reference."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from kubectl_harden.model import Level
+from kubectl_harden.pod_security.controls import CONTROLS, DOCUMENTATION
+from kubectl_harden.pod_security.risks import CHANGES, RULES
+from kubectl_harden.pod_security.risks import Rule as RiskRule
+
+__all__ = ["RUNTIME", "Explanation", "Rule", "companion_rules", "explain", "explanations"]
+
+
+class Rule(NamedTuple):
+    """Fields of a control and their allowed values, a line each; ``when`` names the versions, if not all."""
+
+    when: str
+    fields: tuple[str, ...]
+    allowed: tuple[str, ...]
+
+
+class Explanation(NamedTuple):
+    """What a control is about.
+
+    ``versions`` says from which policy version on it holds; ``gain`` is what an attacker has without it,
+    ``breaks`` what it can stop and how that shows, ``source`` the file of k8s.io/pod-security-admission,
+    ``risks`` the rules by which its edits are judged.
+    """
+
+    check: str
+    level: Level
+    title: str
+    versions: str
+    rules: tuple[Rule, ...]
+    gain: str
+    breaks: str
+    fix: str
+    source: str
+    risks: tuple[RiskRule, ...] = ()
+
+
+_SECTION: Final = re.compile(r"^(Fields|Allowed|Without it|May break|Fix|Source)(?: \((.*)\))?:[ ]*(.*)$")
+
+RUNTIME: Final = (
+    "Pod Security is admission: it judges a pod once, when it is created, by what its specification asks for. It "
+    "does not see what the image holds, what the process does once it runs, whom it talks to, or what its service "
+    "account may do at the API server. A pod that meets restricted can still be taken over; what restricted takes "
+    "away is most of what an intruder would do next.",
+    "Seccomp and AppArmor profiles of one's own (type Localhost) cut a container down to the system calls and files "
+    "that it really uses; the Security Profiles Operator records and distributes them.",
+    "Runtime sensors (Falco, Tetragon, Inspektor Gadget) see what processes do: a shell in a web server, a file that "
+    "is written where none should be, a capability that is used.",
+    "NetworkPolicy says who may talk to whom: without one every pod reaches every other.",
+    "RBAC, and automountServiceAccountToken: false, say what a token inside the pod is worth.",
+    "Image scanning and signatures, and an admission policy that demands them, say what gets to run at all.",
+    "Pods in a user namespace (hostUsers: false) and sandboxed runtimes (a RuntimeClass such as gVisor or Kata "
+    "Containers) put another wall between the container and the node.",
+)
+"""What Pod Security cannot do, and what stands beside it; a paragraph each."""
+
+
+def explain(check: str) -> Explanation:
+    """Return the explanation of a control. Raises KeyError for an unknown one."""
+    control = next((control for control in CONTROLS if control.id == check), None)
+    if control is None:
+        raise KeyError(check)
+    title, versions, *_ = DOCUMENTATION[check].split("\n\n")
+    sections: list[tuple[str, str, list[str]]] = []
+    # What stands behind the sections is for those who read the code.
+    *_, documented = (part for part in DOCUMENTATION[check].split("\n\n") if "Source:" in part)
+    for line in documented.splitlines():
+        match = _SECTION.match(line)
+        if match:
+            sections.append((match[1], match[2] or "", [match[3]] if match[3] else []))
+        elif sections and line.strip():
+            sections[-1][2].append(line.strip())
+    texts = {name: " ".join(lines) for name, _, lines in sections}
+    fields = [(when, tuple(lines)) for name, when, lines in sections if name == "Fields"]
+    allowed = [tuple(lines) for name, _, lines in sections if name == "Allowed"]
+    return Explanation(
+        check,
+        control.level,
+        title,
+        " ".join(versions.split()),
+        tuple(Rule(*about, values) for about, values in zip(fields, allowed, strict=True)),
+        texts["Without it"],
+        texts["May break"],
+        texts["Fix"],
+        texts["Source"],
+        tuple(rule for rule in RULES if check in CHANGES[rule.change]),
+    )
+
+
+def companion_rules() -> tuple[RiskRule, ...]:
+    """Return the rules by which companion edits are judged."""
+    return tuple(rule for rule in RULES if not CHANGES[rule.change])
+
+
+def explanations() -> list[Explanation]:
+    """Return the explanations of all controls, in the order of the standard."""
+    return [explain(control.id) for control in CONTROLS]

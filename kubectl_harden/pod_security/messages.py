@@ -1,0 +1,178 @@
+"""What admission says, read back: Pod Security's messages, and those of others who refuse pods.
+
+Sources of the words: k8s.io/pod-security-admission, admission/admission.go ("violates PodSecurity");
+k8s.io/apiserver, pkg/admission/plugin/webhook/errors ("denied the request") and
+pkg/admission/plugin/policy/validating; k8s.io/kubernetes, plugin/pkg/admission (resourcequota,
+limitranger, serviceaccount, priority).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from kubectl_harden.pod_security.control import Control
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.policy import worded
+
+__all__ = ["POD_SECURITY", "Message", "Said", "read_messages", "rejecter_of"]
+
+
+class Said(NamedTuple):
+    """One violation of a message, and the control that makes it."""
+
+    control: Control
+    reason: str
+    detail: str
+
+
+class Message(NamedTuple):
+    """A rejection that was read out of a text.
+
+    ``rejecter`` is "Pod Security admission", or whoever else refuses. ``policy`` is as in the message
+    (``restricted:latest``), ``warned`` tells a warning from a rejection. ``subject`` names the object, as
+    far as the text does, ``others`` counts further ones of which the same is said; ``rest`` is what could
+    not be read of the violations.
+    """
+
+    rejecter: str
+    text: str
+    policy: str = ""
+    warned: bool = False
+    violations: tuple[Said, ...] = ()
+    subject: str = ""
+    rest: str = ""
+    others: int = 0
+
+
+POD_SECURITY: Final = "Pod Security admission"
+
+_VIOLATES: Final = re.compile(
+    r"(?P<warned>would\s+)?violates?\s+PodSecurity\s+\"(?P<policy>(?:baseline|restricted):(?:latest|v1\.\d+))\":\s*"
+)
+_REASONS: Final = {reason: [c for c in CONTROLS if reason in c.reasons] for c in CONTROLS for reason in c.reasons}
+_REASON: Final = re.compile(
+    "|".join(re.escape(reason).replace(r"\ ", r"\s+") for reason in sorted(_REASONS, key=len, reverse=True))
+)
+
+_OTHERS: Final[tuple[tuple[str, str], ...]] = (
+    (r'admission webhook "(?P<name>[^"]*kyverno[^"]*)" denied the request', "Kyverno (webhook {name})"),
+    (r'admission webhook "(?P<name>[^"]*gatekeeper[^"]*)" denied the request', "Gatekeeper (webhook {name})"),
+    (r'admission webhook "(?P<name>[^"]+)" denied the request', "the admission webhook {name}"),
+    (r'failed calling webhook "(?P<name>[^"]+)"', "the admission webhook {name}, which does not answer"),
+    (
+        r"ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request",
+        "the ValidatingAdmissionPolicy {name}",
+    ),
+    (r"(?:exceeded|failed) quota: (?P<name>[^,:\s]+)", "the ResourceQuota {name}"),
+    (r"(?P<name>minimum|maximum) \S+ (?:usage|limit to request ratio) per (?:Container|Pod)", "a LimitRange"),
+    (r'error looking up service account (?P<name>[^:\s]+)|serviceaccount "(?P<other>[^"]+)" not found',
+     "the service account, which does not exist"),
+    (r"no PriorityClass with name (?P<name>\S+) was found", "the PriorityClass {name}, which does not exist"),
+    (r"unable to validate against any (?P<name>security context constraint)", "OpenShift's SecurityContextConstraints"),
+    (r"because it is being (?P<name>terminated)", "the namespace, which is being deleted"),
+)  # fmt: skip
+
+_SUBJECTS: Final = (
+    r'pods? "(?P<pod>[^"]+)" is forbidden',
+    r"(?P<full>(?:deployment|statefulset|daemonset|replicaset|job|cronjob|pod|replicationcontroller)(?:\.\w+)?/[\w.-]+)",
+    r"Error creating: (?P<none>)",
+)
+
+
+def rejecter_of(text: str) -> str:
+    """Return who refuses in a message: Pod Security admission, another one by name, or nothing known."""
+    if _VIOLATES.search(text.replace('\\"', '"')):
+        return POD_SECURITY
+    for pattern, name in _OTHERS:
+        match = re.search(pattern, text)
+        if match:
+            return name.format(name=match["name"])
+    return ""
+
+
+def read_messages(text: str) -> Iterator[Message]:
+    """Yield the rejections of a text: an error, a warning, a log, an event; each different one once.
+
+    Quotes may be escaped (JSON, logs), and lines broken where a terminal broke them.
+    """
+    text = re.sub(r"\\+\"", '"', text)
+    found: dict[tuple[object, ...], Message] = {}
+    subjects: set[tuple[object, ...]] = set()
+    for match in _VIOLATES.finditer(text):
+        level = match["policy"].partition(":")[0]
+        said, rest = _violations(text, match.end(), level)
+        line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        after = text[match.end() : match.end() + 2000].partition("\n")[2].partition("\n")[0]
+        subject = _subject(line) or (_subject(after) if match["warned"] else "")
+        words = ", ".join(worded(item.reason, item.detail) for item in said)
+        key = (match["policy"], words, bool(match["warned"]))
+        if key not in found:
+            found[key] = Message(POD_SECURITY, words, match["policy"], bool(match["warned"]), said, subject, rest)
+        elif (*key, subject) not in subjects:
+            found[key] = found[key]._replace(others=found[key].others + 1)
+        subjects.add((*key, subject))
+    yield from found.values()
+    seen: set[tuple[str, str]] = set()
+    for line in text.splitlines():
+        if _VIOLATES.search(line):
+            continue
+        name = rejecter_of(line)
+        if name and (name, line) not in seen:
+            seen.add((name, line))
+            yield Message(name, line.strip(), subject=_subject(line))
+
+
+def _violations(text: str, position: int, level: str) -> tuple[tuple[Said, ...], str]:
+    """Read ``reason (detail), …`` from a position on; returns what was read, and a rest that no control says."""
+    found: list[Said] = []
+    while True:
+        match = _REASON.match(text, position)
+        if match is None:
+            rest = re.match(r"[^\n,(]*\([^\n]*\)", text[position:])
+            return tuple(found), rest[0] if rest else ""
+        reason = " ".join(match[0].split())
+        position = match.end()
+        detail = ""
+        opened = re.compile(r"\s+\(").match(text, position)
+        if opened is not None:
+            end = _closing(text, opened.end())
+            if end is None:
+                return tuple(found), ""
+            detail = " ".join(text[opened.end() : end].split())
+            position = end + 1
+        found.append(Said(_control(reason, level), reason, detail))
+        comma = re.compile(r",\s+").match(text, position)
+        if comma is None:
+            return tuple(found), ""
+        position = comma.end()
+
+
+def _closing(text: str, position: int) -> int | None:
+    """Return where the bracket that was opened before a position is closed; quoted brackets do not count."""
+    depth = 1
+    quoted = False
+    for index in range(position, len(text)):
+        character = text[index]
+        if character == '"':
+            quoted = not quoted
+        elif not quoted and character in "()":
+            depth += 1 if character == "(" else -1
+            if depth == 0:
+                return index
+    return None
+
+
+def _control(reason: str, level: str) -> Control:
+    """Return the control that says a reason at a level; at ``restricted``, the restricted one of two."""
+    fitting = [control for control in _REASONS[reason] if control.level == level]
+    return (fitting or _REASONS[reason])[0]
+
+
+def _subject(line: str) -> str:
+    for pattern in _SUBJECTS:
+        match = re.search(pattern, line, re.IGNORECASE)
+        if match:
+            return next((f"pod {v}" if k == "pod" else v for k, v in match.groupdict().items() if v), "")
+    return ""

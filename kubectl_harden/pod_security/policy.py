@@ -1,0 +1,141 @@
+"""A level and a version make a policy; a policy says what is wrong with a pod."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from typing import Final
+
+from kubectl_harden.errors import UsageError
+from kubectl_harden.model import Finding, Level, Policy
+from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.pod import Pod
+
+__all__ = [
+    "LEVELS",
+    "NEWEST",
+    "Policy",
+    "controls_of",
+    "evaluate",
+    "highest_level",
+    "parse_policy",
+    "registry_faults",
+    "worded",
+]
+
+LEVELS: Final = ("baseline", "restricted")
+NEWEST: Final = max(revision.minor for control in CONTROLS for revision in control.revisions)
+"""The newest minor policy version, as in k8s.io/pod-security-admission: the newest of any revision."""
+
+
+def parse_policy(level: str, version: str) -> Policy:
+    """Return the policy for the texts of --level and --policy-version.
+
+    Raises UsageError, naming what is valid, for anything else.
+    """
+    if level not in LEVELS:
+        raise UsageError(f'unknown level "{level}": use {" or ".join(LEVELS)}')
+    if version == "latest":
+        return Policy(_level(level), NEWEST)
+    match = re.fullmatch(r"v1\.(0|[1-9][0-9]{0,3})", version)
+    if match is None or int(match[1]) > NEWEST:
+        raise UsageError(f'unknown policy version "{version}": use latest, or one of v1.0 to v1.{NEWEST}')
+    return Policy(_level(level), int(match[1]))
+
+
+def _level(text: str) -> Level:
+    return "baseline" if text == "baseline" else "restricted"
+
+
+def _revision(control: Control, minor: int) -> Revision | None:
+    active = None
+    for revision in control.revisions:
+        if revision.minor <= minor:
+            active = revision
+    return active
+
+
+@lru_cache(maxsize=128)
+def controls_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
+    """Return the controls of a policy in the API server's order, each with its revision.
+
+    Baseline controls stand before restricted ones, by ID each (policy/registry.go, populate); a
+    restricted control replaces the baseline controls that it overrides.
+    """
+    active = []
+    overridden: set[str] = set()
+    for control in CONTROLS:
+        revision = _revision(control, policy.minor)
+        if revision is None or (control.level == "restricted" and policy.level != "restricted"):
+            continue
+        active.append((control, revision))
+        overridden.update(revision.overrides)
+    active.sort(key=lambda pair: (pair[0].level, pair[0].id))
+    return tuple((control, revision) for control, revision in active if control.id not in overridden)
+
+
+def worded(reason: str, detail: str) -> str:
+    """Return a finding as Pod Security admission writes it (policy/checks.go, ForbiddenDetail)."""
+    return f"{reason} ({detail})" if detail else reason
+
+
+def evaluate(pod: Pod, policy: Policy) -> list[tuple[Control, Finding]]:
+    """Return what the policy forbids in a pod, in the API server's order and words."""
+    return _findings(pod, controls_of(policy))
+
+
+def _findings(pod: Pod, controls: Iterable[tuple[Control, Revision]]) -> list[tuple[Control, Finding]]:
+    found = []
+    for control, revision in controls:
+        finding = revision.check(pod)
+        if finding is not None:
+            found.append((control, finding))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _replaced(minor: int) -> tuple[tuple[Control, Revision], ...]:
+    """Return the baseline controls that restricted ones stand for at a version."""
+    kept = {control.id for control, _ in controls_of(Policy("restricted", minor))}
+    return tuple(pair for pair in controls_of(Policy("baseline", minor)) if pair[0].id not in kept)
+
+
+def highest_level(pod: Pod, known: Policy, forbidden: Collection[Level]) -> Level:
+    """Return the highest level that a pod meets at a policy version.
+
+    ``forbidden`` are the levels of the controls that the policy ``known`` found violated.
+    """
+    if known.level == "restricted":
+        if not forbidden:
+            return "restricted"
+        if "baseline" in forbidden or _findings(pod, _replaced(known.minor)):
+            return "privileged"
+        return "baseline"
+    if forbidden:
+        return "privileged"
+    return "baseline" if evaluate(pod, Policy("restricted", known.minor)) else "restricted"
+
+
+def registry_faults(controls: Iterable[Control]) -> list[str]:
+    """Return what breaks the rules of a registry (policy/registry.go, validateChecks); empty is good."""
+    faults = []
+    levels: dict[str, Level] = {}
+    for control in controls:
+        if control.id in levels:
+            faults.append(f"{control.id}: registered twice")
+        levels[control.id] = control.level
+        if control.level not in LEVELS:
+            faults.append(f"{control.id}: invalid level {control.level}")
+        minors = [revision.minor for revision in control.revisions]
+        if not minors or minors != sorted(set(minors)):
+            faults.append(f"{control.id}: revisions must be there, in strictly increasing order")
+    for control in controls:
+        for revision in control.revisions:
+            for overridden in revision.overrides:
+                if control.level != "restricted":
+                    faults.append(f"{control.id}: only restricted controls may override")
+                if levels.get(overridden, "baseline") != "baseline":
+                    faults.append(f"{control.id}: overrides {overridden}, which is not baseline")
+    return faults

@@ -1,0 +1,274 @@
+"""The report of ``check`` for people, and as JSON, YAML and names; each format is a function of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Policy, Problem, Source, Violation
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.policy import worded
+from kubectl_harden.reports.terminal import (
+    counted,
+    json_text,
+    level_text,
+    object_name,
+    paint,
+    place,
+    printable,
+    width,
+    wrapped,
+)
+from kubectl_harden.yaml_text.tree import dump
+
+__all__ = [
+    "Tally",
+    "identity_json",
+    "json",
+    "known_words",
+    "live_policy_json",
+    "name",
+    "policy_json",
+    "problem_json",
+    "source_json",
+    "summary_line",
+    "text",
+    "wide",
+    "yaml",
+]
+
+
+class Tally:
+    """Counts of a run; ``summary`` is the JSON report's."""
+
+    def __init__(self) -> None:
+        self.levels = {"restricted": 0, "baseline": 0, "privileged": 0}
+        self.violations = 0
+        self.accepted = 0
+        self.known = 0
+        self.violating = 0
+        self.problems: list[Problem] = []
+        self.policies: set[str] = set()
+
+    def add(self, found: Checks) -> None:
+        """Count what one file brought."""
+        self.problems.extend(found.problems)
+        for checked in found.checked:
+            self.levels[checked.level] += 1
+            counts = left(checked.violations)
+            self.violations += len(counts)
+            self.violating += bool(counts)
+            self.accepted += sum(bool(violation.accepted) for violation in checked.violations)
+            self.known += sum(violation.known for violation in checked.violations)
+            self.policies.add(str(checked.policy))
+
+    @property
+    def workloads(self) -> int:
+        """All pod templates that were evaluated."""
+        return sum(self.levels.values())
+
+    def summary(self) -> dict[str, int]:
+        """Return the report's summary object."""
+        return {
+            "workloads": self.workloads,
+            **self.levels,
+            "violations": self.violations,
+            "accepted": self.accepted,
+            "known": self.known,
+            "errors": len(self.problems),
+        }
+
+
+def text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield a paragraph for each workload below the level."""
+    columns = width()
+    for checked in results:
+        if not all(violation.known for violation in checked.violations):
+            yield "".join(_described(checked, columns, colour))
+
+
+def _described(checked: Checked, columns: int, colour: bool) -> Iterator[str]:
+    source = checked.identity.source
+    yield _heading(checked, colour)
+    for violation in checked.violations:
+        if violation.known:
+            continue
+        where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
+        reason, detail = printable(violation.reason), printable(violation.detail)
+        line = f"  {paint(where, 'place', colour)}{paint(reason, 'warn' if violation.accepted else 'bad', colour)}"
+        if len(where) + len(reason) + len(detail) + 5 <= columns:
+            yield line + (f" ({detail})\n" if detail else "\n")
+        else:
+            yield line + "\n" + wrapped(detail, 6, columns) + "\n"
+        if violation.accepted:
+            yield wrapped(f"accepted: {printable(violation.accepted)}", 6, columns) + "\n"
+    yield "\n"
+
+
+def _heading(checked: Checked, colour: bool) -> str:
+    identity = checked.identity
+    name = paint(object_name(identity), "strong", colour)
+    if identity.pod_path not in ((), ("template",), ("spec", "template")):
+        name += " " + printable(pointer(identity.pod_path))
+    owner = f", {place(identity.source)}" if isinstance(identity.source, LiveSource) and identity.source.owner else ""
+    return f"{name}: {level_text(checked.level, colour)}, not {checked.policy}{owner}\n"
+
+
+def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield every workload with the API server's message, the field paths and the evidence."""
+    columns = width()
+    for checked in results:
+        identity = checked.identity
+        where = paint(place(identity.source), "place", colour)
+        name = paint(object_name(identity), "strong", colour)
+        yield f"{name} {printable(pointer(identity.pod_path))}  {where}  {level_text(checked.level, colour)}\n"
+        if checked.violations:
+            yield wrapped(f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}', 2, columns) + "\n"
+        for violation in checked.violations:
+            line = f" line {violation.line}" if violation.line is not None else ""
+            excused = violation.accepted or violation.known
+            check = paint(violation.check, "warn" if excused else "bad", colour)
+            accepted = f", accepted: {printable(violation.accepted)}" if violation.accepted else ""
+            known = ", known" if violation.known else ""
+            yield f"  {check} ({violation.level}){line}{accepted}{known}\n"
+            for path in violation.paths:
+                yield f"      {printable(pointer(path))}\n"
+        for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
+            yield f"  {paint('known', 'strong', colour)} "
+            yield wrapped(f"{printable(text)} ({origin})", 8, columns).lstrip() + "\n"
+
+
+def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
+    """Yield facts without those that only say of one capability more that it was not used."""
+    return (fact for fact in facts if not (fact.kind == "unused" and fact.topic.isupper()))
+
+
+def known_words(fact: Fact) -> str:
+    """Return what a fact says."""
+    return f"{fact.text}: {fact.value}" if fact.kind == "unknown" and fact.value else fact.text
+
+
+def _message(violations: Iterable[Violation]) -> str:
+    """Return the API server's message for violations, after its word "violates …:"."""
+    return printable(", ".join(worded(v.reason, v.detail) for v in violations))
+
+
+def name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the names of the workloads below the level, as kubectl writes them."""
+    for checked in results:
+        if left(checked.violations):
+            identity = checked.identity
+            group, slash, _ = identity.api_version.partition("/")
+            suffix = f".{group}" if slash else ""
+            yield printable(f"{identity.kind.lower()}{suffix}/{identity.name}") + "\n"
+
+
+def source_json(source: Source | LiveSource) -> dict[str, Any]:
+    """Return a source as reports give it."""
+    if isinstance(source, LiveSource):
+        live = {"uid": source.uid, "resourceVersion": source.resource_version}
+        return {**live, "owner": source.owner} if source.owner else live
+    out: dict[str, Any] = {"file": source.file, "document": source.document, "line": source.line}
+    if source.item is not None:
+        out["item"] = source.item
+    return out
+
+
+def identity_json(identity: Identity) -> dict[str, Any]:
+    """Return what all reports say of an object."""
+    return {
+        "source": source_json(identity.source),
+        "apiVersion": identity.api_version,
+        "kind": identity.kind,
+        "namespace": identity.namespace,
+        "name": identity.name,
+        "podPath": pointer(identity.pod_path),
+    }
+
+
+def live_policy_json(identity: Identity, policy: Policy) -> dict[str, Any]:
+    """Return the policy of a live workload, which its namespace may have chosen; nothing for manifests."""
+    return {"policy": policy_json(policy)} if isinstance(identity.source, LiveSource) else {}
+
+
+def policy_json(policy: Policy) -> dict[str, str]:
+    """Return a policy as reports give it."""
+    return {"level": policy.level, "version": policy.version}
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """Return an entry of ``errors``."""
+    return {
+        "file": problem.file,
+        "document": problem.document,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+    }
+
+
+def _workload_json(checked: Checked) -> dict[str, Any]:
+    return {
+        **identity_json(checked.identity),
+        **live_policy_json(checked.identity, checked.policy),
+        "level": checked.level,
+        "allowed": not checked.violations,
+        "violations": [
+            {
+                "check": violation.check,
+                "level": violation.level,
+                "reason": violation.reason,
+                "detail": violation.detail,
+                "paths": [pointer(path) for path in violation.paths],
+                "line": violation.line,
+                **({"accepted": violation.accepted} if violation.accepted else {}),
+                **({"known": True} if violation.known else {}),
+            }
+            for violation in checked.violations
+        ],
+    }
+
+
+def _head(policy: Policy) -> dict[str, Any]:
+    return {
+        "apiVersion": "kubectl-harden/v1",
+        "kind": "CheckReport",
+        "policy": policy_json(policy),
+    }
+
+
+def json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the CheckReport as JSON."""
+    yield json_text(_head(policy))[:-2] + ',\n  "workloads": ['
+    separator = "\n    "
+    for checked in results:
+        yield separator + json_text(_workload_json(checked)).replace("\n", "\n    ")
+        separator = ",\n    "
+    tail = {"errors": [problem_json(problem) for problem in tally.problems], "summary": tally.summary()}
+    yield "\n  ],\n" + json_text(tail)[2:] + "\n"
+
+
+def yaml(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the CheckReport as YAML."""
+    workloads = [_workload_json(checked) for checked in results]
+    errors = [problem_json(problem) for problem in tally.problems]
+    yield dump({**_head(policy), "workloads": workloads, "errors": errors, "summary": tally.summary()})
+
+
+def summary_line(tally: Tally) -> str:
+    """Return the last line for people."""
+    if not tally.workloads:
+        return "no workloads found"
+    goal = next(iter(tally.policies)) if len(tally.policies) == 1 else "the level of their namespaces"
+    excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
+    excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []
+    words = " and ".join(excused)
+    if not tally.violating:
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}"
+    return (
+        f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
+        f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
+        f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
+        f"{tally.levels['restricted']:,} restricted"
+    )

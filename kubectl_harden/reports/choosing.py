@@ -1,0 +1,34 @@
+"""What ``fix -i`` shows of an edit before it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Edit, Identity
+from kubectl_harden.reports.terminal import object_name, paint, place, printable, width, wrapped
+from kubectl_harden.yaml_text.tree import dump
+
+__all__ = ["heading", "question"]
+
+
+def heading(identity: Identity, *, colour: bool) -> Iterator[str]:
+    """Yield which object the next questions are about."""
+    where = place(identity.source)
+    yield f"\n{paint(object_name(identity), 'strong', colour)}{f'  {where}' if where else ''}\n"
+
+
+def question(identity: Identity, edit: Edit, *, colour: bool) -> Iterator[str]:
+    """Yield an edit as a diff of its field, with its risk and the evidence."""
+    columns = width()
+    field = printable(pointer((*identity.pod_path, *edit.path)))
+    if edit.op == "remove":
+        yield f"\n  {paint(f'- {field}', 'bad', colour)}\n"
+    else:
+        value = dump(edit.value).removesuffix("...\n").rstrip("\n")
+        shown = f" {value}" if "\n" not in value else "\n" + "\n".join(f"      {line}" for line in value.split("\n"))
+        yield f"\n  {paint(f'+ {field}:{shown}', 'good', colour)}\n"
+    risk = paint(f"{edit.risk:<7}", {"safe": "good", "review": "warn"}.get(edit.risk, "bad"), colour)
+    asked = f"({edit.companion}) " if edit.companion else ""
+    yield f"  {risk} " + wrapped(printable(asked + edit.why), 10, columns).lstrip() + "\n"
+    yield from (wrapped("– " + printable(offer), 10, columns) + "\n" for offer in edit.offers)

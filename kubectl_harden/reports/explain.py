@@ -1,0 +1,86 @@
+"""A control, explained to a person, and the reference of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kubectl_harden.pod_security.documentation import RUNTIME, Explanation, companion_rules
+from kubectl_harden.pod_security.risks import Rule
+from kubectl_harden.reports.terminal import level_text, paint, wrapped
+
+__all__ = ["listed", "reference", "runtime", "text"]
+
+
+def text(item: Explanation, *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield the explanation of one control."""
+    yield f"{paint(item.check, 'strong', colour)} ({level_text(item.level, colour)})\n"
+    yield wrapped(item.title, 0, columns) + "\n\n"
+    yield wrapped(item.versions, 0, columns) + "\n"
+    for rule in item.rules:
+        yield f"\n{paint('Fields', 'strong', colour)}{f' ({rule.when})' if rule.when else ''}\n"
+        yield from (wrapped(line, 2, columns) + "\n" for line in rule.fields)
+        yield f"{paint('Allowed', 'strong', colour)}\n"
+        yield from (wrapped(line, 2, columns) + "\n" for line in rule.allowed)
+    for title, words in (("Without it", item.gain), ("May break", item.breaks), ("Fix", item.fix)):
+        yield f"\n{paint(title, 'strong', colour)}\n{wrapped(words, 2, columns)}\n"
+    yield f"\n{paint('How its edits are judged', 'strong', colour)}\n"
+    yield wrapped("The first rule that finds evidence decides.", 2, columns) + "\n"
+    for risk in item.risks:
+        shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"), colour)
+        yield f"  {shown}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
+        yield from (wrapped(f"– {offer}", 10, columns) + "\n" for offer in risk.offers)
+    yield f"\n{paint('Source', 'strong', colour)}\n"
+    yield wrapped(f"k8s.io/pod-security-admission, {item.source}", 2, columns) + "\n"
+
+
+def listed(items: Iterable[Explanation], *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield a line for each control."""
+    found = list(items)
+    wide = max(len(item.check) for item in found)
+    for item in found:
+        level = level_text(item.level, colour) + " " * (len("restricted") - len(item.level))
+        room = columns - wide - len("restricted") - 4
+        words = item.title if len(item.title) <= room else item.title[: room - 1] + "…"
+        yield f"{item.check:<{wide}}  {level}  {words}\n"
+
+
+def runtime(*, columns: int) -> Iterator[str]:
+    """Yield what Pod Security cannot do, and what stands beside it."""
+    first, *others = RUNTIME
+    yield wrapped(first, 0, columns) + "\n\nWhat stands beside it:\n"
+    for words in others:
+        yield "- " + wrapped(words, 2, columns).lstrip() + "\n"
+
+
+def reference(items: Iterable[Explanation]) -> Iterator[str]:
+    """Yield the reference in Markdown."""
+    yield "# The controls\n\nMade from the documentation of `kubectl_harden/pod_security/controls/` by "
+    yield "`kubectl harden explain -o markdown`.\n"
+    for item in items:
+        yield f"\n## {item.check}\n\n{_plain(item.title)} {_plain(item.versions)}\n\n"
+        for rule in item.rules:
+            yield "".join(f"- `{line}`{f' ({rule.when})' if rule.when else ''}\n" for line in rule.fields)
+            yield f"\n  Allowed: {_plain(' '.join(rule.allowed))}\n\n"
+        yield f"**Without it** {_plain(item.gain)}\n\n"
+        yield f"**May break** {_plain(item.breaks)}\n\n"
+        yield f"**Fix** {_plain(item.fix)}\n\n"
+        yield "**How its edits are judged**: the first rule that finds evidence decides.\n\n"
+        yield from _rules(item.risks)
+        yield f"\nSource: k8s.io/pod-security-admission, `{item.source}`\n"
+    yield "\n## Companion edits\n\nThe level does not demand them; options of `fix` and `migrate` ask for them, and "
+    yield "they keep an app running.\n\n"
+    yield from _rules(companion_rules())
+    first, *others = RUNTIME
+    yield f"\n## What Pod Security cannot do\n\n{first}\n\n"
+    yield "".join(f"- {words}\n" for words in others)
+
+
+def _rules(rules: Iterable[Rule]) -> Iterator[str]:
+    yield "| change | risk | when | source |\n| --- | --- | --- | --- |\n"
+    for rule in rules:
+        offers = "".join(f" Offer: {_plain(offer)}." for offer in rule.offers)
+        yield f"| {rule.change} | {rule.risk} | {_plain(rule.sentence)}{offers} | {_plain(rule.source)} |\n"
+
+
+def _plain(words: str) -> str:
+    return words.replace("*", "\\*").replace("_", "\\_")

@@ -1,0 +1,231 @@
+"""The outputs of ``fix``, and what it tells people beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
+from kubectl_harden.planning.plan import left_below
+from kubectl_harden.pod_security.policy import Policy, worded
+from kubectl_harden.reports.check import identity_json, live_policy_json, policy_json, problem_json
+from kubectl_harden.reports.diff import unified
+from kubectl_harden.reports.patches import json_patch, kustomize, strategic
+from kubectl_harden.reports.terminal import (
+    counted,
+    json_text,
+    level_text,
+    object_name,
+    paint,
+    place,
+    printable,
+    width,
+    wrapped,
+)
+from kubectl_harden.yaml_text.editor import spliced
+
+__all__ = ["FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
+
+
+class FixTally:
+    """Counts of a run."""
+
+    def __init__(self) -> None:
+        self.planned = 0
+        self.edits = 0
+        self.edited = 0
+        self.left = 0
+        self.accepted = 0
+        self.files_changed = 0
+        self.problems: list[Problem] = []
+
+    def add(self, found: FileFix) -> None:
+        """Count what one file brought."""
+        self.problems.extend(found.problems)
+        self.files_changed += bool(found.splices)
+        self.count(found.planned)
+
+    def count(self, planned: Iterable[Planned]) -> None:
+        """Count plans."""
+        for item in planned:
+            self.planned += 1
+            self.edits += len(item.plan.edits)
+            self.edited += bool(item.plan.edits)
+            self.left += left_below(item.plan)
+            self.accepted += sum(left.accepted for left in item.plan.remaining)
+
+
+def diff(found: FileFix, *, colour: bool, terminal: bool) -> str:
+    """Return a file's diff; for a ``terminal`` it has the control characters of the file escaped."""
+    return unified(found.file, found.before, found.splices, colour=colour, escape=terminal)
+
+
+def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
+    """Yield an output for programs in pieces; ``yaml`` does not wait for later files."""
+    if output == "yaml":
+        yield from _stream(results)
+    else:
+        yield _whole(output, list(results), policy)
+
+
+def _stream(results: Iterator[FileFix]) -> Iterator[str]:
+    """Yield the fixed texts, byte for byte; between files a separator where one is needed."""
+    ended = True
+    first = True
+    for found in results:
+        text = spliced(found.before, found.splices)
+        if not text:
+            continue
+        if not first and not text.startswith("---"):
+            yield "---\n" if ended else "\n---\n"
+        elif not ended:
+            yield "\n"
+        yield text
+        first, ended = False, text.endswith("\n")
+
+
+def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
+    if output == "json":
+        return json_text(_plan_json(results, policy)) + "\n"
+    if output == "strategic-patch":
+        return strategic([entry for found in results for entry in found.objects])
+    objects: dict[tuple[Any, ...], tuple[Identity, list[Plan]]] = {}
+    for found in results:
+        for item in found.planned:
+            if item.plan.edits:
+                objects.setdefault(_object_key(found.file, item), (item.identity, []))[1].append(item.plan)
+    listed = list(objects.values())
+    return json_patch(listed) if output == "json-patch" else kustomize(listed)
+
+
+def _object_key(file: str, item: Planned) -> tuple[Any, ...]:
+    source = item.identity.source
+    return file, source
+
+
+def _edit_json(edit: Edit) -> dict[str, Any]:
+    out: dict[str, Any] = {"op": edit.op, "path": pointer(edit.path)}
+    if edit.op != "remove":
+        out["value"] = edit.value
+    out.update(checks=list(edit.checks), risk=edit.risk, why=edit.why)
+    if edit.offers:
+        out["offers"] = list(edit.offers)
+    if edit.companion:
+        out["companion"] = edit.companion
+    return out
+
+
+def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
+    tally = FixTally()
+    workloads = []
+    for found in results:
+        tally.add(found)
+        for item in found.planned:
+            workloads.append(planned_json(item))
+    return plan_json(workloads, tally.problems, policy, tally)
+
+
+def planned_json(item: Planned) -> dict[str, Any]:
+    """Return an entry of a FixPlan's ``workloads``."""
+    return {
+        **identity_json(item.identity),
+        **live_policy_json(item.identity, item.policy),
+        "before": item.plan.before,
+        "after": item.plan.after,
+        "edits": [_edit_json(edit) for edit in item.plan.edits],
+        "remaining": [
+            {
+                "check": left.check,
+                "reason": left.reason,
+                "detail": left.detail,
+                "why": left.why,
+                "choices": list(left.choices),
+                **({"accepted": True} if left.accepted else {}),
+            }
+            for left in item.plan.remaining
+        ],
+        "heldBack": [_edit_json(edit) for edit in item.plan.held_back],
+        "notes": list(item.plan.notes),
+    }
+
+
+def plan_json(
+    workloads: list[dict[str, Any]], problems: list[Problem], policy: Policy, tally: FixTally
+) -> dict[str, Any]:
+    """Return a FixPlan."""
+    return {
+        "apiVersion": "kubectl-harden/v1",
+        "kind": "FixPlan",
+        "policy": policy_json(policy),
+        "workloads": workloads,
+        "errors": [problem_json(problem) for problem in problems],
+        "summary": {
+            "workloads": tally.planned,
+            "edited": tally.edited,
+            "edits": tally.edits,
+            "remaining": tally.left,
+            "accepted": tally.accepted,
+            "errors": len(tally.problems),
+        },
+    }
+
+
+def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
+    """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
+    columns = width()
+    for item in planned:
+        plan = item.plan
+        if not plan.edits and not plan.remaining and not plan.notes:
+            continue
+        identity = item.identity
+        change = f"{level_text(plan.before, colour)} → {level_text(plan.after, colour)}"
+        where = place(identity.source)
+        room = columns - len(f"{object_name(identity)}: {plan.before} → {plan.after}  {where}")
+        gap = "  " if room >= 0 else "\n  "
+        gap = gap if where else ""
+        name = paint(object_name(identity), "strong", colour)
+        yield f"{name}: {change}{gap}{paint(where, 'place', colour)}\n"
+        reasons: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+        for step in plan.steps:
+            reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
+        for (risk, why, companion, offers), labels in reasons.items():
+            shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"), colour)
+            text = f"{', '.join(dict.fromkeys(labels))}{f' ({companion})' if companion else ''}: {why}"
+            yield f"  {shown} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
+            for offer in offers if risk != "safe" else ():
+                yield wrapped("– " + printable(offer), 10, columns) + "\n"
+        for left in plan.remaining:
+            words = worded(left.reason, left.detail)
+            head = paint("kept   ", "warn", colour) if left.accepted else paint("left   ", "bad", colour)
+            yield f"  {head} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
+            for why in left.why.split("; "):
+                yield wrapped(printable(why), 10, columns) + "\n"
+            for choice in left.choices:
+                yield wrapped("– " + printable(choice), 10, columns) + "\n"
+        for note in plan.notes:
+            yield f"  {paint('note   ', 'warn', colour)} " + wrapped(printable(note), 10, columns).lstrip() + "\n"
+
+
+def _label(step: Edit) -> str:
+    """Return what a step changes, without the way to it: ``capabilities.drop``."""
+    skipped = ("spec", "containers", "initContainers", "ephemeralContainers", "securityContext")
+    words = [part for part in step.path if isinstance(part, str)]
+    return ".".join(word for word in words if word not in skipped) or words[-1]
+
+
+def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:
+    """Return the last line for people."""
+    if not tally.planned:
+        return "no workloads found"
+    if not tally.edited and not tally.left:
+        but = f" but for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
+        return f"{counted(tally.planned, 'workload')}: all meet {policy}{but}, nothing to do"
+    done = "edited" if written else "to edit"
+    parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]
+    if tally.left:
+        parts.append(f"{tally.left:,} with something left below {policy}")
+    if tally.accepted:
+        parts.append(counted(tally.accepted, "accepted violation"))
+    advice = "" if written or not tally.edited else "; --write makes the edits"
+    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}"

@@ -1,0 +1,69 @@
+"""The report of ``check`` as JUnit XML: a suite for each file (or namespace), a case for each pod template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Checked, Policy, Source
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.policy import worded
+from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.terminal import error_line, object_name, place, printable
+
+__all__ = ["junit"]
+
+
+def junit(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the document; what could not be read is an error of its file's suite."""
+    suites: dict[str, list[ElementTree.Element]] = {}
+    for item in results:
+        source = item.identity.source
+        suite = source.file if isinstance(source, Source) else item.identity.namespace or ""
+        suites.setdefault(suite, []).append(_case(item))
+    for problem in tally.problems:
+        name = problem.file or problem.namespace
+        case = ElementTree.Element("testcase", classname=printable(name), name="read")
+        ElementTree.SubElement(case, "error", message=printable(problem.message)).text = error_line(problem)
+        suites.setdefault(name, []).append(case)
+    root = ElementTree.Element("testsuites", name="kubectl harden")
+    for name, cases in suites.items():
+        suite_element = ElementTree.SubElement(root, "testsuite", {"name": printable(name), **_counts(cases)})
+        suite_element.extend(cases)
+    for key, value in _counts([case for cases in suites.values() for case in cases]).items():
+        root.set(key, value)
+    ElementTree.indent(root)
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
+    yield ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _counts(cases: list[ElementTree.Element]) -> dict[str, str]:
+    counts = {"tests": len(cases)}
+    for key, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        counts[key] = sum(case.find(tag) is not None for case in cases)
+    return {key: str(count) for key, count in counts.items()}
+
+
+def _case(item: Checked) -> ElementTree.Element:
+    identity = item.identity
+    where = pointer(identity.pod_path)
+    name = object_name(identity) + (f" {where}" if identity.pod_path not in ((), ("spec", "template")) else "")
+    source = identity.source
+    classname = source.file if isinstance(source, Source) else identity.namespace or ""
+    case = ElementTree.Element("testcase", classname=printable(classname), name=printable(name))
+    if isinstance(source, Source):
+        case.set("file", printable(source.file))
+        if source.line:
+            case.set("line", str(source.line))
+    counts = left(item.violations)
+    if counts:
+        message = ", ".join(printable(worded(violation.reason, violation.detail)) for violation in counts)
+        failure = ElementTree.SubElement(case, "failure", type=f"{item.policy}", message=message)
+        failure.text = "\n".join(
+            f"{place(source, one.line)} {one.check}: {printable(worded(one.reason, one.detail))}" for one in counts
+        )
+    elif item.violations:
+        reasons = (f"{violation.check}: {violation.accepted or 'known'}" for violation in item.violations)
+        ElementTree.SubElement(case, "skipped", message=printable("; ".join(reasons)))
+    return case

@@ -1,0 +1,136 @@
+"""Proposals for live workloads and what became of them, for people and for programs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from kubectl_harden.live.apply import Outcome
+from kubectl_harden.live.propose import Proposal, fresh
+from kubectl_harden.model import Problem
+from kubectl_harden.reports.fix import notes
+from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
+from kubectl_harden.yaml_text.tree import dump
+
+__all__ = ["diff", "outcome_json", "outcome_lines", "proposal_json", "proposal_notes", "summary", "yaml_text"]
+
+_HIDDEN: Final = ("managedFields", "generation", "resourceVersion")
+_MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
+_SHOWN: Final = {
+    "applied": ("applied", "good"),
+    "unwatched": ("applied, not watched to its end", "warn"),
+    "rolled back": ("ROLLED BACK", "bad"),
+    "left": ("FAILED, left in place", "bad"),
+    "failed": ("not changed", "bad"),
+    "refused": ("not applied", "warn"),
+    "skipped": ("not begun", "warn"),
+    "unknown": ("NOT KNOWN", "bad"),
+}
+
+
+def diff(proposal: Proposal, *, colour: bool) -> str:
+    """Return the unified diff of the live object and what the server's dry-run (else the plan) makes of it."""
+    if not proposal.patch:
+        return ""
+    old, new = proposal.live.value, proposal.returned or proposal.goal
+    if proposal.recreate:
+        old, new = fresh(old), fresh(proposal.goal)
+    name = f"{proposal.live.resource.name}/{proposal.live.name}"
+    where = printable(f"{proposal.live.namespace}/{name}")
+    lines = difflib.unified_diff(
+        _text(old).splitlines(), _text(new).splitlines(), f"live/{where}", f"fixed/{where}", lineterm="", n=3
+    )
+    out = []
+    for index, line in enumerate(lines):
+        meaning = "strong" if index < 2 else _MEANINGS.get(line[:1], "")
+        out.append(paint(printable(line), meaning, colour) if meaning else printable(line))
+    return "\n".join(out) + "\n" if out else ""
+
+
+def _text(value: dict[str, Any]) -> str:
+    """Return an object as YAML, without what the server counts at every change."""
+    head: dict[str, Any] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
+    shown = {**head, **{key: item for key, item in value.items() if key != "status"}}
+    shown["metadata"] = {key: item for key, item in value["metadata"].items() if key not in _HIDDEN}
+    return dump(shown)
+
+
+def yaml_text(proposal: Proposal) -> str:
+    """Return the fixed object as a YAML document."""
+    return _text(proposal.goal)
+
+
+def proposal_notes(proposal: Proposal, *, colour: bool) -> Iterator[str]:
+    """Yield what a person should know of a proposal: risks, what is left, who manages it, what is not proved."""
+    columns = width()
+    yield from notes(proposal.planned, colour=colour)
+    told: list[tuple[str, str, str]] = []
+    told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
+    told.extend(("warning", "warn", text) for text in proposal.warnings)
+    told.extend(("server ", "warn", f"also changes {text}") for text in proposal.beyond)
+    told.extend(
+        ("pods   ", "bad", f"will still violate it, since an admission webhook or policy changes them: {text}")
+        for text in proposal.injected
+    )
+    told.extend(("unproved", "warn", text) for text in proposal.unproven)
+    if proposal.refusal is not None:
+        told.append(("cannot ", "bad", f"be applied: {proposal.refusal}"))
+    for label, meaning, text in told:
+        yield f"  {paint(label, meaning, colour)} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
+
+
+def outcome_lines(outcome: Outcome, *, colour: bool) -> Iterator[str]:
+    """Yield what became of a proposal."""
+    columns = width()
+    word, meaning = _SHOWN[outcome.state]
+    name = paint(printable(outcome.proposal.name), "strong", colour)
+    yield f"{name}: {paint(word, meaning, colour)}\n"
+    if outcome.message:
+        yield wrapped(printable(outcome.message), 2, columns) + "\n"
+    for line in outcome.log:
+        yield f"    | {printable(line)}\n"
+    if outcome.blamed is not None:
+        if outcome.blamed.checks:
+            word = "to blame is the edit for" if outcome.blamed.sure else "to blame may be the edit for"
+            yield wrapped(f"{word} {', '.join(outcome.blamed.checks)}: {outcome.blamed.advice}", 2, columns) + "\n"
+        else:
+            yield wrapped(outcome.blamed.advice, 2, columns) + "\n"
+
+
+def summary(outcomes: Iterable[Outcome], run: str | None) -> str:
+    """Return the last line for people."""
+    counts: dict[str, int] = {}
+    unit = "workload"
+    for outcome in outcomes:
+        counts[outcome.state] = counts.get(outcome.state, 0) + 1
+        unit = unit if outcome.proposal.live.namespace else "object"
+    parts = [f"{count:,} {_SHOWN[state][0].lower()}" for state, count in counts.items()]
+    back = f". To take it back: kubectl harden undo {run}" if run else ""
+    return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
+
+
+def proposal_json(proposal: Proposal) -> dict[str, Any]:
+    """Return what a FixPlan's workload says beside the plan."""
+    return {
+        "managedBy": [manager.name for manager in proposal.managers],
+        "recreate": proposal.recreate,
+        "notApplicable": proposal.refusal,
+    }
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """Return what a FixPlan's workload says of its application."""
+    out: dict[str, Any] = {"state": outcome.state, "message": outcome.message}
+    if outcome.blamed is not None:
+        out["blamed"] = list(outcome.blamed.checks)
+    return out
+
+
+def refused(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
+    """Yield a problem for each outcome that the cluster is the reason of."""
+    for outcome in outcomes:
+        if outcome.state in ("failed", "unknown", "unwatched") or (
+            outcome.state == "refused" and outcome.proposal.denied
+        ):
+            yield Problem(None, None, None, None, f"{outcome.proposal.name}: {outcome.message}", refused=True)

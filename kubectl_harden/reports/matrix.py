@@ -1,0 +1,238 @@
+"""What a survey found and what a migration did, for people at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from kubectl_harden.migration.migrate import Migrated
+from kubectl_harden.migration.model import Blocker, NamespaceSurvey, State, Survey
+from kubectl_harden.pod_security.namespace_labels import LADDER, PREFIX
+from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
+
+__all__ = [
+    "STATES",
+    "blocker_lines",
+    "cause_lines",
+    "causes",
+    "details",
+    "matrix",
+    "migrated_lines",
+    "migrated_summary",
+    "survey_summary",
+]
+
+STATES: Final[dict[State, tuple[str, str, str]]] = {
+    "blocked": ("✗", "bad", "held back"),
+    "fixable": ("+", "warn", "reached by fixes"),
+    "ready": ("●", "good", "ready"),
+    "done": ("✓", "good", "done"),
+}
+"""Each state's mark, the meaning of its colour, and its words; the worst first."""
+_OUTCOMES: Final = {
+    "enforced": ("✓", "good"),
+    "done": ("✓", "good"),
+    "blocked": ("✗", "warn"),
+    "failed": ("✗", "bad"),
+    "drifted": ("✗", "warn"),
+    "stopped": ("–", "warn"),
+}
+_LEVEL: Final = 10
+_NARROWEST: Final = 14
+_WIDE: Final = 72
+
+
+def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield the table of namespaces, a line each; a namespace that is held back has a second one."""
+    if not found.namespaces:
+        return
+    # What is counted stands in the summary too: on a narrow terminal it makes way for the names.
+    counts = "WORKLOADS  " if columns >= _WIDE else ""
+    room = columns - 2 - 3 * (_LEVEL + 2) - len(counts) - len("FIXES")
+    longest = max(len("NAMESPACE"), *(len(item.name) for item in found.namespaces))
+    wide = max(_NARROWEST, min(longest, room - 2))
+    head = f"  {'NAMESPACE':<{wide}}  {'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  {counts}FIXES"
+    yield paint(head, "strong", colour) + "\n"
+    for state, (mark, meaning, _) in STATES.items():
+        for item in found.namespaces:
+            if item.state != state:
+                continue
+            name = item.name if len(item.name) <= wide else item.name[: wide - 1] + "…"
+            levels = "  ".join(_padded(level, colour) for level in (enforced(item), item.now, reached(item)))
+            fixes = f"{len(item.to_fix):>5,}" if state == "fixable" else "    –"
+            workloads = f"{len(item.workloads):>9,}  " if counts else ""
+            yield f"{paint(mark, meaning, colour)} {name:<{wide}}  {levels}  {workloads}{fixes}\n"
+            words = held_back(item)
+            if words:
+                yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
+            if item.server.asked and not item.server.agrees:
+                yield f"    {paint('the API server says otherwise', 'warn', colour)}\n"
+
+
+def _padded(level: str, colour: bool) -> str:
+    return level_text(level, colour) + " " * (_LEVEL - len(level)) if level != "–" else f"{level:<{_LEVEL}}"
+
+
+def enforced(item: NamespaceSurvey) -> str:
+    """Return the level that a namespace's label names, or a dash."""
+    return printable(item.labels.get(f"{PREFIX}enforce", "–"))[:_LEVEL]
+
+
+def reached(item: NamespaceSurvey) -> str:
+    """Return the level that a namespace would reach."""
+    return item.now if item.state == "blocked" and item.after != item.goal.level else item.after
+
+
+def held_back(item: NamespaceSurvey) -> str:
+    """Return by what and by how many objects a namespace is held back."""
+    return ", ".join(f"{cause} ({count})" for cause, count, _ in causes([item]))
+
+
+def causes(namespaces: Iterable[NamespaceSurvey]) -> list[tuple[str, int, int]]:
+    """Return what holds back, in how many objects, of how many namespaces; the most frequent first."""
+    objects: dict[str, set[tuple[str, str]]] = {}
+    for item in namespaces:
+        for blocker in item.blockers:
+            objects.setdefault(blocker.cause, set()).add((item.name, blocker.subject))
+    found = [(cause, len(names), len({name for name, _ in names})) for cause, names in objects.items()]
+    return sorted(found, key=lambda entry: (-entry[1], entry[0]))
+
+
+def disagreement(item: NamespaceSurvey) -> Iterator[str]:
+    """Yield what the server says and the survey does not, and the other way round."""
+    server, ours = set(item.server.warnings), set(item.server.expected)
+    yield from (f"only the server: {printable(text)}" for text in item.server.warnings if text not in ours)
+    yield from (f"only the survey: {printable(text)}" for text in item.server.expected if text not in server)
+    classes = sorted({pod.runtime_class for pod in item.pods if pod.runtime_class})
+    if classes and len(ours) > len(server):
+        yield printable(f"the runtime class {', '.join(classes)} may be exempt in the API server's configuration")
+
+
+def cause_lines(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield what holds namespaces back: each cause, how often, and where first."""
+    counted_causes = causes(found.namespaces)
+    wide = max(len("HELD BACK BY"), *(len(cause) for cause, _, _ in counted_causes))
+    yield "\n" + paint(f"{'HELD BACK BY':<{wide}}  OBJECTS  NAMESPACES", "strong", colour) + "\n"
+    for cause, objects, namespaces in counted_causes:
+        named = [blocker.subject for item in found.namespaces for blocker in item.blockers if blocker.cause == cause]
+        line = f"{cause:<{wide}}  {objects:>7,}  {namespaces:>10,}  "
+        room = columns - len(line)
+        shown = printable(", ".join(dict.fromkeys(named)))
+        yield line + (shown if len(shown) <= room else shown[: room - 1] + "…") + "\n"
+
+
+def labels_line(item: NamespaceSurvey) -> str:
+    """Return the Pod Security labels of a namespace, without their prefix."""
+    return ", ".join(f"{key.removeprefix(PREFIX)}={text}" for key, text in item.labels.items()) or "none"
+
+
+def details(item: NamespaceSurvey, *, columns: int, colour: bool, labels: bool = False) -> Iterator[str]:
+    """Yield what holds a namespace back, object by object, where the API server disagrees, and its labels if asked."""
+    if labels:
+        counts = ((level, sum(workload.now == level for workload in item.workloads)) for level in reversed(LADDER))
+        told = ", ".join(f"{count:,} {level}" for level, count in counts if count) or "none"
+        bare = f" ({counted(item.bare_pods, 'pod')} of no controller)" if item.bare_pods else ""
+        managers = [manager.name for workload in item.workloads for manager in workload.proposal.managers]
+        by = ", ".join(f"{name} ({managers.count(name)})" for name in dict.fromkeys(managers))
+        line = f"labels {labels_line(item)}; workloads {told}{bare}" + (f"; managed by {by}" if by else "")
+        yield "\n" + wrapped(f"{paint(printable(item.name), 'strong', colour)}: {printable(line)}", 0, columns) + "\n"
+    if item.blockers:
+        yield f"\n{paint(printable(item.name), 'strong', colour)} is held back from {item.target.level} by\n"
+        yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+    if item.server.asked and not item.server.agrees:
+        yield f"\n{paint(printable(item.name), 'strong', colour)}: the API server says otherwise\n"
+        yield from (wrapped(line, 2, columns) + "\n" for line in disagreement(item))
+    elif not item.server.asked and item.server.why and item.state in ("ready", "fixable"):
+        yield wrapped(f"{printable(item.name)}: the API server was not asked: {printable(item.server.why)}", 0, columns)
+        yield "\n"
+
+
+def blocker_lines(blockers: Sequence[Blocker], *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield blockers, object by object: what is wrong, why it is not cured, what can be done."""
+    by_subject: dict[str, list[Blocker]] = {}
+    for blocker in blockers:
+        by_subject.setdefault(blocker.subject, []).append(blocker)
+    for subject, listed in by_subject.items():
+        told = [
+            text for text in (f"team {listed[0].team}" if listed[0].team else "", _made_by(listed[0].owner)) if text
+        ]
+        more = f" ({', '.join(told)})" if told else ""
+        yield wrapped(f"{paint(printable(subject), 'strong', colour)}{printable(more)}", 2, columns) + "\n"
+        for blocker in listed:
+            yield wrapped(paint(printable(blocker.what), "bad", colour), 4, columns) + "\n"
+            for why in blocker.why.split("; ") if blocker.why else ():
+                yield wrapped(printable(why), 6, columns) + "\n"
+            for choice in blocker.choices:
+                yield wrapped("– " + printable(choice), 6, columns) + "\n"
+
+
+def _made_by(owner: str) -> str:
+    return f"of {owner}" if owner else ""
+
+
+def survey_summary(found: Survey, level: str) -> str:
+    """Return the last line of a survey."""
+    if not found.namespaces:
+        return "no namespaces found"
+    counts = {state: sum(item.state == state for item in found.namespaces) for state in STATES}
+    goal = "the highest level that they can" if level == "highest" else level
+    words: dict[State, str] = {
+        "done": f"enforce {goal} already",
+        "ready": "need only labels",
+        "fixable": "are reached by fixes",
+        "blocked": "are held back",
+    }
+    parts = [f"{counts[state]:,} {words[state]}" for state in words if counts[state]]
+    workloads = sum(len(item.workloads) for item in found.namespaces)
+    fixes = sum(len(item.to_fix) for item in found.namespaces if item.state == "fixable")
+    line = f"{counted(len(found.namespaces), 'namespace')}, {counted(workloads, 'workload')}: {', '.join(parts)}"
+    line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
+    broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
+    return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
+
+
+def migrated_lines(item: Migrated, *, columns: int, colour: bool) -> Iterator[str]:
+    """Yield what became of a namespace."""
+    mark, meaning = _OUTCOMES[item.state]
+    yield f"{paint(mark, meaning, colour)} {paint(printable(item.name), 'strong', colour)}: {_told(item)}\n"
+    if item.state in ("blocked", "failed", "drifted", "stopped"):
+        if item.blockers:
+            yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+        elif item.message:
+            yield wrapped(printable(item.message), 4, columns) + "\n"
+    elif item.blockers and item.found is not None:
+        yield f"    held back from {item.found.target.level} by\n"
+        yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+
+
+def _told(item: Migrated) -> str:
+    patched = sum(outcome.state == "applied" for outcome in item.outcomes)
+    parts = [f"{counted(patched, 'workload')} patched"] if patched else []
+    if item.ready is not None and item.ready[1]:
+        parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
+    goal = item.found.goal if item.found is not None else ""
+    word = {
+        "enforced": f"enforces {goal}",
+        "done": f"enforces {goal} already",
+        "blocked": "not enforced",
+        "failed": "FAILED, not enforced",
+        "drifted": "not as the plan has it, left alone",
+        "stopped": "stopped",
+    }[item.state]
+    return ", ".join([word, *parts])
+
+
+def migrated_summary(done: Sequence[Migrated], run: str | None) -> str:
+    """Return the last line of a migration."""
+    words = {
+        "enforced": "enforced now",
+        "done": "done already",
+        "blocked": "held back",
+        "failed": "failed",
+        "drifted": "not as the plan has them",
+        "stopped": "not finished",
+    }
+    counts = {state: sum(item.state == state for item in done) for state in words}
+    parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
+    back = f". To take it back: kubectl harden undo {run}" if run else ""
+    return f"{counted(len(done), 'namespace')}: {', '.join(parts)}{back}"

@@ -1,0 +1,164 @@
+"""A survey and what a migration did, for programs (JSON) and for tickets (Markdown)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.migration.migrate import Migrated
+from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
+from kubectl_harden.model import Problem
+from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
+from kubectl_harden.reports.terminal import printable
+
+__all__ = ["markdown", "report_json"]
+
+
+def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return a MigrationReport."""
+    outcomes = {item.name: item for item in done}
+    counts = {state: sum(item.state == state for item in found.namespaces) for state in STATES}
+    ended: dict[str, int] = {}
+    for item in done:
+        ended[item.state] = ended.get(item.state, 0) + 1
+    return {
+        "apiVersion": "kubectl-harden/v1",
+        "kind": "MigrationReport",
+        "target": {"level": aim.level, "version": aim.version},
+        "namespaces": [_namespace(item, outcomes.get(item.name)) for item in found.namespaces],
+        "errors": [problem_json(problem) for problem in problems],
+        "summary": {
+            "namespaces": len(found.namespaces),
+            **counts,
+            "workloads": sum(len(item.workloads) for item in found.namespaces),
+            "wouldBreak": sum(workload.breaks for item in found.namespaces for workload in item.workloads),
+            "toFix": sum(len(item.to_fix) for item in found.namespaces),
+            **({"outcomes": ended} if done else {}),
+        },
+    }
+
+
+def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
+    levels = {level: sum(workload.now == level for workload in item.workloads) for level in
+              ("restricted", "baseline", "privileged")}  # fmt: skip
+    out: dict[str, Any] = {
+        "name": item.name,
+        "uid": item.uid,
+        "labels": dict(item.labels),
+        "state": item.state,
+        "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},
+        "meets": item.now,
+        "reaches": reached(item),
+        "levels": levels,
+        "barePods": item.bare_pods,
+        "violatingPods": len(item.pods),
+        "workloads": [_workload(workload) for workload in item.workloads],
+        "blockers": [_blocker(blocker) for blocker in item.blockers],
+        "server": {
+            "asked": item.server.asked,
+            **({"why": item.server.why} if item.server.why else {}),
+            "warnings": list(item.server.warnings),
+            **({"agrees": item.server.agrees} if item.server.asked else {}),
+            **({"expected": list(item.server.expected)} if item.server.asked and not item.server.agrees else {}),
+        },
+    }
+    if done is not None:
+        out["outcome"] = {
+            "state": done.state,
+            "message": done.message,
+            "labels": dict(done.labels or {}),
+            "blockers": [_blocker(blocker) for blocker in done.blockers],
+            "workloads": [
+                {"name": outcome.proposal.name, "state": outcome.state, "message": outcome.message}
+                for outcome in done.outcomes
+            ],
+            **({"readyPods": done.ready[0], "pods": done.ready[1]} if done.ready is not None else {}),
+        }
+    return out
+
+
+def _workload(item: Surveyed) -> dict[str, Any]:
+    proposal = item.proposal
+    edits = [edit for planned in proposal.planned for edit in planned.plan.edits]
+    risks = {risk: sum(edit.risk == risk for edit in edits) for risk in ("safe", "review", "breaks")}
+    held_back = [edit for planned in proposal.planned for edit in planned.plan.held_back]
+    return {
+        "apiVersion": proposal.live.resource.api_version,
+        "kind": proposal.live.resource.kind,
+        "name": proposal.live.name,
+        "uid": proposal.live.uid,
+        "level": item.now,
+        "after": item.after,
+        "team": item.team,
+        "owner": proposal.live.owner,
+        "managedBy": [manager.name for manager in proposal.managers],
+        "edits": [pointer(edit.path) for edit in edits],
+        "risks": {risk: count for risk, count in risks.items() if count},
+        "heldBack": [{"path": pointer(edit.path), "risk": edit.risk, "why": edit.why} for edit in held_back],
+        "notApplicable": proposal.refusal,
+    }
+
+
+def _blocker(blocker: Blocker) -> dict[str, Any]:
+    return {
+        "object": blocker.subject,
+        "check": blocker.check,
+        "cause": blocker.cause,
+        "what": blocker.what,
+        "why": blocker.why,
+        "choices": list(blocker.choices),
+        "owner": blocker.owner,
+        "team": blocker.team,
+    }
+
+
+def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]:
+    """Yield a report for a pull request or a ticket."""
+    goal = "the highest level that they can reach" if aim.level == "highest" else aim.level
+    yield f"# Namespaces on their way to {goal}\n\n"
+    counts = {state: sum(item.state == state for item in found.namespaces) for state in STATES}
+    yield ", ".join(f"{counts[state]:,} {words}" for state, (_, _, words) in STATES.items() if counts[state]) + ".\n\n"
+    outcomes = {item.name: item for item in done}
+    heads = ["Namespace", "State", "Enforces", "Meets", "Reaches", "Workloads", "Fixes", "Held back by"]
+    if done:
+        heads.insert(2, "Outcome")
+    yield "| " + " | ".join(heads) + " |\n"
+    yield "|" + " --- |" * len(heads) + "\n"
+    for state, (mark, _, words) in STATES.items():
+        for item in found.namespaces:
+            if item.state != state:
+                continue
+            cells = [f"`{item.name}`", f"{mark} {words}", enforced(item), item.now, reached(item),
+                     f"{len(item.workloads):,}", f"{len(item.to_fix):,}", held_back(item) or "–"]  # fmt: skip
+            if done:
+                ended = outcomes.get(item.name)
+                cells.insert(2, ended.state if ended is not None else "–")
+            yield "| " + " | ".join(map(_cell, cells)) + " |\n"
+    counted_causes = causes(found.namespaces)
+    if counted_causes:
+        yield "\n## What holds them back\n\n| Cause | Objects | Namespaces |\n| --- | ---: | ---: |\n"
+        for cause, objects, namespaces in counted_causes:
+            yield f"| {_cell(cause)} | {objects:,} | {namespaces:,} |\n"
+        yield "\n"
+        for item in found.namespaces:
+            for blocker in item.blockers:
+                team = f" (team {blocker.team})" if blocker.team else ""
+                what = f"{blocker.what}: {blocker.why}" if blocker.why else blocker.what
+                yield f"- [ ] `{item.name}` {_text(blocker.subject)}{_text(team)}: {_text(what)}\n"
+    failed = [item for item in done if item.state in ("failed", "drifted", "stopped")]
+    if failed:
+        yield "\n## What went wrong\n\n"
+        for ended in failed:
+            words = ended.message or (ended.blockers[0].what if ended.blockers else "")
+            yield f"- `{ended.name}` {ended.state}: {_text(words)}\n"
+
+
+def _cell(text: str) -> str:
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return printable(" ".join(text.split())).replace("<", "&lt;").replace("*", "\\*")

@@ -1,0 +1,153 @@
+"""The report of ``check`` as SARIF 2.1.0, as code scanning takes it.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html; what GitHub reads of it:
+https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning.
+The objects are plain JSON, which the libraries for it only wrap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any, Final
+from urllib.parse import quote
+
+from kubectl_harden import __version__
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Checked, Policy, Problem, Replacement, Source, Violation
+from kubectl_harden.pod_security.documentation import Explanation, explanations
+from kubectl_harden.pod_security.policy import worded
+from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.terminal import json_text, object_name, printable
+
+__all__ = ["sarif"]
+
+_SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_HOME: Final = "https://github.com/kubectl-harden/kubectl-harden"
+_STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
+_ROOT: Final = "%SRCROOT%"
+
+
+def sarif(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+    """Yield the log: one run, a rule for each control, a result for each violation."""
+    rules = explanations()
+    indexes = {rule.check: index for index, rule in enumerate(rules)}
+    seen: Counter[str] = Counter()
+    found = [_result(item, violation, indexes, seen) for item in results for violation in item.violations]
+    driver = {
+        "name": "kubectl harden",
+        "version": __version__,
+        "semanticVersion": __version__,
+        "informationUri": _HOME,
+        "rules": [_rule(rule) for rule in rules],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "toolExecutionNotifications": [_notification(problem) for problem in tally.problems],
+            }
+        ],
+        "properties": {"policy": str(policy)},
+        "results": found,
+    }
+    yield json_text({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}) + "\n"
+
+
+def _rule(rule: Explanation) -> dict[str, Any]:
+    parts = {"Without it": rule.gain, "May break": rule.breaks, "Fix": rule.fix}
+    return {
+        "id": rule.check,
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": f"{rule.title} {rule.versions}"},
+        "help": {
+            "text": "\n\n".join(f"{head}: {words}" for head, words in parts.items()),
+            "markdown": "\n\n".join(f"**{head}:** {words}" for head, words in parts.items()),
+        },
+        "helpUri": _STANDARD,
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": ["security", "kubernetes", f"pod-security-{rule.level}"], "precision": "very-high"},
+    }
+
+
+def _result(item: Checked, violation: Violation, indexes: dict[str, int], seen: Counter[str]) -> dict[str, Any]:
+    name = object_name(item.identity)
+    location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": name, "kind": "resource"}]}
+    source = item.identity.source
+    file = source.file if isinstance(source, Source) else None
+    if file is not None:
+        # Code scanning shows a result only where it has a line.
+        location["physicalLocation"] = _place(file, violation.line or 1)
+    out: dict[str, Any] = {
+        "ruleId": violation.check,
+        "ruleIndex": indexes[violation.check],
+        "level": "error",
+        "message": {"text": printable(f"{name}: {worded(violation.reason, violation.detail)}")},
+        "locations": [location],
+        "partialFingerprints": {"primaryLocationLineHash": _fingerprint(item, violation, seen)},
+        "properties": {"paths": [pointer(path) for path in violation.paths], "level": violation.level},
+    }
+    if violation.accepted:
+        out["suppressions"] = [
+            {"kind": "inSource", "status": "accepted", "justification": printable(violation.accepted)}
+        ]
+    if violation.known:
+        out["suppressions"] = [{"kind": "external", "status": "accepted"}]
+    if violation.fix and file is not None:
+        replacements = [_replacement(change) for change in violation.fix]
+        change = {"artifactLocation": _artifact(file), "replacements": replacements}
+        out["fixes"] = [{"description": {"text": f"The smallest change that cures {violation.check}"},
+                         "artifactChanges": [change]}]  # fmt: skip
+    return out
+
+
+def _fingerprint(item: Checked, violation: Violation, seen: Counter[str]) -> str:
+    """Return what stays the same when lines move: the file, the object, the control; and which of several alike."""
+    identity = item.identity
+    file = identity.source.file if isinstance(identity.source, Source) else ""
+    words = [_relative(file), identity.api_version, identity.kind, identity.namespace or "", identity.name]
+    words += [pointer(identity.pod_path), violation.check]
+    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
+    seen[digest] += 1
+    return f"{digest}:{seen[digest]}"
+
+
+def _relative(file: str) -> str:
+    """Return a file's name from where the command runs, if it is below that."""
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else PurePath(relative).as_posix()
+
+
+def _artifact(file: str) -> dict[str, str]:
+    name = "stdin" if file == "-" else _relative(file)
+    if os.path.isabs(name) or name.startswith(".."):
+        return {"uri": PurePath(os.path.abspath(name)).as_uri()}
+    return {"uri": quote(name), "uriBaseId": _ROOT}
+
+
+def _place(file: str, line: int, column: int | None = None) -> dict[str, Any]:
+    region = {"startLine": line, **({"startColumn": column} if column else {})}
+    return {"artifactLocation": _artifact(file), "region": region}
+
+
+def _replacement(change: Replacement) -> dict[str, Any]:
+    region = {
+        "startLine": change.start_line,
+        "startColumn": change.start_column,
+        "endLine": change.end_line,
+        "endColumn": change.end_column,
+    }
+    return {"deletedRegion": region, "insertedContent": {"text": change.text}}
+
+
+def _notification(problem: Problem) -> dict[str, Any]:
+    out: dict[str, Any] = {"level": "error", "message": {"text": printable(problem.message)}}
+    if problem.file is not None:
+        out["locations"] = [{"physicalLocation": _place(problem.file, problem.line or 1, problem.column)}]
+    return out

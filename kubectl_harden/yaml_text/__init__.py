@@ -1,0 +1,1 @@
+"""Text as kubectl reads it, and edits that keep every other byte."""

@@ -1,0 +1,195 @@
+"""A text as the stream of documents that kubectl reads from it.
+
+After k8s.io/apimachinery/pkg/util/yaml/decoder.go: a text that starts with "{" is a series of JSON
+values, with a way back to YAML; YAML documents end at lines that start with "---".
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.yaml_text import tree as yaml_tree
+from kubectl_harden.yaml_text.tree import Node
+
+__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document", "readable"]
+
+SKIPPED: Final = object()
+"""The value of a document that was not built."""
+
+MAX_DOCUMENT: Final = 32 << 20
+"""Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
+
+# The line feed in front lets the search skip fast; the first line is looked at on its own.
+_SEPARATOR: Final = re.compile(r"(?:\n|\A)---(.*)")
+_GUESS: Final = 4096
+_READ_AHEAD: Final = 4
+"""With less than this left behind a JSON value, kubectl does not try YAML (consumeWhitespace)."""
+
+
+class Fault:
+    """A document that could not be read; ``offset`` counts characters from the start of the text."""
+
+    __slots__ = ("index", "message", "offset")
+
+    def __init__(self, index: int, offset: int, message: str) -> None:
+        self.index = index
+        self.offset = offset
+        self.message = message
+
+
+class Document:
+    """One document. ``start`` and ``end`` count characters in the whole text.
+
+    ``value`` is what it means to kubectl, or SKIPPED. ``repeated`` are the offsets of keys that
+    repeat an earlier one, and their names.
+    """
+
+    __slots__ = ("_root", "end", "index", "is_json", "repeated", "start", "text", "value")
+
+    def __init__(
+        self,
+        index: int,
+        start: int,
+        text: str,
+        value: Any,
+        *,
+        root: Node | None = None,
+        is_json: bool = False,
+        repeated: tuple[tuple[int, str], ...] = (),
+    ) -> None:
+        self.index = index
+        self.start = start
+        self.end = start + len(text)
+        self.text = text
+        self.value = value
+        self.is_json = is_json
+        self.repeated = repeated
+        self._root = root
+
+    def tree(self) -> Node | None:
+        """Return the nodes; their offsets count from the start of ``text``."""
+        if self._root is None and self.is_json:
+            from kubectl_harden.yaml_text import json_tree
+
+            self._root = json_tree.parse(self.text)
+        return self._root
+
+
+class Lines:
+    """Lines and columns of a text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts: list[int] = []
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Return line and column (from 1) of a character offset."""
+        if not self._starts:
+            self._starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+
+def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Iterator[Document | Fault]:
+    """Yield the documents of a text in order; a document that cannot be read yields a Fault.
+
+    kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
+    text ``skip`` is true are only checked for syntax.
+    """
+    position = 0
+    index = 0
+    fault: SyntaxFault | None = None
+    if text[:_GUESS].lstrip().startswith("{"):
+        # Imported late: few manifests are JSON.
+        from kubectl_harden.yaml_text import json_tree
+
+        while True:
+            try:
+                value, end, repeats = json_tree.decode(text, position)
+            except SyntaxFault as error:
+                fault = error
+                if not text[position:].strip(" \t\n\r"):
+                    return
+                if index > 1 or len(text) - position < _READ_AHEAD:
+                    yield Fault(index, fault.offset, fault.args[0])
+                    return
+                break
+            body = text[position:end]
+            offset = len(body) - len(body.lstrip(" \t\n\r"))
+            start = position + offset
+            repeated = json_tree.repeated_keys(text, start) if repeats else ()
+            yield Document(index, start, text[start:end], value, is_json=True, repeated=repeated)
+            position = end
+            index += 1
+        position = _after_white_space(text, position)
+    for found in _yaml_documents(text, position, index, skip):
+        # What begins as JSON and is no YAML either was meant as JSON.
+        meant_json = fault is not None and isinstance(found, Fault) and found.index == index
+        yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
+
+
+def readable(text: str) -> Iterator[Document]:
+    """Yield the documents of a text that can be read."""
+    return (found for found in documents(text) if isinstance(found, Document))
+
+
+def only_document(text: str) -> Document:
+    """Return the one document of a text that is a mapping. Raises InputError where there is no such, or more."""
+    found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
+    if len(found) == 1 and isinstance(found[0], Document) and isinstance(found[0].value, dict):
+        return found[0]
+    fault = next((item for item in found if isinstance(item, Fault)), None)
+    raise InputError(fault.message if fault is not None else "this is not one mapping")
+
+
+def _after_white_space(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+        if text[position - 1] == "\n":
+            break
+    return position
+
+
+def _yaml_documents(text: str, position: int, index: int, skip: Callable[[str], bool]) -> Iterator[Document | Fault]:
+    """Cut at separators. One at the start of a document belongs to it (YAMLReader.Read)."""
+    start = position
+    # Where JSON came before, the rest of its line counts as a line of its own.
+    rest = text[position:] if position else text
+    for match in _SEPARATOR.finditer(rest):
+        here = position + match.start(1) - 3
+        trailing = match.group(1).strip()
+        if trailing and not trailing.startswith("#"):
+            if here > start:
+                yield _yaml_document(text, start, here, index, skip)
+                index += 1
+            yield Fault(index, here + 3, f"invalid document separator: --- may not be followed by {trailing}")
+        elif here > start:
+            yield _yaml_document(text, start, here, index, skip)
+        else:
+            continue
+        index += 1
+        start = min(position + match.end() + 1, len(text))
+    if start < len(text):
+        yield _yaml_document(text, start, len(text), index, skip)
+
+
+def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[str], bool]) -> Document | Fault:
+    if end - start > MAX_DOCUMENT:
+        return Fault(index, start, f"document of {end - start:,} characters; more than {MAX_DOCUMENT:,} is refused")
+    body = text[start:end]
+    # kubectl's reader ends every line, the last one too.
+    readable = body if body.endswith("\n") else body + "\n"
+    try:
+        if skip(body):
+            yaml_tree.check_syntax(readable)
+            return Document(index, start, body, SKIPPED)
+        root = yaml_tree.parse(readable)
+        value, repeated = yaml_tree.value_of(root)
+    except SyntaxFault as fault:
+        return Fault(index, start + min(fault.offset, len(body)), fault.args[0])
+    keys = tuple((start + node.start, node.text) for node in repeated)
+    return Document(index, start, body, value, root=root, repeated=keys)

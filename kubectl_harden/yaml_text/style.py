@@ -1,0 +1,151 @@
+"""How new YAML and JSON text is written so that it looks like the text around it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kubectl_harden.yaml_text.scalars import resolve
+from kubectl_harden.yaml_text.tree import MAPPING, SCALAR, SEQUENCE, Node
+
+__all__ = ["Style", "render_flow", "render_items", "render_pair", "render_scalar"]
+
+_PLAIN: Final = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*", re.ASCII)
+
+
+class Style:
+    """The habits of one document.
+
+    ``step`` is the indentation of a nested mapping, ``dash`` that of a sequence under its key,
+    ``newline`` the line end, ``flow_lists`` whether lists of scalars stand in brackets, and
+    ``flow_quote`` the quotes in them.
+    """
+
+    def __init__(self, text: str, root: Node) -> None:
+        self.text = text
+        self.newline = "\r\n" if "\r\n" in text else "\n"
+        self.step = 2
+        self.dash = 0
+        steps: dict[int, int] = {}
+        dashes: dict[int, int] = {}
+        flow = block = 0
+        quotes: list[str] = []
+        for key, value in _pairs(root):
+            if value.kind == MAPPING and not value.flow and value.children:
+                width = self.column(value.children[0].start) - self.column(key.start)
+                steps[width] = steps.get(width, 0) + 1
+            elif value.kind == SEQUENCE and value.children:
+                if not value.flow:
+                    width = self.column(value.start) - self.column(key.start)
+                    dashes[width] = dashes.get(width, 0) + 1
+                if all(item.kind == SCALAR for item in value.children):
+                    flow, block = flow + value.flow, block + (not value.flow)
+                    quotes.extend((item.style or "") for item in value.children if value.flow)
+        if steps:
+            self.step = max(steps, key=lambda width: (steps[width], -width))
+        if dashes:
+            self.dash = max(dashes, key=lambda width: (dashes[width], -width))
+        self.flow_lists = flow > block
+        self.flow_quote = max(("", '"', "'"), key=quotes.count) or None
+
+    def column(self, offset: int) -> int:
+        """Return the column of an offset, as YAML counts it."""
+        start = self.line_start(offset)
+        return offset - start - (1 if start == 0 and self.text[:1] == "\ufeff" else 0)
+
+    def line_start(self, offset: int) -> int:
+        """Return the offset of the first character of a line."""
+        return self.text.rfind("\n", 0, offset) + 1
+
+    def line_end(self, offset: int) -> int:
+        """Return the offset of a line's end, before its line break."""
+        end = self.text.find("\n", offset)
+        if end < 0:
+            return len(self.text)
+        return end - 1 if end > offset and self.text[end - 1] == "\r" else end
+
+    def after_line(self, offset: int) -> int:
+        """Return the offset behind a line's break."""
+        end = self.text.find("\n", offset)
+        return len(self.text) if end < 0 else end + 1
+
+    def indent(self, offset: int) -> str:
+        """Return the white space at the start of the line."""
+        start = self.line_start(offset)
+        end = start
+        while end < len(self.text) and self.text[end] in " \t":
+            end += 1
+        return self.text[start:end]
+
+
+def _pairs(root: Node) -> Iterator[tuple[Node, Node]]:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.kind == MAPPING:
+            yield from node.pairs()
+        if node.kind in (MAPPING, SEQUENCE):
+            stack.extend(node.children)
+
+
+def render_scalar(value: Any, quote: str | None = None) -> str:
+    """Return a scalar as YAML text, in the given quotes where it is a string."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if quote == "'" and value.isprintable():
+        return "'" + value.replace("'", "''") + "'"
+    if quote is None and _PLAIN.fullmatch(value) and isinstance(resolve(None, value), str):
+        return value
+    return json.dumps(value, ensure_ascii=not value.isprintable())
+
+
+def render_flow(value: Any, *, quoted: bool, comma: str = ", ", colon: str = ": ") -> str:
+    """Return a value on one line; ``quoted`` writes all strings and keys as JSON does."""
+    if isinstance(value, dict):
+        keys = (_flow_scalar(key, quoted) for key in value)
+        items = (render_flow(item, quoted=quoted, comma=comma, colon=colon) for item in value.values())
+        return "{" + comma.join(map(colon.join, zip(keys, items, strict=True))) + "}"
+    if isinstance(value, list):
+        return "[" + comma.join(render_flow(item, quoted=quoted, comma=comma, colon=colon) for item in value) + "]"
+    return _flow_scalar(value, quoted)
+
+
+def _flow_scalar(value: Any, quoted: bool) -> str:
+    return json.dumps(value, ensure_ascii=False) if quoted else render_scalar(value)
+
+
+def render_pair(key: str, value: Any, column: int, style: Style) -> list[str]:
+    """Return the lines of a block mapping's pair, the first without its indentation."""
+    head = render_scalar(key) + ":"
+    if isinstance(value, dict) and value:
+        return [head, *_indented(_mapping_lines(value, style), column + style.step)]
+    if isinstance(value, list) and value:
+        if style.flow_lists and not any(isinstance(item, dict | list) for item in value):
+            return [f"{head} [{', '.join(render_scalar(item, style.flow_quote) for item in value)}]"]
+        return [head, *_indented(render_items(value, style), column + style.dash)]
+    return [f"{head} {render_flow(value, quoted=False)}"]
+
+
+def _mapping_lines(value: dict[str, Any], style: Style) -> list[str]:
+    lines = []
+    for key, item in value.items():
+        lines.extend(render_pair(key, item, 0, style))
+    return lines
+
+
+def render_items(value: list[Any], style: Style) -> list[str]:
+    """Return the lines of a block sequence's items, without indentation."""
+    lines = []
+    for item in value:
+        if isinstance(item, dict) and item:
+            first, *rest = _mapping_lines(item, style)
+            lines.extend([f"- {first}", *_indented(rest, 2)])
+        else:
+            lines.append(f"- {render_flow(item, quoted=False)}")
+    return lines
+
+
+def _indented(lines: list[str], width: int) -> list[str]:
+    return [" " * width + line for line in lines]

@@ -1,0 +1,377 @@
+"""YAML text as a tree of nodes with exact spans, and what it means to kubectl.
+
+Meaning follows sigs.k8s.io/yaml (YAMLToJSON), which is go.yaml.in/yaml/v2 and then JSON:
+``resolve.go`` for scalars, ``decode.go`` for maps, merge keys, aliases and their limits.
+libyaml (PyYAML's C parser) reads the syntax; go.yaml.in/yaml/v2 is a port of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import yaml
+from yaml._yaml import CParser
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from kubectl_harden.errors import SyntaxFault
+from kubectl_harden.yaml_text.scalars import Unresolvable, json_number, key_text, resolve
+
+__all__ = [
+    "ALIAS",
+    "MAPPING",
+    "MAX_DEPTH",
+    "SCALAR",
+    "SEQUENCE",
+    "TOO_DEEP",
+    "UNSAFE",
+    "Node",
+    "check_syntax",
+    "dump",
+    "key_of",
+    "parse",
+    "value_of",
+]
+
+T = TypeVar("T")
+
+_RETRIES: Final = 100
+
+MAX_DEPTH: Final = 999
+"""Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
+
+TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
+
+SCALAR: Final = 0
+MAPPING: Final = 1
+SEQUENCE: Final = 2
+ALIAS: Final = 3
+
+
+class Node:
+    """One YAML or JSON node.
+
+    ``start`` and ``end`` count characters in the text it was parsed from. The end of a block
+    collection is the end of its last child. ``children`` holds key, value, key, value … for a
+    mapping, items for a sequence, and the one target for an alias. ``plain`` scalars are resolved by
+    their text; ``in_flow`` nodes stand in brackets.
+    """
+
+    __slots__ = ("anchor", "children", "end", "flow", "in_flow", "kind", "plain", "start", "style", "tag", "text")
+
+    def __init__(self, kind: int, start: int, end: int) -> None:
+        self.kind = kind
+        self.start = start
+        self.end = end
+        self.children: list[Node] = []
+        self.text = ""
+        self.tag: str | None = None
+        self.plain = False
+        self.style: str | None = None
+        self.flow = False
+        self.in_flow = False
+        self.anchor: str | None = None
+
+    def pairs(self) -> Iterator[tuple[Node, Node]]:
+        """Yield the key and value nodes of a mapping, in the order of the text."""
+        children = iter(self.children)
+        return zip(children, children, strict=True)
+
+    @property
+    def is_merge(self) -> bool:
+        """Whether this mapping key is the merge key ``<<`` (decode.go, isMerge)."""
+        return self.kind == SCALAR and self.text == "<<" and (self.plain or self.tag == "tag:yaml.org,2002:merge")
+
+
+def _fault(error: yaml.YAMLError) -> SyntaxFault:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    if problem == "exceeded maximum nesting depth":
+        problem = TOO_DEEP
+    offset = mark.index if mark is not None else getattr(error, "position", 0)
+    return SyntaxFault(str(problem), offset if isinstance(offset, int) else 0)
+
+
+def _stand_in(text: str, taken: str) -> str:
+    """Return a private-use character that is in neither text."""
+    return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text and chr(code) not in taken)
+
+
+def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
+    """Give ``use`` a parser that reads the text as kubectl's parser does.
+
+    Two characters that libyaml and go.yaml.in/yaml/v2 read differently are replaced by stand-ins of
+    the same length, which ``use`` gets to put back: U+FEFF beyond the start of a document (libyaml
+    skips it on any line), and a colon at the end of a plain scalar in brackets (libyaml refuses it).
+    """
+    stand_ins: dict[str, str] = {}
+    if "\ufeff" in text:
+        mark = _stand_in(text, "")
+        stand_ins[mark] = "\ufeff"
+        text = text.replace("\ufeff", mark)
+    for _ in range(_RETRIES):
+        parser = CParser(text)
+        try:
+            return use(parser, stand_ins)
+        except yaml.YAMLError as error:
+            fault = _fault(error)
+            if fault.args[0] != "found unexpected ':'" or text[fault.offset : fault.offset + 1] != ":":
+                raise fault from None
+            mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(
+                text, "".join(stand_ins)
+            )
+            stand_ins[mark] = ":"
+            text = text[: fault.offset] + mark + text[fault.offset + 1 :]
+        finally:
+            parser.dispose()
+    raise fault
+
+
+def check_syntax(text: str) -> None:
+    """Raise SyntaxFault unless the first document of the text is well-formed; build nothing."""
+    _events(text.lstrip("\ufeff"), lambda parser, _: parser.raw_parse())
+
+
+def parse(text: str) -> Node | None:
+    """Return the tree of the first document in the text, or None where there is none.
+
+    Raises SyntaxFault for what kubectl cannot parse, and for nesting beyond MAX_DEPTH.
+    """
+    # kubectl's parser skips up to two byte order marks, and libyaml's marks do not count them.
+    skipped = len(text[:2]) - len(text[:2].lstrip("\ufeff"))
+    try:
+        return _events(text[skipped:], lambda parser, stand_ins: _build(parser, stand_ins, skipped))
+    except SyntaxFault as fault:
+        fault.offset += skipped
+        raise
+
+
+def _build(parser: CParser, stand_ins: dict[str, str], skipped: int) -> Node | None:
+    get: Callable[[], Any] = parser.get_event
+    root: Node | None = None
+    stack: list[Node] = []
+    anchors: dict[str, Node] = {}
+    while True:
+        event = get()
+        kind_of_event = type(event)
+        if kind_of_event is ScalarEvent:
+            node = Node(SCALAR, skipped + event.start_mark.index, skipped + event.end_mark.index)
+            node.text = event.value
+            if stand_ins:
+                for mark_in_text, character in stand_ins.items():
+                    node.text = node.text.replace(mark_in_text, character)
+            node.tag = event.tag
+            node.plain = event.implicit[0]
+            node.style = event.style
+            if "?" in node.text and not event.style and stack and stack[-1].flow:
+                # libyaml 0.2 reads on where kubectl's parser sees the indicator of a complex key.
+                raise SyntaxFault("did not find expected ',' or ']': quote text with a question mark", node.start)
+        elif kind_of_event is MappingStartEvent or kind_of_event is SequenceStartEvent:
+            mark = event.start_mark
+            kind = MAPPING if kind_of_event is MappingStartEvent else SEQUENCE
+            node = Node(kind, skipped + mark.index, skipped + event.end_mark.index)
+            node.flow = bool(event.flow_style)
+        elif kind_of_event is MappingEndEvent or kind_of_event is SequenceEndEvent:
+            node = stack.pop()
+            if node.flow:
+                node.end = skipped + event.end_mark.index
+            elif node.children:
+                node.end = node.children[-1].end
+            continue
+        elif kind_of_event is AliasEvent:
+            mark = event.start_mark
+            node = Node(ALIAS, skipped + mark.index, skipped + event.end_mark.index)
+            target = anchors.get(event.anchor)
+            if target is None:
+                raise SyntaxFault(f"unknown anchor '{event.anchor}' referenced", mark.index)
+            node.text = event.anchor
+            node.children.append(target)
+        elif kind_of_event is DocumentEndEvent:
+            return root
+        elif kind_of_event is StreamEndEvent:
+            return None
+        else:
+            continue
+        if node.kind != ALIAS and event.anchor is not None:
+            node.anchor = event.anchor
+            anchors[event.anchor] = node
+        if stack:
+            stack[-1].children.append(node)
+            node.in_flow = stack[-1].flow
+        else:
+            root = node
+        if node.kind == MAPPING or node.kind == SEQUENCE:
+            stack.append(node)
+            if len(stack) > MAX_DEPTH:
+                raise SyntaxFault(TOO_DEEP, node.start - skipped)
+
+
+class _Decoder:
+    """decode.go's decoder into interface{}, with its limits on aliases."""
+
+    def __init__(self) -> None:
+        self.decoded = 0
+        self.through_alias = 0
+        self.depth = 0
+        self.active: set[int] = set()
+        self.duplicates: list[Node] = []
+
+    def value(self, node: Node) -> Any:
+        self.decoded += 1
+        if self.depth:
+            self.through_alias += 1
+            if (
+                self.through_alias > 100
+                and self.decoded > 1000
+                and self.through_alias / self.decoded > _allowed_ratio(self.decoded)
+            ):
+                raise SyntaxFault("document contains excessive aliasing", node.start)
+        if node.kind == SCALAR:
+            return self.scalar(node)
+        if node.kind == MAPPING:
+            out: dict[Any, Any] = {}
+            self.mapping(node, out)
+            return out
+        if node.kind == SEQUENCE:
+            return [self.value(child) for child in node.children]
+        return self.alias(node, None)
+
+    def alias(self, node: Node, out: dict[Any, Any] | None) -> Any:
+        if id(node) in self.active:
+            raise SyntaxFault(f"anchor '{node.text}' value contains itself", node.start)
+        if len(self.active) > MAX_DEPTH:
+            raise SyntaxFault(TOO_DEEP, node.start)
+        self.active.add(id(node))
+        self.depth += 1
+        target = node.children[0]
+        result = None
+        if out is None:
+            result = self.value(target)
+        else:
+            self.decoded += 1
+            self.through_alias += 1
+            self.mapping(target, out)
+        self.depth -= 1
+        self.active.discard(id(node))
+        return result
+
+    def scalar(self, node: Node) -> Any:
+        if node.tag is None and not node.plain:
+            return node.text
+        try:
+            value = resolve(node.tag, node.text)
+            return json_number(value) if isinstance(value, float) else value
+        except Unresolvable as error:
+            raise SyntaxFault(str(error), node.start) from None
+
+    def key(self, node: Node) -> str:
+        self.decoded += 1
+        return key_of(node)
+
+    def mapping(self, node: Node, out: dict[Any, Any]) -> None:
+        seen: set[Any] = set()
+        for key_node, value_node in node.pairs():
+            if key_node.is_merge:
+                self.merge(value_node, out)
+                continue
+            text = self.key(key_node)
+            if text in seen:
+                self.duplicates.append(key_node)
+            seen.add(text)
+            out[text] = self.value(value_node)
+
+    def merge(self, node: Node, out: dict[Any, Any]) -> None:
+        sources = reversed(node.children) if node.kind == SEQUENCE else (node,)
+        for source in sources:
+            target = source.children[0] if source.kind == ALIAS else source
+            if target.kind != MAPPING:
+                raise SyntaxFault("map merge requires map or sequence of maps as the value", source.start)
+            self.decoded += 1
+            if source.kind == ALIAS:
+                self.alias(source, out)
+            else:
+                self.mapping(target, out)
+
+
+def _allowed_ratio(decoded: int) -> float:
+    if decoded <= 400_000:
+        return 0.99
+    if decoded >= 4_000_000:
+        return 0.10
+    return 0.99 - 0.89 * ((decoded - 400_000) / 3_600_000)
+
+
+def key_of(node: Node) -> str:
+    """Return the JSON key that a mapping's key node means. Raises SyntaxFault for what is none."""
+    target = node.children[0] if node.kind == ALIAS else node
+    if target.kind != SCALAR:
+        raise SyntaxFault("a mapping or a sequence cannot be a key", node.start)
+    if target.tag is None and not target.plain:
+        return target.text
+    try:
+        return _plain_key(target.tag, target.text)
+    except Unresolvable as error:
+        raise SyntaxFault(str(error), node.start) from None
+
+
+@lru_cache(maxsize=2048)
+def _plain_key(tag: str | None, text: str) -> str:
+    return key_text(resolve(tag, text))
+
+
+def value_of(root: Node | None) -> tuple[Any, list[Node]]:
+    """Return what a tree means to kubectl, as JSON types, and the keys that repeat an earlier one.
+
+    kubectl takes the last of duplicate keys. Raises SyntaxFault where kubectl gives an error.
+    """
+    if root is None:
+        return None, []
+    decoder = _Decoder()
+    try:
+        return decoder.value(root), decoder.duplicates
+    except RecursionError:
+        raise SyntaxFault(TOO_DEEP, root.start) from None
+
+
+def dump(value: Any) -> str:
+    """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
+    text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    return re.sub(_ESCAPED, lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+UNSAFE: Final = "\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
+
+_ESCAPED: Final = f"[{UNSAFE}]"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what kubectl would not read as a string, which PyYAML's own rules do not all cover."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the name is PyYAML's)
+        return True
+
+
+def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None
+    if "\r" in text or re.search(_ESCAPED, text):
+        style = '"'
+    elif "\n" in text:
+        style = "|"
+    elif not isinstance(resolve(None, text), str):
+        style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _string)
