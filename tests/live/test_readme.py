@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_main import REJECTED
 from tests.support.archive import EmptySystem, built
 from tests.support.control_plane import ControlPlane, Namespace, executable
 from tests.support.harden import ROOT, workload
 from tests.support.programs import HELM_4
 from tests.support.tools import build
-from tests.test_cli import REJECTED
 
 BLOCKS = re.findall(r"(?ms)^```sh\n(.*?)^```$", (ROOT / "README.md").read_text())
 COMMANDS = [

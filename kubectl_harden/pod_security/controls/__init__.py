@@ -1,6 +1,6 @@
 """The controls of the Pod Security Standards: one file each, with its fix.
 
-To add one: write its file, name it here, and give it cases under tests/checks/cases/.
+To add one: write its file, name it here, and give it cases under tests/pod_security/controls/cases/.
 """
 
 from __future__ import annotations

@@ -20,13 +20,13 @@ from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.sarif import sarif as sarif_log
 from kubectl_harden.yaml_text.editor import spliced
+from tests.cli.test_main import GOOD, REJECTED, run
+from tests.planning.test_plan import workload
 from tests.support.browser import browser
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import yaml_texts
 from tests.support.tools import downloaded
-from tests.test_cli import GOOD, REJECTED, run
-from tests.test_remediate import workload
 
 OTHER = REJECTED.replace("name: web", "name: api", 1)
 ACCEPTED = "# kubectl-harden/allow: hostNamespaces: 100%, sure: it listens\n"

@@ -14,7 +14,7 @@ from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.documentation import RUNTIME, explain, explanations
 from kubectl_harden.reports.explain import reference, text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("check", [control.id for control in CONTROLS])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden import __version__
+from tests.cli.test_main import REJECTED, ROOT, run
 from tests.support.terminal import Terminal
-from tests.test_cli import REJECTED, ROOT, run
 
 HARDEN = Path(sys.executable).parent / "kubectl-harden"
 RED = "\x1b[31m"

@@ -20,7 +20,7 @@ from kubectl_harden.planning.plan import apply
 from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import Oracle
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REJECTED = (ROOT / "examples" / "rejected-deployment.yaml").read_text()
 GOOD = """\
 apiVersion: v1

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.yaml_text.documents import only_document
+from tests.cli.test_main import GOOD, REJECTED, run
 from tests.support.programs import KUSTOMIZE
 from tests.support.tools import build
-from tests.test_cli import GOOD, REJECTED, run
 
 POD = GOOD.replace("runAsNonRoot: true, ", "")
 

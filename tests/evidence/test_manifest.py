@@ -16,8 +16,8 @@ import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.pod_security.pod import Pod
+from tests.cli.test_main import REJECTED, run
 from tests.support.registry import Images, fronted
-from tests.test_cli import REJECTED, run
 
 
 def manifest(image: str, **container: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_yaml_edit import after_of, fixed
+from tests.yaml_text.test_editor import after_of, fixed
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n"
 POD_LEVEL = "  securityContext:\n    runAsNonRoot: true\n    seccompProfile: {type: RuntimeDefault}\n"

@@ -21,10 +21,10 @@ from kubectl_harden.planning.plan import FixOptions, apply, plan
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.tree import parse, value_of
+from tests.planning.test_plan import admitted, workload
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
-from tests.test_remediate import admitted, workload
 
 CASES = Path(__file__).parent / "companions"
 BEFORE = sorted(CASES.glob("*.before.yaml"))

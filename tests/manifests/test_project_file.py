@@ -16,7 +16,7 @@ from kubectl_harden.errors import UsageError
 from kubectl_harden.manifests.project_file import FILE, find_project, read_project
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.tree import dump
-from tests.test_cli import GOOD, REJECTED, ROOT, run
+from tests.cli.test_main import GOOD, REJECTED, ROOT, run
 
 SCHEMA = json.loads((ROOT / "docs" / "project-file.schema.json").read_text())
 WIDGET = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {pod: {spec: {hostPID: true, containers: [{name: c, image: i}]}}}\n"

@@ -21,10 +21,10 @@ from kubectl_harden.planning.plan import FixOptions
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
+from tests.cli.test_main import REJECTED, ROOT, run
 from tests.support.control_plane import executable
 from tests.support.programs import HELM_3, HELM_4
 from tests.support.tools import build
-from tests.test_cli import REJECTED, ROOT, run
 
 VENV = Path(sys.executable).parent
 BASE = REJECTED.replace("  namespace: shop\n", "")

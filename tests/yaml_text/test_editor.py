@@ -14,10 +14,10 @@ from kubectl_harden.model import Edit, FileFix
 from kubectl_harden.planning.plan import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.editor import spliced
+from tests.planning.test_plan import workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import json_texts, yaml_texts
-from tests.test_remediate import workload
 
 RESTRICTED = Policy("restricted", NEWEST)
 OBJECTS = st.builds(workload, valid_templates(), st.sampled_from(["Pod", "Deployment"]))

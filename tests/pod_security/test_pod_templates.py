@@ -9,7 +9,7 @@ import pytest
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import parse_pointer, pointer
 from kubectl_harden.pod_security.pod_templates import _BUILT_IN, _CUSTOM, _KNATIVE, locate, parse_pod_path
-from tests.test_yaml_edit import after_of, fixed
+from tests.yaml_text.test_editor import after_of, fixed
 
 TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
 POINTERS = [

@@ -16,7 +16,7 @@ from kubectl_harden.planning.plan import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.editor import spliced
-from tests.test_cli import GOOD, REJECTED, run
+from tests.cli.test_main import GOOD, REJECTED, run
 
 RESTRICTED = Policy("restricted", NEWEST)
 AGENT = """\
