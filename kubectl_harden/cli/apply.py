@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import Proposal
     from kubectl_harden.model import Problem
-    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
 
@@ -83,7 +83,7 @@ def fix_live(
             cluster,
             journal,
             proposals,
-            again=lambda old: propose(cluster, old.live, options, allowed, inputs.targets.pod_paths),
+            again=lambda old: propose(cluster, old.live, options, allowed),
             yes=yes,
             limit=limit,
             rollback=not no_rollback,

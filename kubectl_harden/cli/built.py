@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.generators import Chart
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.model import FileFix, Planned, Policy, Problem
-    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
 __all__ = ["fix_chart", "fix_kustomization", "propose_values"]
@@ -58,7 +58,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
     from kubectl_harden.reports.terminal import counted, printable, width, wrapped
     from kubectl_harden.yaml_text.editor import spliced
 
-    found = cure(chart, manifests.rendered, policy, options, manifests.pod_paths)
+    found = cure(chart, manifests, policy, options)
     tally = Tally()
     if found is None:
         from kubectl_harden.manifests.check import check_files
@@ -88,12 +88,12 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
 def propose_values(chart: Chart, manifests: Inputs, policy: Policy) -> Iterator[str]:
     """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
     from kubectl_harden.manifests.helm_values import cure
-    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.reports.terminal import counted, printable
     from kubectl_harden.yaml_text.tree import dump
 
     try:
-        found = cure(chart, manifests.rendered, policy, FixOptions(), manifests.pod_paths)
+        found = cure(chart, manifests, policy, FixOptions())
     except InputError as error:
         yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
         return

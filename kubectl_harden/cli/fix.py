@@ -106,7 +106,7 @@ def fix(
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
     """
-    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.planning.options import FixOptions
 
     options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths), asked)
     if interactive:

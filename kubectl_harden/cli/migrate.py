@@ -120,7 +120,7 @@ def migrate(
     from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.policy import parse_policy
 
     limit = seconds(timeout, "--timeout")
@@ -236,9 +236,10 @@ def _survey(
     cluster: Cluster, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
-    from kubectl_harden.live.find import custom_workloads, problem
+    from kubectl_harden.live.find import Finder, problem
     from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
     from kubectl_harden.migration.survey import survey
+    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
     from kubectl_harden.reports.progress import Words
 
     if plan is not None and plan.server != cluster.connection.server:
@@ -247,7 +248,8 @@ def _survey(
         words("reading the namespaces")
         chosen = choose(cluster, selection)
         words("asking for permissions")
-        needed = needed_permissions(custom_workloads(cluster, aim.pod_paths), apply=apply)
+        finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
+        needed = needed_permissions(finder.custom_workloads(), apply=apply)
         missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
         if missing:
             report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])

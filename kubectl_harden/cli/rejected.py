@@ -54,7 +54,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.live.propose import ApplyOptions, propose
     from kubectl_harden.live.rejections import find_rejected
     from kubectl_harden.model import Problem
-    from kubectl_harden.planning.plan import FixOptions
+    from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
     from kubectl_harden.reports.rejected import rejected_json, rejected_text
@@ -62,14 +62,14 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
     all_found = []
-    for found in find_rejected(cluster, finder, namespace, {}):
+    for found in find_rejected(finder, namespace):
         if isinstance(found, Problem):
             problems.append(found)
             report_problems([found])
             continue
         proposal = None
         if found.rejecter == POD_SECURITY and not found.stale:
-            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions(), {})
+            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
         if output == "text":
             sys.stdout.writelines(rejected_text(found, proposal, colour=coloured(sys.stdout)))

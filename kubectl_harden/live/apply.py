@@ -18,8 +18,7 @@ from kubectl_harden.live.journal import Journal
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.live.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.objects import name_of
-from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, touched
-from kubectl_harden.planning.plan import operations
+from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
 
 __all__ = ["Applier", "Outcome", "State", "target_of", "written"]
 
@@ -198,7 +197,7 @@ class Applier:
         self._report(failed.proposal.name, "its new pods fail; taking the change back")
         for _ in tries():
             try:
-                now = live._replace(value=_with_kind(live, self._cluster.get(live.resource, live.namespace, live.name)))
+                now = live.changed(_with_kind(live, self._cluster.get(live.resource, live.namespace, live.name)))
                 if now.uid != live.uid:
                     return failed._replace(message=f"{failed.message}; it was replaced meanwhile and is left alone")
                 moved = moved_on(now.value, inverse)
@@ -274,7 +273,7 @@ class Applier:
             self._journal.failed(change, trouble)
             return Outcome(proposal, "failed", trouble)
         self._journal.done(change, [], made["metadata"]["uid"])
-        now = live._replace(value=_with_kind(live, made))
+        now = live.changed(_with_kind(live, made))
         try:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:

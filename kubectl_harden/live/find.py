@@ -15,21 +15,20 @@ from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, UsageError
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.objects import api_group, controller_of, name_of
+from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy
-from kubectl_harden.pod_security.pod_templates import Location, PodPaths, holds_pods, locate
+from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods
 
 if TYPE_CHECKING:
-    from kubectl_harden.planning.plan import Learn
+    from kubectl_harden.planning.options import Learn
 
 __all__ = [
     "Finder",
     "Live",
     "Targets",
-    "custom_workloads",
     "parse_targets",
     "prepared",
     "problem",
-    "trace",
 ]
 
 TOGETHER: Final = 500
@@ -51,20 +50,54 @@ class Targets(NamedTuple):
 
 
 class Live(NamedTuple):
-    """A live workload: its object, its pod templates, and the policy that holds for it.
+    """A live object: where the API server has it, and what is judged and planned for.
 
     ``owner`` names the controller that made it, where no known path leads on to it.
     """
 
     resource: Resource
-    value: dict[str, Any]
-    locations: tuple[Location, ...]
-    policy: Policy
+    subject: Subject
     owner: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        resource: Resource,
+        value: dict[str, Any],
+        policy: Policy,
+        pod_paths: PodPaths = _EMPTY,
+        owner: str | None = None,
+    ) -> Live:
+        """Return an object as the API server gave it, held to a policy."""
+        metadata = value["metadata"]
+        source = LiveSource(metadata.get("uid") or "", metadata.get("resourceVersion") or "", owner)
+        identity = Identity(
+            source, resource.api_version, resource.kind, metadata.get("namespace", ""), metadata["name"], ()
+        )
+        decoded = resource in WORKLOADS
+        return cls(resource, Subject(value, identity, policy, pod_paths, decoded=decoded), owner)
+
+    def changed(self, value: dict[str, Any]) -> Live:
+        """Return the object in another state."""
+        return Live.of(self.resource, value, self.policy, self.subject.pod_paths, self.owner)
+
+    def held_to(self, policy: Policy) -> Live:
+        """Return the object with another policy."""
+        return self._replace(subject=self.subject._replace(policy=policy))
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The object."""
+        return self.subject.value
+
+    @property
+    def policy(self) -> Policy:
+        """Return the policy that the object is held to."""
+        return self.subject.policy
 
     @property
     def namespace(self) -> str:
-        """The object's namespace."""
+        """The object's namespace, empty where it has none."""
         return str(self.value["metadata"].get("namespace", ""))
 
     @property
@@ -81,11 +114,6 @@ class Live(NamedTuple):
     def version(self) -> str:
         """The object's resourceVersion."""
         return str(self.value["metadata"]["resourceVersion"])
-
-    def identity(self, location: Location) -> Identity:
-        """Return what reports name a pod template of it by."""
-        source = LiveSource(self.uid, self.version, self.owner)
-        return Identity(source, self.resource.api_version, self.resource.kind, self.namespace, self.name, location.path)
 
 
 def parse_targets(
@@ -123,34 +151,6 @@ def problem(error: HardenError | str, about: str = "", namespace: str = "") -> P
     return Problem(None, None, None, None, message, isinstance(error, ClusterError), namespace)
 
 
-def trace(
-    cluster: Cluster, resource: Resource, value: dict[str, Any], pod_paths: PodPaths
-) -> tuple[Resource, dict[str, Any], str | None]:
-    """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
-
-    Raises ClusterError where an owner cannot be read.
-    """
-    while (owner := controller_of(value)) is not None:
-        above = None
-        if holds_pods(api_group(owner["apiVersion"]), owner["kind"], pod_paths):
-            above = cluster.resource_of(owner["apiVersion"], owner["kind"])
-        if above is None:
-            return resource, value, f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
-        try:
-            found = cluster.get(above, value["metadata"]["namespace"], owner["name"])
-        except NotFound:
-            return resource, value, None
-        if found["metadata"]["uid"] != owner["uid"]:
-            return resource, value, None
-        resource, value = above, found
-    return resource, value, None
-
-
-def custom_workloads(cluster: Cluster, pod_paths: PodPaths) -> list[Resource]:
-    """Return the custom resources of a cluster whose pod templates are known. Raises ClusterError."""
-    return [r for r in cluster.resources() if holds_pods(r.group, r.kind, pod_paths) and r.namespaced]
-
-
 def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | Problem]:
     """Pass workloads on; where evidence comes from others it is asked for many together."""
     if not learn.looks_around:
@@ -159,7 +159,7 @@ def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | P
     waiting = iter(found)
     while some := list(islice(waiting, TOGETHER)):
         live = (item for item in some if isinstance(item, Live))
-        learn.prepare((item.namespace, location.value) for item in live for location in item.locations)
+        learn.prepare((item.namespace, location.value) for item in live for location in item.subject.templates())
         yield from some
 
 
@@ -194,7 +194,7 @@ class Finder:
             yield from self._named(targets, minor)
             return
         resources = [self.cluster.resource(kind) for kind in targets.types]
-        resources = resources or [*custom_workloads(self.cluster, self._pod_paths), *WORKLOADS]
+        resources = resources or [*self.custom_workloads(), *WORKLOADS]
         for resource in resources:
             if not holds_pods(resource.group, resource.kind, self._pod_paths):
                 raise UsageError(
@@ -247,7 +247,7 @@ class Finder:
     ) -> Iterator[Live | Problem]:
         owner = None
         try:
-            resource, value, owner = trace(self.cluster, resource, value, self._pod_paths)
+            resource, value, owner = self.trace(resource, value)
         except ClusterError as error:
             about = f"{name_of(resource.kind, value)}: its owner cannot be read"
             yield problem(error, about, value["metadata"].get("namespace", ""))
@@ -255,26 +255,46 @@ class Finder:
         if uid in seen:
             return
         seen.add(uid)
-        yield from self.workload(resource, value, minor, owner)
+        yield self.workload(resource, value, minor, owner)
+
+    def custom_workloads(self) -> list[Resource]:
+        """Return the custom resources of the cluster whose pod templates are known. Raises ClusterError."""
+        return [r for r in self.cluster.resources() if holds_pods(r.group, r.kind, self._pod_paths) and r.namespaced]
+
+    def trace(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any], str | None]:
+        """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
+
+        Raises ClusterError where an owner cannot be read.
+        """
+        while (owner := controller_of(value)) is not None:
+            above = None
+            if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
+                above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])
+            if above is None:
+                return resource, value, f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
+            try:
+                found = self.cluster.get(above, value["metadata"]["namespace"], owner["name"])
+            except NotFound:
+                return resource, value, None
+            if found["metadata"]["uid"] != owner["uid"]:
+                return resource, value, None
+            resource, value = above, found
+        return resource, value, None
 
     def workload(
         self, resource: Resource, value: dict[str, Any], minor: int, owner: str | None = None
-    ) -> Iterator[Live | Problem]:
-        """Yield an object as a workload, or what is wrong with it."""
+    ) -> Live | Problem:
+        """Return an object as a workload, or what is wrong with it."""
         namespace = value["metadata"].get("namespace", "")
-        try:
-            locations = locate(value, self._pod_paths)
-        except InputError as error:
-            yield problem(error, name_of(resource.kind, value), namespace)
-            return
-        if locations is None:
+        if not holds_pods(resource.group, resource.kind, self._pod_paths):
             message = f"{resource.name} hold no pods that are known"
-            yield problem(message, name_of(resource.kind, value), namespace)
-            return
-        policy = self.policy(namespace, minor)
-        if resource in WORKLOADS:
-            locations = [location._replace(decoded=True) for location in locations]
-        yield Live(resource, value, tuple(locations), policy, owner)
+            return problem(message, name_of(resource.kind, value), namespace)
+        live = Live.of(resource, value, self.policy(namespace, minor), self._pod_paths, owner)
+        try:
+            live.subject.templates()
+        except InputError as error:
+            return live.subject.problem(error)
+        return live
 
     def policy(self, namespace: str, minor: int) -> Policy:
         """Return the policy that holds for the workloads of a namespace."""

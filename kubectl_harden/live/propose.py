@@ -9,16 +9,17 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.cluster.api import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.json_values import copied, same
-from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
+from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.managers import Manager, managers_of
 from kubectl_harden.live.quota import surges
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, name_of
-from kubectl_harden.planning.plan import FixOptions, apply, operations, planned_for
-from kubectl_harden.pod_security.accepted import annotated
+from kubectl_harden.planning.json_patch import operations
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.plan import planned
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location, PodPaths, locate
+from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
@@ -99,12 +100,9 @@ class Proposal(NamedTuple):
 
     def counted(self) -> Proposal:
         """Return it without the objects, for counting."""
-        value = {
-            "metadata": {
-                key: self.live.value["metadata"].get(key) for key in ("namespace", "name", "uid", "resourceVersion")
-            }
-        }
-        return self._replace(live=self.live._replace(value=value, locations=()), goal={}, returned=None)
+        kept = ("namespace", "name", "uid", "resourceVersion")
+        value = {"metadata": {key: self.live.value["metadata"].get(key) for key in kept}}
+        return self._replace(live=self.live.changed(value), goal={}, returned=None)
 
 
 def propose_all(
@@ -112,36 +110,30 @@ def propose_all(
 ) -> Iterator[Proposal | Problem]:
     """Yield a proposal for each workload. Raises UsageError, and ClusterError before the first."""
     for found in prepared(finder.find(targets), fix.learn):
-        yield (
-            found
-            if isinstance(found, Problem)
-            else propose(finder.cluster, found, fix, options, targets.pod_paths, dry_run=dry_run)
-        )
+        yield (found if isinstance(found, Problem) else propose(finder.cluster, found, fix, options, dry_run=dry_run))
 
 
-def propose(
-    cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions, pod_paths: PodPaths, *, dry_run: bool = True
-) -> Proposal:
+def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions, *, dry_run: bool = True) -> Proposal:
     """Return what to do with a workload; with ``dry_run`` the server has judged it.
 
     Where someone changes the object meanwhile, it is read and planned again.
     """
     for _ in tries():
-        planned = _plan(live, fix, pod_paths)
-        planned = planned._replace(refusal=_refusal(planned, options))
-        if not dry_run or not planned.patch or planned.live.owner is not None:
-            return planned
-        if planned.recreate and planned.refusal is not None:
-            return planned
+        proposal = _planned(live, fix)
+        proposal = proposal._replace(refusal=_refusal(proposal, options))
+        if not dry_run or not proposal.patch or proposal.live.owner is not None:
+            return proposal
+        if proposal.recreate and proposal.refusal is not None:
+            return proposal
         try:
-            return _judged(cluster, planned, pod_paths)
+            return _judged(cluster, proposal)
         except Conflict:
             try:
-                live = live._replace(value=cluster.get(live.resource, live.namespace, live.name))
-                live = live._replace(locations=tuple(locate(live.value, pod_paths) or ()))
+                live = live.changed({**_head(live), **cluster.get(live.resource, live.namespace, live.name)})
+                live.subject.templates()
             except (ClusterError, InputError) as error:
-                return planned._replace(refusal=str(error), denied=True)
-    return planned._replace(
+                return proposal._replace(refusal=str(error), denied=True)
+    return proposal._replace(
         denied=True, refusal=f"it was changed by others {RETRIES} times while it was planned; try again later"
     )
 
@@ -149,32 +141,24 @@ def propose(
 # -- the plan ----------------------------------------------------------------------------------------
 
 
-def _plan(live: Live, fix: FixOptions, pod_paths: PodPaths) -> Proposal:
-    """Plan for each pod template in turn, each on what the plans before it made of the object."""
+def _planned(live: Live, fix: FixOptions) -> Proposal:
     managed = live.value
-    live = live._replace(value=_without_managed_fields(managed))
-    goal = live.value
-    planned: list[Planned] = []
-    problems: list[Problem] = []
-    for index, first in enumerate(live.locations):
-        location = first if index == 0 else (locate(goal, pod_paths) or [])[index]
-        try:
-            made = planned_for(live.identity(location), goal, location, live.policy, fix, annotated(goal))
-        except InputError as error:
-            problems.append(problem(error, name_of(live.resource.kind, live.value)))
-            continue
-        goal = apply(goal, made.edits)
-        planned.append(Planned(live.identity(location), made, live.policy))
-    edits = [edit for item in planned for edit in item.plan.edits]
+    live = live.changed(_without_managed_fields(managed))
+    made = planned(live.subject, fix)
+    edits = [edit for item in made.planned for edit in item.plan.edits]
     return Proposal(
         live,
-        tuple(planned),
+        made.planned,
         tuple(operations(edits)),
-        goal,
+        made.value,
         managers=managers_of(managed, (edit.path for edit in edits)) if edits else (),
         recreate=live.resource.kind in UNPATCHABLE and live.resource.group in ("", "batch"),
-        problems=tuple(problems),
+        problems=made.problems,
     )
+
+
+def _head(live: Live) -> dict[str, str]:
+    return {"apiVersion": live.resource.api_version, "kind": live.resource.kind}
 
 
 def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +203,7 @@ def guarded(live: Live, patch: Iterable[dict[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def _judged(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Proposal:
+def _judged(cluster: Cluster, proposal: Proposal) -> Proposal:
     """Dry-run a proposal and prove that its pods would be admitted. Raises Conflict."""
     live = proposal.live
     try:
@@ -244,7 +228,7 @@ def _judged(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Propos
         warnings=answer.warnings,
         beyond=tuple(_beyond(fresh(proposal.goal) if proposal.recreate else proposal.goal, returned)),
     )
-    undone = list(_undone(judged, pod_paths))
+    undone = list(_undone(judged))
     if undone:
         return judged._replace(
             denied=True,
@@ -253,15 +237,15 @@ def _judged(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths) -> Propos
         )
     if live.resource.kind in ("Pod", "PodTemplate"):
         return judged
-    return prove_pods(cluster, judged, pod_paths)
+    return prove_pods(cluster, judged)
 
 
-def _undone(proposal: Proposal, pod_paths: PodPaths) -> Iterator[str]:
+def _undone(proposal: Proposal) -> Iterator[str]:
     """Yield what is wrong with the object that the server returned and was cured by the plan."""
-    locations = locate(proposal.returned, pod_paths) or []
-    for item, location in zip(proposal.planned, locations, strict=False):
+    subject = proposal.live.subject.changed(proposal.returned or {})
+    for item, location in zip(proposal.planned, subject.templates(), strict=False):
         left = {(remaining.reason, remaining.detail) for remaining in item.plan.remaining}
-        for reason, text in _findings(Pod(location.value, is_pod=location.is_pod), item.policy):
+        for reason, text in _findings(subject.pod(location), item.policy):
             if reason not in left:
                 yield text
 
@@ -286,7 +270,7 @@ def _comparable(value: dict[str, Any]) -> dict[str, Any]:
     return out  # type: ignore[no-any-return]
 
 
-def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, level_only: bool = False) -> Proposal:
+def prove_pods(cluster: Cluster, proposal: Proposal, *, level_only: bool = False) -> Proposal:
     """Have the server admit a pod of each template, without creating it, and judge the pod that it made of it.
 
     With ``level_only`` what others than Pod Security admission refuse (a quota, say) is noted as unproven.
@@ -297,7 +281,7 @@ def prove_pods(cluster: Cluster, proposal: Proposal, pod_paths: PodPaths, *, lev
     injected: list[str] = []
     value = proposal.live.value if proposal.returned is None else proposal.returned
     left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
-    for location in locate(value, pod_paths) or ():
+    for location in live.subject.changed(value).templates():
         if location.moved or not location.pod_security_context:
             continue  # The controller makes another pod of it than what stands there.
         try:

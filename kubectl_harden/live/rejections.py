@@ -12,13 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import EVENTS, Cluster, Resource, of_kind
 from kubectl_harden.errors import ClusterError, InputError, NotFound
-from kubectl_harden.live.check import check_object
-from kubectl_harden.live.find import Finder, Live, problem, trace
+from kubectl_harden.live.find import Finder, Live, problem
 from kubectl_harden.model import Checked, Problem
 from kubectl_harden.objects import finished, name_of
+from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import mode_policies
-from kubectl_harden.pod_security.pod_templates import PodPaths
 
 __all__ = ["Rejected", "find_rejected"]
 
@@ -60,13 +59,12 @@ class _Refusal(NamedTuple):
     value: dict[str, Any] | None = None
 
 
-def find_rejected(
-    cluster: Cluster, finder: Finder, namespace: str | None, pod_paths: PodPaths
-) -> Iterator[Rejected | Problem]:
+def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem]:
     """Yield what is rejected, the longest first; ``namespace`` None looks into all.
 
     Raises ClusterError where the cluster does not tell its version.
     """
+    cluster = finder.cluster
     minor = cluster.minor()
     refusals: dict[str, _Refusal] = {}
     problems: list[Problem] = []
@@ -79,7 +77,7 @@ def find_rejected(
     grouped: dict[str, Rejected] = {}
     for refusal in sorted(refusals.values(), key=lambda item: item.since):
         try:
-            rejected = _rejected(cluster, finder, refusal, minor, pod_paths)
+            rejected = _rejected(finder, refusal, minor)
         except (ClusterError, InputError) as error:
             yield problem(error, f"{refusal.resource.kind} {refusal.namespace}/{refusal.name}")
             continue
@@ -131,9 +129,9 @@ def _joined(first: _Refusal | None, second: _Refusal) -> _Refusal:
     return later._replace(since=min(first.since, second.since), value=first.value or second.value)
 
 
-def _rejected(cluster: Cluster, finder: Finder, refusal: _Refusal, minor: int, pod_paths: PodPaths) -> Rejected | None:
+def _rejected(finder: Finder, refusal: _Refusal, minor: int) -> Rejected | None:
     """Return who is to be edited for a refusal, or None where nothing is missing any more."""
-    value = refusal.value
+    cluster, value = finder.cluster, refusal.value
     if value is None:
         try:
             value = cluster.get(refusal.resource, refusal.namespace, refusal.name)
@@ -145,18 +143,18 @@ def _rejected(cluster: Cluster, finder: Finder, refusal: _Refusal, minor: int, p
     missing = _missing(value)
     if missing <= 0:
         return None
-    resource, top, owner = trace(cluster, refusal.resource, value, pod_paths)
+    resource, top, owner = finder.trace(refusal.resource, value)
     if top is not value and _superseded(value, top):
         return None
-    found = next(finder.workload(resource, top, minor, owner))
+    found = finder.workload(resource, top, minor, owner)
     if isinstance(found, Problem):
         raise InputError(found.message)
     try:
         enforced = mode_policies(cluster.namespace_labels(found.namespace), minor)["enforce"]
     except ClusterError:
         enforced = found.policy
-    checked = check_object(found._replace(policy=enforced)).checked if enforced is not None else ()
-    live = found if enforced is None else found._replace(policy=enforced)
+    live = found if enforced is None else found.held_to(enforced)
+    checked = judged(live.subject).checked if enforced is not None else ()
     rejecter = rejecter_of(refusal.message) or "the API server"
     return Rejected(live, rejecter, refusal.message, refusal.since, missing, checked)
 

@@ -137,5 +137,5 @@ def _whole(resource: Resource, value: dict[str, Any], change: Change) -> Proposa
 def _proposal(
     resource: Resource, value: dict[str, Any], refusal: str | None = None, *, denied: bool = False
 ) -> Proposal:
-    live = Live(resource, value, (), Policy("restricted", NEWEST))
+    live = Live.of(resource, value, Policy("restricted", NEWEST))
     return Proposal(live, (), (), value, refusal=refusal, denied=denied)

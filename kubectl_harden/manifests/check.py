@@ -1,41 +1,20 @@
-"""What Pod Security admission would say of manifests: load → locate → evaluate."""
+"""What Pod Security admission would say of manifests: read → judge, a file at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
-from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.reader import (
-    Inputs,
-    Object,
-    Work,
-    accepted,
-    each_file,
-    offset_of,
-    pods,
-    read_objects,
-    report,
-    templates,
-)
-from kubectl_harden.model import Checked, Checks, Path, Problem, Replacement
-from kubectl_harden.planning.verdict import verdict, with_facts
-from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location, PodPaths
-from kubectl_harden.pod_security.policy import Policy
+from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
+from kubectl_harden.model import Checked, Checks, Policy, Problem, Replacement, Violation
+from kubectl_harden.planning.options import Learn
+from kubectl_harden.planning.verdict import judged
 
-if TYPE_CHECKING:
-    from kubectl_harden.planning.plan import Learn
-
-__all__ = [
-    "check_files",
-    "check_text",
-]
+__all__ = ["Propose", "check_files", "check_text"]
 
 
-Propose = Callable[[Work, Object, Checked, Location, str], tuple[Replacement, ...]]
-"""Returns what cures a control of a pod template in its file, as far as that can be written."""
+Propose = Callable[[Manifest, Item, Checked, Violation], tuple[Replacement, ...]]
+"""Returns what fixes a violation of a pod template in its file, as far as that can be written."""
 
 
 def check_files(
@@ -43,14 +22,13 @@ def check_files(
 ) -> Iterator[Checks]:
     """Yield what is found in each file, in the order in which the files were named.
 
-    With ``learn`` the evidence comes with it, with ``propose`` what would cure each violation.
+    With ``learn`` the evidence comes with it, with ``propose`` what would fix each violation.
     """
     around = learn is not None and learn.looks_around
     if learn is not None and around:
-        learn.prepare(templates(inputs))
-    yield from each_file(
-        inputs, partial(check_text, policy=policy, learn=learn, propose=propose), _unread, parallel=not around
-    )
+        learn.prepare(templates(inputs, policy))
+    work = partial(check_text, policy=policy, learn=learn, propose=propose)
+    yield from each_file(inputs, work, _unread, parallel=not around)
 
 
 def _unread(file: str, message: str) -> Checks:
@@ -58,34 +36,24 @@ def _unread(file: str, message: str) -> Checks:
 
 
 def check_text(
-    file: str,
-    text: str,
-    *,
-    policy: Policy,
-    listed: bool = False,
-    pod_paths: PodPaths | None = None,
-    lined: bool = True,
-    learn: Learn | None = None,
-    propose: Propose | None = None,
+    manifest: Manifest, policy: Policy, learn: Learn | None = None, propose: Propose | None = None
 ) -> Checks:
-    """Evaluate every pod template in a text; ``listed`` files may hold what is no Kubernetes object."""
-    work = Work.of(file, text, listed=listed, pod_paths=pod_paths, lined=lined)
-    checked = []
-    for found in read_objects(work, work.documents()):
-        reasons = accepted(work, found)
-        for identity, location in pods(work, found):
-            try:
-                pod = Pod(location.value, is_pod=location.is_pod)
-            except InputError as error:
-                report(work, found, location.in_object(error.path or ()), error.args[0])
-                continue
-            judged = verdict(identity, location, pod, policy, partial(_line, work, found), reasons)
-            if propose is not None and lined:
-                cured = (v._replace(fix=propose(work, found, judged, location, v.check)) for v in judged.violations)
-                judged = judged._replace(violations=tuple(cured))
-            checked.append(with_facts(judged, pod, found.value, location, learn))
-    return Checks(tuple(checked), tuple(work.problems))
+    """Evaluate every pod template in a text."""
+    checked: list[Checked] = []
+    problems: list[Problem] = []
+    for found in read(manifest, policy):
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif isinstance(found, Item):
+            checks = judged(found.subject, learn)
+            problems.extend(checks.problems)
+            if propose is None or not manifest.lined:
+                checked.extend(checks.checked)
+            else:
+                checked.extend(_with_fixes(manifest, found, item, propose) for item in checks.checked)
+    return Checks(tuple(checked), tuple(problems))
 
 
-def _line(work: Work, found: Object, path: Path) -> int | None:
-    return work.place(offset_of(found.document, (*found.base, *path)))[0]
+def _with_fixes(manifest: Manifest, found: Item, checked: Checked, propose: Propose) -> Checked:
+    fixed = (violation._replace(fix=propose(manifest, found, checked, violation)) for violation in checked.violations)
+    return checked._replace(violations=tuple(fixed))

@@ -1,30 +1,33 @@
-"""The smallest change to manifests: load → locate → remediate → edit → prove."""
+"""The smallest change to manifests: read → plan → edit → prove, a file at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import same
-from kubectl_harden.manifests.reader import (
-    Inputs,
-    Object,
-    Work,
-    accepted,
-    each_file,
-    pods,
-    read_objects,
-    report,
-    templates,
+from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
+from kubectl_harden.model import (
+    Checked,
+    FileFix,
+    Identity,
+    Path,
+    Plan,
+    Planned,
+    Policy,
+    Problem,
+    Replacement,
+    Source,
+    Splice,
+    Violation,
 )
-from kubectl_harden.model import Checked, FileFix, Identity, Path, Plan, Planned, Problem, Replacement, Source, Splice
 from kubectl_harden.objects import items_of
-from kubectl_harden.planning.plan import FixOptions, apply, planned_for
-from kubectl_harden.pod_security.pod_templates import Location, PodPaths, locate
-from kubectl_harden.pod_security.policy import Policy
-from kubectl_harden.yaml_text.documents import Document, Fault
+from kubectl_harden.planning.json_patch import apply
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.plan import plan, planned
+from kubectl_harden.yaml_text.documents import Document, Lines
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 
 __all__ = ["fix_files", "fix_text", "proposal"]
@@ -33,7 +36,7 @@ __all__ = ["fix_files", "fix_text", "proposal"]
 def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[FileFix]:
     """Yield the plan and the proved new text for each file, in the order in which they were named."""
     if options.learn.looks_around:
-        options.learn.prepare(templates(inputs))
+        options.learn.prepare(templates(inputs, policy))
     work = partial(fix_text, policy=policy, options=options)
     yield from each_file(inputs, work, _unread, parallel=not (options.learn.looks_around or options.choose))
 
@@ -42,92 +45,63 @@ def _unread(file: str, message: str) -> FileFix:
     return FileFix(file, "", (), (), (Problem(file, None, None, None, message),))
 
 
-def fix_text(
-    file: str,
-    text: str,
-    *,
-    policy: Policy,
-    options: FixOptions,
-    listed: bool = False,
-    pod_paths: PodPaths | None = None,
-    lined: bool = True,
-) -> FileFix:
+def fix_text(manifest: Manifest, policy: Policy, options: FixOptions) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.
 
     A document that cannot be edited provably keeps its text and becomes a problem.
     """
-    work = Work.of(file, text, listed=listed, pod_paths=pod_paths, lined=lined)
-    planned: list[Planned] = []
+    file, text = manifest.file, manifest.text
+    problems: list[Problem] = []
+    plans: list[Planned] = []
     objects: list[tuple[Identity, Any, Any]] = []
     edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
     values: dict[int, Any] = {}
-    for found in read_objects(work, _noted(work.documents(), values)):
-        document = found.document
-        plans, patched = _plan_object(work, found, policy, options)
-        planned.extend(plans)
-        if plans and not same(patched, found.value):
-            objects.append((plans[0].identity, found.value, patched))
-            edited.setdefault(document.index, (document, {}))[1][found.base] = patched
+    for found in read(manifest, policy):
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif isinstance(found, Document):
+            values[found.index] = found.value
+        else:
+            made = planned(found.subject, options)
+            plans.extend(made.planned)
+            problems.extend(made.problems)
+            if made.planned and not same(made.value, found.subject.value):
+                objects.append((made.planned[0].identity, found.subject.value, made.value))
+                edited.setdefault(found.document.index, (found.document, {}))[1][found.base] = made.value
     splices: list[Splice] = []
     for index, (document, patches) in edited.items():
         goal = _patched(document.value, (), patches)
         try:
-            made = edit_document(document, goal)
+            splices.extend(edit_document(document, goal))
         except EditError as error:
-            work.problem(index, document.start, f"not edited: {error}")
-            planned = [item for item in planned if _document(item.identity) != index]
+            line, column = Lines(text).place(document.start) if manifest.lined else (None, None)
+            problems.append(Problem(file, index, line, column, f"not edited: {error}"))
+            plans = [item for item in plans if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
-        splices.extend(made)
         values[index] = goal
     if splices:
         try:
-            plans_by_key = {_key(item): item.plan for item in planned}
-            _prove_file(work, spliced(text, splices), values, plans_by_key, policy, options)
+            after = manifest._replace(text=spliced(text, splices))
+            _prove(after, values, {_key(item): item.plan for item in plans}, policy, options)
         except EditError as error:
-            work.problem(None, None, f"not edited: {error}")
-            return FileFix(file, text, (), (), tuple(work.problems))
-    return FileFix(file, text, tuple(splices), tuple(planned), tuple(work.problems), tuple(objects))
+            problems.append(Problem(file, None, None, None, f"not edited: {error}"))
+            return FileFix(file, text, (), (), tuple(problems))
+    return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects))
 
 
-def proposal(work: Work, found: Object, checked: Checked, location: Location, check: str) -> tuple[Replacement, ...]:
-    """Return what cures one control of a pod template in its text; nothing where no edit can be proposed."""
-    options = FixOptions(only=frozenset((check,)))
+def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
+    """Return what fixes one violation of a pod template in its text; nothing where no edit can be proposed."""
+    subject, path = found.subject, checked.identity.pod_path
+    location = next(location for location in subject.templates() if location.path == path)
     try:
-        made = planned_for(checked.identity, found.value, location, checked.policy, options)
-        goal = _patched(found.document.value, (), {found.base: apply(found.value, made.edits)})
+        made = plan(subject.value, location, subject.policy, FixOptions(only=frozenset((violation.check,))))
+        goal = _patched(found.document.value, (), {found.base: apply(subject.value, made.edits)})
         splices = edit_document(found.document, goal) if made.edits else ()
     except (InputError, EditError):
         return ()
-    place = work.lines.place
+    place = Lines(manifest.text).place
     return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
-
-
-def _noted(found: Iterable[Document | Fault], values: dict[int, Any]) -> Iterator[Document | Fault]:
-    """Pass documents on, and note what each means."""
-    for document in found:
-        if isinstance(document, Document):
-            values[document.index] = document.value
-        yield document
-
-
-def _plan_object(
-    work: Work, found: Object, policy: Policy, options: FixOptions
-) -> tuple[list[Planned], dict[str, Any]]:
-    """Plan for each pod template in turn, each on what the plans before it made of the object."""
-    value = found.value
-    plans = []
-    reasons = accepted(work, found)
-    for index, (identity, first) in enumerate(list(pods(work, found))):
-        location = first if index == 0 else (locate(value, work.pod_paths) or [])[index]
-        try:
-            made = planned_for(identity, value, location, policy, options, reasons)
-        except InputError as error:
-            report(work, found, location.in_object(error.path or ()), error.args[0])
-            continue
-        value = apply(value, made.edits)
-        plans.append(Planned(identity, made, policy))
-    return plans, value
 
 
 def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, Any]]) -> Any:
@@ -157,9 +131,8 @@ def _left(plan: Plan) -> list[tuple[str, str, str]]:
     return [(left.check, left.reason, left.detail) for left in plan.remaining]
 
 
-def _prove_file(
-    work: Work,
-    after: str,
+def _prove(
+    after: Manifest,
     values: Mapping[int, Any],
     plans: Mapping[tuple[int | None, int | None, Path], Plan],
     policy: Policy,
@@ -169,10 +142,13 @@ def _prove_file(
 
     Every edited pod template must have the planned verdict, and a second run nothing to do.
     """
-    again = Work.of(work.file, after, listed=work.listed, pod_paths=work.pod_paths)
     found_values: dict[int, Any] = {}
-    for found in read_objects(again, _noted(again.documents(), found_values)):
-        for item in _plan_object(again, found, policy, options)[0]:
+    for found in read(after, policy):
+        if isinstance(found, Document):
+            found_values[found.index] = found.value
+        if not isinstance(found, Item):
+            continue
+        for item in planned(found.subject, options).planned:
             first = plans.get(_key(item))
             if first is not None and (
                 item.plan.edits or item.plan.before != first.after or _left(item.plan) != _left(first)

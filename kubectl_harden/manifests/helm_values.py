@@ -19,9 +19,9 @@ from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.discovery import Found, read_text
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import Chart, helm_template
-from kubectl_harden.manifests.reader import Work, pods, read_objects
+from kubectl_harden.manifests.reader import Inputs, Item, Manifest, read
 from kubectl_harden.model import Checked, FileFix, Identity, Path, Planned, Policy
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.yaml_text.documents import Document, documents, only_document, readable
@@ -50,20 +50,19 @@ class Cure(NamedTuple):
         return self.before - _violations(self.left)
 
 
-def cure(
-    chart: Chart, rendered: Iterable[Found], policy: Policy, options: FixOptions, pod_paths: PodPaths
-) -> Cure | None:
-    """Return values that cure what a chart renders, or None where no well-known key takes any that do.
+def cure(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptions) -> Cure | None:
+    """Return values that cure what a chart renders (``manifests``), or None where no well-known key takes any that do.
 
     Raises InputError where the chart cannot be rendered with further values.
     """
-    found = tuple(rendered)
-    before = _checked(found, policy, pod_paths)
+    pod_paths = manifests.pod_paths
+    found = _texts(manifests.rendered, pod_paths)
+    before = _checked(found, policy)
     places = list(_places(_own_values(chart), (), DEPTH))
     if not places or not _violations(before):
         return None
-    plans = [plan for one in found for plan in _plans(one, policy, options, pod_paths)]
-    arrives = _arrivals(chart, places, pod_paths)
+    plans = [plan for one in found for plan in _plans(one, policy, options)]
+    arrives = _arrivals(_with(chart, _probe(places), pod_paths), places, policy)
     values: dict[str, Any] = {}
     for plan in plans:
         for place, field, value in _settings(plan, arrives.get(_key(plan.planned.identity), {})):
@@ -73,7 +72,7 @@ def cure(
                 inner["enabled"] = True
     if not values:
         return None
-    made = Cure(values, _violations(before), _checked(_with(chart, values), policy, pod_paths))
+    made = Cure(values, _violations(before), _checked(_with(chart, values, pod_paths), policy))
     return made if made.cured > 0 else None
 
 
@@ -147,33 +146,42 @@ def _places(values: Mapping[str, Any], path: tuple[str, ...], depth: int) -> Ite
             yield from _places(value, (*path, key), depth - 1)
 
 
-def _with(chart: Chart, values: Mapping[str, Any]) -> list[Found]:
+def _texts(rendered: Iterable[Found], pod_paths: PodPaths) -> list[Manifest]:
+    return [Manifest(one.file, one.text or "", listed=True, lined=False, pod_paths=pod_paths) for one in rendered]
+
+
+def _with(chart: Chart, values: Mapping[str, Any], pod_paths: PodPaths) -> list[Manifest]:
     """Return what a chart renders with further values."""
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
         file = FilePath(directory, "values.yaml")
         file.write_text(dump(values), encoding="utf-8")
-        return helm_template(chart._replace(values=(*chart.values, str(file))))
+        return _texts(helm_template(chart._replace(values=(*chart.values, str(file)))), pod_paths)
 
 
-def _arrivals(chart: Chart, places: list[_Place], pod_paths: PodPaths) -> dict[tuple[Any, ...], dict[Path, _Place]]:
-    """Return, by pod template, which place of the values reaches the security context at which path of it."""
+def _probe(places: list[_Place]) -> dict[str, Any]:
+    """Return values that give every place a user of its own."""
     probe: dict[str, Any] = {}
     for number, place in enumerate(places):
         inner = _reach(probe, place.path)
         inner["runAsUser"] = FIRST_USER + number
         if place.disabled:
             inner["enabled"] = True
+    return probe
+
+
+def _arrivals(
+    probed: Iterable[Manifest], places: list[_Place], policy: Policy
+) -> dict[tuple[Any, ...], dict[Path, _Place]]:
+    """Return, by pod template, which place of the values reaches the security context at which path of it."""
     arrivals: dict[tuple[Any, ...], dict[Path, _Place]] = {}
-    for found in _with(chart, probe):
-        work = Work.of(found.file, found.text or "", listed=True, pod_paths=pod_paths, lined=False)
-        for item in read_objects(work, work.documents()):
-            for identity, location in pods(work, item):
-                spec = location.value.get("spec") if isinstance(location.value, dict) else None
-                reached = arrivals.setdefault(_key(identity), {})
-                for path, context in _contexts(spec):
-                    user = context.get("runAsUser")
-                    if isinstance(user, int) and 0 <= user - FIRST_USER < len(places):
-                        reached[location.in_object(path)] = places[user - FIRST_USER]
+    for subject in (item.subject for text in probed for item in read(text, policy) if isinstance(item, Item)):
+        for location in subject.templates():
+            spec = location.value.get("spec") if isinstance(location.value, dict) else None
+            reached = arrivals.setdefault(_key(subject.named(location)), {})
+            for path, context in _contexts(spec):
+                user = context.get("runAsUser")
+                if isinstance(user, int) and 0 <= user - FIRST_USER < len(places):
+                    reached[location.in_object(path)] = places[user - FIRST_USER]
     return arrivals
 
 
@@ -203,9 +211,8 @@ class _Plan(NamedTuple):
     after: Any
 
 
-def _plans(found: Found, policy: Policy, options: FixOptions, pod_paths: PodPaths) -> Iterator[_Plan]:
-    fixed = fix_text(found.file, found.text or "", policy=policy, options=options, listed=True, pod_paths=pod_paths,
-                     lined=False)  # fmt: skip
+def _plans(text: Manifest, policy: Policy, options: FixOptions) -> Iterator[_Plan]:
+    fixed = fix_text(text, policy, options)
     changes = {identity.source: (before, after) for identity, before, after in fixed.objects}
     for planned in fixed.planned:
         if planned.identity.source in changes:
@@ -252,14 +259,8 @@ def _reach(values: dict[str, Any], path: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _checked(rendered: Iterable[Found], policy: Policy, pod_paths: PodPaths) -> tuple[Checked, ...]:
-    return tuple(
-        checked
-        for found in rendered
-        for checked in check_text(
-            found.file, found.text or "", policy=policy, listed=True, pod_paths=pod_paths, lined=False
-        ).checked
-    )
+def _checked(texts: Iterable[Manifest], policy: Policy) -> tuple[Checked, ...]:
+    return tuple(checked for text in texts for checked in check_text(text, policy).checked)
 
 
 def _violations(checked: Iterable[Checked]) -> int:

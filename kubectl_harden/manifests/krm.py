@@ -12,9 +12,10 @@ from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import field_path
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
 from kubectl_harden.objects import annotation
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import Policy, parse_policy, worded
 from kubectl_harden.pod_security.risks import RISKS
@@ -51,9 +52,9 @@ def run_function(text: str) -> Returned:
         raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
     config = _config(value.get("functionConfig"))
     if config.fix:
-        fixed = fix_text("-", text, policy=config.policy, options=FixOptions(config.max_risk), listed=True)
+        fixed = fix_text(Manifest("-", text, listed=True), config.policy, FixOptions(config.max_risk))
         text = spliced(text, fixed.splices)
-    found = check_text("-", text, policy=config.policy, listed=True)
+    found = check_text(Manifest("-", text, listed=True), config.policy)
     items = value.get("items")
     items = items if isinstance(items, list) else []
     results = [*(_result(items, item, violation) for item in found.checked for violation in item.violations)]

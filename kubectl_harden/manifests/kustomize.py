@@ -14,9 +14,10 @@ from kubectl_harden.json_values import same
 from kubectl_harden.manifests.discovery import read_text
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import build_with, built
+from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import FileFix, Identity, Planned, Policy, Problem
 from kubectl_harden.planning.merge_patch import merge_patch
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.yaml_text.documents import only_document, readable
 from kubectl_harden.yaml_text.editor import edit_document, spliced
@@ -41,7 +42,7 @@ def fix_kustomization(directory: str, policy: Policy, options: FixOptions, pod_p
     """
     file, _, _, text_built = built(directory)
     before = text_built or ""
-    fixed = fix_text(file, before, policy=policy, options=options, pod_paths=pod_paths, lined=False)
+    fixed = fix_text(Manifest(file, before, lined=False, pod_paths=pod_paths), policy, options)
     if not fixed.objects:
         return Overlay((), fixed.planned, fixed.problems)
     text = read_text(file)

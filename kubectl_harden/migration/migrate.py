@@ -256,7 +256,7 @@ class Migrator:
         return Applier(
             self._cluster,
             self._journal,
-            again=lambda old: propose(self._cluster, old.live, aim.fix, aim.apply, aim.pod_paths),
+            again=lambda old: propose(self._cluster, old.live, aim.fix, aim.apply),
             seconds=self._seconds,
             rollback=True,
             confirm=self._accepts,
@@ -302,11 +302,11 @@ class Migrator:
     def _proved(self, proposal: Proposal) -> Proposal:
         aim, live = self._aim, proposal.live
         if proposal.patch:
-            proved = propose(self._cluster, live, aim.fix, aim.apply, aim.pod_paths)
+            proved = propose(self._cluster, live, aim.fix, aim.apply)
         elif live.resource.kind in ("Pod", "PodTemplate") or finished(live.value):
             return proposal
         else:
-            proved = prove_pods(self._cluster, proposal, aim.pod_paths, level_only=True)
+            proved = prove_pods(self._cluster, proposal, level_only=True)
         if proved.injected and proved.refusal is None:
             what = "its pods would violate it, since an admission webhook or policy changes them: "
             return proved._replace(refusal=what + ", ".join(proved.injected))
@@ -417,7 +417,7 @@ def _failed(outcome: Outcome) -> bool:
 
 
 def _namespace(value: dict[str, Any], policy: Policy) -> Live:
-    return Live(NAMESPACES, _with_kind(value), (), policy)
+    return Live.of(NAMESPACES, _with_kind(value), policy)
 
 
 def _with_kind(value: dict[str, Any]) -> dict[str, Any]:
@@ -427,7 +427,7 @@ def _with_kind(value: dict[str, Any]) -> dict[str, Any]:
 def _as_planned(live: Live, change: Change) -> Proposal:
     """Return a proposal whose plan is a change that was made already."""
     planned = []
-    for location in live.locations:
+    for location in live.subject.templates():
         prefix = pointer(location.path)
         steps = tuple(
             Edit(
@@ -442,7 +442,7 @@ def _as_planned(live: Live, change: Change) -> Proposal:
             if operation["op"] != "test" and operation["path"].startswith(prefix)
         )
         plan = Plan("privileged", live.policy.level, (), (), steps)
-        planned.append(Planned(live.identity(location), plan, live.policy))
+        planned.append(Planned(live.subject.named(location), plan, live.policy))
     return Proposal(live, tuple(planned), tuple(change.operations), live.value)
 
 

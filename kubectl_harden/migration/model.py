@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.live.propose import ApplyOptions, Proposal
 from kubectl_harden.model import Level, Policy, Problem
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.pod_security.policy import worded
 

@@ -17,7 +17,7 @@ from kubectl_harden.migration.survey import digest_of
 from kubectl_harden.model import HostPathChoice
 from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.json_patch import in_force
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["MigrationPlan", "drift", "plan_value", "read_plan", "write_plan"]
 

@@ -212,7 +212,7 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
 
 def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
     """Plan for a workload and keep what the survey needs of it."""
-    proposal = propose(cluster, live, aim.fix, aim.apply, aim.pod_paths, dry_run=False)
+    proposal = propose(cluster, live, aim.fix, aim.apply, dry_run=False)
     if not proposal.patch:
         proposal = proposal._replace(managers=managers_of(live.value, ()))
     levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
@@ -247,7 +247,7 @@ def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: l
 
 def digest_of(live: Live) -> str:
     """Return what identifies the pod templates of a workload: they are the same where it is."""
-    templates = [location.value for location in live.locations]
+    templates = [location.value for location in live.subject.templates()]
     return hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:16]
 
 

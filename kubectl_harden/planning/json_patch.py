@@ -1,16 +1,53 @@
-"""The way back: an RFC 6902 patch that takes another one back, guarded by tests."""
+"""RFC 6902 patches: edits as operations, what they make of a value, and the patch that takes them back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from kubectl_harden.field_path import parse_pointer
-from kubectl_harden.json_values import copied, same
+from kubectl_harden.field_path import parse_pointer, pointer
+from kubectl_harden.json_values import Draft, copied, same
+from kubectl_harden.model import Edit, Path
 
-__all__ = ["carried_out", "in_force", "inverse_of", "moved_on", "touched"]
+__all__ = ["apply", "carried_out", "in_force", "inverse_of", "moved_on", "operations", "resolve_path", "touched"]
 
 Operation = dict[str, Any]
+
+
+def resolve_path(value: Any, path: Path) -> Any:
+    """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
+    for part in path:
+        value = value[part]
+    return value
+
+
+def apply(value: Any, edits: Iterable[Edit]) -> Any:
+    """Return a JSON value with the edits applied in order, as RFC 6902 does; the given one stays as it is.
+
+    Raises KeyError or IndexError for a path that is not there.
+    """
+    draft = Draft(value)
+    for edit in edits:
+        parent = draft.at(edit.path[:-1])
+        last = edit.path[-1]
+        if edit.op == "remove":
+            del parent[last]
+        elif isinstance(parent, list) and edit.op == "add":
+            parent.insert(len(parent) if last == "-" else int(last), edit.value)
+        else:
+            parent[last] = edit.value
+    return draft.value
+
+
+def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
+    """Return edits as the operations of RFC 6902."""
+    out = []
+    for edit in edits:
+        operation = {"op": edit.op, "path": pointer(edit.path)}
+        if edit.op != "remove":
+            operation["value"] = edit.value
+        out.append(operation)
+    return out
 
 
 def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list[Operation]:
@@ -22,33 +59,33 @@ def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list
     steps: list[list[Operation]] = []
     value = copied(before)
     for operation in operations:
-        pointer, op = operation["path"], operation["op"]
-        parent, last = _parent(value, pointer)
+        place, op = operation["path"], operation["op"]
+        parent, last = _parent(value, place)
         if op == "test":
             continue
         if op == "add" and isinstance(parent, list):
             index = len(parent) if last == "-" else int(last)
-            where = f"{pointer.rpartition('/')[0]}/{index}"
-            steps.append([{"op": "test", "path": where}, {"op": "remove", "path": where}])
+            item = f"{place.rpartition('/')[0]}/{index}"
+            steps.append([{"op": "test", "path": item}, {"op": "remove", "path": item}])
             parent.insert(index, copied(operation["value"]))
         elif op in ("add", "replace"):
             key = int(last) if isinstance(parent, list) else last
             present = isinstance(parent, list) or key in parent
             back = (
-                {"op": "replace", "path": pointer, "value": copied(parent[key])}
+                {"op": "replace", "path": place, "value": copied(parent[key])}
                 if present
-                else {"op": "remove", "path": pointer}
+                else {"op": "remove", "path": place}
             )
-            steps.append([{"op": "test", "path": pointer}, back])
+            steps.append([{"op": "test", "path": place}, back])
             parent[key] = copied(operation["value"])
         elif isinstance(parent, list):
-            around = pointer.rpartition("/")[0]
+            around = place.rpartition("/")[0]
             steps.append(
-                [{"op": "test", "path": around}, {"op": "add", "path": pointer, "value": copied(parent[int(last)])}]
+                [{"op": "test", "path": around}, {"op": "add", "path": place, "value": copied(parent[int(last)])}]
             )
             del parent[int(last)]
         else:
-            steps.append([{"op": "add", "path": pointer, "value": copied(parent[last])}])
+            steps.append([{"op": "add", "path": place, "value": copied(parent[last])}])
             del parent[last]
     out = []
     current = copied(after)
@@ -67,8 +104,8 @@ def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list
     return out
 
 
-def _at(value: Any, pointer: str) -> Any:
-    parent, last = _parent(value, pointer)
+def _at(value: Any, place: str) -> Any:
+    parent, last = _parent(value, place)
     return parent[int(last) if isinstance(parent, list) else last]
 
 
@@ -76,18 +113,18 @@ def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
     """Return the JSON pointer of the first field that is no longer as the operations expect it, or None."""
     value = copied(value)
     for operation in operations:
-        pointer = operation["path"]
+        place = operation["path"]
         try:
             if operation["op"] == "test":
-                if not same(_at(value, pointer), operation["value"]):
-                    return str(pointer)
+                if not same(_at(value, place), operation["value"]):
+                    return str(place)
                 continue
-            parent, last = _parent(value, pointer)
+            parent, last = _parent(value, place)
             if operation["op"] == "add" and isinstance(parent, dict) and last in parent:
-                return str(pointer)
+                return str(place)
             _carry_out(value, operation)
         except (KeyError, IndexError, ValueError, TypeError):
-            return str(pointer)
+            return str(place)
     return None
 
 
@@ -104,9 +141,9 @@ def touched(value: Any, operations: Iterable[Operation]) -> dict[str, Any]:
     """Return the values of the fields that operations touch, by JSON pointer; of an appended item, the list."""
     found = {}
     for operation in operations:
-        pointer = operation["path"].removesuffix("/-")
+        place = operation["path"].removesuffix("/-")
         try:
-            found[pointer] = copied(_at(value, pointer))
+            found[place] = copied(_at(value, place))
         except (KeyError, IndexError, ValueError, TypeError):
             continue
     return found
@@ -133,8 +170,8 @@ def in_force(value: Any, operations: Iterable[Operation]) -> bool:
     return True
 
 
-def _parent(value: Any, pointer: str) -> tuple[Any, str]:
-    *parts, last = parse_pointer(pointer)
+def _parent(value: Any, place: str) -> tuple[Any, str]:
+    *parts, last = parse_pointer(place)
     for part in parts:
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value, str(last)

@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.evidence.manifest import facts_of
-from kubectl_harden.field_path import pointer
 from kubectl_harden.json_values import Draft
 from kubectl_harden.model import (
     Edit,
     Facts,
     Finding,
     FixContext,
-    HostPathChoice,
-    Identity,
     Learned,
     Obstacle,
     Op,
     Path,
     Plan,
+    Planned,
+    Problem,
     Remaining,
     Risk,
 )
 from kubectl_harden.planning.api_rules import refusals
-from kubectl_harden.planning.companions import Asked, companions
+from kubectl_harden.planning.companions import companions
+from kubectl_harden.planning.json_patch import apply, resolve_path
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.pod import Pod
@@ -39,7 +41,7 @@ from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import Policy, evaluate, highest_level
 from kubectl_harden.pod_security.risks import RISKS
 
-__all__ = ["FixOptions", "Learn", "apply", "left_below", "operations", "plan", "planned_for", "resolve_path"]
+__all__ = ["ObjectPlan", "left_below", "plan", "planned"]
 
 _DROP: Final = object()
 
@@ -47,121 +49,37 @@ _DROP: Final = object()
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
-class Learn(Protocol):
-    """Tells what is known of the containers of a pod template besides the template; raises nothing.
+class ObjectPlan(NamedTuple):
+    """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
 
-    ``looks_around``: it asks others, so that ``prepare`` is called with many (namespace, template) at once.
-    """
-
-    @property
-    def looks_around(self) -> bool: ...  # noqa: D102
-
-    def prepare(self, templates: Iterable[tuple[str, Any]], /) -> None: ...  # noqa: D102
-
-    def begin(self, namespaces: Iterable[str], /) -> None:
-        """Hear that all pods of some namespaces will be listed."""
-
-    def add(self, pod: Any, /) -> None:
-        """Take a pod that was listed."""
-
-    def __call__(self, identity: Identity, value: Any, template: Any, /) -> Learned:
-        """Return the facts by container name; ``value`` is the object that the template stands in."""
+    value: dict[str, Any]
+    planned: tuple[Planned, ...]
+    problems: tuple[Problem, ...]
 
 
-class _Nothing(NamedTuple):
-    """Knows nothing but what the manifest says."""
-
-    looks_around: bool = False
-
-    def prepare(self, _templates: Iterable[tuple[str, Any]]) -> None:
-        """Do nothing."""
-
-    def begin(self, _namespaces: Iterable[str]) -> None:
-        """Do nothing."""
-
-    def add(self, _pod: Any) -> None:
-        """Do nothing."""
-
-    def __call__(self, _identity: Identity, _value: Any, _template: Any) -> Learned:
-        """Return nothing."""
-        return _EMPTY
-
-
-Choose = Callable[[Identity, list[Edit]], list[Edit]]
-"""Returns those of an object's edits that a person wants, some of them with another value."""
-
-
-class FixOptions(NamedTuple):
-    """What the user asked for.
-
-    ``only`` empty means every control; ``learn`` brings the evidence; ``choose`` asks for every edit.
-    """
-
-    max_risk: Risk = "review"
-    only: frozenset[str] = frozenset()
-    skip: frozenset[str] = frozenset()
-    host_paths: Mapping[str, HostPathChoice] = _EMPTY
-    asked: Asked = Asked()
-    learn: Learn = _Nothing()
-    choose: Choose | None = None
+def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
+    """Plan for each pod template of an object in turn, each on what the plans before it made of the object."""
+    accepted, problems = subject.accepted()
+    found = list(problems)
+    plans = []
+    for index in range(len(subject.templates())):
+        location = subject.templates()[index]
+        identity = subject.named(location)
+        choose = partial(options.choose, identity) if options.choose is not None else list
+        learned = options.learn(identity, subject.value, location.value)
+        try:
+            made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
+        except InputError as error:
+            found.append(subject.problem(error, location))
+            continue
+        subject = subject.changed(apply(subject.value, made.edits))
+        plans.append(Planned(identity, made, subject.policy))
+    return ObjectPlan(subject.value, tuple(plans), tuple(found))
 
 
 def left_below(made: Plan) -> bool:
     """Whether a plan leaves a violation that nobody has accepted."""
     return any(not left.accepted for left in made.remaining)
-
-
-def resolve_path(value: Any, path: Path) -> Any:
-    """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
-    for part in path:
-        value = value[part]
-    return value
-
-
-def apply(value: Any, edits: Iterable[Edit]) -> Any:
-    """Return a JSON value with the edits applied in order, as RFC 6902 does; the given one stays as it is.
-
-    Raises KeyError or IndexError for a path that is not there.
-    """
-    draft = Draft(value)
-    for edit in edits:
-        parent = draft.at(edit.path[:-1])
-        last = edit.path[-1]
-        if edit.op == "remove":
-            del parent[last]
-        elif isinstance(parent, list) and edit.op == "add":
-            parent.insert(len(parent) if last == "-" else int(last), edit.value)
-        else:
-            parent[last] = edit.value
-    return draft.value
-
-
-def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
-    """Return edits as the operations of RFC 6902."""
-    out = []
-    for edit in edits:
-        operation = {"op": edit.op, "path": pointer(edit.path)}
-        if edit.op != "remove":
-            operation["value"] = edit.value
-        out.append(operation)
-    return out
-
-
-def planned_for(
-    identity: Identity,
-    value: Any,
-    location: Location,
-    policy: Policy,
-    options: FixOptions,
-    accepted: Mapping[str, str] = _EMPTY,
-) -> Plan:
-    """Return the plan for a pod template of an object, with the evidence and the choices that there are.
-
-    ``accepted`` are controls whose violations the object may keep, with the reasons.
-    """
-    learned = options.learn(identity, value, location.value)
-    choose = partial(options.choose, identity) if options.choose is not None else list
-    return plan(value, location, policy, options, learned, choose, accepted)
 
 
 def plan(

@@ -1,48 +1,58 @@
-"""What Pod Security admission would say of a pod template."""
+"""What Pod Security admission would say of the pod templates of an object."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from kubectl_harden.model import Checked, Identity, Path, Violation
-from kubectl_harden.planning.plan import Learn
+from kubectl_harden.errors import InputError
+from kubectl_harden.model import Checked, Checks, Violation
+from kubectl_harden.planning.options import Learn
+from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.pod_templates import Location
-from kubectl_harden.pod_security.policy import Policy, evaluate, highest_level
+from kubectl_harden.pod_security.policy import evaluate, highest_level
 
-__all__ = ["verdict", "with_facts"]
+__all__ = ["judged"]
 
 
-def verdict(
-    identity: Identity,
-    location: Location,
-    pod: Pod,
-    policy: Policy,
-    line_of: Callable[[Path], int | None],
-    accepted: Mapping[str, str],
-) -> Checked:
-    """Return what a policy says of a pod template.
+def judged(subject: Subject, learn: Learn | None = None) -> Checks:
+    """Return the verdict on each pod template of an object, and what is wrong with the object otherwise.
 
-    ``line_of`` tells the line of a field of the object, ``accepted`` the reasons for which controls may be violated.
+    With ``learn`` the evidence of how its containers run comes with it.
     """
+    accepted, problems = subject.accepted()
+    checked = []
+    found = list(problems)
+    for location in subject.templates():
+        try:
+            pod = subject.pod(location)
+        except InputError as error:
+            found.append(subject.problem(error, location))
+            continue
+        verdict = _verdict(subject, location, pod, accepted)
+        checked.append(verdict if learn is None else _with_facts(verdict, subject, location, pod, learn))
+    return Checks(tuple(checked), tuple(found))
+
+
+def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[str, str]) -> Checked:
+    policy = subject.policy
     violations = []
     findings = evaluate(pod, policy)
     reasons = excused(pod, policy, findings, accepted)
     for control, finding in findings:
         paths = tuple(location.in_object(path) for path in finding.paths)
-        line, reason = line_of(paths[0]), reasons.get(control.id, "")
+        line, _ = subject.place(paths[0])
+        reason = reasons.get(control.id, "")
         violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason))
     level = highest_level(pod, policy, [violation.level for violation in violations])
-    return Checked(identity, level, tuple(violations), policy)
+    return Checked(subject.named(location), level, tuple(violations), policy)
 
 
-def with_facts(checked: Checked, pod: Pod, value: Any, location: Location, learn: Learn | None) -> Checked:
+def _with_facts(checked: Checked, subject: Subject, location: Location, pod: Pod, learn: Learn) -> Checked:
     """Return a verdict with what is known of how the containers run."""
-    if learn is None:
-        return checked
+    # Imported late: a plain check needs no evidence.
     from kubectl_harden.evidence.manifest import facts_of
 
-    facts = facts_of(pod, learn(checked.identity, value, location.value))
+    facts = facts_of(pod, learn(checked.identity, subject.value, location.value))
     return checked._replace(facts=(*facts.pod, *(fact for known in facts.containers.values() for fact in known)))

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from kubectl_harden.model import Identity, Plan
+from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.merge_patch import merge_patch
-from kubectl_harden.planning.plan import operations
 from kubectl_harden.reports.terminal import json_text
 from kubectl_harden.yaml_text.tree import dump
 

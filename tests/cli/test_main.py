@@ -16,7 +16,7 @@ import pytest
 
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.model import Edit
-from kubectl_harden.planning.plan import apply
+from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import Oracle
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kubectl_harden import __version__
 from kubectl_harden.errors import EditError
 from kubectl_harden.manifests.kustomize import fix_kustomization, write_overlay
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.tree import dump, parse, value_of

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from kubectl_harden.cli import cli
 from kubectl_harden.model import Fact, Learned
 from kubectl_harden.planning.companions import Asked
-from kubectl_harden.planning.json_patch import inverse_of
-from kubectl_harden.planning.plan import FixOptions, apply, plan
+from kubectl_harden.planning.json_patch import apply, inverse_of
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.tree import parse, value_of

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.model import Edit, Level, Plan
-from kubectl_harden.planning.plan import FixOptions, apply, plan
+from kubectl_harden.planning.json_patch import apply
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.reports.patches import operations

@@ -10,8 +10,7 @@ from kubectl_harden.live.propose import ApplyOptions, propose
 from kubectl_harden.migration.model import NamespaceSurvey, ServerWord, Survey, Surveyed, plan_blockers
 from kubectl_harden.model import Policy
 from kubectl_harden.planning.json_patch import touched
-from kubectl_harden.planning.plan import FixOptions
-from kubectl_harden.pod_security.pod_templates import locate
+from kubectl_harden.planning.options import FixOptions
 from tests.support.fleet import helm, safe, socket_agent
 from tests.support.harden import workload
 
@@ -23,8 +22,8 @@ def surveyed(value: dict[str, Any], namespace: str, number: int, team: str = "")
     """Return a workload as a detailed survey has it."""
     metadata = {"uid": f"{namespace}-{number}", "resourceVersion": str(number), "namespace": namespace}
     value = {**value, "metadata": {**value["metadata"], **metadata}}
-    live = Live(of_kind(value["kind"]), value, tuple(locate(value, {}) or ()), GOAL)
-    proposal = propose(None, live, FixOptions(), ApplyOptions(), {}, dry_run=False)  # type: ignore[arg-type]
+    live = Live.of(of_kind(value["kind"]), value, GOAL)
+    proposal = propose(None, live, FixOptions(), ApplyOptions(), dry_run=False)  # type: ignore[arg-type]
     (planned,) = proposal.planned
     before = touched(value, proposal.patch)
     after = planned.plan.before if proposal.refusal else planned.plan.after

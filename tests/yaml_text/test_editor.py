@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import Edit, FileFix
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.editor import spliced
 from tests.planning.test_plan import workload
@@ -24,7 +25,7 @@ OBJECTS = st.builds(workload, valid_templates(), st.sampled_from(["Pod", "Deploy
 
 
 def fixed(text: str, **options: Any) -> FileFix:
-    return fix_text("f.yaml", text, policy=RESTRICTED, options=FixOptions(**options))
+    return fix_text(Manifest("f.yaml", text), RESTRICTED, FixOptions(**options))
 
 
 def after_of(found: FileFix) -> str:

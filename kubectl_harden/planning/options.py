@@ -1,0 +1,73 @@
+"""What a person asks of a plan, and what brings the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
+
+from kubectl_harden.model import Edit, HostPathChoice, Identity, Learned, Risk
+from kubectl_harden.planning.companions import Asked
+
+__all__ = ["Choose", "FixOptions", "Learn"]
+
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
+class Learn(Protocol):
+    """Tells what is known of the containers of a pod template besides the template; raises nothing.
+
+    ``looks_around``: it asks others, so that ``prepare`` is called with many (namespace, template) at once.
+    """
+
+    @property
+    def looks_around(self) -> bool: ...  # noqa: D102
+
+    def prepare(self, templates: Iterable[tuple[str, Any]], /) -> None: ...  # noqa: D102
+
+    def begin(self, namespaces: Iterable[str], /) -> None:
+        """Hear that all pods of some namespaces will be listed."""
+
+    def add(self, pod: Any, /) -> None:
+        """Take a pod that was listed."""
+
+    def __call__(self, identity: Identity, value: Any, template: Any, /) -> Learned:
+        """Return the facts by container name; ``value`` is the object that the template stands in."""
+
+
+class _Nothing(NamedTuple):
+    """Knows nothing but what the manifest says."""
+
+    looks_around: bool = False
+
+    def prepare(self, _templates: Iterable[tuple[str, Any]]) -> None:
+        """Do nothing."""
+
+    def begin(self, _namespaces: Iterable[str]) -> None:
+        """Do nothing."""
+
+    def add(self, _pod: Any) -> None:
+        """Do nothing."""
+
+    def __call__(self, _identity: Identity, _value: Any, _template: Any) -> Learned:
+        """Return nothing."""
+        return _EMPTY
+
+
+Choose = Callable[[Identity, list[Edit]], list[Edit]]
+"""Returns those of an object's edits that a person wants, some of them with another value."""
+
+
+class FixOptions(NamedTuple):
+    """What the user asked for.
+
+    ``only`` empty means every control; ``learn`` brings the evidence; ``choose`` asks for every edit.
+    """
+
+    max_risk: Risk = "review"
+    only: frozenset[str] = frozenset()
+    skip: frozenset[str] = frozenset()
+    host_paths: Mapping[str, HostPathChoice] = _EMPTY
+    asked: Asked = Asked()
+    learn: Learn = _Nothing()
+    choose: Choose | None = None
