@@ -27,12 +27,14 @@ Origin = Literal["manifest", "image", "live pod", "observed", "node"]
 class Policy(NamedTuple):
     """A level ("baseline", "restricted") and the minor number of a policy version (v1.MINOR).
 
-    ``named`` is the version as a namespace's label has it ("latest", "v1.99"), where that is another word.
+    ``named`` is the version as a namespace's label has it ("latest", "v1.99"), where that is another word. ``origin``
+    says where the policy comes from ("cluster default"), empty where a person named it.
     """
 
     level: Level
     minor: int
     named: str = ""
+    origin: str = ""
 
     @property
     def version(self) -> str:

@@ -24,6 +24,7 @@ from kubectl_harden.errors import ClusterError, InputError, UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, Survey
@@ -116,6 +117,7 @@ def migrate(
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
     """
+    from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.propose import ApplyOptions
     from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
@@ -148,7 +150,8 @@ def migrate(
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
     aim = aim._replace(fix=aim.fix._replace(learn=evidence.of_cluster(cluster, notes, whole=True, recorded=True)))
-    chosen, found, problems = _survey(cluster, selection, aim, plan, apply=apply_)
+    policies = PoliciesInForce(cluster)
+    chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_)
     if output in ("text", "wide"):
         wide = output == "wide"
         _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
@@ -164,7 +167,7 @@ def migrate(
 
         journal = Journal(command="migrate", server=cluster.connection.server, context=cluster.connection.context)
         done, interrupted = _carry_out(
-            cluster, journal, found, aim, plan, yes=yes, limit=limit, parallel=parallel, max_failures=max_failures
+            policies, journal, found, aim, plan, yes=yes, limit=limit, parallel=parallel, max_failures=max_failures
         )
         run = journal.run if journal.used else None
         problems += _failures(done, journal)
@@ -233,7 +236,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def _survey(
-    cluster: Cluster, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
+    policies: PoliciesInForce, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
     from kubectl_harden.live.find import Finder, problem
@@ -242,6 +245,7 @@ def _survey(
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
     from kubectl_harden.reports.progress import Words
 
+    cluster = policies.cluster
     if plan is not None and plan.server != cluster.connection.server:
         click.echo(f"note: the plan was made on {plan.server}, and this is {cluster.connection.server}", err=True)
     with Words() as words:
@@ -254,7 +258,7 @@ def _survey(
         if missing:
             report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
             raise ClusterError("permissions are missing: nothing was begun")
-        found = survey(cluster, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
+        found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
     problems = [*chosen.problems, *found.problems]
     report_problems(problems)
     return chosen, found, problems
@@ -298,7 +302,7 @@ def _write_report(file: str, found: Survey, aim: Aim, done: Sequence[Migrated], 
 
 
 def _carry_out(
-    cluster: Cluster,
+    policies: PoliciesInForce,
     journal: Journal,
     found: Survey,
     aim: Aim,
@@ -326,7 +330,7 @@ def _carry_out(
     halt, stop = Event(), Event()
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
-            cluster,
+            policies,
             journal,
             aim,
             seconds=limit,

@@ -313,9 +313,11 @@ class Cluster:
             content_type="application/json-patch+json",
         )
 
-    def create(self, resource: Resource, namespace: str | None, value: dict[str, Any], *, dry_run: bool) -> Answer:
-        """Create an object with strict field validation. Raises ClusterError."""
-        return self.connection.request("POST", resource.path(namespace), self._change(dry_run), value)
+    def create(
+        self, resource: Resource, namespace: str | None, value: dict[str, Any], *, dry_run: bool, as_user: str = ""
+    ) -> Answer:
+        """Create an object with strict field validation, for another user if one is named. Raises ClusterError."""
+        return self.connection.request("POST", resource.path(namespace), self._change(dry_run), value, as_user=as_user)
 
     def delete(
         self, resource: Resource, namespace: str | None, name: str, uid: str, *, dry_run: bool, foreground: bool = False

@@ -38,6 +38,7 @@ _SHOWN: Final = 1024
 """Characters of a body that are logged."""
 
 USER_AGENT: Final = "kubectl-harden"
+IMPERSONATE: Final = "Impersonate-User"
 ATTEMPTS: Final = 6
 LONGEST_WAIT: Final = 30.0
 _RETRIED: Final = frozenset((429, 500, 502, 503, 504))
@@ -218,7 +219,7 @@ class Connection:
         token = self._configuration.get_api_key_with_prefix("BearerToken")
         if token:
             headers["Authorization"] = token
-        for name, value in self._impersonation:
+        for name, value in () if IMPERSONATE in own else self._impersonation:
             headers.add(name, value)
         return headers
 
@@ -233,18 +234,22 @@ class Connection:
         *,
         content_type: str = "application/json",
         accept: str = "application/json",
+        as_user: str = "",
     ) -> Answer:
-        """Make a request and return its JSON.
+        """Make a request, for another user if one is named, and return its JSON.
 
         What changes nothing (GET, dry-run) is tried again where the server is busy or the connection
         breaks; a write only where it surely was not carried out. Raises ClusterError's subclasses.
         """
         harmless = method == "GET" or (query or {}).get("dryRun") == "All"
         data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": content_type, "Accept": accept}
+        if as_user:
+            headers[IMPERSONATE] = as_user
         for attempt in range(1, ATTEMPTS + 1):
             last = attempt == ATTEMPTS
             try:
-                response = self._send(method, path, query, data, {"Content-Type": content_type, "Accept": accept})
+                response = self._send(method, path, query, data, headers)
                 status, text = response.status, response.data
             except Unreachable as error:
                 # A server that never answered is more likely a wrong address than one that comes back.
@@ -391,7 +396,7 @@ def _impersonation(user: dict[str, Any], options: ClusterOptions) -> list[tuple[
     name = options.as_user or user.get("as")
     if not name:
         return []
-    headers = [("Impersonate-User", name)]
+    headers = [(IMPERSONATE, name)]
     headers.extend(("Impersonate-Group", group) for group in options.as_groups or user.get("as-groups") or ())
     if user.get("as-uid") and not options.as_user:
         headers.append(("Impersonate-Uid", user["as-uid"]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, UsageError
+from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.objects import api_group, controller_of, name_of
 from kubectl_harden.planning.subject import Subject
@@ -183,6 +184,8 @@ class Finder:
         self._pod_paths = pod_paths
         self._listed = listed
         self.notes: list[str] = []
+        self.in_force = PoliciesInForce(cluster)
+        self._policies: dict[str, Policy] = {}
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
         """Yield the workloads; what cannot be read is a problem, and the rest goes on.
@@ -297,11 +300,15 @@ class Finder:
         return live
 
     def policy(self, namespace: str, minor: int) -> Policy:
-        """Return the policy that holds for the workloads of a namespace."""
-        labels = None
-        if self._choice.level is None:
-            try:
-                labels = self.cluster.namespace_labels(namespace)
-            except ClusterError as error:
-                self._note(f"the level of namespace {namespace} is not known, restricted is assumed: {error}")
-        return chosen_policy(self._choice, labels, minor)
+        """Return the policy that the workloads of a namespace are held to."""
+        if namespace not in self._policies:
+            self._policies[namespace] = self._policy(namespace, minor)
+        return self._policies[namespace]
+
+    def _policy(self, namespace: str, minor: int) -> Policy:
+        if self._choice.level is not None:
+            return chosen_policy(self._choice, None, minor)
+        now = self.in_force.of(namespace)
+        if now.why:
+            self._note(f"which policy is in force in namespace {namespace} is not known for certain: {now.why}")
+        return chosen_policy(self._choice, now.chosen(), minor)._replace(origin=now.origin)

@@ -13,11 +13,10 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.cluster.api import EVENTS, Cluster, Resource, of_kind
 from kubectl_harden.errors import ClusterError, InputError, NotFound
 from kubectl_harden.live.find import Finder, Live, problem
-from kubectl_harden.model import Checked, Problem
+from kubectl_harden.model import Checked, Policy, Problem
 from kubectl_harden.objects import finished, name_of
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
-from kubectl_harden.pod_security.namespace_labels import mode_policies
 
 __all__ = ["Rejected", "find_rejected"]
 
@@ -149,14 +148,22 @@ def _rejected(finder: Finder, refusal: _Refusal, minor: int) -> Rejected | None:
     found = finder.workload(resource, top, minor, owner)
     if isinstance(found, Problem):
         raise InputError(found.message)
-    try:
-        enforced = mode_policies(cluster.namespace_labels(found.namespace), minor)["enforce"]
-    except ClusterError:
-        enforced = found.policy
+    finder.in_force.hear(found.namespace, [refusal.message])
+    enforced = _enforced(finder, found.namespace)
     live = found if enforced is None else found.held_to(enforced)
     checked = judged(live.subject).checked if enforced is not None else ()
     rejecter = rejecter_of(refusal.message) or "the API server"
     return Rejected(live, rejecter, refusal.message, refusal.since, missing, checked)
+
+
+def _enforced(finder: Finder, namespace: str) -> Policy | None:
+    """Return the policy that refuses pods in a namespace now."""
+    try:
+        labels = finder.cluster.namespace_labels(namespace)
+    except ClusterError:
+        return finder.in_force.of(namespace).enforced
+    # Whoever asks may be exempt, and the controller, which was refused, is not.
+    return finder.in_force.settled(namespace, labels).enforced
 
 
 def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:

@@ -13,12 +13,13 @@ from functools import partial
 from threading import Event
 from typing import Any, Final, Literal, NamedTuple
 
-from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster
+from kubectl_harden.cluster.api import NAMESPACES, PODS
 from kubectl_harden.errors import ClusterError, Conflict, HardenError, Unreachable
 from kubectl_harden.field_path import parse_pointer, pointer
 from kubectl_harden.json_values import same
 from kubectl_harden.live.apply import Applier, Outcome, target_of, written
 from kubectl_harden.live.find import Live
+from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal, mark_undone
 from kubectl_harden.live.propose import RETRIES, Proposal, guarded, propose, prove_pods, tries
 from kubectl_harden.live.rollout import pod_ready, progress, watched
@@ -27,7 +28,8 @@ from kubectl_harden.migration.survey import survey_namespace
 from kubectl_harden.model import Edit, Level, Plan, Planned, Policy
 from kubectl_harden.objects import controller_of, finished, name_of
 from kubectl_harden.planning.json_patch import carried_out, in_force, inverse_of, moved_on, touched
-from kubectl_harden.pod_security.namespace_labels import Mode, label_operations, raised_labels
+from kubectl_harden.pod_security.in_force import raised_labels
+from kubectl_harden.pod_security.namespace_labels import Mode, label_operations, rank
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded
 
@@ -93,7 +95,7 @@ class Migrator:
 
     def __init__(
         self,
-        cluster: Cluster,
+        policies: PoliciesInForce,
         journal: Journal,
         aim: Aim,
         *,
@@ -104,7 +106,8 @@ class Migrator:
         drift: Callable[[NamespaceSurvey, Sequence[Proposal]], list[str]] | None = None,
         cut_off: Mapping[str, tuple[str, Change]],
     ) -> None:
-        self._cluster = cluster
+        self._policies = policies
+        self._cluster = policies.cluster
         self._journal = journal
         self._aim = aim
         self._seconds = seconds
@@ -122,7 +125,7 @@ class Migrator:
         try:
             self._say(name, "reading")
             value = self._cluster.get(NAMESPACES, None, name)
-            found, proposals = survey_namespace(self._cluster, value, self._aim)
+            found, proposals = survey_namespace(self._policies, value, self._aim)
             done = done._replace(found=found, labels=found.labels)
             drifted = self._drift(found, proposals) if self._drift is not None else []
             if drifted:
@@ -173,7 +176,7 @@ class Migrator:
         may = self._aim.level == "highest" and self._drift is None
         if may and found.state != "blocked" and found.goal.level != "baseline":
             value = self._cluster.get(NAMESPACES, None, found.name)
-            lower, proposals = survey_namespace(self._cluster, value, self._aim.at("baseline"))
+            lower, proposals = survey_namespace(self._policies, value, self._aim.at("baseline"))
             try:
                 ended = self._attempt(done, lower, proposals, outcomes)
             except _Blocked as error:
@@ -205,7 +208,7 @@ class Migrator:
         for _ in tries():
             value = given or self._cluster.get(NAMESPACES, None, name)
             labels = value["metadata"].get("labels")
-            wanted = raised_labels(labels or {}, modes, level, self._aim.version, self._cluster.minor())
+            wanted = self._wanted(name, labels, modes, level)
             operations = label_operations(labels, wanted)
             if not operations:
                 return None
@@ -333,7 +336,7 @@ class Migrator:
         while True:
             self._step(name, f"looking again before {goal.level} is enforced")
             value = self._cluster.get(NAMESPACES, None, name)
-            found, proposals = survey_namespace(self._cluster, value, aim)
+            found, proposals = survey_namespace(self._policies, value, aim)
             if found.state == "done":
                 return
             if found.state == "blocked":
@@ -372,7 +375,7 @@ class Migrator:
 
     def _dry_run(self, name: str, value: dict[str, Any], goal: Policy) -> list[str]:
         labels = value["metadata"].get("labels")
-        wanted = raised_labels(labels or {}, ("enforce",), goal.level, self._aim.version, self._cluster.minor())
+        wanted = self._wanted(name, labels, ("enforce",), goal.level)
         operations = guarded(_namespace(value, goal), label_operations(labels, wanted))
         try:
             answer = self._cluster.patch(NAMESPACES, None, name, operations, dry_run=True)
@@ -404,12 +407,33 @@ class Migrator:
     def _prove(self, name: str, goal: Policy) -> tuple[int, int]:
         """Return how many pods are ready, of how many; the label must be there. Raises HardenError."""
         self._say(name, "proving")
-        labels = self._cluster.get(NAMESPACES, None, name)["metadata"].get("labels") or {}
-        if raised_labels(labels, ("enforce",), goal.level, self._aim.version, self._cluster.minor()):
+        labels = self._cluster.get(NAMESPACES, None, name)["metadata"].get("labels")
+        if self._wanted(name, labels, ("enforce",), goal.level):
             raise HardenError(f"the label was set, and someone has taken it away again: {goal} is not enforced")
+        self._prove_refusal(name, goal)
         pods = [pod for pod in self._cluster.each(PODS, name) if not finished(pod)]
         pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
         return sum(map(pod_ready, pods)), len(pods)
+
+    def _wanted(
+        self, name: str, labels: dict[str, str] | None, modes: tuple[Mode, ...], level: Level
+    ) -> dict[str, str]:
+        """Return the labels that raise modes of a namespace to a level."""
+        now = self._policies.settled(name, labels or {})
+        return raised_labels(labels or {}, now, modes, level, self._aim.version, self._cluster.minor())
+
+    def _prove_refusal(self, name: str, goal: Policy) -> None:
+        """Have the server refuse a pod by at least the goal. Raises HardenError where it does not."""
+        deadline = time.monotonic() + LAG_SECONDS
+        while True:
+            refused = self._policies.refused(name)
+            if refused is not None and rank(refused) >= rank(goal):
+                return
+            # The server reads the label from its cache.
+            if time.monotonic() > deadline:
+                by = f"refuses by {refused} only" if refused else "does not refuse a pod that violates everything"
+                raise HardenError(f"the label is set, and the API server {by}: {goal} is not enforced")
+            self._halt.wait(0.2)
 
 
 def _failed(outcome: Outcome) -> bool:

@@ -10,6 +10,7 @@ from kubectl_harden.cluster.api import PODS
 from kubectl_harden.live.propose import ApplyOptions, Proposal
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.pod_security.policy import worded
 
@@ -145,7 +146,7 @@ class NamespaceSurvey(NamedTuple):
     ``goal`` is what is to be enforced, or what it falls short of. ``state``: done (the goal is enforced and
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
-    ``warn_labels`` and ``enforce_labels`` are the labels to set.
+    ``warn_labels`` and ``enforce_labels`` are the labels to set. ``in_force`` is what admission does there now.
     """
 
     name: str
@@ -165,6 +166,7 @@ class NamespaceSurvey(NamedTuple):
     enforce_labels: Mapping[str, str]
     team: str = ""
     problems: tuple[Problem, ...] = ()
+    in_force: InForce = InForce()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
@@ -232,9 +234,10 @@ def _left(item: Surveyed) -> bool:
     return any(planned.plan.remaining for planned in item.proposal.planned)
 
 
-def exemption(name: str, server: ServerWord) -> Iterator[Blocker]:
+def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:
     """Yield that the API server is configured to exempt a namespace (admission/api, PodSecurityExemptions)."""
-    for warning in server.warnings:
-        if "is exempt from Pod Security" in warning:
-            why = "the API server's configuration exempts it from every level"
-            yield Blocker(f"Namespace {name}", "", warning, why, other_cause="exempt")
+    said = next((warning for warning in server.warnings if "is exempt from Pod Security" in warning), "")
+    if said or now.exempt == "namespace":
+        what = said or f'namespace "{name}" is exempt from Pod Security: a pod that violates everything is admitted'
+        why = "the API server's configuration exempts it from every level"
+        yield Blocker(f"Namespace {name}", "", what, why, other_cause="exempt")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
+from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.managers import managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
@@ -36,15 +37,14 @@ from kubectl_harden.migration.model import (
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.objects import controller_of, finished, name_of
 from kubectl_harden.planning.json_patch import touched
+from kubectl_harden.pod_security.in_force import left_alone, raised_labels
 from kubectl_harden.pod_security.namespace_labels import (
+    Mode,
     PolicyChoice,
     label_operations,
-    mode_policies,
     pod_security_labels,
     pod_warnings,
-    raised_labels,
     rank,
-    target_policy,
 )
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate
@@ -56,7 +56,7 @@ ASKED_AT_ONCE: Final = 4
 
 
 def survey(
-    cluster: Cluster,
+    policies: PoliciesInForce,
     namespaces: Mapping[str, dict[str, Any]],
     aim: Aim,
     *,
@@ -68,27 +68,29 @@ def survey(
     ``report`` gets a few words now and then. Raises UsageError, and ClusterError where the cluster does not
     even tell its version.
     """
-    found = _surveyed(cluster, namespaces, aim, at_once, report)
+    found = _surveyed(policies, namespaces, aim, at_once, report)
     lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
     if not lower:
         return found
     report(f"{len(lower)} namespaces for baseline")
-    second = _surveyed(cluster, lower, aim.at("baseline"), at_once and len(lower) * 4 > len(namespaces), report)
+    second = _surveyed(policies, lower, aim.at("baseline"), at_once and len(lower) * 4 > len(namespaces), report)
     by_name = {item.name: item for item in second.namespaces}
     merged = tuple(_lowered(item, by_name.get(item.name)) for item in found.namespaces)
     problems = (*found.problems, *(p for p in second.problems if p not in found.problems))
     return Survey(merged, problems, tuple(dict.fromkeys((*found.notes, *second.notes))))
 
 
-def survey_namespace(cluster: Cluster, value: dict[str, Any], aim: Aim) -> tuple[NamespaceSurvey, list[Proposal]]:
+def survey_namespace(
+    policies: PoliciesInForce, value: dict[str, Any], aim: Aim
+) -> tuple[NamespaceSurvey, list[Proposal]]:
     """Survey one namespace, and return its proposals with their objects too. Raises ClusterError."""
     name = value["metadata"]["name"]
     kept: list[Proposal] = []
-    first = _surveyed(cluster, {name: value}, aim, at_once=False, report=_silent, kept=kept).namespaces[0]
+    first = _surveyed(policies, {name: value}, aim, at_once=False, report=_silent, kept=kept).namespaces[0]
     if not _may_reach_baseline(first, aim):
         return first, kept
     lower: list[Proposal] = []
-    second = _surveyed(cluster, {name: value}, aim.at("baseline"), at_once=False, report=_silent, kept=lower)
+    second = _surveyed(policies, {name: value}, aim.at("baseline"), at_once=False, report=_silent, kept=lower)
     merged = _lowered(first, second.namespaces[0])
     return merged, kept if merged is first else lower
 
@@ -117,10 +119,11 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
 class _Namespace:
     """What is found of a namespace while the lists come in."""
 
-    def __init__(self, value: dict[str, Any], aim: Aim, minor: int) -> None:
+    def __init__(self, value: dict[str, Any], aim: Aim, policies: PoliciesInForce) -> None:
         self.value = value
         self.labels: dict[str, str] = value["metadata"].get("labels") or {}
-        self.policy = target_policy(aim.target, aim.version, self.labels, minor)
+        self.now = policies.settled(value["metadata"]["name"], self.labels)
+        self.policy = policies.goal(self.labels, aim.target, aim.version)
         self.workloads: list[Surveyed] = []
         self.pods: list[tuple[dict[str, Any], str]] = []
         self.problems: list[Problem] = []
@@ -143,7 +146,7 @@ class _Finder(Finder):
 
 
 def _surveyed(
-    cluster: Cluster,
+    policies: PoliciesInForce,
     namespaces: Mapping[str, dict[str, Any]],
     aim: Aim,
     at_once: bool,
@@ -151,8 +154,9 @@ def _surveyed(
     kept: list[Proposal] | None = None,
 ) -> Survey:
     """Survey namespaces for the level of one aim; the proposals go to ``kept`` with their objects."""
+    cluster = policies.cluster
     minor = cluster.minor()
-    found = {name: _Namespace(value, aim, minor) for name, value in namespaces.items()}
+    found = {name: _Namespace(value, aim, policies) for name, value in namespaces.items()}
     parents: dict[str, str] = {}
     roots: dict[str, str] = {}
 
@@ -172,7 +176,7 @@ def _surveyed(
     finder = _Finder(cluster, aim, found, listed)
     problems: list[Problem] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        words = {name: pool.submit(_server_word, cluster, item, aim, minor) for name, item in found.items()}
+        words = {name: pool.submit(_server_word, policies, item, aim) for name, item in found.items()}
         _read_quotas(cluster, found, at_once, finder.notes)
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
         done = 0
@@ -195,8 +199,8 @@ def _surveyed(
                     report(f"{done:,} workloads planned")
         made = [_summed_up(found[name], aim, minor, parents, roots, words[name]) for name in sorted(found)]
     if kept is None:
-        made = [_asked_again(cluster, item, found[item.name], aim, minor) for item in made]
-    return Survey(tuple(made), tuple(problems), tuple(finder.notes))
+        made = [_asked_again(policies, item, found[item.name], aim) for item in made]
+    return Survey(tuple(made), tuple(problems), (*finder.notes, *_left_alone(found, aim, minor)))
 
 
 def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
@@ -267,11 +271,12 @@ def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
 # -- the server's word -----------------------------------------------------------------------------------
 
 
-def _server_word(cluster: Cluster, namespace: _Namespace, aim: Aim, minor: int) -> ServerWord:
+def _server_word(policies: PoliciesInForce, namespace: _Namespace, aim: Aim) -> ServerWord:
     """Ask the server, by a dry-run of the enforce label, which pods would violate it."""
-    wanted = raised_labels(namespace.labels, ("enforce",), namespace.policy.level, aim.version, minor)
+    cluster = policies.cluster
+    wanted = _wanted(namespace, ("enforce",), namespace.policy.level, aim, cluster.minor())
     if not wanted:
-        return ServerWord(False, f"it enforces {mode_policies(namespace.labels, minor)['enforce']} already")
+        return _enforcing(policies, namespace)
     operations = label_operations(namespace.value["metadata"].get("labels"), wanted)
     try:
         answer = cluster.patch(NAMESPACES, None, namespace.value["metadata"]["name"], operations, dry_run=True)
@@ -280,19 +285,45 @@ def _server_word(cluster: Cluster, namespace: _Namespace, aim: Aim, minor: int) 
     return ServerWord(True, "", answer.warnings)
 
 
+def _enforcing(policies: PoliciesInForce, namespace: _Namespace) -> ServerWord:
+    """Have the server show that it enforces what it is said to: a pod that violates everything is refused."""
+    enforced = namespace.now.modes.get("enforce")
+    if enforced is None:
+        return ServerWord(False, "which level it enforces is not known")
+    try:
+        if policies.refused(namespace.value["metadata"]["name"]) is None:
+            namespace.now = namespace.now._replace(exempt="namespace")
+            return ServerWord(False, "it admits a pod that violates everything")
+    except ClusterError as error:
+        return ServerWord(False, f"it enforces {enforced} already, unless it is exempt: {error}")
+    return ServerWord(False, f"it enforces {enforced} already")
+
+
+def _wanted(namespace: _Namespace, modes: tuple[Mode, ...], level: Level, aim: Aim, minor: int) -> dict[str, str]:
+    return raised_labels(namespace.labels, namespace.now, modes, level, aim.version, minor)
+
+
+def _left_alone(found: Mapping[str, _Namespace], aim: Aim, minor: int) -> list[str]:
+    """Return which modes are not raised as asked, and why, with the number of namespaces."""
+    counts: dict[str, list[str]] = {}
+    for name, item in found.items():
+        for line in left_alone(item.labels, item.now, ("warn", "audit"), item.policy.level, aim.version, minor):
+            counts.setdefault(line, []).append(name)
+    where = {line: names[0] if len(names) == 1 else f"{len(names):,} namespaces" for line, names in counts.items()}
+    return [f"{line} ({place})" for line, place in where.items()]
+
+
 def _expected(name: str, policy: Policy, pods: Iterable[PodVerdict]) -> tuple[str, ...]:
     return tuple(pod_warnings(name, policy, ((pod.name, pod.words) for pod in pods)))
 
 
-def _asked_again(
-    cluster: Cluster, item: NamespaceSurvey, namespace: _Namespace, aim: Aim, minor: int
-) -> NamespaceSurvey:
+def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: _Namespace, aim: Aim) -> NamespaceSurvey:
     """Compare once more, closer together in time: pods come and go between a list and a question."""
     if not item.server.asked or item.server.agrees:
         return item
     namespace.pods.clear()
     try:
-        for pod in cluster.each(PODS, item.name):
+        for pod in policies.cluster.each(PODS, item.name):
             _judge_pod(namespace, pod)
     except ClusterError:
         return item
@@ -300,7 +331,7 @@ def _asked_again(
     pods = tuple(
         _verdict(namespace, value, words, owners.get(value["metadata"]["uid"], "")) for value, words in namespace.pods
     )
-    word = _server_word(cluster, namespace, aim, minor)
+    word = _server_word(policies, namespace, aim)
     return item._replace(server=word._replace(expected=_expected(item.name, namespace.policy, pods)))
 
 
@@ -337,14 +368,15 @@ def _summed_up(
         *plan_blockers(namespace.workloads, goal),
         *namespace.short,
         *pod_blockers(namespace.workloads, pods),
-        *exemption(metadata["name"], server),
+        *exemption(metadata["name"], server, namespace.now),
+        *_unknown(namespace, aim, minor),
         *(
             Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")
             for item in namespace.problems
         ),
     ]
-    enforce = raised_labels(namespace.labels, ("enforce",), goal.level, aim.version, minor)
-    warn = raised_labels(namespace.labels, ("warn", "audit"), goal.level, aim.version, minor)
+    enforce = _wanted(namespace, ("enforce",), goal.level, aim, minor)
+    warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
     changed = any(item.proposal.patch for item in namespace.workloads)
     state: State = "blocked" if blockers else "fixable" if changed else "ready" if enforce else "done"
     return NamespaceSurvey(
@@ -365,7 +397,17 @@ def _summed_up(
         enforce,
         str(namespace.labels.get(aim.team_label, "")),
         tuple(namespace.problems),
+        namespace.now,
     )
+
+
+def _unknown(namespace: _Namespace, aim: Aim, minor: int) -> Iterator[Blocker]:
+    """Yield that the level cannot be enforced without knowing that it is not less than what is."""
+    if "enforce" in namespace.now.unknown:
+        modes: tuple[Mode, ...] = ("enforce",)
+        for line in left_alone(namespace.labels, namespace.now, modes, namespace.policy.level, aim.version, minor):
+            why = namespace.now.why or "an administrator who may create pods and impersonate can ask for it"
+            yield Blocker(f"Namespace {namespace.value['metadata']['name']}", "", line, why, other_cause="not known")
 
 
 def _lowest(levels: Iterable[Level]) -> Level:

@@ -16,7 +16,7 @@ from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.policy import worded
 
-__all__ = ["POD_SECURITY", "Message", "Said", "read_messages", "rejecter_of"]
+__all__ = ["POD_SECURITY", "Message", "Said", "policies_named", "read_messages", "rejecter_of"]
 
 
 class Said(NamedTuple):
@@ -79,6 +79,12 @@ _SUBJECTS: Final = (
     r"(?P<full>(?:deployment|statefulset|daemonset|replicaset|job|cronjob|pod|replicationcontroller)(?:\.\w+)?/[\w.-]+)",
     r"Error creating: (?P<none>)",
 )
+
+
+def policies_named(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield each policy (``restricted:latest``) that a text says a pod violates, and whether it is only a warning."""
+    for match in _VIOLATES.finditer(text.replace('\\"', '"')):
+        yield match["policy"], bool(match["warned"])
 
 
 def rejecter_of(text: str) -> str:

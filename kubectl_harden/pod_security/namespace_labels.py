@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.model import Level
-from kubectl_harden.pod_security.policy import LEVELS, NEWEST, Policy, parse_policy
+from kubectl_harden.pod_security.policy import NEWEST, Policy, parse_policy
 
 __all__ = [
     "LADDER",
@@ -24,9 +25,8 @@ __all__ = [
     "mode_policies",
     "pod_security_labels",
     "pod_warnings",
-    "raised_labels",
+    "policy_of_words",
     "rank",
-    "target_policy",
 ]
 
 Mode = Literal["enforce", "warn", "audit"]
@@ -34,6 +34,8 @@ MODES: Final[tuple[Mode, ...]] = ("enforce", "warn", "audit")
 PREFIX: Final = "pod-security.kubernetes.io/"
 LADDER: Final[tuple[Level, ...]] = ("privileged", "baseline", "restricted")
 """The levels, each stricter than the one before."""
+_PRIVILEGED: Final = Policy("privileged", NEWEST, "latest")
+_NO_DEFAULTS: Final[Mapping[Mode, Policy]] = MappingProxyType({})
 
 
 def rank(policy: Policy | Level | None) -> int:
@@ -49,85 +51,69 @@ class PolicyChoice(NamedTuple):
     version: str | None = None
 
 
-def mode_policies(labels: Mapping[str, str], server_minor: int) -> dict[Mode, Policy | None]:
+def mode_policies(
+    labels: Mapping[str, str], server_minor: int, defaults: Mapping[Mode, Policy] = _NO_DEFAULTS
+) -> dict[Mode, Policy | None]:
     """Return the policy of each mode, None where it is privileged.
 
-    Invalid labels count as admission counts them: ``restricted`` for enforce, nothing for warn and
-    audit, ``latest`` for a version. ``latest`` is the server's own minor version.
+    ``defaults`` are the API server's own, for what no label says; without them it is ``privileged:latest``. Invalid
+    labels count as admission counts them: ``restricted`` for enforce, nothing for warn and audit, ``latest`` for a
+    version. ``latest`` is the server's own minor version.
     """
-    found: dict[Mode, Policy | None] = {}
+    found: dict[Mode, Policy] = {}
     for mode in MODES:
-        level = labels.get(PREFIX + mode, "privileged")
-        if level not in ("privileged", *LEVELS):
+        default = defaults.get(mode, _PRIVILEGED)
+        level = labels.get(PREFIX + mode, default.level)
+        if level not in LADDER:
             level = "restricted" if mode == "enforce" else "privileged"
-        version = labels.get(f"{PREFIX}{mode}-version", "latest")
-        found[mode] = None if level == "privileged" else _policy(level, version, server_minor)
+        found[mode] = _policy(level, labels.get(f"{PREFIX}{mode}-version", _version(default)), server_minor)
     enforce = found["enforce"]
-    # An enforced level warns too, unless the namespace says otherwise.
-    if enforce is not None and PREFIX + "warn" not in labels and labels.get(PREFIX + "enforce") in LEVELS:
+    # An enforced level warns too, unless the namespace or the API server's configuration says otherwise.
+    if (
+        PREFIX + "warn" not in labels
+        and labels.get(PREFIX + "enforce") in LADDER
+        and rank(enforce) > rank(found["warn"])
+    ):
         warned = labels.get(f"{PREFIX}warn-version")
         found["warn"] = enforce if warned is None else _policy(enforce.level, warned, server_minor)
-    return found
+    return {mode: None if policy.level == "privileged" else policy for mode, policy in found.items()}
+
+
+def _version(policy: Policy) -> str:
+    """Return the version of a policy as a label writes it."""
+    return policy.named or policy.version
 
 
 def _policy(level: str, version: str, server_minor: int) -> Policy:
     match = re.fullmatch(r"v1\.([0-9]|[1-9][0-9]*)", version)
     minor = int(match[1]) if match else server_minor
-    base = parse_policy(level, "latest")
+    known = next(item for item in LADDER if item == level)
     # Versions beyond the newest known one are evaluated as that (policy/registry.go).
-    return base._replace(minor=min(minor, server_minor, NEWEST), named=version if match else "latest")
+    return Policy(known, min(minor, server_minor, NEWEST), version if match else "latest")
 
 
-def chosen_policy(choice: PolicyChoice, labels: Mapping[str, str] | None, server_minor: int) -> Policy:
-    """Return the policy for a namespace's workloads.
+def policy_of_words(text: str, server_minor: int) -> Policy:
+    """Return the policy that admission names in its messages: ``restricted:latest``, ``baseline:v1.30``."""
+    level, _, version = text.partition(":")
+    return _policy(level, version, server_minor)
 
-    What the user chose, else what the namespace enforces, then warns, then audits, else ``restricted``.
-    ``labels`` None: they are not known. Raises UsageError for an unknown level or version.
+
+def chosen_policy(choice: PolicyChoice, told: Policy | None, server_minor: int) -> Policy:
+    """Return the policy for a namespace's workloads: what the user chose, else what is in force, else ``restricted``.
+
+    ``told`` None: nothing is in force, or it is not known. Raises UsageError for an unknown level or version.
     """
-    if choice.level is None and labels is not None:
-        modes = mode_policies(labels, server_minor)
-        told = next((modes[mode] for mode in MODES if modes[mode] is not None), None)
-        if told is not None:
-            return told if choice.version is None else _policy(told.level, choice.version, server_minor)
+    if choice.level is None and told is not None:
+        return told if choice.version is None else _policy(told.level, choice.version, server_minor)
     policy = parse_policy(choice.level or "restricted", choice.version or "latest")
     if choice.version in (None, "latest"):
         return policy._replace(minor=min(server_minor, NEWEST), named="latest")
     return policy
 
 
-def target_policy(level: str, version: str | None, labels: Mapping[str, str], server_minor: int) -> Policy:
-    """Return the policy for enforcing a level in a namespace.
-
-    The version is the one asked for, else what the namespace enforces already, else ``latest``.
-    Raises UsageError for an unknown level or version.
-    """
-    if version is not None:
-        parse_policy(level, version)
-    return _policy(level, version or labels.get(f"{PREFIX}enforce-version", "latest"), server_minor)
-
-
 def pod_security_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the labels that Pod Security admission reads."""
     return {key: text for key, text in sorted(labels.items()) if key.startswith(PREFIX)}
-
-
-def raised_labels(
-    labels: Mapping[str, str], modes: Iterable[Mode], level: Level, version: str | None, server_minor: int
-) -> dict[str, str]:
-    """Return the labels to set so that modes have at least a level; a stricter mode is left alone.
-
-    ``version`` None leaves the versions as they are. Nothing is returned where nothing is to do.
-    """
-    now = mode_policies(labels, server_minor)
-    wanted: dict[str, str] = {}
-    for mode in modes:
-        if rank(now[mode]) > rank(level):
-            continue
-        if rank(now[mode]) < rank(level):
-            wanted[PREFIX + mode] = level
-        if version is not None and labels.get(f"{PREFIX}{mode}-version", "latest") != version:
-            wanted[f"{PREFIX}{mode}-version"] = version
-    return wanted
 
 
 def label_operations(labels: Mapping[str, str] | None, wanted: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ __all__ = [
     "policy_json",
     "problem_json",
     "source_json",
+    "sourced",
     "summary_line",
     "text",
     "wide",
@@ -112,7 +113,13 @@ def _heading(checked: Checked, colour: bool) -> str:
     if identity.pod_path not in ((), ("template",), ("spec", "template")):
         name += " " + printable(pointer(identity.pod_path))
     owner = f", {place(identity.source)}" if isinstance(identity.source, LiveSource) and identity.source.owner else ""
-    return f"{name}: {level_text(checked.level, colour)}, not {checked.policy}{owner}\n"
+    return f"{name}: {level_text(checked.level, colour)}, not {sourced(checked.policy)}{owner}\n"
+
+
+def sourced(policy: Policy) -> str:
+    """Return a policy, and where it comes from unless a person or the enforce label names it."""
+    told = policy.origin and policy.origin != "enforce label"
+    return f"{policy} ({policy.origin})" if told else str(policy)
 
 
 def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
@@ -124,7 +131,9 @@ def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool)
         name = paint(object_name(identity), "strong", colour)
         yield f"{name} {printable(pointer(identity.pod_path))}  {where}  {level_text(checked.level, colour)}\n"
         if checked.violations:
-            yield wrapped(f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}', 2, columns) + "\n"
+            origin = f" ({checked.policy.origin})" if checked.policy.origin else ""
+            words = f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}{origin}'
+            yield wrapped(words, 2, columns) + "\n"
         for violation in checked.violations:
             line = f" line {violation.line}" if violation.line is not None else ""
             excused = violation.accepted or violation.known
@@ -194,7 +203,8 @@ def live_policy_json(identity: Identity, policy: Policy) -> dict[str, Any]:
 
 def policy_json(policy: Policy) -> dict[str, str]:
     """Return a policy as reports give it."""
-    return {"level": policy.level, "version": policy.version}
+    told = {"origin": policy.origin} if policy.origin else {}
+    return {"level": policy.level, "version": policy.version, **told}
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
             words = held_back(item)
             if words:
                 yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
+            if "enforce" in item.in_force.defaults and item.in_force.enforced is not None:
+                yield wrapped("enforced by the API server's default, not by a label", 4, columns) + "\n"
             if item.server.asked and not item.server.agrees:
                 yield f"    {paint('the API server says otherwise', 'warn', colour)}\n"
 
@@ -74,8 +76,14 @@ def _padded(level: str, colour: bool) -> str:
 
 
 def enforced(item: NamespaceSurvey) -> str:
-    """Return the level that a namespace's label names, or a dash."""
-    return printable(item.labels.get(f"{PREFIX}enforce", "–"))[:_LEVEL]
+    """Return the level that is enforced in a namespace, a dash where none is, or why it is not known."""
+    now = item.in_force
+    if now.exempt == "namespace":
+        return "exempt"
+    policy = now.modes.get("enforce")
+    if policy is not None:
+        return policy.level
+    return "not known" if "enforce" in now.unknown else "–"
 
 
 def reached(item: NamespaceSurvey) -> str:

@@ -9,6 +9,8 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.model import Problem
+from kubectl_harden.pod_security.in_force import InForce
+from kubectl_harden.pod_security.namespace_labels import MODES
 from kubectl_harden.reports.check import problem_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
 from kubectl_harden.reports.terminal import printable
@@ -47,6 +49,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
         "name": item.name,
         "uid": item.uid,
         "labels": dict(item.labels),
+        "inForce": in_force_json(item.in_force),
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},
         "meets": item.now,
@@ -76,6 +79,16 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
             ],
             **({"readyPods": done.ready[0], "pods": done.ready[1]} if done.ready is not None else {}),
         }
+    return out
+
+
+def in_force_json(now: InForce) -> dict[str, Any]:
+    """Return the policies in force by mode, where each comes from, and whether the namespace is exempt."""
+    out: dict[str, Any] = {"exempt": now.exempt == "namespace"}
+    for mode in MODES:
+        policy = now.modes.get(mode)
+        origin = "not known" if mode in now.unknown else "cluster default" if mode in now.defaults else "label"
+        out[mode] = {"policy": str(policy) if policy is not None else "privileged", "origin": origin}
     return out
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.rejections import Rejected, named
-from kubectl_harden.model import Problem
+from kubectl_harden.model import Policy, Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message
 from kubectl_harden.reports.check import policy_json, problem_json
 from kubectl_harden.reports.fix import planned_json
@@ -35,7 +35,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None, *, colour: bool) -
         return
     for checked in found.checked:
         if checked.violations:
-            yield f'  violates PodSecurity "{checked.policy}":\n'
+            yield f'  violates PodSecurity "{checked.policy}"{_origin(checked.policy)}:\n'
             for violation in checked.violations:
                 detail = f" ({violation.detail})" if violation.detail else ""
                 reason = paint(printable(violation.reason), "bad", colour)
@@ -50,6 +50,11 @@ def rejected_text(found: Rejected, proposal: Proposal | None, *, colour: bool) -
             command = f"kubectl harden fix {target(found)} -n {found.live.namespace} --apply"
             yield f"  to make this change: {paint(command, 'strong', colour)}\n"
     yield "\n"
+
+
+def _origin(policy: Policy) -> str:
+    told = policy.origin and policy.origin != "enforce label"
+    return f" ({policy.origin})" if told else ""
 
 
 def _only_left(proposal: Proposal) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,7 @@ type request struct {
 	Patch    json.RawMessage    `json:"patch"`
 	Files    map[string]string  `json:"files"`
 	Labels   map[string]string  `json:"labels"`
+	Defaults map[string]string  `json:"defaults"`
 }
 
 // verdict is the outcome for a run of consecutive policy versions.
@@ -157,16 +159,29 @@ func (o *oracle) answer(line []byte) (reply response) {
 	case "kustomize":
 		return answered(kustomize(r.Files))
 	case "labels":
-		return response{Modes: modes(r.Labels)}
+		return modes(r.Labels, r.Defaults)
 	}
 	return response{Error: "unknown op " + r.Op}
 }
 
-// modes returns "level:version" for each mode of Pod Security admission, with an API server's defaults.
-func modes(labels map[string]string) map[string]string {
-	privileged := api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()}
-	p, _ := api.PolicyToEvaluate(labels, api.Policy{Enforce: privileged, Audit: privileged, Warn: privileged})
-	return map[string]string{"enforce": p.Enforce.String(), "audit": p.Audit.String(), "warn": p.Warn.String()}
+// modes returns "level:version" for each mode of Pod Security admission; the API server's defaults are given alike.
+func modes(labels, defaults map[string]string) response {
+	p := api.Policy{}
+	for mode, into := range map[string]*api.LevelVersion{"enforce": &p.Enforce, "audit": &p.Audit, "warn": &p.Warn} {
+		level, version, found := strings.Cut(defaults[mode], ":")
+		if !found {
+			level, version = string(api.LevelPrivileged), "latest"
+		}
+		parsed, err := api.ParseVersion(version)
+		if err != nil {
+			return response{Error: err.Error()}
+		}
+		*into = api.LevelVersion{Level: api.Level(level), Version: parsed}
+	}
+	p, _ = api.PolicyToEvaluate(labels, p)
+	return response{Modes: map[string]string{
+		"enforce": p.Enforce.String(), "audit": p.Audit.String(), "warn": p.Warn.String(),
+	}}
 }
 
 func main() {
