@@ -166,7 +166,8 @@ class PoliciesInForce:
 
     def _learn(self, mode: Mode, labels: dict[str, str], policy: Policy) -> None:
         """Note the API server's default of a mode, where no label of the namespace has a say in it."""
-        if PREFIX + mode in labels or (mode == "warn" and rank(_labelled(labels)) >= rank(policy)):
+        labelled = _labelled(labels) if mode == "warn" else None
+        if PREFIX + mode in labels or (labelled is not None and rank(labelled) >= rank(policy)):
             return
         # A version that a label names is not the default's.
         named = "latest" if f"{PREFIX}{mode}-version" in labels else policy.named

@@ -39,6 +39,7 @@ from kubectl_harden.objects import controller_of, finished, name_of
 from kubectl_harden.planning.json_patch import touched
 from kubectl_harden.pod_security.in_force import left_alone, raised_labels
 from kubectl_harden.pod_security.namespace_labels import (
+    MODES,
     Mode,
     PolicyChoice,
     label_operations,
@@ -307,7 +308,9 @@ def _left_alone(found: Mapping[str, _Namespace], aim: Aim, minor: int) -> list[s
     """Return which modes are not raised as asked, and why, with the number of namespaces."""
     counts: dict[str, list[str]] = {}
     for name, item in found.items():
-        for line in left_alone(item.labels, item.now, ("warn", "audit"), item.policy.level, aim.version, minor):
+        # A level that may not be enforced holds the namespace back, and is told there.
+        modes = [mode for mode in MODES if mode != "enforce" or mode not in item.now.unknown]
+        for line in left_alone(item.labels, item.now, modes, item.policy.level, aim.version, minor):
             counts.setdefault(line, []).append(name)
     where = {line: names[0] if len(names) == 1 else f"{len(names):,} namespaces" for line, names in counts.items()}
     return [f"{line} ({place})" for line, place in where.items()]

@@ -146,7 +146,7 @@ def left_alone(
     lines = []
     for mode in modes:
         policy = now.modes.get(mode)
-        if mode in now.unknown and level != "restricted":
+        if mode in now.unknown and level != "restricted" and rank(policy) < rank(level):
             lines.append(
                 f"{mode} is left as it is: no label sets it, and the API server's default, which may be stricter than "
                 f"{level}, cannot be asked"
