@@ -58,6 +58,7 @@ def undo(
     from kubectl_harden.live.undo import by_object, propose_undo
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.live import refused, summary
+    from kubectl_harden.reports.output import line, note
 
     limit = seconds(timeout, "--timeout")
     if run and last:
@@ -69,7 +70,7 @@ def undo(
     cluster = connect()
     if chosen.about.get("server") not in (None, cluster.connection.server):
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
-        click.echo(f"note: the run was made on {where}, and this is {cluster.connection.server}", err=True)
+        note(f"the run was made on {where}, and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     changes: dict[str, list[Change]] = {}
     proposals = []
@@ -79,9 +80,9 @@ def undo(
         proposals.append(proposal)
         show(proposal)
         if not proposal.patch and proposal.refusal is None:
-            click.echo(f"{group[0].name}: nothing of the change is left", err=True)
+            line(f"{group[0].name}: nothing of the change is left")
         elif proposal.refusal and not proposal.patch:
-            click.echo(f"{group[0].name}: {proposal.refusal}", err=True)
+            line(f"{group[0].name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
         return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
@@ -90,9 +91,9 @@ def undo(
     outcomes, interrupted = _phases(cluster, journal, proposals, changes, yes=yes, limit=limit, parallel=parallel)
     _mark(chosen, changes, proposals, outcomes)
     if outcomes:
-        click.echo(summary(outcomes, journal.run if journal.used else None), err=True)
+        line(summary(outcomes, journal.run if journal.used else None))
     elif not refusals:
-        click.echo(f"run {chosen.id}: everything is as it was before", err=True)
+        line(f"run {chosen.id}: everything is as it was before")
     if interrupted:
         return INTERRUPTED
     denied = [Problem(None, None, None, None, item.refusal or "", refused=True) for item in refusals if item.denied]

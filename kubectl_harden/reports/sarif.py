@@ -32,7 +32,7 @@ _STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-st
 _ROOT: Final = "%SRCROOT%"
 
 
-def sarif(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the log: one run, a rule for each control, a result for each violation."""
     rules = explanations()
     indexes = {rule.check: index for index, rule in enumerate(rules)}
