@@ -72,7 +72,7 @@ def _install() -> Path:
     text = f'@"{command}" __complete %*\r\n' if windows else f'#!/bin/sh\nexec "{command}" __complete "$@"\n'
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        partial.write_text(text)
+        partial.write_bytes(os.fsencode(text))
         partial.chmod(0o755)
         partial.replace(target)
     except OSError as error:

@@ -34,9 +34,9 @@ def krm() -> int:
       # By hand
       kubectl-harden krm < resources.yaml
     """
-    from kubectl_harden.manifests.discovery import STDIN, read_text
     from kubectl_harden.manifests.krm import run_function
     from kubectl_harden.reports.output import data, error
+    from kubectl_harden.text_files import STDIN, read_text
 
     returned = run_function(read_text(STDIN))
     data([returned.text])

@@ -206,11 +206,13 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
 
 
 def _patterns(file: str) -> tuple[str, ...]:
+    from kubectl_harden.text_files import read_text
+
     try:
-        with open(file) as lines:
-            words = [line.partition("#")[0].strip() for line in lines]
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
+        lines = read_text(file).removeprefix("\ufeff").splitlines()
+    except InputError as error:
+        raise InputError(f"{file}: {error.args[0]}") from None
+    words = [line.partition("#")[0].strip() for line in lines]
     return tuple(word for word in words if word)
 
 

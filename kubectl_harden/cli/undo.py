@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.codes import INTERRUPTED, OK, VIOLATIONS, exit_code
+from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
@@ -65,7 +65,7 @@ def undo(
         raise UsageError("name a RUN or give --last, not both")
     if not run and not last:
         return _list()
-    chosen = read_run(run) if run else last_run()
+    chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and passed over"))
     may_ask(not dry_run, yes)
     cluster = connect()
     if chosen.about.get("server") not in (None, cluster.connection.server):
@@ -151,9 +151,15 @@ def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposa
 def _list() -> int:
     """List the runs."""
     from kubectl_harden.live.journal import runs
+    from kubectl_harden.reports.output import error, line, write
+    from kubectl_harden.reports.terminal import printable
 
-    empty = True
+    empty, code = True, OK
     for run in runs():
+        if run.trouble:
+            error(run.trouble)
+            empty, code = False, UNREADABLE
+            continue
         states: dict[str, int] = {}
         for change in run.changes:
             word = "cut off" if change.state == "begun" else change.state
@@ -161,8 +167,8 @@ def _list() -> int:
         counts = ", ".join(f"{count} {word}" for word, count in states.items()) or "nothing changed"
         names = ", ".join(change.name for change in run.changes[:3]) + (", …" if len(run.changes) > 3 else "")
         where = run.about.get("context") or run.about.get("server", "")
-        click.echo(f"{run.id}  {run.about.get('command', '?'):<5} {where}  {counts}: {names}")
+        write([printable(f"{run.id}  {run.about.get('command') or '?'!s:<5} {where}  {counts}: {names}") + "\n"])
         empty = False
     if empty:
-        click.echo("no runs yet: fix --apply and migrate --apply write them", err=True)
-    return OK
+        line("no runs yet: fix --apply and migrate --apply write them")
+    return code

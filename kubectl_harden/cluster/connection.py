@@ -27,6 +27,7 @@ from kubectl_harden.errors import (
     Unauthorized,
     Unreachable,
 )
+from kubectl_harden.text_files import read_text
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -178,8 +179,7 @@ class Connection:
             if os.environ.get(SERVICE_HOST_ENV_NAME):
                 load_incluster_config(configuration)  # type: ignore[no-untyped-call]
                 if os.path.exists(_SERVICE_ACCOUNT_NAMESPACE):
-                    with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
-                        self.namespace = file.read().strip()
+                    self.namespace = read_text(_SERVICE_ACCOUNT_NAMESPACE).strip()
             elif not options.server:
                 raise ClusterError(
                     "no cluster is configured: set KUBECONFIG or --kubeconfig, or name --server "
