@@ -112,11 +112,11 @@ def disagreement(item: NamespaceSurvey) -> Iterator[str]:
 def cause_lines(found: Survey, *, columns: int) -> Iterator[str]:
     """Yield what holds namespaces back: each cause, how often, and where first."""
     counted_causes = causes(found.namespaces)
-    wide = max(len("HELD BACK BY"), *(len(cause) for cause, _, _ in counted_causes))
+    wide = max(len("HELD BACK BY"), *(len(printable(cause)) for cause, _, _ in counted_causes))
     yield "\n" + paint(f"{'HELD BACK BY':<{wide}}  OBJECTS  NAMESPACES", "strong") + "\n"
     for cause, objects, namespaces in counted_causes:
         named = [blocker.subject for item in found.namespaces for blocker in item.blockers if blocker.cause == cause]
-        line = f"{cause:<{wide}}  {objects:>7,}  {namespaces:>10,}  "
+        line = f"{printable(cause):<{wide}}  {objects:>7,}  {namespaces:>10,}  "
         room = columns - len(line)
         shown = printable(", ".join(dict.fromkeys(named)))
         yield line + (shown if len(shown) <= room else shown[: room - 1] + "…") + "\n"

@@ -16,18 +16,20 @@ from hypothesis import strategies as st
 from kubectl_harden.live.apply import Outcome
 from kubectl_harden.live.blame import Blame
 from kubectl_harden.live.managers import Manager
-from kubectl_harden.live.propose import Proposal
+from kubectl_harden.live.propose import ApplyOptions, Proposal
 from kubectl_harden.live.rejections import Rejected
 from kubectl_harden.migration.migrate import Migrated
-from kubectl_harden.migration.model import ServerWord, Survey
-from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, Problem, Source, Violation
+from kubectl_harden.migration.model import Aim, ServerWord, Survey
+from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, Policy, Problem, Source, Violation
+from kubectl_harden.planning.plan import FixOptions
 from kubectl_harden.pod_security.messages import Message, read_messages
-from kubectl_harden.reports import choosing, fix, live, matrix, output, rejected
 from kubectl_harden.reports import check as check_reports
+from kubectl_harden.reports import choosing, fix, live, matrix, output, rejected
 from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.migration import markdown
 from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
+from tests.support.fleet import socket_agent
 from tests.support.harden import workload
 from tests.support.surveys import GOAL, namespace, surveyed
 
@@ -127,35 +129,23 @@ def test_questions_are_escaped_too(text: str) -> None:
 
 # -- every report, with everything hostile in it -----------------------------------------------------------------
 
-PAYLOAD = "x\x1b[31m\x9b2J\n\u202e\ufdd2\ufdd0\u2028\U000e0041\r y"
+AIM = Aim("restricted", None, FixOptions(), ApplyOptions(), {}, "team")
+PAYLOAD = "x\x1b[31m\x9b2J\n\u202e\ufdd0\ufdd2\u2028\U000e0041\r y"
+CLOSED = {"state", "op", "risk", "level", "locations"}
+"""Fields that hold no text from elsewhere."""
 WORDS = {"restricted", "baseline", "privileged", "safe", "review", "breaks", "add", "remove", "replace", "latest",
          "Deployment", "spec", "template", "-"}  # fmt: skip
 
 
 def hostile(value: Any) -> Any:
     """Return a value with the payload in each text that is not one of a closed set of words."""
+    if isinstance(value, Policy):
+        return value
     if isinstance(value, str):
         return value if value in WORDS or not value else value + PAYLOAD
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        kept = {
-            "state",
-            "op",
-            "risk",
-            "level",
-            "control",
-            "resource",
-            "locations",
-            "kind",
-            "api_version",
-            "goal",
-            "why_",
-        }
-        return value._replace(
-            **{
-                name: hostile(item) if name not in kept or isinstance(item, Mapping) else item
-                for name, item in value._asdict().items()
-            }
-        )
+        kept = CLOSED | ({"kind"} if isinstance(value, Fact) else set())
+        return value._replace(**{k: item if k in kept else hostile(item) for k, item in value._asdict().items()})
     if isinstance(value, (tuple, list)):
         return type(value)(hostile(item) for item in value)
     if isinstance(value, Mapping):
@@ -181,11 +171,9 @@ def _reports() -> Iterator[tuple[str, str]]:
     """Yield each report for people, with hostile text in all that comes from elsewhere."""
     proposal = _proposal()
     identity = hostile(Identity(Source("f.yaml", 0, 1), "apps/v1", "Deployment", "shop", "web", ("spec", "template")))
-    violation = hostile(
-        Violation("privileged", "baseline", "reason", "detail " * 30, (("spec", "a"),), 1, accepted="because")
-    )
-    fact = hostile(Fact("user", "known", "text", "value", "origin"))
-    found = hostile(Checked(identity, GOAL, "privileged", (violation, violation._replace(accepted="")), (fact,)))
+    violation = hostile(Violation("privileged", "baseline", "reason", "detail " * 30, (("spec", "a"),), 1, "because"))
+    fact = hostile(Fact("unknown", "user", "text", "images", "value"))
+    found = Checked(identity, "privileged", (violation, violation._replace(accepted="")), GOAL, (fact,))
     for form in (check_reports.text, check_reports.wide, check_reports.name):
         yield form.__name__, "".join(form(iter([found]), GOAL, Tally()))
     yield "notes", "".join(fix.notes(proposal.planned))
@@ -195,7 +183,7 @@ def _reports() -> Iterator[tuple[str, str]]:
     yield "outcome", "".join(live.outcome_lines(outcome))
     blameless = outcome._replace(blamed=hostile(Blame((), True, "advice")))
     yield "outcome", "".join(live.outcome_lines(blameless))
-    item = namespace("shop", [workload("Deployment", "web", volumes=[{"name": "v", "hostPath": {"path": "/x"}}])], "t")
+    item = namespace("shop", [socket_agent()], "t")
     item = item._replace(
         labels={"pod-security.kubernetes.io/enforce": "odd"}, server=ServerWord(True, "", ("w",), ("e",))
     )
@@ -209,7 +197,7 @@ def _reports() -> Iterator[tuple[str, str]]:
         done = hostile(Migrated("shop", state, "message", item, item.blockers, (outcome,)))
         yield "migrated", "".join(matrix.migrated_lines(done, columns=80))
         yield "migrated", "".join(matrix.migrated_lines(done._replace(blockers=()), columns=80))
-        yield "markdown", "".join(markdown(Survey((item,)), None, [done]))  # type: ignore[arg-type]
+        yield "markdown", "".join(markdown(Survey((item,)), AIM, [done]))
     checked = (found._replace(identity=identity),)
     for rejecter in ("Pod Security admission", f"webhook{PAYLOAD}"):
         for since in ("2026-01-01T00:00:00+00:00", f"long ago{PAYLOAD}"):
