@@ -128,7 +128,7 @@ def _artifact(file: str) -> dict[str, str]:
     name = "stdin" if file == "-" else _relative(file)
     if os.path.isabs(name) or name.startswith(".."):
         return {"uri": PurePath(os.path.abspath(name)).as_uri()}
-    return {"uri": quote(name), "uriBaseId": _ROOT}
+    return {"uri": quote(os.fsencode(name)), "uriBaseId": _ROOT}
 
 
 def _place(file: str, line: int, column: int | None = None) -> dict[str, Any]:
