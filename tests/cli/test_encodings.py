@@ -117,3 +117,18 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
     done = run("check", "-f", "pipe", cwd=tmp_path)
     writer.join()
     assert done.returncode == 0, done.stderr
+
+
+def test_names_that_a_terminal_acts_on_are_not_proposed(tmp_path: Path) -> None:
+    contexts = [{"name": name, "context": {}} for name in ("good", "go\x1b[31m", "go\u202e", "go\nod")]
+    file = {"apiVersion": "v1", "kind": "Config", "contexts": contexts, "clusters": [], "users": []}
+    (tmp_path / "kubeconfig").write_text(json.dumps(file))
+    journal = tmp_path / "kubectl-harden" / "journal"
+    journal.mkdir(parents=True)
+    for name in ("1-good", "1\x1b[31m"):
+        (journal / f"{name}.jsonl").write_text("")
+    known = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "XDG_STATE_HOME": str(tmp_path)}
+    assert run("__complete", "check", "--context", "g", **known).stdout == b"good\n:4\n"
+    assert run("__complete", "undo", "", **known).stdout == b"1-good\n:4\n"
+    asked = {"_KUBECTL_HARDEN_COMPLETE": "bash_complete", "COMP_WORDS": "kubectl-harden undo 1", "COMP_CWORD": "2"}
+    assert run(**known, **asked).stdout == b"plain,1-good\n"
