@@ -29,15 +29,23 @@ def _beside(target: str, data: bytes) -> Iterator[str]:
             os.unlink(temporary)
 
 
+def _encoded(name: str, text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        character = f"U+{ord(text[error.start]):04X}"
+        raise EditError(f"{name}: UTF-8 has no bytes for the character {character}; not written") from None
+
+
 def write_new(name: str, text: str) -> None:
     """Write a file of one's own: the old one stays until the new one is whole. Raises EditError."""
     try:
         if os.path.exists(name) and not os.path.isfile(name):
-            with open(name, "w") as file:
-                file.write(text)
+            with open(name, "wb") as file:
+                file.write(_encoded(name, text))
             return
         target = os.path.realpath(name)
-        with _beside(target, text.encode()) as temporary:
+        with _beside(target, _encoded(name, text)) as temporary:
             os.chmod(temporary, 0o644)
             os.replace(temporary, target)
     except OSError as error:
@@ -66,7 +74,7 @@ def write_text(name: str, before: str, after: str) -> None:
                 raise EditError(f"{name}: changed since it was read; not written")
         if not os.access(target, os.W_OK):
             raise EditError(f"{name}: the file is read-only; not written")
-        with _beside(target, after.encode()) as temporary:
+        with _beside(target, _encoded(name, after)) as temporary:
             shutil.copystat(target, temporary)
             os.utime(temporary)
             made = os.stat(temporary)

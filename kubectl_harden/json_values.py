@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Draft", "align", "copied", "same"]
+__all__ = ["Draft", "align", "copied", "json_line", "same"]
+
+
+def json_line(value: Any, indent: int | None = None) -> str:
+    """Return JSON for a file, in one line without ``indent``; only surrogates without their other half are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class Draft:

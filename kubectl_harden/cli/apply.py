@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
@@ -49,7 +47,7 @@ def fix_live(
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
     from kubectl_harden.model import Problem
-    from kubectl_harden.reports.terminal import printable
+    from kubectl_harden.reports.output import note, report_problems
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
@@ -71,8 +69,8 @@ def fix_live(
             show(found)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
-    for note in (*finder.notes, *notes):
-        click.echo(f"note: {printable(note)}", err=True)
+    for words in (*finder.notes, *notes):
+        note(words)
     outcomes: list[Outcome] = []
     interrupted = False
     run = None
@@ -112,10 +110,10 @@ def may_ask(apply: bool, yes: bool) -> None:
 def show(proposal: Proposal) -> None:
     """Write a proposal's diff to stdout, and what a person should know of it to stderr."""
     from kubectl_harden.reports.live import diff, proposal_notes
+    from kubectl_harden.reports.output import tell, write
 
-    sys.stdout.write(diff(proposal, colour=coloured(sys.stdout)))
-    sys.stdout.flush()
-    tell(proposal_notes(proposal, colour=coloured(sys.stderr)))
+    write([diff(proposal)])
+    tell(proposal_notes(proposal))
 
 
 def carry_out(
@@ -135,6 +133,7 @@ def carry_out(
     from kubectl_harden.live.apply import Applier, Outcome
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.live import outcome_lines
+    from kubectl_harden.reports.output import line, report_problems, tell
     from kubectl_harden.reports.progress import Progress
 
     changed = [proposal for proposal in proposals if proposal.patch]
@@ -185,7 +184,7 @@ def carry_out(
         except KeyboardInterrupt:
             interrupted = True
             stop.set()
-            click.echo("interrupted: finishing the step that each workload is in …", err=True)
+            line("interrupted: finishing the step that each workload is in …")
             told = {id(outcome.proposal) for outcome in outcomes}
             outcomes.extend(f.result() for f, proposal in begun.items() if id(proposal) not in told)
     if journal.trouble is not None:
@@ -193,16 +192,18 @@ def carry_out(
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
-        tell(outcome_lines(outcome, colour=coloured(sys.stderr)))
+        tell(outcome_lines(outcome))
     return outcomes, interrupted
 
 
 def agreed(proposals: Sequence[Proposal]) -> bool:
     """Ask whether proposals are to be carried out."""
+    from kubectl_harden.reports.output import ask
+
     unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
     what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
     verb = "Delete and create" if all(proposal.recreate for proposal in proposals) else "Change"
-    return click.confirm(f"{verb} {what}?", default=False, err=True)
+    return ask(f"{verb} {what}?")
 
 
 def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:
@@ -235,7 +236,8 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
 def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str | None) -> None:
     from kubectl_harden.planning.plan import left_below
     from kubectl_harden.reports.live import summary
-    from kubectl_harden.reports.terminal import counted, width, wrapped
+    from kubectl_harden.reports.output import paragraph
+    from kubectl_harden.reports.terminal import counted
 
     templates = sum(len(proposal.planned) for proposal in proposals)
     changed = [proposal for proposal in proposals if proposal.patch]
@@ -251,7 +253,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str
         line += f", {left:,} with something left below the level" if left else ""
         if changed:
             line += "; --apply makes the changes"
-    click.echo(wrapped(line, 0, width()), err=True)
+    paragraph(line)
 
 
 def _print(
@@ -266,11 +268,12 @@ def _print(
     from kubectl_harden.pod_security.namespace_labels import chosen_policy
     from kubectl_harden.reports.fix import FixTally, plan_json, planned_json, render
     from kubectl_harden.reports.live import outcome_json, proposal_json, yaml_text
+    from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
 
     policy = chosen_policy(inputs.choice, None, inputs.cluster.minor())
     if output == "yaml":
-        sys.stdout.write("---\n".join(yaml_text(proposal) for proposal in proposals))
+        data(["---\n".join(yaml_text(proposal) for proposal in proposals)])
     elif output == "json":
         states = {proposal_key(outcome.proposal): outcome for outcome in outcomes}
         workloads = []
@@ -282,15 +285,13 @@ def _print(
             for item in proposal.planned:
                 entry = {**planned_json(item), **proposal_json(proposal)}
                 workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
-        sys.stdout.write(json_text(plan_json(workloads, list(problems), policy, tally)) + "\n")
+        data([json_text(plan_json(workloads, list(problems), policy, tally)), "\n"])
     else:
         fixes = []
         for proposal in proposals:
             objects = ((proposal.planned[0].identity, proposal.live.value, proposal.goal),) if proposal.patch else ()
             fixes.append(FileFix(proposal.name, "", (), proposal.planned, (), objects))
-        for piece in render(output, iter(fixes), policy):
-            sys.stdout.write(piece)
-    sys.stdout.flush()
+        data(render(output, iter(fixes), policy))
 
 
 def proposal_key(proposal: Proposal) -> Any:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 
-import click
-
-from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.model import Checks
 
@@ -55,7 +52,8 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
     from kubectl_harden.manifests.helm_values import cure, edited, values_file
     from kubectl_harden.reports.check import Tally, summary_line, text
     from kubectl_harden.reports.diff import unified
-    from kubectl_harden.reports.terminal import counted, printable, width, wrapped
+    from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.terminal import counted
     from kubectl_harden.yaml_text.editor import spliced
 
     found = cure(chart, manifests, policy, options)
@@ -66,22 +64,20 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
         for item in check_files(manifests, policy):
             tally.add(item)
         if tally.violating:
-            click.echo(wrapped(_NO_VALUES, 0, width()), err=True)
+            paragraph(_NO_VALUES)
         report_problems(tally.problems)
-        click.echo(wrapped(summary_line(tally), 0, width()), err=True)
+        paragraph(summary_line(tally))
         return exit_code(tally.problems, left=bool(tally.violating))
     change = edited(values_file(chart), found.values)
     if not (write and quiet):
-        colour = coloured(sys.stdout)
-        sys.stdout.write(unified(change.file, change.before, change.splices, colour=colour, escape=sys.stdout.isatty()))
-        sys.stdout.flush()
+        patch(unified(change.file, change.before, change.splices))
     if write:
         write_change(change.file, change.before, spliced(change.before, change.splices))
     tally.add(Checks(found.left, ()))
-    tell(text(iter(found.left), policy, tally, coloured(sys.stderr)))
+    tell(text(iter(found.left), policy, tally))
     done = "written" if write else "--write adds them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
-    click.echo(wrapped(f"{printable(change.file)}: {words}; {done}", 0, width()), err=True)
+    paragraph(f"{change.file}: {words}; {done}")
     return VIOLATIONS if tally.violating or not write else OK
 
 
@@ -113,7 +109,7 @@ def _shown(
 ) -> int:
     """Show diffs, notes, problems and the summary, and return the exit code."""
     from kubectl_harden.reports.fix import FixTally, diff, notes, summary_line
-    from kubectl_harden.reports.terminal import width, wrapped
+    from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
 
     tally = FixTally()
     tally.count(planned)
@@ -121,11 +117,10 @@ def _shown(
     for found in files:
         tally.files_changed += 1
         if not (write and quiet):
-            sys.stdout.write(diff(found, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
-    sys.stdout.flush()
-    tell(notes(planned, colour=coloured(sys.stderr)))
+            patch(diff(found))
+    tell(notes(planned))
     report_problems(tally.problems)
-    click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)
+    paragraph(summary_line(tally, policy, written=write))
     if tally.problems:
         return UNREADABLE
     return VIOLATIONS if tally.left or (tally.edited and not write) else OK

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import click
 
-from kubectl_harden.cli.codes import coloured, exit_code, report_problems
+from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import evidence_options
 from kubectl_harden.cli.options import Command
 from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
@@ -57,7 +56,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     """
     from kubectl_harden.reports.check import Tally, summary_line
     from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, render
-    from kubectl_harden.reports.terminal import counted, printable, width, wrapped
+    from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, write
+    from kubectl_harden.reports.terminal import counted
 
     notes: list[str] = []
     if isinstance(inputs, LiveInputs):
@@ -88,28 +88,33 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         results = map(baseline.mark, results)
     tally = Tally()
     told = 0
-    for piece in render(output, results, policy, tally, coloured(sys.stdout)):
-        sys.stdout.write(piece)
-        if output in PEOPLE:
+    pieces = render(output, results, policy, tally)
+
+    def with_problems() -> Iterator[str]:
+        nonlocal told
+        for piece in pieces:
+            yield piece
             told = report_problems(tally.problems, told)
-    sys.stdout.flush()
+
+    if output in PEOPLE:
+        write(with_problems())
+    else:
+        data(pieces)
     report_problems(tally.problems, told)
-    for note in notes:
-        click.echo(f"note: {printable(note)}", err=True)
+    for words in notes:
+        note(words)
     if baseline is not None and baseline.cured:
         entries = counted(baseline.cured, "violation")
         verb = "is" if baseline.cured == 1 else "are"
-        advice = f"--write-known {printable(baseline.file)} writes it anew"
-        click.echo(f"note: {entries} of {printable(baseline.file)} {verb} cured; {advice}", err=True)
+        note(f"{entries} of {baseline.file} {verb} cured; --write-known {baseline.file} writes it anew")
     if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
-        sys.stdout.writelines(propose_values(inputs.chart, manifests, policy))
-        sys.stdout.flush()
+        write(propose_values(inputs.chart, manifests, policy))
     if output in PEOPLE:
-        click.echo(wrapped(summary_line(tally), 0, width()), err=True)
+        paragraph(summary_line(tally))
         if tally.violating and output == "text":
-            click.echo(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs)}", err=True)
+            line(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs)}")
     return exit_code(tally.problems, left=bool(tally.violating))
 
 
@@ -123,15 +128,15 @@ def _proposal() -> Any:
 def _write_known(file: str, results: Iterable[Any]) -> int:
     """Write the baseline file; what cannot be read is told, and stands in no file."""
     from kubectl_harden.manifests.baseline_file import collected, save
-    from kubectl_harden.reports.terminal import counted, printable
+    from kubectl_harden.reports.output import line, report_problems
+    from kubectl_harden.reports.terminal import counted
 
     found = list(results)
     problems = [problem for item in found for problem in item.problems]
     entries = collected(file, (checked for item in found for checked in item.checked))
     save(file, entries)
     report_problems(problems)
-    click.echo(f"{counted(len(entries), 'violation')} written to {printable(file)}: check --known {printable(file)} "
-               "fails on new ones only", err=True)  # fmt: skip
+    line(f"{counted(len(entries), 'violation')} written to {file}: check --known {file} fails on new ones only")
     return exit_code(problems, left=False)
 
 

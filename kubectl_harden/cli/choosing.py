@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import click
 
-from kubectl_harden.cli.codes import coloured, tell
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.model import Edit, Identity
 
@@ -54,13 +53,14 @@ class Chooser:
 
     def _ask(self, identity: Identity, about: tuple[Any, ...], edit: Edit) -> Edit | None:
         from kubectl_harden.reports.choosing import heading, question
+        from kubectl_harden.reports.output import ask_word, tell
 
         if self._shown != about:
             self._shown = about
-            tell(heading(identity, colour=coloured(sys.stderr)))
-        tell(question(identity, edit, colour=coloured(sys.stderr)))
+            tell(heading(identity))
+        tell(question(identity, edit))
         while True:
-            answer = click.prompt("Make this edit [y,n,a,q,e,?]?", prompt_suffix=" ", err=True).strip().lower()[:1]
+            answer = ask_word("Make this edit [y,n,a,q,e,?]?").strip().lower()[:1]
             if answer == "y":
                 return edit
             if answer == "n":
@@ -76,15 +76,16 @@ class Chooser:
                 if changed is not None:
                     return changed
                 continue
-            click.echo(_HELP, nl=False, err=True)
+            tell([_HELP])
 
 
 def _edited(edit: Edit) -> Edit | None:
     """Return an edit with the value that the person wrote in an editor, or None."""
+    from kubectl_harden.reports.output import line
     from kubectl_harden.yaml_text.tree import dump, parse, value_of
 
     if edit.op == "remove":
-        click.echo("this edit removes a field: there is no value to change", err=True)
+        line("this edit removes a field: there is no value to change")
         return None
     text = click.edit(dump(edit.value), extension=".yaml")
     if text is None:
@@ -92,6 +93,6 @@ def _edited(edit: Edit) -> Edit | None:
     try:
         value, _ = value_of(parse(text))
     except InputError as error:
-        click.echo(f"this is no YAML: {error.args[0]}", err=True)
+        line(f"this is no YAML: {error.args[0]}")
         return None
     return edit._replace(value=value)

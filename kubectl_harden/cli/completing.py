@@ -22,7 +22,8 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def _of(words: Iterable[str], incomplete: str) -> list[str]:
-    return sorted(word for word in set(words) if word.startswith(incomplete))
+    """Return the words that go on so; shells show them as they are, so that only printable ones are proposed."""
+    return sorted(word for word in set(words) if word.startswith(incomplete) and word.isprintable())
 
 
 def _asked(ctx: click.Context, ask: Callable[[Cluster], Iterable[str]]) -> list[str]:
@@ -116,4 +117,4 @@ def runs(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> l
     """Return the runs that can be taken back, the last one first."""
     from kubectl_harden.live.journal import runs as recorded
 
-    return [run.id for run in recorded() if run.id.startswith(incomplete)]
+    return [run.id for run in recorded() if run.id.startswith(incomplete) and run.id.isprintable()]

@@ -49,13 +49,15 @@ def completion(ctx: click.Context, shell: str | None, install: bool) -> int:
     """
     if install == (shell is not None):
         raise UsageError("say --install for kubectl harden, or bash, zsh or fish for kubectl-harden")
+    from kubectl_harden.reports.output import data, line
+
     if install:
-        click.echo(f"{_install()} is in place: kubectl completes harden, if its own completion is loaded", err=True)
+        line(f"{_install()} is in place: kubectl completes harden, if its own completion is loaded")
         return OK
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     kinds = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
-    click.echo(kinds[str(shell)](ctx.find_root().command, {}, "kubectl-harden", VARIABLE).source())
+    data([kinds[str(shell)](ctx.find_root().command, {}, "kubectl-harden", VARIABLE).source(), "\n"])
     return OK
 
 
@@ -70,7 +72,7 @@ def _install() -> Path:
     text = f'@"{command}" __complete %*\r\n' if windows else f'#!/bin/sh\nexec "{command}" __complete "$@"\n'
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        partial.write_text(text)
+        partial.write_bytes(os.fsencode(text))
         partial.chmod(0o755)
         partial.replace(target)
     except OSError as error:
@@ -90,6 +92,8 @@ def complete(ctx: click.Context, words: tuple[str, ...]) -> int:
     """Print what can stand for the last word, as kubectl reads it."""
     from click.shell_completion import ShellComplete
 
+    from kubectl_harden.reports.output import data
+
     *before, incomplete = words or ("",)
     proposals: list[Any] = ShellComplete(ctx.find_root().command, {}, "kubectl-harden", VARIABLE).get_completions(
         before, incomplete
@@ -99,8 +103,8 @@ def complete(ctx: click.Context, words: tuple[str, ...]) -> int:
         if proposal.type in ("file", "dir"):
             directive = FILES if proposal.type == "file" else DIRECTORIES
         else:
-            click.echo(f"{proposal.value}\t{proposal.help}" if proposal.help else proposal.value)
-    click.echo(f":{directive}")
+            data([f"{proposal.value}\t{proposal.help}\n" if proposal.help else f"{proposal.value}\n"])
+    data([f":{directive}\n"])
     return OK
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from kubectl_harden.cli.codes import report_problems
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.options import with_options
 from kubectl_harden.errors import UsageError
@@ -124,6 +123,7 @@ class EvidenceOptions(NamedTuple):
         if not self.observed:
             return None
         from kubectl_harden.evidence.sensors import read_observations
+        from kubectl_harden.reports.output import report_problems
 
         found, problems = read_observations(self.observed, self.observed_for)
         report_problems(problems)

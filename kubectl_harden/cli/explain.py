@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.codes import OK, coloured
+from kubectl_harden.cli.codes import OK
 from kubectl_harden.cli.options import Command
 from kubectl_harden.errors import UsageError, meant
 
@@ -33,9 +31,10 @@ def explain(check: str | None, output: str) -> int:
     """
     from kubectl_harden.pod_security import documentation as explaining
     from kubectl_harden.reports.explain import listed, reference, runtime, text
+    from kubectl_harden.reports.output import write
     from kubectl_harden.reports.terminal import width
 
-    colour, columns = coloured(sys.stdout), width()
+    columns = width()
     items = explaining.explanations()
     by_name = {item.check.lower(): item for item in items}
     if check is not None and check.lower() not in (*by_name, "runtime"):
@@ -44,10 +43,10 @@ def explain(check: str | None, output: str) -> int:
     if output == "markdown":
         pieces = reference(items if check is None else [by_name[check.lower()]] if check != "runtime" else [])
     elif check is None:
-        pieces = listed(items, columns=columns, colour=colour)
+        pieces = listed(items, columns=columns)
     elif check.lower() == "runtime":
         pieces = runtime(columns=columns)
     else:
-        pieces = text(by_name[check.lower()], columns=columns, colour=colour)
-    sys.stdout.writelines(pieces)
+        pieces = text(by_name[check.lower()], columns=columns)
+    write(pieces)
     return OK

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
+from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command
 from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
@@ -162,7 +161,7 @@ def _limit(max_risk: Any) -> Any:
 def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write: bool) -> int:
     from kubectl_harden.manifests.fix import fix_files
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
-    from kubectl_harden.reports.terminal import width, wrapped
+    from kubectl_harden.reports.output import data, paragraph, patch, report_problems, tell
 
     if write and "-" in inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
@@ -181,15 +180,11 @@ def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write
     if people:
         for found in results():
             if output == "diff" or not write:
-                sys.stdout.write(diff(found, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
-                sys.stdout.flush()
-            tell(notes(found.planned, colour=coloured(sys.stderr)))
+                patch(diff(found))
+            tell(notes(found.planned))
+        paragraph(summary_line(tally, policy, written=write))
     else:
-        for piece in render(str(output), results(), policy):
-            sys.stdout.write(piece)
-    sys.stdout.flush()
-    if people:
-        click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)
+        data(render(str(output), results(), policy))
     if tally.problems:
         return UNREADABLE
     if tally.left or (tally.edited and people and not write):

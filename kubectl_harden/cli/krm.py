@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from kubectl_harden.cli.codes import OK, VIOLATIONS
@@ -36,13 +34,12 @@ def krm() -> int:
       # By hand
       kubectl-harden krm < resources.yaml
     """
-    from kubectl_harden.manifests.discovery import STDIN, read_text
     from kubectl_harden.manifests.krm import run_function
-    from kubectl_harden.reports.terminal import printable
+    from kubectl_harden.reports.output import data, error
+    from kubectl_harden.text_files import STDIN, read_text
 
     returned = run_function(read_text(STDIN))
-    sys.stdout.write(returned.text)
-    sys.stdout.flush()
+    data([returned.text])
     for failure in returned.failures:
-        click.echo(f"error: {printable(failure)}", err=True)
+        error(failure)
     return VIOLATIONS if returned.failures else OK

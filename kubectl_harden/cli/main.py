@@ -97,6 +97,7 @@ def cli() -> None:
 def version(output: str) -> int:
     """Print the version, and the newest policy version that it knows; with -o json what a bug report needs."""
     from kubectl_harden.pod_security.policy import NEWEST
+    from kubectl_harden.reports.output import data
 
     if output == "json":
         import json
@@ -109,9 +110,9 @@ def version(output: str) -> int:
             "platform": f"{sys.platform}/{platform.machine()}",
             "frozen": bool(getattr(sys, "frozen", False)),
         }
-        click.echo(json.dumps(about, indent=2))
+        data([json.dumps(about, indent=2), "\n"])
     else:
-        click.echo(f"kubectl-harden {__version__} (Pod Security policy versions v1.0 to v1.{NEWEST})")
+        data([f"kubectl-harden {__version__} (Pod Security policy versions v1.0 to v1.{NEWEST})\n"])
     return OK
 
 
@@ -120,11 +121,13 @@ def version(output: str) -> int:
 @click.pass_context
 def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
     """Show the help of a command, as kubectl help does."""
+    from kubectl_harden.reports.output import data
+
     top = ctx.find_root()
     if words:
         _, command, _ = cli.resolve_command(top, list(words))
         top = click.Context(command, info_name=words[0], parent=top)
-    click.echo(top.get_help())
+    data([top.get_help(), "\n"])
     return OK
 
 
@@ -138,38 +141,40 @@ def _own_name() -> str:
     return "kubectl-harden" if VARIABLE in os.environ else "kubectl harden"
 
 
-def _say(error: HardenError) -> None:
-    from kubectl_harden.reports.terminal import printable
+def _say(fault: HardenError) -> None:
+    from kubectl_harden.reports.output import error
 
     _show_traceback()
-    click.echo(f"error: {printable(str(error))}", err=True)
+    error(str(fault))
 
 
 def _say_usage(error: click.UsageError) -> None:
     """Say what is wrong with the command line in kubectl's form, and what was probably meant."""
+    from kubectl_harden.reports.output import line
+
     message = error.format_message()
     kind = getattr(getattr(error, "param", None), "type", None)
     given = re.search(r"'([^']*)' is not one of", message)
     if isinstance(kind, click.Choice) and given:
         message += meant(given[1], [str(choice) for choice in kind.choices])
     command = error.ctx.command_path if error.ctx is not None else "kubectl harden"
-    click.echo(f"error: {message}\nSee '{command} --help' for usage.", err=True)
+    for words in f"error: {message}\nSee '{command} --help' for usage.".splitlines():
+        line(words.expandtabs(4))
 
 
-def _say_bug(error: Exception) -> None:
+def _say_bug(fault: Exception) -> None:
     """Say that the command itself is at fault, where, and what to do about it."""
     import traceback
 
-    from kubectl_harden.reports.terminal import printable
+    from kubectl_harden.reports.output import error, line
 
     _show_traceback()
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    last = traceback.extract_tb(fault.__traceback__)[-1]
     where = f"{os.path.basename(last.filename)}:{last.lineno}"
-    click.echo(
-        f"error: this is a bug of kubectl harden, not of your input: {type(error).__name__} at {where}: "
-        f"{printable(str(error))}\nWhat is already named as done stays done. Please report it with the output of "
-        f"kubectl harden version -o json; {DEBUG}=1 shows the traceback",
-        err=True,
+    error(f"this is a bug of kubectl harden, not of your input: {type(fault).__name__} at {where}: {fault}")
+    line(
+        "What is already named as done stays done. Please report it with the output of kubectl harden version -o json; "
+        f"{DEBUG}=1 shows the traceback"
     )
 
 
@@ -177,7 +182,10 @@ def _show_traceback() -> None:
     if os.environ.get(DEBUG):
         import traceback
 
-        traceback.print_exc()
+        from kubectl_harden.reports.output import line
+
+        for words in traceback.format_exc().splitlines():
+            line(words)
 
 
 def _run() -> int:
@@ -187,9 +195,12 @@ def _run() -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
+        sys.stdout.flush()
         return result if isinstance(result, int) else OK
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help())
+        from kubectl_harden.reports.output import data
+
+        data([error.ctx.get_help(), "\n"])
         return OK
     except click.UsageError as error:
         _say_usage(error)
@@ -203,7 +214,9 @@ def _run() -> int:
         _say(error)
         return REFUSED if isinstance(error, ClusterError) else UNREADABLE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what is already named as done stays done, everything else is as it was", err=True)
+        from kubectl_harden.reports.output import line
+
+        line("interrupted: what is already named as done stays done, everything else is as it was")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has what it wanted; the interpreter must not complain when it flushes at exit.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -16,7 +15,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
-from kubectl_harden.cli.codes import INTERRUPTED, coloured, exit_code, report_problems, tell
+from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
@@ -124,6 +123,7 @@ def migrate(
     from kubectl_harden.migration.selection import Selection
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.policy import parse_policy
+    from kubectl_harden.reports.output import note
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply_, yes)
@@ -155,8 +155,8 @@ def migrate(
     if output in ("text", "wide"):
         wide = output == "wide"
         _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
-    for note in (*chosen.notes, *found.notes, *notes):
-        click.echo(f"note: {note}", err=True)
+    for words in (*chosen.notes, *found.notes, *notes):
+        note(words)
     if plan_out is not None:
         _write_plan(plan_out, found, aim, cluster)
     done: list[Migrated] = []
@@ -209,11 +209,13 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
 
 
 def _patterns(file: str) -> tuple[str, ...]:
+    from kubectl_harden.text_files import read_text
+
     try:
-        with open(file) as lines:
-            words = [line.partition("#")[0].strip() for line in lines]
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
+        lines = read_text(file).removeprefix("\ufeff").splitlines()
+    except InputError as error:
+        raise InputError(f"{file}: {error.args[0]}") from None
+    words = [line.partition("#")[0].strip() for line in lines]
     return tuple(word for word in words if word)
 
 
@@ -243,11 +245,12 @@ def _survey(
     from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
     from kubectl_harden.migration.survey import survey
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.reports.output import note, report_problems
     from kubectl_harden.reports.progress import Words
 
     cluster = policies.cluster
     if plan is not None and plan.server != cluster.connection.server:
-        click.echo(f"note: the plan was made on {plan.server}, and this is {cluster.connection.server}", err=True)
+        note(f"the plan was made on {plan.server}, and this is {cluster.connection.server}")
     with Words() as words:
         words("reading the namespaces")
         chosen = choose(cluster, selection)
@@ -266,36 +269,35 @@ def _survey(
 
 def _show(found: Survey, *, detailed: bool, wide: bool) -> None:
     from kubectl_harden.reports.matrix import cause_lines, details, matrix
+    from kubectl_harden.reports.output import write
     from kubectl_harden.reports.terminal import width
 
-    colour, columns = coloured(sys.stdout), width()
-    for piece in matrix(found, columns=columns, colour=colour):
-        sys.stdout.write(piece)
+    columns = width()
+    write(matrix(found, columns=columns))
     if detailed:
         for item in found.namespaces:
-            for piece in details(item, columns=columns, colour=colour, labels=wide):
-                sys.stdout.write(piece)
+            write(details(item, columns=columns, labels=wide))
     elif any(item.blockers for item in found.namespaces):
-        for piece in cause_lines(found, columns=columns, colour=colour):
-            sys.stdout.write(piece)
-    sys.stdout.flush()
+        write(cause_lines(found, columns=columns))
 
 
 def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
     from kubectl_harden.migration.plan_file import plan_value, write_plan
+    from kubectl_harden.reports.output import line
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_plan(file, plan_value(found, aim, cluster.connection.server, made))
-    click.echo(f"plan written to {file}: kubectl harden migrate --plan {file} --apply", err=True)
+    line(f"plan written to {file}: kubectl harden migrate --plan {file} --apply")
 
 
 def _write_report(file: str, found: Survey, aim: Aim, done: Sequence[Migrated], cluster: Cluster) -> None:
     from kubectl_harden.atomic_files import write_new
+    from kubectl_harden.reports.output import line
     from kubectl_harden.reports.report import report_page
 
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     write_new(file, report_page(found, aim, done, where=cluster.connection.context or "", made=made))
-    click.echo(f"report written to {file}", err=True)
+    line(f"report written to {file}")
 
 
 # -- carrying out --------------------------------------------------------------------------------------
@@ -367,14 +369,14 @@ def _watch(
     from kubectl_harden.reports.matrix import migrated_lines
     from kubectl_harden.reports.terminal import width
 
-    colour, columns = coloured(sys.stderr), width()
+    columns = width()
     while begun:
         try:
             for future in as_completed(begun):
                 outcome = future.result()
                 done[outcome.name] = outcome
                 begun.discard(future)
-                lines = migrated_lines(outcome, columns=columns, colour=colour) if outcome.begun else ()
+                lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
                 display.finish(outcome.name, "".join(lines))
         except KeyboardInterrupt:
             if halt.is_set():
@@ -386,7 +388,7 @@ def _watch(
 
 
 def _agreed(found: Survey) -> bool:
-    from kubectl_harden.reports.terminal import width, wrapped
+    from kubectl_harden.reports.output import ask
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
     fixes = sum(len(item.to_fix) for item in reached)
@@ -400,8 +402,7 @@ def _agreed(found: Survey) -> bool:
         parts.append(
             f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
         )
-    question = wrapped(f"{', and '.join(parts)}?", 0, width() - len(" [y/N]: "))
-    return click.confirm(question, default=False, err=True)
+    return ask(f"{', and '.join(parts)}?")
 
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
@@ -414,6 +415,8 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
         if item.state == "failed" and not item.blockers
     ]
     if journal.trouble is not None:
+        from kubectl_harden.reports.output import report_problems
+
         trouble = Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")
         report_problems([trouble])
         problems.append(trouble)
@@ -427,29 +430,30 @@ def _print(
     output: str, found: Survey, aim: Aim, done: Sequence[Migrated], problems: Sequence[Problem], cluster: Cluster
 ) -> None:
     """Print an output for programs."""
+    from kubectl_harden.reports.output import data, note
+
     if output == "json":
         from kubectl_harden.reports.migration import report_json
         from kubectl_harden.reports.terminal import json_text
 
-        sys.stdout.write(json_text(report_json(found, aim, done, problems)) + "\n")
+        data([json_text(report_json(found, aim, done, problems)), "\n"])
     elif output == "markdown":
         from kubectl_harden.reports.migration import markdown
 
-        sys.stdout.writelines(markdown(found, aim, done))
+        data(markdown(found, aim, done))
     elif output == "policyreport":
         from kubectl_harden.reports.policy_report import api_of, reports
         from kubectl_harden.reports.terminal import json_text
 
-        api, note = api_of(cluster.resources())
-        if note:
-            click.echo(f"note: {note}", err=True)
-        sys.stdout.write(json_text(reports(found, api, int(time.time()))) + "\n")
-    sys.stdout.flush()
+        api, words = api_of(cluster.resources())
+        if words:
+            note(words)
+        data([json_text(reports(found, api, int(time.time()))), "\n"])
 
 
 def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], run: str | None, *, applied: bool) -> None:
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
-    from kubectl_harden.reports.terminal import width, wrapped
+    from kubectl_harden.reports.output import paragraph
 
     if applied and done:
         line = migrated_summary(done, run)
@@ -457,7 +461,7 @@ def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], run: str | None, 
         line = survey_summary(found, aim.level)
         if any(item.state in ("ready", "fixable") for item in found.namespaces):
             line += "; --apply takes them there"
-    tell([wrapped(line, 0, width()) + "\n"])
+    paragraph(line)
 
 
 def _left(found: Survey, done: Sequence[Migrated], *, applied: bool) -> bool:

@@ -81,8 +81,9 @@ class _Verbosity(click.ParamType[int]):
 def _log_calls(_ctx: click.Context, _parameter: click.Parameter, level: int) -> None:
     if level >= CALLS:
         from kubectl_harden.cluster.connection import log_calls
+        from kubectl_harden.reports.output import line
 
-        log_calls(bodies=level >= BODIES)
+        log_calls(line, bodies=level >= BODIES)
 
 
 def _choose_colour(ctx: click.Context, _parameter: click.Parameter, when: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubectl_harden.cli.codes import OK, VIOLATIONS, coloured, exit_code, report_problems
+from kubectl_harden.cli.codes import OK, VIOLATIONS, exit_code
 from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
 
@@ -57,6 +57,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.reports.output import data, line, report_problems, write
     from kubectl_harden.reports.rejected import rejected_json, rejected_text
 
     finder = Finder(cluster, PolicyChoice(), {})
@@ -72,27 +73,27 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
         if output == "text":
-            sys.stdout.writelines(rejected_text(found, proposal, colour=coloured(sys.stdout)))
-            sys.stdout.flush()
+            write(rejected_text(found, proposal))
     if output == "json":
-        sys.stdout.write(rejected_json(all_found, problems))
+        data([rejected_json(all_found, problems)])
     elif not all_found:
         where = "in any namespace" if namespace is None else f"in namespace {namespace}"
-        click.echo(f"nothing is being rejected {where}", err=True)
+        line(f"nothing is being rejected {where}")
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 
 def _pasted(output: str) -> int:
     from kubectl_harden.pod_security.messages import read_messages
+    from kubectl_harden.reports.output import data, line, write
     from kubectl_harden.reports.rejected import message_json, message_text
 
     if sys.stdin.isatty():
-        click.echo("paste the message, then press Ctrl-D:", err=True)
+        line("paste the message, then press Ctrl-D:")
     messages = list(read_messages(sys.stdin.buffer.read().decode(errors="replace")))
     if output == "json":
-        sys.stdout.write(message_json(messages))
+        data([message_json(messages)])
     for message in messages if output == "text" else ():
-        sys.stdout.writelines(message_text(message, colour=coloured(sys.stdout)))
+        write(message_text(message))
     if not messages:
-        click.echo("no rejection is recognised in this text", err=True)
+        line("no rejection is recognised in this text")
     return VIOLATIONS if messages else OK

@@ -181,16 +181,16 @@ def _files(
     skip_others: bool,
 ) -> FileInputs:
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.reports.terminal import printable
+    from kubectl_harden.reports.output import note
 
     lower = [f"--level {level}"] if level != (project.level or "restricted") else []
     if values and not chart:
         raise UsageError("--values are those of a chart: name it by --helm-chart")
     if kustomization:
-        again = [f"-k {printable(kustomization)}", *lower]
+        again = [f"-k {kustomization}", *lower]
         return FileInputs(Inputs((), pod_paths=paths), " ".join(again), project.known, kustomization)
     if chart:
-        again = [f"--helm-chart {printable(chart)}", *(f"--values {printable(file)}" for file in values), *lower]
+        again = [f"--helm-chart {chart}", *(f"--values {file}" for file in values), *lower]
         from kubectl_harden.manifests.generators import Chart
 
         inputs = Inputs((), pod_paths=paths)
@@ -200,8 +200,8 @@ def _files(
     listed.extend(names)
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
-        click.echo("note: the project file excludes all that is named", err=True)
-    again = [f"-f {printable(name)}" for name in listed[:3]]
+        note("the project file excludes all that is named")
+    again = [f"-f {name}" for name in listed[:3]]
     again += [*(["…"] if len(listed) > 3 else []), *(["-R"] if recursive else []), *lower]
     inputs = Inputs(tuple(listed), recursive, paths, excluded, skip_others)
     return FileInputs(inputs, " ".join(again), project.known)

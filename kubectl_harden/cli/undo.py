@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.codes import INTERRUPTED, OK, VIOLATIONS, exit_code
+from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
@@ -58,18 +58,19 @@ def undo(
     from kubectl_harden.live.undo import by_object, propose_undo
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.live import refused, summary
+    from kubectl_harden.reports.output import line, note
 
     limit = seconds(timeout, "--timeout")
     if run and last:
         raise UsageError("name a RUN or give --last, not both")
     if not run and not last:
         return _list()
-    chosen = read_run(run) if run else last_run()
+    chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and passed over"))
     may_ask(not dry_run, yes)
     cluster = connect()
     if chosen.about.get("server") not in (None, cluster.connection.server):
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
-        click.echo(f"note: the run was made on {where}, and this is {cluster.connection.server}", err=True)
+        note(f"the run was made on {where}, and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     changes: dict[str, list[Change]] = {}
     proposals = []
@@ -79,9 +80,9 @@ def undo(
         proposals.append(proposal)
         show(proposal)
         if not proposal.patch and proposal.refusal is None:
-            click.echo(f"{group[0].name}: nothing of the change is left", err=True)
+            line(f"{group[0].name}: nothing of the change is left")
         elif proposal.refusal and not proposal.patch:
-            click.echo(f"{group[0].name}: {proposal.refusal}", err=True)
+            line(f"{group[0].name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
         return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
@@ -90,9 +91,9 @@ def undo(
     outcomes, interrupted = _phases(cluster, journal, proposals, changes, yes=yes, limit=limit, parallel=parallel)
     _mark(chosen, changes, proposals, outcomes)
     if outcomes:
-        click.echo(summary(outcomes, journal.run if journal.used else None), err=True)
+        line(summary(outcomes, journal.run if journal.used else None))
     elif not refusals:
-        click.echo(f"run {chosen.id}: everything is as it was before", err=True)
+        line(f"run {chosen.id}: everything is as it was before")
     if interrupted:
         return INTERRUPTED
     denied = [Problem(None, None, None, None, item.refusal or "", refused=True) for item in refusals if item.denied]
@@ -150,9 +151,15 @@ def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposa
 def _list() -> int:
     """List the runs."""
     from kubectl_harden.live.journal import runs
+    from kubectl_harden.reports.output import error, line, write
+    from kubectl_harden.reports.terminal import printable
 
-    empty = True
+    empty, code = True, OK
     for run in runs():
+        if run.trouble:
+            error(run.trouble)
+            empty, code = False, UNREADABLE
+            continue
         states: dict[str, int] = {}
         for change in run.changes:
             word = "cut off" if change.state == "begun" else change.state
@@ -160,8 +167,8 @@ def _list() -> int:
         counts = ", ".join(f"{count} {word}" for word, count in states.items()) or "nothing changed"
         names = ", ".join(change.name for change in run.changes[:3]) + (", …" if len(run.changes) > 3 else "")
         where = run.about.get("context") or run.about.get("server", "")
-        click.echo(f"{run.id}  {run.about.get('command', '?'):<5} {where}  {counts}: {names}")
+        write([printable(f"{run.id}  {run.about.get('command') or '?'!s:<5} {where}  {counts}: {names}") + "\n"])
         empty = False
     if empty:
-        click.echo("no runs yet: fix --apply and migrate --apply write them", err=True)
-    return OK
+        line("no runs yet: fix --apply and migrate --apply write them")
+    return code

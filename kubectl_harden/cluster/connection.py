@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +27,7 @@ from kubectl_harden.errors import (
     Unauthorized,
     Unreachable,
 )
+from kubectl_harden.text_files import read_text
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -179,8 +180,7 @@ class Connection:
             if os.environ.get(SERVICE_HOST_ENV_NAME):
                 load_incluster_config(configuration)  # type: ignore[no-untyped-call]
                 if os.path.exists(_SERVICE_ACCOUNT_NAMESPACE):
-                    with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
-                        self.namespace = file.read().strip()
+                    self.namespace = read_text(_SERVICE_ACCOUNT_NAMESPACE).strip()
             elif not options.server:
                 raise ClusterError(
                     "no cluster is configured: set KUBECONFIG or --kubeconfig, or name --server "
@@ -332,9 +332,21 @@ class Connection:
         return response
 
 
-def log_calls(*, bodies: bool) -> None:
-    """Have every call of the API server told on stderr; with ``bodies`` what it carries, but for Secrets."""
-    handler = logging.StreamHandler()
+class _Told(logging.Handler):
+    """Gives each record, line by line, to a function that shows it."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).split("\n"):
+            self._show(line)
+
+
+def log_calls(show: Callable[[str], None], *, bodies: bool) -> None:
+    """Have every call of the API server told to ``show``; with ``bodies`` what it carries, but for Secrets."""
+    handler = _Told(show)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _LOG.addHandler(handler)
     _LOG.propagate = False

@@ -18,6 +18,9 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.errors import InputError
+from kubectl_harden.text_files import read_json
+
 __all__ = ["HUB", "Keyring", "Login", "docker_config"]
 
 HUB: Final = "docker.io"
@@ -42,12 +45,11 @@ def docker_config() -> tuple[dict[str, Any], str]:
     """Return docker's configuration of the user, and what is wrong with it ("" where nothing is)."""
     named = os.environ.get("DOCKER_CONFIG")
     path = os.path.join(named or os.path.join(os.path.expanduser("~"), ".docker"), "config.json")
-    try:
-        with open(path, "rb") as file:
-            value = json.loads(file.read(1 << 20))
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return {}, ""
-    except (OSError, ValueError):
+    try:
+        value = read_json(path, regular=True)
+    except InputError:
         return {}, f"{path} is not readable as docker's configuration"
     return (value, "") if isinstance(value, dict) else ({}, f"{path} is no JSON object")
 

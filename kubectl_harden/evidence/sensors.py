@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.errors import InputError
 from kubectl_harden.model import Fact, Identity, Problem
 from kubectl_harden.pod_security.risks import DEFAULT_CAPABILITIES
+from kubectl_harden.text_files import opened
 
 __all__ = ["Event", "Observations", "events_of", "read_observations"]
 
@@ -176,10 +177,10 @@ def read_observations(names: Iterable[str], enough: float) -> tuple[Observations
     for name in names:
         for file in _files(name):
             try:
-                with open(file, "rb") as stream:
+                with opened(file, regular=file != name) as stream:
                     wrong = _read(stream, found)
-            except OSError as error:
-                problems.append(Problem(file, None, None, None, f"{error.strerror}"))
+            except InputError as error:
+                problems.append(Problem(file, None, None, None, error.args[0]))
                 continue
             if wrong:
                 line, count = wrong[0], len(wrong)

@@ -7,17 +7,18 @@ made. The directory is the user's alone, since recreated objects are kept whole.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.errors import HardenError, UsageError
+from kubectl_harden.errors import HardenError, InputError, UsageError
+from kubectl_harden.json_values import json_line
+from kubectl_harden.text_files import json_of, opened, text_of
 
 __all__ = [
     "Change",
@@ -64,11 +65,15 @@ class Change(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run as the journal has it. ``about`` tells time (RFC 3339), command, server and context."""
+    """A run as the journal has it. ``about`` tells time (RFC 3339), command, server and context.
+
+    A run whose file cannot be read has no changes, and ``trouble`` says why.
+    """
 
     id: str
     about: dict[str, Any]
     changes: tuple[Change, ...]
+    trouble: str = ""
 
 
 def journal_directory() -> Path:
@@ -150,8 +155,7 @@ class Journal:
             try:
                 if self._file is None:
                     self._file = self._open()
-                os.write(self._file, json.dumps(line, ensure_ascii=False).encode() + b"\n")
-                os.fsync(self._file)
+                _append(self._file, json_line(line) + "\n")
             except OSError as error:
                 self.trouble = f"the journal cannot be written ({error})"
                 return self.trouble
@@ -161,42 +165,91 @@ class Journal:
         directory = journal_directory()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(directory / f"{self.run}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        os.write(file, json.dumps({"event": "run", "time": _now(), **self._about}).encode() + b"\n")
+        _append(file, json_line({"event": "run", "time": _now(), **self._about}) + "\n")
         return file
+
+
+def _append(file: int, text: str) -> None:
+    """Write text to the end of a journal and to the disk, all of it or nothing. Raises OSError."""
+    size = os.fstat(file).st_size
+    data = text.encode("utf-8")
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+        os.fsync(file)
+    except OSError:
+        # A full disk takes half a line; the next one must not begin behind it.
+        with suppress(OSError):
+            os.ftruncate(file, size)
+        raise
 
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+_TARGET: Final = ("apiVersion", "kind", "namespace", "name", "uid", "resource")
 _STATES: Final = {"applied": "applied", "failed": "failed", "undone": "undone"}
 
 
 def read_run(run: str) -> Run:
-    """Return a run. Raises UsageError for an unknown one, HardenError for a file that cannot be read."""
-    path = journal_directory() / f"{run}.jsonl"
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise UsageError(f'there is no run "{run}"; kubectl harden undo lists them') from None
-    except OSError as error:
-        raise HardenError(f"{path}: {error.strerror}") from None
+    """Return a run. Raises UsageError for an unknown one, InputError for a file that cannot be read."""
+    found = _read(journal_directory() / f"{run}.jsonl")
+    if found is None:
+        raise UsageError(f'there is no run "{run}"; kubectl harden undo lists them')
+    if found.trouble:
+        raise InputError(found.trouble)
+    return found
+
+
+def _read(path: Path) -> Run | None:
+    """Return the run in a file, or None where there is no such file."""
+    if not os.path.lexists(path):
+        return None
     about: dict[str, Any] = {}
     changes: dict[str, Change] = {}
-    for line in text.splitlines():
-        # A last line that a crash cut short was never acted on.
-        with suppress(ValueError, KeyError, TypeError):
-            _take(json.loads(line), about, changes)
-    return Run(run, about, tuple(changes.values()))
+    broken = 0
+    try:
+        with opened(str(path), regular=True) as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    entry = json_of(text_of(line))
+                    # A line that a crash cut short was never acted on; only what undo notes may stand behind it.
+                    if broken and entry["event"] != "undone":
+                        break
+                    _take(entry, about, changes)
+                    broken = 0
+                except (InputError, LookupError, TypeError, ValueError, AttributeError):
+                    if broken:
+                        break
+                    broken = number
+            else:
+                broken = 0
+    except InputError as error:
+        return Run(path.stem, {}, (), f"{path}: {error.args[0]}")
+    if broken:
+        return Run(path.stem, about, (), f"{path}:{broken}: this line of the journal is damaged: the run is not read")
+    return Run(path.stem, about, tuple(changes.values()))
 
 
 def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Change]) -> None:
+    """Take an event. Raises LookupError, TypeError, ValueError or AttributeError for what is none."""
     event = entry["event"]
     if event == "run":
         about.update(entry)
     elif event == "begin":
         known = {key: entry[key] for key in Change._fields if key in entry}
-        changes[entry["change"]] = Change(id=entry["change"], **known)
+        change = Change(id=entry["change"], **known)
+        if not all(isinstance(change.object[key], str) for key in _TARGET):
+            raise TypeError("object")
+        if not all(isinstance(item["op"], str) for item in (*change.operations, *change.inverse)):
+            raise TypeError("operations")
+        changes[change.id] = change
+    elif event == "undone" and entry["change"] not in changes:
+        # Of a line that was cut short.
+        return
     elif event == "followed":
         changes[entry["change"]] = changes[entry["change"]]._replace(followed=True)
     elif event in _STATES:
@@ -210,15 +263,14 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
 
 def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    lines = [json.dumps({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
+    lines = [json_line({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
     if not lines:
         return
     try:
         file = os.open(journal_directory() / f"{run}.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
             # The line feed before ends a line that a crash may have cut short.
-            os.write(file, ("\n" + "\n".join(lines) + "\n").encode())
-            os.fsync(file)
+            _append(file, "\n" + "\n".join(lines) + "\n")
         finally:
             os.close(file)
     except OSError as error:
@@ -226,11 +278,12 @@ def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
 
 
 def runs() -> Iterator[Run]:
-    """Yield all runs, the latest first; what is no journal is passed over."""
+    """Yield all runs, the latest first, also those that cannot be read."""
     with suppress(FileNotFoundError):
         for path in sorted(journal_directory().glob("*.jsonl"), reverse=True):
-            with suppress(HardenError):
-                yield read_run(path.stem)
+            found = _read(path)
+            if found is not None:
+                yield found
 
 
 def unfollowed() -> dict[str, tuple[str, Change]]:
@@ -245,9 +298,14 @@ def unfollowed() -> dict[str, tuple[str, Change]]:
     return found
 
 
-def last_run() -> Run:
-    """Return the latest run of which something may still be in force. Raises UsageError where there is none."""
+def last_run(passed_over: Callable[[Run], None]) -> Run:
+    """Return the latest run of which something may still be in force. Raises UsageError where there is none.
+
+    ``passed_over`` gets the later runs that cannot be read.
+    """
     for run in runs():
+        if run.trouble:
+            passed_over(run)
         if "undoes" not in run.about and any(change.state in ("applied", "begun") for change in run.changes):
             return run
     raise UsageError("there is nothing to undo")

@@ -6,7 +6,6 @@ when lines move, and a further container that violates the same control is a new
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -15,8 +14,10 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.atomic_files import write_new
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import pointer
+from kubectl_harden.json_values import json_line
 from kubectl_harden.model import Checked, Checks, Identity, Source, Violation
 from kubectl_harden.pod_security.policy import worded
+from kubectl_harden.text_files import json_of, read_text
 
 __all__ = ["Entry", "Known", "collected", "load", "save"]
 
@@ -71,15 +72,16 @@ class Known:
 def load(file: str) -> Known:
     """Read a baseline file. Raises InputError."""
     try:
-        with open(file, encoding="utf-8") as stream:
-            value = json.load(stream)
+        text = read_text(file)
+    except InputError as error:
+        raise InputError(f"{file}: {error.args[0]}") from None
+    try:
+        value = json_of(text)
         if value["kind"] != KIND:
             raise ValueError(f"the kind is not {KIND}")
         entries = [Entry(*(_text(item, name) for name in ("file", "object", "podPath", "check", "violation")))
                    for item in value["violations"]]  # fmt: skip
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: this is no baseline file ({error}); --write-known {file} writes one") from None
     return Known(file, entries)
 
@@ -105,10 +107,7 @@ def collected(file: str, checked: Iterable[Checked]) -> list[Entry]:
 def save(file: str, entries: Iterable[Entry]) -> None:
     """Write a baseline file, an entry a line. Raises EditError."""
     lines = [
-        json.dumps(
-            {"file": e.file, "object": e.object, "podPath": e.pod_path, "check": e.check, "violation": e.words},
-            ensure_ascii=False,
-        )
+        json_line({"file": e.file, "object": e.object, "podPath": e.pod_path, "check": e.check, "violation": e.words})
         for e in entries
     ]
     head = f'{{"apiVersion": "kubectl-harden/v1", "kind": "{KIND}", "violations": ['

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from kubectl_harden.errors import InputError
+from kubectl_harden.text_files import STDIN
 
-__all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "read_text", "template_line"]
+__all__ = ["Found", "cannot_hold_pod", "find_files", "template_line"]
 
-STDIN: Final = "-"
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
-MAX_FILE: Final = 256 << 20
-"""Bytes; a file is read as a whole."""
 
 _KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE)
 # Keys at the top level that are, or could hide, a kind. A line feed in front lets the search skip fast.
@@ -74,33 +69,6 @@ def _in_directory(directory: str, *, recursive: bool) -> Iterator[Found]:
                 yield from _in_directory(entry.path, recursive=True)
         elif entry.name.endswith(EXTENSIONS):
             yield Found(entry.path, listed=True)
-
-
-def read_text(name: str) -> str:
-    """Return a file's text ("-" is stdin), line ends and byte order mark as they are.
-
-    Raises InputError, without the file's name, for what cannot be read as UTF-8 text.
-    """
-    try:
-        if name == STDIN:
-            data = sys.stdin.buffer.read(MAX_FILE + 1)
-        else:
-            with open(name, "rb") as file:
-                if not stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
-                    data = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise InputError(error.strerror or str(error)) from None
-    if len(data) > MAX_FILE:
-        raise InputError(f"larger than {MAX_FILE >> 20} MiB, which is refused")
-    if b"\0" in data:
-        kind = "UTF-16 text: convert it to UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "a binary file"
-        raise InputError(f"has NUL bytes: this is {kind}")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")) + 1
-        raise InputError(f"line {line}, column {column}: not valid UTF-8 (byte 0x{data[error.start]:02x})") from None
 
 
 def template_line(text: str) -> int | None:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.objects import annotation
+from kubectl_harden.text_files import text_of
 from kubectl_harden.yaml_text.documents import Document, readable
 from kubectl_harden.yaml_text.tree import dump
 
@@ -57,7 +58,10 @@ def _run(command: Sequence[str], advice: str) -> str:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         raise InputError(f"{' '.join(command[:2])}: {said.removeprefix('error: ').removeprefix('Error: ')}")
-    return done.stdout.decode(errors="replace")
+    try:
+        return text_of(done.stdout)
+    except InputError as error:
+        raise InputError(f"what {' '.join(command[:2])} prints: {error.args[0]}") from None
 
 
 # -- kustomize -------------------------------------------------------------------------------------
@@ -127,7 +131,7 @@ def kustomized(directory: str) -> list[Found]:
         try:
             base = os.path.relpath(os.path.realpath(directory), os.path.realpath(outer))
             around = {"resources": [base], "buildMetadata": ["originAnnotations"]}
-            Path(outer, KUSTOMIZATION[0]).write_text(dump(around), encoding="utf-8")
+            Path(outer, KUSTOMIZATION[0]).write_bytes(dump(around).encode())
             text = _build(outer)
         except (InputError, ValueError):
             # What cannot stand below another kustomization (a component, one on another drive) is built by itself.

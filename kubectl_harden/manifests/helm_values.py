@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.json_values import copied
 from kubectl_harden.manifests.check import check_text
-from kubectl_harden.manifests.discovery import Found, read_text
+from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import Chart, helm_template
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, read
@@ -24,6 +24,7 @@ from kubectl_harden.model import Checked, FileFix, Identity, Path, Planned, Poli
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.pod_templates import PodPaths
+from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, documents, only_document, readable
 from kubectl_harden.yaml_text.editor import edit_document
 from kubectl_harden.yaml_text.tree import dump
@@ -154,7 +155,7 @@ def _with(chart: Chart, values: Mapping[str, Any], pod_paths: PodPaths) -> list[
     """Return what a chart renders with further values."""
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
         file = FilePath(directory, "values.yaml")
-        file.write_text(dump(values), encoding="utf-8")
+        file.write_bytes(dump(values).encode())
         return _texts(helm_template(chart._replace(values=(*chart.values, str(file)))), pod_paths)
 
 

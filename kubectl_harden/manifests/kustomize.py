@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from kubectl_harden.atomic_files import write_change
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import same
-from kubectl_harden.manifests.discovery import read_text
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.reader import Manifest
@@ -19,6 +18,7 @@ from kubectl_harden.model import FileFix, Identity, Planned, Policy, Problem
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
+from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import only_document, readable
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 from kubectl_harden.yaml_text.tree import dump

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
-from kubectl_harden.manifests.discovery import read_text
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
+from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, documents
 from kubectl_harden.yaml_text.tree import MAPPING, Node, key_of
 

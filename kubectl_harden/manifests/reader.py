@@ -10,12 +10,13 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.manifests.discovery import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
+from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, template_line
 from kubectl_harden.model import Identity, Path, Policy, Problem, Source
 from kubectl_harden.objects import item_kind, items_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, commented, is_about
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
+from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
 from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
@@ -109,7 +110,7 @@ def _one_file(found: Found, work: Callable[[Manifest], T], unread: Callable[[str
     if found.problem is not None:
         return unread(found.file, found.problem)
     try:
-        text = read_text(found.file) if found.text is None else found.text
+        text = read_text(found.file, regular=found.listed) if found.text is None else found.text
     except InputError as error:
         return unread(found.file, error.args[0])
     return work(Manifest(found.file, text, found.listed, found.text is None, pod_paths))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.atomic_files import write_new
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import pointer
-from kubectl_harden.json_values import same
+from kubectl_harden.json_values import json_line, same
 from kubectl_harden.live.propose import ApplyOptions, Proposal
 from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.migration.survey import digest_of
@@ -18,6 +17,7 @@ from kubectl_harden.model import HostPathChoice
 from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.json_patch import in_force
 from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.text_files import read_json
 
 __all__ = ["MigrationPlan", "drift", "plan_value", "read_plan", "write_plan"]
 
@@ -102,17 +102,15 @@ def _workload_value(item: Surveyed) -> dict[str, Any]:
 
 def write_plan(path: str, value: dict[str, Any]) -> None:
     """Write a plan; the file is whole or not there. Raises HardenError."""
-    write_new(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_new(path, json_line(value, indent=2) + "\n")
 
 
 def read_plan(path: str) -> MigrationPlan:
     """Return the plan in a file. Raises InputError, with the place, where it is none."""
     try:
-        value = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: no JSON: {error}") from None
+        value = read_json(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error.args[0]}") from None
     if not isinstance(value, dict) or (value.get("apiVersion"), value.get("kind")) != (VERSION, KIND):
         raise InputError(f"{path}: no {KIND} of {VERSION}: make one with migrate --plan-out")
     try:

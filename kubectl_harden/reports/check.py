@@ -81,55 +81,55 @@ class Tally:
         }
 
 
-def text(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def text(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield a paragraph for each workload below the level."""
     columns = width()
     for checked in results:
         if not all(violation.known for violation in checked.violations):
-            yield "".join(_described(checked, columns, colour))
+            yield "".join(_described(checked, columns))
 
 
-def _described(checked: Checked, columns: int, colour: bool) -> Iterator[str]:
+def _described(checked: Checked, columns: int) -> Iterator[str]:
     source = checked.identity.source
-    yield _heading(checked, colour)
+    yield _heading(checked)
     for violation in checked.violations:
         if violation.known:
             continue
         where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
         reason, detail = printable(violation.reason), printable(violation.detail)
-        line = f"  {paint(where, 'place', colour)}{paint(reason, 'warn' if violation.accepted else 'bad', colour)}"
+        line = f"  {paint(where, 'place')}{paint(reason, 'warn' if violation.accepted else 'bad')}"
         if len(where) + len(reason) + len(detail) + 5 <= columns:
             yield line + (f" ({detail})\n" if detail else "\n")
         else:
             yield line + "\n" + wrapped(detail, 6, columns) + "\n"
         if violation.accepted:
-            yield wrapped(f"accepted: {printable(violation.accepted)}", 6, columns) + "\n"
+            yield wrapped(f"accepted: {violation.accepted}", 6, columns) + "\n"
     yield "\n"
 
 
-def _heading(checked: Checked, colour: bool) -> str:
+def _heading(checked: Checked) -> str:
     identity = checked.identity
-    name = paint(object_name(identity), "strong", colour)
+    name = paint(object_name(identity), "strong")
     if identity.pod_path not in ((), ("template",), ("spec", "template")):
         name += " " + printable(pointer(identity.pod_path))
     owner = f", {place(identity.source)}" if isinstance(identity.source, LiveSource) and identity.source.owner else ""
-    return f"{name}: {level_text(checked.level, colour)}, not {sourced(checked.policy)}{owner}\n"
+    return f"{name}: {level_text(checked.level)}, not {sourced(checked.policy)}{owner}\n"
 
 
 def sourced(policy: Policy) -> str:
     """Return a policy, and where it comes from unless a person or the enforce label names it."""
     told = policy.origin and policy.origin != "enforce label"
-    return f"{policy} ({policy.origin})" if told else str(policy)
+    return printable(f"{policy} ({policy.origin})" if told else str(policy))
 
 
-def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def wide(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield every workload with the API server's message, the field paths and the evidence."""
     columns = width()
     for checked in results:
         identity = checked.identity
-        where = paint(place(identity.source), "place", colour)
-        name = paint(object_name(identity), "strong", colour)
-        yield f"{name} {printable(pointer(identity.pod_path))}  {where}  {level_text(checked.level, colour)}\n"
+        where = paint(place(identity.source), "place")
+        name = paint(object_name(identity), "strong")
+        yield f"{name} {printable(pointer(identity.pod_path))}  {where}  {level_text(checked.level)}\n"
         if checked.violations:
             origin = f" ({checked.policy.origin})" if checked.policy.origin else ""
             words = f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}{origin}'
@@ -137,15 +137,15 @@ def wide(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool)
         for violation in checked.violations:
             line = f" line {violation.line}" if violation.line is not None else ""
             excused = violation.accepted or violation.known
-            check = paint(violation.check, "warn" if excused else "bad", colour)
+            check = paint(violation.check, "warn" if excused else "bad")
             accepted = f", accepted: {printable(violation.accepted)}" if violation.accepted else ""
             known = ", known" if violation.known else ""
             yield f"  {check} ({violation.level}){line}{accepted}{known}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
         for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
-            yield f"  {paint('known', 'strong', colour)} "
-            yield wrapped(f"{printable(text)} ({origin})", 8, columns).lstrip() + "\n"
+            yield f"  {paint('known', 'strong')} "
+            yield wrapped(f"{text} ({origin})", 8, columns).lstrip() + "\n"
 
 
 def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
@@ -160,10 +160,10 @@ def known_words(fact: Fact) -> str:
 
 def _message(violations: Iterable[Violation]) -> str:
     """Return the API server's message for violations, after its word "violates …:"."""
-    return printable(", ".join(worded(v.reason, v.detail) for v in violations))
+    return ", ".join(worded(v.reason, v.detail) for v in violations)
 
 
-def name(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def name(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the names of the workloads below the level, as kubectl writes them."""
     for checked in results:
         if left(checked.violations):
@@ -248,7 +248,7 @@ def _head(policy: Policy) -> dict[str, Any]:
     }
 
 
-def json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def json(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the CheckReport as JSON."""
     yield json_text(_head(policy))[:-2] + ',\n  "workloads": ['
     separator = "\n    "
@@ -259,7 +259,7 @@ def json(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool)
     yield "\n  ],\n" + json_text(tail)[2:] + "\n"
 
 
-def yaml(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def yaml(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the CheckReport as YAML."""
     workloads = [_workload_json(checked) for checked in results]
     errors = [problem_json(problem) for problem in tally.problems]

@@ -6,29 +6,30 @@ from collections.abc import Iterator
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Edit, Identity
-from kubectl_harden.reports.terminal import object_name, paint, place, printable, width, wrapped
+from kubectl_harden.reports.terminal import object_name, paint, place, width, wrapped
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["heading", "question"]
 
 
-def heading(identity: Identity, *, colour: bool) -> Iterator[str]:
+def heading(identity: Identity) -> Iterator[str]:
     """Yield which object the next questions are about."""
     where = place(identity.source)
-    yield f"\n{paint(object_name(identity), 'strong', colour)}{f'  {where}' if where else ''}\n"
+    yield f"\n{paint(object_name(identity), 'strong')}{f'  {where}' if where else ''}\n"
 
 
-def question(identity: Identity, edit: Edit, *, colour: bool) -> Iterator[str]:
+def question(identity: Identity, edit: Edit) -> Iterator[str]:
     """Yield an edit as a diff of its field, with its risk and the evidence."""
     columns = width()
-    field = printable(pointer((*identity.pod_path, *edit.path)))
+    field = pointer((*identity.pod_path, *edit.path))
     if edit.op == "remove":
-        yield f"\n  {paint(f'- {field}', 'bad', colour)}\n"
+        yield f"\n  {paint(f'- {field}', 'bad')}\n"
     else:
         value = dump(edit.value).removesuffix("...\n").rstrip("\n")
-        shown = f" {value}" if "\n" not in value else "\n" + "\n".join(f"      {line}" for line in value.split("\n"))
-        yield f"\n  {paint(f'+ {field}:{shown}', 'good', colour)}\n"
-    risk = paint(f"{edit.risk:<7}", {"safe": "good", "review": "warn"}.get(edit.risk, "bad"), colour)
+        first, *others = [f"+ {field}: {value}"] if "\n" not in value else [f"+ {field}:", *value.split("\n")]
+        yield f"\n  {paint(first, 'good')}\n"
+        yield from (f"      {paint(line, 'good')}\n" for line in others)
+    risk = paint(f"{edit.risk:<7}", {"safe": "good", "review": "warn"}.get(edit.risk, "bad"))
     asked = f"({edit.companion}) " if edit.companion else ""
-    yield f"  {risk} " + wrapped(printable(asked + edit.why), 10, columns).lstrip() + "\n"
-    yield from (wrapped("– " + printable(offer), 10, columns) + "\n" for offer in edit.offers)
+    yield f"  {risk} " + wrapped(asked + edit.why, 10, columns).lstrip() + "\n"
+    yield from (wrapped("– " + offer, 10, columns) + "\n" for offer in edit.offers)

@@ -8,46 +8,43 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 from kubectl_harden.model import Splice
-from kubectl_harden.reports.terminal import paint, printable
+from kubectl_harden.reports.terminal import printable
 from kubectl_harden.yaml_text.editor import spliced
 
 __all__ = ["unified"]
 
 _CONTEXT = 3
-_MEANINGS = {"-": "bad", "+": "good"}
+_MEANINGS = {"-": "bad", "+": "good", " ": ""}
 
 _Block = tuple[int, int, list[str]]
 """The first old line, the line behind the last one, and the new lines."""
 
 
-def unified(file: str, before: str, splices: Sequence[Splice], *, colour: bool, escape: bool = False) -> str:
-    """Return the unified diff that splices make of a file's text, empty where there are none.
+def unified(file: str, before: str, splices: Sequence[Splice]) -> Iterator[tuple[str, str]]:
+    """Yield the unified diff that splices make of a file's text as (meaning, line), nothing where there are none.
 
-    Lines end at line feeds only: a carriage return stays part of its line. ``escape`` writes control
-    characters (but tabs) so that no terminal acts on them.
+    Lines end at line feeds only: a carriage return stays part of its line. ``output.patch`` writes them.
     """
     if not splices:
-        return ""
+        return
     old = before.split("\n")
     name = "stdin" if file == "-" else _name(file)
     # A file that has no text yet is a new one.
     source = f"a/{name}" if before else "/dev/null"
-    out = [paint(f"--- {source}", "strong", colour), paint(f"+++ b/{name}", "strong", colour)]
+    yield "strong", f"--- {source}"
+    yield "strong", f"+++ b/{name}"
     moved = 0
     for hunk in _hunks(_blocks(before, splices)):
         lines = list(_lines(hunk, old))
         start = max(0, hunk[0][0] - _CONTEXT)
         removed = sum(sign != "+" for sign, _, _ in lines)
         added = sum(sign != "-" for sign, _, _ in lines)
-        header = f"@@ -{_range(start, removed)} +{_range(start + moved, added)} @@"
-        out.append(paint(header, "place", colour))
+        yield "place", f"@@ -{_range(start, removed)} +{_range(start + moved, added)} @@"
         moved += sum(len(new) - (last - first) for first, last, new in hunk)
         for sign, text, unended in lines:
-            line = sign + (_escaped(text) if escape else text)
-            out.append(paint(line, _MEANINGS[sign], colour) if sign in _MEANINGS else line)
+            yield _MEANINGS[sign], sign + text
             if unended:
-                out.append("\\ No newline at end of file")
-    return "\n".join(out) + "\n"
+                yield "", "\\ No newline at end of file"
 
 
 def _hunks(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
@@ -101,10 +98,6 @@ def _blocks(before: str, splices: Sequence[Splice]) -> Iterator[_Block]:
         while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
             tail += 1
         yield first + head, last - tail, new[head : len(new) - tail]
-
-
-def _escaped(line: str) -> str:
-    return "\t".join(printable(part) for part in line.removesuffix("\r").split("\t"))
 
 
 def _name(file: str) -> str:

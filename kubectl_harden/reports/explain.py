@@ -11,34 +11,34 @@ from kubectl_harden.reports.terminal import level_text, paint, wrapped
 __all__ = ["listed", "reference", "runtime", "text"]
 
 
-def text(item: Explanation, *, columns: int, colour: bool) -> Iterator[str]:
+def text(item: Explanation, *, columns: int) -> Iterator[str]:
     """Yield the explanation of one control."""
-    yield f"{paint(item.check, 'strong', colour)} ({level_text(item.level, colour)})\n"
+    yield f"{paint(item.check, 'strong')} ({level_text(item.level)})\n"
     yield wrapped(item.title, 0, columns) + "\n\n"
     yield wrapped(item.versions, 0, columns) + "\n"
     for rule in item.rules:
-        yield f"\n{paint('Fields', 'strong', colour)}{f' ({rule.when})' if rule.when else ''}\n"
+        yield f"\n{paint('Fields', 'strong')}{f' ({rule.when})' if rule.when else ''}\n"
         yield from (wrapped(line, 2, columns) + "\n" for line in rule.fields)
-        yield f"{paint('Allowed', 'strong', colour)}\n"
+        yield f"{paint('Allowed', 'strong')}\n"
         yield from (wrapped(line, 2, columns) + "\n" for line in rule.allowed)
     for title, words in (("Without it", item.gain), ("May break", item.breaks), ("Fix", item.fix)):
-        yield f"\n{paint(title, 'strong', colour)}\n{wrapped(words, 2, columns)}\n"
-    yield f"\n{paint('How its edits are judged', 'strong', colour)}\n"
+        yield f"\n{paint(title, 'strong')}\n{wrapped(words, 2, columns)}\n"
+    yield f"\n{paint('How its edits are judged', 'strong')}\n"
     yield wrapped("The first rule that finds evidence decides.", 2, columns) + "\n"
     for risk in item.risks:
-        shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"), colour)
+        shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"))
         yield f"  {shown}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
         yield from (wrapped(f"– {offer}", 10, columns) + "\n" for offer in risk.offers)
-    yield f"\n{paint('Source', 'strong', colour)}\n"
+    yield f"\n{paint('Source', 'strong')}\n"
     yield wrapped(f"k8s.io/pod-security-admission, {item.source}", 2, columns) + "\n"
 
 
-def listed(items: Iterable[Explanation], *, columns: int, colour: bool) -> Iterator[str]:
+def listed(items: Iterable[Explanation], *, columns: int) -> Iterator[str]:
     """Yield a line for each control."""
     found = list(items)
     wide = max(len(item.check) for item in found)
     for item in found:
-        level = level_text(item.level, colour) + " " * (len("restricted") - len(item.level))
+        level = level_text(item.level) + " " * (len("restricted") - len(item.level))
         room = columns - wide - len("restricted") - 4
         words = item.title if len(item.title) <= room else item.title[: room - 1] + "…"
         yield f"{item.check:<{wide}}  {level}  {words}\n"

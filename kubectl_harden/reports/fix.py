@@ -19,7 +19,6 @@ from kubectl_harden.reports.terminal import (
     object_name,
     paint,
     place,
-    printable,
     width,
     wrapped,
 )
@@ -56,9 +55,9 @@ class FixTally:
             self.accepted += sum(left.accepted for left in item.plan.remaining)
 
 
-def diff(found: FileFix, *, colour: bool, terminal: bool) -> str:
-    """Return a file's diff; for a ``terminal`` it has the control characters of the file escaped."""
-    return unified(found.file, found.before, found.splices, colour=colour, escape=terminal)
+def diff(found: FileFix) -> Iterator[tuple[str, str]]:
+    """Yield a file's diff as (meaning, line)."""
+    return unified(found.file, found.before, found.splices)
 
 
 def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
@@ -171,7 +170,7 @@ def plan_json(
     }
 
 
-def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
+def notes(planned: Iterable[Planned]) -> Iterator[str]:
     """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
     columns = width()
     for item in planned:
@@ -179,32 +178,32 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
         if not plan.edits and not plan.remaining and not plan.notes:
             continue
         identity = item.identity
-        change = f"{level_text(plan.before, colour)} → {level_text(plan.after, colour)}"
+        change = f"{level_text(plan.before)} → {level_text(plan.after)}"
         where = place(identity.source)
         room = columns - len(f"{object_name(identity)}: {plan.before} → {plan.after}  {where}")
         gap = "  " if room >= 0 else "\n  "
         gap = gap if where else ""
-        name = paint(object_name(identity), "strong", colour)
-        yield f"{name}: {change}{gap}{paint(where, 'place', colour)}\n"
+        name = paint(object_name(identity), "strong")
+        yield f"{name}: {change}{gap}{paint(where, 'place')}\n"
         reasons: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
         for step in plan.steps:
             reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
         for (risk, why, companion, offers), labels in reasons.items():
-            shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"), colour)
+            shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"))
             text = f"{', '.join(dict.fromkeys(labels))}{f' ({companion})' if companion else ''}: {why}"
-            yield f"  {shown} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
+            yield f"  {shown} " + wrapped(text, 10, columns).lstrip() + "\n"
             for offer in offers if risk != "safe" else ():
-                yield wrapped("– " + printable(offer), 10, columns) + "\n"
+                yield wrapped("– " + offer, 10, columns) + "\n"
         for left in plan.remaining:
             words = worded(left.reason, left.detail)
-            head = paint("kept   ", "warn", colour) if left.accepted else paint("left   ", "bad", colour)
-            yield f"  {head} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
+            head = paint("kept   ", "warn") if left.accepted else paint("left   ", "bad")
+            yield f"  {head} " + wrapped(words, 10, columns).lstrip() + "\n"
             for why in left.why.split("; "):
-                yield wrapped(printable(why), 10, columns) + "\n"
+                yield wrapped(why, 10, columns) + "\n"
             for choice in left.choices:
-                yield wrapped("– " + printable(choice), 10, columns) + "\n"
+                yield wrapped("– " + choice, 10, columns) + "\n"
         for note in plan.notes:
-            yield f"  {paint('note   ', 'warn', colour)} " + wrapped(printable(note), 10, columns).lstrip() + "\n"
+            yield f"  {paint('note   ', 'warn')} " + wrapped(note, 10, columns).lstrip() + "\n"
 
 
 def _label(step: Edit) -> str:

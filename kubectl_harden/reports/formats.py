@@ -11,8 +11,8 @@ from kubectl_harden.reports.check import Tally
 
 __all__ = ["EVIDENCE", "FORMATS", "PEOPLE", "render"]
 
-Format = Callable[[Iterator[Checked], Policy, Tally, bool], Iterator[str]]
-"""Takes the verdicts, the policy, the counts (whole once the verdicts are at their end), and whether to colour."""
+Format = Callable[[Iterator[Checked], Policy, Tally], Iterator[str]]
+"""Takes the verdicts, the policy, and the counts (whole once the verdicts are at their end)."""
 
 PEOPLE: Final = ("text", "wide")
 """The formats beside which errors and a summary are told while they come."""
@@ -34,7 +34,7 @@ FORMATS: Final = {
 """The module of each format, which has a function of its name."""
 
 
-def render(output: str, results: Iterable[Checks], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def render(output: str, results: Iterable[Checks], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the report in pieces, counting into ``tally``; text, wide, json and name do not wait for later files."""
 
     def counted() -> Iterator[Checked]:
@@ -43,4 +43,4 @@ def render(output: str, results: Iterable[Checks], policy: Policy, tally: Tally,
             yield from found.checked
 
     form: Format = getattr(import_module(f"kubectl_harden.reports.{FORMATS[output]}"), output)
-    return form(counted(), policy, tally, colour)
+    return form(counted(), policy, tally)

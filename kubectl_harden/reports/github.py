@@ -15,7 +15,7 @@ from kubectl_harden.reports.terminal import object_name, printable
 __all__ = ["github"]
 
 
-def github(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def github(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield a workflow command for each violation and problem: notices of what is accepted, none of what is known."""
     for item in results:
         for violation in item.violations:

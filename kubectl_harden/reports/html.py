@@ -27,7 +27,7 @@ li { margin: .4rem 0; } .where { opacity: .75; }
 """
 
 
-def html(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def html(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the page: what is below the level first, each with its violations, fields and evidence."""
     found = sorted(results, key=lambda item: not item.violations)
     title = "Pod Security: what admission would say"

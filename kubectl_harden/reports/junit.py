@@ -15,7 +15,7 @@ from kubectl_harden.reports.terminal import error_line, object_name, place, prin
 __all__ = ["junit"]
 
 
-def junit(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def junit(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the document; what could not be read is an error of its file's suite."""
     suites: dict[str, list[ElementTree.Element]] = {}
     for item in results:

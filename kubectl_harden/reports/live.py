@@ -29,7 +29,7 @@ _SHOWN: Final = {
 }
 
 
-def diff(proposal: Proposal, *, colour: bool) -> str:
+def diff(proposal: Proposal) -> str:
     """Return the unified diff of the live object and what the server's dry-run (else the plan) makes of it."""
     if not proposal.patch:
         return ""
@@ -44,7 +44,7 @@ def diff(proposal: Proposal, *, colour: bool) -> str:
     out = []
     for index, line in enumerate(lines):
         meaning = "strong" if index < 2 else _MEANINGS.get(line[:1], "")
-        out.append(paint(printable(line), meaning, colour) if meaning else printable(line))
+        out.append(paint(line, meaning) if meaning else printable(line))
     return "\n".join(out) + "\n" if out else ""
 
 
@@ -61,10 +61,10 @@ def yaml_text(proposal: Proposal) -> str:
     return _text(proposal.goal)
 
 
-def proposal_notes(proposal: Proposal, *, colour: bool) -> Iterator[str]:
+def proposal_notes(proposal: Proposal) -> Iterator[str]:
     """Yield what a person should know of a proposal: risks, what is left, who manages it, what is not proved."""
     columns = width()
-    yield from notes(proposal.planned, colour=colour)
+    yield from notes(proposal.planned)
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
     told.extend(("warning", "warn", text) for text in proposal.warnings)
@@ -77,17 +77,17 @@ def proposal_notes(proposal: Proposal, *, colour: bool) -> Iterator[str]:
     if proposal.refusal is not None:
         told.append(("cannot ", "bad", f"be applied: {proposal.refusal}"))
     for label, meaning, text in told:
-        yield f"  {paint(label, meaning, colour)} " + wrapped(printable(text), 10, columns).lstrip() + "\n"
+        yield f"  {paint(label, meaning)} " + wrapped(text, 10, columns).lstrip() + "\n"
 
 
-def outcome_lines(outcome: Outcome, *, colour: bool) -> Iterator[str]:
+def outcome_lines(outcome: Outcome) -> Iterator[str]:
     """Yield what became of a proposal."""
     columns = width()
     word, meaning = _SHOWN[outcome.state]
-    name = paint(printable(outcome.proposal.name), "strong", colour)
-    yield f"{name}: {paint(word, meaning, colour)}\n"
+    name = paint(outcome.proposal.name, "strong")
+    yield f"{name}: {paint(word, meaning)}\n"
     if outcome.message:
-        yield wrapped(printable(outcome.message), 2, columns) + "\n"
+        yield wrapped(outcome.message, 2, columns) + "\n"
     for line in outcome.log:
         yield f"    | {printable(line)}\n"
     if outcome.blamed is not None:

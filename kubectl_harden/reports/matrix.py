@@ -42,7 +42,7 @@ _NARROWEST: Final = 14
 _WIDE: Final = 72
 
 
-def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
+def matrix(found: Survey, *, columns: int) -> Iterator[str]:
     """Yield the table of namespaces, a line each; a namespace that is held back has a second one."""
     if not found.namespaces:
         return
@@ -52,27 +52,28 @@ def matrix(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
     longest = max(len("NAMESPACE"), *(len(item.name) for item in found.namespaces))
     wide = max(_NARROWEST, min(longest, room - 2))
     head = f"  {'NAMESPACE':<{wide}}  {'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  {counts}FIXES"
-    yield paint(head, "strong", colour) + "\n"
+    yield paint(head, "strong") + "\n"
     for state, (mark, meaning, _) in STATES.items():
         for item in found.namespaces:
             if item.state != state:
                 continue
-            name = item.name if len(item.name) <= wide else item.name[: wide - 1] + "…"
-            levels = "  ".join(_padded(level, colour) for level in (enforced(item), item.now, reached(item)))
+            name = printable(item.name)
+            name = name if len(name) <= wide else name[: wide - 1] + "…"
+            levels = "  ".join(_padded(level) for level in (enforced(item), item.now, reached(item)))
             fixes = f"{len(item.to_fix):>5,}" if state == "fixable" else "    –"
             workloads = f"{len(item.workloads):>9,}  " if counts else ""
-            yield f"{paint(mark, meaning, colour)} {name:<{wide}}  {levels}  {workloads}{fixes}\n"
+            yield f"{paint(mark, meaning)} {name:<{wide}}  {levels}  {workloads}{fixes}\n"
             words = held_back(item)
             if words:
                 yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
             if "enforce" in item.in_force.defaults and item.in_force.enforced is not None:
                 yield wrapped("enforced by the API server's default, not by a label", 4, columns) + "\n"
             if item.server.asked and not item.server.agrees:
-                yield f"    {paint('the API server says otherwise', 'warn', colour)}\n"
+                yield f"    {paint('the API server says otherwise', 'warn')}\n"
 
 
-def _padded(level: str, colour: bool) -> str:
-    return level_text(level, colour) + " " * (_LEVEL - len(level)) if level != "–" else f"{level:<{_LEVEL}}"
+def _padded(level: str) -> str:
+    return level_text(level) + " " * (_LEVEL - len(level)) if level != "–" else f"{level:<{_LEVEL}}"
 
 
 def enforced(item: NamespaceSurvey) -> str:
@@ -109,21 +110,21 @@ def causes(namespaces: Iterable[NamespaceSurvey]) -> list[tuple[str, int, int]]:
 def disagreement(item: NamespaceSurvey) -> Iterator[str]:
     """Yield what the server says and the survey does not, and the other way round."""
     server, ours = set(item.server.warnings), set(item.server.expected)
-    yield from (f"only the server: {printable(text)}" for text in item.server.warnings if text not in ours)
-    yield from (f"only the survey: {printable(text)}" for text in item.server.expected if text not in server)
+    yield from (f"only the server: {text}" for text in item.server.warnings if text not in ours)
+    yield from (f"only the survey: {text}" for text in item.server.expected if text not in server)
     classes = sorted({pod.runtime_class for pod in item.pods if pod.runtime_class})
     if classes and len(ours) > len(server):
-        yield printable(f"the runtime class {', '.join(classes)} may be exempt in the API server's configuration")
+        yield f"the runtime class {', '.join(classes)} may be exempt in the API server's configuration"
 
 
-def cause_lines(found: Survey, *, columns: int, colour: bool) -> Iterator[str]:
+def cause_lines(found: Survey, *, columns: int) -> Iterator[str]:
     """Yield what holds namespaces back: each cause, how often, and where first."""
     counted_causes = causes(found.namespaces)
-    wide = max(len("HELD BACK BY"), *(len(cause) for cause, _, _ in counted_causes))
-    yield "\n" + paint(f"{'HELD BACK BY':<{wide}}  OBJECTS  NAMESPACES", "strong", colour) + "\n"
+    wide = max(len("HELD BACK BY"), *(len(printable(cause)) for cause, _, _ in counted_causes))
+    yield "\n" + paint(f"{'HELD BACK BY':<{wide}}  OBJECTS  NAMESPACES", "strong") + "\n"
     for cause, objects, namespaces in counted_causes:
         named = [blocker.subject for item in found.namespaces for blocker in item.blockers if blocker.cause == cause]
-        line = f"{cause:<{wide}}  {objects:>7,}  {namespaces:>10,}  "
+        line = f"{printable(cause):<{wide}}  {objects:>7,}  {namespaces:>10,}  "
         room = columns - len(line)
         shown = printable(", ".join(dict.fromkeys(named)))
         yield line + (shown if len(shown) <= room else shown[: room - 1] + "…") + "\n"
@@ -134,7 +135,7 @@ def labels_line(item: NamespaceSurvey) -> str:
     return ", ".join(f"{key.removeprefix(PREFIX)}={text}" for key, text in item.labels.items()) or "none"
 
 
-def details(item: NamespaceSurvey, *, columns: int, colour: bool, labels: bool = False) -> Iterator[str]:
+def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Iterator[str]:
     """Yield what holds a namespace back, object by object, where the API server disagrees, and its labels if asked."""
     if labels:
         counts = ((level, sum(workload.now == level for workload in item.workloads)) for level in reversed(LADDER))
@@ -143,19 +144,19 @@ def details(item: NamespaceSurvey, *, columns: int, colour: bool, labels: bool =
         managers = [manager.name for workload in item.workloads for manager in workload.proposal.managers]
         by = ", ".join(f"{name} ({managers.count(name)})" for name in dict.fromkeys(managers))
         line = f"labels {labels_line(item)}; workloads {told}{bare}" + (f"; managed by {by}" if by else "")
-        yield "\n" + wrapped(f"{paint(printable(item.name), 'strong', colour)}: {printable(line)}", 0, columns) + "\n"
+        yield "\n" + wrapped(line, 0, columns, head=f"{paint(item.name, 'strong')}: ") + "\n"
     if item.blockers:
-        yield f"\n{paint(printable(item.name), 'strong', colour)} is held back from {item.target.level} by\n"
-        yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+        yield f"\n{paint(item.name, 'strong')} is held back from {item.target.level} by\n"
+        yield from blocker_lines(item.blockers, columns=columns)
     if item.server.asked and not item.server.agrees:
-        yield f"\n{paint(printable(item.name), 'strong', colour)}: the API server says otherwise\n"
+        yield f"\n{paint(item.name, 'strong')}: the API server says otherwise\n"
         yield from (wrapped(line, 2, columns) + "\n" for line in disagreement(item))
     elif not item.server.asked and item.server.why and item.state in ("ready", "fixable"):
-        yield wrapped(f"{printable(item.name)}: the API server was not asked: {printable(item.server.why)}", 0, columns)
+        yield wrapped(f"{item.name}: the API server was not asked: {item.server.why}", 0, columns)
         yield "\n"
 
 
-def blocker_lines(blockers: Sequence[Blocker], *, columns: int, colour: bool) -> Iterator[str]:
+def blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]:
     """Yield blockers, object by object: what is wrong, why it is not cured, what can be done."""
     by_subject: dict[str, list[Blocker]] = {}
     for blocker in blockers:
@@ -165,13 +166,13 @@ def blocker_lines(blockers: Sequence[Blocker], *, columns: int, colour: bool) ->
             text for text in (f"team {listed[0].team}" if listed[0].team else "", _made_by(listed[0].owner)) if text
         ]
         more = f" ({', '.join(told)})" if told else ""
-        yield wrapped(f"{paint(printable(subject), 'strong', colour)}{printable(more)}", 2, columns) + "\n"
+        yield wrapped(more, 2, columns, head=paint(subject, "strong")) + "\n"
         for blocker in listed:
-            yield wrapped(paint(printable(blocker.what), "bad", colour), 4, columns) + "\n"
+            yield wrapped(blocker.what, 4, columns, meaning="bad") + "\n"
             for why in blocker.why.split("; ") if blocker.why else ():
-                yield wrapped(printable(why), 6, columns) + "\n"
+                yield wrapped(why, 6, columns) + "\n"
             for choice in blocker.choices:
-                yield wrapped("– " + printable(choice), 6, columns) + "\n"
+                yield wrapped("– " + choice, 6, columns) + "\n"
 
 
 def _made_by(owner: str) -> str:
@@ -199,18 +200,18 @@ def survey_summary(found: Survey, level: str) -> str:
     return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
 
 
-def migrated_lines(item: Migrated, *, columns: int, colour: bool) -> Iterator[str]:
+def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
     """Yield what became of a namespace."""
     mark, meaning = _OUTCOMES[item.state]
-    yield f"{paint(mark, meaning, colour)} {paint(printable(item.name), 'strong', colour)}: {_told(item)}\n"
+    yield f"{paint(mark, meaning)} {paint(item.name, 'strong')}: {_told(item)}\n"
     if item.state in ("blocked", "failed", "drifted", "stopped"):
         if item.blockers:
-            yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+            yield from blocker_lines(item.blockers, columns=columns)
         elif item.message:
-            yield wrapped(printable(item.message), 4, columns) + "\n"
+            yield wrapped(item.message, 4, columns) + "\n"
     elif item.blockers and item.found is not None:
         yield f"    held back from {item.found.target.level} by\n"
-        yield from blocker_lines(item.blockers, columns=columns, colour=colour)
+        yield from blocker_lines(item.blockers, columns=columns)
 
 
 def _told(item: Migrated) -> str:

@@ -159,13 +159,13 @@ def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]
             for blocker in item.blockers:
                 team = f" (team {blocker.team})" if blocker.team else ""
                 what = f"{blocker.what}: {blocker.why}" if blocker.why else blocker.what
-                yield f"- [ ] `{item.name}` {_text(blocker.subject)}{_text(team)}: {_text(what)}\n"
+                yield f"- [ ] `{printable(item.name)}` {_text(blocker.subject)}{_text(team)}: {_text(what)}\n"
     failed = [item for item in done if item.state in ("failed", "drifted", "stopped")]
     if failed:
         yield "\n## What went wrong\n\n"
         for ended in failed:
             words = ended.message or (ended.blockers[0].what if ended.blockers else "")
-            yield f"- `{ended.name}` {ended.state}: {_text(words)}\n"
+            yield f"- `{printable(ended.name)}` {ended.state}: {_text(words)}\n"
 
 
 def _cell(text: str) -> str:

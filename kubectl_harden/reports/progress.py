@@ -10,6 +10,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Final
 
+from kubectl_harden.reports.output import coloured, line, overwrite, shown, tell
 from kubectl_harden.reports.terminal import printable
 
 __all__ = ["Progress", "Words"]
@@ -66,18 +67,16 @@ class Progress(AbstractContextManager["Progress"]):
             before = self._active.get(name)
             self._active[name] = (words, before[1] if before else time.monotonic(), done, total)
             if self._steps and self._display is None and (before is None or before[0] != words):
-                sys.stderr.write(f"{printable(name)}: {printable(words)}\n")
-                sys.stderr.flush()
+                line(f"{name}: {words}")
 
     def say(self, lines: str) -> None:
         """Write lines that stay, above what is being worked on."""
         if self._display is not None:
             from rich.text import Text
 
-            self._display.console.print(Text.from_ansi(lines.rstrip("\n")))
+            self._display.console.print(Text.from_ansi(shown(lines.rstrip("\n"), colour=coloured(sys.stderr))))
         else:
-            sys.stderr.write(lines)
-            sys.stderr.flush()
+            tell([lines])
 
     def finish(self, name: str, lines: str = "") -> None:
         """Show something no longer: it is done with, and these lines say how."""
@@ -120,13 +119,11 @@ class Words(AbstractContextManager["Words"]):
     def __call__(self, words: str) -> None:
         """Say what is going on."""
         if sys.stderr.isatty() and time.monotonic() - self._since > PATIENCE:
-            sys.stderr.write(f"\r\x1b[K{printable(words)} …")
-            sys.stderr.flush()
+            overwrite(f"{words} …")
             self._shown = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            overwrite("")

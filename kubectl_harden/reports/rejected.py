@@ -18,16 +18,16 @@ from kubectl_harden.reports.terminal import counted, json_text, paint, printable
 __all__ = ["message_json", "message_text", "rejected_json", "rejected_text"]
 
 
-def rejected_text(found: Rejected, proposal: Proposal | None, *, colour: bool) -> Iterator[str]:
+def rejected_text(found: Rejected, proposal: Proposal | None) -> Iterator[str]:
     """Yield a workload whose pods are refused: since when, why, and the diff that cures it."""
     columns = width()
-    name = paint(printable(named(found)), "strong", colour)
+    name = paint(named(found), "strong")
     yield f"{name}: {counted(found.missing, 'pod')} missing{_since(found.since)}\n"
     if found.live.owner:
         yield f"  made by {printable(found.live.owner)}\n"
     if found.rejecter != POD_SECURITY:
-        yield f"  refused by {paint(printable(found.rejecter), 'bad', colour)}, not by Pod Security admission\n"
-        yield wrapped(printable(found.message), 4, columns) + "\n\n"
+        yield f"  refused by {paint(found.rejecter, 'bad')}, not by Pod Security admission\n"
+        yield wrapped(found.message, 4, columns) + "\n\n"
         return
     if found.stale:
         words = "was refused by Pod Security admission, and has been mended since: its controller tries again by itself"
@@ -38,23 +38,23 @@ def rejected_text(found: Rejected, proposal: Proposal | None, *, colour: bool) -
             yield f'  violates PodSecurity "{checked.policy}"{_origin(checked.policy)}:\n'
             for violation in checked.violations:
                 detail = f" ({violation.detail})" if violation.detail else ""
-                reason = paint(printable(violation.reason), "bad", colour)
+                reason = paint(violation.reason, "bad")
                 if len(violation.reason) + len(detail) + 4 <= columns:
                     yield f"    {reason}{printable(detail)}\n"
                 else:
-                    yield f"    {reason}\n" + wrapped(printable(violation.detail), 8, columns) + "\n"
+                    yield f"    {reason}\n" + wrapped(violation.detail, 8, columns) + "\n"
     if proposal is not None:
-        yield "\n" + diff(proposal, colour=colour)
-        yield from proposal_notes(proposal._replace(planned=_only_left(proposal)), colour=colour)
+        yield "\n" + diff(proposal)
+        yield from proposal_notes(proposal._replace(planned=_only_left(proposal)))
         if proposal.patch and proposal.refusal is None:
             command = f"kubectl harden fix {target(found)} -n {found.live.namespace} --apply"
-            yield f"  to make this change: {paint(command, 'strong', colour)}\n"
+            yield f"  to make this change: {paint(command, 'strong')}\n"
     yield "\n"
 
 
 def _origin(policy: Policy) -> str:
     told = policy.origin and policy.origin != "enforce label"
-    return f" ({policy.origin})" if told else ""
+    return f" ({printable(policy.origin)})" if told else ""
 
 
 def _only_left(proposal: Proposal) -> tuple[Any, ...]:
@@ -111,24 +111,24 @@ def rejected_json(found: Sequence[tuple[Rejected, Proposal | None]], problems: S
     return json_text({**head, "rejections": entries, "errors": [problem_json(item) for item in problems]}) + "\n"
 
 
-def message_text(message: Message, *, colour: bool) -> Iterator[str]:
+def message_text(message: Message) -> Iterator[str]:
     """Yield the explanation of a pasted message."""
     columns = width()
     others = f" and {message.others} more" if message.others else ""
     about = f"{printable(message.subject)}{others}: " if message.subject else ""
     if message.rejecter != POD_SECURITY:
-        yield f"{about}refused by {paint(printable(message.rejecter), 'bad', colour)}, not by Pod Security admission\n"
-        yield wrapped(printable(message.text), 2, columns) + "\n\n"
+        yield f"{about}refused by {paint(message.rejecter, 'bad')}, not by Pod Security admission\n"
+        yield wrapped(message.text, 2, columns) + "\n\n"
         return
     word = "would be refused (this is only a warning)" if message.warned else "refused"
-    yield f"{about}{word} by Pod Security admission at {paint(message.policy, 'strong', colour)}\n"
+    yield f"{about}{word} by Pod Security admission at {paint(message.policy, 'strong')}\n"
     for said in message.violations:
-        yield f"  {paint(printable(said.reason), 'bad', colour)}\n"
+        yield f"  {paint(said.reason, 'bad')}\n"
         if said.detail:
-            yield wrapped(printable(said.detail), 6, columns) + "\n"
+            yield wrapped(said.detail, 6, columns) + "\n"
         yield wrapped(f"→ {said.control.cure}", 4, columns) + "\n"
     if message.rest:
-        yield wrapped(f"and what this version does not know: {printable(message.rest)}", 2, columns) + "\n"
+        yield wrapped(f"and what this version does not know: {message.rest}", 2, columns) + "\n"
     yield "\n"
 
 

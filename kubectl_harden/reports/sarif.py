@@ -32,7 +32,7 @@ _STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-st
 _ROOT: Final = "%SRCROOT%"
 
 
-def sarif(results: Iterator[Checked], policy: Policy, tally: Tally, colour: bool) -> Iterator[str]:
+def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the log: one run, a rule for each control, a result for each violation."""
     rules = explanations()
     indexes = {rule.check: index for index, rule in enumerate(rules)}
@@ -128,7 +128,7 @@ def _artifact(file: str) -> dict[str, str]:
     name = "stdin" if file == "-" else _relative(file)
     if os.path.isabs(name) or name.startswith(".."):
         return {"uri": PurePath(os.path.abspath(name)).as_uri()}
-    return {"uri": quote(name), "uriBaseId": _ROOT}
+    return {"uri": quote(os.fsencode(name)), "uriBaseId": _ROOT}
 
 
 def _place(file: str, line: int, column: int | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all text output shares: safe characters, colour by meaning, lines that fit."""
+"""What all text output shares: safe characters, marks for colour, lines that fit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-import click
-
 from kubectl_harden.model import Identity, LiveSource, Problem, Source
 from kubectl_harden.yaml_text.tree import UNSAFE
 
 __all__ = [
+    "MARKS",
+    "PLAIN",
+    "UNPRINTABLE",
     "counted",
     "error_line",
+    "escaped",
     "json_text",
     "level_text",
     "object_name",
@@ -26,34 +28,44 @@ __all__ = [
     "wrapped",
 ]
 
+MARKS: Final = {"good": "\ufdd1", "bad": "\ufdd2", "warn": "\ufdd3", "place": "\ufdd4", "strong": "\ufdd5"}
+"""The mark that begins each meaning's colour: a noncharacter, which no text for interchange holds (Unicode, 23.7)."""
+
+PLAIN: Final = "\ufdd0"
+"""The mark that ends a colour."""
+
+UNPRINTABLE: Final = f"\x00-\x1f{UNSAFE}\ud800-\udfff\ufdd0-\ufdef"
+"""What a pattern's brackets hold for what a terminal acts on or hides, and for marks."""
+
+_UNPRINTABLE: Final = re.compile(f"[{UNPRINTABLE}]")
 # json.dumps itself escapes the control characters of ASCII.
-_UNSAFE_IN_JSON: Final = f"[{UNSAFE}\ud800-\udfff]"
-_UNSAFE: Final = f"[\x00-\x1f{UNSAFE}\ud800-\udfff]"
-_STYLES: Final = {
-    "good": {"fg": "green"},
-    "bad": {"fg": "red"},
-    "warn": {"fg": "yellow"},
-    "place": {"fg": "cyan"},
-    "strong": {"bold": True},
-}
+_UNSAFE_IN_JSON: Final = re.compile(f"[{UNSAFE}\ud800-\udfff]")
+
+
+def escaped(match: re.Match[str]) -> str:
+    """Return a character as Python writes it between quotes."""
+    return match[0].encode("unicode_escape", "surrogatepass").decode()
 
 
 def printable(text: str) -> str:
-    """Return text from a file with control characters escaped."""
+    """Return text from elsewhere with all escaped that is not a character to see, line feeds and marks too."""
     if text.isascii() and text.isprintable():
         return text
-    return re.sub(_UNSAFE, lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return _UNPRINTABLE.sub(escaped, text)
 
 
 def json_text(value: Any) -> str:
     """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return re.sub(_UNSAFE_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
-def paint(text: str, meaning: str, colour: bool) -> str:
-    """Return the text in the colour of a meaning: good, bad, warn, place, strong."""
-    return click.style(text, **_STYLES[meaning]) if colour else text  # type: ignore[arg-type]
+def paint(text: str, meaning: str) -> str:
+    """Return the text, escaped, in the marks of a meaning: good, bad, warn, place, strong.
+
+    Only what writes to a terminal makes colours of marks, or leaves them out (output.shown).
+    """
+    return f"{MARKS[meaning]}{printable(text)}{PLAIN}"
 
 
 def width() -> int:
@@ -67,16 +79,22 @@ def width() -> int:
 
 
 @lru_cache(maxsize=256)
-def wrapped(text: str, indent: int, columns: int) -> str:
-    """Return the text in lines that fit, each indented."""
-    pad = " " * indent
-    if indent + len(text) <= columns:
-        return pad + text
-    import textwrap
+def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: str = "") -> str:
+    """Return the text, escaped, in lines that fit, each indented, and in the marks of a meaning if there is one.
 
-    lines = textwrap.wrap(text, max(columns, indent + 20), initial_indent=pad, subsequent_indent=pad,
-                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
-    return "\n".join(lines) or pad
+    ``head`` stands before it, with the marks that it has.
+    """
+    text, pad = printable(text), " " * indent
+    if indent + len(head) + len(text) <= columns:
+        lines = [text]
+    else:
+        import textwrap
+
+        room = max(columns - indent, 20)
+        lines = textwrap.wrap(text, room, initial_indent=" " * len(head), break_long_words=False,
+                              break_on_hyphens=False) or [head]  # fmt: skip
+        lines[0] = lines[0][len(head) :]
+    return pad + head + f"\n{pad}".join(paint(line, meaning) if meaning else line for line in lines)
 
 
 def place(source: Source | LiveSource, line: int | None = None) -> str:
@@ -95,9 +113,9 @@ def object_name(identity: Identity) -> str:
     return printable(f"{identity.kind} {full}")
 
 
-def level_text(level: str, colour: bool) -> str:
+def level_text(level: str) -> str:
     """Return a level in its colour."""
-    return paint(level, {"restricted": "good", "baseline": "warn"}.get(level, "bad"), colour)
+    return paint(level, {"restricted": "good", "baseline": "warn"}.get(level, "bad"))
 
 
 def counted(count: int, singular: str) -> str:

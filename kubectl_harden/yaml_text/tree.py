@@ -347,13 +347,20 @@ def value_of(root: Node | None) -> tuple[Any, list[Node]]:
 def dump(value: Any) -> str:
     """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
     text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
-    return re.sub(_ESCAPED, lambda match: f"\\u{ord(match[0]):04x}", text)
+    return re.sub(_ESCAPED, _escape, text)
 
 
-UNSAFE: Final = "\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+UNSAFE: Final = (
+    "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
 """What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
 
 _ESCAPED: Final = f"[{UNSAFE}]"
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class _Dumper(yaml.SafeDumper):

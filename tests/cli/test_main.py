@@ -342,6 +342,23 @@ def test_colour_only_on_a_terminal(tmp_path: Path) -> None:
         assert (b"\x1b[" in shown.stdout) == coloured
 
 
+def test_data_keeps_its_bytes_but_on_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_bytes(b"# a\xe2\x80\xaeb\xef\xb7\x92 \xc2\xad\r\n" + REJECTED.encode())
+    for arguments in (["-o", "yaml"], []):
+        assert b"\xe2\x80\xaeb\xef\xb7\x92 \xc2\xad\r\n" in run("fix", "-f", "-", "-o", "yaml", cwd=tmp_path,
+                                                                  stdin=(tmp_path / "web.yaml").read_bytes()).stdout  # fmt: skip
+        script = (
+            f"{sys.executable} -c 'from kubectl_harden.cli import main; main()' fix -f web.yaml {' '.join(arguments)}"
+        )
+        shown = subprocess.run(
+            ["script", "-qec", script, "/dev/null"], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm", "NO_COLOR": "1"},
+        ).stdout.decode()  # fmt: skip
+        assert not {"\u202e", "\ufdd2", "\xad", "\x1b"} & set(shown)
+        if arguments:
+            assert "# a\\u202eb\\ufdd2 \\xad\r\n" in shown
+
+
 def test_many_files_are_told_in_order_on_all_cores(tmp_path: Path) -> None:
     padding = "# " + "x" * 20_000 + "\n"
     for index in range(120):

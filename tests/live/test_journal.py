@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from kubectl_harden.errors import HardenError, UsageError
-from kubectl_harden.live.journal import Journal, journal_directory, last_run, mark_undone, read_run, runs, unfollowed
+from kubectl_harden.errors import HardenError, InputError, UsageError
+from kubectl_harden.live.journal import (
+    Journal,
+    Run,
+    journal_directory,
+    last_run,
+    mark_undone,
+    read_run,
+    runs,
+    unfollowed,
+)
 
 WEB = {
     "apiVersion": "apps/v1",
@@ -21,6 +31,10 @@ FORTH = [{"op": "add", "path": "/a", "value": "ä\n"}]
 BEFORE: dict[str, object] = {}
 AFTER = {"/a": "ä\n"}
 BACK = [{"op": "test", "path": "/a", "value": "ä\n"}, {"op": "remove", "path": "/a"}]
+
+
+def _unexpected(run: Run) -> None:
+    raise AssertionError(run.trouble)
 
 
 @pytest.fixture(autouse=True)
@@ -74,17 +88,19 @@ def test_cut_short_anywhere(cut: int) -> None:
 
 def test_the_last_run_is_one_with_something_in_force() -> None:
     with pytest.raises(UsageError, match="nothing to undo"):
-        last_run()
+        last_run(_unexpected)
     first = Journal()
     first.done(first.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK)
     second = Journal()
     second.failed(second.begin(WEB, FORTH, BACK, BEFORE, AFTER), "no")
     undo = Journal(undoes="x")
     undo.done(undo.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK)
-    assert last_run().id == first.run
+    assert last_run(_unexpected).id == first.run
     assert len(list(runs())) == 3
     (journal_directory() / "junk.jsonl").write_text("no journal\n[1]\n")
-    assert last_run().id == first.run
+    told: list[Run] = []
+    assert last_run(told.append).id == first.run
+    assert [run.id for run in told] == ["junk"]
 
 
 def test_nothing_is_begun_without_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,3 +132,79 @@ def test_namespaces_are_named_without_a_slash() -> None:
     journal = Journal()
     journal.begin({**WEB, "kind": "Namespace", "namespace": "", "name": "shop"}, FORTH, BACK, BEFORE, AFTER)
     assert read_run(journal.run).changes[0].name == "Namespace shop"
+
+
+ODD = {"/a": "ü\u2028\x85 \U0001f600 \ud800"}
+"""Characters of several bytes, at which text is cut or taken for a line's end, and one that UTF-8 cannot hold."""
+
+
+def _a_run() -> tuple[str, Path]:
+    journal = Journal(command="fix", server="https://x", context="ü")
+    journal.done(journal.begin(WEB, FORTH, BACK, BEFORE, ODD), BACK)
+    return journal.run, journal_directory() / f"{journal.run}.jsonl"
+
+
+def test_any_text_is_written_and_read() -> None:
+    run, _ = _a_run()
+    (change,) = read_run(run).changes
+    assert (change.after, change.state) == (ODD, "applied")
+
+
+def test_cut_short_at_any_byte() -> None:
+    run, path = _a_run()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    for kept in range(len(b"".join(lines))):
+        path.write_bytes(b"".join(lines)[:kept])
+        found = read_run(run)
+        whole = [end <= kept for end in (len(b"".join(lines[: count + 1])) - 1 for count in range(3))]
+        assert [change.state for change in found.changes] == (
+            ["applied"] if whole[2] else ["begun"] if whole[1] else []
+        )
+        mark_undone(run, [change.id for change in found.changes])
+        assert all(change.state == "undone" for change in read_run(run).changes)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event": "begin", "change": "1", "object"\n',
+        b"\xff\xfe\n",
+        b"\0\0\0\n",
+        b"[" * 100_000 + b"\n",
+        b"[]\n",
+        b'{"event": "followed", "change": "9"}\n',
+        b'{"event": "begin", "change": []}\n',
+        b'{"event": "begin", "change": "1", "object": {}, "operations": [], "inverse": [], "before": {}, "after": {}}\n',
+    ],
+)
+def test_a_damaged_line_concerns_its_run_only(line: bytes) -> None:
+    first, _ = _a_run()
+    second, path = _a_run()
+    head, begin, end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(head + line + begin + end)
+    with pytest.raises(InputError, match=rf"{second}\.jsonl:2: this line of the journal is damaged"):
+        read_run(second)
+    assert {run.id: bool(run.trouble) for run in runs()} == {first: False, second: True}
+    told: list[Run] = []
+    assert last_run(told.append).id == first
+    assert [run.id for run in told] == [second]
+    assert {run for run, _ in unfollowed().values()} == {first}
+
+
+def test_a_full_disk_leaves_no_half_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal()
+    first = journal.begin(WEB, FORTH, BACK, BEFORE, AFTER)
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if len(data) < 10:
+            raise OSError(28, "No space left on device")
+        return real(file, data[:-5])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(HardenError, match="No space left"):
+            journal.begin(WEB, FORTH, BACK, BEFORE, AFTER)
+    journal.done(first, BACK)
+    assert [change.state for change in read_run(journal.run).changes] == ["applied"]

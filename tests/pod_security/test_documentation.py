@@ -13,6 +13,7 @@ from kubectl_harden.errors import UsageError
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.documentation import RUNTIME, explain, explanations
 from kubectl_harden.reports.explain import reference, text
+from kubectl_harden.reports.output import shown
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ def test_every_control_says_what_it_is_about(check: str) -> None:
     assert item.versions.lower().startswith(item.level)
     oldest = min(revision.minor for control in CONTROLS if control.id == check for revision in control.revisions)
     assert f"v1.{oldest}" in item.versions
-    lines = "".join(text(item, columns=80, colour=False)).splitlines()
+    lines = shown("".join(text(item, columns=80)), colour=False).splitlines()
     assert all(len(line) <= 80 for line in lines if " " in line.strip())
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.reports.diff import unified
+from kubectl_harden.reports.output import patched
 from kubectl_harden.yaml_text.editor import spliced
 from tests.support.profile import fewer
 
@@ -40,7 +41,7 @@ def test_git_applies_any_splices(lines: list[str], ended: bool, data: Any) -> No
     after = spliced(before, splices)
     if after == before or not before or not after:
         return
-    assert applied(before, unified("f.yaml", before, splices, colour=False)) == after
+    assert applied(before, patched(unified("f.yaml", before, splices), colour=False, terminal=False)) == after
 
 
 def test_hunks_whose_contexts_touch_are_one() -> None:
@@ -49,6 +50,6 @@ def test_hunks_whose_contexts_touch_are_one() -> None:
         (before.index("\n5\n") + 1, before.index("\n5\n") + 2, "x"),
         (before.index("12"), before.index("12") + 2, "y"),
     ]
-    diff = unified("f", before, splices, colour=False)
+    diff = patched(unified("f", before, splices), colour=False, terminal=False)
     assert diff.count("@@ -") == 1
     assert diff.splitlines()[2] == "@@ -3,14 +3,14 @@"

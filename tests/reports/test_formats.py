@@ -101,7 +101,7 @@ def test_sarifs_fixes_do_what_fixing_one_control_does(drawn: tuple[Any, str]) ->
     text = drawn[1]
     tally, policy = Tally(), parse_policy("restricted", "latest")
     found = check_text(Manifest("f.yaml", text), policy, propose=proposal)
-    log = json.loads("".join(sarif_log(iter(found.checked), policy, tally, False)))
+    log = json.loads("".join(sarif_log(iter(found.checked), policy, tally)))
     for result in log["runs"][0]["results"]:
         only = FixOptions(only=frozenset((result["ruleId"],)))
         fixed = fix_text(Manifest("f.yaml", text), policy, only)

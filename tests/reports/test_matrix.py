@@ -7,6 +7,7 @@ import pytest
 from kubectl_harden.migration.model import ServerWord, Survey
 from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.reports.matrix import cause_lines, causes, details, matrix, survey_summary
+from kubectl_harden.reports.output import shown
 from tests.support.harden import workload
 from tests.support.surveys import namespace, survey
 
@@ -16,24 +17,23 @@ def test_every_line_fits(columns: int) -> None:
     found = survey(40, 3)
     long = namespace("a-namespace-with-a-very-long-name-of-63-characters-as-allowed-xxxx", [workload("Pod", "shell")])
     found = Survey((*found.namespaces, long))
-    lines = "".join(
-        (*matrix(found, columns=columns, colour=False), *cause_lines(found, columns=columns, colour=False))
-    ).splitlines()
+    pieces = (*matrix(found, columns=columns), *cause_lines(found, columns=columns))
+    lines = shown("".join(pieces), colour=False).splitlines()
     assert max(map(len, lines)) <= columns
 
 
 def test_states_stand_in_order_and_names_are_cut_visibly() -> None:
     found = survey(8, 2)
-    text = "".join(matrix(found, columns=80, colour=False))
+    text = shown("".join(matrix(found, columns=80)), colour=False)
     assert [line[0] for line in text.splitlines() if line[0] in "✗+●✓"] == ["✗"] * 4 + ["+"] * 2 + ["●"] * 2
     long = namespace("n" * 63, [])
-    assert "n…" in "".join(matrix(Survey((long,)), columns=80, colour=False))
+    assert "n…" in shown("".join(matrix(Survey((long,)), columns=80)), colour=False)
 
 
 def test_colours_only_where_asked() -> None:
     found = survey(4, 2)
-    assert "\x1b" not in "".join(matrix(found, columns=80, colour=False))
-    assert "\x1b[31m✗" in "".join(matrix(found, columns=80, colour=True))
+    assert "\x1b" not in shown("".join(matrix(found, columns=80)), colour=False)
+    assert "\x1b[31m✗" in shown("".join(matrix(found, columns=80)), colour=True)
 
 
 def test_causes_are_counted_by_object() -> None:
@@ -47,7 +47,7 @@ def test_causes_are_counted_by_object() -> None:
 def test_a_disagreement_is_told_line_by_line() -> None:
     item = namespace("shop", [workload("Deployment", "web")])
     item = item._replace(server=ServerWord(True, "", ("head", "web-1: privileged"), ("head", "web-2: privileged")))
-    told = "".join(details(item, columns=80, colour=False))
+    told = shown("".join(details(item, columns=80)), colour=False)
     assert "only the server: web-1: privileged" in told
     assert "only the survey: web-2: privileged" in told
     assert "head" not in told
@@ -55,4 +55,4 @@ def test_a_disagreement_is_told_line_by_line() -> None:
 
 def test_control_characters_of_labels_are_shown_escaped() -> None:
     item = namespace("shop", [])._replace(labels={f"{PREFIX}enforce": "\x1b[31mx"})
-    assert "\x1b" not in "".join(matrix(Survey((item,)), columns=80, colour=False))
+    assert "\x1b" not in "".join(matrix(Survey((item,)), columns=80))

@@ -11,11 +11,15 @@ from kubectl_harden.migration.model import NamespaceSurvey, ServerWord, Survey, 
 from kubectl_harden.model import Policy
 from kubectl_harden.planning.json_patch import touched
 from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.pod_security.in_force import in_force
+from kubectl_harden.pod_security.namespace_labels import policy_of_words
 from tests.support.fleet import helm, safe, socket_agent
 from tests.support.harden import workload
 
 GOAL = Policy("restricted", 37, "latest")
 TEAMS = ("payments", "sre", "search", "")
+_NOTHING = policy_of_words("privileged:latest", 37)
+UNLABELLED = in_force({}, 37, {"enforce": _NOTHING, "warn": _NOTHING})
 
 
 def surveyed(value: dict[str, Any], namespace: str, number: int, team: str = "") -> Surveyed:
@@ -40,7 +44,7 @@ def namespace(name: str, values: list[dict[str, Any]], team: str = "") -> Namesp
     after = min((item.after for item in workloads), key=levels.index, default="restricted")
     state = "blocked" if blockers else "fixable" if changed else "ready"
     return NamespaceSurvey(name, f"uid-{name}", "1", {}, GOAL, GOAL, now, after, state, workloads, (), blockers,
-                           ServerWord(False, "made up"), {}, {}, team)  # type: ignore[arg-type]  # fmt: skip
+                           ServerWord(False, "made up"), {}, {}, team, (), UNLABELLED)  # type: ignore[arg-type]  # fmt: skip
 
 
 def survey(namespaces: int, workloads: int) -> Survey:

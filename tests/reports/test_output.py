@@ -1,0 +1,237 @@
+"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_harden.live.apply import Outcome
+from kubectl_harden.live.blame import Blame
+from kubectl_harden.live.managers import Manager
+from kubectl_harden.live.propose import ApplyOptions, Proposal
+from kubectl_harden.live.rejections import Rejected
+from kubectl_harden.migration.migrate import Migrated
+from kubectl_harden.migration.model import Aim, ServerWord, Survey
+from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, Policy, Problem, Source, Violation
+from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.pod_security.messages import Message, read_messages
+from kubectl_harden.reports import check as check_reports
+from kubectl_harden.reports import choosing, fix, live, matrix, output, rejected
+from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.migration import markdown
+from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
+from kubectl_harden.yaml_text.tree import dump, parse, value_of
+from tests.support.fleet import socket_agent
+from tests.support.harden import workload
+from tests.support.surveys import GOAL, namespace, surveyed
+
+ACTED_ON = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\ufdd0-\ufdef\U000e0000-\U000e007f]"
+)
+OURS = re.compile("\x1b\\[(?:0|1|31|32|33|36)m")
+HOSTILE = st.text(
+    st.sampled_from(
+        "\x1b\x9b\x07\r\n\t\x08\x7f\x85\xad\u061c\u202e\u2028\u2066\u200b\ufeff\ud800\ufdd0\ufdd2\ufdd5"
+        "\U000e0041[]31mKab ;"
+    )  # fmt: skip
+    | st.characters(),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(text=HOSTILE, colour=st.booleans())
+def test_nothing_passes_that_is_not_ours(text: str, colour: bool) -> None:
+    shown = output.shown(text, colour=colour)
+    assert not ACTED_ON.search(OURS.sub("", shown) if colour else shown)
+    # Escapes are made of marks alone: what looks like a colour in the text is none.
+    assert len(OURS.findall(shown)) == (sum(text.count(mark) for mark in (PLAIN, *MARKS.values())) if colour else 0)
+
+
+@given(text=HOSTILE, meaning=st.sampled_from(sorted(MARKS)))
+def test_what_is_painted_has_one_colour(text: str, meaning: str) -> None:
+    shown = output.shown(paint(text, meaning), colour=True)
+    assert len(OURS.findall(shown)) == 2
+    assert "\n" not in shown
+    assert output.shown(paint(text, meaning), colour=False) == printable(text)
+
+
+@given(text=HOSTILE, columns=st.integers(20, 100))
+def test_lines_that_fit_are_made_by_us_only(text: str, columns: int) -> None:
+    told = wrapped(text, 4, columns, head=paint("x", "good"), meaning="bad")
+    assert all(line.startswith("    ") for line in told.split("\n"))
+    plain = output.shown(told, colour=False)
+    assert plain.replace("\n", "").replace(" ", "") == "x" + printable(text).replace(" ", "")
+    assert not ACTED_ON.search(plain)
+
+
+@given(text=HOSTILE)
+def test_data_means_the_same_to_programs(text: str) -> None:
+    assert json.loads(json_text({"a": text}))["a"] == text
+    if not re.search("[\ud800-\udfff]", text):
+        assert value_of(parse(dump({"a": text, text: 1})))[0] == {"a": text, text: 1}
+    assert not ACTED_ON.search(re.sub("[\ufdd0-\ufdef]", "", json_text(text)))
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@given(text=HOSTILE, terminal=st.booleans())
+def test_each_way_to_write(text: str, terminal: bool) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        out, err = (_Terminal(), _Terminal()) if terminal else (io.StringIO(), io.StringIO())
+        patched.setattr(sys, "stdout", out)
+        patched.setattr(sys, "stderr", err)
+        patched.setenv("TERM", "xterm")
+        patched.delenv("NO_COLOR", raising=False)
+        output.write([text])
+        output.tell([text])
+        told = out.getvalue(), err.getvalue()
+        for say in (output.line, output.note, output.error, output.paragraph):
+            before = len(err.getvalue())
+            say(text)
+            line = err.getvalue()[before:]
+            assert "\x1b" not in line
+            assert line.count("\n") == 1 or say is output.paragraph
+        output.report_problems([Problem(text, None, 1, None, text)])
+        out.truncate(0)
+        out.seek(0)
+        output.data([text])
+        output.patch([("bad", text)])
+        data = out.getvalue()
+    for shown in (*told, err.getvalue(), *([data] if terminal else [])):
+        assert not ACTED_ON.search(OURS.sub("", shown))
+    if not terminal:
+        assert data == f"{text}{text}\n"
+
+
+@given(text=HOSTILE)
+def test_questions_are_escaped_too(text: str) -> None:
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("click.confirm", lambda words, **_: asked.append(words))
+        patched.setattr("click.prompt", lambda words, **_: asked.append(words))
+        output.ask(text)
+        output.ask_word(text)
+    assert not any(ACTED_ON.search(words) for words in asked)
+
+
+# -- every report, with everything hostile in it -----------------------------------------------------------------
+
+AIM = Aim("restricted", None, FixOptions(), ApplyOptions(), {}, "team")
+PAYLOAD = "x\x1b[31m\x9b2J\n\u202e\ufdd0\ufdd2\u2028\U000e0041\r y"
+CLOSED = {"state", "op", "risk", "level", "locations"}
+"""Fields that hold no text from elsewhere."""
+WORDS = {"restricted", "baseline", "privileged", "safe", "review", "breaks", "add", "remove", "replace", "latest",
+         "Deployment", "spec", "template", "-"}  # fmt: skip
+
+
+def hostile(value: Any) -> Any:
+    """Return a value with the payload in each text that is not one of a closed set of words."""
+    if isinstance(value, Policy):
+        return value
+    if isinstance(value, str):
+        return value if value in WORDS or not value else value + PAYLOAD
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        kept = CLOSED | ({"kind"} if isinstance(value, Fact) else set())
+        return value._replace(**{k: item if k in kept else hostile(item) for k, item in value._asdict().items()})
+    if isinstance(value, (tuple, list)):
+        return type(value)(hostile(item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: hostile(item) for key, item in value.items()}
+    return value
+
+
+def _proposal() -> Proposal:
+    value = workload("Deployment", "web", volumes=[{"name": "v", "hostPath": {"path": "/x"}}])
+    value["metadata"]["annotations"] = {"a": "b"}
+    made = surveyed(value, "shop", 1).proposal
+    whole = {**value, "metadata": {**value["metadata"], "namespace": "shop", "uid": "u", "resourceVersion": "1"}}
+    planned = tuple(item._replace(plan=item.plan._replace(notes=("a note",))) for item in made.planned)
+    found = made._replace(
+        live=made.live.changed(whole), planned=planned, goal={**whole, "x": "y"},
+        patch=({"op": "add", "path": "/x", "value": "y"},), warnings=("w",), beyond=("b",), unproven=("u",),
+        injected=("i",), refusal="no", managers=(Manager("Helm", "it comes back"),),
+    )  # fmt: skip
+    return hostile(found)  # type: ignore[no-any-return]
+
+
+def _reports() -> Iterator[tuple[str, str]]:
+    """Yield each report for people, with hostile text in all that comes from elsewhere."""
+    proposal = _proposal()
+    identity = hostile(Identity(Source("f.yaml", 0, 1), "apps/v1", "Deployment", "shop", "web", ("spec", "template")))
+    violation = hostile(Violation("privileged", "baseline", "reason", "detail " * 30, (("spec", "a"),), 1, "because"))
+    fact = hostile(Fact("unknown", "user", "text", "images", "value"))
+    found = Checked(identity, "privileged", (violation, violation._replace(accepted="")), GOAL, (fact,))
+    for form in (check_reports.text, check_reports.wide, check_reports.name):
+        yield form.__name__, "".join(form(iter([found]), GOAL, Tally()))
+    yield "notes", "".join(fix.notes(proposal.planned))
+    yield "live diff", live.diff(proposal)
+    yield "proposal", "".join(live.proposal_notes(proposal))
+    outcome = hostile(Outcome(proposal, "failed", "message", Blame(("a",), True, "advice"), ("log",)))
+    yield "outcome", "".join(live.outcome_lines(outcome))
+    blameless = outcome._replace(blamed=hostile(Blame((), True, "advice")))
+    yield "outcome", "".join(live.outcome_lines(blameless))
+    item = namespace("shop", [socket_agent()], "t")
+    item = item._replace(
+        labels={"pod-security.kubernetes.io/enforce": "odd"}, server=ServerWord(True, "", ("w",), ("e",))
+    )
+    item = hostile(item)
+    unasked = item._replace(server=hostile(ServerWord(False, "why")), state="ready")
+    yield "matrix", "".join(matrix.matrix(Survey((item, unasked)), columns=80))
+    yield "causes", "".join(matrix.cause_lines(Survey((item,)), columns=200))
+    for one in (item, unasked):
+        yield "details", "".join(matrix.details(one, columns=80, labels=True))
+    for state in ("failed", "enforced", "blocked"):
+        done = hostile(Migrated("shop", state, "message", item, item.blockers, (outcome,)))
+        yield "migrated", "".join(matrix.migrated_lines(done, columns=80))
+        yield "migrated", "".join(matrix.migrated_lines(done._replace(blockers=()), columns=80))
+        yield "markdown", "".join(markdown(Survey((item,)), AIM, [done]))
+    checked = (found._replace(identity=identity),)
+    for rejecter in ("Pod Security admission", f"webhook{PAYLOAD}"):
+        for since in ("2026-01-01T00:00:00+00:00", f"long ago{PAYLOAD}"):
+            refused = Rejected(proposal.live, rejecter, f"m{PAYLOAD}", since, 1, checked)
+            yield "rejected", "".join(rejected.rejected_text(refused, proposal))
+            ready = proposal._replace(refusal=None)
+            yield "rejected", "".join(rejected.rejected_text(refused, ready))
+    text = 'pods "web" is forbidden: violates PodSecurity "restricted:latest": privileged (container "a" must not set)'
+    for message in (*read_messages(text), Message("webhook", "text", subject="s", others=1)):
+        yield "message", "".join(rejected.message_text(hostile(message)._replace(rejecter=message.rejecter)))
+    edit = Edit("add", ("spec", "a"), {"k": [PAYLOAD, "a\nb"]}, ("privileged",), "safe", PAYLOAD)
+    edit = edit._replace(offers=(PAYLOAD,), companion=PAYLOAD)
+    yield "heading", "".join(choosing.heading(identity))
+    for one_edit in (edit, edit._replace(value=PAYLOAD), edit._replace(op="remove", path=("spec", PAYLOAD))):
+        yield "question", "".join(choosing.question(identity, one_edit))
+    yield "problem", error_line(Problem(PAYLOAD, 1, 1, 1, PAYLOAD))
+
+
+REPORTS = list(_reports())
+
+
+@pytest.mark.parametrize("number", range(len(REPORTS)))
+def test_reports_escape_before_the_door(number: int) -> None:
+    """Else a text from elsewhere could make lines and colours of its own, which the door cannot tell from ours."""
+    name, text = REPORTS[number]
+    unmarked = re.sub(f"[{''.join(MARKS.values())}]([^{PLAIN}{''.join(MARKS.values())}]*){PLAIN}", r"\1", text)
+    found = ACTED_ON.search(unmarked)
+    assert found is None, (name, unmarked[max(0, found.start() - 60) : found.end() + 20])
+    assert "\n\\u202e" not in text, name
+
+
+def test_the_payload_is_in_every_report() -> None:
+    assert [name for name, text in REPORTS if "\\x1b[31m" not in text] == []
+
+
+def test_planned_types_are_what_the_reports_take() -> None:
+    assert isinstance(_proposal().planned[0], Planned)
