@@ -167,7 +167,7 @@ def error_of(status: int, text: bytes, what: str) -> ClusterError:
         return Conflict(message)
     if status == 410 or reason == "Expired":
         return Expired(message)
-    if status == 422 and told:
+    if status == 422 and told and what.startswith("PATCH "):
         details = value.get("details")
         if not (isinstance(details, dict) and details.get("kind")):
             # A JSON Patch that does not apply is the only such answer that names no object.
