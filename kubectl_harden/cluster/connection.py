@@ -224,7 +224,8 @@ class Connection:
         headers = urllib3.HTTPHeaderDict({"User-Agent": USER_AGENT, **own})
         token = self._configuration.get_api_key_with_prefix("BearerToken")
         # A token that was read from a block of YAML, or from a file, ends in a line feed.
-        credentials = [("Authorization", token.strip())] if token else []
+        scheme, _, secret = (token or "").partition(" ")
+        credentials = [("Authorization", f"{scheme} {secret.strip()}")] if token else []
         for name, value in (*credentials, *self._impersonation):
             # Go sends UTF-8, http.client Latin-1.
             text = str(value).encode(errors="replace").decode("latin-1")
