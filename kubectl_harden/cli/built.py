@@ -76,7 +76,8 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
         sys.stdout.write(unified(change.file, change.before, change.splices, colour=colour, escape=sys.stdout.isatty()))
         sys.stdout.flush()
     if write:
-        write_change(change.file, change.before, spliced(change.before, change.splices))
+        inside = None if chart.values else chart.path
+        write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
     tally.add(Checks(found.left, ()))
     tell(text(iter(found.left), policy, tally, coloured(sys.stderr)))
     done = "written" if write else "--write adds them"

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "read_text", "template_line"]
+__all__ = ["STDIN", "Found", "cannot_hold_pod", "directory_of", "find_files", "read_text", "template_line"]
 
 STDIN: Final = "-"
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
@@ -74,6 +74,14 @@ def _in_directory(directory: str, *, recursive: bool) -> Iterator[Found]:
                 yield from _in_directory(entry.path, recursive=True)
         elif entry.name.endswith(EXTENSIONS):
             yield Found(entry.path, listed=True)
+
+
+def directory_of(file: str, names: Iterable[str]) -> str | None:
+    """Return the directory among names that listed a file, or None where the file itself was named."""
+    if file in names:
+        return None
+    listing = [name for name in names if file.startswith(os.path.join(name, ""))]
+    return max(listing, key=len, default=os.path.dirname(file) or ".")
 
 
 def read_text(name: str) -> str:
