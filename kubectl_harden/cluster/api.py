@@ -40,6 +40,8 @@ _MOST_EMPTY_PAGES: Final = 100
 _WATCH_SECONDS: Final = 60.0
 """A watch is made again after this: one that a firewall has forgotten brings nothing, and does not end."""
 _WATCH_FAILURES: Final = 5
+_LONGEST_PAUSE: Final = 5
+"""Between watches that end at once: 0.1 s, doubled this often."""
 
 
 class Resource(NamedTuple):
@@ -324,7 +326,7 @@ class Cluster:
         """
         deadline = time.monotonic() + seconds
         path = resource.path(namespace)
-        failures = 0
+        failures = short = 0
         while (left := min(_WATCH_SECONDS, deadline - time.monotonic())) > 0 and not cancel.requested():
             # Bookmarks keep the version young where nothing changes.
             query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(max(1, int(left))),
@@ -337,7 +339,7 @@ class Cluster:
                 for line in self.connection.lines(path, query, left + 5, cancel):
                     kind, value = _event(line, resource, namespace, f"GET {path}?watch=1")
                     version = value["metadata"]["resourceVersion"]
-                    failures = 0
+                    failures = short = 0
                     if kind != "BOOKMARK":
                         yield kind, value
             except Unreachable:
@@ -348,7 +350,8 @@ class Cluster:
                 if failures > _WATCH_FAILURES:
                     raise
             if time.monotonic() - began < 1:
-                time.sleep(min(0.1 * 2 ** max(1, failures), max(0.0, deadline - time.monotonic())))
+                short += 1
+                time.sleep(min(0.1 * 2 ** min(short, _LONGEST_PAUSE), max(0.0, deadline - time.monotonic())))
 
     def patch(
         self, resource: Resource, namespace: str | None, name: str, operations: list[dict[str, Any]], *, dry_run: bool
