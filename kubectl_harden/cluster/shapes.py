@@ -166,8 +166,7 @@ def fault(value: Any, shape: Shape, path: str = "") -> str | None:
         if type(value) is not list:
             return f"{path} is not a list"
         for index, item in enumerate(value):
-            found = fault(item, shape[0], f"{path}[{index}]")
-            if found is not None:
+            if type(item) is not shape[0] and (found := fault(item, shape[0], f"{path}[{index}]")) is not None:
                 return found
         return None
     if type(value) is not dict:
@@ -176,18 +175,30 @@ def fault(value: Any, shape: Shape, path: str = "") -> str | None:
 
 
 def _fields(value: dict[str, Any], shape: dict[str, Any], prefix: str) -> str | None:
-    every = shape.get("*")
-    pairs = dict.fromkeys(value, every).items() if every is not None else shape.items()
-    for key, inner in pairs:
-        needed = every is None and key.endswith("!")
-        name = key[:-1] if needed else key
-        item = value.get(name)
-        if item is not None:
-            # Most fields are scalars of the right type: those cost no call.
-            if type(item) is not inner and (found := fault(item, inner, prefix + name)) is not None:
-                return found
-        elif needed:
+    # By identity: shapes are constants, and asked for a million times.
+    known = _SORTED.get(id(shape))
+    if known is None:
+        needed = tuple(key[:-1] for key in shape if key.endswith("!"))
+        known = _SORTED[id(shape)] = needed, {key.removesuffix("!"): inner for key, inner in shape.items()}, shape
+    needed, fields, _ = known
+    every = fields.get("*")
+    nulls = []
+    for name, item in value.items():
+        inner = fields.get(name, every)
+        # Most fields are scalars of the right type: those cost no call.
+        if inner is None or type(item) is inner:
+            continue
+        if item is None:
+            nulls.append(name)
+        elif (found := fault(item, inner, prefix + name)) is not None:
+            return found
+    for name in nulls:
+        del value[name]
+    for name in needed:
+        if name not in value:
             return f"{prefix}{name} is missing"
-        elif name in value:
-            del value[name]
     return None
+
+
+_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]]] = {}
+"""Of each shape of an object, by identity: the fields that it needs, all fields, and itself, so that it stays."""
