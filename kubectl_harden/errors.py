@@ -73,7 +73,10 @@ class ClusterError(HardenError):
 
 
 class Unreachable(ClusterError):
-    """No answer, half of one, or one that no API server gives. ``sent`` tells whether the request may have been carried out."""
+    """No answer, half of one, or one that no API server gives.
+
+    ``sent`` tells whether the request may have been carried out.
+    """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
