@@ -1,32 +1,25 @@
-"""Writing a file back so that nothing is ever lost or half written."""
+"""Writing a file back so that nothing is ever lost, half written, or written elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import secrets
 import shutil
 import stat
-import tempfile
+import sys
+import time
 from collections.abc import Iterator
+from typing import Final
 
 from kubectl_harden.errors import EditError
 
 __all__ = ["write_change", "write_new", "write_text"]
 
-
-@contextlib.contextmanager
-def _beside(target: str, data: bytes) -> Iterator[str]:
-    """Give a whole file beside the target, to be moved over it; it is gone afterwards where it was not moved."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".kubectl-harden-", dir=os.path.dirname(target))
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+_TEMPORARY: Final = re.compile(r"\.kubectl-harden-[0-9a-f]{16}\.tmp")
+_OLD_SECONDS: Final = 10.0
+"""A temporary file that is younger may be of a process that has not locked it yet."""
 
 
 def _encoded(name: str, text: str) -> bytes:
@@ -38,43 +31,58 @@ def _encoded(name: str, text: str) -> bytes:
 
 
 def write_new(name: str, text: str) -> None:
-    """Write a file of one's own: the old one stays until the new one is whole. Raises EditError."""
+    """Write a file of one's own: the old one stays until the new one is whole. Raises EditError.
+
+    The file's mode stays; a new file has what the umask leaves.
+    """
     try:
         if os.path.exists(name) and not os.path.isfile(name):
             with open(name, "wb") as file:
                 file.write(_encoded(name, text))
             return
         target = os.path.realpath(name)
-        with _beside(target, _encoded(name, text)) as temporary:
-            os.chmod(temporary, 0o644)
+        status = os.stat(target) if os.path.lexists(target) else None
+        if status is not None:
+            _refuse_links(name, status)
+        with _beside(target, _encoded(name, text), 0o666) as temporary:
+            if status is not None:
+                os.chmod(temporary, stat.S_IMODE(status.st_mode))
             os.replace(temporary, target)
     except OSError as error:
         raise EditError(f"{name}: {error.strerror}; not written") from None
 
 
-def write_change(name: str, before: str, after: str) -> None:
-    """Make a new file where there was no text before, or replace a file's text. Raises EditError."""
+def write_change(name: str, before: str, after: str, *, inside: str | None = None) -> None:
+    """Make a new file where there was no text before, or replace a file's text (see write_text). Raises EditError."""
     if before or os.path.lexists(name):
-        write_text(name, before, after)
+        write_text(name, before, after, inside=inside)
     else:
+        _refuse_outside(name, inside)
         write_new(name, after)
 
 
-def write_text(name: str, before: str, after: str) -> None:
-    """Replace a file's text atomically; a symlink's target is replaced, mode and owner are kept.
+def write_text(name: str, before: str, after: str, *, inside: str | None = None) -> None:
+    """Replace a file's text atomically; mode and owner are kept.
 
-    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read or
-    where it cannot be replaced as it is.
+    ``inside`` is the directory that was named, of which the file is a part: symbolic links must not lead out of it.
+    Without it the file itself was named, and where that is a link its target is replaced.
+
+    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read, where it has other
+    names (hard links, which would keep the old text), or where it cannot be replaced as it is.
     """
+    _refuse_outside(name, inside)
     target = os.path.realpath(name)
     try:
-        with open(target, "rb") as file:
+        with open(target, "rb", opener=_open_regular) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise EditError(f"{name}: not a regular file; not written")
             if file.read() != before.encode():
                 raise EditError(f"{name}: changed since it was read; not written")
+        _refuse_links(name, status)
         if not os.access(target, os.W_OK):
             raise EditError(f"{name}: the file is read-only; not written")
-        with _beside(target, _encoded(name, after)) as temporary:
+        with _beside(target, _encoded(name, after), 0o600) as temporary:
             shutil.copystat(target, temporary)
             os.utime(temporary)
             made = os.stat(temporary)
@@ -89,6 +97,93 @@ def write_text(name: str, before: str, after: str) -> None:
             _sync_directory(os.path.dirname(target))
     except OSError as error:
         raise EditError(f"{name}: {error.strerror}; not written") from None
+
+
+def _refuse_outside(name: str, inside: str | None) -> None:
+    """Raise EditError for a file that symbolic links place outside of a directory."""
+    if inside is None:
+        return
+    root, target = os.path.realpath(inside), os.path.realpath(name)
+    if os.path.commonpath([root, target]) != root:
+        raise EditError(
+            f"{name}: a symbolic link leads out of {inside}, to {target}; not written (name the file itself)"
+        )
+
+
+def _refuse_links(name: str, status: os.stat_result) -> None:
+    """Raise EditError for a file with other names: they would keep the old text."""
+    if status.st_nlink > 1:
+        others = "another name" if status.st_nlink == 2 else f"{status.st_nlink - 1} other names"
+        raise EditError(f"{name}: the file has {others} (hard links), which would keep the old text; not written")
+
+
+def _open_regular(name: str, flags: int) -> int:
+    """Open a file that may be a FIFO by now, without waiting for its other end."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextlib.contextmanager
+def _beside(target: str, data: bytes, mode: int) -> Iterator[str]:
+    """Give a whole file beside the target, to be moved over it; it is gone afterwards where it was not moved."""
+    directory = os.path.dirname(target)
+    _clean(directory)
+    temporary = os.path.join(directory, f".kubectl-harden-{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(descriptor, "wb"))
+            # Held until the file is moved: what is old and not held, a killed process has left.
+            with contextlib.suppress(OSError):
+                _lock(file.fileno())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if sys.platform == "win32":  # An open file cannot be moved there, nor deleted.
+                stack.close()
+            yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _lock(descriptor: int) -> None:
+    """Hold a file until it is closed. Raises OSError where another process holds it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_cleaned: set[str] = set()
+
+
+def _clean(directory: str) -> None:
+    """Delete the temporary files that killed processes have left in a directory, looked for once."""
+    if directory in _cleaned:
+        return
+    _cleaned.add(directory)
+    with contextlib.suppress(OSError), os.scandir(directory or ".") as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    _delete_abandoned(entry)
+
+
+def _delete_abandoned(entry: os.DirEntry[str]) -> None:
+    """Delete a temporary file of one's own that is old, and that no process holds."""
+    status = entry.stat(follow_symlinks=False)
+    own = sys.platform == "win32" or status.st_uid == os.geteuid()
+    if not (stat.S_ISREG(status.st_mode) and own and time.time() - status.st_mtime > _OLD_SECONDS):
+        return
+    descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        _lock(descriptor)
+        if sys.platform != "win32":
+            os.unlink(entry.path)
+    finally:
+        os.close(descriptor)
+    if sys.platform == "win32":
+        os.unlink(entry.path)
 
 
 def _sync_directory(directory: str) -> None:

@@ -6,7 +6,7 @@ HardenError                 anything that is told to the user in one sentence
 │   └── SyntaxFault         text that is no valid YAML or JSON, with its place
 ├── EditError               a planned edit that cannot be proved in the text
 └── ClusterError            the cluster refused, or could not be reached (exit code 4)
-    ├── Unreachable         no answer, or half of one
+    ├── Unreachable         no answer, half of one, or one that no API server gives
     ├── Unauthorized        401
     ├── NotPermitted        403 of RBAC, with the verb and the resource
     ├── NotFound            404
@@ -73,7 +73,10 @@ class ClusterError(HardenError):
 
 
 class Unreachable(ClusterError):
-    """No answer, or half of one. ``sent`` tells whether the request may have been carried out."""
+    """No answer, half of one, or one that no API server gives.
+
+    ``sent`` tells whether the request may have been carried out.
+    """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)

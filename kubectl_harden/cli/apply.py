@@ -93,7 +93,7 @@ def fix_live(
     else:
         problems.extend(_denied(proposals))
     if people:
-        _sum_up(proposals, outcomes, run)
+        _sum_up(proposals, outcomes, problems, run)
     else:
         _print(str(output), proposals, outcomes, problems, inputs)
     if interrupted:
@@ -233,7 +233,9 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
     return remaining or (people and any(proposal.patch for proposal in proposals))
 
 
-def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str | None) -> None:
+def _sum_up(
+    proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems: Sequence[Problem], run: str | None
+) -> None:
     from kubectl_harden.planning.plan import left_below
     from kubectl_harden.reports.live import summary
     from kubectl_harden.reports.output import paragraph
@@ -245,7 +247,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], run: str
     if outcomes:
         line = summary(outcomes, run)
     elif not templates:
-        line = "no workloads found"
+        line = "no workloads could be read" if problems else "no workloads found"
     elif not changed and not left:
         line = f"{counted(templates, 'workload')}: all meet the level, nothing to do"
     else:

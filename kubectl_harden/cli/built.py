@@ -72,7 +72,8 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
     if not (write and quiet):
         patch(unified(change.file, change.before, change.splices))
     if write:
-        write_change(change.file, change.before, spliced(change.before, change.splices))
+        inside = None if chart.values else chart.path
+        write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
     tally.add(Checks(found.left, ()))
     tell(text(iter(found.left), policy, tally))
     done = "written" if write else "--write adds them"

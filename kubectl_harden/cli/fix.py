@@ -171,7 +171,7 @@ def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write
     def results() -> Iterator[Any]:
         for found in fix_files(inputs, policy, options):
             if write and found.splices:
-                found = _write(found)
+                found = _write(found, inputs.names)
             told = len(tally.problems)
             tally.add(found)
             report_problems(tally.problems, told)
@@ -192,15 +192,17 @@ def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write
     return OK
 
 
-def _write(found: Any) -> Any:
-    """Write a fixed file back; where that fails nothing of it counts as done."""
+def _write(found: Any, names: tuple[str, ...]) -> Any:
+    """Write a fixed file back, one of those that ``names`` stand for; where that fails nothing of it counts as done."""
     from kubectl_harden.atomic_files import write_text
     from kubectl_harden.errors import EditError
+    from kubectl_harden.manifests.discovery import directory_of
     from kubectl_harden.model import Problem
     from kubectl_harden.yaml_text.editor import spliced
 
     try:
-        write_text(found.file, found.before, spliced(found.before, found.splices))
+        after = spliced(found.before, found.splices)
+        write_text(found.file, found.before, after, inside=directory_of(found.file, names))
     except EditError as error:
         message = str(error).removeprefix(f"{found.file}: ")
         problem = Problem(found.file, None, None, None, message)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
+from kubectl_harden.cluster.answers import bad_answer, checked, decoded, items_in
 from kubectl_harden.cluster.connection import Answer, Cancel, Connection
-from kubectl_harden.errors import ClusterError, Expired, Unreachable, UsageError
+from kubectl_harden.errors import ClusterError, Expired, NotFound, Unreachable, UsageError
 from kubectl_harden.objects import api_group
 
 __all__ = [
@@ -32,6 +34,14 @@ CHUNK: Final = 500
 """kubectl's chunk size."""
 RESTARTS: Final = 5
 """How often a list begins anew when its continue token has expired."""
+MOST_PAGES: Final = 20_000
+_MOST_EMPTY_PAGES: Final = 100
+"""Pages one after another that bring nothing."""
+_WATCH_SECONDS: Final = 60.0
+"""A watch is made again after this: one that a firewall has forgotten brings nothing, and does not end."""
+_WATCH_FAILURES: Final = 5
+_LONGEST_PAUSE: Final = 5
+"""Between watches that end at once: 0.1 s, doubled this often."""
 
 
 class Resource(NamedTuple):
@@ -56,10 +66,18 @@ class Resource(NamedTuple):
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None, name: str = "") -> str:
-        """Return the URL path of the collection, or of an object in it."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        scope = f"/namespaces/{namespace}" if self.namespaced and namespace is not None else ""
-        return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
+        """Return the URL path of the collection, or of an object in it.
+
+        Raises NotFound for what no object is ever called (path.IsValidPathSegmentName of apimachinery).
+        """
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if self.namespaced and namespace is not None:
+            parts += ["namespaces", namespace]
+        parts += [self.plural, name] if name else [self.plural]
+        for part in parts:
+            if part in ("", ".", "..") or "/" in part or "%" in part:
+                raise NotFound(f'no {self.kind} can be reached by the name "{part}"')
+        return "/" + "/".join(quote(part, safe="", errors="replace") for part in parts)
 
 
 def _resource(group: str, plural: str, kind: str, *short: str) -> Resource:
@@ -116,10 +134,10 @@ class Cluster:
         """Return the minor version of the server. Raises ClusterError."""
         with self._lock:
             if self._minor is None:
-                value = self.connection.request("GET", "/version").value
-                match = re.match(r"\d+", str(value.get("minor", "")))
+                value = self._ask("/version", "version")
+                match = re.match(r"[0-9]{1,9}", value["minor"])
                 if match is None:
-                    raise Unreachable(f"{self.connection.server}/version names no version; is this an API server?")
+                    raise bad_answer("GET /version", "the answer names no version")
                 self._minor = int(match[0])
             return self._minor
 
@@ -141,6 +159,14 @@ class Cluster:
         for value in self.each(NAMESPACES, None):
             self._labels[value["metadata"]["name"]] = _labels(value)
 
+    def allowed(self, attributes: dict[str, str]) -> bool:
+        """Whether oneself may do what a SelfSubjectAccessReview's resourceAttributes say. Raises ClusterError."""
+        about = ("authorization.k8s.io/v1", "SelfSubjectAccessReview")
+        review = {"apiVersion": about[0], "kind": about[1], "spec": {"resourceAttributes": attributes}}
+        path = f"/apis/{about[0]}/selfsubjectaccessreviews"
+        value = checked(self.connection.request("POST", path, None, review).value, about, f"POST {path}")
+        return bool(value["status"]["allowed"])
+
     def resources(self) -> tuple[Resource, ...]:
         """Return the custom and other resources beside WORKLOADS, in their preferred versions. Raises ClusterError."""
         with self._lock:
@@ -151,9 +177,10 @@ class Cluster:
             return self._custom
 
     def _discovered(self, root: str) -> Iterator[Resource]:
+        what = f"GET {root}"
         answer = self.connection.request("GET", root, accept=f"{_AGGREGATED},application/json").value
-        if answer.get("kind") == "APIGroupDiscoveryList":
-            for group in answer.get("items", ()):
+        if isinstance(answer, dict) and answer.get("kind") == "APIGroupDiscoveryList":
+            for group in checked(answer, ("", "APIGroupDiscoveryList"), what)["items"]:
                 seen = set()
                 for version in group.get("versions", ()):
                     for item in version.get("resources", ()):
@@ -170,15 +197,24 @@ class Cluster:
                             )
             return
         # Servers before 1.27 describe each group on its own page.
-        groups = [("", "v1", "/api/v1")] if root == "/api" else []
-        for entry in answer.get("groups", ()):
-            version = entry["preferredVersion"]["version"]
-            groups.append((entry["name"], version, f"/apis/{entry['name']}/{version}"))
+        if root == "/api":
+            checked(answer, ("", "APIVersions"), what)
+            groups = [("", "v1", "/api/v1")]
+        else:
+            groups = []
+            for entry in checked(answer, ("", "APIGroupList"), what)["groups"]:
+                version = entry["preferredVersion"]["version"]
+                groups.append((entry["name"], version, f"/apis/{entry['name']}/{version}"))
         for group, version, path in groups:
-            for item in self.connection.request("GET", path).value.get("resources", ()):
+            for item in self._ask(path, "APIResourceList")["resources"]:
                 if "/" not in item["name"]:
                     yield Resource(group, version, item["name"], item["kind"], tuple(item.get("shortNames", ())),
                                    item.get("singularName", ""), item["namespaced"])  # fmt: skip
+
+    def _ask(self, path: str, kind: str) -> dict[str, Any]:
+        """Return what describes the API itself. Raises ClusterError."""
+        value: dict[str, Any] = checked(self.connection.request("GET", path).value, ("", kind), f"GET {path}")
+        return value
 
     def resource(self, text: str) -> Resource:
         """Return the resource for a TYPE as kubectl takes it: ``deploy``, ``Deployments``, ``rollouts.argoproj.io``.
@@ -205,7 +241,8 @@ class Cluster:
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Any:
         """Return an object as raw JSON. Raises ClusterError."""
-        return self.connection.request("GET", resource.path(namespace, name)).value
+        path = resource.path(namespace, name)
+        return _object(self.connection.request("GET", path).value, resource, namespace, f"GET {path}", name)
 
     def each(
         self, resource: Resource, namespace: str | None, *, selector: str = "", fields: str = "", version: str = ""
@@ -219,7 +256,7 @@ class Cluster:
         for attempt in range(1, RESTARTS + 1):
             try:
                 for value in self._pages(resource, namespace, selector, fields, version):
-                    uid = value.get("metadata", {}).get("uid", "")
+                    uid = value["metadata"]["uid"]
                     if uid not in seen:
                         seen.add(uid)
                         yield value
@@ -237,27 +274,39 @@ class Cluster:
             if text:
                 query[key] = text
         path = resource.path(namespace)
+        what = f"GET {path}"
+        tokens: set[str] = set()
+        empty = 0
         with ThreadPoolExecutor(1) as ahead:
             page: Future[Answer] | None = ahead.submit(self.connection.request, "GET", path, query)
             while page is not None:
                 value = page.result().value
-                token = value.get("metadata", {}).get("continue")
-                page = (
-                    ahead.submit(self.connection.request, "GET", path, {**query, "continue": token}) if token else None
-                )
-                head = {"apiVersion": resource.api_version, "kind": resource.kind}
+                items = items_in(value, (resource.api_version, resource.kind), what)
+                token = value["metadata"].get("continue")
+                page = None
+                if token:
+                    if token in tokens or len(tokens) == MOST_PAGES:
+                        raise bad_answer(what, "the list does not end: the answers lead back to an earlier page")
+                    tokens.add(token)
+                    page = ahead.submit(self.connection.request, "GET", path, {**query, "continue": token})
+                empty = 0 if items else empty + 1
+                if empty == _MOST_EMPTY_PAGES:
+                    raise bad_answer(what, f"the list does not end: {empty} pages one after another are empty")
                 # Items are dropped as they are read: two pages are the most that is held.
-                items = value.pop("items", None) or []
                 items.reverse()
                 while items:
-                    yield {**head, **items.pop()}
+                    yield _item(items.pop(), resource, namespace, what)
 
     def snapshot(self, resource: Resource, namespace: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         """Return the objects that a selector matches, and the resourceVersion to watch from. Raises ClusterError."""
         query = {"labelSelector": selector} if selector else {}
-        value = self.connection.request("GET", resource.path(namespace), query).value
-        head = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return [{**head, **item} for item in value.get("items") or ()], value["metadata"]["resourceVersion"]
+        path = resource.path(namespace)
+        what = f"GET {path}"
+        value = self.connection.request("GET", path, query).value
+        items = items_in(value, (resource.api_version, resource.kind), what)
+        if "resourceVersion" not in value["metadata"]:
+            raise bad_answer(what, "the answer is a list without a resourceVersion")
+        return [_item(item, resource, namespace, what) for item in items], value["metadata"]["resourceVersion"]
 
     def watch(
         self,
@@ -272,52 +321,57 @@ class Cluster:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield ("ADDED" | "MODIFIED" | "DELETED", object) for at most so many seconds, or until it is cancelled.
 
-        A broken connection is made again from where it broke. Raises Expired where the version is too
-        old, and other ClusterErrors.
+        A connection that breaks, or that has lasted for a while, is made again from where it was. Raises Expired
+        where the version is too old, and other ClusterErrors.
         """
         deadline = time.monotonic() + seconds
-        failures = 0
-        while (left := deadline - time.monotonic()) > 0 and not cancel.requested():
+        path = resource.path(namespace)
+        failures = short = 0
+        while (left := min(_WATCH_SECONDS, deadline - time.monotonic())) > 0 and not cancel.requested():
+            # Bookmarks keep the version young where nothing changes.
             query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(max(1, int(left))),
                      "allowWatchBookmarks": "true"}  # fmt: skip
             for key, text in (("labelSelector", selector), ("fieldSelector", fields)):
                 if text:
                     query[key] = text
+            began = time.monotonic()
             try:
-                for line in self.connection.lines(resource.path(namespace), query, left + 5, cancel):
-                    event = json.loads(line)
-                    value = event["object"]
-                    if event["type"] == "ERROR":
-                        raise (Expired if value.get("code") == 410 else ClusterError)(value.get("message", ""))
+                for line in self.connection.lines(path, query, left + 5, cancel):
+                    kind, value = _event(line, resource, namespace, f"GET {path}?watch=1")
                     version = value["metadata"]["resourceVersion"]
-                    failures = 0
-                    if event["type"] != "BOOKMARK":
-                        yield event["type"], value
-            except (Unreachable, ValueError):
+                    failures = short = 0
+                    if kind != "BOOKMARK":
+                        yield kind, value
+            except Unreachable:
                 if cancel.requested():
                     return
-                failures += 1
-                if failures > 5:
+                # A connection that was silent to its end is not a fault of the server's.
+                failures += time.monotonic() - began < left
+                if failures > _WATCH_FAILURES:
                     raise
-                time.sleep(min(0.1 * 2**failures, max(0.0, deadline - time.monotonic())))
+            if time.monotonic() - began < 1:
+                short += 1
+                time.sleep(min(0.1 * 2 ** min(short, _LONGEST_PAUSE), max(0.0, deadline - time.monotonic())))
 
     def patch(
         self, resource: Resource, namespace: str | None, name: str, operations: list[dict[str, Any]], *, dry_run: bool
     ) -> Answer:
         """Apply a JSON Patch (RFC 6902) with strict field validation. Raises ClusterError."""
-        return self.connection.request(
-            "PATCH",
-            resource.path(namespace, name),
-            self._change(dry_run),
-            operations,
-            content_type="application/json-patch+json",
-        )
+        path = resource.path(namespace, name)
+        kind = "application/json-patch+json"
+        answer = self.connection.request("PATCH", path, self._change(dry_run), operations, content_type=kind)
+        return answer._replace(value=_object(answer.value, resource, namespace, f"PATCH {path}", name))
 
     def create(
         self, resource: Resource, namespace: str | None, value: dict[str, Any], *, dry_run: bool, as_user: str = ""
     ) -> Answer:
         """Create an object with strict field validation, for another user if one is named. Raises ClusterError."""
-        return self.connection.request("POST", resource.path(namespace), self._change(dry_run), value, as_user=as_user)
+        path = resource.path(namespace)
+        answer = self.connection.request("POST", path, self._change(dry_run), value, as_user=as_user)
+        made = _object(
+            answer.value, resource, namespace, f"POST {path}", value["metadata"].get("name"), stored=not dry_run
+        )
+        return answer._replace(value=made)
 
     def delete(
         self, resource: Resource, namespace: str | None, name: str, uid: str, *, dry_run: bool, foreground: bool = False
@@ -341,10 +395,49 @@ class Cluster:
         """Return the last lines of a container's log, or nothing where they cannot be had."""
         query = {"container": container, "tailLines": str(lines), "previous": "true" if previous else "false"}
         try:
-            found = list(self.connection.lines(f"{PODS.path(namespace, pod)}/log", query, timeout=5))
+            found = deque(self.connection.lines(f"{PODS.path(namespace, pod)}/log", query, timeout=5), lines)
         except ClusterError:
             return []
-        return [line.decode(errors="replace") for line in found[-lines:]]
+        return [line.decode(errors="replace") for line in found]
+
+
+def _object(
+    value: Any, resource: Resource, namespace: str | None, what: str, name: str | None = None, *, stored: bool = True
+) -> dict[str, Any]:
+    """Return an object that has the shape of its kind, and is the one that was asked for (by ``name``, if any).
+
+    ``stored`` objects have a resourceVersion. Whoever gets an object from here trusts it. Raises Unreachable.
+    """
+    found: dict[str, Any] = checked(value, (resource.api_version, resource.kind), what)
+    metadata = found["metadata"]
+    for field, wanted in (("name", name), ("namespace", namespace if resource.namespaced else None)):
+        if wanted is not None and metadata.get(field) != wanted:
+            raise bad_answer(what, f"the answer is another object: its {field} is not {wanted}")
+    if resource.namespaced and "namespace" not in metadata:
+        raise bad_answer(what, "the answer is an object without a namespace")
+    if stored and "resourceVersion" not in metadata:
+        raise bad_answer(what, "the answer is an object without a resourceVersion")
+    return found
+
+
+def _item(value: Any, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
+    """Return an item of a list as an object of its own, with the apiVersion and kind that lists leave out."""
+    if not isinstance(value, dict):
+        raise bad_answer(what, "an item of the list is not an object")
+    head = {"apiVersion": resource.api_version, "kind": resource.kind}
+    return _object({**head, **value}, resource, namespace, what)
+
+
+def _event(line: bytes, resource: Resource, namespace: str, what: str) -> tuple[str, dict[str, Any]]:
+    """Return the type and the object of an event of a watch. Raises Expired, and Unreachable for other errors."""
+    event = checked(decoded(line, what), ("", "event"), what)
+    kind, value = event["type"], event["object"]
+    if kind == "ERROR":
+        message = str(value.get("message"))
+        raise Expired(message) if value.get("code") == 410 else Unreachable(f"{what}: {message}", sent=True)
+    if kind == "BOOKMARK":
+        return kind, checked(value, ("", "bookmark"), what)
+    return kind, _item(value, resource, namespace, what)
 
 
 def _labels(namespace: dict[str, Any]) -> dict[str, str]:

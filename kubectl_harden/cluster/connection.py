@@ -17,16 +17,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from kubectl_harden.errors import (
-    ClusterError,
-    Conflict,
-    Denied,
-    Expired,
-    NotFound,
-    NotPermitted,
-    Unauthorized,
-    Unreachable,
-)
+from kubectl_harden.cluster.answers import decoded, error_of, warnings_in
+from kubectl_harden.cluster.time_limits import timed
+from kubectl_harden.errors import ClusterError, Unreachable
 from kubectl_harden.text_files import read_text
 
 if TYPE_CHECKING:
@@ -44,16 +37,24 @@ ATTEMPTS: Final = 6
 LONGEST_WAIT: Final = 30.0
 _RETRIED: Final = frozenset((429, 500, 502, 503, 504))
 _SERVICE_ACCOUNT_NAMESPACE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-_NOT_PERMITTED: Final = re.compile(
-    r'User ".*" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
-    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)'
-)
-# Strict decoding errors quote the whole object before they come to the point.
-_WHOLE_OBJECT: Final = re.compile(r'^.*: Invalid value: "\{.*\}": ', re.DOTALL)
+_HARMLESS: Final = re.compile(r"/apis/(authorization|authentication)\.k8s\.io/")
+"""What is posted there is a question: nothing is created."""
+_HEADER: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+LONGEST_REQUEST: Final = 300.0
+"""Seconds for a request where no limit is given; an API server itself ends one after 60."""
+_CONNECT_SECONDS: Final = 30.0
+LARGEST_ANSWER: Final = 128 << 20
+"""Bytes: a page of 500 objects of 256 KiB each."""
+_LONGEST_LINE: Final = 16 << 20
+_PIECE: Final = 1 << 16
 
 
 class ClusterOptions(NamedTuple):
-    """How to reach the cluster, as kubectl's global options say it. ``timeout`` is in seconds, 0 for none."""
+    """How to reach the cluster, as kubectl's global options say it.
+
+    ``timeout`` is for a whole request with all its attempts, in seconds; 0 stands for LONGEST_REQUEST.
+    """
 
     kubeconfig: str | None = None
     context: str | None = None
@@ -130,6 +131,10 @@ class Connection:
             impersonated = self._configure(configuration)
         except (ConfigException, OSError, ValueError) as error:
             raise ClusterError(f"the kubeconfig cannot be used: {_first_line(error)}") from None
+        except (AttributeError, KeyError, IndexError, TypeError, RecursionError):
+            raise ClusterError(
+                "the kubeconfig cannot be used: a part of it is not of the type that it must be"
+            ) from None
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "yaml":
                 raise
@@ -149,6 +154,8 @@ class Connection:
         if options.certificate_authority:
             configuration.ssl_ca_cert = options.certificate_authority
         configuration.connection_pool_maxsize = 16
+        # As client-go: a connection whose other end is gone is noticed within a minute and a half.
+        configuration.keep_alive = True
         if not configuration.verify_ssl:
             import urllib3
 
@@ -156,10 +163,10 @@ class Connection:
             configuration.ssl_ca_cert = None
         self._configuration = configuration
         try:
-            self._pool: PoolManager = RESTClientObject(configuration).pool_manager
+            self._pool: PoolManager = timed(RESTClientObject(configuration).pool_manager)
         except (OSError, ValueError) as error:
             raise ClusterError(f"the kubeconfig cannot be used: {_first_line(error)}") from None
-        self.server: str = configuration.host
+        self.server = str(configuration.host)
         self._impersonation = impersonated
 
     def _configure(self, configuration: Any) -> list[tuple[str, str]]:
@@ -217,10 +224,19 @@ class Connection:
 
         headers = urllib3.HTTPHeaderDict({"User-Agent": USER_AGENT, **own})
         token = self._configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            headers["Authorization"] = token
-        for name, value in () if IMPERSONATE in own else self._impersonation:
-            headers.add(name, value)
+        # A token that was read from a block of YAML, or from a file, ends in a line feed.
+        scheme, _, secret = (token or "").partition(" ")
+        credentials = [("Authorization", f"{scheme} {secret.strip()}")] if token else []
+        impersonation = () if IMPERSONATE in own else self._impersonation
+        for name, value in (*credentials, *impersonation):
+            # Go sends UTF-8, http.client Latin-1.
+            text = str(value).encode(errors="replace").decode("latin-1")
+            if _HEADER.fullmatch(text) is None:
+                # The value is a secret, so that it is not shown.
+                raise ClusterError(
+                    f"the credentials cannot be sent: {name} has characters that no HTTP header may have"
+                )
+            headers.add(name, text)
         return headers
 
     # -- requests ----------------------------------------------------------------------------------
@@ -238,24 +254,29 @@ class Connection:
     ) -> Answer:
         """Make a request, for another user if one is named, and return its JSON.
 
-        What changes nothing (GET, dry-run) is tried again where the server is busy or the connection
+        What changes nothing (GET, dry-run, reviews) is tried again where the server is busy or the connection
         breaks; a write only where it surely was not carried out. Raises ClusterError's subclasses.
         """
-        harmless = method == "GET" or (query or {}).get("dryRun") == "All"
+        harmless = method == "GET" or (query or {}).get("dryRun") == "All" or bool(_HARMLESS.match(path))
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type, "Accept": accept}
         if as_user:
             headers[IMPERSONATE] = as_user
+        what = f"{method} {path}"
+        deadline = time.monotonic() + (self._options.timeout or LONGEST_REQUEST)
         for attempt in range(1, ATTEMPTS + 1):
             last = attempt == ATTEMPTS
+            wait = _backoff(attempt)
             try:
-                response = self._send(method, path, query, data, headers)
-                status, text = response.status, response.data
+                response = self._send(method, path, query, data, headers, deadline - time.monotonic())
+                status, text = response.status, self._body(response, what)
             except Unreachable as error:
                 # A server that never answered is more likely a wrong address than one that comes back.
                 if last or (error.sent and not harmless) or not (error.sent or self._answered):
                     raise
-                time.sleep(_backoff(attempt))
+                if time.monotonic() + wait >= deadline:
+                    raise
+                time.sleep(wait)
                 continue
             self._answered = True
             if status == 401 and attempt == 1:
@@ -263,32 +284,63 @@ class Connection:
                 self._log_in()
                 continue
             if status in _RETRIED and not last and (harmless or status == 429):
-                time.sleep(min(_retry_after(response.headers) or _backoff(attempt), LONGEST_WAIT))
-                continue
-            if status >= 400:
-                raise _error(status, text, method, path)
-            return Answer(_decoded(text, method, path), tuple(_warnings(response.headers)))
+                wait = min(_retry_after(response.headers) or wait, LONGEST_WAIT)
+                if time.monotonic() + wait < deadline:
+                    time.sleep(wait)
+                    continue
+            if not 200 <= status < 300:
+                raise error_of(status, text, what)
+            return Answer(decoded(text, what), tuple(warnings_in(response.headers.getlist("Warning"))))
         raise AssertionError("unreachable")
+
+    def _body(self, response: BaseHTTPResponse, what: str) -> bytes:
+        """Return the body of an answer, and give its connection back."""
+        import urllib3
+
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while piece := response.read1(_PIECE, decode_content=False):
+                size += len(piece)
+                if size > LARGEST_ANSWER:
+                    most = f"{LARGEST_ANSWER >> 20} MiB"
+                    raise ClusterError(f"{what}: the answer is larger than {most} (--chunk-size makes pages smaller)")
+                pieces.append(piece)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _unreachable(error, self.server, sent=True) from None
+        except BaseException:
+            response.close()
+            raise
+        response.release_conn()
+        text = b"".join(pieces)
+        if _LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in what:
+            _LOG.debug("← %s", _cut(text))
+        return text
 
     def lines(
         self, path: str, query: Mapping[str, str], timeout: float, cancel: Cancel | None = None
     ) -> Iterator[bytes]:
-        """Yield the lines of an answer as they arrive, for at most ``timeout`` seconds without one.
+        """Yield the lines of an answer as they arrive, for at most ``timeout`` seconds in all.
 
-        Another thread may end it by ``cancel``.
+        Another thread may end it by ``cancel``. Raises ClusterError.
         """
         import urllib3
 
-        response = self._send("GET", path, query, None, {}, timeout=timeout, stream=True)
+        response = self._send("GET", path, query, None, {}, timeout)
         try:
             if cancel is not None:
                 cancel.add(response)
-            if response.status >= 400:
-                raise _error(response.status, response.data, "GET", path)
-            rest = b""
-            while piece := response.read1(1 << 16):
-                *complete, rest = (rest + piece).split(b"\n")
-                yield from complete
+            if not 200 <= response.status < 300:
+                raise error_of(response.status, self._body(response, f"GET {path}"), f"GET {path}")
+            rest = bytearray()
+            while piece := response.read1(_PIECE, decode_content=False):
+                *complete, last = piece.split(b"\n")
+                for line in complete:
+                    yield bytes(rest + line)
+                    rest.clear()
+                rest += last
+                if len(rest) > _LONGEST_LINE:
+                    raise ClusterError(f"GET {path}: a line is longer than {_LONGEST_LINE >> 20} MiB")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _unreachable(error, self.server, sent=True) from None
         finally:
@@ -301,15 +353,14 @@ class Connection:
         query: Mapping[str, str] | None,
         data: bytes | None,
         headers: dict[str, str],
-        *,
-        timeout: float | None = None,
-        stream: bool = False,
+        seconds: float,
     ) -> BaseHTTPResponse:
+        """Send a request and return its answer, whose body is yet to be read: both within so many seconds."""
         import urllib3
 
         self.requests += 1
         url = self.server + path + (f"?{urlencode(query)}" if query else "")
-        limit = timeout or self._options.timeout or None
+        limit = max(seconds, 0.001)
         started = time.monotonic()
         try:
             response = self._pool.request(
@@ -317,9 +368,9 @@ class Connection:
                 url,
                 body=data,
                 headers=self._headers(headers),
-                timeout=urllib3.Timeout(connect=limit or 30, read=limit),
+                timeout=urllib3.Timeout(connect=min(limit, _CONNECT_SECONDS), total=limit),
                 retries=False,
-                preload_content=not stream,
+                preload_content=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             refused = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
@@ -327,8 +378,8 @@ class Connection:
             raise _unreachable(error, self.server, sent=not refused) from None
         took = (time.monotonic() - started) * 1000
         _LOG.info("%s %s %d %s in %.0f milliseconds", method, url, response.status, response.reason or "", took)
-        if _LOG.isEnabledFor(logging.DEBUG) and not stream and "/secrets" not in path:
-            _LOG.debug("%s", f"{_cut(data or b'')} → {_cut(response.data)}")
+        if data and _LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in path:
+            _LOG.debug("→ %s", _cut(data))
         return response
 
 
@@ -425,57 +476,11 @@ def _backoff(attempt: int) -> float:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else None
-
-
-def _warnings(headers: Any) -> Iterator[str]:
-    """Yield the texts of Warning headers (RFC 7234, 5.5: code agent "text")."""
-    for value in headers.getlist("Warning"):
-        for match in re.finditer(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"', value):
-            yield re.sub(r"\\(.)", r"\1", match[1])
-
-
-def _decoded(text: bytes, method: str, path: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise Unreachable(f"{method} {path}: the answer is no JSON; is this an API server?", sent=True) from None
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _unreachable(error: Exception, server: str, *, sent: bool) -> ClusterError:
-    reason = _first_line(getattr(error, "reason", None) or error)
+    reason = _first_line(getattr(error, "reason", None) or error)[:_SHOWN]
     # urllib3 puts the connection object before its words.
     words = re.sub(r"^.*?(?:object at 0x[0-9a-f]+>|Connection\(.*?\)): ", "", reason)
     return Unreachable(f"the API server at {server} cannot be reached: {words}", sent=sent)
-
-
-def _error(status: int, text: bytes, method: str, path: str) -> ClusterError:
-    """Return the typed error for a Status object, or for what a proxy says in its place."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    told = isinstance(value, dict) and value.get("kind") == "Status"
-    message = value.get("message", "") if told else text.decode(errors="replace").strip()[:200]
-    message = message or f"HTTP status {status}"
-    reason = value.get("reason", "") if told else ""
-    if status == 401:
-        return Unauthorized("the API server does not accept these credentials (expired?): log in again")
-    match = _NOT_PERMITTED.search(message) if status == 403 else None
-    if match:
-        group = f".{match['group']}" if match["group"] else ""
-        where = f" in namespace {match['namespace']}" if match["namespace"] is not None else " in the whole cluster"
-        resource = match["resource"] + group
-        return NotPermitted(f"not allowed to {match['verb']} {resource}{where} (RBAC)", match["verb"], resource)
-    if status == 404:
-        return NotFound(message)
-    if status == 409 and reason != "AlreadyExists":
-        return Conflict(message)
-    if status == 410 or reason == "Expired":
-        return Expired(message)
-    if status == 422 and told and not value.get("details", {}).get("kind"):
-        # A JSON Patch that does not apply is the only such answer that names no object.
-        return Conflict("the object is no longer what the patch was made for")
-    if status < 500 and status != 429:
-        return Denied(_WHOLE_OBJECT.sub("", message))
-    return Unreachable(f"{method} {path.partition('?')[0]}: the API server answers {status}: {message}", sent=True)

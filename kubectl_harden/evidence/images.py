@@ -7,6 +7,7 @@ what has not answered by then is not known.
 from __future__ import annotations
 
 import queue
+import re
 import time
 from collections.abc import Iterable, Mapping
 from threading import Condition, Thread
@@ -100,24 +101,30 @@ def image_facts(image: str, answer: Answer, container: Mapping[str, Any]) -> Ite
         return
     user = answer.config.get("User") or ""
     name = str(user).partition(":")[0]
+    number = _number(name) if name else 0
     says = f"image {image}"
-    if name.isdigit() and int(name):
-        yield Fact("user", "user", f"{says} runs as user {int(name)}", "image", int(name))
-    elif name.isdigit() or not name:
+    if number:
+        yield Fact("user", "user", f"{says} runs as user {number}", "image", number)
+    elif number == 0:
         what = f"says USER {user}" if user else "names no user, so it runs as root"
         yield Fact("user", "user", f"{says} {what}", "image", 0)
     else:
         words = f"{says} says USER {user}, a name, which the kubelet cannot verify"
         yield Fact("user", "user", words, "image", name)
     for port in answer.config.get("ExposedPorts") or ():
-        number = str(port).partition("/")[0]
-        if number.isdigit() and 0 < int(number) < 1024:
-            yield Fact("needs", "low port", f"{says} exposes port {number}", "image", int(number))
+        number = _number(str(port).partition("/")[0])
+        if number is not None and 0 < number < 1024:
+            yield Fact("needs", "low port", f"{says} exposes port {number}", "image", number)
     if not container.get("command"):
         given = () if container.get("args") else _texts(answer.config.get("Cmd"))
         yield from entrypoint_facts(image, _texts(answer.config.get("Entrypoint")), given)
     for path in answer.config.get("Volumes") or ():
         yield Fact("needs", "directory", f"{says} writes to {path} (VOLUME)", "image", path)
+
+
+def _number(text: str) -> int | None:
+    """Return the number that Go's strconv.ParseInt reads, for all that a user or a port may be."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _texts(value: Any) -> list[str]:

@@ -203,6 +203,6 @@ def _docker_config(secret: Mapping[str, Any]) -> dict[str, Any] | None:
             value = {"auths": json.loads(base64.b64decode(data[".dockercfg"]))}
         else:
             return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

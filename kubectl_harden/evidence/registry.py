@@ -17,8 +17,11 @@ from typing import Any, Final, NamedTuple
 import requests
 from dxf import DXF
 from dxf.exceptions import DXFAuthInsecureError, DXFError
+from requests.adapters import HTTPAdapter
 
 from kubectl_harden.atomic_files import write_new
+from kubectl_harden.cluster.shapes import Shape, fault
+from kubectl_harden.cluster.time_limits import timed
 from kubectl_harden.errors import HardenError
 from kubectl_harden.evidence.registry_login import HUB, Keyring, Login
 
@@ -32,6 +35,12 @@ _NAME: Final = re.compile(
 _MOST_BYTES: Final = 4 << 20
 """The OCI distribution specification has registries accept manifests of 4 MiB at least; none are larger."""
 _READ_SECONDS: Final = 10.0
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_CONFIG: Final[Shape] = {
+    "User": str, "ExposedPorts": dict, "Env": [str], "Entrypoint": [str], "Cmd": [str], "Volumes": dict,
+    "WorkingDir": str,
+}  # fmt: skip
+"""What is read of a configuration (OCI image specification, config.md)."""
 _LOOPBACK: Final = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$")
 
 
@@ -72,6 +81,53 @@ def parse_reference(image: str) -> Reference:
     return Reference(host, path, match["tag"] or "latest", match["digest"] or "")
 
 
+class _Adapter(HTTPAdapter):
+    """Gets answers that are small, that come before a deadline, and that never leave https for http.
+
+    Whatever a registry leads to passes here: redirects, token endpoints, blobs that lie elsewhere.
+    """
+
+    def __init__(self, deadline: float, *, insecure: bool) -> None:
+        self._deadline = deadline
+        self._insecure = insecure
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        super().init_poolmanager(*arguments, **named)
+        timed(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: Any, **named: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **named)
+        return manager if known else timed(manager)
+
+    def send(self, request: requests.PreparedRequest, **named: Any) -> requests.Response:  # type: ignore[override]
+        if not self._insecure and not str(request.url).startswith("https://"):
+            raise ImageError("the registry leads from https to plain http, where nothing is safe")
+        seconds = max(0.05, min(_READ_SECONDS, self._deadline - time.monotonic()))
+        response = super().send(request, **{**named, "timeout": seconds, "stream": True})
+        pieces, size = [], 0
+        try:
+            for piece in response.iter_content(1 << 16):
+                size += len(piece)
+                if size > _MOST_BYTES:
+                    most = f"{_MOST_BYTES >> 20} MiB"
+                    raise ImageError(f"the registry sends more than {most} where a few KiB are expected")
+                if time.monotonic() > self._deadline:
+                    raise ImageError("the registry sends too slowly")
+                pieces.append(piece)
+        except requests.exceptions.ConnectionError as error:
+            response.close()
+            if "timed out" in str(error):
+                raise ImageError("the registry sends too slowly") from None
+            raise
+        except BaseException:
+            response.close()
+            raise
+        response._content = b"".join(pieces)  # What requests itself would have read, without a limit.
+        return response
+
+
 class _Repository(DXF):
     """A repository whose answers are small, and come before a deadline."""
 
@@ -80,33 +136,17 @@ class _Repository(DXF):
         self._login = login
         super().__init__(host, repository, auth=self._log_in, **others)
 
+    def __enter__(self) -> _Repository:
+        super().__enter__()
+        for scheme in ("https://", "http://"):
+            self._sessions[0].mount(scheme, _Adapter(self._deadline, insecure=self._insecure))
+        return self
+
     @staticmethod
     def _log_in(repository: Any, response: requests.Response) -> None:
-        response.close()  # Its body is not wanted, and would keep the connection.
         login = repository._login
         user, password = (login.user, login.password) if login else (None, None)
         repository.authenticate(user, password, response=response, user_agent="kubectl-harden")
-
-    def _base_request(self, method: str, path: str, **given: Any) -> requests.Response:
-        self._timeout = max(0.05, min(_READ_SECONDS, self._deadline - time.monotonic()))
-        try:
-            response: requests.Response = super()._base_request(method, path, **{**given, "stream": True})  # type: ignore[no-untyped-call]
-        except requests.exceptions.HTTPError as error:
-            if error.response is not None:
-                error.response.close()
-            raise
-        pieces, size = [], 0
-        for piece in response.iter_content(1 << 16):
-            size += len(piece)
-            if size > _MOST_BYTES:
-                response.close()
-                raise ImageError(f"the registry sends more than {_MOST_BYTES >> 20} MiB where a few KiB are expected")
-            if time.monotonic() > self._deadline:
-                response.close()
-                raise ImageError("the registry sends too slowly")
-            pieces.append(piece)
-        response._content = b"".join(pieces)  # What requests itself would have read, without a limit.
-        return response
 
 
 class Registry:
@@ -145,8 +185,13 @@ class Registry:
             path = f"{prefix}/{reference.repository}" if prefix else reference.repository
             reference = reference._replace(host=host, repository=path)
         if reference.digest:
-            with suppress(ImageError):
+            try:
                 return self._walk(reference, None, deadline)
+            except _NotKept:
+                pass
+            except ImageError:
+                # What cannot be read is asked for once more, and what it leads to.
+                self._forget(reference.digest)
         refused: ImageError | None = None
         for login in (*self._keyring.logins(host, reference.repository, secrets), None):
             try:
@@ -184,10 +229,11 @@ class Registry:
                 raise ImageError(f"{host} wants a login over plain HTTP, which would give it away") from None
             except DXFError:
                 raise _Unauthorized(f"{host} refuses {_who(login)}") from None
+            except (KeyError, IndexError, ValueError, TypeError, AttributeError, RecursionError):
+                # Among them a token that no header can carry, which is not shown.
+                raise ImageError(f"{host} answers what is no answer of a registry") from None
             except requests.exceptions.RequestException as error:
                 raise ImageError(f"{host}: {_short(error)}") from None
-            except (KeyError, ValueError, TypeError, AttributeError):
-                raise ImageError(f"{host} answers what is no answer of a registry") from None
         raise ImageError(f"{host} cannot be reached", dead=True)
 
     def _walk(
@@ -201,24 +247,33 @@ class Registry:
             child = _of_platform(manifest, self._platform)
             manifest = _json(self._manifest(child, repository, deadline), "manifest")
         described = manifest.get("config")
-        if not isinstance(described, dict) or not isinstance(described.get("digest"), str):
+        blob = described.get("digest") if isinstance(described, dict) else None
+        if not isinstance(blob, str) or _DIGEST.fullmatch(blob) is None:
             raise ImageError("its manifest names no configuration (an image of docker's schema 1, or no image)")
-        config = _json(self._blob(described["digest"], repository), "configuration")
-        if not isinstance(config.get("config", {}), dict) or not ("config" in config or "os" in config):
+        value = _json(self._blob(blob, repository), "configuration")
+        config = value.get("config") or {}
+        if not isinstance(config, dict) or not ("config" in value or "os" in value):
             raise ImageError("its configuration is none of a container image")
-        return config.get("config") or {}, digest
+        trouble = fault(config, _CONFIG)
+        if trouble is not None:
+            raise ImageError(f"its configuration is none of a container image: {trouble}")
+        return config, digest
 
     def _manifest(self, wanted: str, repository: _Repository | None, deadline: float) -> bytes:
         kept = self._kept(wanted)
         if kept is not None:
             return kept
         if repository is None:
-            raise ImageError("not kept")
+            raise _NotKept("not kept")
         try:
             content: bytes = repository.get_manifest_and_response(wanted)[1].content
         except requests.exceptions.HTTPError as error:
             pause = "" if error.response is None else error.response.headers.get("Retry-After", "")
-            if "429" not in str(error) or not pause.isdigit() or time.monotonic() + int(pause) >= deadline:
+            if (
+                "429" not in str(error)
+                or re.fullmatch(r"[0-9]{1,6}", pause) is None
+                or time.monotonic() + int(pause) >= deadline
+            ):
                 raise
             time.sleep(int(pause))
             content = repository.get_manifest_and_response(wanted)[1].content
@@ -233,7 +288,7 @@ class Registry:
         if kept is not None:
             return kept
         if repository is None:
-            raise ImageError("not kept")
+            raise _NotKept("not kept")
         content: bytes = repository._request("get", f"blobs/{digest}").content  # type: ignore[no-untyped-call]
         self._prove(digest, content)
         return content
@@ -247,7 +302,7 @@ class Registry:
         return os.path.join(self._cache, digest.replace(":", "-")) if self._cache else None
 
     def _kept(self, digest: str) -> bytes | None:
-        name = self._file(digest) if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) else None
+        name = self._file(digest) if _DIGEST.fullmatch(digest) else None
         if name is None:
             return None
         try:
@@ -256,6 +311,12 @@ class Registry:
         except OSError:
             return None
         return content if _digest(content) == digest else None
+
+    def _forget(self, digest: str) -> None:
+        name = self._file(digest)
+        if name is not None:
+            with suppress(OSError):
+                os.unlink(name)
 
     def _keep(self, digest: str, content: bytes) -> None:
         name = self._file(digest)
@@ -267,6 +328,10 @@ class Registry:
 
 class _Unauthorized(ImageError):
     """The registry wants to know who is asking, or does not allow it."""
+
+
+class _NotKept(ImageError):
+    """The cache alone does not have it."""
 
 
 def _digest(content: bytes) -> str:
@@ -286,14 +351,17 @@ def _json(content: bytes, what: str) -> dict[str, Any]:
 def _of_platform(index: dict[str, Any], platform: str) -> str:
     """Return the digest of an index's manifest for a platform."""
     known = []
-    for entry in index["manifests"]:
-        about = entry.get("platform") or {}
-        parts = [about.get("os", ""), about.get("architecture", ""), about.get("variant", "")]
-        known.append("/".join(part for part in parts if part))
+    entries = index["manifests"]
+    for entry in entries if isinstance(entries, list) else (None,):
+        digest, about = (entry.get("digest"), entry.get("platform") or {}) if isinstance(entry, dict) else (None, None)
+        if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None or not isinstance(about, dict):
+            raise ImageError("its index is none of images")
+        parts = [str(about.get(key) or "") for key in ("os", "architecture", "variant")]
+        known.append("/".join(part for part in parts if part)[:80])
         wanted = platform.split("/")
         if parts[: len(wanted)] == wanted:
-            return str(entry["digest"])
-    raise ImageError(f"there is none for {platform}, only for {', '.join(name for name in known if name)}")
+            return digest
+    raise ImageError(f"there is none for {platform}, only for {', '.join(name for name in known if name)}"[:1000])
 
 
 def _refusal(host: str, status: int, reference: Reference) -> str:
@@ -314,5 +382,5 @@ def _short(error: Exception) -> str:
     while cause.args and isinstance(cause.args[0], BaseException):
         cause = cause.args[0]
     reason = getattr(cause, "reason", None)
-    words = str(reason if reason is not None else cause)
+    words = str(reason if reason is not None else cause)[:1000]
     return re.sub(r"^<?[\w.]*Connection\w*\(.*?\)[^:]*: |^<.*?>: ", "", words)[:200] or type(error).__name__

@@ -7,7 +7,6 @@ helpers), and pkg/credentialprovider of Kubernetes for how a pull secret's keys 
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import json
 import os
@@ -114,8 +113,8 @@ class Keyring:
             return None
         try:
             answer = json.loads(out)
-            return Login(answer["Username"], answer["Secret"], f"credential helper {program}")
-        except (ValueError, KeyError, TypeError):
+            return Login(answer["Username"] + "", answer["Secret"] + "", f"credential helper {program}")
+        except (ValueError, KeyError, TypeError, RecursionError):
             # The answer may hold a secret: it is not shown.
             self._troubles[host] = f"credential helper {program} answered what is no credential"
             return None
@@ -156,7 +155,7 @@ def _login(entry: dict[str, Any], origin: str) -> Login | None:
     if isinstance(entry.get("auth"), str) and not (user and password):
         try:
             user, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             return None
     if isinstance(user, str) and isinstance(password, str) and user and password:
         return Login(user, password.rstrip("\0"), origin)

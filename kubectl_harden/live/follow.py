@@ -1,4 +1,8 @@
-"""Following a change until its new pods are ready, or surely will not be."""
+"""Following a change until its new pods are ready, or surely will not be.
+
+Watches tell early what happens, and are not relied on: networks and proxies end them, or let nothing through, without
+a word. Whatever goes against a change is judged by what the cluster answers when it is asked once more.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster, Resource
 from kubectl_harden.cluster.connection import Cancel
-from kubectl_harden.errors import ClusterError, Expired
+from kubectl_harden.errors import ClusterError, Expired, NotFound
 from kubectl_harden.live.rollout import (
     PodFailure,
     Progress,
@@ -24,6 +28,10 @@ from kubectl_harden.live.rollout import (
 __all__ = ["Followed", "Snapshot", "follow", "take_snapshot"]
 
 _TICK: Final = 0.2
+_QUIET: Final = 20.0
+"""Seconds without an event, after which the cluster is asked."""
+_POLL: Final = 2.0
+"""Seconds between questions where nothing can be watched."""
 GRACE: Final = 10.0
 """Seconds for which a controller's complaint may still be about the state before the change."""
 
@@ -69,8 +77,8 @@ def follow(
 ) -> Followed:
     """Watch a changed workload and its pods; ``value`` is the object as the change returned it.
 
-    Pods that ``before`` does not have, or knows as new, are new. Raises ClusterError where the watch is
-    refused or breaks for good.
+    Pods that ``before`` does not have, or knows as new, are new. Raises ClusterError where the cluster does not
+    answer.
     """
     namespace, name = value["metadata"]["namespace"], value["metadata"]["name"]
     events: queue.Queue[tuple[str, str, Any]] = queue.Queue()
@@ -87,10 +95,13 @@ def follow(
             args=(cluster, about, of, namespace, version, seconds, cancel, events, filters),
             daemon=True,
         ).start()
-    deadline = time.monotonic() + seconds
+    heard = time.monotonic()
+    deadline = heard + seconds
+    patience = _QUIET
     pods = dict(before.new)
     said: Progress | None = None
     complained: float | None = None
+    asked = False
     try:
         while True:
             now = _progress(value, pods, is_pod)
@@ -99,31 +110,35 @@ def follow(
                 report(now)
             if now.done:
                 return Followed("ready")
-            failed = _failed(pods)
-            if failed is not None:
-                return failed
-            # A complaint counts while no new pod comes: before, it may be the old pods'.
-            complained = (complained or time.monotonic()) if now.failure and not pods else None
-            if complained is not None and time.monotonic() - complained > GRACE:
-                return Followed("failed", now.failure)
             if stop.is_set():
                 return Followed("interrupted")
-            if time.monotonic() > deadline:
-                words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
-                said_by_pods = filter(None, map(pod_obstacle, pods.values()))
-                why = next(said_by_pods, "") if pods else now.failure
-                return Followed("timeout", f"{words}; {why}" if why else words, unready=_unready(pods))
+            # A complaint counts while no new pod comes: before, it may be the old pods'.
+            complained = (complained or time.monotonic()) if now.failure and not pods else None
+            ended = _failed(pods)
+            if ended is None and complained is not None and time.monotonic() - complained > GRACE:
+                ended = Followed("failed", now.failure)
+            if ended is None and time.monotonic() > deadline:
+                ended = _timed_out(now, pods, seconds)
+            if ended is not None and asked:
+                return ended
+            if ended is not None or time.monotonic() - heard > patience:
+                found = _ask(cluster, resource, value, before)
+                if isinstance(found, Followed):
+                    return found
+                value, pods = found
+                heard, asked = time.monotonic(), True
+                continue
             try:
                 about, event, found = events.get(timeout=_TICK)
             except queue.Empty:
                 continue
+            heard, asked = time.monotonic(), False
             if about == "error":
-                raise found
-            if about == "object":
-                if event == "DELETED":
-                    return Followed("failed", "it was deleted meanwhile")
-                if found["metadata"]["uid"] != value["metadata"]["uid"]:
-                    return Followed("failed", "it was replaced by another object of its name meanwhile")
+                patience = _POLL
+            elif about == "object":
+                if event == "DELETED" or found["metadata"]["uid"] != value["metadata"]["uid"]:
+                    heard -= patience  # The cluster knows what is there now.
+                    continue
                 value = {"kind": resource.kind, **found}
                 if is_pod:
                     pods = {found["metadata"]["uid"]: found}
@@ -133,6 +148,32 @@ def follow(
                 pods[found["metadata"]["uid"]] = found
     finally:
         cancel()
+
+
+def _ask(
+    cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | Followed:
+    """Return the object and its new pods as the cluster has them now, or how it ended. Raises ClusterError."""
+    metadata = value["metadata"]
+    try:
+        found = cluster.get(resource, metadata["namespace"], metadata["name"])
+    except NotFound:
+        return Followed("failed", "it was deleted meanwhile")
+    if found["metadata"]["uid"] != metadata["uid"]:
+        return Followed("failed", "it was replaced by another object of its name meanwhile")
+    now = {"kind": resource.kind, **found}
+    if resource.kind == "Pod":
+        return now, {found["metadata"]["uid"]: found}
+    listed, _ = cluster.snapshot(PODS, metadata["namespace"], selector_of(value) or "")
+    pods = {pod["metadata"]["uid"]: pod for pod in listed}
+    return now, {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
+
+
+def _timed_out(now: Progress, pods: dict[str, dict[str, Any]], seconds: float) -> Followed:
+    words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
+    said_by_pods = filter(None, map(pod_obstacle, pods.values()))
+    why = next(said_by_pods, "") if pods else now.failure
+    return Followed("timeout", f"{words}; {why}" if why else words, unready=_unready(pods))
 
 
 def _pump(
@@ -146,13 +187,14 @@ def _pump(
     events: queue.Queue[tuple[str, str, Any]],
     filters: dict[str, str],
 ) -> None:
-    """Put the events of a watch into the queue; an expired one begins anew with what there is."""
+    """Put the events of a watch into the queue; one that has expired begins again with what there is."""
     while not cancel.requested():
         try:
             for event, value in cluster.watch(resource, namespace, version, seconds, cancel, **filters):
                 events.put((about, event, value))
             return
         except Expired:
+            time.sleep(_TICK)
             try:
                 if about == "pod":
                     found, version = cluster.snapshot(resource, namespace, filters["selector"])

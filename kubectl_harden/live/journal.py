@@ -150,38 +150,64 @@ class Journal:
         self._write("undone", change, why=why)
 
     def _write(self, event: str, change: str, **fields: Any) -> str | None:
-        line = {"event": event, "change": change, "time": _now(), **fields}
+        line = _line({"event": event, "change": change, "time": _now(), **fields})
         with self._lock:
             try:
                 if self._file is None:
                     self._file = self._open()
-                _append(self._file, json_line(line) + "\n")
+                _append(self._file, line)
             except OSError as error:
                 self.trouble = f"the journal cannot be written ({error})"
                 return self.trouble
         return None
 
     def _open(self) -> int:
+        """Return the run's file, which has its first line on the disk. Raises OSError; no file is there then."""
         directory = journal_directory()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(directory / f"{self.run}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        _append(file, json_line({"event": "run", "time": _now(), **self._about}) + "\n")
+        path = directory / f"{self.run}.jsonl"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            _append(file, _line({"event": "run", "time": _now(), **self._about}))
+            _sync_directory(directory)
+        except OSError:
+            os.close(file)
+            path.unlink(missing_ok=True)
+            raise
         return file
 
 
-def _append(file: int, text: str) -> None:
-    """Write text to the end of a journal and to the disk, all of it or nothing. Raises OSError."""
-    size = os.fstat(file).st_size
-    data = text.encode("utf-8")
+def _line(value: dict[str, Any]) -> bytes:
+    return json_line(value).encode() + b"\n"
+
+
+def _append(file: int, data: bytes) -> None:
+    """Write all of some lines to the end of a file and the disk. Raises OSError; none of it stays there then.
+
+    A full disk may take the first part of a line, and a half line would swallow the next one.
+    """
+    before = os.fstat(file).st_size
+    written = 0
     try:
-        while data:
-            data = data[os.write(file, data) :]
+        while written < len(data):
+            written += os.write(file, data[written:])
         os.fsync(file)
     except OSError:
-        # A full disk takes half a line; the next one must not begin behind it.
         with suppress(OSError):
-            os.ftruncate(file, size)
+            # Unless another process has written behind it.
+            if os.fstat(file).st_size == before + written:
+                os.ftruncate(file, before)
         raise
+
+
+def _sync_directory(directory: Path) -> None:
+    """Have a new file's name on the disk, too."""
+    if os.name == "posix":
+        file = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _now() -> str:
@@ -263,14 +289,14 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
 
 def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    lines = [json_line({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
+    lines = [_line({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
     if not lines:
         return
     try:
         file = os.open(journal_directory() / f"{run}.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
             # The line feed before ends a line that a crash may have cut short.
-            _append(file, "\n" + "\n".join(lines) + "\n")
+            _append(file, b"\n" + b"".join(lines))
         finally:
             os.close(file)
     except OSError as error:

@@ -112,7 +112,8 @@ def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Proble
             made = event.get("eventTime") or event["metadata"]["creationTimestamp"]
             since, last = event.get("firstTimestamp") or made, event.get("lastTimestamp") or made
             message = re.sub(_PREFIX, "", str(event.get("message", "")))
-            yield _Refusal(resource, about["namespace"], about["name"], about.get("uid", ""), message, since, last)
+            where, name = about.get("namespace", ""), about.get("name", "")
+            yield _Refusal(resource, where, name, about.get("uid", ""), message, since, last)
     except ClusterError as error:
         yield problem(error, "listing events")
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.text_files import STDIN
 
-__all__ = ["Found", "cannot_hold_pod", "find_files", "template_line"]
+__all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "template_line"]
 
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
@@ -69,6 +69,14 @@ def _in_directory(directory: str, *, recursive: bool) -> Iterator[Found]:
                 yield from _in_directory(entry.path, recursive=True)
         elif entry.name.endswith(EXTENSIONS):
             yield Found(entry.path, listed=True)
+
+
+def directory_of(file: str, names: Iterable[str]) -> str | None:
+    """Return the directory among names that listed a file, or None where the file itself was named."""
+    if file in names:
+        return None
+    listing = [name for name in names if file.startswith(os.path.join(name, ""))]
+    return max(listing, key=len, default=os.path.dirname(file) or ".")
 
 
 def template_line(text: str) -> int | None:

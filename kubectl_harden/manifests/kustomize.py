@@ -132,7 +132,8 @@ def write_overlay(overlay: Overlay) -> None:
     written: list[str] = []
     try:
         for found in overlay.files:
-            write_change(found.file, found.before, spliced(found.before, found.splices))
+            after = spliced(found.before, found.splices)
+            write_change(found.file, found.before, after, inside=os.path.dirname(found.file) or ".")
             written.append(found.file)
     except EditError:
         # The kustomization is the last one: what is there by now are patches that nothing names.

@@ -162,10 +162,4 @@ def _may(cluster: Cluster, permission: Permission, namespace: str, name: str = "
     if permission.resource == NAMESPACES and name:
         # The API server asks for a namespace as if it were inside itself.
         attributes["namespace"] = name
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = cluster.connection.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", None, review)
-    return bool(answer.value.get("status", {}).get("allowed"))
+    return cluster.allowed(attributes)

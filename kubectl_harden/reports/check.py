@@ -269,7 +269,7 @@ def yaml(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
 def summary_line(tally: Tally) -> str:
     """Return the last line for people."""
     if not tally.workloads:
-        return "no workloads found"
+        return "no workloads could be read" if tally.problems else "no workloads found"
     goal = next(iter(tally.policies)) if len(tally.policies) == 1 else "the level of their namespaces"
     excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
     excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []

@@ -216,7 +216,7 @@ def _label(step: Edit) -> str:
 def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:
     """Return the last line for people."""
     if not tally.planned:
-        return "no workloads found"
+        return "no workloads could be read" if tally.problems else "no workloads found"
     if not tally.edited and not tally.left:
         but = f" but for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
         return f"{counted(tally.planned, 'workload')}: all meet {policy}{but}, nothing to do"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.evidence.images import Answer, asker
+from kubectl_harden.evidence.images import Answer, asker, image_facts
 from kubectl_harden.evidence.images import Images as Lookup
 from kubectl_harden.evidence.registry import ImageError, Reference, Registry, parse_reference
 from kubectl_harden.evidence.registry_login import Keyring, docker_config
@@ -437,3 +438,173 @@ def test_digests_are_those_of_the_content(images: Images, tmp_path: Path) -> Non
     assert digest == images.digest(image)
     for kept in (tmp_path / "cache").iterdir():
         assert f"sha256-{hashlib.sha256(kept.read_bytes()).hexdigest()}" == kept.name
+
+
+# -- registries that are not friends ----------------------------------------------------------------------
+
+
+def flood(handler: Any) -> bool:
+    """Send 100 MiB."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            handler.wfile.write(b" " * (1 << 20))
+    handler.close_connection = True
+    return True
+
+
+def test_the_token_endpoint_has_the_same_limit(images: Images, tmp_path: Path) -> None:
+    with fronted(images, tls=True, logins={"": ""}) as front:
+        front.answer = lambda handler: handler.path.startswith("/token") and flood(handler)
+        with pytest.raises(ImageError, match="sends more than 4 MiB"):
+            config_of(registry(tmp_path, certificates=front.certificates(tmp_path)), f"{front.host}/base:1")
+
+
+def test_what_comes_with_a_redirect_or_a_challenge_has_it_too(images: Images, tmp_path: Path) -> None:
+    def flooding(status: int, headers: dict[str, str]) -> Any:
+        def answer(handler: Any) -> bool:
+            handler.send_response(status)
+            for name, value in headers.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    handler.wfile.write(b" " * (1 << 20))
+            handler.close_connection = True
+            return True
+
+        return answer
+
+    with fronted(images) as front:
+        for status, headers in ((302, {"Location": "/elsewhere"}), (401, {"WWW-Authenticate": "Basic realm=x"})):
+            front.answer = flooding(status, headers)
+            with pytest.raises(ImageError, match="sends more than 4 MiB"):
+                config_of(registry(tmp_path), f"{front.host}/base:1")
+
+
+def test_an_answer_that_trickles_in_ends_with_the_time_limit(images: Images, tmp_path: Path) -> None:
+    def trickle(handler: Any) -> bool:
+        with contextlib.suppress(OSError):
+            for _ in range(300):
+                handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                time.sleep(0.1)
+        return True
+
+    with fronted(images) as front:
+        front.answer = trickle
+        start = time.monotonic()
+        with pytest.raises(ImageError, match=r"too slowly|in time"):
+            config_of(registry(tmp_path), f"{front.host}/base:1", seconds=1)
+        assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("where", ["/manifests/", "/blobs/", "/token"])
+def test_https_is_not_left_for_http(images: Images, tmp_path: Path, where: str) -> None:
+    images.make("plain:1", "1000")
+    logins = {"ann": "secret-5"}
+    with fronted(images) as plain, fronted(images, tls=True, logins=logins) as front:
+        moved = {"Location": f"http://{plain.host}/v2/plain/manifests/1"}
+        front.answer = lambda handler: where in handler.path and reply(handler, 307, b"", moved)
+        config = {"auths": {front.host: auth("ann", "secret-5")}}
+        found = registry(tmp_path, config, certificates=front.certificates(tmp_path))
+        with pytest.raises(ImageError, match="leads from https to plain http"):
+            config_of(found, f"{front.host}/plain:1")
+        assert plain.asked == []
+
+
+def test_a_realm_of_plain_http_is_asked_over_https(images: Images, tmp_path: Path) -> None:
+    images.make("realm:1", "1000")
+    with fronted(images) as plain, fronted(images, tls=True) as front:
+        challenge = {
+            "WWW-Authenticate": f'Bearer realm="http://{plain.host}/token",service="s",scope="repository:a:pull"'
+        }
+        front.answer = lambda handler: reply(handler, 401, b"{}", challenge)
+        config = {"auths": {front.host: auth("ann", "secret-6")}}
+        with pytest.raises(ImageError):
+            config_of(registry(tmp_path, config, certificates=front.certificates(tmp_path)), f"{front.host}/realm:1")
+        assert plain.asked == []
+
+
+@pytest.mark.parametrize("token", ['"SECRET\\n"', '"SECRET\\u0000"', '" SECRET"', "7", "{}", '"SECRET\\ud800"', "null"])
+def test_a_token_that_no_header_can_carry_is_not_shown(images: Images, tmp_path: Path, token: str) -> None:
+    with fronted(images, tls=True, logins={"": ""}) as front:
+        body = f'{{"token": {token}}}'.encode()
+        front.answer = lambda handler: handler.path.startswith("/token") and reply(handler, 200, body)
+        with pytest.raises(ImageError) as error:
+            config_of(registry(tmp_path, certificates=front.certificates(tmp_path)), f"{front.host}/base:1")
+        assert "SECRET" not in str(error.value)
+
+
+INDEXES = (
+    b'{"manifests": [7]}', b'{"manifests": 7}', b'{"manifests": [{"platform": 7}]}', b'{"manifests": [{}]}',
+    b'{"manifests": [{"digest": "../../../other/manifests/1"}]}', b'{"manifests": null}', b"[", b"7",
+    b'{"manifests": [{"platform": {"os": ["linux"]}, "digest": 7}]}', b'{"config": {"digest": "../x"}}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_cached_index_that_is_bad_is_dropped_and_asked_for_again(
+    images: Images, tmp_path: Path, index: bytes
+) -> None:
+    digest = f"sha256:{hashlib.sha256(index).hexdigest()}"
+    with fronted(images) as front:
+        front.answer = lambda handler: reply(handler, 200, index)
+        found = registry(tmp_path)
+        for _ in range(2):
+            front.asked.clear()
+            with pytest.raises(ImageError):
+                config_of(found, f"{front.host}/bad@{digest}")
+            assert [asked.path for asked in front.asked] == [f"/v2/bad/manifests/{digest}"]
+
+
+CONFIGS = (
+    ({"User": 7}, "User is not a string"),
+    ({"User": ["a"]}, "User is not a string"),
+    ({"ExposedPorts": 5}, "ExposedPorts is not an object"),
+    ({"ExposedPorts": ["80/tcp"]}, "ExposedPorts is not an object"),
+    ({"Volumes": True}, "Volumes is not an object"),
+    ({"Entrypoint": "sh"}, "Entrypoint is not a list"),
+    ({"Cmd": [7]}, r"Cmd\[0\] is not a string"),
+)
+
+
+@pytest.mark.parametrize(("config", "words"), CONFIGS)
+def test_a_configuration_of_other_types_is_the_problem_of_its_image(
+    images: Images, tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    content = json.dumps({"os": "linux", "config": config}).encode()
+    digest = images.put_blob("types", content)
+    described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": len(content)}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": KINDS["oci"], "config": described, "layers": []}).encode()
+    images.put("types", "1", manifest, KINDS["oci"])
+    with pytest.raises(ImageError, match=words):
+        config_of(registry(tmp_path), f"{images.host}/types:1")
+    good = images.make("good:1", "1000")
+    lookup = Lookup(asker(registry(tmp_path)), 20)
+    lookup.prepare({f"{images.host}/types:1": (), good: ()})
+    (fact,) = image_facts(f"{images.host}/types:1", lookup.answer(f"{images.host}/types:1"), {})
+    assert (fact.kind, lookup.answer(good).trouble) == ("unknown", "")
+
+
+@pytest.mark.parametrize(
+    ("user", "value"),
+    [("1000", 1000), ("1000:50", 1000), ("0", 0), ("", 0), (":5", 0), ("00", 0), ("²", "²"), ("٣", "٣"), ("app", "app"),
+     ("9" * 5_000, "9" * 5_000), ("-1", "-1"), ("1_000", "1_000"), (" 7", " 7")],
+)  # fmt: skip
+def test_the_user_of_an_image(user: str, value: Any) -> None:
+    facts = [fact for fact in image_facts("i", Answer({"User": user}), {}) if fact.kind == "user"]
+    assert [fact.value for fact in facts] == [value]
+
+
+@pytest.mark.parametrize("port", ["²/tcp", "٣", "9" * 5_000, "-80", "0/tcp", "80a"])
+def test_a_port_that_is_none(port: str) -> None:
+    assert list(image_facts("i", Answer({"User": "1", "ExposedPorts": {port: {}}}), {}))[1:] == []
+
+
+@pytest.mark.parametrize(
+    "auth", [b"\xff", "é", "====", "a", 7, None, {}, "\ud800", base64.b64encode(b"\xff:\xff").decode()]
+)
+def test_logins_that_are_none(auth: Any) -> None:
+    for entry in ({"auth": auth}, {"username": auth, "password": auth}, auth):
+        assert list(Keyring({"auths": {"r.io": entry}}).logins("r.io", "a")) == [] or isinstance(auth, str)

@@ -451,3 +451,79 @@ def test_kill_9_while_a_pod_is_recreated(namespace: Namespace, harden: Harden, p
 @pytest.fixture
 def control(control_plane: ControlPlane) -> ControlPlane:
     return control_plane
+
+
+# -- watches that die without a word -----------------------------------------------------------------------
+
+
+def watches(request: Request) -> bool:
+    return request.query.get("watch") == "1"
+
+
+@pytest.mark.parametrize("how", ["open", "ended"])
+@pytest.mark.parametrize("seconds", ["8s", "60s"])
+def test_a_healthy_rollout_behind_silent_watches(
+    namespace: Namespace, harden: Harden, proxy: FaultProxy, how: Any, seconds: str
+) -> None:
+    """Neither at the deadline nor before is a change judged by what a dead watch has not told."""
+    namespace.create(workload("Deployment", "web"), workload("Pod", "solo"))
+    namespace.settled("web")
+    proxy.times(999, watches, Fault(silent=how))
+    result = harden("fix", "deploy/web", "pod/solo", "--apply", "--yes", "--recreate", "--timeout", seconds)
+    assert result.code == 0, result
+    assert "web: applied" in result.err
+    assert "solo: applied" in result.err
+    assert harden.journal()[-1]["event"] == "followed"
+    assert spec_of(namespace)["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    # Watches that end at once are not made in a storm.
+    assert proxy.count(watches) < 60
+
+
+@pytest.mark.parametrize("fault", [Fault(silent="open"), Fault(403, "Forbidden"), Fault(500, "InternalError")])
+def test_a_rollout_that_fails_behind_dead_watches(
+    namespace: Namespace, harden: Harden, proxy: FaultProxy, fault: Fault
+) -> None:
+    namespace.create(workload("Deployment", "web", "example.com/needs-chown:1"))
+    before = spec_of(namespace)
+    proxy.times(999, watches, fault)
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "40s")
+    assert result.code != 0
+    assert "rolled back" in result.err, result
+    assert spec_of(namespace) == before
+
+
+def test_a_failure_that_has_passed_is_none(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    """What a watch told of a pod is asked about once more before the change is taken back."""
+    namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
+    stale = [True]
+
+    def crashing(handler: Any, request: Request) -> None:
+        """Tell of a new pod that crashes, as one did that has been replaced by now."""
+        version = request.query["resourceVersion"]
+        waiting = {"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "m"}}}
+        metadata = {"name": "ghost", "namespace": namespace.name, "uid": "ghost", "resourceVersion": version,
+                    "creationTimestamp": "2026-01-01T00:00:00Z"}  # fmt: skip
+        pod = {"metadata": metadata, "spec": {}, "status": {"containerStatuses": [waiting]}}
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(json.dumps({"type": "ADDED", "object": pod}).encode() + b"\n")
+        handler.wfile.flush()
+        stale[0] = False
+
+    def pods(request: Request) -> bool:
+        return watches(request) and request.path.endswith("/pods") and stale[0]
+
+    proxy.rules.append(lambda request: Fault(answer=crashing) if pods(request) else None)
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "60s")
+    assert not stale[0]
+    assert result.code == 0, result
+    assert "web: applied" in result.err
+
+
+def test_a_lost_review_is_asked_again(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
+    proxy.times(3, lambda request: request.path.endswith("/selfsubjectaccessreviews"), Fault(cut=-1))
+    result = harden("migrate", namespace.name, "--level", "restricted", "--apply", "--yes")
+    assert result.code == 0, result

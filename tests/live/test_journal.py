@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -208,3 +210,78 @@ def test_a_full_disk_leaves_no_half_line(monkeypatch: pytest.MonkeyPatch) -> Non
             journal.begin(WEB, FORTH, BACK, BEFORE, AFTER)
     journal.done(first, BACK)
     assert [change.state for change in read_run(journal.run).changes] == ["applied"]
+
+
+# -- a disk that is full --------------------------------------------------------------------------------------
+
+FULL = """
+import json, os, resource, sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+from kubectl_harden.errors import HardenError
+from kubectl_harden.live.journal import Journal, journal_directory, mark_undone, read_run
+
+target = {"apiVersion": "apps/v1", "kind": "Deployment", "resource": "deployments", "namespace": "shop",
+          "name": "web", "uid": "u"}
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+room = lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+refused = torn = 0
+for size in range(0, 1_000, 3):
+    journal = Journal(command="fix")
+    states = []
+    room(size)
+    try:
+        for _ in range(3):
+            try:
+                change = journal.begin(target, [{"op": "add", "path": "/a", "value": "x" * 50}], [], {}, {})
+            except HardenError as error:
+                assert "; nothing is changed without it" in str(error), error
+                refused += 1
+                break
+            states.append("begun")
+            journal.done(change, [])
+            if journal.trouble is None:
+                states[-1] = "applied"
+            else:
+                torn += 1
+    finally:
+        room(hard)
+    path = journal_directory() / f"{journal.run}.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    assert all(line.endswith(b"\\n") and json.loads(line) for line in lines), (size, lines)
+    assert journal.used == path.exists() == bool(lines), size
+    assert [change.state for change in (read_run(journal.run).changes if lines else ())] == states, size
+    # When there is room again, what comes next is read, too.
+    change = journal.begin(target, [], [], {}, {})
+    journal.followed(change, "ready")
+    assert [change.state for change in read_run(journal.run).changes] == [*states, "begun"], size
+    room(path.stat().st_size + size % 50)
+    try:
+        mark_undone(journal.run, [change])
+        undone = True
+    except HardenError:
+        undone = False
+    finally:
+        room(hard)
+    assert read_run(journal.run).changes[-1].state == ("undone" if undone else "begun"), size
+    path.unlink()
+assert refused > 100 and torn > 10, (refused, torn)
+print("told the truth")
+"""
+
+
+def test_a_full_disk_at_any_byte(tmp_path: Path) -> None:
+    """A file may not grow beyond a limit of the kernel's: writes are short there, and then fail, as on a full disk."""
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", FULL], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "told the truth\n"), done.stderr
+
+
+def test_halves_of_characters_are_written_down() -> None:
+    """JSON can name them, and no UTF-8 has them."""
+    journal = Journal()
+    journal.begin(WEB, FORTH, BACK, {"/a": "\ud800"}, {"/a": "\U0001f600"})
+    (change,) = read_run(journal.run).changes
+    assert (change.before, change.after) == ({"/a": "\ud800"}, {"/a": "\U0001f600"})

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import urllib3
@@ -35,7 +35,8 @@ class Fault(NamedTuple):
     """What happens instead of, or around, forwarding.
 
     ``status`` answers with it; ``cut`` forwards, and breaks off after so many bytes of the answer (-1:
-    before any); ``delay`` waits first; ``before`` runs first.
+    before any); ``delay`` waits first; ``before`` runs first; ``answer`` writes what is sent in place of all else.
+    ``silent`` opens a watch, and lets nothing of it through: ``open`` leaves it open, ``ended`` ends it at once.
     """
 
     status: int = 0
@@ -44,6 +45,8 @@ class Fault(NamedTuple):
     cut: int | None = None
     delay: float = 0
     before: Callable[[], None] | None = None
+    answer: Callable[[BaseHTTPRequestHandler, Request], None] | None = None
+    silent: Literal["", "open", "ended"] = ""
 
 
 Rule = Callable[[Request], Fault | None]
@@ -129,6 +132,13 @@ class FaultProxy:
             time.sleep(fault.delay)
         if fault.before is not None:
             fault.before()
+        if fault.answer is not None:
+            handler.close_connection = True
+            fault.answer(handler, request)
+            return
+        if fault.silent:
+            self._be_silent(handler, fault.silent)
+            return
         if fault.status:
             reason = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": fault.status}
             data = json.dumps(
@@ -145,6 +155,21 @@ class FaultProxy:
             handler.wfile.write(data)
             return
         self._forward(handler, request, body, fault.cut)
+
+    def _be_silent(self, handler: BaseHTTPRequestHandler, how: str) -> None:
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        with self._lock:
+            self._busy -= 1
+        try:
+            # Until the client ends it.
+            while how == "open" and handler.connection.recv(1):
+                pass
+        finally:
+            with self._lock:
+                self._busy += 1
 
     def _forward(self, handler: BaseHTTPRequestHandler, request: Request, body: bytes | None, cut: int | None) -> None:
         headers = {

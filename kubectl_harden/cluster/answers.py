@@ -1,0 +1,188 @@
+"""What the API server answers, made safe to read: JSON within limits, objects of their shapes, typed errors.
+
+Sources: metav1.Status for errors, metav1.ListMeta for lists, RFC 7234 for warnings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kubectl_harden.cluster.shapes import SHAPES, fault
+from kubectl_harden.errors import (
+    ClusterError,
+    Conflict,
+    Denied,
+    Expired,
+    NotFound,
+    NotPermitted,
+    Unauthorized,
+    Unreachable,
+)
+
+__all__ = ["bad_answer", "checked", "decoded", "error_of", "items_in", "warnings_in"]
+
+DEEPEST: Final = 128
+"""How deep JSON may be nested: no object that holds pods comes near, and code that recurses must not end."""
+_LONGEST_MESSAGE: Final = 1 << 16
+_NOT_PERMITTED: Final = re.compile(
+    r'User "(?:[^"\\]|\\.)*" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)'
+)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
+
+
+def bad_answer(what: str, why: str) -> Unreachable:
+    """Return the error for an answer that no API server gives; what became of a write is not known then."""
+    return Unreachable(f"{what}: {why}; is this an API server?", sent=True)
+
+
+def decoded(text: bytes | bytearray, what: str) -> Any:
+    """Return the JSON of an answer to ``what`` (a method and a path). Raises Unreachable for what is not JSON."""
+    try:
+        value = _DECODER.decode(text.decode())
+    except RecursionError:
+        raise bad_answer(what, "the answer is nested too deeply") from None
+    except ValueError:
+        raise bad_answer(what, "the answer is not JSON") from None
+    if _is_deep(text):
+        raise bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def _is_deep(text: bytes | bytearray) -> bool:
+    """Whether JSON is nested more than DEEPEST levels."""
+    # Innermost pairs fall out, a level a round, at the speed of bytes; brackets in strings may be in the way of that.
+    brackets = bytes(text.translate(None, _NO_BRACKETS))
+    for _ in range(DEEPEST):
+        fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if not fewer:
+            return False
+        if len(fewer) == len(brackets):
+            break
+        brackets = fewer
+    depth = 0
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', text):
+        if match[0][:1] != b'"':
+            depth += 1 if match[1] else -1
+            if depth > DEEPEST:
+                return True
+    return False
+
+
+def checked(value: Any, about: tuple[str, str], what: str) -> Any:
+    """Return a value that has the shape of ``about`` (apiVersion and kind; see SHAPES), without null fields.
+
+    An object that names another apiVersion or kind does not have it. ``what`` begins the error's sentence.
+    Raises Unreachable.
+    """
+    version, kind = about
+    if version and isinstance(value, dict) and (value.get("apiVersion", version), value.get("kind", kind)) != about:
+        raise bad_answer(what, f"the answer is {_called(value)}, not {_named(*about)}")
+    trouble = fault(value, SHAPES.get(about) or SHAPES["", ""])
+    if trouble is not None:
+        raise bad_answer(what, f"the answer is not {_named(*about)}: {trouble}")
+    return value
+
+
+def _called(value: dict[str, Any]) -> str:
+    """Return what an object says that it is; a Status with its message."""
+    if value.get("kind") == "Status":
+        return f'a Status that says "{_message(value)}"'
+    return _named(value.get("apiVersion"), value.get("kind"))
+
+
+def _named(version: Any, kind: Any) -> str:
+    words = {"version": "a version", "list": "a list", "event": "an event of a watch", "bookmark": "a bookmark"}
+    return words.get(str(kind)) or f"{f'{version} '[:80] if version else ''}{kind or 'something'}"[:160]
+
+
+def items_in(value: Any, about: tuple[str, str], what: str) -> list[Any]:
+    """Take the items out of a list of objects and return them; their own shapes are not looked at.
+
+    ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null: it is
+    one where the list has all else that an API server gives it. Raises Unreachable.
+    """
+    version, kind = about
+    if not isinstance(value, dict):
+        raise bad_answer(what, "the answer is not a list of objects")
+    # How a custom resource calls its list is free.
+    ends = f"{kind}List" if about in SHAPES else "List"
+    if value.get("apiVersion") != version or not str(value.get("kind")).endswith(ends):
+        raise bad_answer(what, f"the answer is {_called(value)}, not a list of {_named(*about)}")
+    checked(value, ("", "list"), what)
+    items = value.pop("items", _MISSING)
+    if items is None and value["metadata"].get("resourceVersion"):
+        return []
+    if type(items) is not list:
+        raise bad_answer(what, "the answer is a list without items")
+    return items
+
+
+_MISSING: Final = object()
+
+
+def warnings_in(values: list[str]) -> Iterator[str]:
+    """Yield the texts of Warning headers (RFC 7234, 5.5: code agent "text")."""
+    for value in values:
+        for match in re.finditer(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"', value):
+            yield re.sub(r"\\(.)", r"\1", match[1])
+
+
+def error_of(status: int, text: bytes, what: str) -> ClusterError:
+    """Return the typed error for a Status object, or for what a proxy says in its place.
+
+    ``what`` is the method and the path of the request.
+    """
+    try:
+        value = decoded(text, what)
+    except Unreachable:
+        value = None
+    told = isinstance(value, dict) and value.get("kind") == "Status"
+    if 300 <= status < 400:
+        return bad_answer(what, f"the server answers with a redirect ({status}), which is not followed")
+    message = _message(value) if told else text[:800].decode(errors="replace").strip()[:200]
+    message = message or f"HTTP status {status}"
+    reason = value.get("reason") if told else ""
+    if status == 401:
+        return Unauthorized("the API server does not accept these credentials (expired?): log in again")
+    match = _NOT_PERMITTED.search(message) if status == 403 else None
+    if match:
+        group = f".{match['group']}" if match["group"] else ""
+        where = f" in namespace {match['namespace']}" if match["namespace"] is not None else " in the whole cluster"
+        resource = match["resource"] + group
+        return NotPermitted(f"not allowed to {match['verb']} {resource}{where} (RBAC)", match["verb"], resource)
+    if status == 404:
+        return NotFound(message)
+    if status == 409 and reason != "AlreadyExists":
+        return Conflict(message)
+    if status == 410 or reason == "Expired":
+        return Expired(message)
+    if status == 422 and told and what.startswith("PATCH "):
+        details = value.get("details")
+        if not (isinstance(details, dict) and details.get("kind")):
+            # A JSON Patch that does not apply is the only such answer that names no object.
+            return Conflict("the object is no longer what the patch was made for")
+    if 400 <= status < 500 and status != 429:
+        return Denied(message)
+    return Unreachable(f"{what}: the API server answers {status}: {message}", sent=True)
+
+
+def _message(status: dict[str, Any]) -> str:
+    message = status.get("message")
+    return _to_the_point(message)[:_LONGEST_MESSAGE] if isinstance(message, str) else ""
+
+
+def _to_the_point(message: str) -> str:
+    """Return what strict decoding errors say after they have quoted the whole object."""
+    before, found, rest = message.rpartition('}": ')
+    return rest if found and ': Invalid value: "{' in before + found else message

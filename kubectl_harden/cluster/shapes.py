@@ -1,0 +1,204 @@
+"""The shapes of the objects that an API server returns, as far as anything here reads them.
+
+An API server decodes what it stores by its own types, so that all of this always holds for one; what a proxy, a
+portal or a hostile server sends in its place is found here and nowhere else. Source: the types of k8s.io/api and
+metav1.ObjectMeta.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["SHAPES", "Shape", "fault"]
+
+Shape = type | tuple[str, ...] | list[Any] | dict[str, Any]
+"""A type; some texts; a list of one shape; an object, of each field its shape (``name!`` is needed, ``*`` is any)."""
+
+_TEXTS: Final[Shape] = {"*": str}
+_NAMED: Final[Shape] = [{"name": str}]
+_METADATA: Final[Shape] = {
+    "name!": str, "uid!": str, "creationTimestamp!": str, "resourceVersion": str, "namespace": str, "generation": int,
+    "deletionTimestamp": str, "labels": _TEXTS, "annotations": _TEXTS, "finalizers": [str],
+    "ownerReferences": [{"apiVersion!": str, "kind!": str, "name!": str, "uid!": str, "controller": bool}],
+    "managedFields": [{"manager": str, "operation": str, "subresource": str, "fieldsV1": dict}],
+}  # fmt: skip
+_CONDITIONS: Final[Shape] = [{"type!": str, "status!": str, "reason": str, "message": str, "lastTransitionTime": str}]
+
+_SECCOMP: Final[Shape] = {"type": str, "localhostProfile": str}
+_SECURITY: Final[dict[str, Shape]] = {
+    "runAsUser": int, "runAsGroup": int, "runAsNonRoot": bool, "seccompProfile": _SECCOMP, "appArmorProfile": _SECCOMP,
+    "seLinuxOptions": {"user": str, "role": str, "type": str, "level": str},
+    "windowsOptions": {"hostProcess": bool, "runAsUserName": str},
+}  # fmt: skip
+_HANDLER: Final[Shape] = {
+    "exec": {"command": [str]}, "httpGet": {"host": str, "path": str}, "tcpSocket": {"host": str},
+}  # fmt: skip
+_PROBES: Final = dict.fromkeys(("livenessProbe", "readinessProbe", "startupProbe"), _HANDLER)
+_CONTAINERS: Final[Shape] = [
+    {
+        "name!": str, "image": str, "command": [str], "args": [str], "workingDir": str, "restartPolicy": str,
+        "env": [{"name": str, "value": str}], "envFrom": [dict], **_PROBES,
+        "ports": [{"name": str, "containerPort": int, "hostPort": int, "hostIP": str, "protocol": str}],
+        "resources": {"requests": dict, "limits": dict},
+        "volumeMounts": [{"name!": str, "mountPath": str, "subPath": str, "readOnly": bool}],
+        "volumeDevices": [dict], "lifecycle": {"postStart": _HANDLER, "preStop": _HANDLER},
+        "securityContext": {
+            **_SECURITY, "privileged": bool, "allowPrivilegeEscalation": bool, "readOnlyRootFilesystem": bool,
+            "procMount": str, "capabilities": {"add": [str], "drop": [str]},
+        },
+    }
+]  # fmt: skip
+_POD_SPEC: Final[Shape] = {
+    **dict.fromkeys(("containers", "initContainers", "ephemeralContainers"), _CONTAINERS),
+    **dict.fromkeys(("hostNetwork", "hostPID", "hostIPC", "hostUsers", "automountServiceAccountToken"), bool),
+    **dict.fromkeys(("serviceAccountName", "nodeName", "runtimeClassName", "restartPolicy"), str),
+    "os": {"name": str}, "nodeSelector": _TEXTS, "imagePullSecrets": _NAMED, "tolerations": [dict],
+    "securityContext": {
+        **_SECURITY, "fsGroup": int, "supplementalGroups": [int], "sysctls": [{"name!": str, "value": str}],
+    },
+    "volumes": [
+        {"name!": str, "hostPath": {"path": str, "type": str}, "emptyDir": dict, "configMap": {"name": str},
+         "secret": {"secretName": str}, "persistentVolumeClaim": {"claimName": str},
+         "projected": {"sources": [dict]}, "csi": {"driver": str}}
+    ],
+}  # fmt: skip
+_TEMPLATE: Final[Shape] = {"metadata": {"labels": _TEXTS, "annotations": _TEXTS}, "spec": _POD_SPEC}
+
+_WORKLOAD_SPEC: Final[dict[str, Shape]] = {
+    "replicas": int, "parallelism": int, "completions": int, "paused": bool, "suspend": bool, "template": _TEMPLATE,
+    "selector": {
+        "matchLabels": _TEXTS,
+        "matchExpressions": [
+            {"key!": str, "operator!": ("In", "NotIn", "Exists", "DoesNotExist"), "values": [str]}
+        ],
+    },
+    "strategy": {"type": str, "rollingUpdate": dict},
+    "updateStrategy": {"type": str, "rollingUpdate": {"partition": int}},
+    "volumeClaimTemplates": [{"metadata": {"name!": str}}],
+}  # fmt: skip
+_COUNTS: Final = (
+    "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "active", "succeeded",
+    "failed", "desiredNumberScheduled", "currentNumberScheduled", "updatedNumberScheduled", "numberAvailable",
+)  # fmt: skip
+_WORKLOAD_STATUS: Final[Shape] = {
+    **dict.fromkeys(_COUNTS, int), "conditions": _CONDITIONS, "currentRevision": str, "updateRevision": str,
+}  # fmt: skip
+_WORKLOAD: Final[dict[str, Shape]] = {"spec!": _WORKLOAD_SPEC, "status": _WORKLOAD_STATUS}
+
+_STATE: Final[Shape] = {
+    "waiting": {"reason": str, "message": str}, "running": dict,
+    "terminated": {"exitCode": int, "reason": str, "message": str},
+}  # fmt: skip
+_CONTAINER_STATUSES: Final[Shape] = [
+    {"name!": str, "image": str, "imageID": str, "ready": bool, "restartCount": int, "state": _STATE,
+     "lastState": _STATE, "user": {"linux": {"uid": int, "gid": int}}}
+]  # fmt: skip
+_RESOURCES: Final[Shape] = [
+    {"resource!": str, "responseKind": {"kind!": str}, "shortNames": [str], "singularResource": str, "scope": str}
+]
+
+_KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
+    **{("apps/v1", kind): _WORKLOAD for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")},
+    ("batch/v1", "Job"): _WORKLOAD,
+    ("batch/v1", "CronJob"): {"spec!": {"suspend": bool, "jobTemplate": {"spec": _WORKLOAD_SPEC}}, "status": dict},
+    ("v1", "ReplicationController"): {
+        "spec!": {"replicas": int, "selector": _TEXTS, "template": _TEMPLATE}, "status": _WORKLOAD_STATUS,
+    },
+    ("v1", "PodTemplate"): {"template": _TEMPLATE},
+    ("v1", "Pod"): {
+        "spec!": _POD_SPEC,
+        "status": {
+            "phase": str, "reason": str, "message": str, "conditions": _CONDITIONS,
+            "containerStatuses": _CONTAINER_STATUSES, "initContainerStatuses": _CONTAINER_STATUSES,
+            "ephemeralContainerStatuses": _CONTAINER_STATUSES,
+        },
+    },
+    ("v1", "Namespace"): {"status": {"phase": str}},
+    ("v1", "Node"): {
+        "status": {"nodeInfo": {"containerRuntimeVersion": str, "operatingSystem": str, "architecture": str}}
+    },
+    ("v1", "Event"): {
+        "reason": str, "message": str, "eventTime": str, "firstTimestamp": str, "lastTimestamp": str,
+        "involvedObject!": {"kind": str, "namespace": str, "name": str, "uid": str},
+    },
+    ("v1", "ResourceQuota"): {
+        "spec": {"hard": _TEXTS, "scopes": [str], "scopeSelector": dict}, "status": {"hard": _TEXTS, "used": _TEXTS},
+    },
+    ("v1", "Secret"): {"type": str, "data": _TEXTS},
+    ("v1", "ServiceAccount"): {"imagePullSecrets": _NAMED},
+}  # fmt: skip
+
+SHAPES: Final[dict[tuple[str, str], Shape]] = {
+    ("", ""): {"metadata!": _METADATA},
+    **{about: {"metadata!": _METADATA, **fields} for about, fields in _KINDS.items()},
+    ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {"status!": {"allowed!": bool}},
+    # What describes the API itself, in both forms.
+    ("", "version"): {"minor!": str},
+    ("", "APIGroupDiscoveryList"): {
+        "items!": [{"metadata": {"name": str}, "versions": [{"version!": str, "resources": _RESOURCES}]}]
+    },
+    ("", "APIVersions"): {"versions!": [str]},
+    ("", "APIGroupList"): {"groups!": [{"name!": str, "preferredVersion!": {"version!": str}}]},
+    ("", "APIResourceList"): {
+        "resources!": [
+            {"name!": str, "kind!": str, "singularName": str, "shortNames": [str], "namespaced!": bool}
+        ]
+    },
+    ("", "list"): {"metadata!": {"continue": str, "resourceVersion": str}},
+    ("", "event"): {"type!": ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"), "object!": dict},
+    ("", "bookmark"): {"metadata!": {"resourceVersion!": str}},
+}  # fmt: skip
+"""By apiVersion and kind; ("", "") is any object, and what has no apiVersion is named by what it is."""
+
+_WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def fault(value: Any, shape: Shape, path: str = "") -> str | None:
+    """Return what is wrong with a value that should have a shape, or None.
+
+    Kubernetes takes a null for a field that is not there: such fields are taken out of ``value``.
+    """
+    if isinstance(shape, type):
+        return None if type(value) is shape else f"{path or 'it'} is not {_WORDS[shape]}"
+    if isinstance(shape, tuple):
+        return None if value in shape else f"{path} is none of {', '.join(shape)}"
+    if isinstance(shape, list):
+        if type(value) is not list:
+            return f"{path} is not a list"
+        for index, item in enumerate(value):
+            if type(item) is not shape[0] and (found := fault(item, shape[0], f"{path}[{index}]")) is not None:
+                return found
+        return None
+    if type(value) is not dict:
+        return f"{path or 'it'} is not an object"
+    return _fields(value, shape, f"{path}." if path else "")
+
+
+def _fields(value: dict[str, Any], shape: dict[str, Any], prefix: str) -> str | None:
+    # By identity: shapes are constants, and asked for a million times.
+    known = _SORTED.get(id(shape))
+    if known is None:
+        needed = tuple(key[:-1] for key in shape if key.endswith("!"))
+        known = _SORTED[id(shape)] = needed, {key.removesuffix("!"): inner for key, inner in shape.items()}, shape
+    needed, fields, _ = known
+    every = fields.get("*")
+    nulls = []
+    for name, item in value.items():
+        inner = fields.get(name, every)
+        # Most fields are scalars of the right type: those cost no call.
+        if inner is None or type(item) is inner:
+            continue
+        if item is None:
+            nulls.append(name)
+        elif (found := fault(item, inner, prefix + name)) is not None:
+            return found
+    for name in nulls:
+        del value[name]
+    for name in needed:
+        if name not in value:
+            return f"{prefix}{name} is missing"
+    return None
+
+
+_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]]] = {}
+"""Of each shape of an object, by identity: the fields that it needs, all fields, and itself, so that it stays."""
