@@ -22,6 +22,7 @@ __all__ = [
     "Entry",
     "Transfer",
     "changed_fields",
+    "fields_of",
     "given_back",
     "inverted",
     "members",
@@ -60,7 +61,7 @@ def _members(fields: dict[str, Any], above: Member) -> Iterator[Member]:
             yield (*above, key)
 
 
-def _fields(of: Iterable[Member]) -> dict[str, Any]:
+def fields_of(of: Iterable[Member]) -> dict[str, Any]:
     """Return a set of paths as fieldsV1."""
     root: dict[str, Any] = {}
     paths = sorted(of)
@@ -95,7 +96,7 @@ def transfers(before: Sequence[Entry], after: Sequence[Entry]) -> list[Transfer]
             time = (old.get(writer) or new[writer]).get("time")
             if time:
                 change["time"] = time
-            out.append({**change, "lost": _fields(had - has), "gained": _fields(has - had)})
+            out.append({**change, "lost": fields_of(had - has), "gained": fields_of(has - had)})
     return out
 
 
@@ -111,7 +112,7 @@ def transferred(managed: Sequence[Entry], changes: Iterable[Transfer]) -> list[E
         writer = tuple(str(change.get(key, "")) for key in _NAMING)
         entry = _by_writer(out).get(writer)
         now = members((entry or {}).get("fieldsV1") or {})
-        fields = _fields((now - members(change["lost"])) | members(change["gained"]))
+        fields = fields_of((now - members(change["lost"])) | members(change["gained"]))
         if entry is None:
             head: Entry = {key: text for key, text in change.items() if key not in ("lost", "gained")}
             made = {**head, "fieldsType": "FieldsV1", "fieldsV1": fields}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.live.ownership import Changed, changed_fields, inverted, members, transferred, transfers
+from kubectl_harden.live.ownership import Changed, changed_fields, fields_of, inverted, members, transferred, transfers
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.harden import Harden, workload
 from tests.support.writers import Writers, owners
 
-KEYS = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"y"'])
-FIELDS = st.recursive(st.just({}), lambda below: st.dictionaries(st.one_of(KEYS, st.just(".")), below, max_size=3))
+PARTS = ("f:a", 'k:{"name":"x"}')
+MEMBERS = [member for depth in (1, 2, 3) for member in product(PARTS, repeat=depth)]
+WRITERS = [(name, operation) for name in ("a", "b") for operation in ("Apply", "Update")]
 
 
-def entries(sets: dict[str, Any]) -> list[dict[str, Any]]:
+def entries(sets: list[set[Any]]) -> list[dict[str, Any]]:
     return [
-        {"manager": name, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}
-        for name, (operation, fields) in sets.items()
-        if members(fields)
+        {
+            "manager": name,
+            "operation": operation,
+            "apiVersion": "v1",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": fields_of(of),
+        }
+        for (name, operation), of in zip(WRITERS, sets, strict=True)
+        if of
     ]
 
 
-MANAGED = st.dictionaries(
-    st.sampled_from(["a", "b", "c"]),
-    st.tuples(st.sampled_from(["Apply", "Update"]), st.dictionaries(KEYS, FIELDS, max_size=3)),
-    max_size=3,
-).map(entries)
+MANAGED = st.lists(st.sets(st.sampled_from(MEMBERS), max_size=5), min_size=4, max_size=4).map(entries)
+
+
+@given(st.sets(st.sampled_from(MEMBERS)))
+def test_field_sets_are_read_as_they_are_written(of: set[Any]) -> None:
+    assert members(fields_of(of)) == of
 
 
 def owned(managed: list[dict[str, Any]]) -> set[Any]:
