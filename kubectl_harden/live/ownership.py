@@ -26,6 +26,7 @@ __all__ = [
     "given_back",
     "inverted",
     "members",
+    "owned_part",
     "owners_of",
     "transferred",
     "transfers",
@@ -214,10 +215,34 @@ def changed_fields(entry: Entry, before: dict[str, Any], after: dict[str, Any]) 
         if old is None or any(one.gone and old[0][: len(one.path)] == one.path for one in out):
             continue
         if new is None:
-            out.append(Changed(old[0], gone=True))
+            depth = next(depth for depth in range(1, len(member) + 1) if _resolved(after, member[:depth]) is None)
+            out.append(Changed(old[0][:depth], gone=True))
         elif not _by_presence(old[1], nested=member in parents) and not same(old[1], new[1]):
             out.append(Changed(old[0], gone=False))
     return sorted(out, key=lambda one: str(one.path))
+
+
+def owned_part(entry: Entry, value: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an object a manager's entry owns, as its manifest would have it."""
+    part = _part(entry.get("fieldsV1") or {}, value)
+    return part if isinstance(part, dict) else {}
+
+
+def _part(fields: dict[str, Any], value: Any) -> Any:
+    if not fields:
+        return value
+    if isinstance(value, dict):
+        return {key: _part(fields[f"f:{key}"], item) for key, item in value.items() if f"f:{key}" in fields}
+    if isinstance(value, list):
+        named = ((next((key for key in fields if _names(key, item)), None), item) for item in value)
+        return [_keyed_part(key, fields[key], item) for key, item in named if key is not None]
+    return value
+
+
+def _keyed_part(key: str, fields: dict[str, Any], item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    return {**json.loads(key.partition(":")[2]), **_part(fields or {".": {}}, item)}
 
 
 def _by_presence(value: Any, *, nested: bool) -> bool:

@@ -159,7 +159,7 @@ def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
         tuple(operations(edits)),
         made.value,
         managers=managers_of(managed, (edit.path for edit in edits), ours) if edits else (),
-        reapplied=reapplied(live.value, managed["metadata"].get("managedFields") or (), edits, made.value),
+        reapplied=reapplied(live.subject, managed["metadata"].get("managedFields") or (), edits, made.value),
         recreate=live.resource.kind in UNPATCHABLE and live.resource.group in ("", "batch"),
         problems=made.problems,
     )
@@ -231,7 +231,10 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
     except ClusterError as error:
         return proposal._replace(denied=True, refusal=f"the API server refuses the change: {error}")
     returned = _without_managed_fields(answer.value)
+    edits = [edit for item in proposal.planned for edit in item.plan.edits]
     judged = proposal._replace(
+        # The server leaves out a false that a plan sets.
+        reapplied=reapplied(live.subject, managed, edits, proposal.goal if proposal.recreate else returned),
         returned=returned,
         ownership=tuple(transfers(managed, answer.value["metadata"].get("managedFields") or ())),
         warnings=answer.warnings,

@@ -12,13 +12,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import copied, same
-from kubectl_harden.live.ownership import changed_fields
+from kubectl_harden.live.ownership import Entry, changed_fields, owned_part
 from kubectl_harden.model import Edit, Path
 from kubectl_harden.objects import api_group
+from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.merge_patch import BUILT_IN_GROUPS, MERGE_KEYS, keyed
+from kubectl_harden.planning.subject import Subject
 
 __all__ = ["Reapplied", "reapplied"]
 
@@ -32,22 +35,25 @@ class Reapplied(NamedTuple):
     """What the next write of a kind, with the manifest of today, does to edits.
 
     ``by`` is the command; it ``takes_back`` the edits of some fields and fails with a conflict on others
-    (Kubernetes field paths). ``advice`` says where to make the change so that it stays.
+    (Kubernetes field paths). ``refused`` is why the API server then takes nothing of it, where it does not.
+    ``advice`` says where to make the change so that it stays.
     """
 
     by: str
     takes_back: tuple[str, ...]
     conflicts: tuple[str, ...]
+    refused: str
     advice: str
 
 
 def reapplied(
-    value: dict[str, Any], managed: Iterable[dict[str, Any]], edits: Sequence[Edit], goal: dict[str, Any]
+    subject: Subject, managed: Iterable[Entry], edits: Sequence[Edit], goal: dict[str, Any]
 ) -> tuple[Reapplied, ...]:
     """Return what the writers that an object's metadata shows do to edits; nothing where they keep all.
 
     ``goal`` is the object with the edits, ``managed`` its managedFields before them.
     """
+    value = subject.value
     found = []
     server_side = False
     for entry in managed:
@@ -55,15 +61,38 @@ def reapplied(
         if entry.get("subresource") or manager not in ("kubectl", "helm") or not (applied or manager == "helm"):
             continue
         server_side = server_side or manager == "kubectl"
-        changed = changed_fields(entry, value, goal)
-        conflicts = tuple(field_path(one.path) for one in changed if applied and not one.gone)
-        back = tuple(field_path(one.path) for one in changed if one.gone or not applied)
         by = "helm upgrade" if manager == "helm" else "kubectl apply --server-side"
-        found.append(Reapplied(by, back, conflicts, _CHART if manager == "helm" else _FILES))
-    last = None if server_side else _last_applied(value)
-    if last is not None:
-        found.append(Reapplied("kubectl apply", tuple(_undone(value, last, edits, goal)), (), _FILES))
+        advice = _CHART if manager == "helm" else _FILES
+        last = owned_part(entry, value)
+        if applied:
+            changed = changed_fields(entry, value, goal)
+            back = [field_path(one.path) for one in changed if one.gone]
+            conflicts = tuple(field_path(one.path) for one in changed if not one.gone)
+        else:
+            back, conflicts = list(_undone(value, last, edits, goal)), ()
+        found.append(Reapplied(by, tuple(back), conflicts, _refused(subject, last, goal), advice))
+    annotated = None if server_side else _last_applied(value)
+    if annotated is not None:
+        back = list(_undone(value, annotated, edits, goal))
+        found.append(Reapplied("kubectl apply", tuple(back), (), _refused(subject, annotated, goal), _FILES))
     return tuple(item for item in found if item.takes_back or item.conflicts)
+
+
+def _refused(subject: Subject, last: dict[str, Any], goal: dict[str, Any]) -> str:
+    """Return why the API server refuses the mixture of edits and manifest, and would not refuse the edits, or ""."""
+    try:
+        new, old = (
+            {refusal for location in one.templates() for refusal in refusals(one.pod(location))}
+            for one in (subject.changed(_merged(goal, last, _merges(goal))), subject.changed(goal))
+        )
+    except InputError:
+        return ""
+    return "; ".join(sorted({why for _, why in new - old}))
+
+
+def _merges(value: dict[str, Any]) -> bool:
+    """Whether kubectl and Helm know the strategic merge of a kind."""
+    return api_group(str(value.get("apiVersion", ""))) in BUILT_IN_GROUPS
 
 
 def _last_applied(value: dict[str, Any]) -> dict[str, Any] | None:
@@ -77,7 +106,7 @@ def _last_applied(value: dict[str, Any]) -> dict[str, Any] | None:
 
 def _undone(value: dict[str, Any], last: dict[str, Any], edits: Sequence[Edit], goal: dict[str, Any]) -> Iterator[str]:
     """Yield the fields of the edits that a client-side apply of the same manifest takes back."""
-    merges = api_group(str(value.get("apiVersion", ""))) in BUILT_IN_GROUPS
+    merges = _merges(value)
     merged = _merged(goal, last, merges)
     seen = set()
     for edit in edits:

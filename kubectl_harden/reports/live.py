@@ -89,7 +89,9 @@ def _next_write(item: Reapplied) -> str:
         parts.append(f"conflicts on {', '.join(item.conflicts)}")
     if item.takes_back:
         parts.append(f"takes back {', '.join(item.takes_back)}")
-    return f"{item.by} {' and '.join(parts)} (other edits stay): {item.advice}"
+    if item.refused:
+        parts.append(f"is refused ({item.refused})")
+    return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all, {item.advice}"
 
 
 def outcome_lines(outcome: Outcome, *, colour: bool) -> Iterator[str]:
@@ -127,7 +129,12 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
     return {
         "managedBy": [manager.name for manager in proposal.managers],
         "nextWrite": [
-            {"by": item.by, "takesBack": list(item.takes_back), "conflictsOn": list(item.conflicts)}
+            {
+                "by": item.by,
+                "takesBack": list(item.takes_back),
+                "conflictsOn": list(item.conflicts),
+                "refused": item.refused or None,
+            }
             for item in proposal.reapplied
         ],
         "recreate": proposal.recreate,
