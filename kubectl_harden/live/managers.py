@@ -28,7 +28,7 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.live.ownership import owners_of
 from kubectl_harden.model import Path
 
-__all__ = ["Manager", "managers_of"]
+__all__ = ["Manager", "label_managers", "managers_of"]
 
 PEOPLE: Final = frozenset(
     {
@@ -169,6 +169,12 @@ def managers_of(value: dict[str, Any], paths: Iterable[Path], ours: str = "") ->
             manager = Manager(_LABEL_SYNCER, _SYNCER) if system == _LABEL_SYNCER else Manager(name, owned)
             found.setdefault(manager.name, manager)
     return tuple(found.values())
+
+
+def label_managers(namespace: dict[str, Any], labels: Iterable[str], ours: str = "") -> tuple[Manager, ...]:
+    """Return who else manages a namespace, or owns some of its labels."""
+    paths: list[Path] = [("metadata", "labels", label) for label in labels]
+    return managers_of(namespace, paths, ours)
 
 
 def _labelled(value: dict[str, Any]) -> Iterator[Manager]:

@@ -138,8 +138,9 @@ class Migrator:
         name = found.name
         outcomes: list[Outcome] = []
         try:
-            self._step(name, "warn and audit")
-            self._label(name, ("warn", "audit"), found.target.level, found.target)
+            if not found.managers:
+                self._step(name, "warn and audit")
+                self._label(name, ("warn", "audit"), found.target.level, found.target)
             try:
                 done = self._attempt(done, found, proposals, outcomes)
             except _Blocked as error:

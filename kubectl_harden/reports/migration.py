@@ -47,6 +47,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
         "name": item.name,
         "uid": item.uid,
         "labels": dict(item.labels),
+        "labelsManagedBy": [manager.name for manager in item.managers],
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},
         "meets": item.now,
