@@ -15,12 +15,13 @@ from kubectl_harden.live.blame import Blame, blame
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
 from kubectl_harden.live.journal import Journal
+from kubectl_harden.live.ownership import Transfer, given_back, inverted, transferred
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.live.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
 
-__all__ = ["Applier", "Outcome", "State", "target_of", "written"]
+__all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
 State = Literal["applied", "unwatched", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
 DELETION_SECONDS: Final = 120.0
@@ -116,6 +117,7 @@ class Applier:
             touched(live.value, proposal.patch),
             touched(expected, proposal.patch),
             complete=progress(live.value, ()).done,
+            ownership=proposal.ownership,
         )
         self._report(proposal.name, "patching")
         try:
@@ -129,6 +131,22 @@ class Applier:
             return Outcome(proposal, "failed", f"not changed: {error}")
         inverse = inverse_of(live.value, returned, proposal.patch)
         self._journal.done(change, inverse)
+        owned = given_back(self._cluster, live.resource, returned, proposal.owners)
+        outcome = self._patched(proposal, change, inverse, returned, before, silent)
+        return outcome._replace(message="; ".join(text for text in (outcome.message, owned) if text))
+
+    def _patched(
+        self,
+        proposal: Proposal,
+        change: str,
+        inverse: list[dict[str, Any]],
+        returned: dict[str, Any],
+        before: Snapshot | None,
+        silent: str | None,
+    ) -> Outcome:
+        """Follow a change that was made, unless it is ``silent`` (why not), to its end."""
+        live = proposal.live
+        undoing = not proposal.planned
         if undoing and before is not None:
             silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
             before = before._replace(new={})
@@ -206,9 +224,7 @@ class Applier:
                         message=f"{failed.message}; not taken back, since someone has changed {moved} meanwhile"
                     )
                 before = take_snapshot(self._cluster, live.value, lambda pod: not _carries(failed.proposal, pod))
-                answer = self._cluster.patch(
-                    live.resource, live.namespace, live.name, guarded(now, inverse), dry_run=False
-                )
+                returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
             except Conflict:
                 continue
             except ClusterError as error:
@@ -219,7 +235,8 @@ class Applier:
             undone(failed.message)
             words = self._unblocked(live, followed.unready)
             if was_complete and not words:
-                words = self._restored(live, _with_kind(live, answer.value), before)
+                words = self._restored(live, returned, before)
+            words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
             message=f"{failed.message}; not taken back, since others keep changing it: "
@@ -259,7 +276,9 @@ class Applier:
         """Delete a Pod or a Job and create it as planned; where that fails, as it was."""
         live = proposal.live
         before, after = fresh(live.value), fresh(proposal.goal)
-        change = self._journal.begin(target_of(live), [], [], before, after, recreated=True)
+        change = self._journal.begin(
+            target_of(live), [], [], before, after, recreated=True, ownership=proposal.ownership
+        )
         try:
             made, trouble = self.replace(live, before, after)
         except Conflict as error:
@@ -273,7 +292,13 @@ class Applier:
             self._journal.failed(change, trouble)
             return Outcome(proposal, "failed", trouble)
         self._journal.done(change, [], made["metadata"]["uid"])
-        now = live.changed(_with_kind(live, made))
+        owned = given_back(self._cluster, live.resource, made, proposal.owners)
+        outcome = self._recreated(proposal, change, live.changed(_with_kind(live, made)))
+        return outcome._replace(message="; ".join(text for text in (outcome.message, owned) if text))
+
+    def _recreated(self, proposal: Proposal, change: str, now: Live) -> Outcome:
+        """Follow an object that was deleted and created; where it fails, have the old one again."""
+        live = proposal.live
         try:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:
@@ -285,11 +310,14 @@ class Applier:
         failed = self._explained(proposal, followed)
         if not self._rollback:
             return failed._replace(message=f"{failed.message}; it is left as it is now")
-        made, trouble = self.replace(now, after, before)
+        owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
+        made, trouble = self.replace(now, fresh(proposal.goal), fresh(live.value))
         if made is None or trouble:
             return failed._replace(message=f"{failed.message}; not taken back: {trouble}")
         self._journal.undone(change, failed.message)
-        return failed._replace(state="rolled back")
+        owned = given_back(self._cluster, live.resource, made, owners)
+        words = f"; {owned}" if owned else ""
+        return failed._replace(state="rolled back", message=failed.message + words)
 
     def replace(self, live: Live, before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
         """Delete an object and create ``after``, or where that fails ``before`` again.
@@ -357,6 +385,18 @@ def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal:
             raise
         return _with_kind(live, now)
     return _with_kind(live, answer.value)
+
+
+def reverted(
+    cluster: Cluster, now: Live, inverse: Sequence[dict[str, Any]], ownership: Sequence[Transfer]
+) -> tuple[dict[str, Any], str]:
+    """Take a change back in exactly this state of the object, and give the fields back to whom they belonged to.
+
+    Returns the object, and why the fields were not given back ("" where they were). Raises ClusterError.
+    """
+    owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(ownership))
+    answer = cluster.patch(now.resource, now.namespace or None, now.name, guarded(now, inverse), dry_run=False)
+    return _with_kind(now, answer.value), given_back(cluster, now.resource, answer.value, owners)
 
 
 def _is_unready(pod: dict[str, Any]) -> bool:

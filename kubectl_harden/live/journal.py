@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -41,7 +41,8 @@ class Change(NamedTuple):
     ``object`` names it: apiVersion, kind, namespace, name, uid, resource (the URL's plural). A patched
     object has ``operations`` and their ``inverse`` (RFC 6902), and ``before`` and ``after`` the values of the
     fields that they touch, by JSON pointer (one that is missing was not there). A ``recreated`` object has
-    its manifests before and after. ``complete`` tells whether all its pods ran before. ``state`` is begun
+    its manifests before and after. ``ownership`` is what the change did to the owners of the fields (see
+    live/ownership). ``complete`` tells whether all its pods ran before. ``state`` is begun
     (cut off), applied, failed (surely not made), or undone (taken back by a later event). ``followed`` tells
     whether the run saw what became of the pods.
     """
@@ -56,6 +57,7 @@ class Change(NamedTuple):
     complete: bool = True
     state: str = "begun"
     followed: bool = False
+    ownership: Sequence[dict[str, Any]] = ()
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ class Journal:
         *,
         recreated: bool = False,
         complete: bool = True,
+        ownership: Sequence[dict[str, Any]] = (),
     ) -> str:
         """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
@@ -128,14 +131,25 @@ class Journal:
             inverse=inverse,
             recreated=recreated,
             complete=complete,
+            ownership=ownership,
         )
         if trouble is not None:
             raise HardenError(f"{trouble}; nothing is changed without it")
         return change
 
-    def done(self, change: str, inverse: list[Operation], uid: str | None = None) -> None:
-        """Write down that a change was made; ``uid`` is that of a recreated object."""
-        self._write("applied", change, inverse=inverse, **({"uid": uid} if uid else {}))
+    def done(
+        self,
+        change: str,
+        inverse: list[Operation],
+        uid: str | None = None,
+        ownership: Sequence[dict[str, Any]] | None = None,
+    ) -> None:
+        """Write down that a change was made; ``uid`` is that of a recreated object.
+
+        ``ownership`` is given where ``begin`` could not know it.
+        """
+        known = {} if ownership is None else {"ownership": ownership}
+        self._write("applied", change, inverse=inverse, **({"uid": uid} if uid else {}), **known)
 
     def followed(self, change: str, state: str) -> None:
         """Write down that the rollout of a change was watched to its end, or as far as it can be."""
@@ -280,8 +294,8 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
         changes[entry["change"]] = changes[entry["change"]]._replace(followed=True)
     elif event in _STATES:
         change = changes[entry["change"]]._replace(state=_STATES[event])
-        if "inverse" in entry:
-            change = change._replace(inverse=entry["inverse"])
+        known = {key: entry[key] for key in ("inverse", "ownership") if key in entry}
+        change = change._replace(**known)
         if "uid" in entry:
             change = change._replace(object={**change.object, "uid": entry["uid"]})
         changes[entry["change"]] = change

@@ -1,47 +1,180 @@
 """Who else manages a live object, and will undo a patch or quarrel with it.
 
-Sources: Helm's labels and annotations (helm.sh/docs/chart_best_practices/labels), Argo CD's resource
-tracking (argo-cd.readthedocs.io, user-guide/resource_tracking), Flux's labels
-(fluxcd.io/flux/components/kustomize/kustomizations), and server-side apply's managedFields
-(kubernetes.io/docs/reference/using-api/server-side-apply).
+By labels and annotations:
+
+- Helm: helm.sh/docs/chart_best_practices/labels; its hooks: helm.sh/docs/topics/charts_hooks
+- Argo CD: argo-cd.readthedocs.io, user-guide/resource_tracking (an instance label of one's own shows only in
+  the field managers)
+- Flux: fluxcd.io/flux/components/kustomize/kustomizations, fluxcd.io/flux/components/helm/helmreleases
+- OLM: olm.operatorframework.io (labels: operator-lifecycle-manager, pkg/controller/operators/olm and pkg/lib/ownerutil)
+- the addon manager: kubernetes, cluster/addons/addon-manager/README.md (EnsureExists leaves a person's edits alone)
+- Config Sync: cloud.google.com/kubernetes-engine/config-sync/docs/reference/labels-and-annotations
+- kapp: carvel.dev/kapp/docs, apps and diff
+- Fleet, Rancher and k3s: fleet.rancher.io, docs.k3s.io/installation/packaged-components; github.com/rancher/wrangler,
+  pkg/apply (objectset.rio.cattle.io), docs.k3s.io/helm (HelmChart)
+- OpenShift: its Cluster Version Operator (github.com/openshift/cluster-version-operator, docs/user/reconciliation.md),
+  and its label syncer (docs.redhat.com, understanding and managing pod security admission)
+- Pulumi: pulumi.com/docs, providers, kubernetes (annotations); Skaffold: skaffold.dev/docs/references
+
+By field managers: kubernetes.io/docs/reference/using-api/server-side-apply.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from kubectl_harden.field_path import field_path
+from kubectl_harden.live.ownership import owners_of
 from kubectl_harden.model import Path
 
-__all__ = ["Manager", "managers_of"]
+__all__ = ["Manager", "label_managers", "managers_of"]
 
-_OURS: Final = ("kubectl", "kube-")
-"""How the names of field managers begin that stand for a person at a shell, or for Kubernetes itself."""
-_ARGO: Final = ("argocd-controller", "argocd-application-controller")
-_HELM: Final = ("helm",)
+PEOPLE: Final = frozenset(
+    {
+        "kubectl",
+        "kubectl-annotate",
+        "kubectl-autoscale",
+        "kubectl-client-side-apply",
+        "kubectl-create",
+        "kubectl-debug",
+        "kubectl-edit",
+        "kubectl-expose",
+        "kubectl-label",
+        "kubectl-last-applied",
+        "kubectl-patch",
+        "kubectl-replace",
+        "kubectl-rollout",
+        "kubectl-run",
+        "kubectl-set",
+        "kubectl-taint",
+        "kubectl-harden",
+    }
+)
+"""The field managers of a person at a shell (k8s.io/kubectl/pkg/cmd, AddFieldManagerFlagVar)."""
+KUBERNETES: Final = frozenset(
+    {
+        "before-first-apply",
+        "cloud-controller-manager",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubeadm",
+        "kubelet",
+    }
+)
+"""The field managers of Kubernetes itself: what its programs call themselves (managedfields/internal for the first)."""
 
 
 class Manager(NamedTuple):
-    """A system that manages an object: ``name`` says which, ``consequence`` what becomes of a patch."""
+    """A system that manages an object: ``name`` says which, ``consequence`` what will happen to a patch.
+
+    ``system`` is the name without the release, the application or whatever else it has.
+    """
 
     name: str
     consequence: str
+    system: str = ""
 
 
-def managers_of(value: dict[str, Any], paths: Iterable[Path]) -> tuple[Manager, ...]:
-    """Return who else manages an object, and who owns exactly the fields at the paths that are to be changed."""
+class _Mark(NamedTuple):
+    """A label or an annotation (``key``, or how keys begin that end in "/") by which a system is known.
+
+    Where ``values`` are given only they count. ``named`` tells that the value names what made the object.
+    """
+
+    system: str
+    where: Literal["labels", "annotations"]
+    key: str
+    consequence: str
+    values: tuple[str, ...] = ()
+    named: bool = False
+
+
+_OBJECT_SETS: Final = "Rancher, Fleet or k3s"
+_LABEL_SYNCER: Final = "OpenShift's label syncer"
+
+_CLUSTER_SERVICE: Final = "kubernetes.io/cluster-service"
+_MODE: Final = "addonmanager.kubernetes.io/mode"
+
+_OLM: Final = (
+    "it sets its Deployments back to the ClusterServiceVersion; change the operator's bundle or its Subscription"
+)
+_ADDON: Final = "it applies its manifest again every minute; change the manifest on the control plane"
+_CONFIG_SYNC: Final = "it takes the patch back at once; commit the change to its source"
+_KAPP: Final = "the next kapp deploy takes the patch back; put the change into the app's configuration"
+_RANCHER: Final = "it applies its own objects again; change what they are made from"
+_ARGO_CD: Final = "it shows the patch as out of sync, and self-heal takes it back; commit the change to its repository"
+_HOOK: Final = "Helm creates it again from the chart each time that the hook runs; put the change into the chart"
+_PULUMI: Final = "the next pulumi up takes the patch back or conflicts with it; put the change into the program"
+_SKAFFOLD: Final = "the next skaffold run takes the patch back; put the change into its manifests"
+_RELEASE: Final = "it sets its objects back to the release image"
+_SYNCER: Final = (
+    "it sets these labels by the SCCs of the service accounts; "
+    "the label security.openshift.io/scc.podSecurityLabelSync=false ends that"
+)
+_FLUX: Final = "its next reconciliation takes the patch back; commit the change to its source"
+
+_MARKS: Final = (
+    _Mark("OLM", "labels", "olm.owner", _OLM, named=True),
+    _Mark("OLM", "labels", "olm.managed", _OLM, ("true",)),
+    _Mark("OLM", "labels", "operators.coreos.com/", _OLM),
+    _Mark("the addon manager", "labels", _MODE, _ADDON, ("Reconcile",)),
+    _Mark("Config Sync", "annotations", "configmanagement.gke.io/managed", _CONFIG_SYNC, ("enabled",)),
+    _Mark("Config Sync", "annotations", "configsync.gke.io/", _CONFIG_SYNC),
+    _Mark("Config Sync", "labels", "configsync.gke.io/", _CONFIG_SYNC),
+    _Mark("kapp", "labels", "kapp.k14s.io/app", _KAPP),
+    _Mark("Fleet", "labels", "fleet.cattle.io/", _RANCHER),
+    _Mark("Fleet", "annotations", "fleet.cattle.io/", _RANCHER),
+    _Mark(_OBJECT_SETS, "annotations", "objectset.rio.cattle.io/owner-name", _RANCHER, named=True),
+    _Mark(_OBJECT_SETS, "annotations", "objectset.rio.cattle.io/", _RANCHER),
+    _Mark(_OBJECT_SETS, "labels", "objectset.rio.cattle.io/", _RANCHER),
+    _Mark("k3s HelmChart", "labels", "helmcharts.helm.cattle.io/chart", _RANCHER, named=True),
+    _Mark("Argo CD", "annotations", "argocd.argoproj.io/", _ARGO_CD),
+    _Mark("Helm hook", "annotations", "helm.sh/hook", _HOOK, named=True),
+    _Mark("Pulumi", "annotations", "pulumi.com/", _PULUMI),
+    _Mark("skaffold", "labels", "skaffold.dev/run-id", _SKAFFOLD),
+    _Mark("the Cluster Version Operator", "annotations", "include.release.openshift.io/", _RELEASE),
+    _Mark(_LABEL_SYNCER, "labels", "security.openshift.io/scc.podSecurityLabelSync", _SYNCER, ("true",)),
+)
+_OPT_OUTS: Final = (("Config Sync", "annotations", "configmanagement.gke.io/managed", "disabled"),)
+"""What says that a system leaves an object alone, whatever else it has put there."""
+
+_WRITERS: Final = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "helm": "Helm",
+    "kustomize-controller": "Flux",
+    "helm-controller": "Flux",
+    "cluster-policy-controller": _LABEL_SYNCER,
+    "pod-security-admission-label-synchronization-controller": _LABEL_SYNCER,
+}
+"""Which system a field manager is, so that it is not named twice."""
+
+
+def managers_of(value: dict[str, Any], paths: Iterable[Path], ours: str = "") -> tuple[Manager, ...]:
+    """Return who else manages an object, and who owns exactly the fields at the paths that are to be changed.
+
+    ``ours`` is the field manager of this command.
+    """
     found = {manager.name: manager for manager in _labelled(value)}
-    known = " ".join(found)
+    known = {manager.system for manager in found.values()}
     for path in paths:
-        for name in _owners(value, path):
-            if name.startswith(_OURS) or (name in _ARGO and "Argo CD" in known) or (name in _HELM and "Helm" in known):
+        for name in owners_of(value, path):
+            system = _WRITERS.get(name, name)
+            if name == ours or name.removesuffix(".exe") in PEOPLE or name in KUBERNETES or system in known:
                 continue
-            field = ".".join(str(part) for part in path if isinstance(part, str))
-            found.setdefault(
-                name, Manager(name, f"it owns {field} (managedFields) and will set it again; change it at its source")
-            )
+            owned = f"it owns {field_path(path)} (managedFields) and will set it again; change it at its source"
+            manager = Manager(_LABEL_SYNCER, _SYNCER) if system == _LABEL_SYNCER else Manager(name, owned)
+            found.setdefault(manager.name, manager)
     return tuple(found.values())
+
+
+def label_managers(namespace: dict[str, Any], labels: Iterable[str], ours: str = "") -> tuple[Manager, ...]:
+    """Return who else manages a namespace, or owns some of its labels."""
+    paths: list[Path] = [("metadata", "labels", label) for label in labels]
+    return managers_of(namespace, paths, ours)
 
 
 def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
@@ -57,60 +190,50 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
             flux = True
             source = "Kustomization" if kind == "kustomize" else "HelmRelease"
             where = f"{labels.get(f'{kind}.toolkit.fluxcd.io/namespace', '')}/{name}"
-            yield Manager(
-                f"Flux {source} {where}",
-                "its next reconciliation takes the patch back; commit the change to its source",
-            )
-    tracking = annotations.get("argocd.argoproj.io/tracking-id")
-    entries = {entry.get("manager") for entry in metadata.get("managedFields") or ()}
-    if tracking or not entries.isdisjoint(_ARGO):
-        application = (tracking or labels.get("app.kubernetes.io/instance", "")).partition(":")[0]
-        yield Manager(
-            f"Argo CD Application {application}".rstrip(),
-            "it shows the patch as out of sync, and self-heal takes it back; commit the change to its repository",
-        )
+            yield Manager(f"Flux {source} {where}", _FLUX, "Flux")
+    application = _application(metadata, labels, annotations)
+    if application is not None:
+        yield Manager(f"Argo CD Application {application}".rstrip(), _ARGO_CD, "Argo CD")
     if (release or by == "Helm") and not flux:
         name = f"{annotations.get('meta.helm.sh/release-namespace', metadata.get('namespace', ''))}/{release or '?'}"
         yield Manager(
             f"Helm release {name}",
             "the next upgrade can take the patch back or conflict with it; put the change into the chart",
+            "Helm",
         )
-    elif by and by != "Helm" and not by.lower().startswith(("kubectl", "kustomize")):
+    marked = list(_marked(labels, annotations, argo=application is not None))
+    yield from marked
+    if not marked and by and by != "Helm" and not by.lower().startswith(("kubectl", "kustomize")):
         yield Manager(f"{by} (app.kubernetes.io/managed-by)", "it may take the patch back; change it at its source")
 
 
-def _owners(value: dict[str, Any], path: Path) -> Iterator[str]:
-    """Yield the managers that own a field, or something below it."""
-    for entry in value.get("metadata", {}).get("managedFields") or ():
-        if not entry.get("subresource") and _holds(entry.get("fieldsV1") or {}, value, path):
-            yield str(entry.get("manager", "?"))
+def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> str | None:
+    """Return the Argo CD Application of an object ("" where it is not known), None where it has none."""
+    tracking = annotations.get("argocd.argoproj.io/tracking-id") or labels.get("argocd.argoproj.io/instance")
+    writers = {_WRITERS.get(str(entry.get("manager")), "") for entry in metadata.get("managedFields") or ()}
+    if tracking or "Argo CD" in writers:
+        return (tracking or labels.get("app.kubernetes.io/instance", "")).partition(":")[0]
+    return None
 
 
-def _holds(fields: dict[str, Any], value: Any, path: Path) -> bool:
-    """Whether a fieldsV1 set has a path, in which list items are named by their keys."""
-    for part in path:
-        if isinstance(part, str) and isinstance(value, dict):
-            key = f"f:{part}"
-            if key not in fields or part not in value:
-                return False
-            fields, value = fields[key], value[part]
-        elif isinstance(part, int) and isinstance(value, list) and part < len(value):
-            value = value[part]
-            if not fields:
-                return True  # An atomic list is owned as a whole.
-            found = next((fields[key] for key in fields if _names(key, value)), None)
-            if found is None:
-                return False
-            fields = found
-        else:
-            return False
-    return True
+def _marked(labels: dict[str, str], annotations: dict[str, str], *, argo: bool) -> Iterator[Manager]:
+    """Yield the systems of the table, each once."""
+    places = {"labels": labels, "annotations": annotations}
+    seen = {system for system, where, key, value in _OPT_OUTS if places[where].get(key) == value}
+    if argo:
+        seen.add("Argo CD")
+    for mark in _MARKS:
+        value = _value(places[mark.where], mark.key)
+        if value is None or mark.system in seen or (mark.values and value not in mark.values):
+            continue
+        seen.add(mark.system)
+        yield Manager(f"{mark.system} {value}".rstrip() if mark.named else mark.system, mark.consequence, mark.system)
+    if labels.get(_CLUSTER_SERVICE) == "true" and _MODE not in labels:
+        yield Manager("the addon manager", _ADDON, "the addon manager")
 
 
-def _names(key: str, item: Any) -> bool:
-    kind, _, text = key.partition(":")
-    if kind == "v":
-        return bool(json.loads(text) == item)
-    if kind != "k" or not isinstance(item, dict):
-        return False
-    return all(item.get(name) == wanted for name, wanted in json.loads(text).items())
+def _value(of: dict[str, str], key: str) -> str | None:
+    """Return the value of a label, or of the first whose key begins so."""
+    if not key.endswith("/"):
+        return of.get(key)
+    return next((text for name, text in of.items() if name.startswith(key)), None)

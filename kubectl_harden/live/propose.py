@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
@@ -11,7 +11,9 @@ from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitt
 from kubectl_harden.json_values import copied, same
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.managers import Manager, managers_of
+from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.quota import surges
+from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, name_of
 from kubectl_harden.planning.json_patch import operations
@@ -75,6 +77,8 @@ class Proposal(NamedTuple):
     proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
     object is deleted and created anew, ``follow`` whether pods are expected to become ready. ``injected`` is
     what its pods violate and its template does not: an admission webhook or policy changes them.
+    ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
+    to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
     """
 
     live: Live
@@ -92,6 +96,9 @@ class Proposal(NamedTuple):
     follow: bool = True
     problems: tuple[Problem, ...] = ()
     injected: tuple[str, ...] = ()
+    reapplied: tuple[Reapplied, ...] = ()
+    ownership: tuple[Transfer, ...] = ()
+    owners: tuple[Entry, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +109,7 @@ class Proposal(NamedTuple):
         """Return it without the objects, for counting."""
         kept = ("namespace", "name", "uid", "resourceVersion")
         value = {"metadata": {key: self.live.value["metadata"].get(key) for key in kept}}
-        return self._replace(live=self.live.changed(value), goal={}, returned=None)
+        return self._replace(live=self.live.changed(value), goal={}, returned=None, ownership=(), owners=None)
 
 
 def propose_all(
@@ -119,14 +126,14 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     Where someone changes the object meanwhile, it is read and planned again.
     """
     for _ in tries():
-        proposal = _planned(live, fix)
+        proposal = _planned(live, fix, cluster.manager)
         proposal = proposal._replace(refusal=_refusal(proposal, options))
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
             return proposal
         try:
-            return _judged(cluster, proposal)
+            return _judged(cluster, proposal, live.value["metadata"].get("managedFields") or ())
         except Conflict:
             try:
                 live = live.changed({**_head(live), **cluster.get(live.resource, live.namespace, live.name)})
@@ -141,7 +148,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
 # -- the plan ----------------------------------------------------------------------------------------
 
 
-def _planned(live: Live, fix: FixOptions) -> Proposal:
+def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
     managed = live.value
     live = live.changed(_without_managed_fields(managed))
     made = planned(live.subject, fix)
@@ -151,7 +158,8 @@ def _planned(live: Live, fix: FixOptions) -> Proposal:
         made.planned,
         tuple(operations(edits)),
         made.value,
-        managers=managers_of(managed, (edit.path for edit in edits)) if edits else (),
+        managers=managers_of(managed, (edit.path for edit in edits), ours) if edits else (),
+        reapplied=reapplied(live.subject, managed["metadata"].get("managedFields") or (), edits, made.value),
         recreate=live.resource.kind in UNPATCHABLE and live.resource.group in ("", "batch"),
         problems=made.problems,
     )
@@ -203,8 +211,8 @@ def guarded(live: Live, patch: Iterable[dict[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def _judged(cluster: Cluster, proposal: Proposal) -> Proposal:
-    """Dry-run a proposal and prove that its pods would be admitted. Raises Conflict."""
+def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> Proposal:
+    """Dry-run a proposal and prove that its pods would be admitted; ``managed`` are its owners now. Raises Conflict."""
     live = proposal.live
     try:
         if proposal.recreate:
@@ -223,8 +231,12 @@ def _judged(cluster: Cluster, proposal: Proposal) -> Proposal:
     except ClusterError as error:
         return proposal._replace(denied=True, refusal=f"the API server refuses the change: {error}")
     returned = _without_managed_fields(answer.value)
+    edits = [edit for item in proposal.planned for edit in item.plan.edits]
     judged = proposal._replace(
+        # The server leaves out a false that a plan sets.
+        reapplied=reapplied(live.subject, managed, edits, proposal.goal if proposal.recreate else returned),
         returned=returned,
+        ownership=tuple(transfers(managed, answer.value["metadata"].get("managedFields") or ())),
         warnings=answer.warnings,
         beyond=tuple(_beyond(fresh(proposal.goal) if proposal.recreate else proposal.goal, returned)),
     )

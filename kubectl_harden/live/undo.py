@@ -10,6 +10,7 @@ from kubectl_harden.errors import ClusterError, Conflict, NotFound
 from kubectl_harden.json_values import copied
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change
+from kubectl_harden.live.ownership import Entry, inverted, transferred, transfers
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import api_group
@@ -111,15 +112,17 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
             return _proposal(resource, value)  # It was never deleted.
         return _whole(resource, value, change)
     goal, patch, complete = value, [], True
+    owners = list(value["metadata"].get("managedFields") or ())
     for one in changes:
         moved = moved_on(goal, one.inverse)
         if moved is None:
             goal = carried_out(goal, one.inverse)
             patch.extend(one.inverse)
+            owners = transferred(owners, inverted(one.ownership))
             complete = complete and one.complete
         elif not in_force(goal, one.inverse):
             return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
-    return _proposal(resource, value)._replace(patch=tuple(patch), goal=goal, follow=complete)
+    return _proposal(resource, value, owners)._replace(patch=tuple(patch), goal=goal, follow=complete)
 
 
 def _is_made(value: dict[str, Any], change: Change) -> bool:
@@ -129,13 +132,24 @@ def _is_made(value: dict[str, Any], change: Change) -> bool:
 
 
 def _whole(resource: Resource, value: dict[str, Any], change: Change) -> Proposal:
-    proposal = _proposal(resource, value)
+    owners = transferred(value["metadata"].get("managedFields") or (), inverted(change.ownership))
+    proposal = _proposal(resource, value, owners)
     swap = ({"op": "replace", "path": "/spec", "value": change.before.get("spec")},)
     return proposal._replace(goal=copied(change.before), patch=swap, recreate=True)
 
 
 def _proposal(
-    resource: Resource, value: dict[str, Any], refusal: str | None = None, *, denied: bool = False
+    resource: Resource,
+    value: dict[str, Any],
+    owners: Sequence[Entry] | None = None,
+    refusal: str | None = None,
+    *,
+    denied: bool = False,
 ) -> Proposal:
+    """Return a proposal for an object; ``owners`` are its managedFields when the change is taken back."""
     live = Live.of(resource, value, Policy("restricted", NEWEST))
-    return Proposal(live, (), (), value, refusal=refusal, denied=denied)
+    proposal = Proposal(live, (), (), value, refusal=refusal, denied=denied)
+    if owners is None:
+        return proposal
+    now = value["metadata"].get("managedFields") or ()
+    return proposal._replace(owners=tuple(owners), ownership=tuple(transfers(now, owners)))

@@ -17,10 +17,11 @@ from kubectl_harden.cluster.api import NAMESPACES, PODS
 from kubectl_harden.errors import ClusterError, Conflict, HardenError, Unreachable
 from kubectl_harden.field_path import parse_pointer, pointer
 from kubectl_harden.json_values import same
-from kubectl_harden.live.apply import Applier, Outcome, target_of, written
+from kubectl_harden.live.apply import Applier, Outcome, reverted, target_of, written
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal, mark_undone
+from kubectl_harden.live.ownership import Transfer, transfers
 from kubectl_harden.live.propose import RETRIES, Proposal, guarded, propose, prove_pods, tries
 from kubectl_harden.live.rollout import pod_ready, progress, watched
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, planned_checks
@@ -140,8 +141,9 @@ class Migrator:
         name = found.name
         outcomes: list[Outcome] = []
         try:
-            self._step(name, "warn and audit")
-            self._label(name, ("warn", "audit"), found.target.level, found.target)
+            if not found.managers:
+                self._step(name, "warn and audit")
+                self._label(name, ("warn", "audit"), found.target.level, found.target)
             try:
                 done = self._attempt(done, found, proposals, outcomes)
             except _Blocked as error:
@@ -199,8 +201,10 @@ class Migrator:
 
     def _label(
         self, name: str, modes: tuple[Mode, ...], level: Level, policy: Policy, value: dict[str, Any] | None = None
-    ) -> tuple[str, list[dict[str, Any]]] | None:
-        """Raise modes of a namespace to a level; returns the change and its inverse, None where nothing was to do.
+    ) -> tuple[str, list[dict[str, Any]], list[Transfer]] | None:
+        """Raise modes of a namespace to a level; returns the change, its inverse and what it did to the owners.
+
+        None is returned where nothing was to do.
 
         With ``value`` only this state of the namespace is changed (else Conflict). Raises ClusterError.
         """
@@ -233,20 +237,23 @@ class Migrator:
                     self._journal.failed(change, str(error))
                 raise
             inverse = inverse_of(live.value, returned, operations)
-            self._journal.done(change, inverse)
+            owners = (item["metadata"].get("managedFields") or () for item in (live.value, returned))
+            ownership = transfers(*owners)
+            self._journal.done(change, inverse, ownership=ownership)
             self._journal.followed(change, "label")
-            return change, inverse
+            return change, inverse, ownership
         raise Conflict(f"its labels were changed by others {RETRIES} times meanwhile")
 
-    def _take_label_back(self, name: str, change: str, inverse: list[dict[str, Any]], why: str) -> None:
+    def _take_label_back(
+        self, name: str, change: str, inverse: list[dict[str, Any]], ownership: list[Transfer], why: str
+    ) -> None:
         """Take a change of labels back, unless someone has changed them since. Raises ClusterError."""
         for _ in tries():
             value = self._cluster.get(NAMESPACES, None, name)
             if moved_on(value, inverse) is not None:
                 return
-            live = _namespace(value, Policy("baseline", 0))
             try:
-                self._cluster.patch(NAMESPACES, None, name, guarded(live, inverse), dry_run=False)
+                reverted(self._cluster, _namespace(value, Policy("baseline", 0)), inverse, ownership)
             except Conflict:
                 continue
             self._journal.undone(change, why)
@@ -467,7 +474,7 @@ def _as_planned(live: Live, change: Change) -> Proposal:
         )
         plan = Plan("privileged", live.policy.level, (), (), steps)
         planned.append(Planned(live.subject.named(location), plan, live.policy))
-    return Proposal(live, tuple(planned), tuple(change.operations), live.value)
+    return Proposal(live, tuple(planned), tuple(change.operations), live.value, ownership=tuple(change.ownership))
 
 
 def _refusal(proposal: Proposal) -> Blocker:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS
+from kubectl_harden.live.managers import Manager
 from kubectl_harden.live.propose import ApplyOptions, Proposal
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.planning.options import FixOptions
@@ -24,6 +25,7 @@ __all__ = [
     "Survey",
     "Surveyed",
     "exemption",
+    "label_blockers",
     "plan_blockers",
     "planned_checks",
     "pod_blockers",
@@ -146,7 +148,8 @@ class NamespaceSurvey(NamedTuple):
     ``goal`` is what is to be enforced, or what it falls short of. ``state``: done (the goal is enforced and
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
-    ``warn_labels`` and ``enforce_labels`` are the labels to set. ``in_force`` is what admission does there now.
+    ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
+    are not written. ``in_force`` is what admission does there now.
     """
 
     name: str
@@ -166,6 +169,7 @@ class NamespaceSurvey(NamedTuple):
     enforce_labels: Mapping[str, str]
     team: str = ""
     problems: tuple[Problem, ...] = ()
+    managers: tuple[Manager, ...] = ()
     in_force: InForce = InForce()
 
     @property
@@ -232,6 +236,16 @@ def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict]) -> I
 
 def _left(item: Surveyed) -> bool:
     return any(planned.plan.remaining for planned in item.proposal.planned)
+
+
+def label_blockers(name: str, managers: Iterable[Manager]) -> Iterator[Blocker]:
+    """Yield that others manage the Pod Security labels of a namespace, and would take a write back."""
+    for manager in managers:
+        what = f"its labels are managed by {manager.name}"
+        choices = ("set its Pod Security labels at their source", "--even-if-managed writes them all the same")
+        yield Blocker(
+            f"Namespace {name}", "", what, manager.consequence, choices, manager.name, other_cause="managed by others"
+        )
 
 
 def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:

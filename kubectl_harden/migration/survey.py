@@ -17,7 +17,7 @@ from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resour
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
 from kubectl_harden.live.in_force import PoliciesInForce
-from kubectl_harden.live.managers import managers_of
+from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
 from kubectl_harden.live.rollout import progress, watched
@@ -31,6 +31,7 @@ from kubectl_harden.migration.model import (
     Survey,
     Surveyed,
     exemption,
+    label_blockers,
     plan_blockers,
     pod_blockers,
 )
@@ -111,7 +112,10 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
     blockers = (*second.blockers, *(blocker for blocker in first.blockers if blocker not in second.blockers))
     # Also where baseline is enforced already, warn and audit may still have to tell of restricted.
     state: State = "ready" if second.state == "done" and first.warn_labels else second.state
-    return second._replace(state=state, target=first.target, warn_labels=first.warn_labels, blockers=blockers)
+    managers = tuple(dict.fromkeys((*first.managers, *second.managers)))
+    return second._replace(
+        state=state, target=first.target, warn_labels=first.warn_labels, blockers=blockers, managers=managers
+    )
 
 
 # -- listing -------------------------------------------------------------------------------------------
@@ -198,7 +202,9 @@ def _surveyed(
                 done += 1
                 if done % 100 == 0:
                     report(f"{done:,} workloads planned")
-        made = [_summed_up(found[name], aim, minor, parents, roots, words[name]) for name in sorted(found)]
+        made = [
+            _summed_up(found[name], aim, minor, parents, roots, words[name], cluster.manager) for name in sorted(found)
+        ]
     if kept is None:
         made = [_asked_again(policies, item, found[item.name], aim) for item in made]
     return Survey(tuple(made), tuple(problems), (*finder.notes, *_left_alone(found, aim, minor)))
@@ -354,6 +360,7 @@ def _summed_up(
     parents: Mapping[str, str],
     roots: Mapping[str, str],
     word: Future[ServerWord],
+    ours: str,
 ) -> NamespaceSurvey:
     metadata = namespace.value["metadata"]
     goal = namespace.policy
@@ -366,6 +373,9 @@ def _summed_up(
     now = _lowest(item.now for item in namespace.workloads)
     after = _lowest(item.after for item in namespace.workloads)
     said = word.result()
+    enforce = _wanted(namespace, ("enforce",), goal.level, aim, minor)
+    warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
+    managers = _label_managers(namespace, {**enforce, **warn}, aim, ours)
     server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
     blockers = [
         *plan_blockers(namespace.workloads, goal),
@@ -373,13 +383,12 @@ def _summed_up(
         *pod_blockers(namespace.workloads, pods),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
+        *(label_blockers(metadata["name"], managers) if enforce else ()),
         *(
             Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")
             for item in namespace.problems
         ),
     ]
-    enforce = _wanted(namespace, ("enforce",), goal.level, aim, minor)
-    warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
     changed = any(item.proposal.patch for item in namespace.workloads)
     state: State = "blocked" if blockers else "fixable" if changed else "ready" if enforce else "done"
     return NamespaceSurvey(
@@ -400,6 +409,7 @@ def _summed_up(
         enforce,
         str(namespace.labels.get(aim.team_label, "")),
         tuple(namespace.problems),
+        managers,
         namespace.now,
     )
 
@@ -411,6 +421,13 @@ def _unknown(namespace: _Namespace, aim: Aim, minor: int) -> Iterator[Blocker]:
         for line in left_alone(namespace.labels, namespace.now, modes, namespace.policy.level, aim.version, minor):
             why = namespace.now.why or "an administrator who may create pods and impersonate can ask for it"
             yield Blocker(f"Namespace {namespace.value['metadata']['name']}", "", line, why, other_cause="not known")
+
+
+def _label_managers(namespace: _Namespace, wanted: Mapping[str, str], aim: Aim, ours: str) -> tuple[Manager, ...]:
+    """Return who else manages labels of Pod Security, where they may not be written all the same."""
+    if aim.apply.even_if_managed or not wanted:
+        return ()
+    return label_managers(namespace.value, (*wanted, *pod_security_labels(namespace.labels)), ours)
 
 
 def _lowest(levels: Iterable[Level]) -> Level:

@@ -10,9 +10,9 @@ from typing import Any, Final
 from kubectl_harden.json_values import same
 from kubectl_harden.model import Identity
 
-__all__ = ["merge_patch"]
+__all__ = ["BUILT_IN_GROUPS", "MERGE_KEYS", "keyed", "merge_patch"]
 
-_MERGE_KEYS: Final = {
+MERGE_KEYS: Final = {
     "containers": "name",
     "initContainers": "name",
     "ephemeralContainers": "name",
@@ -20,7 +20,7 @@ _MERGE_KEYS: Final = {
     "volumeMounts": "mountPath",
     "ports": "containerPort",
 }
-_BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
+BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
 
 
 def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
     if identity.namespace:
         metadata["namespace"] = identity.namespace
     group, slash, _ = identity.api_version.partition("/")
-    patch = _difference(old, new, (group if slash else "") in _BUILT_IN_GROUPS)
+    patch = _difference(old, new, (group if slash else "") in BUILT_IN_GROUPS)
     if isinstance(patch.get("metadata"), dict):
         metadata.update(patch.pop("metadata"))
     return {"apiVersion": identity.api_version, "kind": identity.kind, "metadata": metadata, **patch}
@@ -47,16 +47,16 @@ def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[
         elif key not in old or not same(before, after):
             if isinstance(before, dict) and isinstance(after, dict):
                 out[key] = _difference(before, after, merges)
-            elif merges and key in _MERGE_KEYS and _keyed(before, _MERGE_KEYS[key]) and _keyed(after, _MERGE_KEYS[key]):
-                out[key] = _merged_list(before, after, _MERGE_KEYS[key])
-            elif merges and key in _MERGE_KEYS and isinstance(after, list):
+            elif merges and key in MERGE_KEYS and keyed(before, MERGE_KEYS[key]) and keyed(after, MERGE_KEYS[key]):
+                out[key] = _merged_list(before, after, MERGE_KEYS[key])
+            elif merges and key in MERGE_KEYS and isinstance(after, list):
                 out[key] = [{"$patch": "replace"}, *after]
             else:
                 out[key] = after
     return out
 
 
-def _keyed(items: Any, key: str) -> bool:
+def keyed(items: Any, key: str) -> bool:
     """Whether every item of a list has a key of its own."""
     if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
         return False

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kubectl_harden.live.apply import Outcome
 from kubectl_harden.live.propose import Proposal, fresh
+from kubectl_harden.live.reapply import Reapplied
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
@@ -67,6 +68,7 @@ def proposal_notes(proposal: Proposal) -> Iterator[str]:
     yield from notes(proposal.planned)
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
+    told.extend(("next   ", "warn", _next_write(item)) for item in proposal.reapplied)
     told.extend(("warning", "warn", text) for text in proposal.warnings)
     told.extend(("server ", "warn", f"also changes {text}") for text in proposal.beyond)
     told.extend(
@@ -78,6 +80,18 @@ def proposal_notes(proposal: Proposal) -> Iterator[str]:
         told.append(("cannot ", "bad", f"be applied: {proposal.refusal}"))
     for label, meaning, text in told:
         yield f"  {paint(label, meaning)} " + wrapped(text, 10, columns).lstrip() + "\n"
+
+
+def _next_write(item: Reapplied) -> str:
+    """Return what the next write from the manifests does to the edits, in a sentence."""
+    parts = []
+    if item.conflicts:
+        parts.append(f"conflicts on {', '.join(item.conflicts)}")
+    if item.takes_back:
+        parts.append(f"takes back {', '.join(item.takes_back)}")
+    if item.refused:
+        parts.append(f"is refused ({item.refused})")
+    return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all, {item.advice}"
 
 
 def outcome_lines(outcome: Outcome) -> Iterator[str]:
@@ -114,6 +128,15 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
     """Return what a FixPlan's workload says beside the plan."""
     return {
         "managedBy": [manager.name for manager in proposal.managers],
+        "nextWrite": [
+            {
+                "by": item.by,
+                "takesBack": list(item.takes_back),
+                "conflictsOn": list(item.conflicts),
+                "refused": item.refused or None,
+            }
+            for item in proposal.reapplied
+        ],
         "recreate": proposal.recreate,
         "notApplicable": proposal.refusal,
     }

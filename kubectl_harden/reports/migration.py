@@ -50,6 +50,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
         "uid": item.uid,
         "labels": dict(item.labels),
         "inForce": in_force_json(item.in_force),
+        "labelsManagedBy": [manager.name for manager in item.managers],
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},
         "meets": item.now,
