@@ -68,7 +68,7 @@ def proposal_notes(proposal: Proposal, *, colour: bool) -> Iterator[str]:
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
     told.extend(("warning", "warn", text) for text in proposal.warnings)
-    told.extend(("server ", "warn", f"also changes {text}") for text in proposal.beyond)
+    told.extend(("server ", "warn", f"also {text}") for text in proposal.beyond)
     told.extend(
         ("pods   ", "bad", f"will still violate it, since an admission webhook or policy changes them: {text}")
         for text in proposal.injected
