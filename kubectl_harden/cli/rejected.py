@@ -58,6 +58,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
     from kubectl_harden.reports.rejected import rejected_json, rejected_text
+    from kubectl_harden.reports.terminal import printable
 
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
@@ -72,11 +73,19 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
         if output == "text":
-            sys.stdout.writelines(rejected_text(found, proposal, colour=coloured(sys.stdout)))
+            sys.stdout.writelines(
+                rejected_text(found, proposal, cluster.connection.commands, colour=coloured(sys.stdout))
+            )
             sys.stdout.flush()
+    absent = finder.absent(namespace) if namespace is not None and not all_found else None
+    if absent is not None:
+        problems.append(absent)
+        report_problems([absent])
+    for note in finder.notes:
+        click.echo(f"note: {printable(note)}", err=True)
     if output == "json":
         sys.stdout.write(rejected_json(all_found, problems))
-    elif not all_found:
+    elif not all_found and absent is None:
         where = "in any namespace" if namespace is None else f"in namespace {namespace}"
         click.echo(f"nothing is being rejected {where}", err=True)
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))

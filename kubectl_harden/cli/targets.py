@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -56,10 +57,9 @@ class LiveInputs(NamedTuple):
 
 
 class FileInputs(NamedTuple):
-    """Manifests to work on: what to read, the words that name it again, and the baseline file of the project."""
+    """Manifests to work on: what to read, and the baseline file of the project."""
 
     inputs: Inputs
-    again: str
     known: str | None = None
     kustomization: str | None = None
     chart: Chart | None = None
@@ -119,7 +119,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
                 level or project.level or "restricted", policy_version or project.policy_version or "latest"
             )
             given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
-            inputs = _files(names, files, kustomization, chart, namespace or "", paths, project, policy.level, **given)
+            inputs = _files(names, files, kustomization, chart, namespace or "", paths, project, **given)
             return command(inputs=inputs, policy=policy, **others)
         for name, meaning in (("recursive", "-R"), ("values", "--values"), ("skip_others", "--skip-others")):
             if others.pop(name):
@@ -174,34 +174,25 @@ def _files(
     namespace: str,
     paths: dict[tuple[str, str], tuple[str, ...]],
     project: Project,
-    level: str,
     *,
     recursive: bool,
     values: tuple[str, ...],
     skip_others: bool,
 ) -> FileInputs:
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.reports.terminal import printable
 
-    lower = [f"--level {level}"] if level != (project.level or "restricted") else []
     if values and not chart:
         raise UsageError("--values are those of a chart: name it by --helm-chart")
     if kustomization:
-        again = [f"-k {printable(kustomization)}", *lower]
-        return FileInputs(Inputs((), pod_paths=paths), " ".join(again), project.known, kustomization)
+        return FileInputs(Inputs((), pod_paths=paths), project.known, kustomization)
     if chart:
-        again = [f"--helm-chart {printable(chart)}", *(f"--values {printable(file)}" for file in values), *lower]
         from kubectl_harden.manifests.generators import Chart
 
-        inputs = Inputs((), pod_paths=paths)
-        return FileInputs(inputs, " ".join(again), project.known, chart=Chart(chart, values, namespace))
+        return FileInputs(Inputs((), pod_paths=paths), project.known, chart=Chart(chart, values, namespace))
     listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
     listed.extend(names)
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
         click.echo("note: the project file excludes all that is named", err=True)
-    again = [f"-f {printable(name)}" for name in listed[:3]]
-    again += [*(["…"] if len(listed) > 3 else []), *(["-R"] if recursive else []), *lower]
-    inputs = Inputs(tuple(listed), recursive, paths, excluded, skip_others)
-    return FileInputs(inputs, " ".join(again), project.known)
+    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), project.known)

@@ -178,7 +178,7 @@ def read_run(run: str) -> Run:
     try:
         text = path.read_text()
     except FileNotFoundError:
-        raise UsageError(f'there is no run "{run}"; kubectl harden undo lists them') from None
+        raise UsageError(f'there is no run "{run}"; to list them: kubectl harden undo') from None
     except OSError as error:
         raise HardenError(f"{path}: {error.strerror}") from None
     about: dict[str, Any] = {}

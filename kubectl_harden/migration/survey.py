@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resource
-from kubectl_harden.errors import ClusterError, InputError
-from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
+from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.live.find import Finder, Live, Targets, places, prepared, problem
 from kubectl_harden.live.managers import managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
@@ -141,6 +141,10 @@ class _Finder(Finder):
         known = self._found.get(namespace)
         return super().policy(namespace, minor) if known is None else known.policy
 
+    def absent(self, namespace: str) -> Problem | None:
+        """Return nothing for a namespace that has been read."""
+        return None if namespace in self._found else super().absent(namespace)
+
 
 def _surveyed(
     cluster: Cluster,
@@ -193,21 +197,29 @@ def _surveyed(
                 done += 1
                 if done % 100 == 0:
                     report(f"{done:,} workloads planned")
-        made = [_summed_up(found[name], aim, minor, parents, roots, words[name]) for name in sorted(found)]
+        made = [
+            _summed_up(found[name], aim, minor, parents, roots, words[name], _deletion(cluster, name))
+            for name in sorted(found)
+        ]
     if kept is None:
         made = [_asked_again(cluster, item, found[item.name], aim, minor) for item in made]
     return Survey(tuple(made), tuple(problems), tuple(finder.notes))
 
 
 def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
-    try:
-        for scope in (None,) if at_once else tuple(found):
+    unknown: dict[str, list[str]] = {}
+    for scope in (None,) if at_once else tuple(found):
+        try:
             for quota in cluster.each(QUOTAS, scope):
                 namespace = found.get(quota["metadata"]["namespace"])
                 if namespace is not None:
                     namespace.quotas.append(quota)
-    except ClusterError as error:
-        notes.append(f"whether quotas leave room for rollouts is not known: {error}")
+        except NotPermitted:
+            unknown.setdefault(f"you may not list {QUOTAS.plural}", []).append(scope or "")
+        except ClusterError as error:
+            unknown.setdefault(str(error), []).append(scope or "")
+    for why, scopes in unknown.items():
+        notes.append(f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}")
 
 
 def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
@@ -313,6 +325,12 @@ def _verdict(namespace: _Namespace, value: dict[str, Any], words: str, owner: st
     return PodVerdict(metadata["name"], metadata["uid"], words, owner, value["class"], finished(value), passing)
 
 
+def _deletion(cluster: Cluster, namespace: str) -> str:
+    ended = "status.phase!=Running,status.phase!=Pending"
+    words = ("delete", "pods", "--field-selector", ended)
+    return cluster.connection.commands.kubectl(*words, namespace=namespace)
+
+
 def _summed_up(
     namespace: _Namespace,
     aim: Aim,
@@ -320,6 +338,7 @@ def _summed_up(
     parents: Mapping[str, str],
     roots: Mapping[str, str],
     word: Future[ServerWord],
+    delete: str,
 ) -> NamespaceSurvey:
     metadata = namespace.value["metadata"]
     goal = namespace.policy
@@ -336,7 +355,7 @@ def _summed_up(
     blockers = [
         *plan_blockers(namespace.workloads, goal),
         *namespace.short,
-        *pod_blockers(namespace.workloads, pods),
+        *pod_blockers(namespace.workloads, pods, delete),
         *exemption(metadata["name"], server),
         *(
             Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")

@@ -98,15 +98,15 @@ def outcome_lines(outcome: Outcome, *, colour: bool) -> Iterator[str]:
             yield wrapped(outcome.blamed.advice, 2, columns) + "\n"
 
 
-def summary(outcomes: Iterable[Outcome], run: str | None) -> str:
-    """Return the last line for people."""
+def summary(outcomes: Iterable[Outcome], undo: str) -> str:
+    """Return the last line for people; ``undo`` is the command that takes the run back."""
     counts: dict[str, int] = {}
     unit = "workload"
     for outcome in outcomes:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
         unit = unit if outcome.proposal.live.namespace else "object"
     parts = [f"{count:,} {_SHOWN[state][0].lower()}" for state, count in counts.items()]
-    back = f". To take it back: kubectl harden undo {run}" if run else ""
+    back = f". To take it back: {undo}" if undo else ""
     return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 

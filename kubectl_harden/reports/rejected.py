@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.rejections import Rejected, named
 from kubectl_harden.model import Problem
@@ -18,8 +19,8 @@ from kubectl_harden.reports.terminal import counted, json_text, paint, printable
 __all__ = ["message_json", "message_text", "rejected_json", "rejected_text"]
 
 
-def rejected_text(found: Rejected, proposal: Proposal | None, *, colour: bool) -> Iterator[str]:
-    """Yield a workload whose pods are refused: since when, why, and the diff that cures it."""
+def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands, *, colour: bool) -> Iterator[str]:
+    """Yield a workload whose pods are refused: since when, why, and the diff that cures it, with its command."""
     columns = width()
     name = paint(printable(named(found)), "strong", colour)
     yield f"{name}: {counted(found.missing, 'pod')} missing{_since(found.since)}\n"
@@ -47,8 +48,8 @@ def rejected_text(found: Rejected, proposal: Proposal | None, *, colour: bool) -
         yield "\n" + diff(proposal, colour=colour)
         yield from proposal_notes(proposal._replace(planned=_only_left(proposal)), colour=colour)
         if proposal.patch and proposal.refusal is None:
-            command = f"kubectl harden fix {target(found)} -n {found.live.namespace} --apply"
-            yield f"  to make this change: {paint(command, 'strong', colour)}\n"
+            command = commands.harden("fix", target(found), "--apply", namespace=found.live.namespace)
+            yield f"  to make this change: {paint(printable(command), 'strong', colour)}\n"
     yield "\n"
 
 

@@ -29,6 +29,7 @@ __all__ = [
 # json.dumps itself escapes the control characters of ASCII.
 _UNSAFE_IN_JSON: Final = f"[{UNSAFE}\ud800-\udfff]"
 _UNSAFE: Final = f"[\x00-\x1f{UNSAFE}\ud800-\udfff]"
+_COMMAND: Final = re.compile(r"(?:(?<=: )|^)kubectl .*$")
 _STYLES: Final = {
     "good": {"fg": "green"},
     "bad": {"fg": "red"},
@@ -68,10 +69,14 @@ def width() -> int:
 
 @lru_cache(maxsize=256)
 def wrapped(text: str, indent: int, columns: int) -> str:
-    """Return the text in lines that fit, each indented."""
+    """Return the text in lines that fit, each indented; a command at its end stays in one, so that it can be pasted."""
     pad = " " * indent
     if indent + len(text) <= columns:
         return pad + text
+    command = _COMMAND.search(text)
+    if command is not None:
+        head = text[: command.start()].rstrip()
+        return (f"{wrapped(head, indent, columns)}\n" if head else "") + f"{pad}{command[0]}"
     import textwrap
 
     lines = textwrap.wrap(text, max(columns, indent + 20), initial_indent=pad, subsequent_indent=pad,
