@@ -126,7 +126,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
                 raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
         looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
         if looks_like_file is not None:
-            raise UsageError(f'"{looks_like_file}" is a file: write -f {looks_like_file}')
+            raise UsageError(f'"{looks_like_file}" is a file: write -f {shlex.quote(looks_like_file)}')
         if not (names or namespace or all_namespaces or selector):
             raise UsageError(
                 "name what to look at: -f FILE, -k DIR or --helm-chart DIR for manifests, TYPE/NAME for a live "

@@ -289,7 +289,8 @@ def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Deployment", "web"))
     code, shown = at_a_terminal(harden, [b"n\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)) == (1, {})
-    assert f"Change Deployment {namespace.name}/web? [y/N]: " in shown
+    server = namespace.plane.server
+    assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in shown
     code, shown = at_a_terminal(harden, [b"y\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
     code, shown = at_a_terminal(harden, [b"y\n"], "undo", "--last")
