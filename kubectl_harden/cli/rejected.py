@@ -57,8 +57,9 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
-    from kubectl_harden.reports.rejected import rejected_json, rejected_text
-    from kubectl_harden.reports.terminal import printable
+    from kubectl_harden.reports.grouping import grouped_text, rejected_summary
+    from kubectl_harden.reports.rejected import rejected_json
+    from kubectl_harden.reports.terminal import printable, width, wrapped
 
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
@@ -72,11 +73,10 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
         if found.rejecter == POD_SECURITY and not found.stale:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
-        if output == "text":
-            sys.stdout.writelines(
-                rejected_text(found, proposal, cluster.connection.commands, colour=coloured(sys.stdout))
-            )
-            sys.stdout.flush()
+    commands = cluster.connection.commands
+    if output == "text":
+        sys.stdout.writelines(grouped_text(all_found, commands, colour=coloured(sys.stdout)))
+        sys.stdout.flush()
     absent = finder.absent(namespace) if namespace is not None and not all_found else None
     if absent is not None:
         problems.append(absent)
@@ -88,6 +88,8 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     elif not all_found and absent is None:
         where = "in any namespace" if namespace is None else f"in namespace {namespace}"
         click.echo(f"nothing is being rejected {where}", err=True)
+    else:
+        click.echo(wrapped(printable(rejected_summary(all_found, commands)), 0, width()), err=True)
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 

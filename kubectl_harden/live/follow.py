@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster, Resource
 from kubectl_harden.cluster.connection import Cancel
-from kubectl_harden.errors import ClusterError, Expired
+from kubectl_harden.errors import ClusterError, Expired, NotFound, NotPermitted
 from kubectl_harden.live.rollout import (
     PodFailure,
     Progress,
@@ -24,6 +24,8 @@ from kubectl_harden.live.rollout import (
 __all__ = ["Followed", "Snapshot", "follow", "take_snapshot"]
 
 _TICK: Final = 0.2
+_POLL: Final = 2.0
+"""Seconds between two looks where watching is not allowed."""
 GRACE: Final = 10.0
 """Seconds for which a controller's complaint may still be about the state before the change."""
 
@@ -165,9 +167,52 @@ def _pump(
             except ClusterError as error:
                 events.put(("error", "", error))
                 return
+        except NotPermitted:
+            _poll(cluster, about, resource, namespace, cancel, events, filters)
+            return
         except ClusterError as error:
             events.put(("error", "", error))
             return
+
+
+def _poll(
+    cluster: Cluster,
+    about: str,
+    resource: Resource,
+    namespace: str,
+    cancel: Cancel,
+    events: queue.Queue[tuple[str, str, Any]],
+    filters: dict[str, str],
+) -> None:
+    """Put what a watch would tell into the queue, for those who may read and not watch: read every few seconds."""
+    known: dict[str, Any] = {}
+    while not cancel.requested():
+        try:
+            if about == "pod":
+                found, _ = cluster.snapshot(resource, namespace, filters["selector"])
+            else:
+                found = _if_there(cluster, resource, namespace, filters["fields"].partition("=")[2])
+        except ClusterError as error:
+            events.put(("error", "", error))
+            return
+        now = {value["metadata"]["uid"]: value for value in found}
+        # An object that another one replaces is told by its uid; pods come and go.
+        for uid, value in known.items():
+            if uid not in now and (about == "pod" or not now):
+                events.put((about, "DELETED", value))
+        for value in now.values():
+            events.put((about, "MODIFIED", value))
+        known = now
+        again = time.monotonic() + _POLL
+        while time.monotonic() < again and not cancel.requested():
+            time.sleep(_TICK)
+
+
+def _if_there(cluster: Cluster, resource: Resource, namespace: str, name: str) -> list[dict[str, Any]]:
+    try:
+        return [cluster.get(resource, namespace, name)]
+    except NotFound:
+        return []
 
 
 def _progress(value: dict[str, Any], pods: dict[str, dict[str, Any]], is_pod: bool) -> Progress:

@@ -116,6 +116,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
         "managedBy": [manager.name for manager in proposal.managers],
         "recreate": proposal.recreate,
         "notApplicable": proposal.refusal,
+        **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
     }
 
 

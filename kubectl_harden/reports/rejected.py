@@ -16,14 +16,14 @@ from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
-__all__ = ["message_json", "message_text", "rejected_json", "rejected_text"]
+__all__ = ["message_json", "message_text", "rejected_json", "rejected_text", "since", "target"]
 
 
 def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands, *, colour: bool) -> Iterator[str]:
     """Yield a workload whose pods are refused: since when, why, and the diff that cures it, with its command."""
     columns = width()
     name = paint(printable(named(found)), "strong", colour)
-    yield f"{name}: {counted(found.missing, 'pod')} missing{_since(found.since)}\n"
+    yield f"{name}: {counted(found.missing, 'pod')} missing{since(found.since)}\n"
     if found.live.owner:
         yield f"  made by {printable(found.live.owner)}\n"
     if found.rejecter != POD_SECURITY:
@@ -65,7 +65,7 @@ def target(found: Rejected) -> str:
     return f"{resource.kind.lower()}{group}/{found.live.name}"
 
 
-def _since(text: str) -> str:
+def since(text: str) -> str:
     """Return `` since 14:03:22 (5m ago)``."""
     try:
         began = datetime.fromisoformat(text)

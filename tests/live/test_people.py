@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.live.test_apply import at_a_terminal
 from tests.live.test_custom import create, kinds  # noqa: F401 (a fixture)
 from tests.support.control_plane import Namespace
 from tests.support.fleet import safe
@@ -232,3 +233,40 @@ def test_who_may_list_but_not_get_namespaces(namespace: Namespace, anna: Person)
     anna.may(("core apps batch", "*", "list"))
     code, _, err = anna("check", "-n", namespace.name)
     assert (code, f"it is not known whether namespace {namespace.name} exists" in err) == (0, True), err
+
+
+# -- writing with few rights --------------------------------------------------------------------------------
+
+
+@pytest.mark.pod_security(enforce="restricted")
+def test_who_may_not_watch_polls_and_is_told_what_is_unproven_before_the_question(
+    namespace: Namespace, anna: Person, harden: Harden
+) -> None:
+    namespace.create(workload("Deployment", "web", replicas=2))
+    anna.may(*DEVELOPER)
+    words = ("fix", "deploy/web", "--level", "restricted", "--apply", "--as", anna.name)
+    code, shown = at_a_terminal(harden, [b"y\n"], *words)
+    told = " ".join(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown).split())
+    assert (code, f"Deployment {namespace.name}/web: applied its pods are ready" in told) == (0, True), told
+    before, asked, _ = told.partition("Change Deployment")
+    assert asked and "unproved that its pods are admitted: not allowed to create pods" in before
+    running(namespace, 2)
+
+
+@pytest.mark.pod_security(enforce="baseline")
+def test_who_polls_sees_a_failure_and_takes_the_change_back(namespace: Namespace, anna: Person) -> None:
+    namespace.create(workload("Deployment", "web", "example.com/needs-chown:1"))
+    running(namespace, 1)
+    spec = namespace.get("Deployment", "web")["spec"]
+    anna.may(*DEVELOPER)
+    code, _, err = anna("fix", "deploy/web", "--level", "restricted", "--apply", "--yes", "--timeout", "60s")
+    assert (code, "ROLLED BACK" in err) == (1, True), err
+    assert namespace.get("Deployment", "web")["spec"] == spec
+
+
+def test_a_pod_that_is_polled(namespace: Namespace, anna: Person) -> None:
+    namespace.create(workload("Pod", "solo"))
+    running(namespace, 1)
+    anna.may(("core", "pods", "get list create delete"))
+    code, _, err = anna("fix", "pod/solo", "--level", "restricted", "--recreate", "--apply", "--yes")
+    assert (code, "created anew, and ready" in err) == (0, True), err
