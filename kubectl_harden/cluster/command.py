@@ -23,4 +23,5 @@ class Commands(NamedTuple):
 
     def _line(self, words: tuple[str, ...], namespace: str) -> str:
         where = ("-n", namespace) if namespace else ()
-        return shlex.join((*words, *where, *self.options))
+        first = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+        return shlex.join((*words[:first], *where, *words[first:], *self.options))

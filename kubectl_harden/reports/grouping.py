@@ -84,8 +84,9 @@ def _need(rejected: Rejected, proposal: Proposal | None) -> _Need:
     plans = [item.plan for item in proposal.planned]
     edits = sorted({_words(step) for plan in plans for step in plan.steps})
     left = sorted({(item.check, item.why) for plan in plans for item in plan.remaining})
-    # The API server's words name the object; whether it refused is the same of all.
-    refusal = "refused" if proposal.denied else proposal.refusal
+    # The API server's words name the object and its pods.
+    own = rf"{re.escape(rejected.live.name)}[\w.-]*|{re.escape(rejected.live.namespace)}"
+    refusal = None if proposal.refusal is None else re.sub(own, "*", proposal.refusal)
     return _Need(rejected.rejecter, edits=tuple(edits), left=tuple(left), refusal=refusal)
 
 
