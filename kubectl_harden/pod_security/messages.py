@@ -33,7 +33,8 @@ class Message(NamedTuple):
     ``rejecter`` is "Pod Security admission", or whoever else refuses. ``policy`` is as in the message
     (``restricted:latest``), ``warned`` tells a warning from a rejection. ``subject`` names the object, as
     far as the text does, ``others`` counts further ones of which the same is said; ``rest`` is what could
-    not be read of the violations.
+    not be read of the violations. ``truncated`` tells that the text ends before the message does: an event holds 1,024
+    characters, and other programs cut too.
     """
 
     rejecter: str
@@ -44,6 +45,7 @@ class Message(NamedTuple):
     subject: str = ""
     rest: str = ""
     others: int = 0
+    truncated: bool = False
 
 
 POD_SECURITY: Final = "Pod Security admission"
@@ -58,6 +60,10 @@ _REASON: Final = re.compile(
 
 _OTHER_REASON: Final = re.compile(r"[^\n,(]*\([^\n]*\)")
 _OPENED: Final = re.compile(r"\s+\(")
+_CUT: Final = re.compile(r"(?:\.\.\.|…)(?=[\s\"'}\]]|$)")
+"""What is written where a text is cut off."""
+_NEXT: Final = re.compile(r"\n\s*\n|\n(?:\S+\s+)?\s*(?:Warning|Normal)\s")
+"""Where something else than a message begins: an empty line, or the next row of a table of events."""
 _COMMA: Final = re.compile(r",\s+")
 
 _WEBHOOK: Final = "the admission webhook {name}"
@@ -118,14 +124,16 @@ def read_messages(text: str) -> Iterator[Message]:
     starts = [*(match.start() for match in matches[1:]), len(text)]
     for match, before, end in zip(matches, ends, starts, strict=False):
         level = match["policy"].partition(":")[0]
-        said, rest = _violations(text[match.end() : end], level)
+        said, rest, truncated = _violations(_one_message(text[match.end() : end]), level)
         line = text[before : match.start()].rpartition("\n")[2]
         after = text[match.end() : match.end() + 2000].partition("\n")[2].partition("\n")[0]
         subject = _subject(line) or (_subject(after) if match["warned"] else "")
         words = ", ".join(worded(item.reason, item.detail) for item in said)
         key = (match["policy"], words, bool(match["warned"]))
         if key not in found:
-            found[key] = Message(POD_SECURITY, words, match["policy"], bool(match["warned"]), said, subject, rest)
+            found[key] = Message(
+                POD_SECURITY, words, match["policy"], bool(match["warned"]), said, subject, rest, 0, truncated
+            )
         elif (*key, subject) not in subjects:
             found[key] = found[key]._replace(others=found[key].others + 1)
         subjects.add((*key, subject))
@@ -140,15 +148,25 @@ def read_messages(text: str) -> Iterator[Message]:
             yield Message(name, line.strip(), subject=_subject(line))
 
 
-def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str]:
-    """Read ``reason (detail), …``; returns what was read, and a rest that no control says."""
+def _one_message(text: str) -> str:
+    """Return a text up to where something else begins, or where it says that it was cut off."""
+    following = _NEXT.search(text)
+    text = text if following is None else text[: following.start()]
+    cut = _CUT.search(text)
+    return text if cut is None else text[: cut.end()]
+
+
+def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str, bool]:
+    """Read ``reason (detail), …``; returns what was read, a rest that no control says, and whether the text is cut."""
     found: list[Said] = []
     position = 0
     while True:
         match = _REASON.match(text, position)
         if match is None:
+            if _is_cut(text[position:]):
+                return tuple(found), "", True
             rest = _OTHER_REASON.match(text, position)
-            return tuple(found), rest[0] if rest else ""
+            return tuple(found), rest[0] if rest else "", False
         reason = " ".join(match[0].split())
         position = match.end()
         detail = ""
@@ -156,14 +174,23 @@ def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str]:
         if opened is not None:
             end = _closing(text, opened.end())
             if end is None:
-                return tuple(found), ""
+                words = _CUT.sub("", text[opened.end() :].partition("\n")[0]).strip()
+                return (*found, Said(_control(reason, level), reason, f"{words}…")), "", True
             detail = " ".join(text[opened.end() : end].split())
             position = end + 1
         found.append(Said(_control(reason, level), reason, detail))
         comma = _COMMA.match(text, position)
         if comma is None:
-            return tuple(found), ""
+            left = text[position:].partition("\n")[0].strip(" \"'},(")
+            # Every reason comes with its detail.
+            return tuple(found), "", _CUT.match(left) is not None or (not detail and not left)
         position = comma.end()
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a text ends where a reason is to be named, or in the midst of one."""
+    start = _CUT.sub("", text.partition("\n")[0]).strip(" \"'},")
+    return any(reason.startswith(start) for reason in _REASONS)
 
 
 def _closing(text: str, position: int) -> int | None:

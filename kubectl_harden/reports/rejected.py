@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
@@ -17,6 +17,12 @@ from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
 __all__ = ["message_json", "message_text", "rejected_json", "rejected_text", "since", "target"]
+
+
+_TRUNCATED: Final = (
+    "the text ends before the message does (an event holds 1,024 characters): there may be more violations. "
+    "To see them all: kubectl harden rejected"
+)
 
 
 def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands, *, colour: bool) -> Iterator[str]:
@@ -123,6 +129,8 @@ def message_text(message: Message, *, colour: bool) -> Iterator[str]:
         if said.detail:
             yield wrapped(printable(said.detail), 6, columns) + "\n"
         yield wrapped(f"→ {said.control.cure}", 4, columns) + "\n"
+    if message.truncated:
+        yield wrapped(_TRUNCATED, 2, columns) + "\n"
     if message.rest:
         yield wrapped(f"and what this version does not know: {printable(message.rest)}", 2, columns) + "\n"
     yield "\n"
@@ -138,6 +146,7 @@ def message_json(messages: Sequence[Message]) -> str:
             "subject": message.subject or None,
             "others": message.others,
             "message": message.text,
+            "truncated": message.truncated,
             "violations": [
                 {"check": said.control.id, "reason": said.reason, "detail": said.detail, "cure": said.control.cure}
                 for said in message.violations
