@@ -124,7 +124,7 @@ def read_messages(text: str) -> Iterator[Message]:
     starts = [*(match.start() for match in matches[1:]), len(text)]
     for match, before, end in zip(matches, ends, starts, strict=False):
         level = match["policy"].partition(":")[0]
-        said, rest, truncated = _violations(_one_message(text[match.end() : end]), level)
+        said, rest, truncated = _violations(_one_message(text[match.start() + len(match[0].rstrip()) : end]), level)
         line = text[before : match.start()].rpartition("\n")[2]
         after = text[match.end() : match.end() + 2000].partition("\n")[2].partition("\n")[0]
         subject = _subject(line) or (_subject(after) if match["warned"] else "")
@@ -153,7 +153,7 @@ def _one_message(text: str) -> str:
     following = _NEXT.search(text)
     text = text if following is None else text[: following.start()]
     cut = _CUT.search(text)
-    return text if cut is None else text[: cut.end()]
+    return (text if cut is None else text[: cut.end()]).lstrip()
 
 
 def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str, bool]:
@@ -174,7 +174,7 @@ def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str, bool]:
         if opened is not None:
             end = _closing(text, opened.end())
             if end is None:
-                words = _CUT.sub("", text[opened.end() :].partition("\n")[0]).strip()
+                words = _CUT.sub("", text[opened.end() :].partition("\n")[0]).rstrip(" \"',}]")
                 return (*found, Said(_control(reason, level), reason, f"{words}…")), "", True
             detail = " ".join(text[opened.end() : end].split())
             position = end + 1
