@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Draft", "align", "copied", "json_line", "same"]
+__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same"]
+
+ABSENT: Final = object()
+"""What a difference has on the side where there is no value."""
+
+
+class Difference(NamedTuple):
+    """A place where two JSON values differ: keys and list indexes, and the value on each side (or ``ABSENT``)."""
+
+    path: tuple[str | int, ...]
+    old: Any
+    new: Any
 
 
 def json_line(value: Any, indent: int | None = None) -> str:
@@ -68,6 +79,23 @@ def same(left: Any, right: Any) -> bool:
 
 def _same_items(left: dict[str, Any], right: dict[str, Any]) -> bool:
     return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+
+
+def differences(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:
+    """Yield the smallest values in which two JSON values differ, in the order of the new one.
+
+    Indexes are the new value's, but for an item that only the old one has.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in (*new, *(key for key in old if key not in new)):
+            yield from differences(old.get(key, ABSENT), new.get(key, ABSENT), (*path, key))
+    elif isinstance(old, list) and isinstance(new, list):
+        for before, after in align(old, new):
+            left = ABSENT if before is None else old[before]
+            right = ABSENT if after is None else new[after]
+            yield from differences(left, right, (*path, before if after is None else after))  # type: ignore[arg-type]
+    elif not same(old, new):
+        yield Difference(path, old, new)
 
 
 def _cost(left: Any, right: Any) -> int:

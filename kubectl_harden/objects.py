@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["annotation", "api_group", "controller_of", "finished", "item_kind", "items_of", "name_of"]
+__all__ = ["annotation", "api_group", "controller_of", "finished", "generated_from", "item_kind", "items_of", "name_of"]
 
 
 def items_of(value: Any) -> list[Any] | None:
@@ -35,6 +35,15 @@ def name_of(kind: str, value: dict[str, Any]) -> str:
     metadata = value.get("metadata", {})
     name = metadata.get("name", "")
     return f"{kind} {metadata['namespace']}/{name}" if metadata.get("namespace") else f"{kind} {name}"
+
+
+def generated_from(name: str) -> str:
+    """Return a ``generateName`` that begins as a name does and makes valid names, of pods too.
+
+    What comes before the dash ends in a letter or digit, so that no label of the DNS name is empty or begins
+    with one (apimachinery, pkg/util/validation, IsDNS1123Subdomain). 50 characters leave room in a label's value.
+    """
+    return f"{name[:50].rstrip('.-')}-"
 
 
 def annotation(value: Any, key: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.json_values import Draft
+from kubectl_harden.json_values import ABSENT, Draft, differences, same
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 VALUES = st.recursive(
@@ -60,3 +60,30 @@ def test_missing_objects_are_made_only_where_asked() -> None:
     assert draft.value == {"a": {"b": {"c": 1}}}
     with pytest.raises(KeyError):
         draft.at(("x",))
+
+
+def put(value: Any, path: tuple[str | int, ...], new: Any) -> None:
+    for part in path[:-1]:
+        value = value[part]
+    value[path[-1]] = new
+
+
+@given(ROOTS, ROOTS)
+def test_differences_lead_from_one_value_to_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Where they say that nothing differs, nothing does; where lists keep their lengths they rebuild the new value."""
+    found = list(differences(old, new))
+    assert (not found) == same(old, new)
+    for path, before, after in found:
+        assert not same(before, after)
+        if after is not ABSENT:
+            assert same(_at(new, path), after)
+    if all(before is not ABSENT and after is not ABSENT for _, before, after in found):
+        for path, _, after in found:
+            put(old, path, after)
+        assert same(old, new)
+
+
+def _at(value: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        value = value[part]
+    return value

@@ -73,7 +73,7 @@ def fix_live(
         note(words)
     outcomes: list[Outcome] = []
     interrupted = False
-    run = None
+    undo = ""
     if apply:
         cluster = inputs.cluster
         journal = Journal(command="fix", server=cluster.connection.server, context=cluster.connection.context)
@@ -88,12 +88,12 @@ def fix_live(
             parallel=parallel,
             fail_fast=fail_fast,
         )
-        run = journal.run if journal.used else None
+        undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems.extend(_refused(outcomes))
     else:
         problems.extend(_denied(proposals))
     if people:
-        _sum_up(proposals, outcomes, problems, run)
+        _sum_up(proposals, outcomes, problems, undo)
     else:
         _print(str(output), proposals, outcomes, problems, inputs)
     if interrupted:
@@ -141,7 +141,7 @@ def carry_out(
     outcomes = [Outcome(item, "refused", item.refusal or "") for item in changed if item.refusal is not None]
     if not ready:
         return outcomes, False
-    if not yes and not asked and not agreed(ready):
+    if not yes and not asked and not agreed(ready, cluster):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
     stop, asking = Event(), Lock()
     interrupted = False
@@ -153,7 +153,7 @@ def carry_out(
                 return True
             with asking, display.paused():
                 show(proposal)
-                return agreed([proposal])
+                return agreed([proposal], cluster)
 
         applier = Applier(
             cluster,
@@ -196,14 +196,14 @@ def carry_out(
     return outcomes, interrupted
 
 
-def agreed(proposals: Sequence[Proposal]) -> bool:
-    """Ask whether proposals are to be carried out."""
+def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:
+    """Ask whether proposals are to be carried out, in this cluster."""
     from kubectl_harden.reports.output import ask
 
     unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
     what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
     verb = "Delete and create" if all(proposal.recreate for proposal in proposals) else "Change"
-    return ask(f"{verb} {what}?")
+    return ask(f"{verb} {what} {cluster.connection.place}?")
 
 
 def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:
@@ -233,9 +233,7 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
     return remaining or (people and any(proposal.patch for proposal in proposals))
 
 
-def _sum_up(
-    proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems: Sequence[Problem], run: str | None
-) -> None:
+def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems: Sequence[Problem], undo: str) -> None:
     from kubectl_harden.planning.plan import left_below
     from kubectl_harden.reports.live import summary
     from kubectl_harden.reports.output import paragraph
@@ -245,7 +243,7 @@ def _sum_up(
     changed = [proposal for proposal in proposals if proposal.patch]
     left = sum(left_below(item.plan) for proposal in proposals for item in proposal.planned)
     if outcomes:
-        line = summary(outcomes, run)
+        line = summary(outcomes, undo)
     elif not templates:
         line = "no workloads could be read" if problems else "no workloads found"
     elif not changed and not left:

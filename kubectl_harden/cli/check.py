@@ -9,11 +9,13 @@ import click
 
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import evidence_options
-from kubectl_harden.cli.options import Command
+from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
 
 __all__ = ["check"]
 
+_LONGEST: Final = 1000
+"""Of a command that is printed: a shell's pattern may have named thousands of files."""
 _FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github", "html")
 
 
@@ -114,7 +116,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     if output in PEOPLE:
         paragraph(summary_line(tally))
         if tally.violating and output == "text":
-            line(f"See the smallest fix: kubectl harden fix {_same_inputs(inputs)}")
+            line(_advice(inputs))
     return exit_code(tally.problems, left=bool(tally.violating))
 
 
@@ -140,13 +142,13 @@ def _write_known(file: str, results: Iterable[Any]) -> int:
     return exit_code(problems, left=False)
 
 
-def _same_inputs(inputs: Any) -> str:
-    """Return the arguments that name the same inputs and level again."""
-    if isinstance(inputs, LiveInputs):
-        targets = inputs.targets
-        words = [f"{kind}/{name}" for kind, name in targets.names] or [",".join(targets.types)]
-        words.append("-A" if targets.namespace is None else f"-n {targets.namespace}")
-        words.append(f"-l '{targets.selector}'" if targets.selector else "")
-        words.append(f"--level {inputs.choice.level}" if inputs.choice.level else "")
-        return " ".join(word for word in words if word)
-    return str(inputs.again)
+def _advice(inputs: Any) -> str:
+    """Return how to see the smallest fix of the same inputs."""
+    from kubectl_harden.cli.fix import fix
+    from kubectl_harden.cluster.command import Commands
+
+    commands = inputs.cluster.connection.commands if isinstance(inputs, LiveInputs) else Commands()
+    command = commands.harden("fix", *repeated(click.get_current_context(), fix))
+    if len(command) > _LONGEST:
+        return "See the smallest fix with fix in place of check"
+    return f"See the smallest fix: {command}"

@@ -39,7 +39,7 @@ def explain(check: str | None, output: str) -> int:
     by_name = {item.check.lower(): item for item in items}
     if check is not None and check.lower() not in (*by_name, "runtime"):
         known = [*(item.check for item in items), "runtime"]
-        raise UsageError(f'unknown check "{check}".{meant(check, known)} kubectl harden explain lists them')
+        raise UsageError(f'unknown check "{check}".{meant(check, known)} To list them: kubectl harden explain')
     if output == "markdown":
         pieces = reference(items if check is None else [by_name[check.lower()]] if check != "runtime" else [])
     elif check is None:

@@ -161,7 +161,7 @@ def migrate(
         _write_plan(plan_out, found, aim, cluster)
     done: list[Migrated] = []
     interrupted = False
-    run = None
+    undo = ""
     if apply_:
         from kubectl_harden.live.journal import Journal
 
@@ -169,12 +169,12 @@ def migrate(
         done, interrupted = _carry_out(
             policies, journal, found, aim, plan, yes=yes, limit=limit, parallel=parallel, max_failures=max_failures
         )
-        run = journal.run if journal.used else None
+        undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
     if report_file is not None:
         _write_report(report_file, found, aim, done, cluster)
     _print(output, found, aim, done, problems, cluster)
-    _sum_up(found, aim, done, run, applied=apply_)
+    _sum_up(found, aim, done, undo, applied=apply_)
     if interrupted:
         return INTERRUPTED
     return exit_code(problems, left=_left(found, done, applied=apply_))
@@ -240,7 +240,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 def _survey(
     policies: PoliciesInForce, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
 ) -> tuple[Chosen, Survey, list[Problem]]:
-    """Check the permissions, and survey. Raises ClusterError where permissions are missing."""
+    """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
     from kubectl_harden.live.find import Finder, problem
     from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
     from kubectl_harden.migration.survey import survey
@@ -254,13 +254,14 @@ def _survey(
     with Words() as words:
         words("reading the namespaces")
         chosen = choose(cluster, selection)
-        words("asking for permissions")
-        finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
-        needed = needed_permissions(finder.custom_workloads(), apply=apply)
-        missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
-        if missing:
-            report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
-            raise ClusterError("permissions are missing: nothing was begun")
+        if apply:
+            words("asking for permissions")
+            finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
+            needed = needed_permissions(finder.custom_workloads())
+            missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
+            if missing:
+                report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
+                raise ClusterError("permissions are missing: nothing was begun")
         found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
     problems = [*chosen.problems, *found.problems]
     report_problems(problems)
@@ -287,7 +288,8 @@ def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_plan(file, plan_value(found, aim, cluster.connection.server, made))
-    line(f"plan written to {file}: kubectl harden migrate --plan {file} --apply")
+    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, "--apply")
+    line(f"plan written to {file}: {carry_out}")
 
 
 def _write_report(file: str, found: Survey, aim: Aim, done: Sequence[Migrated], cluster: Cluster) -> None:
@@ -327,7 +329,7 @@ def _carry_out(
         if item.state == "done"
     }
     todo = [item for item in found.namespaces if item.state != "done"]
-    if todo and not yes and not _agreed(found):
+    if todo and not yes and not _agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
     halt, stop = Event(), Event()
     with Progress(len(todo), "namespaces", steps=False) as display:
@@ -387,7 +389,7 @@ def _watch(
     return halt.is_set()
 
 
-def _agreed(found: Survey) -> bool:
+def _agreed(found: Survey, cluster: Cluster) -> bool:
     from kubectl_harden.reports.output import ask
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
@@ -402,7 +404,7 @@ def _agreed(found: Survey) -> bool:
         parts.append(
             f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
         )
-    return ask(f"{', and '.join(parts)}?")
+    return ask(f"{', and '.join(parts)}, {cluster.connection.place}?")
 
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
@@ -451,12 +453,12 @@ def _print(
         data([json_text(reports(found, api, int(time.time()))), "\n"])
 
 
-def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], run: str | None, *, applied: bool) -> None:
+def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], undo: str, *, applied: bool) -> None:
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
     from kubectl_harden.reports.output import paragraph
 
     if applied and done:
-        line = migrated_summary(done, run)
+        line = migrated_summary(done, undo)
     else:
         line = survey_summary(found, aim.level)
         if any(item.state in ("ready", "fixable") for item in found.namespaces):

@@ -25,6 +25,7 @@ __all__ = [
     "cluster_options",
     "pod_paths_of",
     "project_of",
+    "repeated",
     "with_options",
 ]
 
@@ -92,6 +93,7 @@ def _choose_colour(ctx: click.Context, _parameter: click.Parameter, when: str) -
         ctx.color = when == "always"
 
 
+_GIVEN: Final = click.core.ParameterSource.COMMANDLINE
 CALLS: Final = 6
 BODIES: Final = 8
 """From these verbosities on kubectl shows the calls of the API server, and what they carry."""
@@ -144,6 +146,24 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
         return command(connect=lambda: open_cluster(own), **given)
 
     return with_options(CLUSTER, call)
+
+
+def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
+    """Return the words that give another command what was given to this one, but the output and how the cluster is
+    reached.
+    """
+    left_out = {*CLUSTER_NAMES, "output", *(option.name for option in OUTPUT)}
+    names = {parameter.name for parameter in command.params} - left_out
+    words: list[str] = []
+    for parameter in ctx.command.params:
+        if parameter.name not in names or ctx.get_parameter_source(parameter.name) is not _GIVEN:
+            continue
+        value = ctx.params[parameter.name]
+        for one in value if isinstance(value, tuple) else (value,):
+            flag = isinstance(parameter, click.Option) and parameter.is_flag
+            words += [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
+            words += [] if flag else [str(one)]
+    return tuple(words)
 
 
 def project_of(config: str | None = None) -> Project:

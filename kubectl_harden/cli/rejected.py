@@ -57,8 +57,9 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
-    from kubectl_harden.reports.output import data, line, report_problems, write
-    from kubectl_harden.reports.rejected import rejected_json, rejected_text
+    from kubectl_harden.reports.grouping import grouped_text, rejected_summary
+    from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, write
+    from kubectl_harden.reports.rejected import rejected_json
 
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
@@ -72,13 +73,22 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
         if found.rejecter == POD_SECURITY and not found.stale:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
-        if output == "text":
-            write(rejected_text(found, proposal))
+    commands = cluster.connection.commands
+    if output == "text":
+        write(grouped_text(all_found, commands))
+    absent = finder.absent(namespace) if namespace is not None and not all_found else None
+    if absent is not None:
+        problems.append(absent)
+        report_problems([absent])
+    for words in finder.notes:
+        note(words)
     if output == "json":
         data([rejected_json(all_found, problems)])
-    elif not all_found:
+    elif not all_found and absent is None:
         where = "in any namespace" if namespace is None else f"in namespace {namespace}"
         line(f"nothing is being rejected {where}")
+    else:
+        paragraph(rejected_summary(all_found, commands))
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -56,10 +57,9 @@ class LiveInputs(NamedTuple):
 
 
 class FileInputs(NamedTuple):
-    """Manifests to work on: what to read, the words that name it again, and the baseline file of the project."""
+    """Manifests to work on: what to read, and the baseline file of the project."""
 
     inputs: Inputs
-    again: str
     known: str | None = None
     kustomization: str | None = None
     chart: Chart | None = None
@@ -119,14 +119,14 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
                 level or project.level or "restricted", policy_version or project.policy_version or "latest"
             )
             given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
-            inputs = _files(names, files, kustomization, chart, namespace or "", paths, project, policy.level, **given)
+            inputs = _files(names, files, kustomization, chart, namespace or "", paths, project, **given)
             return command(inputs=inputs, policy=policy, **others)
         for name, meaning in (("recursive", "-R"), ("values", "--values"), ("skip_others", "--skip-others")):
             if others.pop(name):
                 raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
         looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
         if looks_like_file is not None:
-            raise UsageError(f'"{looks_like_file}" is a file: write -f {looks_like_file}')
+            raise UsageError(f'"{looks_like_file}" is a file: write -f {shlex.quote(looks_like_file)}')
         if not (names or namespace or all_namespaces or selector):
             raise UsageError(
                 "name what to look at: -f FILE, -k DIR or --helm-chart DIR for manifests, TYPE/NAME for a live "
@@ -174,7 +174,6 @@ def _files(
     namespace: str,
     paths: dict[tuple[str, str], tuple[str, ...]],
     project: Project,
-    level: str,
     *,
     recursive: bool,
     values: tuple[str, ...],
@@ -183,25 +182,18 @@ def _files(
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.reports.output import note
 
-    lower = [f"--level {level}"] if level != (project.level or "restricted") else []
     if values and not chart:
         raise UsageError("--values are those of a chart: name it by --helm-chart")
     if kustomization:
-        again = [f"-k {kustomization}", *lower]
-        return FileInputs(Inputs((), pod_paths=paths), " ".join(again), project.known, kustomization)
+        return FileInputs(Inputs((), pod_paths=paths), project.known, kustomization)
     if chart:
-        again = [f"--helm-chart {chart}", *(f"--values {file}" for file in values), *lower]
         from kubectl_harden.manifests.generators import Chart
 
-        inputs = Inputs((), pod_paths=paths)
-        return FileInputs(inputs, " ".join(again), project.known, chart=Chart(chart, values, namespace))
+        return FileInputs(Inputs((), pod_paths=paths), project.known, chart=Chart(chart, values, namespace))
     listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
     listed.extend(names)
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
         note("the project file excludes all that is named")
-    again = [f"-f {name}" for name in listed[:3]]
-    again += [*(["…"] if len(listed) > 3 else []), *(["-R"] if recursive else []), *lower]
-    inputs = Inputs(tuple(listed), recursive, paths, excluded, skip_others)
-    return FileInputs(inputs, " ".join(again), project.known)
+    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), project.known)

@@ -91,7 +91,8 @@ def undo(
     outcomes, interrupted = _phases(cluster, journal, proposals, changes, yes=yes, limit=limit, parallel=parallel)
     _mark(chosen, changes, proposals, outcomes)
     if outcomes:
-        line(summary(outcomes, journal.run if journal.used else None))
+        back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
+        line(summary(outcomes, back))
     elif not refusals:
         line(f"run {chosen.id}: everything is as it was before")
     if interrupted:
@@ -117,7 +118,7 @@ def _phases(
     from kubectl_harden.live.undo import in_phases, propose_undo
 
     ready = [item for item in proposals if item.patch and item.refusal is None]
-    if ready and not yes and not agreed(ready):
+    if ready and not yes and not agreed(ready, cluster):
         return [Outcome(item, "skipped", "not confirmed") for item in ready], False
     outcomes: list[Outcome] = []
     for phase in in_phases(proposals):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from kubectl_harden.cluster.answers import decoded, error_of, warnings_in
+from kubectl_harden.cluster.command import Commands
 from kubectl_harden.cluster.time_limits import timed
 from kubectl_harden.errors import ClusterError, Unreachable
 from kubectl_harden.text_files import read_text
@@ -68,6 +69,21 @@ class ClusterOptions(NamedTuple):
     certificate_authority: str | None = None
     timeout: float = 0
 
+    def words(self) -> tuple[str, ...]:
+        """Return the options that lead to the same cluster as the same user. A token is no part of a command."""
+        named = {
+            "--kubeconfig": self.kubeconfig,
+            "--context": self.context,
+            "--cluster": self.cluster,
+            "--user": self.user,
+            "--server": self.server,
+            "--certificate-authority": self.certificate_authority,
+            "--as": self.as_user,
+        }
+        words = [word for option, value in named.items() if value for word in (option, value)]
+        words += [word for group in self.as_groups for word in ("--as-group", group)]
+        return (*words, *(("--insecure-skip-tls-verify",) if self.insecure else ()))
+
 
 class Answer(NamedTuple):
     """What the API server returned: decoded JSON, and its Warning headers' texts."""
@@ -107,12 +123,14 @@ class Cancel:
 class Connection:
     """A connection to one API server. Threads may share it.
 
-    ``namespace`` is the context's, ``context`` its name (None in a pod, or with --server alone).
+    ``namespace`` is the context's, ``context`` its name (None in a pod, or with --server alone); ``commands`` makes
+    the commands that are printed.
     """
 
     def __init__(self, options: ClusterOptions) -> None:
         """Read the kubeconfig; no request is made. Raises ClusterError where it cannot be used."""
         self._options = options
+        self.commands = Commands(options.words())
         self.requests = 0
         self._answered = False
         self._log_in()
@@ -168,6 +186,11 @@ class Connection:
             raise ClusterError(f"the kubeconfig cannot be used: {_first_line(error)}") from None
         self.server = str(configuration.host)
         self._impersonation = impersonated
+
+    @property
+    def place(self) -> str:
+        """Return the cluster as a question names it: ``in context prod (https://…)``."""
+        return f"in context {self.context} ({self.server})" if self.context else f"on {self.server}"
 
     def _configure(self, configuration: Any) -> list[tuple[str, str]]:
         """Fill a configuration in; returns the headers of impersonation."""

@@ -228,10 +228,7 @@ class Applier:
             except Conflict:
                 continue
             except ClusterError as error:
-                return failed._replace(
-                    message=f"{failed.message}; taking it back failed ({error}): "
-                    f"kubectl harden undo {self._journal.run}"
-                )
+                return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {self._undo()}")
             undone(failed.message)
             words = self._unblocked(live, followed.unready)
             if was_complete and not words:
@@ -239,9 +236,11 @@ class Applier:
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
-            message=f"{failed.message}; not taken back, since others keep changing it: "
-            f"kubectl harden undo {self._journal.run}"
+            message=f"{failed.message}; not taken back, since others keep changing it: {self._undo()}"
         )
+
+    def _undo(self) -> str:
+        return self._cluster.connection.commands.harden("undo", self._journal.run)
 
     def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
         """Delete a StatefulSet's pods that are not ready, after its template was taken back.
@@ -287,7 +286,7 @@ class Applier:
         except Unreachable as error:
             return Outcome(proposal, "unknown", f"it is not known whether it was deleted: {error}")
         if made is None:
-            return Outcome(proposal, "failed", f"{trouble}: kubectl harden undo {self._journal.run} creates it again")
+            return Outcome(proposal, "failed", f"{trouble}; to create it again: {self._undo()}")
         if trouble:
             self._journal.failed(change, trouble)
             return Outcome(proposal, "failed", trouble)

@@ -6,13 +6,13 @@ A pod that a controller made is followed up its owner references (metadata.owner
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
-from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, UsageError
+from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, NotPermitted, UsageError
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.objects import api_group, controller_of, name_of
@@ -28,6 +28,7 @@ __all__ = [
     "Live",
     "Targets",
     "parse_targets",
+    "places",
     "prepared",
     "problem",
 ]
@@ -164,6 +165,17 @@ def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | P
         yield from some
 
 
+def places(namespaces: Sequence[str]) -> str:
+    """Return `` in shop, web, db and 3 more namespaces`` to end a few words with; nothing for the whole cluster."""
+    more = f" and {len(namespaces) - 3:,} more namespaces" if len(namespaces) > 3 else ""
+    shown = ", ".join(filter(None, namespaces[:3]))
+    return f" in {shown}{more}" if shown else ""
+
+
+def _unlisted_note(names: str, namespaces: Sequence[str]) -> str:
+    return f"not looked at{places(namespaces)}, since you may not list them: {names}"
+
+
 class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
@@ -186,6 +198,8 @@ class Finder:
         self.notes: list[str] = []
         self.in_force = PoliciesInForce(cluster)
         self._policies: dict[str, Policy] = {}
+        self._unlisted: dict[str, list[str]] = {}
+        self._unreadable: set[tuple[Resource, str]] = set()
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
         """Yield the workloads; what cannot be read is a problem, and the rest goes on.
@@ -213,25 +227,78 @@ class Finder:
             except ClusterError as error:
                 self._note(f"the levels of the namespaces are not known: {error}")
         seen: set[str] = set()
+        unlisted: list[Resource] = []
         for resource in resources:
             try:
-                for value in self.cluster.each(resource, targets.namespace, selector=targets.selector):
+                for value in self._each(resource, targets):
                     if self._listed is not None:
                         self._listed(resource, value)
-                    if not targets.types and self._is_part(value):
+                    if not targets.types and self._is_part(value, unlisted):
                         continue
                     yield from self._traced(resource, value, minor, seen)
+            except NotPermitted as error:
+                unlisted.append(resource)
+                if targets.types:
+                    yield problem(error, f"listing {resource.name}")
             except ClusterError as error:
                 yield problem(error, f"listing {resource.name}")
+        if unlisted and not targets.types:
+            yield from self._without(unlisted, targets, minor, seen)
+        if not seen and targets.namespace is not None:
+            absent = self.absent(targets.namespace)
+            if absent is not None:
+                yield absent
+
+    def _each(self, resource: Resource, targets: Targets) -> Iterator[dict[str, Any]]:
+        return self.cluster.each(resource, targets.namespace, selector=targets.selector)
+
+    def _without(
+        self, unlisted: list[Resource], targets: Targets, minor: int, seen: set[str]
+    ) -> Iterator[Live | Problem]:
+        """Tell which kinds could not be listed; what runs from them is seen as pods, unless those could not be."""
+        names = ", ".join(resource.name for resource in unlisted)
+        if PODS in unlisted:
+            where = "in the whole cluster" if targets.namespace is None else f"in namespace {targets.namespace}"
+            message = f"not allowed to list {names} {where} (RBAC): what runs there is not known"
+            yield problem(ClusterError(message), namespace=targets.namespace or "")
+            return
+        scopes = self._unlisted.setdefault(names, [])
+        if scopes:
+            self.notes.remove(_unlisted_note(names, scopes))
+        scopes.append(targets.namespace or "")
+        self._note(_unlisted_note(names, scopes))
+        if self._listed is None or all(resource.kind == "PodTemplate" for resource in unlisted):
+            return
+        # The pods came first, before it was known whose of them are all that is seen of a workload.
+        try:
+            for value in self._each(PODS, targets):
+                if not self._is_part(value, unlisted):
+                    yield from self._traced(PODS, value, minor, seen)
+        except ClusterError as error:
+            yield problem(error, f"listing {PODS.name}")
+
+    def absent(self, namespace: str) -> Problem | None:
+        """Return a problem where a namespace does not exist; where that may not be asked, a note says so."""
+        try:
+            self.cluster.namespace_labels(namespace)
+        except NotFound as error:
+            return problem(error, namespace=namespace)
+        except ClusterError as error:
+            self._note(f"it is not known whether namespace {namespace} exists: {error}")
+        return None
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
 
-    def _is_part(self, value: dict[str, Any]) -> bool:
+    def _is_part(self, value: dict[str, Any], unlisted: list[Resource]) -> bool:
         """Whether another object, which is found by itself, made this one."""
         owner = controller_of(value)
-        return owner is not None and holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths)
+        if owner is None:
+            return False
+        group, kind = api_group(owner["apiVersion"]), owner["kind"]
+        hidden = any((resource.group, resource.kind) == (group, kind) for resource in unlisted)
+        return not hidden and holds_pods(group, kind, self._pod_paths)
 
     def _named(self, targets: Targets, minor: int) -> Iterator[Live | Problem]:
         seen: set[str] = set()
@@ -267,18 +334,25 @@ class Finder:
     def trace(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any], str | None]:
         """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
 
-        Raises ClusterError where an owner cannot be read.
+        So is an owner that may not be read: what it made is then all that can be judged. Raises ClusterError where an
+        owner cannot be read for other reasons.
         """
         while (owner := controller_of(value)) is not None:
             above = None
             if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
                 above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])
-            if above is None:
-                return resource, value, f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
+            maker = f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
+            namespace = value["metadata"]["namespace"]
+            if above is None or (above, namespace) in self._unreadable:
+                return resource, value, maker
             try:
-                found = self.cluster.get(above, value["metadata"]["namespace"], owner["name"])
+                found = self.cluster.get(above, namespace, owner["name"])
             except NotFound:
                 return resource, value, None
+            except NotPermitted as error:
+                self._unreadable.add((above, namespace))
+                self._note(f"pods are not followed to what made them: {error}")
+                return resource, value, maker
             if found["metadata"]["uid"] != owner["uid"]:
                 return resource, value, None
             resource, value = above, found

@@ -236,7 +236,7 @@ def read_run(run: str) -> Run:
     """Return a run. Raises UsageError for an unknown one, InputError for a file that cannot be read."""
     found = _read(journal_directory() / f"{run}.jsonl")
     if found is None:
-        raise UsageError(f'there is no run "{run}"; kubectl harden undo lists them')
+        raise UsageError(f'there is no run "{run}"; to list them: kubectl harden undo')
     if found.trouble:
         raise InputError(found.trouble)
     return found

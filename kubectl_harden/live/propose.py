@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
-from kubectl_harden.json_values import copied, same
+from kubectl_harden.field_path import field_path
+from kubectl_harden.json_values import ABSENT, copied, differences
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.managers import Manager, managers_of
 from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.quota import surges
 from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.model import Planned, Policy, Problem
-from kubectl_harden.objects import finished, name_of
+from kubectl_harden.objects import finished, generated_from, name_of
 from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import planned
@@ -47,6 +49,10 @@ def tries() -> Iterator[int]:
         yield attempt
 
 
+_LONGEST: Final = 200
+"""How many characters of a value are shown."""
+_DEFAULTS: Final[Mapping[str | int, Any]] = {"defaultMode": 420}
+"""What the API server adds to fields that an edit may set (pkg/apis/core/v1/defaults.go)."""
 UNPATCHABLE: Final = ("Pod", "Job")
 _MIRROR: Final = "kubernetes.io/config.mirror"
 _JOB_LABELS: Final = (
@@ -217,7 +223,7 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
     try:
         if proposal.recreate:
             trial = fresh(proposal.goal)
-            trial["metadata"]["generateName"] = f"{trial['metadata'].pop('name')[:50]}-"
+            trial["metadata"]["generateName"] = generated_from(trial["metadata"].pop("name"))
             answer = cluster.create(live.resource, live.namespace, trial, dry_run=True)
         else:
             answer = cluster.patch(
@@ -238,7 +244,9 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
         returned=returned,
         ownership=tuple(transfers(managed, answer.value["metadata"].get("managedFields") or ())),
         warnings=answer.warnings,
-        beyond=tuple(_beyond(fresh(proposal.goal) if proposal.recreate else proposal.goal, returned)),
+        beyond=tuple(
+            _beyond(fresh(proposal.goal), fresh(returned)) if proposal.recreate else _beyond(proposal.goal, returned)
+        ),
     )
     undone = list(_undone(judged))
     if undone:
@@ -263,14 +271,22 @@ def _undone(proposal: Proposal) -> Iterator[str]:
 
 
 def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
-    """Yield what the server changed besides the patch, a line each."""
-    ours, theirs = _comparable(goal), _comparable(returned)
-    if same(ours, theirs):
-        return
-    from deepdiff import DeepDiff
+    """Yield what the server changed besides the patch, a line each, but for defaults of what the patch adds."""
+    for path, ours, theirs in differences(_comparable(goal), _comparable(returned)):
+        if ours is ABSENT and _DEFAULTS.get(path[-1]) == theirs:
+            continue
+        where = field_path(path)
+        if ours is ABSENT:
+            yield f"sets {where} to {_shown(theirs)}"
+        elif theirs is ABSENT:
+            yield f"removes {where}, which is {_shown(ours)}"
+        else:
+            yield f"changes {where} from {_shown(ours)} to {_shown(theirs)}"
 
-    for line in DeepDiff(ours, theirs, verbose_level=2).pretty().splitlines():
-        yield line.replace("root", "", 1)
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _comparable(value: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +354,7 @@ def _trial_pod(live: Live, location: Location) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {**kept, "generateName": f"{live.name[:50]}-"},
+        "metadata": {**kept, "generateName": generated_from(live.name)},
         "spec": spec,
     }
 

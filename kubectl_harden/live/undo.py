@@ -13,7 +13,7 @@ from kubectl_harden.live.journal import Change
 from kubectl_harden.live.ownership import Entry, inverted, transferred, transfers
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.model import Policy
-from kubectl_harden.objects import api_group
+from kubectl_harden.objects import api_group, generated_from
 from kubectl_harden.planning.json_patch import carried_out, in_force, moved_on
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import mode_policies, rank
@@ -69,7 +69,7 @@ def propose_undo(cluster: Cluster, changes: Sequence[Change]) -> Proposal:
         try:
             if proposal.recreate:
                 trial = copied(proposal.goal)
-                trial["metadata"]["generateName"] = f"{trial['metadata'].pop('name')[:50]}-"
+                trial["metadata"]["generateName"] = generated_from(trial["metadata"].pop("name"))
                 answer = cluster.create(resource, live.namespace, trial, dry_run=True)
             else:
                 answer = cluster.patch(resource, live.namespace, live.name, guarded(live, proposal.patch), dry_run=True)

@@ -219,15 +219,18 @@ def _obstacle(proposal: Proposal) -> str:
     return "cannot be patched in place" if proposal.recreate else "cannot be applied"
 
 
-def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict]) -> Iterator[Blocker]:
-    """Yield pods that violate the goal although nothing is wrong with what makes them."""
+def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict], delete: str) -> Iterator[Blocker]:
+    """Yield pods that violate the goal although nothing is wrong with what makes them.
+
+    ``delete`` is the command that deletes the namespace's pods that have run to their end.
+    """
     faulty = {item.proposal.name for item in workloads if item.proposal.patch or _left(item)}
     for pod in pods:
         name = f"pod {pod.name}"
         what = f"{name} violates it: {pod.words}"
         if pod.finished:
             why = "it has run to its end and stays as it is, and the API server warns of it all the same"
-            choice = "delete it, or all: kubectl delete pods --field-selector status.phase=Succeeded -n NAMESPACE"
+            choice = f"delete it, or all that have run to their end: {delete}"
             yield Blocker(pod.owner or name, "", what, why, (choice,), other_cause="finished pods")
         elif not pod.passing and pod.owner not in faulty:
             why = "its template does not: the pod is older than it, or an admission webhook changes new pods"

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, WORKLOADS, Cluster, Resource
-from kubectl_harden.errors import NotFound
+from kubectl_harden.errors import NotFound, NotPermitted
 from kubectl_harden.live.find import problem
 from kubectl_harden.model import Problem
 
@@ -77,7 +77,9 @@ def choose(cluster: Cluster, selection: Selection) -> Chosen:
             try:
                 found[name] = cluster.get(NAMESPACES, None, name)
             except NotFound as error:
-                problems.append(problem(error))
+                problems.append(problem(error, namespace=name))
+            except NotPermitted as error:
+                problems.append(problem(error, f"namespace {name}: it is not known whether it exists", name))
     else:
         every = cluster.each(NAMESPACES, None, selector=selection.selector)
         found = {value["metadata"]["name"]: value for value in every if value["metadata"]["name"] not in SYSTEM}
@@ -98,15 +100,17 @@ def _wanted(name: str, selection: Selection) -> bool:
     return selection.shard is None or share_of(name, selection.shard[1]) == selection.shard[0]
 
 
-def needed_permissions(custom: Sequence[Resource], *, apply: bool) -> list[Permission]:
-    """Return what a survey (and with ``apply`` a run) cannot do without; ``custom`` workloads are the cluster's."""
-    needed = [Permission("list", resource) for resource in (*custom, *WORKLOADS)]
-    if not apply:
-        return needed
+def needed_permissions(custom: Sequence[Resource]) -> list[Permission]:
+    """Return what a run that applies cannot do without; ``custom`` workloads are the cluster's.
+
+    PodTemplates run nothing: whoever may not see them, as Kubernetes' own roles do not, does without.
+    """
+    workloads = [resource for resource in WORKLOADS if resource.kind != "PodTemplate"]
+    needed = [Permission("list", resource) for resource in (*custom, *workloads)]
     needed.append(Permission("patch", NAMESPACES))
     needed.append(Permission("get", NAMESPACES))
     needed.extend(Permission(verb, resource) for resource in custom for verb in ("get", "patch"))
-    for resource in WORKLOADS:
+    for resource in workloads:
         if resource.kind not in ("Pod", "Job"):
             needed.append(Permission("patch", resource))
         needed.append(Permission("get", resource))

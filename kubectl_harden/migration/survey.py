@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resource
-from kubectl_harden.errors import ClusterError, InputError
-from kubectl_harden.live.find import Finder, Live, Targets, prepared, problem
+from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.live.find import Finder, Live, Targets, places, prepared, problem
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
@@ -149,6 +149,10 @@ class _Finder(Finder):
         known = self._found.get(namespace)
         return super().policy(namespace, minor) if known is None else known.policy
 
+    def absent(self, namespace: str) -> Problem | None:
+        """Return nothing for a namespace that has been read."""
+        return None if namespace in self._found else super().absent(namespace)
+
 
 def _surveyed(
     policies: PoliciesInForce,
@@ -202,23 +206,26 @@ def _surveyed(
                 done += 1
                 if done % 100 == 0:
                     report(f"{done:,} workloads planned")
-        made = [
-            _summed_up(found[name], aim, minor, parents, roots, words[name], cluster.manager) for name in sorted(found)
-        ]
+        made = [_summed_up(found[name], aim, minor, parents, roots, words[name], cluster) for name in sorted(found)]
     if kept is None:
         made = [_asked_again(policies, item, found[item.name], aim) for item in made]
     return Survey(tuple(made), tuple(problems), (*finder.notes, *_left_alone(found, aim, minor)))
 
 
 def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
-    try:
-        for scope in (None,) if at_once else tuple(found):
+    unknown: dict[str, list[str]] = {}
+    for scope in (None,) if at_once else tuple(found):
+        try:
             for quota in cluster.each(QUOTAS, scope):
                 namespace = found.get(quota["metadata"]["namespace"])
                 if namespace is not None:
                     namespace.quotas.append(quota)
-    except ClusterError as error:
-        notes.append(f"whether quotas leave room for rollouts is not known: {error}")
+        except NotPermitted:
+            unknown.setdefault(f"you may not list {QUOTAS.plural}", []).append(scope or "")
+        except ClusterError as error:
+            unknown.setdefault(str(error), []).append(scope or "")
+    for why, scopes in unknown.items():
+        notes.append(f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}")
 
 
 def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
@@ -353,6 +360,12 @@ def _verdict(namespace: _Namespace, value: dict[str, Any], words: str, owner: st
     return PodVerdict(metadata["name"], metadata["uid"], words, owner, value["class"], finished(value), passing)
 
 
+def _deletion(cluster: Cluster, namespace: str) -> str:
+    ended = "status.phase!=Running,status.phase!=Pending"
+    words = ("delete", "pods", "--field-selector", ended)
+    return cluster.connection.commands.kubectl(*words, namespace=namespace)
+
+
 def _summed_up(
     namespace: _Namespace,
     aim: Aim,
@@ -360,7 +373,7 @@ def _summed_up(
     parents: Mapping[str, str],
     roots: Mapping[str, str],
     word: Future[ServerWord],
-    ours: str,
+    cluster: Cluster,
 ) -> NamespaceSurvey:
     metadata = namespace.value["metadata"]
     goal = namespace.policy
@@ -375,12 +388,12 @@ def _summed_up(
     said = word.result()
     enforce = _wanted(namespace, ("enforce",), goal.level, aim, minor)
     warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
-    managers = _label_managers(namespace, {**enforce, **warn}, aim, ours)
+    managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
     server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
     blockers = [
         *plan_blockers(namespace.workloads, goal),
         *namespace.short,
-        *pod_blockers(namespace.workloads, pods),
+        *pod_blockers(namespace.workloads, pods, _deletion(cluster, metadata["name"])),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
         *(label_blockers(metadata["name"], managers) if enforce else ()),

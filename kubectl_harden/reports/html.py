@@ -50,7 +50,7 @@ def _workload(item: Checked) -> Iterator[str]:
     yield f"<details{' open' if item.violations else ''}><summary><h2>{escape(object_name(identity))}</h2> "
     yield f'<span class="{item.level}">{item.level}</span>'
     yield f", not {escape(str(item.policy))} " if item.violations else " "
-    yield f'<code class="where">{escape(where)}</code></summary>\n'
+    yield f'<code class="where">{escape(where)}</code></summary>\n' if where else "</summary>\n"
     if item.violations:
         yield "<ul>\n"
         for violation in item.violations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 from xml.etree import ElementTree
 
 from kubectl_harden.field_path import pointer
@@ -14,16 +15,19 @@ from kubectl_harden.reports.terminal import error_line, object_name, place, prin
 
 __all__ = ["junit"]
 
+_CLUSTER: Final = "(cluster)"
+"""The suite of what belongs to no file and no namespace."""
+
 
 def junit(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the document; what could not be read is an error of its file's suite."""
     suites: dict[str, list[ElementTree.Element]] = {}
     for item in results:
         source = item.identity.source
-        suite = source.file if isinstance(source, Source) else item.identity.namespace or ""
+        suite = source.file if isinstance(source, Source) else item.identity.namespace or _CLUSTER
         suites.setdefault(suite, []).append(_case(item))
     for problem in tally.problems:
-        name = problem.file or problem.namespace
+        name = problem.file or problem.namespace or _CLUSTER
         case = ElementTree.Element("testcase", classname=printable(name), name="read")
         ElementTree.SubElement(case, "error", message=printable(problem.message)).text = error_line(problem)
         suites.setdefault(name, []).append(case)
@@ -50,7 +54,7 @@ def _case(item: Checked) -> ElementTree.Element:
     where = pointer(identity.pod_path)
     name = object_name(identity) + (f" {where}" if identity.pod_path not in ((), ("spec", "template")) else "")
     source = identity.source
-    classname = source.file if isinstance(source, Source) else identity.namespace or ""
+    classname = source.file if isinstance(source, Source) else identity.namespace or _CLUSTER
     case = ElementTree.Element("testcase", classname=printable(classname), name=printable(name))
     if isinstance(source, Source):
         case.set("file", printable(source.file))
@@ -61,7 +65,8 @@ def _case(item: Checked) -> ElementTree.Element:
         message = ", ".join(printable(worded(violation.reason, violation.detail)) for violation in counts)
         failure = ElementTree.SubElement(case, "failure", type=f"{item.policy}", message=message)
         failure.text = "\n".join(
-            f"{place(source, one.line)} {one.check}: {printable(worded(one.reason, one.detail))}" for one in counts
+            f"{place(source, one.line)} {one.check}: {printable(worded(one.reason, one.detail))}".lstrip()
+            for one in counts
         )
     elif item.violations:
         reasons = (f"{violation.check}: {violation.accepted or 'known'}" for violation in item.violations)

@@ -70,7 +70,7 @@ def proposal_notes(proposal: Proposal) -> Iterator[str]:
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
     told.extend(("next   ", "warn", _next_write(item)) for item in proposal.reapplied)
     told.extend(("warning", "warn", text) for text in proposal.warnings)
-    told.extend(("server ", "warn", f"also changes {text}") for text in proposal.beyond)
+    told.extend(("server ", "warn", f"also {text}") for text in proposal.beyond)
     told.extend(
         ("pods   ", "bad", f"will still violate it, since an admission webhook or policy changes them: {text}")
         for text in proposal.injected
@@ -112,15 +112,15 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
             yield wrapped(outcome.blamed.advice, 2, columns) + "\n"
 
 
-def summary(outcomes: Iterable[Outcome], run: str | None) -> str:
-    """Return the last line for people."""
+def summary(outcomes: Iterable[Outcome], undo: str) -> str:
+    """Return the last line for people; ``undo`` is the command that takes the run back."""
     counts: dict[str, int] = {}
     unit = "workload"
     for outcome in outcomes:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
         unit = unit if outcome.proposal.live.namespace else "object"
     parts = [f"{count:,} {_SHOWN[state][0].lower()}" for state, count in counts.items()]
-    back = f". To take it back: kubectl harden undo {run}" if run else ""
+    back = f". To take it back: {undo}" if undo else ""
     return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 
@@ -139,6 +139,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
         ],
         "recreate": proposal.recreate,
         "notApplicable": proposal.refusal,
+        **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
     }
 
 

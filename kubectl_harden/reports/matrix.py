@@ -231,8 +231,8 @@ def _told(item: Migrated) -> str:
     return ", ".join([word, *parts])
 
 
-def migrated_summary(done: Sequence[Migrated], run: str | None) -> str:
-    """Return the last line of a migration."""
+def migrated_summary(done: Sequence[Migrated], undo: str) -> str:
+    """Return the last line of a migration; ``undo`` is the command that takes the run back."""
     words = {
         "enforced": "enforced now",
         "done": "done already",
@@ -243,5 +243,5 @@ def migrated_summary(done: Sequence[Migrated], run: str | None) -> str:
     }
     counts = {state: sum(item.state == state for item in done) for state in words}
     parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
-    back = f". To take it back: kubectl harden undo {run}" if run else ""
+    back = f". To take it back: {undo}" if undo else ""
     return f"{counted(len(done), 'namespace')}: {', '.join(parts)}{back}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.rejections import Rejected, named
 from kubectl_harden.model import Policy, Problem
@@ -15,14 +16,20 @@ from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
-__all__ = ["message_json", "message_text", "rejected_json", "rejected_text"]
+__all__ = ["message_json", "message_text", "rejected_json", "rejected_text", "since", "target"]
 
 
-def rejected_text(found: Rejected, proposal: Proposal | None) -> Iterator[str]:
-    """Yield a workload whose pods are refused: since when, why, and the diff that cures it."""
+_TRUNCATED: Final = (
+    "the text ends before the message does (an event holds 1,024 characters): there may be more violations. "
+    "To see them all: kubectl harden rejected"
+)
+
+
+def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands) -> Iterator[str]:
+    """Yield a workload whose pods are refused: since when, why, and the diff that fixes it, with its command."""
     columns = width()
     name = paint(named(found), "strong")
-    yield f"{name}: {counted(found.missing, 'pod')} missing{_since(found.since)}\n"
+    yield f"{name}: {counted(found.missing, 'pod')} missing{since(found.since)}\n"
     if found.live.owner:
         yield f"  made by {printable(found.live.owner)}\n"
     if found.rejecter != POD_SECURITY:
@@ -47,7 +54,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None) -> Iterator[str]:
         yield "\n" + diff(proposal)
         yield from proposal_notes(proposal._replace(planned=_only_left(proposal)))
         if proposal.patch and proposal.refusal is None:
-            command = f"kubectl harden fix {target(found)} -n {found.live.namespace} --apply"
+            command = commands.harden("fix", target(found), "--apply", namespace=found.live.namespace)
             yield f"  to make this change: {paint(command, 'strong')}\n"
     yield "\n"
 
@@ -69,7 +76,7 @@ def target(found: Rejected) -> str:
     return f"{resource.kind.lower()}{group}/{found.live.name}"
 
 
-def _since(text: str) -> str:
+def since(text: str) -> str:
     """Return `` since 14:03:22 (5m ago)``."""
     try:
         began = datetime.fromisoformat(text)
@@ -127,6 +134,8 @@ def message_text(message: Message) -> Iterator[str]:
         if said.detail:
             yield wrapped(said.detail, 6, columns) + "\n"
         yield wrapped(f"→ {said.control.cure}", 4, columns) + "\n"
+    if message.truncated:
+        yield wrapped(_TRUNCATED, 2, columns) + "\n"
     if message.rest:
         yield wrapped(f"and what this version does not know: {message.rest}", 2, columns) + "\n"
     yield "\n"
@@ -142,6 +151,7 @@ def message_json(messages: Sequence[Message]) -> str:
             "subject": message.subject or None,
             "others": message.others,
             "message": message.text,
+            "truncated": message.truncated,
             "violations": [
                 {"check": said.control.id, "reason": said.reason, "detail": said.detail, "cure": said.control.cure}
                 for said in message.violations

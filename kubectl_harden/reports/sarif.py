@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from kubectl_harden import __version__
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Policy, Problem, Replacement, Source, Violation
+from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement, Source, Violation
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import Tally
@@ -78,7 +78,7 @@ def _rule(rule: Explanation) -> dict[str, Any]:
 
 def _result(item: Checked, violation: Violation, indexes: dict[str, int], seen: Counter[str]) -> dict[str, Any]:
     name = object_name(item.identity)
-    location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": name, "kind": "resource"}]}
+    location: dict[str, Any] = {"logicalLocations": [_object(item.identity)]}
     source = item.identity.source
     file = source.file if isinstance(source, Source) else None
     if file is not None:
@@ -108,14 +108,29 @@ def _result(item: Checked, violation: Violation, indexes: dict[str, int], seen: 
 
 
 def _fingerprint(item: Checked, violation: Violation, seen: Counter[str]) -> str:
-    """Return what stays the same when lines move: the file, the object, the control; and which of several alike."""
+    """Return what stays the same when lines move: the file (none for a live object), the object, the control; and
+    which of several alike.
+    """
     identity = item.identity
     file = identity.source.file if isinstance(identity.source, Source) else ""
-    words = [_relative(file), identity.api_version, identity.kind, identity.namespace or "", identity.name]
+    words = [
+        _relative(file) if file else "",
+        identity.api_version,
+        identity.kind,
+        identity.namespace or "",
+        identity.name,
+    ]
     words += [pointer(identity.pod_path), violation.check]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
     seen[digest] += 1
     return f"{digest}:{seen[digest]}"
+
+
+def _object(identity: Identity) -> dict[str, Any]:
+    """Return an object as a logical location: the only one that a live object has."""
+    name = printable(identity.name or "(no name)")
+    parts = [printable(identity.namespace)] if identity.namespace else []
+    return {"name": name, "fullyQualifiedName": "/".join([*parts, printable(identity.kind), name]), "kind": "resource"}
 
 
 def _relative(file: str) -> str:

@@ -40,6 +40,7 @@ UNPRINTABLE: Final = f"\x00-\x1f{UNSAFE}\ud800-\udfff\ufdd0-\ufdef"
 _UNPRINTABLE: Final = re.compile(f"[{UNPRINTABLE}]")
 # json.dumps itself escapes the control characters of ASCII.
 _UNSAFE_IN_JSON: Final = re.compile(f"[{UNSAFE}\ud800-\udfff]")
+_COMMAND: Final = re.compile(r"(?:(?<=: )|^)kubectl .*$")
 
 
 def escaped(match: re.Match[str]) -> str:
@@ -82,11 +83,18 @@ def width() -> int:
 def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: str = "") -> str:
     """Return the text, escaped, in lines that fit, each indented, and in the marks of a meaning if there is one.
 
+    A command at its end stays in one line, so that it can be pasted.
+
     ``head`` stands before it, with the marks that it has.
     """
     text, pad = printable(text), " " * indent
+    command = _COMMAND.search(text)
     if indent + len(head) + len(text) <= columns:
         lines = [text]
+    elif command is not None:
+        before = text[: command.start()].rstrip()
+        above = f"{wrapped(before, indent, columns, head=head, meaning=meaning)}\n{pad}" if before else pad + head
+        return above + (paint(command[0], meaning) if meaning else command[0])
     else:
         import textwrap
 

@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from kubectl_harden.errors import EditError
-from kubectl_harden.json_values import align, same
+from kubectl_harden.field_path import field_path
+from kubectl_harden.json_values import align, differences, same
 from kubectl_harden.model import Splice
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.style import Style, render_flow, render_items, render_pair, render_scalar
@@ -58,10 +59,9 @@ def prove(text: str, value: Any, repeated: list[str]) -> None:
     if [name for _, name in found[0].repeated] != repeated:
         raise EditError("the edited text repeats a key")
     if not same(found[0].value, value):
-        from deepdiff import DeepDiff
-
-        difference = DeepDiff(value, found[0].value, verbose_level=1).to_json()
-        raise EditError(f"the edited text means something else than planned: {difference[:300]}")
+        places = [field_path(difference.path) for difference in differences(value, found[0].value)]
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        raise EditError(f"the edited text means something else than planned in {', '.join(places[:3])}{more}")
 
 
 class _Editor:

@@ -118,7 +118,7 @@ def test_a_project_makes_a_kind_known_too(
 
 
 def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Harden, kinds: None) -> None:
-    """Templates that may not be listed may violate: without the permission nothing is begun."""
+    """Templates that may not be listed may violate: a plan names them, and without the permission nothing is begun."""
     template = {"metadata": {"labels": {"app": "web"}}, "spec": pod_spec()}
     create(
         namespace,
@@ -134,6 +134,7 @@ def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Har
     rules = [
         {"apiGroups": ["", "apps", "batch"], "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
     ]
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace.name}"
     namespace.plane.request("POST", f"{rbac}/roles", {"metadata": {"name": "team"}, "rules": rules})
@@ -142,7 +143,10 @@ def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Har
     namespace.plane.request(
         "POST", f"{rbac}/rolebindings", {"metadata": {"name": "team"}, "roleRef": role, "subjects": [subject]}
     )
-    refused = harden("migrate", namespace.name, "--as", subject["name"])
+    planned = harden("migrate", namespace.name, "--as", subject["name"])
+    assert planned.code == 1
+    assert f"not looked at in {namespace.name}, since you may not list them: rollouts.argoproj.io" in planned.err
+    refused = harden("migrate", namespace.name, "--as", subject["name"], "--apply", "--yes")
     assert refused.code == 4
     assert "not allowed to list rollouts.argoproj.io in" in refused.err
     assert "nothing was begun" in refused.err

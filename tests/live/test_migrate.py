@@ -403,7 +403,8 @@ def test_finished_pods_hold_back_until_they_are_deleted(fleet: Fleet, harden: Ha
     result = harden("migrate", shop.name)
     assert result.code == 1
     assert "has run to its end" in result.out
-    assert "kubectl delete pods --field-selector status.phase=Succeeded" in " ".join(result.out.split())
+    ended = "'status.phase!=Running,status.phase!=Pending'"
+    assert f"kubectl delete pods --field-selector {ended} -n {shop.name}\n" in result.out
     shop.delete("Job", "once")
     for pod in shop.pods():
         if pod["status"].get("phase") == "Succeeded":

@@ -113,3 +113,70 @@ def test_the_same_said_of_many_pods_is_one_message() -> None:
     text += line.format("d", "host namespaces (hostIPC=true)")
     first, second = read_messages(text)
     assert (first.subject, first.others, second.subject, second.others) == ("pod web-a", 2, "pod web-d", 0)
+
+
+def whole(template: dict[str, Any], level: str) -> tuple[str, list[Any]]:
+    policy = parse_policy(level, "latest")
+    found = evaluate(Pod(template, is_pod=False), policy)
+    return (
+        f'Error creating: pods "web-" is forbidden: violates PodSecurity "{level}:latest": {message_of(found)}',
+        found,
+    )
+
+
+@given(
+    template=templates(),
+    level=st.sampled_from(LEVELS),
+    share=st.floats(0, 1),
+    end=st.sampled_from(["", "...", "…"]),
+    after=st.sampled_from(
+        ["", "\n", '",\n "reason": "FailedCreate"', "\n  Normal  Scaled  1s  x  (to 1)\n", "\n\nmore (x)\n"]
+    ),
+)
+@fewer(4)
+def test_where_a_message_is_cut_what_was_read_is_true_and_the_cut_is_told(
+    template: dict[str, Any], level: str, share: float, end: str, after: str
+) -> None:
+    text, found = whole(template, level)
+    if not found or "\\" in text or not text.isprintable() or any(mark in text for mark in ("...", "…", "  ")):
+        return
+    start = text.index('": ', text.index("violates")) + 3
+    place = start + int(share * (len(text) - start))
+    messages = [m for m in read_messages(text[:place] + end + after) if m.rejecter == POD_SECURITY]
+    (message,) = messages
+    said = [(item.reason, item.detail) for item in message.violations]
+    expected = [(f.reason, f.detail) for _, f in found]
+    for (reason, detail), (its_reason, its_detail) in zip(said, expected, strict=False):
+        assert reason == its_reason or its_reason.startswith(reason)
+        assert its_detail.startswith(detail.removesuffix("…"))
+    assert len(said) <= len(expected)
+    # Only behind a whole detail a cut cannot be told from the end.
+    assert message.truncated or said == expected[: len(said)]
+    assert message.truncated or (not end and text[place - 1] == ")") or (place == len(text) and not end)
+    assert message.rest == ""
+
+
+def test_a_message_that_is_whole_is_not_said_to_be_cut() -> None:
+    for after in (
+        "",
+        "\n",
+        "\n\nTry again later (or not)",
+        '", "reason": "FailedCreate"}',
+        "\n  Warning  Other  x (y)\n",
+    ):
+        text = (
+            'pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)' + after
+        )
+        (message,) = read_messages(text)
+        assert (message.truncated, [item.detail for item in message.violations]) == (False, ["hostNetwork=true"])
+
+
+def test_an_event_of_1024_characters() -> None:
+    names = ", ".join(f'"c{number}"' for number in range(200))
+    text = (
+        f'violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (containers {names} must set x)'
+    )
+    (message,) = read_messages(f'  Warning  FailedCreate  1s  rs  Error creating: pods "w" is forbidden: {text}'[:1024])
+    (said,) = message.violations
+    assert message.truncated and said.control.id == "allowPrivilegeEscalation"
+    assert said.detail.startswith('containers "c0", "c1"') and said.detail.endswith("…")

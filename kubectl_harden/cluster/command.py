@@ -1,0 +1,27 @@
+"""Commands that people can paste: they lead to the same cluster, as the same user."""
+
+from __future__ import annotations
+
+import shlex
+from typing import NamedTuple
+
+__all__ = ["Commands"]
+
+
+class Commands(NamedTuple):
+    """Makes every command that is printed. ``options`` are kubectl's global options as they were given, but a token."""
+
+    options: tuple[str, ...] = ()
+
+    def harden(self, *words: str, namespace: str = "") -> str:
+        """Return a command line of this tool, quoted for a shell."""
+        return self._line(("kubectl", "harden", *words), namespace)
+
+    def kubectl(self, *words: str, namespace: str = "") -> str:
+        """Return a command line of kubectl, quoted for a shell."""
+        return self._line(("kubectl", *words), namespace)
+
+    def _line(self, words: tuple[str, ...], namespace: str) -> str:
+        where = ("-n", namespace) if namespace else ()
+        first = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+        return shlex.join((*words[:first], *where, *words[first:], *self.options))
