@@ -22,12 +22,18 @@ _NOTHING = policy_of_words("privileged:latest", 37)
 UNLABELLED = in_force({}, 37, {"enforce": _NOTHING, "warn": _NOTHING})
 
 
+class _Unasked:
+    """A cluster that a plan without a dry-run asks nothing."""
+
+    manager = "kubectl-harden"
+
+
 def surveyed(value: dict[str, Any], namespace: str, number: int, team: str = "") -> Surveyed:
     """Return a workload as a detailed survey has it."""
     metadata = {"uid": f"{namespace}-{number}", "resourceVersion": str(number), "namespace": namespace}
     value = {**value, "metadata": {**value["metadata"], **metadata}}
     live = Live.of(of_kind(value["kind"]), value, GOAL)
-    proposal = propose(None, live, FixOptions(), ApplyOptions(), dry_run=False)  # type: ignore[arg-type]
+    proposal = propose(_Unasked, live, FixOptions(), ApplyOptions(), dry_run=False)  # type: ignore[arg-type]
     (planned,) = proposal.planned
     before = touched(value, proposal.patch)
     after = planned.plan.before if proposal.refusal else planned.plan.after
@@ -44,7 +50,7 @@ def namespace(name: str, values: list[dict[str, Any]], team: str = "") -> Namesp
     after = min((item.after for item in workloads), key=levels.index, default="restricted")
     state = "blocked" if blockers else "fixable" if changed else "ready"
     return NamespaceSurvey(name, f"uid-{name}", "1", {}, GOAL, GOAL, now, after, state, workloads, (), blockers,
-                           ServerWord(False, "made up"), {}, {}, team, (), UNLABELLED)  # type: ignore[arg-type]  # fmt: skip
+                           ServerWord(False, "made up"), {}, {}, team, in_force=UNLABELLED)  # type: ignore[arg-type]  # fmt: skip
 
 
 def survey(namespaces: int, workloads: int) -> Survey:
