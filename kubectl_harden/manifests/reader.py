@@ -14,7 +14,7 @@ from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_file
 from kubectl_harden.model import Identity, Path, Policy, Problem, Source
 from kubectl_harden.objects import item_kind, items_of
 from kubectl_harden.planning.subject import Subject
-from kubectl_harden.pod_security.accepted import ALLOW, commented, is_about
+from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
@@ -187,7 +187,8 @@ class _Reader:
             if found.value is not SKIPPED:
                 for offset, key in found.repeated:
                     yield self._problem(found.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
-                yield from self._below(found, found.value, (), None, noted, above)
+                comments = by_object(found.text, found.tree(), noted) if noted else _EMPTY
+                yield from self._below(found, found.value, (), None, comments, above)
             above = {}
 
     def _below(
@@ -196,7 +197,7 @@ class _Reader:
         value: Any,
         base: Path,
         item: int | None,
-        noted: list[tuple[int, str, str]],
+        comments: Mapping[Path, Mapping[str, str]],
         above: Mapping[str, str],
     ) -> Iterator[Item | Problem]:
         """Yield the objects below a place of a document that run pods."""
@@ -209,20 +210,18 @@ class _Reader:
         items = items_of(value)
         if items is not None:
             for index, child in enumerate(items):
-                yield from self._below(document, item_kind(value, child), (*base, "items", index), index, noted, above)
+                yield from self._below(
+                    document, item_kind(value, child), (*base, "items", index), index, comments, above
+                )
             return
-        # A comment counts for the object of its document; among the items of a List for the one that it stands in
-        # or above.
-        comments = dict(above) if not item else {}
-        for offset, check, reason in noted:
-            if is_about(document.text, document.tree(), base, offset):
-                comments[check] = reason
+        # What stands above the document is about its first object.
+        reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
         subject = Subject(
             value,
             self._identity(document, value, base, item),
             self._policy,
             self._manifest.pod_paths,
-            comments,
+            reasons,
             place=partial(self._place_in, document, base),
         )
         try:
