@@ -15,7 +15,7 @@ __all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "template_l
 
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
-_TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
+_TEMPLATE: Final = r"\{\{-?\s*+[^{}\n]*+\}\}|\{%-?\s"
 
 
 class Found(NamedTuple):

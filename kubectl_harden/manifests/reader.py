@@ -166,10 +166,7 @@ class _Reader:
                 elif not is_template:
                     # One problem for the whole template: what its pieces mean is only known when it is rendered.
                     is_template = True
-                    message = (
-                        "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
-                    )
-                    yield Problem(manifest.file, None, line, None, message)
+                    yield Problem(manifest.file, None, line, None, _TEMPLATE)
                 continue
             yield found
             noted: list[tuple[int, str, str]] = []
@@ -188,12 +185,12 @@ class _Reader:
                 for offset, key in found.repeated:
                     yield self._problem(found.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
                 comments = by_object(found.text, found.tree(), noted) if noted else _EMPTY
-                yield from self._below(found, found.value, (), None, comments, above)
+                yield from self._below(_Fields(found), found.value, (), None, comments, above)
             above = {}
 
     def _below(
         self,
-        document: Document,
+        fields: _Fields,
         value: Any,
         base: Path,
         item: int | None,
@@ -205,38 +202,36 @@ class _Reader:
         if missing:
             if not self._manifest.listed:
                 message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
-                yield self._problem(document.index, document.start, message)
+                yield self._problem(fields.document.index, fields.document.start, message)
             return
         items = items_of(value)
         if items is not None:
             for index, child in enumerate(items):
-                yield from self._below(
-                    document, item_kind(value, child), (*base, "items", index), index, comments, above
-                )
+                yield from self._below(fields, item_kind(value, child), (*base, "items", index), index, comments, above)
             return
         # What stands above the document is about its first object.
         reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
         subject = Subject(
             value,
-            self._identity(document, value, base, item),
+            self._identity(fields, value, base, item),
             self._policy,
             self._manifest.pod_paths,
             reasons,
-            place=partial(self._place_in, document, base),
+            place=partial(self._place_in, fields, base),
         )
         try:
             if locate(value, self._manifest.pod_paths) is not None:
-                yield Item(document, base, subject)
+                yield Item(fields.document, base, subject)
         except InputError as error:
             yield subject.problem(error)
 
-    def _identity(self, document: Document, value: dict[str, Any], base: Path, item: int | None) -> Identity:
+    def _identity(self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None) -> Identity:
         metadata = value.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         name, namespace = metadata.get("name") or metadata.get("generateName"), metadata.get("namespace")
-        line, _ = self._place_in(document, base, ())
+        line, _ = self._place_in(fields, base, ())
         return Identity(
-            Source(self._manifest.file, document.index, line, item),
+            Source(self._manifest.file, fields.document.index, line, item),
             value["apiVersion"],
             value["kind"],
             namespace if isinstance(namespace, str) else None,
@@ -244,9 +239,9 @@ class _Reader:
             (),
         )
 
-    def _place_in(self, document: Document, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
+    def _place_in(self, fields: _Fields, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
         """Return the line and column of a field of an object, where the text has places."""
-        return self._lines.place(_offset_of(document, (*base, *path))) if self._manifest.lined else (None, None)
+        return self._lines.place(fields.offset((*base, *path))) if self._manifest.lined else (None, None)
 
     def _problem(self, document: int, offset: int, message: str) -> Problem:
         line, column = self._lines.place(offset) if self._manifest.lined else (None, None)
@@ -257,28 +252,38 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _offset_of(document: Document, path: Path) -> int:
-    """Return where a field stands in the file, or the innermost of its parents that is there."""
-    node = document.tree()
-    if node is None:
-        return document.start
-    offset = node.start
-    for part in path:
-        while node.kind == ALIAS:
-            node = node.children[0]
-        step = _step(node, part)
-        if step is None:
-            break
-        offset, node = step
-    return document.start + offset
+class _Fields:
+    """Where the fields of a document are in the file. Each mapping is gone through once, however often it is asked."""
 
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._below: dict[int, dict[str, tuple[int, Node]]] = {}
 
-def _step(node: Node, part: str | int) -> tuple[int, Node] | None:
-    if node.kind == SEQUENCE and isinstance(part, int) and part < len(node.children):
-        return node.children[part].start, node.children[part]
-    found = None
-    if node.kind == MAPPING:
-        for key, value in node.pairs():
-            if not key.is_merge and key_of(key) == part:
-                found = key.start, value  # The last of repeated keys counts.
-    return found
+    def offset(self, path: Path) -> int:
+        """Return where a field stands, or the innermost of its parents that is there."""
+        node = self.document.tree()
+        if node is None:
+            return self.document.start
+        offset = node.start
+        for part in path:
+            while node.kind == ALIAS:
+                node = node.children[0]
+            if isinstance(part, int):
+                if node.kind != SEQUENCE or part >= len(node.children):
+                    break
+                node = node.children[part]
+                offset = node.start
+            else:
+                step = self._of(node).get(part)
+                if step is None:
+                    break
+                offset, node = step
+        return self.document.start + offset
+
+    def _of(self, node: Node) -> Mapping[str, tuple[int, Node]]:
+        if node.kind != MAPPING:
+            return _EMPTY
+        if id(node) not in self._below:
+            # The last of repeated keys counts.
+            self._below[id(node)] = {key_of(key): (key.start, value) for key, value in node.pairs() if not key.is_merge}
+        return self._below[id(node)]
