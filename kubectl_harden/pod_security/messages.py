@@ -56,10 +56,13 @@ _REASON: Final = re.compile(
     "|".join(re.escape(reason).replace(r"\ ", r"\s+") for reason in sorted(_REASONS, key=len, reverse=True))
 )
 
+_OTHER_REASON: Final = re.compile(r"[^\n,(]*\([^\n]*\)")
+_OPENED: Final = re.compile(r"\s+\(")
+_COMMA: Final = re.compile(r",\s+")
+
+_WEBHOOK: Final = "the admission webhook {name}"
 _OTHERS: Final[tuple[tuple[str, str], ...]] = (
-    (r'admission webhook "(?P<name>[^"]*kyverno[^"]*)" denied the request', "Kyverno (webhook {name})"),
-    (r'admission webhook "(?P<name>[^"]*gatekeeper[^"]*)" denied the request', "Gatekeeper (webhook {name})"),
-    (r'admission webhook "(?P<name>[^"]+)" denied the request', "the admission webhook {name}"),
+    (r'admission webhook "(?P<name>[^"]+)" denied the request', _WEBHOOK),
     (r'failed calling webhook "(?P<name>[^"]+)"', "the admission webhook {name}, which does not answer"),
     (
         r"ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request",
@@ -73,6 +76,9 @@ _OTHERS: Final[tuple[tuple[str, str], ...]] = (
     (r"unable to validate against any (?P<name>security context constraint)", "OpenShift's SecurityContextConstraints"),
     (r"because it is being (?P<name>terminated)", "the namespace, which is being deleted"),
 )  # fmt: skip
+
+_PRODUCTS: Final = {"kyverno": "Kyverno", "gatekeeper": "Gatekeeper"}
+"""Who speaks in a webhook whose name has a word."""
 
 _SUBJECTS: Final = (
     r'pods? "(?P<pod>[^"]+)" is forbidden',
@@ -94,8 +100,14 @@ def rejecter_of(text: str) -> str:
     for pattern, name in _OTHERS:
         match = re.search(pattern, text)
         if match:
-            return name.format(name=match["name"])
+            return _named(match["name"]) if name == _WEBHOOK else name.format(name=match["name"])
     return ""
+
+
+def _named(webhook: str) -> str:
+    """Return what the admission webhook of a name is called."""
+    product = next((product for word, product in _PRODUCTS.items() if word in webhook), None)
+    return f"the admission webhook {webhook}" if product is None else f"{product} (webhook {webhook})"
 
 
 def read_messages(text: str) -> Iterator[Message]:
@@ -103,13 +115,17 @@ def read_messages(text: str) -> Iterator[Message]:
 
     Quotes may be escaped (JSON, logs), and lines broken where a terminal broke them.
     """
-    text = re.sub(r"\\+\"", '"', text)
+    # From the first of several backslashes on, or a long row of them is looked at from each.
+    text = re.sub(r"(?<!\\)\\+\"", '"', text)
     found: dict[tuple[object, ...], Message] = {}
     subjects: set[tuple[object, ...]] = set()
-    for match in _VIOLATES.finditer(text):
+    matches = list(_VIOLATES.finditer(text))
+    ends = [0, *(match.end() for match in matches)]
+    starts = [*(match.start() for match in matches[1:]), len(text)]
+    for match, before, end in zip(matches, ends, starts, strict=False):
         level = match["policy"].partition(":")[0]
-        said, rest = _violations(text, match.end(), level)
-        line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        said, rest = _violations(text[match.end() : end], level)
+        line = text[before : match.start()].rpartition("\n")[2]
         after = text[match.end() : match.end() + 2000].partition("\n")[2].partition("\n")[0]
         subject = _subject(line) or (_subject(after) if match["warned"] else "")
         words = ", ".join(worded(item.reason, item.detail) for item in said)
@@ -130,18 +146,19 @@ def read_messages(text: str) -> Iterator[Message]:
             yield Message(name, line.strip(), subject=_subject(line))
 
 
-def _violations(text: str, position: int, level: str) -> tuple[tuple[Said, ...], str]:
-    """Read ``reason (detail), …`` from a position on; returns what was read, and a rest that no control says."""
+def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str]:
+    """Read ``reason (detail), …``; returns what was read, and a rest that no control says."""
     found: list[Said] = []
+    position = 0
     while True:
         match = _REASON.match(text, position)
         if match is None:
-            rest = re.match(r"[^\n,(]*\([^\n]*\)", text[position:])
+            rest = _OTHER_REASON.match(text, position)
             return tuple(found), rest[0] if rest else ""
         reason = " ".join(match[0].split())
         position = match.end()
         detail = ""
-        opened = re.compile(r"\s+\(").match(text, position)
+        opened = _OPENED.match(text, position)
         if opened is not None:
             end = _closing(text, opened.end())
             if end is None:
@@ -149,7 +166,7 @@ def _violations(text: str, position: int, level: str) -> tuple[tuple[Said, ...],
             detail = " ".join(text[opened.end() : end].split())
             position = end + 1
         found.append(Said(_control(reason, level), reason, detail))
-        comma = re.compile(r",\s+").match(text, position)
+        comma = _COMMA.match(text, position)
         if comma is None:
             return tuple(found), ""
         position = comma.end()
