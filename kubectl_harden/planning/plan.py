@@ -48,6 +48,9 @@ _DROP: Final = object()
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
+MAX_EFFORT: Final = 500_000
+"""Edits of a pod template times its fields, where each edit is tried without: some seconds."""
+
 
 class ObjectPlan(NamedTuple):
     """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
@@ -62,8 +65,11 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     accepted, problems = subject.accepted()
     found = list(problems)
     plans = []
-    for index in range(len(subject.templates())):
-        location = subject.templates()[index]
+    for index, first in enumerate(subject.templates()):
+        # What a plan before it has changed may be shared by Argo's templates; others stand in fields of their own.
+        location = (
+            subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
+        )
         identity = subject.named(location)
         choose = partial(options.choose, identity) if options.choose is not None else list
         learned = options.learn(identity, subject.value, location.value)
@@ -143,11 +149,13 @@ def plan(
     ):
         notes.append("--low-ports: the kubelet refuses network sysctls for a pod on the node's network")
         edits = [edit for edit in edits if edit.companion != "--low-ports"]
-    kept, after, refusing = _without_refusals(pod, location, edits, known)
+    effort = len(edits) * _size(pod.written)
+    kept, after, refusing = _without_refusals(pod, location, edits, known, effort)
     obstacles.extend(refusing)
     notes.extend(obstacle.why for obstacle in refusing if not obstacle.check)
     left = evaluate(after, policy)
     if left:
+        _refuse_too_much(effort, edits)
         kept, after = _effective(pod, location, policy, kept, after, left, known)
     return Plan(
         highest_level(pod, policy, [control.level for control, _ in findings]),
@@ -188,8 +196,29 @@ def _patched(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
     return Pod(_edited(pod.written, edits), is_pod=location.is_pod, decoded=True)
 
 
+def _size(value: Any) -> int:
+    """Return how many fields and items a JSON value has."""
+    count = 0
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        count += 1
+        if isinstance(item, (dict, list)):
+            stack.extend(item.values() if isinstance(item, dict) else item)
+    return count
+
+
+def _refuse_too_much(effort: int, edits: Collection[Edit]) -> None:
+    """Raise InputError where trying a plan without each of its edits would take longer than seconds."""
+    if effort > MAX_EFFORT:
+        raise InputError(
+            f"cannot be planned: {len(edits):,} edits in a pod template of {effort // len(edits):,} fields "
+            f"(at most {MAX_EFFORT:,} in their product)"
+        )
+
+
 def _without_refusals(
-    pod: Pod, location: Location, edits: list[Edit], known: set[tuple[Path, str]]
+    pod: Pod, location: Location, edits: list[Edit], known: set[tuple[Path, str]], effort: int
 ) -> tuple[list[Edit], Pod, list[Obstacle]]:
     """Take out edits whose result the API server would refuse, until it refuses nothing but what is known.
 
@@ -202,6 +231,7 @@ def _without_refusals(
         new = sorted(refusals(after) - known, key=str)
         if not new:
             return kept, after, obstacles
+        _refuse_too_much(effort, edits)
         guilty, why = _guilty(new, kept)
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(
