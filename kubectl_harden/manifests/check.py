@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+from kubectl_harden.errors import unexpected
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import Checked, Checks, Policy, Problem, Replacement, Violation
 from kubectl_harden.planning.options import Learn
@@ -56,7 +57,11 @@ def check_text(
                 # Every proposal reads its document again.
                 effort += len(item.violations) * len(found.document.text)
                 wanted = propose is not None and manifest.lined and effort <= MAX_EFFORT
-                checked.append(_with_fixes(manifest, found, item, propose) if propose and wanted else item)
+                try:
+                    checked.append(_with_fixes(manifest, found, item, propose) if propose and wanted else item)
+                except Exception as error:  # noqa: BLE001 (a verdict counts without a proposal too)
+                    checked.append(item)
+                    problems.append(found.subject.problem(unexpected(error)))
     return Checks(tuple(checked), tuple(problems))
 
 

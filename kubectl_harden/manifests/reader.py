@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault, unexpected
 from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, template_line
 from kubectl_harden.model import Identity, Path, Policy, Problem, Source
 from kubectl_harden.objects import item_kind, items_of
@@ -85,16 +85,35 @@ def each_file(
         files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
     if parallel and len(files) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(files) >= PARALLEL_BYTES:
-        import multiprocessing
-        import signal
-        import sys
-
-        # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
-        method = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-        with method.Pool(min(os.cpu_count() or 1, 8), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            yield from pool.imap(job, files, chunksize=max(1, min(32, len(files) // 16)))
+        yield from _on_all_cores(job, files, unread)
     else:
         yield from map(job, files)
+
+
+def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Callable[[str, str], T]) -> Iterator[T]:
+    """Yield what a job makes of each file, with a process for each core; one that is killed costs what is not done."""
+    import multiprocessing
+    import signal
+    import sys
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    workers = min(os.cpu_count() or 1, 8)
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    done = 0
+    try:
+        for result in pool.map(job, files, chunksize=max(1, min(32, len(files) // 16))):
+            yield result
+            done += 1
+    except BrokenProcessPool:
+        for found in files[done:]:
+            yield unread(
+                found.file, "not read: the process that worked on it, or beside it, was killed (out of memory?)"
+            )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _total_bytes(files: Iterable[Found]) -> int:
@@ -113,7 +132,10 @@ def _one_file(found: Found, work: Callable[[Manifest], T], unread: Callable[[str
         text = read_text(found.file, regular=found.listed) if found.text is None else found.text
     except InputError as error:
         return unread(found.file, error.args[0])
-    return work(Manifest(found.file, text, found.listed, found.text is None, pod_paths))
+    try:
+        return work(Manifest(found.file, text, found.listed, found.text is None, pod_paths))
+    except Exception as error:  # noqa: BLE001 (one file must not end the run)
+        return unread(found.file, unexpected(error).args[0])
 
 
 def templates(inputs: Inputs, policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -169,24 +191,33 @@ class _Reader:
                     yield Problem(manifest.file, None, line, None, _TEMPLATE)
                 continue
             yield found
-            noted: list[tuple[int, str, str]] = []
-            try:
-                # In a loop, since what stands before a comment that is wrong counts.
-                wanted = found.value is not SKIPPED and ALLOW in found.text
-                for note in commented(found.text, found.tree()) if wanted else ():
-                    noted.append(note)
-            except SyntaxFault as fault:
-                yield self._problem(found.index, found.start + fault.offset, fault.args[0])
-            if found.value is None:
-                # Nothing but comments, as above the first separator of a file: they are about what comes next.
-                above.update((check, reason) for _, check, reason in noted)
+            if found.value is SKIPPED:
+                above = {}
                 continue
-            if found.value is not SKIPPED:
-                for offset, key in found.repeated:
-                    yield self._problem(found.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
-                comments = by_object(found.text, found.tree(), noted) if noted else _EMPTY
-                yield from self._below(_Fields(found), found.value, (), None, comments, above)
-            above = {}
+            try:
+                yield from self._objects(found, above)
+            except Exception as error:  # noqa: BLE001 (one document must not end the run)
+                yield self._problem(found.index, found.start, unexpected(error).args[0])
+            if found.value is not None:
+                above = {}
+
+    def _objects(self, document: Document, above: dict[str, str]) -> Iterator[Item | Problem]:
+        """Yield the objects of a document that run pods; ``above`` are the comments of documents of nothing else."""
+        noted: list[tuple[int, str, str]] = []
+        try:
+            # In a loop, since what stands before a comment that is wrong counts.
+            for note in commented(document.text, document.tree()) if ALLOW in document.text else ():
+                noted.append(note)
+        except SyntaxFault as fault:
+            yield self._problem(document.index, document.start + fault.offset, fault.args[0])
+        if document.value is None:
+            # Nothing but comments, as above the first separator of a file: they are about what comes next.
+            above.update((check, reason) for _, check, reason in noted)
+            return
+        for offset, key in document.repeated:
+            yield self._problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
+        comments = by_object(document.text, document.tree(), noted) if noted else _EMPTY
+        yield from self._below(_Fields(document), document.value, (), None, comments, above)
 
     def _below(
         self,
@@ -211,6 +242,18 @@ class _Reader:
             return
         # What stands above the document is about its first object.
         reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
+        found: Item | Problem | None
+        try:
+            found = self._object(fields, value, base, item, reasons)
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found = self._problem(fields.document.index, fields.document.start, unexpected(error).args[0])
+        if found is not None:
+            yield found
+
+    def _object(
+        self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
+    ) -> Item | Problem | None:
+        """Return an object if it runs pods."""
         subject = Subject(
             value,
             self._identity(fields, value, base, item),
@@ -220,10 +263,10 @@ class _Reader:
             place=partial(self._place_in, fields, base),
         )
         try:
-            if locate(value, self._manifest.pod_paths) is not None:
-                yield Item(fields.document, base, subject)
+            runs_pods = locate(value, self._manifest.pod_paths) is not None
         except InputError as error:
-            yield subject.problem(error)
+            return subject.problem(error)
+        return Item(fields.document, base, subject) if runs_pods else None
 
     def _identity(self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None) -> Identity:
         metadata = value.get("metadata")

@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.errors import InputError
+from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.json_values import Draft
 from kubectl_harden.model import (
@@ -66,21 +66,29 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     found = list(problems)
     plans = []
     for index, first in enumerate(subject.templates()):
-        # What a plan before it has changed may be shared by Argo's templates; others stand in fields of their own.
-        location = (
-            subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
-        )
-        identity = subject.named(location)
-        choose = partial(options.choose, identity) if options.choose is not None else list
-        learned = options.learn(identity, subject.value, location.value)
         try:
-            made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
+            made = _planned(subject, index, first, options, accepted)
+            subject = subject.changed(apply(subject.value, made.plan.edits))
+            plans.append(made)
         except InputError as error:
-            found.append(subject.problem(error, location))
-            continue
-        subject = subject.changed(apply(subject.value, made.edits))
-        plans.append(Planned(identity, made, subject.policy))
+            found.append(subject.problem(error, first))
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found.append(subject.problem(unexpected(error)))
     return ObjectPlan(subject.value, tuple(plans), tuple(found))
+
+
+def _planned(
+    subject: Subject, index: int, first: Location, options: FixOptions, accepted: Mapping[str, str]
+) -> Planned:
+    # What a plan before it has changed may be shared by Argo's templates; others stand in fields of their own.
+    location = (
+        subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
+    )
+    identity = subject.named(location)
+    choose = partial(options.choose, identity) if options.choose is not None else list
+    learned = options.learn(identity, subject.value, location.value)
+    made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
+    return Planned(identity, made, subject.policy)
 
 
 def left_below(made: Plan) -> bool:

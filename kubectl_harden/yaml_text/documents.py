@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault, unexpected
 from kubectl_harden.yaml_text import tree as yaml_tree
 from kubectl_harden.yaml_text.tree import Node
 
@@ -193,5 +193,7 @@ def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[
         value, repeated = yaml_tree.value_of(root)
     except SyntaxFault as fault:
         return Fault(index, start + min(fault.offset, len(body)), fault.args[0])
+    except Exception as error:  # noqa: BLE001 (one document must not end the run)
+        return Fault(index, start, unexpected(error).args[0])
     keys = tuple((start + node.start, node.text) for node in repeated)
     return Document(index, start, body, value, root=root, repeated=keys)

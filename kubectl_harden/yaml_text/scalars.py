@@ -98,7 +98,8 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
         return "timestamp", text
     plain = text.replace("_", "")
     match = _INTEGER.fullmatch(plain)
-    if match:
+    # No 64-bit integer has more decimal digits, and thousands of them Python refuses to read.
+    if match and (match[2][0] == "0" or len(match[2]) <= 20):
         sign, digits = match.groups()
         number = _digits(digits)
         number = -number if sign == "-" else number
