@@ -22,9 +22,9 @@ from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.reader import Item, Manifest, read
 from kubectl_harden.model import Policy, Problem
-from kubectl_harden.objects import item_kind, items_of
+from kubectl_harden.objects import api_group, item_kind, items_of
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.pod_security.pod_templates import pod_kinds
+from kubectl_harden.pod_security.pod_templates import holds_pods
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.editor import spliced
 from tests.support.oracle import Oracle
@@ -95,7 +95,6 @@ class Fuzzer:
         self.counts: Counter[str] = Counter()
         self.failures: list[tuple[str, str]] = []
         self.policy = Policy("restricted", NEWEST)
-        self.kinds = pod_kinds({})
 
     def _fail(self, what: str, text: str) -> None:
         self.counts[what] += 1
@@ -135,9 +134,7 @@ class Fuzzer:
         wrong = {problem.document for problem in problems}
         for index, value in enumerate(theirs):
             for one in objects([value]):
-                if one["kind"] not in ("Pod", "Deployment", "DaemonSet", "StatefulSet", "Job", "CronJob"):
-                    continue
-                if str(one["apiVersion"]) not in ("v1", "apps/v1", "batch/v1"):
+                if not holds_pods(api_group(str(one["apiVersion"])), str(one["kind"]), {}):
                     continue
                 self.counts["pods"] += 1
                 metadata = one.get("metadata")
