@@ -15,6 +15,7 @@ import pytest
 from kubectl_harden.manifests import discovery
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text, proposal
+from kubectl_harden.manifests.ignore import ignored, parse
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import FileFix, HostPathChoice, Policy
 from kubectl_harden.planning.options import FixOptions
@@ -102,6 +103,11 @@ def fix(text: str) -> FileFix:
     return fix_text(Manifest("f.yaml", text), POLICY, OPTIONS)
 
 
+def excluded(line: str, path: str) -> bool:
+    pattern = parse(line)
+    return pattern is not None and ignored([pattern], path.rstrip("/"))
+
+
 MESSAGE = 'pods "a" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "c"'
 
 SHAPES: dict[str, tuple[int, Callable[[int], object]]] = {
@@ -132,6 +138,10 @@ SHAPES: dict[str, tuple[int, Callable[[int], object]]] = {
     "host paths, fixed": (10, lambda n: fix(json.dumps(host_paths(n)))),
     "containers, fixed": (10, lambda n: fix(json.dumps(containers(n)))),
     "pod templates, fixed": (10, lambda n: fix(json.dumps(templates(n)))),
+    "asterisks of a pattern": (10, lambda n: excluded("*a" * n + "b", "a" * 100)),
+    "directories of a pattern": (10, lambda n: excluded("**/a/" * n + "b", "a/" * 50)),
+    "a long name": (20, lambda n: excluded("*a*a*a*a*a*b", "a" * n)),
+    "a long path": (20, lambda n: excluded("**/a/**/a/**/a/**/b", "a/" * n)),
     "messages on a line": (20, lambda n: list(read_messages(f"{MESSAGE}) " * n))),
     "messages that do not end": (20, lambda n: list(read_messages(MESSAGE * n))),
     "lines of webhooks": (50, lambda n: list(read_messages('admission webhook "kyverno' * n))),
