@@ -49,9 +49,11 @@ def resolve(tag: str | None, text: str) -> Any:
         from base64 import b64decode
 
         try:
-            return b64decode(text.replace("\n", "").replace("\r", ""), validate=True).decode("utf-8", "replace")
+            data = b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
         except ValueError:
             raise Unresolvable("!!binary value contains invalid base64 data") from None
+        # As encoding/json writes a string: each byte that is not UTF-8 is a character of its own.
+        return re.sub("[\udc80-\udcff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
     if tag not in _RESOLVABLE or tag == _PREFIX + "str":
         return text
     kind, value = _plain(tag, text)

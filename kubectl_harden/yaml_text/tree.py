@@ -48,6 +48,8 @@ __all__ = [
 T = TypeVar("T")
 
 _RETRIES: Final = 100
+_READ_AGAIN: Final = 4 << 20
+"""Characters that are parsed again, all retries of a text together."""
 
 MAX_DEPTH: Final = 999
 """Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
@@ -106,7 +108,11 @@ def _fault(error: yaml.YAMLError) -> SyntaxFault:
 
 def _stand_in(text: str, taken: str) -> str:
     """Return a private-use character that is in neither text."""
-    return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text and chr(code) not in taken)
+    used = {*text, *taken}
+    found = next((chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in used), None)
+    if found is None:
+        raise SyntaxFault("has all private-use characters, which is refused")
+    return found
 
 
 def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
@@ -121,6 +127,7 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
         mark = _stand_in(text, "")
         stand_ins[mark] = "\ufeff"
         text = text.replace("\ufeff", mark)
+    spent = 0
     for _ in range(_RETRIES):
         parser = CParser(text)
         try:
@@ -129,6 +136,9 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
             fault = _fault(error)
             if fault.args[0] != "found unexpected ':'" or text[fault.offset : fault.offset + 1] != ":":
                 raise fault from None
+            spent += fault.offset
+            if spent > _READ_AGAIN:
+                raise SyntaxFault("too many colons at the end of text in brackets: quote it", fault.offset) from None
             mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(
                 text, "".join(stand_ins)
             )
