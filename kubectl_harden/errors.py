@@ -17,9 +17,12 @@ HardenError                 anything that is told to the user in one sentence
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from typing import Final
 
 __all__ = [
+    "DEBUG",
     "ClusterError",
     "Conflict",
     "Denied",
@@ -34,7 +37,11 @@ __all__ = [
     "Unreachable",
     "UsageError",
     "meant",
+    "unexpected",
 ]
+
+DEBUG: Final = "KUBECTL_HARDEN_DEBUG"
+"""The environment variable with which errors show their traceback."""
 
 
 class HardenError(Exception):
@@ -118,3 +125,26 @@ def meant(word: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(word, list(known), n=1)
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def unexpected(error: Exception) -> InputError:
+    """Return the problem that an error is to the object or file at work, so that it ends nothing else.
+
+    An error that nobody foresaw is called a bug, with the place in the code.
+    """
+    if isinstance(error, HardenError):
+        return InputError(str(error))
+    if isinstance(error, RecursionError):
+        return InputError("cannot be evaluated: nested too deeply")
+    if isinstance(error, MemoryError):
+        return InputError("cannot be evaluated: not enough memory")
+    import traceback
+
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}"
+    return InputError(
+        f"cannot be evaluated: {where}: {error}; this is a bug of kubectl harden, please report it with the output of "
+        "kubectl harden version -o json"
+    )

@@ -32,7 +32,8 @@ def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
 
 def name_of(kind: str, value: dict[str, Any]) -> str:
     """Return ``Deployment shop/web``, or ``Namespace shop``."""
-    metadata = value.get("metadata", {})
+    metadata = value.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
     name = metadata.get("name", "")
     return f"{kind} {metadata['namespace']}/{name}" if metadata.get("namespace") else f"{kind} {name}"
 

@@ -69,3 +69,22 @@ def test_json_of_a_file_has_a_place(tmp_path: Path) -> None:
     (tmp_path / "f").write_text('{\n  "a": x}')
     with pytest.raises(InputError, match=r"line 2, column 8: not valid JSON"):
         read_json(str(tmp_path / "f"))
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/tty", "/proc/self/environ", "/proc/kmsg", "fifo"])
+def test_what_nobody_named_is_read_only_where_it_is_a_regular_file(tmp_path: Path, target: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    link = tmp_path / "link.yaml"
+    link.symlink_to(target)
+    with pytest.raises(InputError, match="not a regular file"):
+        read_text(str(link), regular=True)
+
+
+def test_what_a_shell_pipes_in_is_read(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"kind: Pod\n")
+    os.close(writer)
+    assert read_text(f"/dev/fd/{reader}") == "kind: Pod\n"
+    os.close(reader)
+    (tmp_path / "empty.yaml").touch()
+    assert read_text(str(tmp_path / "empty.yaml"), regular=True) == ""

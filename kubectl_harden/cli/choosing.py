@@ -38,7 +38,10 @@ class Chooser:
 
     def __call__(self, identity: Identity, edits: list[Edit]) -> list[Edit]:
         """Return the edits that the person wants."""
-        chosen = (self._choose(identity, edit) for edit in edits)
+        try:
+            chosen = [self._choose(identity, edit) for edit in edits]
+        except click.Abort:
+            raise KeyboardInterrupt from None  # Not a fault of the object that is asked about.
         return [edit for edit in chosen if edit is not None]
 
     def _choose(self, identity: Identity, edit: Edit) -> Edit | None:

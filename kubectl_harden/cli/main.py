@@ -14,12 +14,9 @@ import click
 from kubectl_harden import __version__
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
 from kubectl_harden.cli.options import OUTPUT
-from kubectl_harden.errors import ClusterError, HardenError, UsageError, meant
+from kubectl_harden.errors import DEBUG, ClusterError, HardenError, UsageError, meant
 
 __all__ = ["cli", "main"]
-
-DEBUG: Final = "KUBECTL_HARDEN_DEBUG"
-"""The environment variable with which errors show their traceback."""
 
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Final
 
+from kubectl_harden.errors import unexpected
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import Checked, Checks, Policy, Problem, Replacement, Violation
 from kubectl_harden.planning.options import Learn
@@ -12,6 +14,9 @@ from kubectl_harden.planning.verdict import judged
 
 __all__ = ["Propose", "check_files", "check_text"]
 
+
+MAX_EFFORT: Final = 4_000_000
+"""Characters of one text that are read again for proposals, which end there: a List of 70 workloads has them all."""
 
 Propose = Callable[[Manifest, Item, Checked, Violation], tuple[Replacement, ...]]
 """Returns what fixes a violation of a pod template in its file, as far as that can be written."""
@@ -41,16 +46,22 @@ def check_text(
     """Evaluate every pod template in a text."""
     checked: list[Checked] = []
     problems: list[Problem] = []
+    effort = 0
     for found in read(manifest, policy):
         if isinstance(found, Problem):
             problems.append(found)
         elif isinstance(found, Item):
             checks = judged(found.subject, learn)
             problems.extend(checks.problems)
-            if propose is None or not manifest.lined:
-                checked.extend(checks.checked)
-            else:
-                checked.extend(_with_fixes(manifest, found, item, propose) for item in checks.checked)
+            for item in checks.checked:
+                # Every proposal reads its document again.
+                effort += len(item.violations) * len(found.document.text)
+                wanted = propose is not None and manifest.lined and effort <= MAX_EFFORT
+                try:
+                    checked.append(_with_fixes(manifest, found, item, propose) if propose and wanted else item)
+                except Exception as error:  # noqa: BLE001 (a verdict counts without a proposal too)
+                    checked.append(item)
+                    problems.append(found.subject.problem(unexpected(error)))
     return Checks(tuple(checked), tuple(problems))
 
 

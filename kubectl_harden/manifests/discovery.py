@@ -7,17 +7,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.text_files import STDIN
+from kubectl_harden.yaml_text.tree import top_level
 
 __all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "template_line"]
 
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
-_KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE)
-# Keys at the top level that are, or could hide, a kind. A line feed in front lets the search skip fast.
-_KIND_KEY: Final = re.compile(r"\n(?:[\ufeff\"'?&!*{\[<]|(?:kind|items)\b)")
-_MANY_BRACKETS: Final = 1000
-_TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
+_TEMPLATE: Final = r"\{\{-?\s*+[^{}\n]*+\}\}|\{%-?\s"
 
 
 class Found(NamedTuple):
@@ -86,19 +84,19 @@ def template_line(text: str) -> int | None:
 
 
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
-    """Whether a YAML document is surely of a kind that holds no pod, told without parsing it.
+    """Whether a YAML document is well-formed and surely of a kind that holds no pod, told without building its tree.
 
-    True only for a block mapping with one plain ``kind``, no items, and no key at its top level (quoted,
-    complex, merged, tagged or an alias) that could bring another kind in.
+    True only for a mapping with one ``kind``, of none of the kinds that hold pods, no items, and no key at its top
+    level that could bring another kind in.
     """
-    if len(_KIND_KEY.findall(body)) + (_KIND_KEY.match("\n" + body[:8]) is not None) != 1:
-        return False
-    match = _KIND.search(body)
-    if match is None or not match[1] or match[2].split("#")[0].strip():
-        return False
-    return match[1] not in kinds and not match[1].endswith("List") and not _is_odd(body)
-
-
-def _is_odd(body: str) -> bool:
-    """Whether a document ends inside the text, or has brackets enough to be nested without bounds."""
-    return "\n..." in body or body.startswith("...") or body.count("[") + body.count("{") > _MANY_BRACKETS
+    seen = set()
+    try:
+        for key, value in top_level(body):
+            if key in seen or key in ("items", "<<"):
+                return False
+            if key == "kind" and (value is None or value in kinds or value.endswith("List")):
+                return False
+            seen.add(key)
+    except SyntaxFault:
+        return False  # Read as a whole, the document says what is wrong with it.
+    return "kind" in seen

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
-from kubectl_harden.errors import EditError, InputError
+from kubectl_harden.errors import EditError, InputError, unexpected
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import (
@@ -73,9 +73,9 @@ def fix_text(manifest: Manifest, policy: Policy, options: FixOptions) -> FileFix
         goal = _patched(document.value, (), patches)
         try:
             splices.extend(edit_document(document, goal))
-        except EditError as error:
+        except Exception as error:  # noqa: BLE001 (one document must not end the run)
             line, column = Lines(text).place(document.start) if manifest.lined else (None, None)
-            problems.append(Problem(file, index, line, column, f"not edited: {error}"))
+            problems.append(Problem(file, index, line, column, f"not edited: {unexpected(error)}"))
             plans = [item for item in plans if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
@@ -84,8 +84,8 @@ def fix_text(manifest: Manifest, policy: Policy, options: FixOptions) -> FileFix
         try:
             after = manifest._replace(text=spliced(text, splices))
             _prove(after, values, {_key(item): item.plan for item in plans}, policy, options)
-        except EditError as error:
-            problems.append(Problem(file, None, None, None, f"not edited: {error}"))
+        except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
+            problems.append(Problem(file, None, None, None, f"not edited: {unexpected(error)}"))
             return FileFix(file, text, (), (), tuple(problems))
     return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects))
 

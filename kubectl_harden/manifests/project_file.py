@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
+from kubectl_harden.manifests.ignore import ignored, parse
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import read_text
@@ -38,13 +39,11 @@ class Project(NamedTuple):
         """Return the test whether a file is left out."""
         if not self.exclude:
             return lambda _file: False
-        from pathspec import GitIgnoreSpec
-
-        spec = GitIgnoreSpec.from_lines(self.exclude)
+        patterns = [pattern for line in self.exclude if (pattern := parse(line)) is not None]
 
         def test(file: str) -> bool:
             relative = os.path.relpath(os.path.abspath(file), self.directory)
-            return not relative.startswith("..") and spec.match_file(PurePath(relative).as_posix())
+            return not relative.startswith("..") and ignored(patterns, PurePath(relative).as_posix())
 
         return test
 
@@ -124,6 +123,11 @@ def _policy_version(value: Any) -> str:
 def _patterns(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise UsageError("exclude: write a list of patterns, as in .gitignore")
+    for item in value:
+        try:
+            parse(item)
+        except InputError as error:
+            raise UsageError(f"exclude: {error}") from None
     return tuple(value)
 
 

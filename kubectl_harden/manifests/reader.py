@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault, unexpected
 from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, template_line
 from kubectl_harden.model import Identity, Path, Policy, Problem, Source
 from kubectl_harden.objects import item_kind, items_of
 from kubectl_harden.planning.subject import Subject
-from kubectl_harden.pod_security.accepted import ALLOW, commented, is_about
+from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
@@ -85,16 +85,35 @@ def each_file(
         files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
     if parallel and len(files) > 1 and (os.cpu_count() or 1) > 1 and _total_bytes(files) >= PARALLEL_BYTES:
-        import multiprocessing
-        import signal
-        import sys
-
-        # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
-        method = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-        with method.Pool(min(os.cpu_count() or 1, 8), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            yield from pool.imap(job, files, chunksize=max(1, min(32, len(files) // 16)))
+        yield from _on_all_cores(job, files, unread)
     else:
         yield from map(job, files)
+
+
+def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Callable[[str, str], T]) -> Iterator[T]:
+    """Yield what a job makes of each file, with a process for each core; one that is killed costs what is not done."""
+    import multiprocessing
+    import signal
+    import sys
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    workers = min(os.cpu_count() or 1, 8)
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    done = 0
+    try:
+        for result in pool.map(job, files, chunksize=max(1, min(32, len(files) // 16))):
+            yield result
+            done += 1
+    except BrokenProcessPool:
+        for found in files[done:]:
+            yield unread(
+                found.file, "not read: the process that worked on it, or beside it, was killed (out of memory?)"
+            )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _total_bytes(files: Iterable[Found]) -> int:
@@ -113,7 +132,10 @@ def _one_file(found: Found, work: Callable[[Manifest], T], unread: Callable[[str
         text = read_text(found.file, regular=found.listed) if found.text is None else found.text
     except InputError as error:
         return unread(found.file, error.args[0])
-    return work(Manifest(found.file, text, found.listed, found.text is None, pod_paths))
+    try:
+        return work(Manifest(found.file, text, found.listed, found.text is None, pod_paths))
+    except Exception as error:  # noqa: BLE001 (one file must not end the run)
+        return unread(found.file, unexpected(error).args[0])
 
 
 def templates(inputs: Inputs, policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -166,37 +188,44 @@ class _Reader:
                 elif not is_template:
                     # One problem for the whole template: what its pieces mean is only known when it is rendered.
                     is_template = True
-                    message = (
-                        "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
-                    )
-                    yield Problem(manifest.file, None, line, None, message)
+                    yield Problem(manifest.file, None, line, None, _TEMPLATE)
                 continue
             yield found
-            noted: list[tuple[int, str, str]] = []
-            try:
-                # In a loop, since what stands before a comment that is wrong counts.
-                wanted = found.value is not SKIPPED and ALLOW in found.text
-                for note in commented(found.text, found.tree()) if wanted else ():
-                    noted.append(note)
-            except SyntaxFault as fault:
-                yield self._problem(found.index, found.start + fault.offset, fault.args[0])
-            if found.value is None:
-                # Nothing but comments, as above the first separator of a file: they are about what comes next.
-                above.update((check, reason) for _, check, reason in noted)
+            if found.value is SKIPPED:
+                above = {}
                 continue
-            if found.value is not SKIPPED:
-                for offset, key in found.repeated:
-                    yield self._problem(found.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
-                yield from self._below(found, found.value, (), None, noted, above)
-            above = {}
+            try:
+                yield from self._objects(found, above)
+            except Exception as error:  # noqa: BLE001 (one document must not end the run)
+                yield self._problem(found.index, found.start, unexpected(error).args[0])
+            if found.value is not None:
+                above = {}
+
+    def _objects(self, document: Document, above: dict[str, str]) -> Iterator[Item | Problem]:
+        """Yield the objects of a document that run pods; ``above`` are the comments of documents of nothing else."""
+        noted: list[tuple[int, str, str]] = []
+        try:
+            # In a loop, since what stands before a comment that is wrong counts.
+            for note in commented(document.text, document.tree()) if ALLOW in document.text else ():
+                noted.append(note)
+        except SyntaxFault as fault:
+            yield self._problem(document.index, document.start + fault.offset, fault.args[0])
+        if document.value is None:
+            # Nothing but comments, as above the first separator of a file: they are about what comes next.
+            above.update((check, reason) for _, check, reason in noted)
+            return
+        for offset, key in document.repeated:
+            yield self._problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
+        comments = by_object(document.text, document.tree(), noted) if noted else _EMPTY
+        yield from self._below(_Fields(document), document.value, (), None, comments, above)
 
     def _below(
         self,
-        document: Document,
+        fields: _Fields,
         value: Any,
         base: Path,
         item: int | None,
-        noted: list[tuple[int, str, str]],
+        comments: Mapping[Path, Mapping[str, str]],
         above: Mapping[str, str],
     ) -> Iterator[Item | Problem]:
         """Yield the objects below a place of a document that run pods."""
@@ -204,40 +233,48 @@ class _Reader:
         if missing:
             if not self._manifest.listed:
                 message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
-                yield self._problem(document.index, document.start, message)
+                yield self._problem(fields.document.index, fields.document.start, message)
             return
         items = items_of(value)
         if items is not None:
             for index, child in enumerate(items):
-                yield from self._below(document, item_kind(value, child), (*base, "items", index), index, noted, above)
+                yield from self._below(fields, item_kind(value, child), (*base, "items", index), index, comments, above)
             return
-        # A comment counts for the object of its document; among the items of a List for the one that it stands in
-        # or above.
-        comments = dict(above) if not item else {}
-        for offset, check, reason in noted:
-            if is_about(document.text, document.tree(), base, offset):
-                comments[check] = reason
+        # What stands above the document is about its first object.
+        reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
+        found: Item | Problem | None
+        try:
+            found = self._object(fields, value, base, item, reasons)
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found = self._problem(fields.document.index, fields.document.start, unexpected(error).args[0])
+        if found is not None:
+            yield found
+
+    def _object(
+        self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
+    ) -> Item | Problem | None:
+        """Return an object if it runs pods."""
         subject = Subject(
             value,
-            self._identity(document, value, base, item),
+            self._identity(fields, value, base, item),
             self._policy,
             self._manifest.pod_paths,
-            comments,
-            place=partial(self._place_in, document, base),
+            reasons,
+            place=partial(self._place_in, fields, base),
         )
         try:
-            if locate(value, self._manifest.pod_paths) is not None:
-                yield Item(document, base, subject)
+            runs_pods = locate(value, self._manifest.pod_paths) is not None
         except InputError as error:
-            yield subject.problem(error)
+            return subject.problem(error)
+        return Item(fields.document, base, subject) if runs_pods else None
 
-    def _identity(self, document: Document, value: dict[str, Any], base: Path, item: int | None) -> Identity:
+    def _identity(self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None) -> Identity:
         metadata = value.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         name, namespace = metadata.get("name") or metadata.get("generateName"), metadata.get("namespace")
-        line, _ = self._place_in(document, base, ())
+        line, _ = self._place_in(fields, base, ())
         return Identity(
-            Source(self._manifest.file, document.index, line, item),
+            Source(self._manifest.file, fields.document.index, line, item),
             value["apiVersion"],
             value["kind"],
             namespace if isinstance(namespace, str) else None,
@@ -245,9 +282,9 @@ class _Reader:
             (),
         )
 
-    def _place_in(self, document: Document, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
+    def _place_in(self, fields: _Fields, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
         """Return the line and column of a field of an object, where the text has places."""
-        return self._lines.place(_offset_of(document, (*base, *path))) if self._manifest.lined else (None, None)
+        return self._lines.place(fields.offset((*base, *path))) if self._manifest.lined else (None, None)
 
     def _problem(self, document: int, offset: int, message: str) -> Problem:
         line, column = self._lines.place(offset) if self._manifest.lined else (None, None)
@@ -258,28 +295,38 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _offset_of(document: Document, path: Path) -> int:
-    """Return where a field stands in the file, or the innermost of its parents that is there."""
-    node = document.tree()
-    if node is None:
-        return document.start
-    offset = node.start
-    for part in path:
-        while node.kind == ALIAS:
-            node = node.children[0]
-        step = _step(node, part)
-        if step is None:
-            break
-        offset, node = step
-    return document.start + offset
+class _Fields:
+    """Where the fields of a document are in the file. Each mapping is gone through once, however often it is asked."""
 
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._below: dict[int, dict[str, tuple[int, Node]]] = {}
 
-def _step(node: Node, part: str | int) -> tuple[int, Node] | None:
-    if node.kind == SEQUENCE and isinstance(part, int) and part < len(node.children):
-        return node.children[part].start, node.children[part]
-    found = None
-    if node.kind == MAPPING:
-        for key, value in node.pairs():
-            if not key.is_merge and key_of(key) == part:
-                found = key.start, value  # The last of repeated keys counts.
-    return found
+    def offset(self, path: Path) -> int:
+        """Return where a field stands, or the innermost of its parents that is there."""
+        node = self.document.tree()
+        if node is None:
+            return self.document.start
+        offset = node.start
+        for part in path:
+            while node.kind == ALIAS:
+                node = node.children[0]
+            if isinstance(part, int):
+                if node.kind != SEQUENCE or part >= len(node.children):
+                    break
+                node = node.children[part]
+                offset = node.start
+            else:
+                step = self._of(node).get(part)
+                if step is None:
+                    break
+                offset, node = step
+        return self.document.start + offset
+
+    def _of(self, node: Node) -> Mapping[str, tuple[int, Node]]:
+        if node.kind != MAPPING:
+            return _EMPTY
+        if id(node) not in self._below:
+            # The last of repeated keys counts.
+            self._below[id(node)] = {key_of(key): (key.start, value) for key, value in node.pairs() if not key.is_merge}
+        return self._below[id(node)]

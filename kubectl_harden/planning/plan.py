@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.errors import InputError
+from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.json_values import Draft
 from kubectl_harden.model import (
@@ -48,6 +48,9 @@ _DROP: Final = object()
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
+MAX_EFFORT: Final = 500_000
+"""Edits of a pod template times its fields, where each edit is tried without: some seconds."""
+
 
 class ObjectPlan(NamedTuple):
     """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
@@ -62,19 +65,30 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     accepted, problems = subject.accepted()
     found = list(problems)
     plans = []
-    for index in range(len(subject.templates())):
-        location = subject.templates()[index]
-        identity = subject.named(location)
-        choose = partial(options.choose, identity) if options.choose is not None else list
-        learned = options.learn(identity, subject.value, location.value)
+    for index, first in enumerate(subject.templates()):
         try:
-            made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
+            made = _planned(subject, index, first, options, accepted)
+            subject = subject.changed(apply(subject.value, made.plan.edits))
+            plans.append(made)
         except InputError as error:
-            found.append(subject.problem(error, location))
-            continue
-        subject = subject.changed(apply(subject.value, made.edits))
-        plans.append(Planned(identity, made, subject.policy))
+            found.append(subject.problem(error, first))
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found.append(subject.problem(unexpected(error)))
     return ObjectPlan(subject.value, tuple(plans), tuple(found))
+
+
+def _planned(
+    subject: Subject, index: int, first: Location, options: FixOptions, accepted: Mapping[str, str]
+) -> Planned:
+    # What a plan before it has changed may be shared by Argo's templates; others stand in fields of their own.
+    location = (
+        subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
+    )
+    identity = subject.named(location)
+    choose = partial(options.choose, identity) if options.choose is not None else list
+    learned = options.learn(identity, subject.value, location.value)
+    made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
+    return Planned(identity, made, subject.policy)
 
 
 def left_below(made: Plan) -> bool:
@@ -143,11 +157,13 @@ def plan(
     ):
         notes.append("--low-ports: the kubelet refuses network sysctls for a pod on the node's network")
         edits = [edit for edit in edits if edit.companion != "--low-ports"]
-    kept, after, refusing = _without_refusals(pod, location, edits, known)
+    effort = len(edits) * _size(pod.written)
+    kept, after, refusing = _without_refusals(pod, location, edits, known, effort)
     obstacles.extend(refusing)
     notes.extend(obstacle.why for obstacle in refusing if not obstacle.check)
     left = evaluate(after, policy)
     if left:
+        _refuse_too_much(effort, edits)
         kept, after = _effective(pod, location, policy, kept, after, left, known)
     return Plan(
         highest_level(pod, policy, [control.level for control, _ in findings]),
@@ -188,8 +204,29 @@ def _patched(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
     return Pod(_edited(pod.written, edits), is_pod=location.is_pod, decoded=True)
 
 
+def _size(value: Any) -> int:
+    """Return how many fields and items a JSON value has."""
+    count = 0
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        count += 1
+        if isinstance(item, (dict, list)):
+            stack.extend(item.values() if isinstance(item, dict) else item)
+    return count
+
+
+def _refuse_too_much(effort: int, edits: Collection[Edit]) -> None:
+    """Raise InputError where trying a plan without each of its edits would take longer than seconds."""
+    if effort > MAX_EFFORT:
+        raise InputError(
+            f"cannot be planned: {len(edits):,} edits in a pod template of {effort // len(edits):,} fields "
+            f"(at most {MAX_EFFORT:,} in their product)"
+        )
+
+
 def _without_refusals(
-    pod: Pod, location: Location, edits: list[Edit], known: set[tuple[Path, str]]
+    pod: Pod, location: Location, edits: list[Edit], known: set[tuple[Path, str]], effort: int
 ) -> tuple[list[Edit], Pod, list[Obstacle]]:
     """Take out edits whose result the API server would refuse, until it refuses nothing but what is known.
 
@@ -202,6 +239,7 @@ def _without_refusals(
         new = sorted(refusals(after) - known, key=str)
         if not new:
             return kept, after, obstacles
+        _refuse_too_much(effort, edits)
         guilty, why = _guilty(new, kept)
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kubectl_harden.errors import InputError
+from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.model import Checked, Checks, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.subject import Subject
@@ -27,11 +27,12 @@ def judged(subject: Subject, learn: Learn | None = None) -> Checks:
     for location in subject.templates():
         try:
             pod = subject.pod(location)
+            verdict = _verdict(subject, location, pod, accepted)
+            checked.append(verdict if learn is None else _with_facts(verdict, subject, location, pod, learn))
         except InputError as error:
             found.append(subject.problem(error, location))
-            continue
-        verdict = _verdict(subject, location, pod, accepted)
-        checked.append(verdict if learn is None else _with_facts(verdict, subject, location, pod, learn))
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found.append(subject.problem(unexpected(error)))
     return Checks(tuple(checked), tuple(found))
 
 

@@ -16,6 +16,7 @@ restricted control finds nothing else: ``hostPathVolumes`` at restricted, where 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -27,12 +28,12 @@ from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import LEVELS, Policy, controls_of
-from kubectl_harden.yaml_text.tree import ALIAS, SCALAR, Node, key_of
+from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
 
-__all__ = ["ALLOW", "annotated", "commented", "excused", "left"]
+__all__ = ["ALLOW", "annotated", "by_object", "commented", "excused", "left"]
 
 ALLOW: Final = "kubectl-harden/allow"
-_COMMENT: Final = re.compile(rf"(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_COMMENT: Final = re.compile(rf"(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*+(.*)", re.MULTILINE)
 _DASH: Final = re.compile(r"^( *)- ", re.MULTILINE)
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -53,54 +54,90 @@ def commented(text: str, root: Node | None) -> Iterator[tuple[int, str, str]]:
     """
     strings = list(_strings(root)) if root is not None else []
     for match in _COMMENT.finditer(text):
-        if not any(start <= match.start(1) < end for start, end in strings):
+        before = bisect_right(strings, (match.start(1), len(text))) - 1
+        if before < 0 or match.start(1) >= strings[before][1]:
             try:
                 yield match.start(1), *_parsed(match[1], ())
             except InputError as error:
                 raise SyntaxFault(error.args[0], match.start(1)) from None
 
 
-def is_about(text: str, root: Node | None, base: Path, offset: int) -> bool:
-    """Whether a comment of a document is about the object at ``base``: inside or right above each item on the way."""
-    node = root
-    for part in base:
-        while node is not None and node.kind == ALIAS:
-            node = node.children[0]
-        if node is None:
-            return False
-        if isinstance(part, int):
-            if _item_of(text, node.children, offset) != part:
-                return False
-            node = node.children[part]
-        else:
-            node = next((value for key, value in node.pairs() if not key.is_merge and key_of(key) == part), None)
-    return True
+def by_object(text: str, root: Node | None, notes: Iterable[tuple[int, str, str]]) -> Mapping[Path, Mapping[str, str]]:
+    """Return the reasons by control of a document's comments, by the path of the object that each is about.
+
+    A comment is about the object of its document; among the items of a List about the one that it stands in, or right
+    above.
+    """
+    out: dict[Path, dict[str, str]] = {}
+    lists = _Lists(text)
+    for offset, check, reason in notes:
+        out.setdefault(lists.path(root, offset), {})[check] = reason
+    return out
 
 
-def _item_of(text: str, items: Sequence[Node], offset: int) -> int:
-    """Return which item a comment stands in, or right above; at an item's end its indentation tells."""
-    following = next((index for index, item in enumerate(items) if offset < _line_end(text, item.end)), len(items))
-    if following == 0:
-        return 0
-    line = text.rfind("\n", 0, offset) + 1
-    dash = _DASH.search(text, offset, items[following].start) if following < len(items) else None
-    inside = dash is not None and text.index("#", line) - line > len(dash[1])
-    return following - 1 if inside or following == len(items) else following
+class _Lists:
+    """Finds the item of a List that an offset belongs to, in the logarithm of their number."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._items: dict[int, Sequence[Node]] = {}
+        self._dashes: dict[int, re.Match[str] | None] = {}
+
+    def path(self, root: Node | None, offset: int) -> Path:
+        """Return the path of the innermost item that an offset belongs to."""
+        node = root
+        path: Path = ()
+        while node is not None and (items := self._items_of(node)):
+            index = self._item(items, offset)
+            path, node = (*path, "items", index), items[index]
+        return path
+
+    def _items_of(self, node: Node) -> Sequence[Node]:
+        """Return the items of a List, or nothing."""
+        node = _target(node)
+        if id(node) not in self._items:
+            value = None
+            for key, child in node.pairs() if node.kind == MAPPING else ():
+                if not key.is_merge and key_of(key) == "items":
+                    value = _target(child)
+            self._items[id(node)] = value.children if value is not None and value.kind == SEQUENCE else ()
+        return self._items[id(node)]
+
+    def _item(self, items: Sequence[Node], offset: int) -> int:
+        """Return which item an offset stands in, or right above; at an item's end its indentation tells."""
+        line = self._text.rfind("\n", 0, offset) + 1
+        # What stands on the last line of an item belongs to it.
+        following = bisect_left(items, line, key=lambda item: item.end)
+        if following == 0:
+            return 0
+        if following == len(items):
+            return following - 1
+        dash = self._dash(items[following - 1], items[following])
+        # A comment behind the dash belongs to its item.
+        inside = dash is not None and dash.start() > offset and self._text.index("#", line) - line > len(dash[1])
+        return following - 1 if inside else following
+
+    def _dash(self, above: Node, item: Node) -> re.Match[str] | None:
+        """Return the dash in front of an item, if it stands at the start of a line."""
+        if id(item) not in self._dashes:
+            self._dashes[id(item)] = _DASH.search(self._text, above.end, item.start)
+        return self._dashes[id(item)]
 
 
-def _line_end(text: str, offset: int) -> int:
-    end = text.find("\n", offset)
-    return len(text) if end < 0 else end
+def _target(node: Node) -> Node:
+    return node.children[0] if node.kind == ALIAS else node
 
 
-def _strings(node: Node) -> Iterator[tuple[int, int]]:
-    """Yield where quoted and block scalars stand: what looks like a comment there is none."""
-    if node.kind == SCALAR:
-        if node.style is not None:
-            yield node.start, node.end
-    elif node.kind != ALIAS:
-        for child in node.children:
-            yield from _strings(child)
+def _strings(root: Node) -> Iterator[tuple[int, int]]:
+    """Yield where quoted and block scalars stand, in order: what looks like a comment there is none."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.kind == SCALAR:
+            if node.style is not None:
+                yield node.start, node.end
+        elif node.kind != ALIAS:
+            stack.extend(reversed(node.children))
 
 
 def left(violations: Iterable[Violation]) -> list[Violation]:

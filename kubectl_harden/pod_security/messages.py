@@ -58,6 +58,8 @@ _REASON: Final = re.compile(
     "|".join(re.escape(reason).replace(r"\ ", r"\s+") for reason in sorted(_REASONS, key=len, reverse=True))
 )
 
+# From the first of several backslashes on: a long row of them must not be looked at from each.
+_ESCAPED_QUOTE: Final = re.compile(r'(?<!\\)\\+"')
 _OTHER_REASON: Final = re.compile(r"[^\n,(]*\([^\n]*\)")
 _OPENED: Final = re.compile(r"\s+\(")
 _CUT: Final = re.compile(r"(?:\.\.\.|…)(?=[\s\"'}\]]|$)")
@@ -121,8 +123,7 @@ def read_messages(text: str) -> Iterator[Message]:
 
     Quotes may be escaped (JSON, logs), and lines broken where a terminal broke them.
     """
-    # From the first of several backslashes on, or a long row of them is looked at from each.
-    text = re.sub(r"(?<!\\)\\+\"", '"', text)
+    text = _ESCAPED_QUOTE.sub('"', text)
     found: dict[tuple[object, ...], Message] = {}
     subjects: set[tuple[object, ...]] = set()
     matches = list(_VIOLATES.finditer(text))

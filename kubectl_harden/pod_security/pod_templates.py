@@ -28,6 +28,13 @@ PodPaths = Mapping[tuple[str, str], tuple[str, ...]]
 """(group, kind) → JSON pointers to its pod templates."""
 
 
+MAX_TEMPLATES: Final = 1000
+"""Pod templates of one object. Each plan is made on what the ones before it made of the whole object."""
+
+MAX_SHARED: Final = 100_000
+"""Containers and volumes of an Argo Workflow, counted in each template that has them."""
+
+
 class Location(NamedTuple):
     """A pod template inside an object.
 
@@ -163,8 +170,15 @@ def locate(value: Any, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
     ``extra`` maps (group, kind) to further pointers. Raises InputError where the kind must have a
-    pod template and the object has none.
+    pod template and the object has none, and for more than MAX_TEMPLATES.
     """
+    found = _located(value, extra)
+    if found is not None and len(found) > MAX_TEMPLATES:
+        raise InputError(f"has {len(found):,} pod templates; more than {MAX_TEMPLATES:,} are refused")
+    return found
+
+
+def _located(value: Any, extra: PodPaths) -> list[Location] | None:
     api_version, kind = value.get("apiVersion"), value.get("kind")
     if not isinstance(api_version, str) or not isinstance(kind, str):
         return None
@@ -222,6 +236,7 @@ def _argo_pods(value: Any, base: Path) -> Iterator[Location]:
     After workflow/controller/workflowpod.go: the main container, sidecars and volumes are spread
     over the template and the workflow, whose securityContext counts where the template has none.
     """
+    shared = 0
     for where, template in _walk(value, (*base, "templates", "*"), ()):
         workflow = next(_walk(value, base, ()))[1]
         if not isinstance(template, dict):
@@ -235,6 +250,11 @@ def _argo_pods(value: Any, base: Path) -> Iterator[Location]:
         if not containers:
             continue
         volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
+        shared += len(containers) + len(volumes)
+        if shared > MAX_SHARED:
+            raise InputError(
+                f"its templates have more than {MAX_SHARED:,} containers and volumes, which is refused", base
+            )
         own = isinstance(template.get("securityContext"), dict)
         spec = {
             "containers": [item for _, item in containers],

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final
 
-from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault, unexpected
 from kubectl_harden.yaml_text import tree as yaml_tree
 from kubectl_harden.yaml_text.tree import Node
 
@@ -24,7 +25,8 @@ MAX_DOCUMENT: Final = 32 << 20
 """Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
 
 # The line feed in front lets the search skip fast; the first line is looked at on its own.
-_SEPARATOR: Final = re.compile(r"(?:\n|\A)---(.*)")
+_FIRST: Final = re.compile(r"---(.*)")
+_SEPARATOR: Final = re.compile(r"\n---(.*)")
 _GUESS: Final = 4096
 _READ_AHEAD: Final = 4
 """With less than this left behind a JSON value, kubectl does not try YAML (consumeWhitespace)."""
@@ -98,7 +100,7 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
     kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
-    text ``skip`` is true are only checked for syntax.
+    text ``skip`` is true are not built; it must be true only of well-formed text.
     """
     position = 0
     index = 0
@@ -159,7 +161,8 @@ def _yaml_documents(text: str, position: int, index: int, skip: Callable[[str], 
     start = position
     # Where JSON came before, the rest of its line counts as a line of its own.
     rest = text[position:] if position else text
-    for match in _SEPARATOR.finditer(rest):
+    first = _FIRST.match(rest)
+    for match in chain([first] if first else (), _SEPARATOR.finditer(rest)):
         here = position + match.start(1) - 3
         trailing = match.group(1).strip()
         if trailing and not trailing.startswith("#"):
@@ -184,12 +187,13 @@ def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[
     # kubectl's reader ends every line, the last one too.
     readable = body if body.endswith("\n") else body + "\n"
     try:
-        if skip(body):
-            yaml_tree.check_syntax(readable)
+        if skip(readable):
             return Document(index, start, body, SKIPPED)
         root = yaml_tree.parse(readable)
         value, repeated = yaml_tree.value_of(root)
     except SyntaxFault as fault:
         return Fault(index, start + min(fault.offset, len(body)), fault.args[0])
+    except Exception as error:  # noqa: BLE001 (one document must not end the run)
+        return Fault(index, start, unexpected(error).args[0])
     keys = tuple((start + node.start, node.text) for node in repeated)
     return Document(index, start, body, value, root=root, repeated=keys)

@@ -49,9 +49,11 @@ def resolve(tag: str | None, text: str) -> Any:
         from base64 import b64decode
 
         try:
-            return b64decode(text.replace("\n", "").replace("\r", ""), validate=True).decode("utf-8", "replace")
+            data = b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
         except ValueError:
             raise Unresolvable("!!binary value contains invalid base64 data") from None
+        # As encoding/json writes a string: each byte that is not UTF-8 is a character of its own.
+        return re.sub("[\udc80-\udcff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
     if tag not in _RESOLVABLE or tag == _PREFIX + "str":
         return text
     kind, value = _plain(tag, text)
@@ -98,7 +100,8 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
         return "timestamp", text
     plain = text.replace("_", "")
     match = _INTEGER.fullmatch(plain)
-    if match:
+    # No 64-bit integer has more decimal digits, and thousands of them Python refuses to read.
+    if match and (match[2][0] == "0" or len(match[2]) <= 20):
         sign, digits = match.groups()
         number = _digits(digits)
         number = -number if sign == "-" else number

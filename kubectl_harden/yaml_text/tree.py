@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import yaml
@@ -37,16 +38,18 @@ __all__ = [
     "TOO_DEEP",
     "UNSAFE",
     "Node",
-    "check_syntax",
     "dump",
     "key_of",
     "parse",
+    "top_level",
     "value_of",
 ]
 
 T = TypeVar("T")
 
 _RETRIES: Final = 100
+_READ_AGAIN: Final = 4 << 20
+"""Characters that are parsed again, all retries of a text together."""
 
 MAX_DEPTH: Final = 999
 """Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
@@ -105,7 +108,11 @@ def _fault(error: yaml.YAMLError) -> SyntaxFault:
 
 def _stand_in(text: str, taken: str) -> str:
     """Return a private-use character that is in neither text."""
-    return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text and chr(code) not in taken)
+    used = {*text, *taken}
+    found = next((chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in used), None)
+    if found is None:
+        raise SyntaxFault("has all private-use characters, which is refused")
+    return found
 
 
 def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
@@ -120,6 +127,7 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
         mark = _stand_in(text, "")
         stand_ins[mark] = "\ufeff"
         text = text.replace("\ufeff", mark)
+    spent = 0
     for _ in range(_RETRIES):
         parser = CParser(text)
         try:
@@ -128,6 +136,9 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
             fault = _fault(error)
             if fault.args[0] != "found unexpected ':'" or text[fault.offset : fault.offset + 1] != ":":
                 raise fault from None
+            spent += fault.offset
+            if spent > _READ_AGAIN:
+                raise SyntaxFault("too many colons at the end of text in brackets: quote it", fault.offset) from None
             mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(
                 text, "".join(stand_ins)
             )
@@ -138,9 +149,58 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
     raise fault
 
 
-def check_syntax(text: str) -> None:
-    """Raise SyntaxFault unless the first document of the text is well-formed; build nothing."""
-    _events(text.lstrip("\ufeff"), lambda parser, _: parser.raw_parse())
+def top_level(text: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each key at the top level of a document, with its value where that is a plain or quoted string.
+
+    No tree is built, which costs a tenth. The text is cut in front of each line that can begin a key, and the parser
+    reads each piece on its own: a piece is well-formed only where its brackets and quotes are closed, and the next
+    line at column 0 ends all that is open in a block. So the pieces together mean what the whole means.
+
+    Raises SyntaxFault for invalid text, and where only the whole tree can tell what the keys are: anything but one
+    block mapping at column 0 whose keys are scalars without tags, anchors and aliases.
+    """
+    if any(mark in text for mark in _AMBIGUOUS) or text.count("\r") != text.count("\r\n"):
+        raise SyntaxFault(_UNSURE)
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        raise SyntaxFault(_UNSURE)  # Older versions of libyaml take n² for n brackets in each other.
+    starts = [match.end() for match in _NEXT_KEY.finditer(text)]
+    if text.startswith(("---", "#", " ", "\t", "\r", "\n")):
+        del starts[:1]  # What stands above the first key goes with it.
+    for start, end in pairwise((0, *starts, len(text))):
+        yield _only_key(text[start:end], first=start == 0)
+
+
+_UNSURE: Final = "only the whole tree can tell what the keys are"
+_UNMARKED: Final = (None, None, None, None)
+_AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", "\\/")
+"""Byte order marks, what only YAML 1.1 takes for line breaks, and an escape that kubectl's parser refuses."""
+
+# What can begin a key at column 0; "- " there is an item of the key above. The line feed lets the search skip fast.
+_NEXT_KEY: Final = re.compile(r"\n(?=[^ \t\r\n#-]|-[^ \t\r\n])")
+
+
+def _only_key(text: str, *, first: bool) -> tuple[str, str | None]:
+    """Return the key that begins a text, and its value where that is a string. Raises SyntaxFault."""
+    parser = CParser(text)
+    get: Callable[[], Any] = parser.get_event
+    try:
+        get(), get()  # The stream and the document begin.
+        mapping, key = get(), get()
+        if type(mapping) is not MappingStartEvent or mapping.flow_style or type(key) is not ScalarEvent:
+            raise SyntaxFault(_UNSURE)
+        if (mapping.anchor, mapping.tag, key.anchor, key.tag) != _UNMARKED or not key.value:
+            raise SyntaxFault(_UNSURE)
+        mark: Any = key.start_mark
+        if mark.column if first else mark.index:
+            raise SyntaxFault(_UNSURE)
+        value = get()
+        parser.raw_parse()
+    except yaml.YAMLError as error:
+        raise _fault(error) from None
+    is_text = type(value) is ScalarEvent and value.anchor is None and value.tag is None
+    if is_text and value.implicit[0]:
+        is_text = isinstance(resolve(None, value.value), str)
+    return key.value, value.value if is_text else None
 
 
 def parse(text: str) -> Node | None:

@@ -30,7 +30,7 @@ NASTY = [
     *(f"a: {word}\n" for word in ("2001-01-01", "2001-1-1", "2001-13-01", "2001-12-14t21:59:43.10-05:00", "2001-12-14 21:59:43.10")),
     # quotes and tags
     'a: "1"\n', "a: '0x1'\n", 'a: "\\u00e9\\x41\\n"\n', "a: 'it''s'\n", "a: !!str 1\n", "a: !!int '3'\n", "a: !!int x\n",
-    "a: !!float 3\n", "a: !!bool yes\n", "a: !!null ''\n", "a: !!binary aGk=\n", "a: !!binary '*'\n", "a: !mine 3\n", "a: ! 3\n",
+    "a: !!float 3\n", "a: !!bool yes\n", "a: !!null ''\n", "a: !!binary aGk=\n", "a: !!binary /+KCeu2ggPCfmA==\n", "a: !!binary '*'\n", "a: !mine 3\n", "a: ! 3\n",
     "a: !!timestamp 2001-01-01\n", "a: !!timestamp x\n", "a: !!set {b}\n", "!!map {a: b}\n", "a: !<tag:yaml.org,2002:str> 3\n",
     # keys
     "1: a\n", "1.5: a\n", "1e7: a\n", "1.0: a\n", "yes: a\n", "~: a\n", "? a\n: b\n", "? [a]\n: b\n", "? {a: b}\n: c\n", "0x1F: a\n",
