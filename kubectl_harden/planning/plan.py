@@ -366,8 +366,8 @@ def _restated(case: _Case, full: _Draft, chosen: _Draft, short_of: Level, becaus
     undone = [edit for edit in full.edits if (edit.op, edit.path, edit.value) not in made]
     checks = dict.fromkeys(check for edit in undone for check in edit.checks)
     why, choices = (
-        f"the edit for it is not made, since it would not reach {short_of}",
-        ("make it all the same: --partial",),
+        f"not changed, since {short_of} is out of reach",
+        ("change it all the same: --partial",),
     )
     left = evaluate(chosen.after, case.policy)
     return chosen._replace(
