@@ -74,10 +74,12 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
         if output == "text":
             sys.stdout.writelines(rejected_text(found, proposal, colour=coloured(sys.stdout)))
             sys.stdout.flush()
+    for note in finder.notes:
+        click.echo(f"note: {note}", err=True)
     if output == "json":
         sys.stdout.write(rejected_json(all_found, problems))
     elif not all_found:
-        where = "in any namespace" if namespace is None else f"in namespace {namespace}"
+        where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
         click.echo(f"nothing is being rejected {where}", err=True)
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from kubectl_harden.planning.options import Learn
 
 __all__ = [
+    "SYSTEM",
     "Finder",
     "Live",
     "Targets",
+    "left_out",
     "parse_targets",
     "prepared",
     "problem",
 ]
 
+SYSTEM: Final = ("kube-system", "kube-public", "kube-node-lease")
+"""Kubernetes' own namespaces, which are left out unless they are named."""
 TOGETHER: Final = 500
 """For how many workloads evidence is asked at a time."""
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -145,6 +149,15 @@ def parse_targets(
     return Targets(tuple(names), types, namespace, selector, pod_paths)
 
 
+def left_out(namespaces: Iterable[str], workloads: int = 0) -> str:
+    """Return the note that namespaces of Kubernetes itself are left out, and with them so many workloads."""
+    names = sorted(set(namespaces))
+    what = " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
+    count = "" if not workloads else f"{workloads} workload of " if workloads == 1 else f"{workloads:,} workloads of "
+    verb = "is" if workloads == 1 or (not workloads and len(names) == 1) else "are"
+    return f"{count}{what} {verb} left out: name the namespace to include it (such as -n {names[0]})"
+
+
 def problem(error: HardenError | str, about: str = "", namespace: str = "") -> Problem:
     """Return a problem of a live object in a namespace, or of the cluster itself."""
     message = f"{about}: {error}" if about else str(error)
@@ -182,6 +195,7 @@ class Finder:
         self._choice = choice
         self._pod_paths = pod_paths
         self._listed = listed
+        self._system: list[str] = []
         self.notes: list[str] = []
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
@@ -217,9 +231,24 @@ class Finder:
                         self._listed(resource, value)
                     if not targets.types and self._is_part(value):
                         continue
+                    if targets.namespace is None and not self.takes(value["metadata"].get("namespace", "")):
+                        continue
                     yield from self._traced(resource, value, minor, seen)
             except ClusterError as error:
                 yield problem(error, f"listing {resource.name}")
+        self.tell_left_out()
+
+    def takes(self, namespace: str) -> bool:
+        """Whether a workload that nobody has named is looked at; those of Kubernetes' own namespaces are only counted."""
+        if namespace in SYSTEM:
+            self._system.append(namespace)
+        return namespace not in SYSTEM
+
+    def tell_left_out(self) -> None:
+        """Note how many workloads were not taken."""
+        if self._system:
+            self._note(left_out(self._system, len(self._system)))
+            self._system.clear()
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

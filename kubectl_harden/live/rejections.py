@@ -60,7 +60,7 @@ class _Refusal(NamedTuple):
 
 
 def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem]:
-    """Yield what is rejected, the longest first; ``namespace`` None looks into all.
+    """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
     Raises ClusterError where the cluster does not tell its version.
     """
@@ -74,6 +74,9 @@ def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | 
         else:
             refusals[found.uid] = _joined(refusals.get(found.uid), found)
     yield from problems
+    if namespace is None:
+        refusals = {uid: refusal for uid, refusal in refusals.items() if finder.takes(refusal.namespace)}
+        finder.tell_left_out()
     grouped: dict[str, Rejected] = {}
     for refusal in sorted(refusals.values(), key=lambda item: item.since):
         try:

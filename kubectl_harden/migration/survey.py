@@ -141,6 +141,10 @@ class _Finder(Finder):
         known = self._found.get(namespace)
         return super().policy(namespace, minor) if known is None else known.policy
 
+    def takes(self, namespace: str) -> bool:
+        """Whether a namespace is one of those that were chosen."""
+        return namespace in self._found
+
 
 def _surveyed(
     cluster: Cluster,
@@ -212,7 +216,7 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
 
 def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
     """Plan for a workload and keep what the survey needs of it."""
-    proposal = propose(cluster, live, aim.fix, aim.apply, dry_run=False)
+    proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
         proposal = proposal._replace(managers=managers_of(live.value, ()))
     levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
