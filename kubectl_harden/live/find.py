@@ -43,7 +43,7 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 class Targets(NamedTuple):
     """Which live workloads: named ones, or all of some types (of all types where there is none).
 
-    ``namespace`` None means all namespaces.
+    ``namespace`` None means all namespaces but Kubernetes' own, or those that are ``among`` some.
     """
 
     names: tuple[tuple[str, str], ...] = ()
@@ -51,6 +51,11 @@ class Targets(NamedTuple):
     namespace: str | None = None
     selector: str = ""
     pod_paths: PodPaths = _EMPTY
+    among: frozenset[str] = frozenset()
+
+    def takes(self, namespace: str) -> bool:
+        """Whether the workloads of a namespace are meant where none is named."""
+        return namespace in self.among if self.among else namespace not in SYSTEM
 
 
 class Live(NamedTuple):
@@ -195,7 +200,6 @@ class Finder:
         self._choice = choice
         self._pod_paths = pod_paths
         self._listed = listed
-        self._system: list[str] = []
         self.notes: list[str] = []
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
@@ -224,6 +228,7 @@ class Finder:
             except ClusterError as error:
                 self._note(f"the levels of the namespaces are not known: {error}")
         seen: set[str] = set()
+        left: list[str] = []
         for resource in resources:
             try:
                 for value in self.cluster.each(resource, targets.namespace, selector=targets.selector):
@@ -231,24 +236,15 @@ class Finder:
                         self._listed(resource, value)
                     if not targets.types and self._is_part(value):
                         continue
-                    if targets.namespace is None and not self.takes(value["metadata"].get("namespace", "")):
+                    namespace = value["metadata"].get("namespace", "")
+                    if targets.namespace is None and not targets.takes(namespace):
+                        left.append(namespace)
                         continue
                     yield from self._traced(resource, value, minor, seen)
             except ClusterError as error:
                 yield problem(error, f"listing {resource.name}")
-        self.tell_left_out()
-
-    def takes(self, namespace: str) -> bool:
-        """Whether a workload that nobody has named is looked at; those of Kubernetes' own namespaces are only counted."""
-        if namespace in SYSTEM:
-            self._system.append(namespace)
-        return namespace not in SYSTEM
-
-    def tell_left_out(self) -> None:
-        """Note how many workloads were not taken."""
-        if self._system:
-            self._note(left_out(self._system, len(self._system)))
-            self._system.clear()
+        if left and not targets.among:
+            self._note(left_out(left, len(left)))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

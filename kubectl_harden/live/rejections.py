@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import EVENTS, Cluster, Resource, of_kind
 from kubectl_harden.errors import ClusterError, InputError, NotFound
-from kubectl_harden.live.find import Finder, Live, problem
+from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
 from kubectl_harden.model import Checked, Problem
 from kubectl_harden.objects import finished, name_of
 from kubectl_harden.planning.verdict import judged
@@ -75,8 +75,9 @@ def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | 
             refusals[found.uid] = _joined(refusals.get(found.uid), found)
     yield from problems
     if namespace is None:
-        refusals = {uid: refusal for uid, refusal in refusals.items() if finder.takes(refusal.namespace)}
-        finder.tell_left_out()
+        system = [refusal.namespace for refusal in refusals.values() if refusal.namespace in SYSTEM]
+        finder.notes += [left_out(system)] if system else []
+        refusals = {uid: refusal for uid, refusal in refusals.items() if refusal.namespace not in SYSTEM}
     grouped: dict[str, Rejected] = {}
     for refusal in sorted(refusals.values(), key=lambda item: item.since):
         try:

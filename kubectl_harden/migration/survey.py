@@ -141,10 +141,6 @@ class _Finder(Finder):
         known = self._found.get(namespace)
         return super().policy(namespace, minor) if known is None else known.policy
 
-    def takes(self, namespace: str) -> bool:
-        """Whether a namespace is one of those that were chosen."""
-        return namespace in self._found
-
 
 def _surveyed(
     cluster: Cluster,
@@ -181,7 +177,8 @@ def _surveyed(
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
         done = 0
         for scope in scopes:
-            for item in prepared(finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)), aim.fix.learn):
+            targets = Targets(namespace=scope, pod_paths=aim.pod_paths, among=frozenset(found))
+            for item in prepared(finder.find(targets), aim.fix.learn):
                 if isinstance(item, Problem):
                     problems.append(item)
                     # Where a list is not whole, none of its namespaces is known to be safe.

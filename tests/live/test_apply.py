@@ -391,6 +391,7 @@ def test_what_the_server_counts_of_a_daemon_set_is_not_told(namespace: Namespace
     assert shown.code == 1 and "also changes" not in shown.err
 
 
+@pytest.mark.pod_security(warn="restricted")
 def test_what_reaches_no_level_is_not_applied_unless_asked(namespace: Namespace, harden: Harden) -> None:
     agent = {"volumes": [{"name": "cni", "hostPath": {"path": "/etc/cni"}}], "hostPID": True}
     created = namespace.create(workload("Deployment", "agent", replicas=0, **agent), workload("Deployment", "web"))
@@ -401,7 +402,8 @@ def test_what_reaches_no_level_is_not_applied_unless_asked(namespace: Namespace,
     namespace.plane.request("PATCH", namespace.path("Deployment", "agent"), patch, kind=kind)
     done = harden("fix", "-n", namespace.name, "--apply", "--yes")
     words = " ".join(done.err.split())
-    assert 'nothing is changed: it stays below baseline because of hostPath volumes (volume "cni")' in words
+    assert "nothing is changed: it stays below baseline because of host namespaces (hostPID=true), hostPath" in words
+    assert "it mounts /etc/cni of the node" in words
     assert done.code == 1
     assert "1 workload: 1 applied" in words
     assert namespace.get("Deployment", "agent")["spec"]["template"]["spec"]["hostPID"] is True
