@@ -257,7 +257,7 @@ def _agent_signs(pod: Pod) -> Iterator[str]:
 def _pod_facts(pod: Pod) -> Iterator[Fact]:
     signs = list(dict.fromkeys(_agent_signs(pod)))
     if signs:
-        yield Fact("needs", NODE_AGENT, f"the pod is an agent of its node: {', '.join(signs)}")
+        yield Fact("needs", NODE_AGENT, f"the pod works on its node: {', '.join(signs)}")
 
 
 def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:

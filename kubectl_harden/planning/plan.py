@@ -365,15 +365,12 @@ def _restated(case: _Case, full: _Draft, chosen: _Draft, short_of: Level, becaus
     made = [(edit.op, edit.path, edit.value) for edit in chosen.edits]
     undone = [edit for edit in full.edits if (edit.op, edit.path, edit.value) not in made]
     checks = dict.fromkeys(check for edit in undone for check in edit.checks)
-    why, choices = (
-        f"not changed, since {short_of} is out of reach",
-        ("change it all the same: --partial",),
-    )
+    why = f"not changed, since {short_of} is out of reach (--partial)"
     left = evaluate(chosen.after, case.policy)
     return chosen._replace(
         left=left,
         held_back=[*full.held_back, *undone],
-        obstacles=[*full.obstacles, *(Obstacle(check, why, choices) for check in checks)],
+        obstacles=[*full.obstacles, *(Obstacle(check, why) for check in checks)],
         notes=[_undone(undone, chosen, short_of, because), *full.notes] if undone else full.notes,
         accepted=excused(chosen.after, case.policy, left, case.accepted),
     )

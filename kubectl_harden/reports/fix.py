@@ -199,7 +199,7 @@ def notes(planned: Iterable[Planned], *, colour: bool) -> Iterator[str]:
             words = worded(left.reason, left.detail)
             head = paint("kept   ", "warn", colour) if left.accepted else paint("left   ", "bad", colour)
             yield f"  {head} " + wrapped(printable(words), 10, columns).lstrip() + "\n"
-            for why in left.why.split("; "):
+            for why in dict.fromkeys(left.why.split("; ")):
                 yield wrapped(printable(why), 10, columns) + "\n"
             for choice in left.choices:
                 yield wrapped("– " + printable(choice), 10, columns) + "\n"

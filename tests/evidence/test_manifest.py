@@ -108,7 +108,7 @@ def on(path: str) -> dict[str, Any]:
 )
 def test_what_shows_an_agent_of_the_node(spec: dict[str, Any], words: str) -> None:
     (text,) = [text for topic, text in known(spec) if topic == NODE_AGENT]
-    assert text.startswith("the pod is an agent of its node: ")
+    assert text.startswith("the pod works on its node: ")
     assert words in text
 
 

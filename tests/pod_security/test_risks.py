@@ -89,7 +89,9 @@ CASES = {
     "host-namespace-agent": Case(
         topic="hostPID", pod={"priorityClassName": "system-node-critical"}, words="class is system-node-critical"
     ),
-    "host-path-agent": Case(topic="v", pod={"tolerations": [{"operator": "Exists"}]}, words="an agent of its node"),
+    "host-path-agent": Case(
+        topic="v", pod={"tolerations": [{"operator": "Exists"}]}, words="the pod works on its node"
+    ),
     "user-needs-root": Case(CHOWN, topic="1000", words="runs chown"),
     "user-low-port": Case(learned=(needs("low port", 80),), topic="1000", words="it used low port"),
     "user-same": Case(learned=(user(1000, "live pod"),), topic="1000", words="it says 1000"),
