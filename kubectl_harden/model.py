@@ -177,8 +177,9 @@ class Plan(NamedTuple):
     """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
 
     ``steps`` are the same changes field by field, relative to the pod template: an edit may take
-    several together. ``held_back`` are steps that were left out for their risk, ``notes`` say what was asked
-    for and is not done.
+    several together. ``held_back`` are steps that are not made, for their risk or because they would reach no level;
+    ``notes`` say so, and what was asked for and is not done. ``reaches`` is the level that the edits reach, None where
+    it is none; what a person has accepted or left out does not count.
     """
 
     before: Level
@@ -188,6 +189,7 @@ class Plan(NamedTuple):
     steps: tuple[Edit, ...] = ()
     held_back: tuple[Edit, ...] = ()
     notes: tuple[str, ...] = ()
+    reaches: Level | None = None
 
 
 class Source(NamedTuple):

@@ -51,6 +51,7 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     metavar="NAME=CHOICE",
     help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
 )
+@click.option("--partial", is_flag=True, help="Make edits that reach no level, too.")
 @companion_options
 @evidence_options
 @click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
@@ -77,6 +78,7 @@ def fix(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     host_paths: tuple[str, ...],
+    partial: bool,
     asked: Any,
     evidence: Any,
     interactive: bool,
@@ -88,10 +90,11 @@ def fix(
     left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
     workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
     applied; a rollout that fails is taken back. What is known of how the app runs (its manifest, running pods,
-    images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Companion
-    edits, such as --run-as-user, keep an app running that the level alone would stop. The exit code is 0 when
-    nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could
-    not be read, 4 when the cluster refused.
+    images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
+    together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
+    the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
+    the level alone would stop. The exit code is 0 when nothing is left to do, 1 when a diff was shown or
+    something stays below the level, 3 when something could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -107,7 +110,14 @@ def fix(
     """
     from kubectl_harden.planning.options import FixOptions
 
-    options = FixOptions(max_risk, _checks(only, "--only"), _checks(skip, "--skip"), _host_paths(host_paths), asked)
+    options = FixOptions(
+        max_risk,
+        _checks(only, "--only"),
+        _checks(skip, "--skip"),
+        _host_paths(host_paths),
+        asked,
+        partial=partial,
+    )
     if interactive:
         from kubectl_harden.cli.choosing import Chooser
 

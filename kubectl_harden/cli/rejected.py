@@ -85,7 +85,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     if output == "json":
         data([rejected_json(all_found, problems)])
     elif not all_found and absent is None:
-        where = "in any namespace" if namespace is None else f"in namespace {namespace}"
+        where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
         line(f"nothing is being rejected {where}")
     else:
         paragraph(rejected_summary(all_found, commands))

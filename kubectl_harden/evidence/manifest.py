@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kubectl_harden.model import Fact, Facts, Learned, Path
 from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import NODE_AGENT
 
 __all__ = ["commands", "entrypoint_facts", "facts_of"]
 
@@ -50,6 +51,9 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
         ("iptables", "ip6tables", "iptables-restore", "nft", "ipset", "ipvsadm", "tc"),
         ("root", "privileged", "NET_ADMIN", "hostNetwork"),
     ),
+    **dict.fromkeys(
+        ("kube-proxy", "flanneld", "cilium-agent", "calico-node"), ("root", "privileged", "NET_ADMIN", "hostNetwork")
+    ),
     **dict.fromkeys(("tcpdump", "arping"), ("NET_RAW", "hostNetwork")),
     "ping": ("NET_RAW", "ping"),
     "ulimit": ("SYS_RESOURCE",),
@@ -59,6 +63,21 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
     "ipcs": ("hostIPC",),
 }
 _POD_TOPICS: Final = frozenset(("hostPID", "hostNetwork", "hostIPC"))
+
+# pkg/apis/scheduling/types.go: the priority classes that every cluster has.
+_CRITICAL: Final = ("system-node-critical", "system-cluster-critical")
+# Where the kubelet and the container runtimes find plugins for networks, storage and devices, and the node's networks.
+_PLUGIN_PATHS: Final = (
+    "/etc/cni",
+    "/opt/cni",
+    "/var/lib/cni",
+    "/run/cni",
+    "/var/run/cni",
+    "/run/netns",
+    "/var/run/netns",
+    "/run/xtables.lock",
+    "/var/lib/kubelet",
+)
 
 
 _HOOKS: Final = (
@@ -215,6 +234,32 @@ def _host_path_facts(pod: Pod, container: Container, learned: tuple[Fact, ...]) 
             yield watched._replace(topic=name)
 
 
+def _agent_signs(pod: Pod) -> Iterator[str]:
+    """Yield what shows that a pod is an agent of its node; one sign is enough, and an image's name is none."""
+    priority = pod.spec.get("priorityClassName")
+    if priority in _CRITICAL:
+        yield f"its priority class is {priority}"
+    for toleration in pod.spec.get("tolerations", ()):
+        # Without a key, Exists matches every taint (core/v1 types.go, Toleration).
+        every = toleration.get("operator") == "Exists" and not toleration.get("key")
+        if every and toleration.get("effect", "") in ("", "NoSchedule"):
+            yield "it tolerates every taint"
+            break
+    if pod.spec.get("hostNetwork") and any(container.security.get("privileged") for container in pod.containers):
+        yield "it is privileged on the node's network"
+    mounted = {mount.get("name") for c in pod.containers for mount in c.fields.get("volumeMounts", ())}
+    for _, volume in pod.volumes():
+        path = volume.get("hostPath", {}).get("path", "").rstrip("/")
+        if volume.get("name") in mounted and _below(path, list(_PLUGIN_PATHS)):
+            yield f"it mounts {path} of the node"
+
+
+def _pod_facts(pod: Pod) -> Iterator[Fact]:
+    signs = list(dict.fromkeys(_agent_signs(pod)))
+    if signs:
+        yield Fact("needs", NODE_AGENT, f"the pod works on its node: {', '.join(signs)}")
+
+
 def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
     """Return what the pod template itself shows, and what was learned of its containers besides."""
     containers: dict[Path, tuple[Fact, ...]] = {}
@@ -232,4 +277,4 @@ def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
             facts.extend(_host_path_facts(pod, container, known))
         if facts:
             containers[container.path] = tuple(facts)
-    return Facts(containers, (*shared.values(), *learned.get("", ())))
+    return Facts(containers, (*shared.values(), *_pod_facts(pod), *learned.get("", ())))

@@ -24,15 +24,19 @@ if TYPE_CHECKING:
     from kubectl_harden.planning.options import Learn
 
 __all__ = [
+    "SYSTEM",
     "Finder",
     "Live",
     "Targets",
+    "left_out",
     "parse_targets",
     "places",
     "prepared",
     "problem",
 ]
 
+SYSTEM: Final = ("kube-system", "kube-public", "kube-node-lease")
+"""Kubernetes' own namespaces, which are left out unless they are named."""
 TOGETHER: Final = 500
 """For how many workloads evidence is asked at a time."""
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -41,7 +45,7 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 class Targets(NamedTuple):
     """Which live workloads: named ones, or all of some types (of all types where there is none).
 
-    ``namespace`` None means all namespaces.
+    ``namespace`` None means all namespaces but Kubernetes' own, or those that are ``among`` some.
     """
 
     names: tuple[tuple[str, str], ...] = ()
@@ -49,6 +53,11 @@ class Targets(NamedTuple):
     namespace: str | None = None
     selector: str = ""
     pod_paths: PodPaths = _EMPTY
+    among: frozenset[str] = frozenset()
+
+    def takes(self, namespace: str) -> bool:
+        """Whether the workloads of a namespace are meant where none is named."""
+        return namespace in self.among if self.among else namespace not in SYSTEM
 
 
 class Live(NamedTuple):
@@ -147,6 +156,15 @@ def parse_targets(
     return Targets(tuple(names), types, namespace, selector, pod_paths)
 
 
+def left_out(namespaces: Iterable[str], workloads: int = 0) -> str:
+    """Return the note that namespaces of Kubernetes itself are left out, and with them so many workloads."""
+    names = sorted(set(namespaces))
+    what = " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
+    count = "" if not workloads else f"{workloads} workload of " if workloads == 1 else f"{workloads:,} workloads of "
+    verb = "is" if workloads == 1 or (not workloads and len(names) == 1) else "are"
+    return f"{count}{what} {verb} left out: name the namespace to include it (such as -n {names[0]})"
+
+
 def problem(error: HardenError | str, about: str = "", namespace: str = "") -> Problem:
     """Return a problem of a live object in a namespace, or of the cluster itself."""
     message = f"{about}: {error}" if about else str(error)
@@ -228,12 +246,17 @@ class Finder:
                 self._note(f"the levels of the namespaces are not known: {error}")
         seen: set[str] = set()
         unlisted: list[Resource] = []
+        left: list[str] = []
         for resource in resources:
             try:
                 for value in self._each(resource, targets):
                     if self._listed is not None:
                         self._listed(resource, value)
                     if not targets.types and self._is_part(value, unlisted):
+                        continue
+                    namespace = value["metadata"].get("namespace", "")
+                    if targets.namespace is None and not targets.takes(namespace):
+                        left.append(namespace)
                         continue
                     yield from self._traced(resource, value, minor, seen)
             except NotPermitted as error:
@@ -242,6 +265,8 @@ class Finder:
                     yield problem(error, f"listing {resource.name}")
             except ClusterError as error:
                 yield problem(error, f"listing {resource.name}")
+        if left and not targets.among:
+            self._note(left_out(left, len(left)))
         if unlisted and not targets.types:
             yield from self._without(unlisted, targets, minor, seen)
         if not seen and targets.namespace is not None:

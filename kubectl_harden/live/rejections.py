@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import EVENTS, Cluster, Resource, of_kind
 from kubectl_harden.errors import ClusterError, InputError, NotFound
-from kubectl_harden.live.find import Finder, Live, problem
+from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
 from kubectl_harden.model import Checked, Policy, Problem
 from kubectl_harden.objects import finished, name_of
 from kubectl_harden.planning.verdict import judged
@@ -59,7 +59,7 @@ class _Refusal(NamedTuple):
 
 
 def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem]:
-    """Yield what is rejected, the longest first; ``namespace`` None looks into all.
+    """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
     Raises ClusterError where the cluster does not tell its version.
     """
@@ -73,6 +73,10 @@ def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | 
         else:
             refusals[found.uid] = _joined(refusals.get(found.uid), found)
     yield from problems
+    if namespace is None:
+        system = [refusal.namespace for refusal in refusals.values() if refusal.namespace in SYSTEM]
+        finder.notes += [left_out(system)] if system else []
+        refusals = {uid: refusal for uid, refusal in refusals.items() if refusal.namespace not in SYSTEM}
     grouped: dict[str, Rejected] = {}
     for refusal in sorted(refusals.values(), key=lambda item: item.since):
         try:

@@ -266,7 +266,7 @@ class Migrator:
         return Applier(
             self._cluster,
             self._journal,
-            again=lambda old: propose(self._cluster, old.live, aim.fix, aim.apply),
+            again=lambda old: propose(self._cluster, old.live, aim.planning, aim.apply),
             seconds=self._seconds,
             rollback=True,
             confirm=self._accepts,
@@ -312,7 +312,7 @@ class Migrator:
     def _proved(self, proposal: Proposal) -> Proposal:
         aim, live = self._aim, proposal.live
         if proposal.patch:
-            proved = propose(self._cluster, live, aim.fix, aim.apply)
+            proved = propose(self._cluster, live, aim.planning, aim.apply)
         elif live.resource.kind in ("Pod", "PodTemplate") or finished(live.value):
             return proposal
         else:

@@ -56,6 +56,11 @@ class Aim(NamedTuple):
         """The level that warn and audit are set to."""
         return "baseline" if self.level == "baseline" else "restricted"
 
+    @property
+    def planning(self) -> FixOptions:
+        """What workloads are planned with: all that can be done, since only what lifts a whole namespace is applied."""
+        return self.fix._replace(partial=True)
+
     def at(self, level: Level) -> Aim:
         """Return the same for a lower level."""
         return self._replace(level="baseline" if level == "baseline" else "restricted")

@@ -10,11 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import NotFound, NotPermitted
-from kubectl_harden.live.find import problem
+from kubectl_harden.live.find import SYSTEM, left_out, problem
 from kubectl_harden.model import Problem
 
 __all__ = [
-    "SYSTEM",
     "Chosen",
     "Permission",
     "Selection",
@@ -24,8 +23,6 @@ __all__ = [
     "share_of",
 ]
 
-SYSTEM: Final = ("kube-system", "kube-public", "kube-node-lease")
-"""Kubernetes' own namespaces, which are left out unless they are named."""
 _WHOLE: Final = 4
 """The cluster is listed at once where at least one in so many namespaces is wanted …"""
 _FEW: Final = 3
@@ -69,9 +66,13 @@ def share_of(name: str, count: int) -> int:
 
 
 def choose(cluster: Cluster, selection: Selection) -> Chosen:
-    """Return the namespaces of a selection; those that are being deleted are left out. Raises ClusterError."""
+    """Return the namespaces of a selection, without those that are being deleted. Raises ClusterError.
+
+    Kubernetes' own namespaces have to be named.
+    """
     found: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []
+    notes: list[str] = []
     if selection.names:
         for name in dict.fromkeys(selection.names):
             try:
@@ -82,16 +83,21 @@ def choose(cluster: Cluster, selection: Selection) -> Chosen:
                 problems.append(problem(error, f"namespace {name}: it is not known whether it exists", name))
     else:
         every = cluster.each(NAMESPACES, None, selector=selection.selector)
-        found = {value["metadata"]["name"]: value for value in every if value["metadata"]["name"] not in SYSTEM}
+        found = {value["metadata"]["name"]: value for value in every}
     found = {name: value for name, value in found.items() if _wanted(name, selection)}
+    system = [] if selection.names else [name for name in found if name in SYSTEM]
+    if system:
+        found = {name: value for name, value in found.items() if name not in SYSTEM}
+        notes.append(left_out(system))
     leaving = [name for name, value in found.items() if value["metadata"].get("deletionTimestamp")]
     for name in leaving:
         del found[name]
-    notes = (f"left out, since they are being deleted: {', '.join(leaving)}",) if leaving else ()
+    if leaving:
+        notes.append(f"left out, since they are being deleted: {', '.join(leaving)}")
     at_once = not selection.names and len(found) > _FEW
     if at_once:
         at_once = len(found) * _WHOLE >= sum(1 for _ in cluster.each(NAMESPACES, None))
-    return Chosen(dict(sorted(found.items())), at_once, tuple(problems), notes)
+    return Chosen(dict(sorted(found.items())), at_once, tuple(problems), tuple(notes))
 
 
 def _wanted(name: str, selection: Selection) -> bool:

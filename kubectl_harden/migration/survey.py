@@ -190,7 +190,8 @@ def _surveyed(
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
         done = 0
         for scope in scopes:
-            for item in prepared(finder.find(Targets(namespace=scope, pod_paths=aim.pod_paths)), aim.fix.learn):
+            targets = Targets(namespace=scope, pod_paths=aim.pod_paths, among=frozenset(found))
+            for item in prepared(finder.find(targets), aim.fix.learn):
                 if isinstance(item, Problem):
                     problems.append(item)
                     # Where a list is not whole, none of its namespaces is known to be safe.
@@ -230,7 +231,7 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
 
 def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
     """Plan for a workload and keep what the survey needs of it."""
-    proposal = propose(cluster, live, aim.fix, aim.apply, dry_run=False)
+    proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
         proposal = proposal._replace(managers=managers_of(live.value, ()))
     levels = [(item.plan.before, item.plan.after) for item in proposal.planned]

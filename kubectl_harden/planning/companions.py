@@ -13,7 +13,7 @@ from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import Judgement, judge, low_port, user_of, users
 
-__all__ = ["Asked", "Companions", "companions"]
+__all__ = ["Asked", "Companions", "companions", "refused_by_kubelet"]
 
 _SECURITY: Final[Path] = ("spec", "securityContext")
 _PORT_START: Final = "net.ipv4.ip_unprivileged_port_start"
@@ -62,6 +62,16 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
     if asked.recorded_seccomp:
         edits.extend(_recorded(pod, facts))
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
+
+
+def refused_by_kubelet(after: Pod, edits: Iterable[Edit]) -> tuple[list[Edit], list[str]]:
+    """Return the companions that a kubelet would refuse in the pod that edits make, and why.
+
+    Source: pkg/kubelet/sysctl/allowlist.go, validateSysctl.
+    """
+    refused = [edit for edit in edits if edit.companion == "--low-ports"] if after.spec.get("hostNetwork") else []
+    why = "--low-ports: the kubelet refuses network sysctls for a pod on the node's network"
+    return refused, [why] if refused else []
 
 
 def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:

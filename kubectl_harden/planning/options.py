@@ -61,7 +61,8 @@ Choose = Callable[[Identity, list[Edit]], list[Edit]]
 class FixOptions(NamedTuple):
     """What the user asked for.
 
-    ``only`` empty means every control; ``learn`` brings the evidence; ``choose`` asks for every edit.
+    ``only`` empty means every control; ``learn`` brings the evidence; ``choose`` asks for every edit. ``partial``
+    makes edits that reach no level; those that a person chooses are made in any case.
     """
 
     max_risk: Risk = "review"
@@ -71,3 +72,8 @@ class FixOptions(NamedTuple):
     asked: Asked = Asked()
     learn: Learn = _Nothing()
     choose: Choose | None = None
+    partial: bool = False
+
+    def leaves(self, check: str) -> bool:
+        """Whether the violations of a control stay, as the user has said by --only or --skip."""
+        return check in self.skip or bool(self.only and check not in self.only)

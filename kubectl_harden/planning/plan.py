@@ -1,7 +1,7 @@
 """Violations become a minimal plan.
 
-Each control proposes edits for its own fields; here they are filtered, proved against the API's own
-rules and the controls themselves, and put into the form of an RFC 6902 patch.
+Each control proposes edits for its own fields. They are filtered by what a person has asked for, proved against the
+API's own rules and the controls themselves, kept where they reach a level, and put into the form of an RFC 6902 patch.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.evidence.manifest import facts_of
-from kubectl_harden.json_values import Draft
 from kubectl_harden.model import (
     Edit,
     Facts,
     Finding,
     FixContext,
     Learned,
+    Level,
     Obstacle,
-    Op,
     Path,
     Plan,
     Planned,
@@ -30,7 +29,8 @@ from kubectl_harden.model import (
     Risk,
 )
 from kubectl_harden.planning.api_rules import refusals
-from kubectl_harden.planning.companions import companions
+from kubectl_harden.planning.companions import companions, refused_by_kubelet
+from kubectl_harden.planning.field_edits import edited, lowered
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.subject import Subject
@@ -38,15 +38,16 @@ from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.pod_templates import Location
-from kubectl_harden.pod_security.policy import Policy, evaluate, highest_level
+from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
 from kubectl_harden.pod_security.risks import RISKS
 
 __all__ = ["ObjectPlan", "left_below", "plan", "planned"]
 
-_DROP: Final = object()
-
-
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+_NAMED: Final = 3
+"""So many violations are named in the line that says why nothing more is changed."""
+
+_Violations = list[tuple[Control, Finding]]
 
 MAX_EFFORT: Final = 500_000
 """Edits of a pod template times its fields, where each edit is tried without: some seconds."""
@@ -85,7 +86,7 @@ def _planned(
         subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
     )
     identity = subject.named(location)
-    choose = partial(options.choose, identity) if options.choose is not None else list
+    choose = partial(options.choose, identity) if options.choose is not None else None
     learned = options.learn(identity, subject.value, location.value)
     made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
     return Planned(identity, made, subject.policy)
@@ -102,78 +103,121 @@ def plan(
     policy: Policy,
     options: FixOptions,
     learned: Learned = _EMPTY,
-    choose: Callable[[list[Edit]], list[Edit]] = list,
+    choose: Callable[[list[Edit]], list[Edit]] | None = None,
     accepted: Mapping[str, str] = _EMPTY,
 ) -> Plan:
-    """Return the plan that lifts one pod template of an object to a policy.
+    """Return the plan for one pod template of an object.
 
-    ``value`` is the object, ``location`` one of its pod templates, ``learned`` what is known of its containers
-    besides, ``choose`` returns the edits that are wanted, ``accepted`` are reasons by control. Raises InputError
-    where the pod template cannot be decoded.
+    It reaches the policy's level, else baseline where the pod template is below it, else it makes only what is safe.
+    With ``options.partial``, or where a person chooses, it makes every edit.
+
+    ``value`` is the object, ``location`` one of its pod templates, ``learned`` what else is known of its containers,
+    ``choose`` returns the edits that a person wants, ``accepted`` are reasons by control. Raises InputError where the
+    pod template cannot be decoded.
     """
     pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
-    facts = facts_of(pod, learned)
-    asked = companions(pod, facts, policy, options.asked, pod_security_context=location.pod_security_context)
-    beside, held_back = _within_risk(asked.edits, options.max_risk)
-    notes = [*asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
-    beside = choose(beside)
-    findings = evaluate(pod, policy)
-    if findings:
-        notes[:0] = dict.fromkeys(_missing(facts))
-    start = pod
-    if beside:
-        start = _accompanied(pod, location, beside)
-        facts = facts_of(start, learned)
-    context = FixContext(policy.level, policy.minor, facts, options.host_paths, location.pod_security_context)
-    proposed: list[Edit] = []
-    obstacles: list[Obstacle] = []
-    to_cure = evaluate(start, policy) if beside else findings
-    may_stay = excused(start, policy, to_cure, accepted)
-    for control, _ in to_cure:
-        if control.id in may_stay:
-            continue
-        if control.id in options.skip or (options.only and control.id not in options.only):
-            obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
-            continue
-        remedy = control.fix(start, context)
-        proposed.extend(remedy.edits)
-        obstacles.extend(remedy.obstacles)
-    kept, too_risky = _within_risk(proposed, options.max_risk)
-    for edit in too_risky:
-        if not any(o.check == edit.checks[0] and o.why == edit.why for o in obstacles):
-            choices = (*edit.offers, f"accept it: --max-risk {edit.risk}")
-            obstacles.append(Obstacle(edit.checks[0], edit.why, choices))
-    held_back += too_risky
-    wanted = choose(kept)
-    if wanted != kept:
-        places = {(edit.op, edit.path) for edit in wanted}
-        refused = (edit for edit in kept if (edit.op, edit.path) not in places)
-        obstacles.extend(Obstacle(edit.checks[0], f"you refused it: {edit.why}") for edit in refused)
-        kept = wanted
-    known = refusals(pod)
-    edits = [*beside, *kept]
-    if any(edit.companion == "--low-ports" for edit in edits) and _patched(pod, location, edits).spec.get(
-        "hostNetwork"
-    ):
-        notes.append("--low-ports: the kubelet refuses network sysctls for a pod on the node's network")
-        edits = [edit for edit in edits if edit.companion != "--low-ports"]
-    effort = len(edits) * _size(pod.written)
-    kept, after, refusing = _without_refusals(pod, location, edits, known, effort)
-    obstacles.extend(refusing)
-    notes.extend(obstacle.why for obstacle in refusing if not obstacle.check)
-    left = evaluate(after, policy)
-    if left:
-        _refuse_too_much(effort, edits)
-        kept, after = _effective(pod, location, policy, kept, after, left, known)
+    violations = evaluate(pod, policy)
+    case = _Case(pod, location, policy, violations, options, learned, choose, accepted)
+    draft = _drafted(case)
+    if not options.partial and choose is None:
+        draft = _reaching(case, draft)
     return Plan(
-        highest_level(pod, policy, [control.level for control, _ in findings]),
-        highest_level(after, policy, [control.level for control, _ in left]),
-        tuple(_lower(value, _in_object(location, kept))),
-        tuple(_remaining(after, left, obstacles, may_stay)),
-        tuple(kept),
-        tuple(_in_object(location, held_back)),
-        tuple(notes),
+        case.level(pod, violations),
+        case.level(draft.after, draft.left),
+        tuple(lowered(value, _in_object(location, draft.edits))),
+        tuple(_remaining(draft)),
+        tuple(draft.edits),
+        tuple(_in_object(location, draft.held_back)),
+        tuple(draft.notes),
+        draft.reaches,
     )
+
+
+class _Case(NamedTuple):
+    """A pod template to plan for: its ``violations`` of the policy, and what a person asks for."""
+
+    pod: Pod
+    location: Location
+    policy: Policy
+    violations: _Violations
+    options: FixOptions
+    learned: Learned
+    choose: Callable[[list[Edit]], list[Edit]] | None
+    accepted: Mapping[str, str]
+
+    def facts(self, pod: Pod) -> Facts:
+        return facts_of(pod, self.learned)
+
+    def patched(self, edits: list[Edit]) -> Pod:
+        """Return the pod with edits made."""
+        return Pod(edited(self.pod.written, edits), is_pod=self.location.is_pod, decoded=True)
+
+    def level(self, pod: Pod, violations: _Violations) -> Level:
+        return highest_level(pod, self.policy, [control.level for control, _ in violations])
+
+    def wanted(self, edits: list[Edit]) -> list[Edit]:
+        return edits if self.choose is None else self.choose(edits)
+
+
+class _Draft(NamedTuple):
+    """Edits to a pod template, the pod ``after`` them, the violations ``left`` in it, and why.
+
+    ``held_back`` are edits that are not made, ``accepted`` are reasons by control, ``reaches`` is the level that is
+    reached, where violations that a person has accepted or left out do not count.
+    """
+
+    edits: list[Edit]
+    after: Pod
+    left: _Violations
+    held_back: list[Edit]
+    obstacles: list[Obstacle]
+    notes: list[str]
+    accepted: Mapping[str, str]
+    reaches: Level | None
+
+    @property
+    def cures(self) -> bool:
+        """Whether a control asks for an edit of it: companions only belong to such."""
+        return any(not edit.companion for edit in self.edits)
+
+
+# -- every edit --------------------------------------------------------------------------------------------
+
+
+def _drafted(case: _Case) -> _Draft:
+    """Return the edits for all violations that nobody has accepted or left out, as far as they may be made."""
+    beside, held_back, notes = _companions(case)
+    pod = _accompanied(case, beside) if beside else case.pod
+    violations = evaluate(pod, case.policy) if beside else case.violations
+    accepted = excused(pod, case.policy, violations, case.accepted)
+    cures, obstacles = _proposed(case, pod, [control for control, _ in violations if control.id not in accepted])
+    cures, too_risky = _within_risk(cures, case.options.max_risk)
+    obstacles.extend(_risks(too_risky, obstacles))
+    cures, refused = _chosen(case, cures)
+    obstacles.extend(refused)
+    edits = [*beside, *cures]
+    impossible, why = refused_by_kubelet(case.patched(edits), edits) if beside else ([], [])
+    notes.extend(why)
+    edits, after, refused = _without_refusals(case, [edit for edit in edits if edit not in impossible])
+    obstacles.extend(refused)
+    notes.extend(obstacle.why for obstacle in refused if not obstacle.check)
+    left = evaluate(after, case.policy)
+    if left:
+        _refuse_too_much(case, edits)
+        edits, after = _effective(case, edits, after, left)
+    reaches = None if list(_unsaid(case, left, accepted)) else case.policy.level
+    return _Draft(edits, after, left, [*held_back, *too_risky], obstacles, notes, accepted, reaches)
+
+
+def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
+    """Return the companions that are made, those that are too risky, and notes on what is not known or not done."""
+    facts = case.facts(case.pod)
+    in_context = case.location.pod_security_context
+    asked = companions(case.pod, facts, case.policy, case.options.asked, pod_security_context=in_context)
+    beside, held_back = _within_risk(asked.edits, case.options.max_risk)
+    unknown = dict.fromkeys(_missing(facts)) if case.violations else ()
+    notes = [*unknown, *asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
+    return case.wanted(beside), held_back, notes
 
 
 def _missing(facts: Facts) -> Iterator[str]:
@@ -182,16 +226,29 @@ def _missing(facts: Facts) -> Iterator[str]:
         yield from (f"{fact.text}: {fact.value}" for fact in known if fact.kind == "unknown" and fact.value)
 
 
-def _accompanied(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
+def _accompanied(case: _Case, edits: list[Edit]) -> Pod:
     """Return the pod with companions, where every container that stays keeps its place."""
     gone = {edit.path for edit in edits if edit.op == "remove"}
-    out = _patched(pod, location, [edit for edit in edits if edit.op != "remove"])
+    out = case.patched([edit for edit in edits if edit.op != "remove"])
     out.containers = tuple(container for container in out.containers if container.path not in gone)
     return out
 
 
-def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
-    return [Edit(edit.op, location.in_object(edit.path), *edit[2:]) for edit in edits]
+def _proposed(case: _Case, pod: Pod, violated: list[Control]) -> tuple[list[Edit], list[Obstacle]]:
+    """Return what violated controls propose for a pod, and what they cannot do."""
+    options = case.options
+    in_context = case.location.pod_security_context
+    context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)
+    edits: list[Edit] = []
+    obstacles: list[Obstacle] = []
+    for control in violated:
+        if options.leaves(control.id):
+            obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
+            continue
+        remedy = control.fix(pod, context)
+        edits.extend(remedy.edits)
+        obstacles.extend(remedy.obstacles)
+    return edits, obstacles
 
 
 def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
@@ -200,8 +257,14 @@ def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], l
     return kept, [edit for edit in edits if RISKS.index(edit.risk) > limit]
 
 
-def _patched(pod: Pod, location: Location, edits: list[Edit]) -> Pod:
-    return Pod(_edited(pod.written, edits), is_pod=location.is_pod, decoded=True)
+def _risks(too_risky: list[Edit], known: Collection[Obstacle]) -> Iterator[Obstacle]:
+    """Yield why edits are too risky, each reason once."""
+    told = {(obstacle.check, obstacle.why) for obstacle in known}
+    for edit in too_risky:
+        if (edit.checks[0], edit.why) not in told:
+            told.add((edit.checks[0], edit.why))
+            choices = (*edit.offers, f"accept it: --max-risk {edit.risk}")
+            yield Obstacle(edit.checks[0], edit.why, choices)
 
 
 def _size(value: Any) -> int:
@@ -216,30 +279,40 @@ def _size(value: Any) -> int:
     return count
 
 
-def _refuse_too_much(effort: int, edits: Collection[Edit]) -> None:
+def _refuse_too_much(case: _Case, edits: Collection[Edit]) -> None:
     """Raise InputError where trying a plan without each of its edits would take longer than seconds."""
-    if effort > MAX_EFFORT:
+    size = _size(case.pod.written)
+    if len(edits) * size > MAX_EFFORT:
         raise InputError(
-            f"cannot be planned: {len(edits):,} edits in a pod template of {effort // len(edits):,} fields "
+            f"cannot be planned: {len(edits):,} edits in a pod template of {size:,} fields "
             f"(at most {MAX_EFFORT:,} in their product)"
         )
 
 
-def _without_refusals(
-    pod: Pod, location: Location, edits: list[Edit], known: set[tuple[Path, str]], effort: int
-) -> tuple[list[Edit], Pod, list[Obstacle]]:
-    """Take out edits whose result the API server would refuse, until it refuses nothing but what is known.
+def _chosen(case: _Case, edits: list[Edit]) -> tuple[list[Edit], list[Obstacle]]:
+    """Return the edits that a person wants, and an obstacle for each that they refuse."""
+    wanted = case.wanted(edits)
+    if wanted == edits:
+        return edits, []
+    places = {(edit.op, edit.path) for edit in wanted}
+    refused = (edit for edit in edits if (edit.op, edit.path) not in places)
+    return wanted, [Obstacle(edit.checks[0], f"you refused it: {edit.why}") for edit in refused]
+
+
+def _without_refusals(case: _Case, edits: list[Edit]) -> tuple[list[Edit], Pod, list[Obstacle]]:
+    """Take out edits whose result the API server would refuse, until it refuses nothing but what it did before.
 
     Returns the edits that are left, the pod that they make, and why the others are not made.
     """
+    known = refusals(case.pod)
     kept = list(edits)
     obstacles: list[Obstacle] = []
     while True:
-        after = _patched(pod, location, kept)
+        after = case.patched(kept)
         new = sorted(refusals(after) - known, key=str)
         if not new:
             return kept, after, obstacles
-        _refuse_too_much(effort, edits)
+        _refuse_too_much(case, edits)
         guilty, why = _guilty(new, kept)
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(
@@ -256,42 +329,115 @@ def _guilty(refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Ed
     raise InputError(f"cannot be planned: the API server would refuse the result: {refused[0][1]}", refused[0][0])
 
 
-def _effective(
-    pod: Pod,
-    location: Location,
-    policy: Policy,
-    edits: list[Edit],
-    after: Pod,
-    left: list[tuple[Control, Finding]],
-    known: set[tuple[Path, str]],
-) -> tuple[list[Edit], Pod]:
+def _effective(case: _Case, edits: list[Edit], after: Pod, left: _Violations) -> tuple[list[Edit], Pod]:
     """Drop edits without which the same is ``left``, because something else stays in their way."""
-    kept = edits
+    known = refusals(case.pod)
     goal = [finding[:2] for _, finding in left]
+    kept = edits
     while True:
         before = kept
         for edit in before:
             if edit.companion:
                 continue
             fewer = [other for other in kept if other is not edit]
-            lesser = _patched(pod, location, fewer)
-            if [finding[:2] for _, finding in evaluate(lesser, policy)] == goal and not refusals(lesser) - known:
+            lesser = case.patched(fewer)
+            same = [finding[:2] for _, finding in evaluate(lesser, case.policy)] == goal
+            if same and not refusals(lesser) - known:
                 kept, after = fewer, lesser
         # Without one edit another may no longer make a difference.
         if len(kept) == len(before):
             return kept, after
 
 
-def _remaining(
-    after: Pod, left: list[tuple[Control, Finding]], obstacles: list[Obstacle], accepted: Mapping[str, str]
-) -> Iterable[Remaining]:
-    for control, found in left:
-        if control.id in accepted:
-            why = f"accepted: {accepted[control.id]}"
+# -- what reaches a level ----------------------------------------------------------------------------------
+
+
+def _unsaid(case: _Case, left: _Violations, accepted: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the violations that nobody has accepted or left out."""
+    for control, finding in left:
+        if control.id not in accepted and not case.options.leaves(control.id):
+            yield finding
+
+
+def _reaching(case: _Case, full: _Draft) -> _Draft:
+    """Return the draft of every edit where it reaches the level, else that of baseline, else what is safe of it."""
+    is_safe = all(edit.risk == "safe" for edit in full.edits) and (full.cures or not full.edits)
+    if full.reaches or is_safe:
+        return full
+    lower = _for_baseline(case)
+    baseline = None if lower is None else _drafted(lower)
+    if lower is not None and baseline is not None and not baseline.reaches:
+        return _restated(case, full, _safe(case), "baseline", list(_unsaid(lower, baseline.left, baseline.accepted)))
+    chosen = baseline if baseline is not None and baseline.cures else _safe(case)
+    return _restated(case, full, chosen, case.policy.level, list(_unsaid(case, full.left, full.accepted)))
+
+
+def _for_baseline(case: _Case) -> _Case | None:
+    """Return the case of baseline, where the pod template is below it and more is asked for.
+
+    What a person says of a control holds for the baseline controls that it stands for.
+    """
+    if case.policy.level == "baseline" or case.level(case.pod, case.violations) != "privileged":
+        return None
+    policy = case.policy._replace(level="baseline")
+    stands_for = {control.id: revision.overrides for control, revision in controls_of(case.policy)}
+
+    def also(checks: frozenset[str]) -> frozenset[str]:
+        return checks.union(*(stands_for.get(check, ()) for check in checks))
+
+    options = case.options._replace(only=also(case.options.only), skip=also(case.options.skip))
+    return case._replace(policy=policy, violations=evaluate(case.pod, policy), options=options)
+
+
+def _safe(case: _Case) -> _Draft:
+    """Return the edits that are safe; where there are none, companions have nothing to accompany."""
+    draft = _drafted(case._replace(options=case.options._replace(max_risk="safe")))
+    return draft if draft.cures else draft._replace(edits=[], after=case.pod)
+
+
+def _restated(case: _Case, full: _Draft, chosen: _Draft, short_of: Level, because: list[Finding]) -> _Draft:
+    """Return a draft of fewer edits than ``full`` that tells what it leaves undone, and why.
+
+    ``short_of`` is the level that is not reached, ``because`` the violations that nothing cures.
+    """
+    made = [(edit.op, edit.path, edit.value) for edit in chosen.edits]
+    undone = [edit for edit in full.edits if (edit.op, edit.path, edit.value) not in made]
+    checks = dict.fromkeys(check for edit in undone for check in edit.checks)
+    why = f"not changed, since {short_of} is out of reach (--partial)"
+    left = evaluate(chosen.after, case.policy)
+    return chosen._replace(
+        left=left,
+        held_back=[*full.held_back, *undone],
+        obstacles=[*full.obstacles, *(Obstacle(check, why) for check in checks)],
+        notes=[_undone(undone, chosen, short_of, because), *full.notes] if undone else full.notes,
+        accepted=excused(chosen.after, case.policy, left, case.accepted),
+    )
+
+
+def _undone(undone: list[Edit], chosen: _Draft, short_of: Level, because: list[Finding]) -> str:
+    """Return in a line why nothing more is changed."""
+    words = [worded(finding.reason, finding.detail) for finding in because]
+    named = ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
+    more, other = (" more", "other ") if chosen.edits else ("", "")
+    edits = "edit" if len(undone) == 1 else f"{len(undone)} edits"
+    return f"nothing{more} is changed: it stays below {short_of} because of {named}; --partial makes the {other}{edits}"
+
+
+# -- the plan ----------------------------------------------------------------------------------------------
+
+
+def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
+    return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+
+
+def _remaining(draft: _Draft) -> Iterable[Remaining]:
+    for control, found in draft.left:
+        if control.id in draft.accepted:
+            why = f"accepted: {draft.accepted[control.id]}"
             yield Remaining(control.id, found.reason, found.detail, why, (), accepted=True)
             continue
-        mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
-        why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, after)
+        mine = [obstacle for obstacle in draft.obstacles if obstacle.check == control.id]
+        why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, draft.after)
         choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))
         yield Remaining(control.id, found.reason, found.detail, why, choices)
 
@@ -303,131 +449,3 @@ def _consequence(check: str, after: Pod) -> str:
     if check == "appArmorProfile":
         return "the API server fills the profile in from an annotation"
     return "no automatic edit is known"
-
-
-def _edited(value: Any, edits: Collection[Edit]) -> Any:
-    """Return a value with the edits applied: missing parents are created, emptied ones go."""
-    out = _marked(value, edits)
-    return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
-
-
-def _marked(value: Any, edits: Iterable[Edit]) -> Any:
-    """Return a value with the edits applied, where everything that goes is marked with _DROP.
-
-    All paths count from the value as it was: nothing moves while there are only marks.
-    """
-    draft = Draft(value)
-    removed: list[Path] = []
-    for edit in edits:
-        last = edit.path[-1]
-        parent = draft.at(edit.path[:-1], make=edit.op != "remove")
-        if edit.op == "remove":
-            parent[last] = _DROP
-            removed.append(edit.path)
-        elif isinstance(parent, list) and last == len(parent):
-            parent.append(edit.value)
-        else:
-            parent[last] = edit.value
-    for path in removed:
-        _prune(draft.value, path)
-    return draft.value
-
-
-def _is_gone(value: Any) -> bool:
-    if isinstance(value, dict):
-        return bool(value) and all(item is _DROP for item in value.values())
-    return isinstance(value, list) and bool(value) and all(item is _DROP for item in value)
-
-
-def _prune(root: Any, path: Path) -> None:
-    """Mark the parents of a removed thing that its removal leaves empty."""
-    parents = [root]
-    for part in path[:-1]:
-        if parents[-1] is _DROP:
-            return
-        parents.append(parents[-1][part])
-    for length in range(len(parents) - 1, 0, -1):
-        if not _is_gone(parents[length]):
-            return
-        parents[length - 1][path[length - 1]] = _DROP
-
-
-def _without_marks(value: Any) -> Any:
-    """Return a value without what is marked."""
-    if isinstance(value, dict):
-        return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}
-    if isinstance(value, list):
-        return [_without_marks(item) for item in value if item is not _DROP]
-    return value
-
-
-def _lower(value: Any, edits: list[Edit]) -> list[Edit]:
-    """Return the edits as RFC 6902 operations on the object, each applicable without the others.
-
-    Fields below a missing parent become one operation that adds the parent; removals that empty a
-    parent become one that removes it. Removals come last, highest index first.
-    """
-    additions: dict[Path, Edit] = {}
-    removals: dict[Path, Edit] = {}
-    goal = _marked(value, edits)
-    for edit in edits:
-        if edit.op == "remove":
-            path = _emptied(goal, edit.path)
-            removals[path] = _merged(removals.get(path), edit._replace(path=path))
-            continue
-        path = _missing_parent(value, edit.path)
-        op: Op = "replace" if _present(value, path) else "add"
-        if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
-            additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
-        else:
-            whole = Edit(op, path, resolve_path(goal, path), *edit[3:])
-            additions[path] = _merged(additions.get(path), whole)
-    last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
-    return [*additions.values(), *last_first]
-
-
-def _emptied(goal: Any, path: Path) -> Path:
-    """Return the path of the outermost thing that a removal takes away."""
-    for length in range(1, len(path)):
-        if resolve_path(goal, path[:length]) is _DROP:
-            return path[:length]
-    return path
-
-
-def _present(value: Any, path: Path) -> bool:
-    try:
-        resolve_path(value, path)
-    except (KeyError, IndexError, TypeError):
-        return False
-    return True
-
-
-def _missing_parent(value: Any, path: Path) -> Path:
-    """Return the shortest prefix of the path that is missing or null, or the path itself."""
-    for length, part in enumerate(path[:-1], start=1):
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return path[:length]
-        if value is None:
-            return path[:length]
-    return path
-
-
-def _merged(first: Edit | None, second: Edit) -> Edit:
-    if first is None:
-        return second
-    return Edit(
-        second.op,
-        second.path,
-        second.value,
-        tuple(dict.fromkeys((*first.checks, *second.checks))),
-        max(first.risk, second.risk, key=RISKS.index),
-        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
-        tuple(dict.fromkeys((*first.offers, *second.offers))),
-        " ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
-    )
-
-
-def _order(path: Path) -> tuple[tuple[int, int, str], ...]:
-    return tuple((0, part, "") if isinstance(part, int) else (1, 0, part) for part in path)

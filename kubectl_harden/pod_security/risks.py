@@ -15,6 +15,7 @@ from kubectl_harden.pod_security.pod import Container, Pod
 __all__ = [
     "CHANGES",
     "DEFAULT_CAPABILITIES",
+    "NODE_AGENT",
     "RISKS",
     "RULES",
     "Case",
@@ -34,6 +35,9 @@ DEFAULT_CAPABILITIES: Final = frozenset(
      "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
 )  # fmt: skip
 """What container runtimes give root by default (CRI-O leaves out some of these)."""
+
+NODE_AGENT: Final = "node agent"
+"""The topic of what shows that a pod works on its node, and not only runs there."""
 
 CHANGES: Final[dict[str, tuple[str, ...]]] = {
     "require non-root": ("runAsNonRoot",),
@@ -222,6 +226,7 @@ _NO_NEW_PRIVS = "Documentation/userspace-api/no_new_privs.rst of the Linux kerne
 _PORTS = "Documentation/networking/ip-sysctl.rst of the Linux kernel, ip_unprivileged_port_start"
 _PSS = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
 _SECCOMP = "https://docs.docker.com/engine/security/seccomp/, blocked system calls"
+_AGENTS = "https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-scheduling-critical-addon-pods/"
 _FS_GROUP = "pkg/volume/volume_linux.go, SetVolumeOwnership"
 _AS_USER = "give it a user of its own: --run-as-user UID"
 _AS_KNOWN_USER = "give it the number of that user: --run-as-user UID (auto where a running pod tells it)"
@@ -318,10 +323,14 @@ RULES: Final[tuple[Rule, ...]] = (
          "Nothing is known of its system calls.", _SECCOMP, _always),
     Rule("privileged-used", "not privileged", "breaks",
          "What it does needs the node's devices or mounts.", _PSS, _first("needs", "privileged")),
+    Rule("privileged-agent", "not privileged", "breaks",
+         "An agent of the node is privileged for its work on the node.", _AGENTS, _first("needs", NODE_AGENT)),
     Rule("privileged-unknown", "not privileged", "review",
          "Whoever made it privileged had a reason, as a rule.", _PSS, _always),
     Rule("host-namespace-used", "no host namespace", "breaks",
          "What it executes looks at the node.", "namespaces(7)", _first("needs")),
+    Rule("host-namespace-agent", "no host namespace", "breaks",
+         "An agent of the node works on the node's network and processes.", _AGENTS, _first("needs", NODE_AGENT)),
     Rule("host-namespace-unknown", "no host namespace", "review",
          "Nothing is known of what it does there.", "namespaces(7)", _always),
     Rule("host-path-used", "no host path", "breaks",
@@ -329,6 +338,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("host-path-unused", "no host path", "safe",
          "Its processes were watched, and opened nothing below it.",
          _PSS, _first("unused")),
+    Rule("host-path-agent", "no host path", "breaks",
+         "An agent of the node works on the node's files.", _AGENTS, _first("needs", NODE_AGENT)),
     Rule("host-path-unknown", "no host path", "review",
          "Nothing is known of what it reads and writes there.", _PSS, _always),
     Rule("host-port", "no host port", "review",

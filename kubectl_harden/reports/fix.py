@@ -198,7 +198,7 @@ def notes(planned: Iterable[Planned]) -> Iterator[str]:
             words = worded(left.reason, left.detail)
             head = paint("kept   ", "warn") if left.accepted else paint("left   ", "bad")
             yield f"  {head} " + wrapped(words, 10, columns).lstrip() + "\n"
-            for why in left.why.split("; "):
+            for why in dict.fromkeys(left.why.split("; ")):
                 yield wrapped(why, 10, columns) + "\n"
             for choice in left.choices:
                 yield wrapped("– " + choice, 10, columns) + "\n"

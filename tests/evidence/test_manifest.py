@@ -16,6 +16,7 @@ import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import NODE_AGENT
 from tests.cli.test_main import REJECTED, run
 from tests.support.registry import Images, fronted
 
@@ -69,6 +70,91 @@ def test_what_a_manifest_shows(fields: dict[str, Any], topic: str, words: str) -
 )
 def test_what_it_does_not_show(fields: dict[str, Any]) -> None:
     assert known({"containers": [{"name": "c", "image": "i", **fields}]}) == []
+
+
+CNI = {
+    "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/host"}]}],
+    "volumes": [{"name": "v", "hostPath": {"path": "/etc/cni/net.d"}}],
+}
+PLAIN = {"containers": [{"name": "c", "image": "i"}]}
+
+
+def on(path: str) -> dict[str, Any]:
+    return {**CNI, "volumes": [{"name": "v", "hostPath": {"path": path}}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({**PLAIN, "priorityClassName": "system-node-critical"}, "its priority class is system-node-critical"),
+        ({**PLAIN, "priorityClassName": "system-cluster-critical"}, "its priority class is system-cluster-critical"),
+        ({**PLAIN, "tolerations": [{"operator": "Exists"}]}, "it tolerates every taint"),
+        ({**PLAIN, "tolerations": [{"key": "a"}, {"operator": "Exists", "effect": "NoSchedule"}]}, "every taint"),
+        (
+            {"hostNetwork": True, "containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}}]},
+            "it is privileged on the node's network",
+        ),
+        (CNI, "it mounts /etc/cni/net.d of the node"),
+        (on("/opt/cni/bin/"), "it mounts /opt/cni/bin of the node"),
+        (on("/run/xtables.lock"), "it mounts /run/xtables.lock"),
+        (on("/var/run/netns"), "it mounts /var/run/netns"),
+        (on("/var/lib/kubelet/device-plugins"), "it mounts /var/lib/kubelet/device-plugins"),
+        (on("/var/lib/kubelet/plugins/csi.example.com"), "it mounts /var/lib/kubelet/plugins/csi.example.com"),
+        (
+            {**CNI, "priorityClassName": "system-node-critical", "tolerations": [{"operator": "Exists"}]},
+            "system-node-critical, it tolerates every taint, it mounts /etc/cni/net.d of the node",
+        ),
+    ],
+)
+def test_what_shows_an_agent_of_the_node(spec: dict[str, Any], words: str) -> None:
+    (text,) = [text for topic, text in known(spec) if topic == NODE_AGENT]
+    assert text.startswith("the pod works on its node: ")
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {**PLAIN, "priorityClassName": "high"},
+        {**PLAIN, "tolerations": [{"operator": "Exists", "key": "node-role.kubernetes.io/control-plane"}]},
+        {**PLAIN, "tolerations": [{"operator": "Exists", "effect": "NoExecute"}, {"key": "a", "value": "b"}]},
+        {**PLAIN, "hostNetwork": True},
+        {"containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}}]},
+        {**CNI, "containers": [{"name": "c", "image": "i"}]},
+        on("/etc/cnidata"),
+        on("/srv/data"),
+        {"containers": [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.37.0"}], "hostNetwork": True},
+        {"containers": [{"name": "calico-node", "image": "docker.io/calico/node:v3"}]},
+    ],
+)
+def test_what_shows_none(spec: dict[str, Any]) -> None:
+    assert not [text for topic, text in known(spec) if topic == NODE_AGENT]
+
+
+def test_an_agent_of_the_node_keeps_what_it_works_with(tmp_path: Path) -> None:
+    agent = {
+        "hostNetwork": True,
+        "hostPID": True,
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}, "volumeMounts": [
+            {"name": "scratch", "mountPath": "/a"}, {"name": "tz", "mountPath": "/etc/localtime"}]}],
+        "volumes": [{"name": "scratch", "hostPath": {"path": "/tmp/x"}},
+                    {"name": "tz", "hostPath": {"path": "/etc/localtime"}}],
+    }  # fmt: skip
+    text = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": agent})
+    level = ("--level", "baseline", "--partial")
+    entry = plan(text, *level)
+    held = {edit["path"]: edit for edit in entry["heldBack"]}
+    taken = {"/spec/hostNetwork", "/spec/hostPID", "/spec/containers/0/securityContext/privileged", "/spec/volumes/0"}
+    assert held.keys() == taken
+    for edit in held.values():
+        assert edit["risk"] == "breaks"
+        assert "it tolerates every taint, it is privileged on the node's network" in edit["why"]
+    # The time zone is no work of an agent's, and a person's choice counts.
+    assert [edit["path"] for edit in entry["edits"]] == ["/spec/volumes/1", "/spec/containers/0/volumeMounts/1"]
+    chosen = plan(text, *level, "--host-path", "scratch=emptyDir")
+    assert "/spec/volumes/0" in [edit["path"] for edit in chosen["edits"]]
+    assert plan(text, "--max-risk", "breaks")["after"] == "restricted"
 
 
 def plan(text: str, *flags: str, **environment: str) -> Any:

@@ -390,3 +390,28 @@ def test_what_the_server_counts_of_a_daemon_set_is_not_told(namespace: Namespace
     namespace.create(workload("DaemonSet", "agent"))
     shown = harden("fix", "ds/agent", "--level", "restricted")
     assert shown.code == 1 and "server  also" not in shown.err
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_what_reaches_no_level_is_not_applied_unless_asked(namespace: Namespace, harden: Harden) -> None:
+    agent = {"volumes": [{"name": "cni", "hostPath": {"path": "/etc/cni"}}], "hostPID": True}
+    created = namespace.create(workload("Deployment", "agent", replicas=0, **agent), workload("Deployment", "web"))
+    container = {"name": "app", "volumeMounts": [{"name": "cni", "mountPath": "/cni"}]}
+    assert created["metadata"]["name"] == "web"
+    kind = "application/strategic-merge-patch+json"
+    patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    namespace.plane.request("PATCH", namespace.path("Deployment", "agent"), patch, kind=kind)
+    done = harden("fix", "-n", namespace.name, "--apply", "--yes")
+    words = " ".join(done.err.split())
+    assert "nothing is changed: it stays below baseline because of host namespaces (hostPID=true), hostPath" in words
+    assert "it mounts /etc/cni of the node" in words
+    assert done.code == 1
+    assert "1 workload: 1 applied" in words
+    assert namespace.get("Deployment", "agent")["spec"]["template"]["spec"]["hostPID"] is True
+    assert namespace.get("Deployment", "web")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    partly = harden("fix", "deploy/agent", "--partial", "--max-risk", "breaks", "--apply", "--yes")
+    assert partly.code == 1
+    spec = namespace.get("Deployment", "agent")["spec"]["template"]["spec"]
+    assert not spec.get("hostPID")
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["volumes"][0]["hostPath"] == {"path": "/etc/cni", "type": ""}

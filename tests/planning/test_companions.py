@@ -69,10 +69,10 @@ def test_case(path: Path, oracle: Oracle) -> None:
     assert fix(after, "-o", "yaml").stdout_bytes == after.read_bytes()
 
 
-def made(value: dict[str, Any], policy: Policy, asked: Asked, learned: Learned) -> Any:
+def made(value: dict[str, Any], policy: Policy, asked: Asked, learned: Learned, *, partial: bool = True) -> Any:
     locations = locate(value, {})
     assert locations is not None
-    return plan(value, locations[0], policy, FixOptions("breaks", asked=asked), learned)
+    return plan(value, locations[0], policy, FixOptions("breaks", asked=asked, partial=partial), learned)
 
 
 ASKED = st.builds(
@@ -112,3 +112,9 @@ def test_companions_lift_no_less_are_accepted_and_leave_nothing_for_a_second_run
         assert step.checks or step.companion
     if asked == Asked():
         assert found == plain
+    # Where not every edit is made, companions accompany others.
+    reaching = made(value, policy, asked, learned, partial=False)
+    _, after = admitted(oracle, apply(value, reaching.edits))
+    assert not after - objections
+    if reaching != found:
+        assert not reaching.steps or any(not step.companion for step in reaching.steps)

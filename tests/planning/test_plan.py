@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import jsonpatch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.model import Edit, Level, Plan
+from kubectl_harden.model import Edit, Fact, Learned, Level, Plan
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import plan
+from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod_templates import locate
-from kubectl_harden.pod_security.policy import NEWEST, Policy
+from kubectl_harden.pod_security.policy import NEWEST, Policy, controls_of
 from kubectl_harden.reports.patches import operations
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 POLICIES = st.builds(
     Policy, st.sampled_from(["baseline", "restricted"]), st.sampled_from([0, 8, 18, 19, 22, 23, 24, 25, 31, 34, NEWEST])
 )
@@ -54,10 +57,24 @@ def admitted(
     return verdicts, objections
 
 
-def made(value: dict[str, Any], policy: Policy, options: FixOptions) -> Plan:
+def made(
+    value: dict[str, Any],
+    policy: Policy,
+    options: FixOptions,
+    learned: Learned = _NOTHING,
+    accepted: Mapping[str, str] = _NOTHING,
+) -> Plan:
     locations = locate(value, {})
     assert locations is not None
-    return plan(value, locations[0], policy, options)
+    return plan(value, locations[0], policy, options, learned, accepted=accepted)
+
+
+def learned_of(template: dict[str, Any], user: int | None) -> Learned:
+    """Return that every container's image runs as a user."""
+    if user is None:
+        return _NOTHING
+    containers = (item for key in ("containers", "initContainers") for item in template["spec"].get(key, ()))
+    return {item["name"]: (Fact("user", "user", "known", "image", user),) for item in containers}
 
 
 def without_one_field(edit: Edit) -> Iterator[Edit]:
@@ -88,10 +105,11 @@ def without_one_field(edit: Edit) -> Iterator[Edit]:
 def test_plans_are_sufficient_minimal_and_valid(
     oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any
 ) -> None:
+    options = FixOptions(max_risk, partial=True)
     value = workload(template, kind)
     at = (policy.level, policy.minor)
     before, objections = admitted(oracle, value)
-    found = made(value, policy, FixOptions(max_risk))
+    found = made(value, policy, options)
     fixed = apply(value, found.edits)
     assert fixed == jsonpatch.apply_patch(value, operations(found.edits))
     after, new_objections = admitted(oracle, fixed)
@@ -105,9 +123,108 @@ def test_plans_are_sufficient_minimal_and_valid(
         ):
             verdicts, still = admitted(oracle, apply(value, lesser))
             assert verdicts[at] != after[at] or still - objections, (edit, lesser)
-    again = made(fixed, policy, FixOptions(max_risk))
+    again = made(fixed, policy, options)
     assert not again.edits
     assert again.remaining == found.remaining
+
+
+LEVELS = ("privileged", "baseline", "restricted")
+CHECKS = [control.id for control in CONTROLS]
+
+
+def met(verdicts: dict[tuple[str, int], list[tuple[str, str]]], minor: int) -> str:
+    return max((level for level in LEVELS if not verdicts.get((level, minor))), key=LEVELS.index)
+
+
+def words(found: Plan) -> list[tuple[str, str]]:
+    return [(left.reason, left.detail) for left in found.remaining]
+
+
+@given(
+    template=valid_templates(),
+    kind=st.sampled_from(["Pod", "Deployment"]),
+    policy=POLICIES,
+    max_risk=st.sampled_from(["safe", "review", "breaks"]),
+    users=st.sampled_from([None, 0, 1000]),
+)
+def test_a_plan_reaches_the_level_or_baseline_or_is_safe(
+    oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any, users: int | None
+) -> None:
+    value = workload(template, kind)
+    at = (policy.level, policy.minor)
+    learned = learned_of(template, users)
+    before, objections = admitted(oracle, value)
+    found = made(value, policy, FixOptions(max_risk), learned)
+    fixed = apply(value, found.edits)
+    after, new_objections = admitted(oracle, fixed)
+    # What is told is true, whatever was decided.
+    assert after[at] == words(found)
+    assert (found.before, found.after) == (met(before, policy.minor), met(after, policy.minor))
+    assert not new_objections - objections
+    partial = made(value, policy, FixOptions(max_risk, partial=True), learned)
+    told = [note for note in found.notes if note.startswith("nothing")]
+    if not partial.remaining:
+        assert found == partial
+        assert found.reaches == policy.level
+    if found.reaches is None:
+        assert {step.risk for step in found.steps} <= {"safe"}
+        assert LEVELS.index(partial.after) < LEVELS.index(policy.level)
+        if found.before == "privileged":
+            # Baseline is out of reach, too.
+            baseline = made(value, policy._replace(level="baseline"), FixOptions(max_risk, partial=True), learned)
+            assert baseline.remaining or not baseline.edits or found.steps == partial.steps
+    elif found.reaches != policy.level:
+        assert (found.before, found.after, found.reaches) == ("privileged", "baseline", "baseline")
+        # Exactly the plan for baseline.
+        at = ("baseline", policy.minor)
+        assert found.edits == made(value, policy._replace(level="baseline"), FixOptions(max_risk), learned).edits
+    for edit in found.edits:
+        verdicts, still = admitted(oracle, apply(value, [other for other in found.edits if other is not edit]))
+        assert verdicts[at] != after[at] or still - objections, edit
+    # A line says that something is not done, and what is the reason; --partial does it.
+    done = [step[:3] for step in found.steps]
+    undone = [step for step in partial.steps if step[:3] not in done]
+    assert len(told) == bool(undone)
+    assert len(found.held_back) == len(partial.held_back) + len(undone)
+    for step in undone:
+        assert {left.check for left in found.remaining} & {*step.checks}
+    if told:
+        assert told[0].startswith("nothing more is changed: it stays below" if found.edits else "nothing is changed: ")
+        assert any(left.why.endswith("is out of reach (--partial)") for left in found.remaining)
+    # A second run has nothing to do but what is safe, a third one nothing.
+    again = made(fixed, policy, FixOptions(max_risk), learned)
+    assert not again.edits or (found.reaches == "baseline" and {step.risk for step in again.steps} == {"safe"})
+    assert not made(apply(fixed, again.edits), policy, FixOptions(max_risk), learned).edits
+
+
+@fewer(2)
+@given(
+    template=valid_templates(),
+    policy=POLICIES,
+    only=st.sets(st.sampled_from(CHECKS), max_size=3),
+    skip=st.sets(st.sampled_from(CHECKS), max_size=3),
+    accepted=st.sets(st.sampled_from(CHECKS), max_size=3),
+)
+def test_what_a_person_has_said_counts_as_reached(
+    template: dict[str, Any], policy: Policy, only: set[str], skip: set[str], accepted: set[str]
+) -> None:
+    value = workload(template, "Deployment")
+    said = dict.fromkeys(accepted, "because")
+    options = FixOptions(only=frozenset(only), skip=frozenset(skip))
+    partial = made(value, policy, options._replace(partial=True), accepted=said)
+    found = made(value, policy, options, accepted=said)
+    counted = [left for left in partial.remaining if not (left.accepted or options.leaves(left.check))]
+    assert (partial.reaches == policy.level) is (not counted)
+    if not counted:
+        assert found == partial
+    elif found.reaches is None:
+        assert {step.risk for step in found.steps} <= {"safe"}
+    touched = {check for step in found.steps for check in step.checks}
+    assert not touched & (skip | accepted)
+    overridden = {
+        check for control, revision in controls_of(policy) if control.id in only for check in revision.overrides
+    }
+    assert not only or touched <= only | overridden
 
 
 @fewer(4)
@@ -157,9 +274,13 @@ def test_only_and_skip_leave_the_rest_as_remaining() -> None:
 
 def test_an_edit_above_the_risk_is_held_back_and_says_what_it_would_cost() -> None:
     root = {"name": "c", "image": "i", "command": ["chown", "1:1", "/data"], "securityContext": {"runAsUser": 0}}
-    found = restricted(pod(containers=[root]))
+    found = restricted(pod(containers=[root]), partial=True)
     held = {edit.checks[0] for edit in found.held_back}
     assert {"runAsUser", "runAsNonRoot", "capabilities_restricted"} == held
+    # What would not reach the level is held back beside it.
+    assert {edit.checks[0] for edit in restricted(pod(containers=[root])).held_back} == {
+        *held, "allowPrivilegeEscalation", "seccompProfile_restricted"
+    }  # fmt: skip
     left = {item.check: item for item in found.remaining}
     assert 'container "c" runs chown (command)' in left["runAsUser"].why
     assert left["runAsUser"].choices[-1] == "accept it: --max-risk breaks"

@@ -85,6 +85,13 @@ CASES = {
     "host-path-used": Case(learned=(needs("root-fs"),), topic="root-fs", words="it used root-fs"),
     "host-path-unused": Case(learned=(unused("root-fs"),), topic="root-fs", words="it did not use root-fs"),
     "host-path-unknown": Case(topic="root-fs"),
+    "privileged-agent": Case(pod={"tolerations": [{"operator": "Exists"}]}, words="it tolerates every taint"),
+    "host-namespace-agent": Case(
+        topic="hostPID", pod={"priorityClassName": "system-node-critical"}, words="class is system-node-critical"
+    ),
+    "host-path-agent": Case(
+        topic="v", pod={"tolerations": [{"operator": "Exists"}]}, words="the pod works on its node"
+    ),
     "user-needs-root": Case(CHOWN, topic="1000", words="runs chown"),
     "user-low-port": Case(learned=(needs("low port", 80),), topic="1000", words="it used low port"),
     "user-same": Case(learned=(user(1000, "live pod"),), topic="1000", words="it says 1000"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kubectl_harden.model import Edit, FixContext, HostPathChoice, Obstacle, Path, Remedy
+from kubectl_harden.model import Edit, Facts, FixContext, HostPathChoice, Obstacle, Path, Remedy
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import Judgement, judge
+from kubectl_harden.pod_security.risks import NODE_AGENT, Judgement, judge
 
 __all__ = ["fix_host_paths"]
 
@@ -174,16 +174,19 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     users = list({container.path: container for container, _ in mounts}.values())
     paths = [mount for _, mount in mounts]
 
-    def judged(meaning: str) -> Judgement:
-        return judge("no host path", meaning, pod, users, context.facts, name)
+    # That an agent works on the node says nothing of a time zone, nor against what a person has decided.
+    whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != NODE_AGENT))
+
+    def judged(meaning: str, facts: Facts = context.facts) -> Judgement:
+        return judge("no host path", meaning, pod, users, facts, name)
 
     if chosen is not None:
-        return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path"))
+        return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path", whoever))
     if not mounts:
         return _remove(location, [], check, Judgement("safe", f"no container mounts volume {name}"))
     if any(_matches(path, pattern) for pattern in _TIME_ZONE):
         why = "the node's time zone is no part of the app: set the TZ environment variable if it matters"
-        return _remove(location, paths, check, judged(why))
+        return _remove(location, paths, check, judged(why, whoever))
     kind = volume["hostPath"].get("type", "")
     if any(_matches(path, pattern) for pattern in _SCRATCH) and kind in ("", "Directory", "DirectoryOrCreate"):
         why = f"{path} on the node is scratch space: an emptyDir lives as long as the pod, and other pods do not see it"

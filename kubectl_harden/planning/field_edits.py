@@ -1,0 +1,143 @@
+"""Edits to fields: what they make of a value, and their form as RFC 6902 operations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+from kubectl_harden.json_values import Draft
+from kubectl_harden.model import Edit, Op, Path
+from kubectl_harden.planning.json_patch import resolve_path
+from kubectl_harden.pod_security.risks import RISKS
+
+__all__ = ["edited", "lowered"]
+
+_DROP: Final = object()
+
+
+def edited(value: Any, edits: Collection[Edit]) -> Any:
+    """Return a value with the edits applied: missing parents are created, emptied ones go."""
+    out = _marked(value, edits)
+    return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
+
+
+def _marked(value: Any, edits: Iterable[Edit]) -> Any:
+    """Return a value with the edits applied, where everything that goes is marked with _DROP.
+
+    All paths count from the value as it was: nothing moves while there are only marks.
+    """
+    draft = Draft(value)
+    removed: list[Path] = []
+    for edit in edits:
+        last = edit.path[-1]
+        parent = draft.at(edit.path[:-1], make=edit.op != "remove")
+        if edit.op == "remove":
+            parent[last] = _DROP
+            removed.append(edit.path)
+        elif isinstance(parent, list) and last == len(parent):
+            parent.append(edit.value)
+        else:
+            parent[last] = edit.value
+    for path in removed:
+        _prune(draft.value, path)
+    return draft.value
+
+
+def _is_gone(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(item is _DROP for item in value.values())
+    return isinstance(value, list) and bool(value) and all(item is _DROP for item in value)
+
+
+def _prune(root: Any, path: Path) -> None:
+    """Mark the parents of a removed thing that its removal leaves empty."""
+    parents = [root]
+    for part in path[:-1]:
+        if parents[-1] is _DROP:
+            return
+        parents.append(parents[-1][part])
+    for length in range(len(parents) - 1, 0, -1):
+        if not _is_gone(parents[length]):
+            return
+        parents[length - 1][path[length - 1]] = _DROP
+
+
+def _without_marks(value: Any) -> Any:
+    """Return a value without what is marked."""
+    if isinstance(value, dict):
+        return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}
+    if isinstance(value, list):
+        return [_without_marks(item) for item in value if item is not _DROP]
+    return value
+
+
+def lowered(value: Any, edits: list[Edit]) -> list[Edit]:
+    """Return the edits as RFC 6902 operations on the object, each applicable without the others.
+
+    Fields below a missing parent become one operation that adds the parent; removals that empty a
+    parent become one that removes it. Removals come last, highest index first.
+    """
+    additions: dict[Path, Edit] = {}
+    removals: dict[Path, Edit] = {}
+    goal = _marked(value, edits)
+    for edit in edits:
+        if edit.op == "remove":
+            path = _emptied(goal, edit.path)
+            removals[path] = _merged(removals.get(path), edit._replace(path=path))
+            continue
+        path = _missing_parent(value, edit.path)
+        op: Op = "replace" if _present(value, path) else "add"
+        if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
+            additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
+        else:
+            whole = Edit(op, path, resolve_path(goal, path), *edit[3:])
+            additions[path] = _merged(additions.get(path), whole)
+    last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
+    return [*additions.values(), *last_first]
+
+
+def _emptied(goal: Any, path: Path) -> Path:
+    """Return the path of the outermost thing that a removal takes away."""
+    for length in range(1, len(path)):
+        if resolve_path(goal, path[:length]) is _DROP:
+            return path[:length]
+    return path
+
+
+def _present(value: Any, path: Path) -> bool:
+    try:
+        resolve_path(value, path)
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _missing_parent(value: Any, path: Path) -> Path:
+    """Return the shortest prefix of the path that is missing or null, or the path itself."""
+    for length, part in enumerate(path[:-1], start=1):
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return path[:length]
+        if value is None:
+            return path[:length]
+    return path
+
+
+def _merged(first: Edit | None, second: Edit) -> Edit:
+    if first is None:
+        return second
+    return Edit(
+        second.op,
+        second.path,
+        second.value,
+        tuple(dict.fromkeys((*first.checks, *second.checks))),
+        max(first.risk, second.risk, key=RISKS.index),
+        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+        tuple(dict.fromkeys((*first.offers, *second.offers))),
+        " ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
+    )
+
+
+def _order(path: Path) -> tuple[tuple[int, int, str], ...]:
+    return tuple((0, part, "") if isinstance(part, int) else (1, 0, part) for part in path)
