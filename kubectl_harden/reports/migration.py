@@ -10,6 +10,7 @@ from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.live import next_write_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
 from kubectl_harden.reports.terminal import printable
 
@@ -95,6 +96,7 @@ def _workload(item: Surveyed) -> dict[str, Any]:
         "team": item.team,
         "owner": proposal.live.owner,
         "managedBy": [manager.name for manager in proposal.managers],
+        "nextWrite": next_write_json(proposal),
         "edits": [pointer(edit.path) for edit in edits],
         "risks": {risk: count for risk, count in risks.items() if count},
         "heldBack": [{"path": pointer(edit.path), "risk": edit.risk, "why": edit.why} for edit in held_back],
