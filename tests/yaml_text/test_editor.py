@@ -25,7 +25,7 @@ OBJECTS = st.builds(workload, valid_templates(), st.sampled_from(["Pod", "Deploy
 
 
 def fixed(text: str, **options: Any) -> FileFix:
-    return fix_text(Manifest("f.yaml", text), RESTRICTED, FixOptions(**options))
+    return fix_text(Manifest("f.yaml", text), RESTRICTED, FixOptions(partial=True, **options))
 
 
 def after_of(found: FileFix) -> str:
