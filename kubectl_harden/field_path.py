@@ -22,5 +22,9 @@ def pointer(path: Path) -> str:
 
 
 def field_path(path: Path) -> str:
-    """Return a path as Kubernetes writes it: ``spec.containers[0].image``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    """Return a path as Kubernetes writes it: ``spec.containers[0].image``, ``metadata.labels[example.com/team]``."""
+    return "".join(f".{part}" if _is_plain(part) else f"[{part}]" for part in path).lstrip(".")
+
+
+def _is_plain(part: str | int) -> bool:
+    return isinstance(part, str) and "." not in part and "/" not in part

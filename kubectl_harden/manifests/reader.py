@@ -17,7 +17,6 @@ from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, commented, is_about
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
-from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
 __all__ = ["Inputs", "Item", "Manifest", "each_file", "read", "templates"]
 
@@ -246,7 +245,7 @@ class _Reader:
 
     def _place_in(self, document: Document, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
         """Return the line and column of a field of an object, where the text has places."""
-        return self._lines.place(_offset_of(document, (*base, *path))) if self._manifest.lined else (None, None)
+        return self._lines.place(document.offset_of((*base, *path))) if self._manifest.lined else (None, None)
 
     def _problem(self, document: int, offset: int, message: str) -> Problem:
         line, column = self._lines.place(offset) if self._manifest.lined else (None, None)
@@ -255,30 +254,3 @@ class _Reader:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
-
-
-def _offset_of(document: Document, path: Path) -> int:
-    """Return where a field stands in the file, or the innermost of its parents that is there."""
-    node = document.tree()
-    if node is None:
-        return document.start
-    offset = node.start
-    for part in path:
-        while node.kind == ALIAS:
-            node = node.children[0]
-        step = _step(node, part)
-        if step is None:
-            break
-        offset, node = step
-    return document.start + offset
-
-
-def _step(node: Node, part: str | int) -> tuple[int, Node] | None:
-    if node.kind == SEQUENCE and isinstance(part, int) and part < len(node.children):
-        return node.children[part].start, node.children[part]
-    found = None
-    if node.kind == MAPPING:
-        for key, value in node.pairs():
-            if not key.is_merge and key_of(key) == part:
-                found = key.start, value  # The last of repeated keys counts.
-    return found

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.model import Path
 from kubectl_harden.yaml_text import tree as yaml_tree
-from kubectl_harden.yaml_text.tree import Node
+from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
 __all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document", "readable"]
 
@@ -77,6 +78,32 @@ class Document:
 
             self._root = json_tree.parse(self.text)
         return self._root
+
+    def offset_of(self, path: Path) -> int:
+        """Return where a field is in the whole text, or the innermost of its parents that is there."""
+        node = self.tree()
+        if node is None:
+            return self.start
+        offset = node.start
+        for part in path:
+            while node.kind == ALIAS:
+                node = node.children[0]
+            step = _step(node, part)
+            if step is None:
+                break
+            offset, node = step
+        return self.start + offset
+
+
+def _step(node: Node, part: str | int) -> tuple[int, Node] | None:
+    if node.kind == SEQUENCE and isinstance(part, int) and part < len(node.children):
+        return node.children[part].start, node.children[part]
+    found = None
+    if node.kind == MAPPING:
+        for key, value in node.pairs():
+            if not key.is_merge and key_of(key) == part:
+                found = key.start, value  # The last of repeated keys counts.
+    return found
 
 
 class Lines:

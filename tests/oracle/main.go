@@ -13,7 +13,9 @@
 //	                                     validate, convert, evaluate at every level and version
 //	strategic {object, patch}            a strategic merge patch, applied as kubectl patch does
 //	kustomize {files}                    what kustomize builds of a directory
-//	labels    {labels}                   the policy of each mode that a namespace's labels ask for
+//	labels    {labels, defaults}         the policy of each mode that a namespace's labels ask for, and what
+//	                                     admission complains of; defaults are those of an API server's configuration
+//	admission {files}                    what an API server reads of its admission configuration, config.yaml
 package main
 
 import (
@@ -43,6 +45,7 @@ type request struct {
 	Patch    json.RawMessage    `json:"patch"`
 	Files    map[string]string  `json:"files"`
 	Labels   map[string]string  `json:"labels"`
+	Defaults map[string]string  `json:"defaults"`
 }
 
 // verdict is the outcome for a run of consecutive policy versions.
@@ -66,6 +69,7 @@ type response struct {
 	Documents []document        `json:"documents,omitempty"`
 	Verdicts  []verdict         `json:"verdicts,omitempty"`
 	Invalid   []string          `json:"invalid,omitempty"`
+	Config    any               `json:"config,omitempty"`
 	Error     string            `json:"error,omitempty"`
 }
 
@@ -157,16 +161,15 @@ func (o *oracle) answer(line []byte) (reply response) {
 	case "kustomize":
 		return answered(kustomize(r.Files))
 	case "labels":
-		return response{Modes: modes(r.Labels)}
+		return modes(r.Labels, r.Defaults)
+	case "admission":
+		config, err := configuration(r.Files)
+		if err != nil {
+			return response{Error: err.Error()}
+		}
+		return response{Config: config}
 	}
 	return response{Error: "unknown op " + r.Op}
-}
-
-// modes returns "level:version" for each mode of Pod Security admission, with an API server's defaults.
-func modes(labels map[string]string) map[string]string {
-	privileged := api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()}
-	p, _ := api.PolicyToEvaluate(labels, api.Policy{Enforce: privileged, Audit: privileged, Warn: privileged})
-	return map[string]string{"enforce": p.Enforce.String(), "audit": p.Audit.String(), "warn": p.Warn.String()}
 }
 
 func main() {
