@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from kubectl_harden.cli.codes import coloured, exit_code, report_problems
+from kubectl_harden.cli.codes import coloured, exit_code, note_problems, report_problems
 from kubectl_harden.cli.evidence import evidence_options
 from kubectl_harden.cli.options import Command
-from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
+from kubectl_harden.cli.targets import LiveInputs, surveyed, target_options
 
 __all__ = ["check"]
 
@@ -75,8 +75,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         from kubectl_harden.manifests.check import check_files
 
         learn = evidence.of_files() if output in EVIDENCE else None
-        manifests = with_built(inputs, origins=True)
-        results = check_files(manifests, policy, learn, _proposal() if output == "sarif" else None)
+        found = surveyed(inputs, origins=True)
+        note_problems(found.notes)
+        results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
         known = known or inputs.known
     if write_known is not None:
         return _write_known(write_known, results)
@@ -104,7 +105,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
-        sys.stdout.writelines(propose_values(inputs.chart, manifests, policy))
+        sys.stdout.writelines(propose_values(inputs.chart, found.inputs, found.policies))
         sys.stdout.flush()
     if output in PEOPLE:
         click.echo(wrapped(summary_line(tally), 0, width()), err=True)

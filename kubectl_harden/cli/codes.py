@@ -19,6 +19,7 @@ __all__ = [
     "VIOLATIONS",
     "coloured",
     "exit_code",
+    "note_problems",
     "report_problems",
     "tell",
 ]
@@ -46,6 +47,14 @@ def report_problems(problems: Sequence[Problem], since: int = 0) -> int:
     for problem in problems[since:]:
         click.echo(f"error: {error_line(problem)}", err=True)
     return len(problems)
+
+
+def note_problems(notes: Iterable[Problem]) -> None:
+    """Write to stderr what is worth a look in the input, and is no error."""
+    from kubectl_harden.reports.terminal import error_line
+
+    for note in notes:
+        click.echo(f"note: {error_line(note)}", err=True)
 
 
 def tell(pieces: Iterable[str]) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, report_problems, tell
+from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, coloured, note_problems, report_problems, tell
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command
-from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
+from kubectl_harden.cli.targets import LiveInputs, surveyed, target_options
 from kubectl_harden.errors import UsageError, meant
 
 __all__ = ["fix"]
@@ -139,18 +139,19 @@ def fix(
         from kubectl_harden.cli.built import fix_kustomization
 
         paths = inputs.inputs.pod_paths
-        return fix_kustomization(inputs.kustomization, paths, policy, options, write=write, quiet=output is None)
+        return fix_kustomization(inputs.kustomization, paths, inputs.rules, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
         from kubectl_harden.cli.built import fix_chart
 
-        manifests = with_built(inputs, origins=True)
-        return fix_chart(inputs.chart, manifests, policy, options, write=write, quiet=output is None)
+        found = surveyed(inputs, origins=True)
+        note_problems(found.notes)
+        return fix_chart(inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
             "into the chart's: leave one of them out"
         )
-    return _fix_files(with_built(inputs, origins=False), policy, options, output, write)
+    return _fix_files(surveyed(inputs, origins=False), policy, options, output, write)
 
 
 def _limit(max_risk: Any) -> Any:
@@ -159,37 +160,38 @@ def _limit(max_risk: Any) -> Any:
     return "breaks" if source is click.core.ParameterSource.DEFAULT else max_risk
 
 
-def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write: bool) -> int:
+def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: bool) -> int:
     from kubectl_harden.manifests.fix import fix_files
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
     from kubectl_harden.reports.terminal import width, wrapped
 
-    if write and "-" in inputs.names:
+    if write and "-" in found.inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
     tally = FixTally()
     people = output is None or output == "diff"
 
     def results() -> Iterator[Any]:
-        for found in fix_files(inputs, policy, options):
-            if write and found.splices:
-                found = _write(found)
+        for fixed in fix_files(found.inputs, found.policies, options):
+            if write and fixed.splices:
+                fixed = _write(fixed)
             told = len(tally.problems)
-            tally.add(found)
+            tally.add(fixed)
             report_problems(tally.problems, told)
-            yield found
+            yield fixed
 
+    note_problems(found.notes)
     if people:
-        for found in results():
+        for fixed in results():
             if output == "diff" or not write:
-                sys.stdout.write(diff(found, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
+                sys.stdout.write(diff(fixed, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
                 sys.stdout.flush()
-            tell(notes(found.planned, colour=coloured(sys.stderr)))
+            tell(notes(fixed.planned, colour=coloured(sys.stderr)))
     else:
-        for piece in render(str(output), results(), policy):
+        for piece in render(str(output), results(), head):
             sys.stdout.write(piece)
     sys.stdout.flush()
     if people:
-        click.echo(wrapped(summary_line(tally, policy, written=write), 0, width()), err=True)
+        click.echo(wrapped(summary_line(tally, written=write), 0, width()), err=True)
     if tally.problems:
         return UNREADABLE
     if tally.left or (tally.edited and people and not write):

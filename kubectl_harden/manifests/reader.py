@@ -11,10 +11,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.manifests.discovery import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
-from kubectl_harden.model import Identity, Path, Policy, Problem, Source
-from kubectl_harden.objects import item_kind, items_of
+from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.model import Identity, Path, Problem, Source
+from kubectl_harden.objects import is_namespace, item_kind, items_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, commented, is_about
+from kubectl_harden.pod_security.namespace_labels import label_faults
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
 
@@ -38,7 +40,7 @@ class Inputs(NamedTuple):
     """Which files to read, and what in them is a workload.
 
     ``excluded`` files are left out; ``skip_others`` passes over what is not a Kubernetes object in named files too;
-    ``rendered`` are texts that programs made.
+    ``rendered`` are texts that programs made. ``found`` are all files that these stand for, if they have been found.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,13 @@ class Inputs(NamedTuple):
     excluded: Callable[[str], bool] = _none
     skip_others: bool = False
     rendered: tuple[Found, ...] = ()
+    found: tuple[Found, ...] | None = None
+
+    def files(self) -> list[Found]:
+        """Return the files that are found, and what programs made."""
+        if self.found is not None:
+            return list(self.found)
+        return [*find_files(self.names, recursive=self.recursive, excluded=self.excluded), *self.rendered]
 
 
 class Manifest(NamedTuple):
@@ -78,7 +87,7 @@ def each_file(
 
     ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
     """
-    files = [*find_files(inputs.names, recursive=inputs.recursive, excluded=inputs.excluded), *inputs.rendered]
+    files = inputs.files()
     if inputs.skip_others:
         files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
@@ -108,23 +117,23 @@ def _one_file(found: Found, work: Callable[[Manifest], T], unread: Callable[[str
     if found.problem is not None:
         return unread(found.file, found.problem)
     try:
-        text = read_text(found.file) if found.text is None else found.text
+        text = found.once if found.text is None else found.text
+        text = read_text(found.file) if text is None else text
     except InputError as error:
         return unread(found.file, error.args[0])
     return work(Manifest(found.file, text, found.listed, found.text is None, pod_paths))
 
 
-def templates(inputs: Inputs, policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the pod templates of all files, each with its namespace; not those of stdin, which is read but once."""
-    named = inputs._replace(names=tuple(name for name in inputs.names if name != STDIN))
-    for found in each_file(named, partial(_templates, policy=policy), lambda _file, _message: []):
+def templates(inputs: Inputs, policies: Policies) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the pod templates of all files, each with its namespace; the inputs have been surveyed."""
+    for found in each_file(inputs, partial(_templates, policies=policies), lambda _file, _message: []):
         yield from found
 
 
-def _templates(manifest: Manifest, policy: Policy) -> list[tuple[str, dict[str, Any]]]:
+def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, Any]]]:
     return [
         (item.subject.identity.namespace or "", location.value)
-        for item in read(manifest, policy)
+        for item in read(manifest, policies)
         if isinstance(item, Item)
         for location in item.subject.templates()
         if isinstance(location.value, dict)
@@ -134,26 +143,26 @@ def _templates(manifest: Manifest, policy: Policy) -> list[tuple[str, dict[str, 
 # -- objects ---------------------------------------------------------------------------------------
 
 
-def read(manifest: Manifest, policy: Policy) -> Iterator[Document | Item | Problem]:
-    """Yield each document of a text that can be read, followed by its objects that run pods, to be held to a policy.
+def read(manifest: Manifest, policies: Policies) -> Iterator[Document | Item | Problem]:
+    """Yield each document of a text that can be read, followed by its objects that run pods, with their policies.
 
     What cannot be read, and what is not an object, is a problem in its place, or nothing in a listed file. Documents
-    that surely hold no pod are only checked for syntax.
+    that surely hold no pod are only checked for syntax; labels of Namespaces that admission refuses are problems.
     """
-    return _Reader(manifest, policy).events()
+    return _Reader(manifest, policies).events()
 
 
 class _Reader:
     """Reads one text."""
 
-    def __init__(self, manifest: Manifest, policy: Policy) -> None:
+    def __init__(self, manifest: Manifest, policies: Policies) -> None:
         self._manifest = manifest
-        self._policy = policy
+        self._policies = policies
         self._lines = Lines(manifest.text)
 
     def events(self) -> Iterator[Document | Item | Problem]:
         manifest = self._manifest
-        kinds = pod_kinds(manifest.pod_paths)
+        kinds = pod_kinds(manifest.pod_paths) | {"Namespace"}
         above: dict[str, str] = {}
         is_template = False
         for found in documents(manifest.text, lambda body: cannot_hold_pod(body, kinds)):
@@ -215,14 +224,18 @@ class _Reader:
         for offset, check, reason in noted:
             if is_about(document.text, document.tree(), base, offset):
                 comments[check] = reason
+        identity = self._identity(document, value, base, item)
         subject = Subject(
             value,
-            self._identity(document, value, base, item),
-            self._policy,
+            identity,
+            self._policies.of(identity.namespace),
             self._manifest.pod_paths,
             comments,
             place=partial(self._place_in, document, base),
+            runtime_classes=self._policies.runtime_classes,
         )
+        if is_namespace(value):
+            yield from _refused_labels(subject)
         try:
             if locate(value, self._manifest.pod_paths) is not None:
                 yield Item(document, base, subject)
@@ -250,6 +263,13 @@ class _Reader:
     def _problem(self, document: int, offset: int, message: str) -> Problem:
         line, column = self._lines.place(offset) if self._manifest.lined else (None, None)
         return Problem(self._manifest.file, document, line, column, message)
+
+
+def _refused_labels(namespace: Subject) -> Iterator[Problem]:
+    metadata = namespace.value.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    for key, words in label_faults(labels) if isinstance(labels, dict) else ():
+        yield namespace.problem(InputError(words, ("metadata", "labels", key)))
 
 
 def _is_text(value: Any) -> bool:

@@ -64,16 +64,16 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     plans = []
     for index in range(len(subject.templates())):
         location = subject.templates()[index]
-        identity = subject.named(location)
+        identity, policy = subject.named(location), subject.policy_for(location)
         choose = partial(options.choose, identity) if options.choose is not None else list
         learned = options.learn(identity, subject.value, location.value)
         try:
-            made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
+            made = plan(subject.value, location, policy, options, learned, choose, accepted)
         except InputError as error:
             found.append(subject.problem(error, location))
             continue
         subject = subject.changed(apply(subject.value, made.edits))
-        plans.append(Planned(identity, made, subject.policy))
+        plans.append(Planned(identity, made, policy))
     return ObjectPlan(subject.value, tuple(plans), tuple(found))
 
 

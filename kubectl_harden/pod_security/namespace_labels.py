@@ -172,7 +172,7 @@ def likely_typos(keys: Iterable[Any]) -> list[tuple[str, str]]:
         if f"{domain}/" == PREFIX or SequenceMatcher(None, domain, PREFIX[:-1]).ratio() > _ALIKE:
             known = get_close_matches(name, [label.removeprefix(PREFIX) for label in _LABELS], n=1)
             hint = f' Did you mean "{PREFIX}{known[0]}"?' if known else ""
-            found.append((key, f"Pod Security admission ignores this label.{hint}"))
+            found.append((key, f"Pod Security admission does not read this label.{hint}"))
     return found
 
 

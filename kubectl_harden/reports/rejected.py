@@ -10,8 +10,9 @@ from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.rejections import Rejected, named
 from kubectl_harden.model import Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message
-from kubectl_harden.reports.check import policy_json, problem_json
+from kubectl_harden.reports.check import problem_json
 from kubectl_harden.reports.fix import planned_json
+from kubectl_harden.reports.goals import policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
@@ -99,7 +100,7 @@ def rejected_json(found: Sequence[tuple[Rejected, Proposal | None]], problems: S
                     for checked in rejected.checked
                     for v in checked.violations
                 ],
-                "plans": [planned_json(item) for item in proposal.planned] if proposal else [],
+                "plans": [planned_json(item, item.policy) for item in proposal.planned] if proposal else [],
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}

@@ -141,7 +141,7 @@ def test_what_is_wrong_with_a_label(key: str, value: Any, words: str) -> None:
 )
 def test_keys_that_look_like_a_label(key: Any, label: str | None) -> None:
     hint = f' Did you mean "{PREFIX}{label}"?' if label else ""
-    expected = [] if label is None else [(key, f"Pod Security admission ignores this label.{hint}")]
+    expected = [] if label is None else [(key, f"Pod Security admission does not read this label.{hint}")]
     assert likely_typos([key]) == expected
 
 
