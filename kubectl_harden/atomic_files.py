@@ -1,4 +1,4 @@
-"""Writing a file back so that nothing is ever lost or half written."""
+"""Text files: their encoding, and writing them back so that nothing is ever lost or half written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from collections.abc import Iterator
 
 from kubectl_harden.errors import EditError
 
-__all__ = ["write_change", "write_new", "write_text"]
+__all__ = ["encoding_of", "write_change", "write_new", "write_text"]
+
+
+def encoding_of(data: bytes) -> str:
+    """Return the encoding of a text by its byte order mark, which stays in it (cli-runtime, FileVisitor)."""
+    return {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(data[:2], "utf-8")
 
 
 @contextlib.contextmanager
@@ -53,7 +58,7 @@ def write_change(name: str, before: str, after: str) -> None:
 
 
 def write_text(name: str, before: str, after: str) -> None:
-    """Replace a file's text atomically; a symlink's target is replaced, mode and owner are kept.
+    """Replace a file's text atomically; a symlink's target is replaced, encoding, mode and owner are kept.
 
     Raises EditError, and leaves the file alone, where it has changed since ``before`` was read or
     where it cannot be replaced as it is.
@@ -62,11 +67,13 @@ def write_text(name: str, before: str, after: str) -> None:
     try:
         with open(target, "rb") as file:
             status = os.fstat(file.fileno())
-            if file.read() != before.encode():
+            data = file.read()
+            encoding = encoding_of(data)
+            if data != before.encode(encoding):
                 raise EditError(f"{name}: changed since it was read; not written")
         if not os.access(target, os.W_OK):
             raise EditError(f"{name}: the file is read-only; not written")
-        with _beside(target, after.encode()) as temporary:
+        with _beside(target, after.encode(encoding)) as temporary:
             shutil.copystat(target, temporary)
             os.utime(temporary)
             made = os.stat(temporary)

@@ -50,16 +50,12 @@ def copied(value: Any) -> Any:
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values are equal, of the same types (true is not 1, 1 is not 1.0)."""
     if type(left) is not type(right):
-        return isinstance(left, dict) and isinstance(right, dict) and _same_items(left, right)
+        return False
     if isinstance(left, dict):
-        return _same_items(left, right)
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     return left is right or bool(left == right)
-
-
-def _same_items(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
 
 
 def _cost(left: Any, right: Any) -> int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from kubectl_harden.atomic_files import encoding_of
 from kubectl_harden.errors import InputError
 
 __all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "read_text", "template_line"]
@@ -79,7 +80,7 @@ def _in_directory(directory: str, *, recursive: bool) -> Iterator[Found]:
 def read_text(name: str) -> str:
     """Return a file's text ("-" is stdin), line ends and byte order mark as they are.
 
-    Raises InputError, without the file's name, for what cannot be read as UTF-8 text.
+    UTF-16 is known by its byte order mark. Raises InputError, without the file's name, for what is not text.
     """
     try:
         if name == STDIN:
@@ -92,15 +93,16 @@ def read_text(name: str) -> str:
         raise InputError(error.strerror or str(error)) from None
     if len(data) > MAX_FILE:
         raise InputError(f"larger than {MAX_FILE >> 20} MiB, which is refused")
-    if b"\0" in data:
-        kind = "UTF-16 text: convert it to UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "a binary file"
-        raise InputError(f"has NUL bytes: this is {kind}")
+    encoding = encoding_of(data)
+    if b"\0" in data and encoding == "utf-8":
+        raise InputError("has NUL bytes: this is a binary file")
     try:
-        return data.decode("utf-8")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")) + 1
-        raise InputError(f"line {line}, column {column}: not valid UTF-8 (byte 0x{data[error.start]:02x})") from None
+        before = data[: error.start].decode(encoding, "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        found = f"not valid {encoding[:6].upper().rstrip('-')} (byte 0x{data[error.start]:02x})"
+        raise InputError(f"line {line}, column {column}: {found}") from None
 
 
 def template_line(text: str) -> int | None:

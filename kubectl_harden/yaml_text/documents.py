@@ -1,7 +1,8 @@
 """A text as the stream of documents that kubectl reads from it.
 
 After k8s.io/apimachinery/pkg/util/yaml/decoder.go: a text that starts with "{" is a series of JSON
-values, with a way back to YAML; YAML documents end at lines that start with "---".
+values, with a way back to YAML; YAML documents end at lines that start with "---". A byte order mark at
+the start of the text is not a part of it (cli-runtime, FileVisitor).
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Document:
 
 
 class Lines:
-    """Lines and columns of a text."""
+    """Lines and columns of a text, in which a byte order mark takes no place."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -89,7 +90,9 @@ class Lines:
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column (from 1) of a character offset."""
         if not self._starts:
-            self._starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
+            first = int(self._text.startswith("\ufeff"))
+            self._starts = [first, *(match.end() for match in re.finditer("\n", self._text))]
+        offset = max(offset, self._starts[0])
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
@@ -100,10 +103,10 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
     kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
     text ``skip`` is true are only checked for syntax.
     """
-    position = 0
+    position = int(text.startswith("\ufeff"))
     index = 0
     fault: SyntaxFault | None = None
-    if text[:_GUESS].lstrip().startswith("{"):
+    if text[position:_GUESS].lstrip().startswith("{"):
         # Imported late: few manifests are JSON.
         from kubectl_harden.yaml_text import json_tree
 
