@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.atomic_files import encoding_of
 from kubectl_harden.errors import InputError
+from kubectl_harden.yaml_text.documents import Fault, documents
 
 __all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "read_text", "template_line"]
 
@@ -23,7 +24,7 @@ _KIND: Final = re.compile(r"^kind[ \t]*:[ \t]*([A-Za-z0-9]*)(.*)$", re.MULTILINE
 # Keys at the top level that are, or could hide, a kind. A line feed in front lets the search skip fast.
 _KIND_KEY: Final = re.compile(r"\n(?:[\ufeff\"'?&!*{\[<]|(?:kind|items)\b)")
 _MANY_BRACKETS: Final = 1000
-_TEMPLATE: Final = r"\{\{-?\s*[^{}\n]*\}\}|\{%-?\s"
+_ACTION: Final = r"\{\{(?:[^{}]|\{[^{}]*\})*\}\}|\{%-?\s[^\n]*?%\}"
 
 
 class Found(NamedTuple):
@@ -105,10 +106,29 @@ def read_text(name: str) -> str:
         raise InputError(f"line {line}, column {column}: {found}") from None
 
 
-def template_line(text: str) -> int | None:
-    """Return the line (from 1) of the first template action such as ``{{ .Values.x }}``, or None."""
-    match = re.search(_TEMPLATE, text)
-    return None if match is None else text.count("\n", 0, match.start()) + 1
+def template_line(text: str, fault: Fault) -> int | None:
+    """Return the line (from 1) of the template action such as ``{{ .Values.x }}`` that makes a fault, or None.
+
+    A fault that is there without the actions too is one of the YAML around them.
+    """
+    start = text.rfind("\n---", 0, fault.offset) + 1
+    end = text.find("\n---", fault.offset)
+    body = text[start : len(text) if end < 0 else end + 1]
+    actions = [match.start() for match in re.finditer(_ACTION, body)]
+    if not actions:
+        return None
+    at = fault.offset - start
+    if all(_fails_alike(body, filler, at, fault.message) for filler in ("x", " ")):
+        return None
+    action = max((action for action in actions if action <= at), default=actions[0])
+    return text.count("\n", 0, start + action) + 1
+
+
+def _fails_alike(body: str, filler: str, offset: int, message: str) -> bool:
+    """Whether a document has a fault with a filler in place of its template actions too."""
+    filled = re.sub(_ACTION, lambda match: re.sub(".", filler, match[0]), body)
+    faults = (found for found in documents(filled) if isinstance(found, Fault))
+    return any((found.offset, found.message) == (offset, message) for found in faults)
 
 
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:

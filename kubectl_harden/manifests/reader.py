@@ -193,7 +193,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _fault(work: Work, fault: Fault) -> None:
-    line = template_line(work.text)
+    if work.listed and "apiVersion" not in work.text:
+        return  # JSON with comments, or a template of something else: it cannot be a Kubernetes object.
+    line = template_line(work.text, fault)
     if line is None:
         work.problem(fault.index, fault.offset, fault.message)
     elif not work.is_template:
