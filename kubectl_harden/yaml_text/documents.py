@@ -16,7 +16,17 @@ from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.yaml_text import tree as yaml_tree
 from kubectl_harden.yaml_text.tree import Node
 
-__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document", "readable"]
+__all__ = [
+    "MAX_DOCUMENT",
+    "SKIPPED",
+    "Document",
+    "Fault",
+    "Lines",
+    "documents",
+    "only_document",
+    "readable",
+    "separated",
+]
 
 SKIPPED: Final = object()
 """The value of a document that was not built."""
@@ -106,7 +116,7 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
     position = int(text.startswith("\ufeff"))
     index = 0
     fault: SyntaxFault | None = None
-    if text[position:_GUESS].lstrip().startswith("{"):
+    if _may_be_json(text):
         # Imported late: few manifests are JSON.
         from kubectl_harden.yaml_text import json_tree
 
@@ -133,6 +143,32 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
         # What begins as JSON and is no YAML either was meant as JSON.
         meant_json = fault is not None and isinstance(found, Fault) and found.index == index
         yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
+
+
+def _may_be_json(text: str) -> bool:
+    return text[:_GUESS].removeprefix("\ufeff").lstrip().startswith("{")
+
+
+def separated(text: str) -> str:
+    """Return a text in which separators part JSON values from what follows them, and which kubectl reads as YAML."""
+    if not _may_be_json(text):
+        return text
+    from kubectl_harden.yaml_text import json_tree
+
+    out = ""
+    position = 0
+    for found in documents(text):
+        if not isinstance(found, Document) or (not found.is_json and text.startswith("---", found.start)):
+            break
+        gap = text[position : found.start]
+        if found.index:
+            gap = gap.rstrip(" \t")
+            gap += "---\n" if gap.endswith("\n") else "\n---\n"
+        if not found.is_json:
+            return out + gap + text[found.start :]
+        out += gap + json_tree.as_yaml(found.text)
+        position = found.end
+    return out + text[position:]
 
 
 def readable(text: str) -> Iterator[Document]:

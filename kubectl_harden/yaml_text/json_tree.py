@@ -10,10 +10,11 @@ from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.yaml_text.scalars import Unresolvable, json_number
 from kubectl_harden.yaml_text.tree import MAPPING, MAX_DEPTH, SCALAR, SEQUENCE, TOO_DEEP, Node
 
-__all__ = ["decode", "parse", "repeated_keys"]
+__all__ = ["as_yaml", "decode", "parse", "repeated_keys"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _TOKEN: Final = re.compile(r'[ \t\n\r]*([{}\[\],:]|"(?:[^"\\]|\\.)*"|[^\s{}\[\],:"]+)', re.DOTALL)
+_ESCAPES: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -55,6 +56,19 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
     if "\\u" in text[begin:end]:
         value = _scrub(value)
     return value, end, repeats
+
+
+def as_yaml(text: str) -> str:
+    """Return JSON text without the escapes that kubectl's YAML parser does not know: of a slash, and surrogates."""
+    if "\\/" not in text and "\\u" not in text:
+        return text
+    return _ESCAPES.sub(_without_escape, text)
+
+
+def _without_escape(match: re.Match[str]) -> str:
+    if match[0] == "\\/":
+        return "/"
+    return str(_scrub(json.loads(f'"{match[0]}"'))) if match[0][2:3] in ("d", "D") else match[0]
 
 
 def _skip_space(text: str, start: int) -> int:
