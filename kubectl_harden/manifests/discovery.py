@@ -13,7 +13,7 @@ from kubectl_harden.atomic_files import encoding_of
 from kubectl_harden.errors import InputError
 from kubectl_harden.yaml_text.documents import Fault, documents
 
-__all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "read_text", "template_line"]
+__all__ = ["STDIN", "Found", "cannot_hold_pod", "find_files", "is_other_json", "read_text", "template_line"]
 
 STDIN: Final = "-"
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
@@ -104,6 +104,11 @@ def read_text(name: str) -> str:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         found = f"not valid {encoding[:6].upper().rstrip('-')} (byte 0x{data[error.start]:02x})"
         raise InputError(f"line {line}, column {column}: {found}") from None
+
+
+def is_other_json(text: str) -> bool:
+    """Whether a text looks like JSON, perhaps with comments as tsconfig.json has them, and names no API version."""
+    return text.lstrip("\ufeff \t\r\n").startswith(("{", "//", "/*")) and "apiVersion" not in text
 
 
 def template_line(text: str, fault: Fault) -> int | None:

@@ -11,7 +11,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.field_path import field_path
-from kubectl_harden.manifests.discovery import STDIN, Found, cannot_hold_pod, find_files, read_text, template_line
+from kubectl_harden.manifests.discovery import (
+    STDIN,
+    Found,
+    cannot_hold_pod,
+    find_files,
+    is_other_json,
+    read_text,
+    template_line,
+)
 from kubectl_harden.model import Identity, Path, Problem, Source
 from kubectl_harden.objects import item_kind, items_of
 from kubectl_harden.pod_security.accepted import ALLOW, annotated, commented, is_about
@@ -193,8 +201,8 @@ def _is_text(value: Any) -> bool:
 
 
 def _fault(work: Work, fault: Fault) -> None:
-    if work.listed and "apiVersion" not in work.text:
-        return  # JSON with comments, or a template of something else: it cannot be a Kubernetes object.
+    if work.listed and is_other_json(work.text):
+        return
     line = template_line(work.text, fault)
     if line is None:
         work.problem(fault.index, fault.offset, fault.message)

@@ -51,15 +51,20 @@ def test_a_fault_beside_an_action_keeps_its_own_place(name: str, start: str) -> 
 
 
 OTHERS = {
-    "JSON with comments": '{\n  // as tsconfig.json has them\n  "compilerOptions": {"strict": true,},\n}\n',
-    "a playbook": "- hosts: all\n  tasks:\n  - {{ task }}\n",
+    "comments": '{\n  // as tsconfig.json has them\n  "compilerOptions": {"strict": true},\n}\n',
+    "a comment first": '// settings\n{\n  /* none */ "a": 1\n}\n',
+    "a comma too many": '\ufeff{"a": [1,], }}\n',
 }
+RESTRICTED = Policy("restricted", NEWEST)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_cannot_be_an_object_is_passed_over_where_others_are(name: str) -> None:
-    policy = Policy("restricted", NEWEST)
-    assert check_text("x.json", OTHERS[name], policy=policy).problems
-    assert not check_text("x.json", OTHERS[name], policy=policy, listed=True).problems
-    (problem,) = check_text("x.json", OTHERS[name] + '"apiVersion": v1\n', policy=policy, listed=True).problems
-    assert problem.message
+def test_json_with_comments_is_passed_over_among_other_files(name: str) -> None:
+    assert check_text("x.json", OTHERS[name], policy=RESTRICTED).problems
+    assert not check_text("x.json", OTHERS[name], policy=RESTRICTED, listed=True).problems
+
+
+def test_broken_objects_are_not_passed_over_among_other_files() -> None:
+    text = '{"apiVersion": "v1", "kind": "Pod", // to be done\n}'
+    assert check_text("x.json", text, policy=RESTRICTED, listed=True).problems
+    assert check_text("x.yaml", "a: b: c\n", policy=RESTRICTED, listed=True).problems
