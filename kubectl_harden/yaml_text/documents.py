@@ -107,16 +107,19 @@ class Lines:
         return line, offset - self._starts[line - 1] + 1
 
 
-def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Iterator[Document | Fault]:
+def documents(
+    text: str, skip: Callable[[str], bool] = lambda _: False, *, as_json: bool | None = None
+) -> Iterator[Document | Fault]:
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
     kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
-    text ``skip`` is true are only checked for syntax.
+    text ``skip`` is true are only checked for syntax. Whether the text begins with JSON values is for it to
+    tell, unless it is a part of another one (``as_json``).
     """
     position = int(text.startswith("\ufeff"))
     index = 0
     fault: SyntaxFault | None = None
-    if _may_be_json(text):
+    if _may_be_json(text) if as_json is None else as_json:
         # Imported late: few manifests are JSON.
         from kubectl_harden.yaml_text import json_tree
 
