@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -68,7 +69,10 @@ class Inputs(NamedTuple):
 
 
 class Object(NamedTuple):
-    """One object of a document: ``base`` leads to it from the document's root."""
+    """One object of a document: ``base`` leads to it from the document's root, ``item`` counts those of a List.
+
+    A List in a List counts by its items, as kubectl takes them.
+    """
 
     document: Document
     base: Path
@@ -177,10 +181,12 @@ def read_objects(work: Work, found: Iterable[Document | Fault]) -> Iterator[Obje
             continue
         for offset, key in document.repeated:
             work.problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
-        yield from _below(work, document, document.value, (), None)
+        yield from _below(work, document, document.value, (), count())
 
 
-def _below(work: Work, document: Document, value: Any, base: Path, item: int | None) -> Iterator[Object]:
+def _below(work: Work, document: Document, value: Any, base: Path, numbers: Iterator[int]) -> Iterator[Object]:
+    items = items_of(value)
+    item = next(numbers) if base and items is None else None
     missing = [name for name in ("apiVersion", "kind") if not isinstance(value, dict) or not _is_text(value.get(name))]
     if missing:
         if not work.listed:
@@ -188,12 +194,11 @@ def _below(work: Work, document: Document, value: Any, base: Path, item: int | N
                 document.index, document.start, f"this is no Kubernetes object: {' and '.join(missing)} not set"
             )
         return
-    items = items_of(value)
     if items is None:
         yield Object(document, base, item, value)
         return
     for index, child in enumerate(items):
-        yield from _below(work, document, item_kind(value, child), (*base, "items", index), index)
+        yield from _below(work, document, item_kind(value, child), (*base, "items", index), numbers)
 
 
 def _is_text(value: Any) -> bool:

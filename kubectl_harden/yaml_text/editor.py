@@ -18,7 +18,7 @@ from kubectl_harden.model import Splice
 from kubectl_harden.yaml_text.brackets import Brackets
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.style import Style, render_block, render_flow, render_scalar
-from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
+from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
 
 __all__ = ["edit_document", "prove", "spliced"]
 
@@ -280,35 +280,50 @@ class _Editor:
 
     def replace(self, node: Node, new: Any, key: Node | None) -> None:
         """Replace a whole node by the text of a value."""
-        start, end = self.bare_start(node) if node.kind != ALIAS else node.start, self.end(node)
+        start, last = self.bare_start(node) if node.kind != ALIAS else node.start, self.end(node)
+        end = last
         if self.is_json or node.in_flow:
-            if isinstance(new, dict | list):
-                self.splice(start, end, self.brackets.value(new, start))
+            text = self.brackets.value(new, start) if isinstance(new, dict | list) else self.scalar(node, new)
+            self.splice(start, end, text)
+            return
+        if node.kind == SCALAR and node.style in ("|", ">"):
+            # The line that it starts on may end with a comment, and that stays.
+            end = start + len(self.text[start : self.style.line_end(start)].split()[0])
+            self.splice(self.style.line_end(start), last, "")
+        is_block = node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children
+        if isinstance(new, dict | list) and new:
+            if is_block:
+                column = self.style.column(start)
+                lines = (self.style.newline(start) + " " * column).join(render_block(new, self.style))
+                self.splice(start, self.style.line_end(self.style.below(end, column) - 1), lines)
             else:
-                self.splice(start, end, json.dumps(new, ensure_ascii=False) if self.is_json else _scalar(node, new))
-        elif isinstance(new, dict | list) and new:
-            self.replace_by_block(start, end, new)
-        elif node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children:
+                self.replace_by_block(start, end, last, new)
+        elif is_block:
             self.replace_block(node, start, render_flow(new, quoted=False), key)
-        elif start == end:
-            self.splice(start, end, " " + render_flow(new, quoted=False))
         else:
-            self.splice(
-                start, end, render_flow(new, quoted=False) if isinstance(new, dict | list) else _scalar(node, new)
-            )
+            text = render_flow(new, quoted=False) if isinstance(new, dict | list) else self.scalar(node, new)
+            self.splice(start, end, text if start < end else " " + text)
 
-    def replace_by_block(self, start: int, end: int, new: Any) -> None:
-        """Write a collection where a scalar, ``{}`` or an alias stands: there, or in the lines below its key."""
+    def scalar(self, node: Node, value: Any) -> str:
+        """Return a scalar in the quotes of the one that it replaces."""
+        if self.is_json:
+            return json.dumps(value, ensure_ascii=False)
+        return render_scalar(value, node.style if node.style in ("'", '"') else None)
+
+    def replace_by_block(self, start: int, end: int, last: int, new: Any) -> None:
+        """Write a collection where a scalar, ``{}`` or an alias stands: there, or in the lines below its key.
+
+        ``last`` is where the content of what it replaces ends.
+        """
         if self.style.starts_line(start) and start < end:
             column = self.style.column(start)
             lines = render_block(new, self.style)
-            behind = self.style.line_end(end)
-            comment = self.text.find("#", end, behind)
+            comment = self.text.find("#", end, self.style.line_end(end))
             if comment < 0:
                 self.splice(start, end, (self.style.newline(start) + " " * column).join(lines))
             else:
                 self.splice(start, comment, "")
-                self.put_lines(self.style.after_line(end), lines, column)
+                self.put_lines(self.style.after_line(last), lines, column)
             return
         column = self.style.column(self.line_key(start))
         column += self.style.step if isinstance(new, dict) else self.style.dash
@@ -316,7 +331,7 @@ class _Editor:
         while head > 0 and self.text[head - 1] == " ":
             head -= 1
         self.splice(head, end, "")
-        self.put_lines(self.style.after_line(end), render_block(new, self.style), column)
+        self.put_lines(self.style.after_line(last), render_block(new, self.style), column)
 
     def replace_block(self, node: Node, start: int, text: str, key: Node | None) -> None:
         """Put a text on the line of its key where a block stands below it, or behind its dash."""
@@ -362,7 +377,3 @@ def _last_pairs(node: Node) -> dict[str, _Pair]:
 
 def _goes(name: str, own: dict[str, _Pair], new: dict[str, Any]) -> bool:
     return name in own and name not in new
-
-
-def _scalar(node: Node, value: Any) -> str:
-    return render_scalar(value, node.style if node.style in ("'", '"') else None)
