@@ -293,9 +293,7 @@ class _Editor:
         is_block = node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children
         if isinstance(new, dict | list) and new:
             if is_block:
-                column = self.style.column(start)
-                lines = (self.style.newline(start) + " " * column).join(render_block(new, self.style))
-                self.splice(start, self.style.line_end(self.style.below(end, column) - 1), lines)
+                self.replace_block_by_block(start, last, new, key)
             else:
                 self.replace_by_block(start, end, last, new)
         elif is_block:
@@ -303,6 +301,19 @@ class _Editor:
         else:
             text = render_flow(new, quoted=False) if isinstance(new, dict | list) else self.scalar(node, new)
             self.splice(start, end, text if start < end else " " + text)
+
+    def replace_block_by_block(self, start: int, last: int, new: Any, key: Node | None) -> None:
+        column = self.style.column(start)
+        behind = self.style.below(last, column)
+        lines = render_block(new, self.style)
+        if not self.style.starts_line(start):
+            self.splice(start, self.style.line_end(behind - 1), (self.style.newline(start) + " " * column).join(lines))
+            return
+        self.splice(self.style.line_start(start), behind, "")
+        if key is not None and isinstance(new, dict):
+            # Items may be as deep as their key, pairs not.
+            column = max(column, self.style.column(key.start) + 1)
+        self.put_lines(behind, lines, column)
 
     def scalar(self, node: Node, value: Any) -> str:
         """Return a scalar in the quotes of the one that it replaces."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 _COMMENTS = ["# note", "#", "# key: value", '# "quoted"', "# - item", "#: odd"]
 _RARELY: Final = (8, 10)
 _EVERYWHERE: Final = (2, 1)
+_ONE_IN: Final = {number: st.integers(0, number - 1) for number in range(1, 13)}
 
 
 class _Writer:
@@ -51,7 +52,7 @@ class _Writer:
         return f"&{self.anchors[key]}"
 
     def chance(self, one_in: int) -> bool:
-        return bool(self.draw(st.integers(0, one_in - 1)) == 0)
+        return bool(self.draw(_ONE_IN[one_in]) == 0)
 
     def scalar(self, value: Any) -> str:
         if isinstance(value, str):
@@ -243,32 +244,39 @@ _WORDS: Final = ["0440", "a", "yes", "~", "two words", "1e3", "line\nline\n", "e
 _SCALARS: Final = st.sampled_from([*_WORDS, True, None, 0, 288, 1.5])
 
 
-def _lists(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return lists whose items can be told apart: objects by their names, or strings."""
-    names = st.lists(st.sampled_from([f"item-{number}" for number in range(8)]), unique=True, min_size=1, max_size=5)
-    named = names.flatmap(
-        lambda found: st.tuples(
-            *(st.dictionaries(st.sampled_from(_KEYS[1:]), inner, max_size=3).map(_named(name)) for name in found)
-        ).map(list)
-    )
-    return names | named
-
-
-def _named(name: str) -> Any:
-    return lambda item: {**item, "name": name} if len(item) % 2 else {"name": name, **item}
-
-
-TREES: Final = st.dictionaries(
-    st.sampled_from(_KEYS),
-    st.recursive(
-        _SCALARS | st.just({}) | st.just([]),
-        lambda inner: _lists(inner) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
-        max_leaves=20,
-    ),
-    min_size=1,
-    max_size=5,
+_KEY: Final = st.sampled_from(_KEYS)
+_SEVERAL: Final = st.lists(_KEY, unique=True, max_size=4)
+_NAMES: Final = st.lists(
+    st.sampled_from([f"item-{number}" for number in range(8)]), unique=True, min_size=1, max_size=5
 )
-"""Values whose list items can be told apart."""
+_SHAPE: Final = st.sampled_from(["scalar", "scalar", "scalar", "empty", "mapping", "strings", "objects"])
+
+
+@st.composite
+def trees(draw: Any, depth: int = 3) -> dict[str, Any]:
+    """Return a value whose list items can be told apart: objects by their names, or strings."""
+    return {key: draw(_values(depth)) for key in draw(_SEVERAL)}
+
+
+@st.composite
+def _values(draw: Any, depth: int) -> Any:
+    shape = draw(_SHAPE)
+    if shape == "scalar" or not depth:
+        return draw(_SCALARS)
+    if shape == "empty":
+        return draw(st.sampled_from([{}, []]))
+    if shape == "mapping":
+        return draw(trees(depth - 1))
+    names = draw(_NAMES)
+    return names if shape == "strings" else [_named(name, draw(trees(depth - 1))) for name in names]
+
+
+def _named(name: str, item: dict[str, Any]) -> dict[str, Any]:
+    others = {key: value for key, value in item.items() if key != "name"}
+    return {**others, "name": name} if len(item) % 2 else {"name": name, **others}
+
+
+TREES: Final = trees().filter(bool)
 
 
 @st.composite
@@ -293,6 +301,13 @@ def changed(draw: Any, value: Any) -> Any:
         place = draw(st.sampled_from([len(kept), len(kept), 0, len(kept) // 2]))
         return [*kept[:place], *come, *kept[place:]]
     return value
+
+
+def ends_alike(before: str, after: str) -> bool:
+    """Whether the last line has a line end in both texts or in none; a blank line that comes to be the last has none."""
+    if before.endswith("\n"):
+        return after.endswith("\n")
+    return not after.endswith("\n") or any(not line.strip() for line in before.split("\n"))
 
 
 def owners(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 from kubectl_harden.yaml_text.tree import MAPPING, SEQUENCE, Node, key_of
 from tests.reports.test_diff import changes_in, fewest_changes, lines_of
-from tests.support.styles import TREES, changed, json_texts, owners, yaml_texts
+from tests.support.styles import TREES, changed, ends_alike, json_texts, owners, yaml_texts
 
 Owner = tuple[str, ...]
 _COMMENT = re.compile(r"# c\d+\.")
@@ -107,7 +107,7 @@ def assert_lawful(text: str, goal: Any) -> str:
     assert same(only(after).value, goal)
     assert not edit_document(only(after), goal)
     assert text.startswith("\ufeff") == after.startswith("\ufeff")
-    assert text.endswith("\n") == after.endswith("\n")
+    assert ends_alike(text, after)
     assert changes_in(unified("f.yaml", text, splices, colour=False)) == fewest_changes(lines_of(text), lines_of(after))
     return after
 
