@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.model import Edit, FileFix
+from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.plan import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.reports.diff import unified
@@ -160,6 +161,48 @@ STYLES = {
         "  containers:\n  - name: a\n    ports:\n    -\n      # kept\n      containerPort: 1\n"
         "    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
     ),
+    "blanks that belong to a block scalar": (
+        "  containers:\n  - name: a\n    args:\n    - |\n      x\n         \n",
+        "  containers:\n  - name: a\n    args:\n    - |\n      x\n         \n    securityContext:\n      " + BLOCK.format("      "),
+    ),
+    "blanks that do not": (
+        "  containers:\n  - name: a\n    args:\n    - |\n      x\n      \n   \n",
+        "  containers:\n  - name: a\n    args:\n    - |\n      x\n    securityContext:\n      " + BLOCK.format("      ") + "      \n   \n",
+    ),
+    "empty brackets below their key": (
+        "  containers:\n  - name: a\n    securityContext:\n        {}\n    image: i\n",
+        "  containers:\n  - name: a\n    securityContext:\n        " + BLOCK.format("        ") + "    image: i\n",
+    ),
+    "empty brackets below their key, with comments": (
+        "  containers:\n  - name: a\n    securityContext:  # of the key\n      # none\n\n      {}  # yet\n    image: i\n",
+        "  containers:\n  - name: a\n    securityContext:  # of the key\n      # none\n\n      # yet\n      "
+        + BLOCK.format("      ") + "    image: i\n",
+    ),
+    "two items at the end without a line break": (
+        "  containers:\n  - name: a\n    securityContext:\n      allowPrivilegeEscalation: false\n      capabilities:\n"
+        "        drop: [ALL]\n        add:\n        - NET_BIND_SERVICE\n        - NET_ADMIN\n        - SYS_TIME",
+        "  containers:\n  - name: a\n    securityContext:\n      allowPrivilegeEscalation: false\n      capabilities:\n"
+        "        drop: [ALL]\n        add:\n        - NET_BIND_SERVICE",
+    ),
+    "a comment goes with its key": (
+        "  containers:\n  - name: a\n    securityContext:\n      allowPrivilegeEscalation: false\n"
+        "      runAsUser: 0 # as root\n      seLinuxOptions: # the host's\n        type: spc_t # of the host\n        # deeper\n"
+        "      capabilities:\n        add: [NET_ADMIN]  # the tunnel needs it\n",
+        "  containers:\n  - name: a\n    securityContext:\n      allowPrivilegeEscalation: false\n"
+        "      capabilities:\n        drop: [ALL]\n",
+    ),
+    "a key that is repeated goes": (
+        "  containers:\n  - name: a\n    ports:\n    - containerPort: 80\n      hostPort: 80\n      hostPort: 8080\n"
+        "    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
+        "  containers:\n  - name: a\n    ports:\n    - containerPort: 80\n"
+        "    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
+    ),
+    "a member of brackets goes with its comment": (
+        "  containers:\n  - name: a\n    securityContext:\n      allowPrivilegeEscalation: false\n      capabilities:\n        add: [\n"
+        "          NET_BIND_SERVICE, # stays\n          SYS_TIME # goes\n        ]\n        drop: [ALL]\n",
+        "  containers:\n  - name: a\n    securityContext:\n      allowPrivilegeEscalation: false\n      capabilities:\n        add: [\n"
+        "          NET_BIND_SERVICE # stays\n        ]\n        drop: [ALL]\n",
+    ),
     "brackets on several lines": (
         "  containers: [\n    {name: a},   # first\n    { name: b },\n  ]\n",
         "  containers: [\n    {name: a, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}},   # first\n"
@@ -173,6 +216,42 @@ STYLES = {
 def test_new_lines_follow_the_style_around_them(name: str, newline: str) -> None:
     before, after = ((POD + text).replace("\n", newline) for text in STYLES[name])
     assert after_of(fixed(before)).encode() == after.encode()
+
+
+def test_a_new_line_ends_as_the_one_before_it() -> None:
+    before = POD.replace("\n", "\r\n") + "  containers:\r\n  - name: a\n    image: i\n  hostPID: true\r\n"
+    after = POD.replace("\n", "\r\n") + (
+        "  containers:\r\n  - name: a\n    image: i\n    securityContext:\n      "
+        + BLOCK.format("      ")
+        + "  hostPID: false\r\n"
+    )
+    assert after_of(fixed(before)).encode() == after.encode()
+
+
+LISTS = """\
+  volumes:
+  - name: docker   # the runtime's
+    hostPath: {path: /srv/unused}
+  - name: keys   # of the app
+    secret:
+      secretName: keys   # rotated
+      defaultMode: 0440   # as the app wants it
+  containers:
+  - name: a
+    image: i
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts:
+    - {name: keys, mountPath: /keys}
+"""
+
+
+def test_a_list_that_loses_an_item_and_gains_another_keeps_the_rest_as_it_is() -> None:
+    asked = Asked(writable=(("", "/tmp"),))
+    found = fixed(POD + LISTS, asked=asked)
+    lines = LISTS.splitlines(keepends=True)
+    expected = "".join([lines[0], *lines[3:7], "  - name: writable-tmp\n    emptyDir: {}\n", *lines[7:]])
+    expected += "    - name: writable-tmp\n      mountPath: /tmp\n"
+    assert after_of(found) == POD + expected
 
 
 def test_json_with_tabs() -> None:
