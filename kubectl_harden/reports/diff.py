@@ -89,8 +89,8 @@ def _blocks(before: str, splices: Sequence[Splice], old: list[str]) -> Iterator[
         yield from near if found is None else ((first + a, first + b, lines[c:d]) for a, b, c, d in found)
 
 
-def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> Iterator[_Block]:
-    """Yield the lines of each splice, without what stays of them; splices on the same line are one."""
+def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> list[_Block]:
+    """Return the lines that splices change, without what stays of them; what touches is one."""
     starts = [0]
     for line in old:
         starts.append(starts[-1] + len(line))
@@ -107,13 +107,18 @@ def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> Iterator[_B
             parts[-1] = (parts[-1][0], max(last, parts[-1][1]), [*parts[-1][2], splice])
         else:
             parts.append((first, last, [splice]))
+    blocks: list[_Block] = []
     for first, last, made in parts:
         begin, end = starts[first], starts[last]
         text = spliced(before[begin:end], [(s - begin, e - begin, new) for s, e, new in made])
         lines = _split(text)
         head, tail = _common(old[first:last], lines)
-        if first + head < last - tail or head < len(lines) - tail:
-            yield first + head, last - tail, lines[head : len(lines) - tail]
+        block = first + head, last - tail, lines[head : len(lines) - tail]
+        if blocks and block[0] == blocks[-1][1]:
+            blocks[-1] = (blocks[-1][0], block[1], blocks[-1][2] + block[2])
+        elif block[0] < block[1] or block[2]:
+            blocks.append(block)
+    return blocks
 
 
 def _joined(splices: Iterable[Splice]) -> Iterator[Splice]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from functools import cached_property
+from itertools import zip_longest
 from typing import Any, Final
 
 from kubectl_harden.errors import EditError
@@ -79,6 +81,7 @@ class _Editor:
         if not text.endswith("\n"):
             text += "\r\n" if text.rpartition("\n")[0].endswith("\r") else "\n"
         self.text = text
+        self.root = root
         self.is_json = is_json
         self.style = Style(text, root)
         self.brackets = Brackets(self.style, self.splice, is_json=is_json)
@@ -92,14 +95,40 @@ class _Editor:
     def result(self) -> list[Splice]:
         """Return all splices, in order and without overlap."""
         ordered: list[Splice] = []
-        for start, end, text in sorted(self.splices, key=lambda splice: splice[:2]):
+        splices = sorted(self.splices, key=lambda splice: splice[:2])
+        for (start, end, text), following in zip_longest(splices, splices[1:]):
             if ordered and start < ordered[-1][1]:
                 raise EditError("two edits meet in the same place of the text")
             if ordered and start == ordered[-1][1]:
                 start, _, before = ordered.pop()
                 text = before + text
+            if not text:
+                end = max(end, self._behind_blanks(start, end, following[0] if following else len(self.text)))
             ordered.append((start, end, text))
         return self._unended(ordered)
+
+    def _behind_blanks(self, start: int, end: int, limit: int) -> int:
+        """Return the end of a removal and of the blanks behind it that the block scalar in front would take in."""
+        line = end
+        while line < limit and not self.text[line : self.style.line_end(line)].strip():
+            line = self.style.after_line(line)
+        blanks = self.text[end : min(line, limit)]
+        sign = self.block_scalars.get(start) if blanks else None
+        takes = sign is not None and ("+" in sign or " " in blanks)
+        return end + len(blanks) if takes else end
+
+    @cached_property
+    def block_scalars(self) -> dict[int, str]:
+        """The indicators of the block scalars by where they end."""
+        found = {}
+        stack = [self.root]
+        while stack:
+            node = stack.pop()
+            stack.extend(() if node.kind == ALIAS else node.children)
+            if node.kind == SCALAR and node.style in ("|", ">"):
+                start = self.bare_start(node)
+                found[node.end] = self.text[start : self.style.line_end(start)].split()[0]
+        return found
 
     def _unended(self, splices: list[Splice]) -> list[Splice]:
         """Return the splices of the text whose last line had no end: that has none afterwards either."""

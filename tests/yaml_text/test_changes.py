@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,6 +122,20 @@ def test_any_change_of_yaml(written: tuple[Any, str], data: st.DataObject) -> No
         after = assert_lawful(text, goal)
         assert_comments_stay_with_their_keys(text, after, goal)
         assert_untouched(text, after, old, goal)
+
+
+BEHIND_BLOCK_SCALARS = {
+    "all blank lines": ("a: |+\n  x\n\nb: 1\n\n# c\nd: 2\n", "a: |+\n  x\n\n# c\nd: 2\n"),
+    "blanks": ("a: |\n  x\nb: |\n  y\n     \nc: 1\n     \nd: 2\n", "a: |\n  x\nd: 2\n"),
+    "blank lines that mean nothing": ("a: |\n  x\nb: 1\n\nd: 2\n", "a: |\n  x\n\nd: 2\n"),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND_BLOCK_SCALARS)
+def test_a_block_scalar_takes_in_no_blanks_of_what_goes(name: str) -> None:
+    before, after = BEHIND_BLOCK_SCALARS[name]
+    goal = {key: value for key, value in only(before).value.items() if key in "ad"}
+    assert assert_lawful(before, goal) == after
 
 
 @given(written=json_texts(TREES), data=st.data())
