@@ -16,6 +16,7 @@ from kubectl_harden.manifests import discovery
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text, proposal
 from kubectl_harden.manifests.ignore import ignored, parse
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import FileFix, HostPathChoice, Policy
 from kubectl_harden.planning.options import FixOptions
@@ -93,14 +94,14 @@ def templates(count: int) -> dict[str, Any]:
 
 
 def check(text: str) -> object:
-    return check_text(Manifest("f.yaml", text), POLICY)
+    return check_text(Manifest("f.yaml", text), Policies(POLICY))
 
 
 OPTIONS = FixOptions(host_paths={f"v{i}": HostPathChoice("emptyDir") for i in range(1000)})
 
 
 def fix(text: str) -> FileFix:
-    return fix_text(Manifest("f.yaml", text), POLICY, OPTIONS)
+    return fix_text(Manifest("f.yaml", text), Policies(POLICY), OPTIONS)
 
 
 def excluded(line: str, path: str) -> bool:
@@ -157,9 +158,9 @@ def test_work_grows_with_the_input(shape: str) -> None:
 
 
 PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[int], str]]] = {
-    "a template's blanks": (re.compile(discovery._TEMPLATE), lambda n: "{{" + " " * n),
-    "template openings": (re.compile(discovery._TEMPLATE), lambda n: "{{ " * n),
-    "statement openings": (re.compile(discovery._TEMPLATE), lambda n: "{% " * n),
+    "a template's blanks": (re.compile(discovery._ACTION), lambda n: "{{" + " " * n),
+    "template openings": (re.compile(discovery._ACTION), lambda n: "{{ " * n),
+    "statement openings": (re.compile(discovery._ACTION), lambda n: "{% " * n),
     "an allowance's blanks": (accepted._COMMENT, lambda n: ALLOW[:-1] + " " * n + "x"),
     "a comment's blanks": (accepted._COMMENT, lambda n: "#" + " " * n),
     "comment signs": (accepted._COMMENT, lambda n: " #" * n),
@@ -208,7 +209,7 @@ def test_what_would_take_minutes_is_refused_with_its_limit(value: dict[str, Any]
 
 def test_proposals_end_where_they_would_take_minutes() -> None:
     text = LIST + "items:\n" + (ITEM.replace("  " + ALLOW, "") * 300)
-    found = check_text(Manifest("f.yaml", text), POLICY, None, proposal)
+    found = check_text(Manifest("f.yaml", text), Policies(POLICY), None, proposal)
     fixed = [any(violation.fix for violation in item.violations) for item in found.checked]
     assert fixed[0] and not fixed[-1]
     assert all(item.violations for item in found.checked)
@@ -219,5 +220,5 @@ def test_workflows_that_share_too_many_volumes_are_refused() -> None:
     parts = [{"name": f"t{i}", "container": {"image": "a"}} for i in range(200)]
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"},
                 "spec": {"volumes": volumes, "templates": parts}}  # fmt: skip
-    found = check_text(Manifest("f.yaml", json.dumps(workflow)), POLICY)
+    found = check_text(Manifest("f.yaml", json.dumps(workflow)), Policies(POLICY))
     assert "more than 100,000 containers and volumes" in found.problems[0].message
