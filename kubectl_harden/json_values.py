@@ -114,7 +114,9 @@ def align(old: list[Any], new: list[Any]) -> Pairs:
         tail += 1
     pairs: Pairs = [(index, index) for index in range(head)]
     between = (slice(head, len(old) - tail), slice(head, len(new) - tail))
-    for gap in _gaps(old, new, between, _content, pairs):
+    # What is left of one item on each side is not the same.
+    single = len(old) - tail - head == len(new) - tail - head == 1
+    for gap in [between] if single else _gaps(old, new, between, _content, pairs):
         for rest in _gaps(old, new, gap, _identity, pairs):
             gone, come = (range(part.start, part.stop) for part in rest)
             nameless = all(_identity(old[i]) is None for i in gone) and all(_identity(new[j]) is None for j in come)

@@ -38,7 +38,8 @@ def edit_document(document: Document, value: Any) -> list[Splice]:
     if root is None:
         raise EditError("there is nothing in this document")
     editor = _Editor(document.text, root, is_json=document.is_json)
-    editor.note_anchors(root, document.value, value)
+    if "&" in document.text:
+        editor.note_anchors(root, document.value, value)
     editor.change(root, document.value, value, None)
     splices = editor.result()
     repeated = [name for _, name in document.repeated]
