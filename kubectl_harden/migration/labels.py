@@ -52,7 +52,7 @@ class Labels:
         now = self._policies.settled(name, labels or {})
         return raised_labels(labels or {}, now, modes, level, self._version, self._cluster.minor())
 
-    def set(
+    def raise_to(
         self, name: str, modes: tuple[Mode, ...], level: Level, policy: Policy, value: dict[str, Any] | None = None
     ) -> LabelChange | None:
         """Raise modes of a namespace to a level; returns the change, None where nothing was to do.

@@ -138,7 +138,7 @@ class Migrator:
         try:
             if not found.managers:
                 self._step(name, "warn and audit")
-                self._labels.set(name, ("warn", "audit"), found.target.level, found.target)
+                self._labels.raise_to(name, ("warn", "audit"), found.target.level, found.target)
             try:
                 done = self._attempt(done, found, proposals, outcomes)
             except _Blocked as error:
@@ -159,6 +159,8 @@ class Migrator:
         name = found.name
         if found.state == "blocked":
             raise _Blocked(found.blockers)
+        if found.enforce_labels and not found.server.asked:
+            raise HardenError(f"nothing is patched, since the level cannot be enforced: {found.server.why}")
         self._resume(name, proposals, outcomes)
         self._apply(name, proposals, outcomes)
         self._enforce(name, found.goal)
@@ -304,7 +306,7 @@ class Migrator:
                 self._halt.wait(0.5)
                 continue
             try:
-                change = self._labels.set(name, ("enforce",), goal.level, goal, value)
+                change = self._labels.raise_to(name, ("enforce",), goal.level, goal, value)
             except Conflict:
                 continue
             late = self._violating(name, goal)
