@@ -70,7 +70,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
             report_problems([found])
             continue
         proposal = None
-        if found.rejecter == POD_SECURITY and not found.stale:
+        if found.rejecter == POD_SECURITY and not found.stale and found.template_violates:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
     commands = cluster.connection.commands
@@ -83,7 +83,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     for words in finder.notes:
         note(words)
     if output == "json":
-        data([rejected_json(all_found, problems)])
+        data([rejected_json(all_found, problems, commands)])
     elif not all_found and absent is None:
         where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
         line(f"nothing is being rejected {where}")

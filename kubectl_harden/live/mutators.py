@@ -1,7 +1,7 @@
 """Who changes new pods: the mutating webhooks and policies of a cluster that match the pods of a namespace.
 
-Sources: the types of admissionregistration.k8s.io (rules, selectors, bindings); the annotations of OpenShift and Kyverno
-on the pods that they have changed.
+Sources: the types of admissionregistration.k8s.io (rules, selectors, bindings); the annotations of OpenShift and
+Kyverno on the pods that they have changed.
 """
 
 from __future__ import annotations
