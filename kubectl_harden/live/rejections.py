@@ -16,7 +16,7 @@ from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitt
 from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
 from kubectl_harden.live.refused_pods import Judge, Rejected, run_end
 from kubectl_harden.model import Problem
-from kubectl_harden.objects import api_group, finished, name_of
+from kubectl_harden.objects import api_group, controller_of, finished, name_of
 from kubectl_harden.pod_security.messages import POD_SECURITY, policies_named, rejecter_of
 
 __all__ = ["Rejected", "find_rejected", "named"]
@@ -183,6 +183,9 @@ def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
 def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:
     """Whether a ReplicaSet is an earlier revision of a Deployment that already has its pods."""
     status, spec = top.get("status") or {}, top.get("spec") or {}
+    owner = controller_of(maker)
+    if owner is None or owner["uid"] != top["metadata"]["uid"]:
+        return False  # The Deployment only has the template of an Argo Rollout.
     current = status.get("updatedReplicas", 0) >= spec.get("replicas", 1)
     return bool(top["kind"] == "Deployment" and current and maker["kind"] == "ReplicaSet")
 
