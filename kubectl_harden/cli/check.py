@@ -57,7 +57,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
     from kubectl_harden.reports.check import Tally, summary_line
-    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, render
+    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
     from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, write
     from kubectl_harden.reports.terminal import counted
 
@@ -72,7 +72,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         if output in EVIDENCE:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn)
+        results = check_live(finder, inputs.targets, learn, pods=output in PODS)
     else:
         from kubectl_harden.manifests.check import check_files
 
