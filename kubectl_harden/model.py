@@ -262,6 +262,8 @@ class Checked(NamedTuple):
     facts: tuple[Fact, ...] = ()
     """What is known of how its containers run, where that was asked for."""
     pods: PodsChecked | None = None
+    advice: str = ""
+    """What to do about a pod that cannot be edited."""
 
 
 class Planned(NamedTuple):

@@ -38,9 +38,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
-    object that a person edits. With -o wide what is known of how each workload runs stands beside it, as fix
-    judges its edits by. The exit code is 0 when all meet the level, 1 when some do not, 3 when
-    something could not be read, 4 when the cluster refused.
+    object that a person edits; a pod that is named is judged itself, too. With -o wide what is known of how
+    each workload runs stands beside it, as fix judges its edits by. The exit code is 0 when all meet the
+    level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -66,7 +66,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
 
-        finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
+        finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
         learn = None
         if output in EVIDENCE:

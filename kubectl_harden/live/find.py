@@ -199,7 +199,7 @@ class Finder:
 
     ``notes`` collects what a person should know of the search, such as levels that could not be read.
     ``listed`` is called with every object that a list brings: also with the pods and other parts that
-    do not come as workloads of their own.
+    do not come as workloads of their own. With ``pods_too`` a pod that is named comes itself, before what made it.
     """
 
     def __init__(
@@ -208,11 +208,14 @@ class Finder:
         choice: PolicyChoice,
         pod_paths: PodPaths,
         listed: Callable[[Resource, dict[str, Any]], None] | None = None,
+        *,
+        pods_too: bool = False,
     ) -> None:
         self.cluster = cluster
         self._choice = choice
         self._pod_paths = pod_paths
         self._listed = listed
+        self._pods_too = pods_too
         self.notes: list[str] = []
         self.in_force = PoliciesInForce(cluster)
         self._policies: dict[str, Policy] = {}
@@ -334,8 +337,11 @@ class Finder:
             except ClusterError as error:
                 yield problem(error, "" if isinstance(error, NotFound) else f"{resource.kind} {name}")
                 continue
-            head = {"apiVersion": resource.api_version, "kind": resource.kind}
-            yield from self._traced(resource, {**head, **value}, minor, seen)
+            value = {"apiVersion": resource.api_version, "kind": resource.kind, **value}
+            if self._pods_too and resource == PODS and value["metadata"]["uid"] not in seen:
+                seen.add(value["metadata"]["uid"])
+                yield self.workload(resource, value, minor)
+            yield from self._traced(resource, value, minor, seen)
 
     def _traced(
         self, resource: Resource, value: dict[str, Any], minor: int, seen: set[str]

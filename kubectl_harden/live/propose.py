@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
+from kubectl_harden.cluster.command import Commands
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import ABSENT, copied, differences
@@ -133,7 +134,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(proposal, options))
+        proposal = proposal._replace(refusal=_refusal(proposal, options, cluster.connection.commands))
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
@@ -181,7 +182,7 @@ def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "metadata": metadata}
 
 
-def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
+def _refusal(proposal: Proposal, options: ApplyOptions, commands: Commands) -> str | None:
     """Return why a plan is not applied, before the server is asked."""
     live = proposal.live
     if not proposal.patch:
@@ -196,7 +197,13 @@ def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
         return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
     if proposal.recreate:
         if finished(live.value):
-            return f"this {live.resource.kind} has run to its end: correct its manifest for the next one"
+            kind = live.resource.kind
+            command = commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
+            words = "has run to its end: correct its manifest for the next one, and delete it with"
+            return f"this {kind} {words} {command}"
+        if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
+            words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"
+            return f"a debug container {words}"
         if not options.recreate:
             return (
                 f"a {live.resource.kind} cannot be changed in place: --recreate deletes it and creates it anew"

@@ -39,15 +39,16 @@ class _Refusal(NamedTuple):
     value: dict[str, Any] | None = None
 
 
-def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem]:
+def find_rejected(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[Rejected | Problem]:
     """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
-    Raises ClusterError where the cluster does not tell its version.
+    ``unseen`` gets a sentence for what cannot be seen, where that is no problem of its own. Raises ClusterError where
+    the cluster does not tell its version.
     """
     finder.cluster.minor()
     refusals: dict[str, _Refusal] = {}
     problems: list[Problem] = []
-    for found in _told(finder, namespace):
+    for found in _told(finder, namespace, unseen):
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -71,7 +72,7 @@ def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | 
     yield from grouped.values()
 
 
-def _told(finder: Finder, namespace: str | None) -> Iterator[_Refusal | Problem]:
+def _told(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[_Refusal | Problem]:
     cluster = finder.cluster
     unlisted = []
     for kind in _MAKERS:
@@ -107,7 +108,7 @@ def _told(finder: Finder, namespace: str | None) -> Iterator[_Refusal | Problem]
         return
     if unlisted:
         names = " and ".join(unlisted)
-        finder.notes.append(
+        unseen.append(
             f"you may not list {names}: pods that were refused more than an hour ago, when events end, cannot be seen"
         )
 

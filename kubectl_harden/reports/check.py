@@ -109,8 +109,10 @@ def _described(checked: Checked, columns: int) -> Iterator[str]:
 
 
 def _of_pods(checked: Checked, columns: int) -> Iterator[str]:
-    """Yield that the pods meet the policy, and the template does not."""
+    """Yield that the pods meet the policy, and the template does not; and what to do about a pod."""
     pods = checked.pods
+    if checked.advice:
+        yield wrapped(printable(f"→ {checked.advice}"), 2, columns) + "\n"
     if pods is None:
         return
     by = pods.by[0] if len(pods.by) == 1 else f"one of {', '.join(pods.by)}" if pods.by else "admission"
@@ -252,6 +254,7 @@ def _workload_json(checked: Checked) -> dict[str, Any]:
             for violation in checked.violations
         ],
         **_pods_json(checked),
+        **({"advice": checked.advice} if checked.advice else {}),
     }
 
 

@@ -10,6 +10,7 @@ from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.refused_pods import Rejected, advice
 from kubectl_harden.live.rejections import named
+from kubectl_harden.live.restarts import Restarts
 from kubectl_harden.model import Policy, Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
 from kubectl_harden.reports.check import policy_json, problem_json
@@ -17,7 +18,16 @@ from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
-__all__ = ["message_json", "message_text", "missing", "rejected_json", "rejected_text", "since", "target"]
+__all__ = [
+    "message_json",
+    "message_text",
+    "missing",
+    "rejected_json",
+    "rejected_text",
+    "restarts_text",
+    "since",
+    "target",
+]
 
 
 _TRUNCATED: Final = (
@@ -77,6 +87,8 @@ def _policy(found: Rejected) -> str:
 def _unknown(found: Rejected) -> Iterator[str]:
     """Yield that nobody knows whether the pod would be admitted now, and why."""
     if found.trial.admitted is None:
+        if found.checked and not found.template_violates:
+            yield f"  its template meets {printable(str(found.live.policy))} now\n"
         words = f"whether it would be admitted now is not known: {found.trial.message}"
         yield wrapped(printable(words), 2, width()) + "\n"
 
@@ -112,7 +124,10 @@ def since(text: str) -> str:
 
 
 def rejected_json(
-    found: Sequence[tuple[Rejected, Proposal | None]], problems: Sequence[Problem], commands: Commands
+    found: Sequence[tuple[Rejected, Proposal | None]],
+    problems: Sequence[Problem],
+    restarts: Restarts,
+    commands: Commands,
 ) -> str:
     """Return the report of live rejections."""
     entries = []
@@ -142,7 +157,27 @@ def rejected_json(
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}
-    return json_text({**head, "rejections": entries, "errors": [problem_json(item) for item in problems]}) + "\n"
+    later = None if restarts.unknown else [item._asdict() for item in restarts.workloads]
+    errors = [problem_json(item) for item in problems]
+    return json_text({**head, "rejections": entries, "wouldBeRefused": later, "errors": errors}) + "\n"
+
+
+def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands) -> Iterator[str]:
+    """Yield how many workloads run pods that would be refused if they were created again, and what lists them."""
+    if restarts.unknown:
+        words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
+    elif restarts.workloads:
+        spaces = {item.namespace for item in restarts.workloads}
+        several = namespace is None and len(spaces) > 1
+        command = commands.harden("check", *(("-A",) if several else ()), namespace="" if several else min(spaces))
+        verb = "runs" if len(restarts.workloads) == 1 else "run"
+        words = (
+            f"{counted(len(restarts.workloads), 'workload')} {verb} pods that violate what their namespace enforces, "
+            f"and that would be refused if they were created again: {command}"
+        )
+    else:
+        return
+    yield wrapped(printable(words), 0, width()) + "\n"
 
 
 def _injected_json(found: Rejected) -> dict[str, Any]:

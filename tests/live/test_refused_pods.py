@@ -528,7 +528,7 @@ def test_pods_that_are_older_than_their_template_are_not_completed(namespace: Na
         assert "its pods do" not in harden("check", "deploy/web", *options).out
 
 
-@pytest.mark.pod_security()
+@pytest.mark.pod_security
 def test_a_namespace_whose_pods_admission_completes_needs_only_the_label(namespace: Namespace, harden: Harden) -> None:
     with mutating(namespace, COMPLETES, "'runAsUser': 1000"):
         namespace.create(workload("Deployment", "web", replicas=2))
