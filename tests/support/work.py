@@ -118,6 +118,9 @@ class _Matcher:
             return rest in ("", "\n") or bool(self.flags & re.MULTILINE and rest[0] == "\n")
         if where is op.AT_BEGINNING_STRING:
             return position == 0
+        if where is op.AT_BOUNDARY:
+            before, behind = self.text[max(position - 1, 0) : position], self.text[position : position + 1]
+            return bool(re.match(r"\w", before)) != bool(re.match(r"\w", behind))
         raise NotImplementedError(where)
 
     def _is(self, code: Any, argument: Any, character: str) -> bool:
