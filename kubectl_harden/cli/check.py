@@ -90,20 +90,24 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         baseline = load(known)
         results = map(baseline.mark, results)
     tally = Tally()
-    told = 0
+    told = noted = 0
     pieces = render(output, results, policy, tally)
 
+    def report() -> None:
+        nonlocal told, noted
+        noted = note_problems(tally.passed.notes, noted)
+        told = report_problems(tally.problems, told)
+
     def with_problems() -> Iterator[str]:
-        nonlocal told
         for piece in pieces:
             yield piece
-            told = report_problems(tally.problems, told)
+            report()
 
     if output in PEOPLE:
         write(with_problems())
     else:
         data(pieces)
-    report_problems(tally.problems, told)
+    report()
     for words in notes:
         note(words)
     if baseline is not None and baseline.cured:
@@ -131,10 +135,11 @@ def _proposal() -> Any:
 def _write_known(file: str, results: Iterable[Any]) -> int:
     """Write the baseline file; what cannot be read is told, and stands in no file."""
     from kubectl_harden.manifests.baseline_file import collected, save
-    from kubectl_harden.reports.output import line, report_problems
+    from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.reports.terminal import counted
 
     found = list(results)
+    note_problems([other.note for item in found for other in item.others if other.note is not None])
     problems = [problem for item in found for problem in item.problems]
     entries = collected(file, (checked for item in found for checked in item.checked))
     save(file, entries)

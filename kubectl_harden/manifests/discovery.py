@@ -12,7 +12,7 @@ from kubectl_harden.text_files import STDIN
 from kubectl_harden.yaml_text.documents import Fault, documents
 from kubectl_harden.yaml_text.tree import top_level
 
-__all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "is_other_json", "template_line"]
+__all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "is_other_json", "other_kind", "template_line"]
 
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
@@ -112,19 +112,24 @@ def _fails_alike(body: str, filler: str, offset: int, message: str) -> bool:
 
 
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
-    """Whether a YAML document is well-formed and surely of a kind that holds no pod, told without building its tree.
+    """Whether a YAML document is well-formed and surely of a kind that holds no pod, told without building its tree."""
+    return other_kind(body, kinds) is not None
 
-    True only for a mapping with one ``kind``, of none of the kinds that hold pods, no items, and no key at its top
-    level that could bring another kind in.
+
+def other_kind(body: str, kinds: frozenset[str]) -> str | None:
+    """Return the kind of a YAML document that is well-formed and surely of none of some kinds; None for any other.
+
+    No tree is built. A kind is returned only for a mapping with one ``kind``, no items, and no key at its top level
+    that could bring another kind in.
     """
-    seen = set()
+    seen: dict[str, str | None] = {}
     try:
         for key, value in top_level(body):
             if key in seen or key in ("items", "<<"):
-                return False
+                return None
             if key == "kind" and (value is None or value in kinds or value.endswith("List")):
-                return False
-            seen.add(key)
+                return None
+            seen[key] = value
     except SyntaxFault:
-        return False  # Read as a whole, the document says what is wrong with it.
-    return "kind" in seen
+        return None  # Read as a whole, the document says what is wrong with it.
+    return seen.get("kind")

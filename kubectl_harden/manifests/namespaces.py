@@ -14,7 +14,7 @@ from kubectl_harden.manifests.discovery import Found, cannot_hold_pod
 from kubectl_harden.manifests.policies import Asking, Policies, Rules
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.model import Path, Problem
-from kubectl_harden.objects import is_namespace, item_kind, items_of
+from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.pod_security.namespace_labels import PREFIX, likely_typos
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, readable
@@ -22,7 +22,7 @@ from kubectl_harden.yaml_text.documents import Document, Lines, readable
 __all__ = ["Surveyed", "policies_in", "survey"]
 
 _MENTION: Final = re.compile(r"""\bkind["']?\s*:\s*["']?Namespace(?:List)?\b""")
-_KINDS: Final = frozenset({"Namespace"})
+_KINDS: Final = frozenset({"Namespace", TEMPLATE})
 
 
 class Surveyed(NamedTuple):
@@ -136,10 +136,11 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _objects(value: Any, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    items = items_of(value)
-    if items is not None:
+    held = held_by(value)
+    if held is not None:
+        key, items = held
         for index, item in enumerate(items):
-            yield from _objects(item_kind(value, item), (*base, "items", index))
+            yield from _objects(item_kind(value, item), (*base, key, index))
     elif isinstance(value, dict):
         yield base, value
 
