@@ -31,23 +31,28 @@ PATCH: Final = "this is a patch, not an object: check what it is applied to"
 _DIRECTIVES: Final = ("$patch", "$retainKeys", "$setElementOrder/", "$deleteFromPrimitiveList/")
 """Keys of strategic merge patches (apimachinery, pkg/util/strategicpatch)."""
 
+_SELECTING: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+"""Kinds of the group apps, which require a selector (pkg/apis/apps/validation)."""
+
 
 def is_patch(value: dict[str, Any], templates: Iterable[Location], text: str) -> bool:
-    """Whether what has the kind of a workload is a patch of one: it has a directive, or no image and no selector.
+    """Whether what has the kind of a workload is a patch of one, and no object that an API server would take.
 
-    ``templates`` are its pod templates, ``text`` is that of its document. Pods have no selector, and the images of a
-    DeploymentConfig and of Argo's workflows may come from elsewhere: these are patches by their directives only.
+    ``templates`` are its pod templates, ``text`` is that of its document. A patch has a directive, or is of a built-in
+    kind and has no selector. None of its containers has an image, unless it is of a kind that needs a selector.
     """
-    if "$" in text and any(key.startswith(_DIRECTIVES) for key in _keys(value)):
-        return True
     spec = value.get("spec")
-    if value.get("kind") in ("Pod", "DeploymentConfig") or "metadata" not in value:
+    group, kind = api_group(value["apiVersion"]), value["kind"]
+    if isinstance(spec, dict) and spec.get("selector") is not None:
         return False
-    if not isinstance(spec, dict):
-        return "spec" not in value and "template" not in value
-    if not spec or spec.get("selector") is not None:
+    no_image = all(_names_no_image(template.value) for template in templates)
+    if "$" in text and any(key.startswith(_DIRECTIVES) for key in _keys(value)):
+        return no_image or (group == "apps" and kind in _SELECTING)
+    # A Pod has no selector either. What has other groups, or a DeploymentConfig, may get its images from elsewhere.
+    if "." in group or kind in ("Pod", "DeploymentConfig") or "metadata" not in value:
         return False
-    return all(not template.moved and _names_no_image(template.value) for template in templates)
+    says_something = bool(spec) if isinstance(spec, dict) else "spec" not in value and "template" not in value
+    return says_something and no_image
 
 
 def _names_no_image(template: Any) -> bool:
