@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -30,6 +31,10 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 T = TypeVar("T")
 
 _TEMPLATE: Final = "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
+
+_NOTHING: Final = "no objects passed: it is empty, or has nothing but comments; did the command before the pipe fail?"
+_CONTENT: Final = re.compile(r"^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)", re.MULTILINE)
+"""The start of a line that is no comment, no separator and not empty."""
 
 PARALLEL_BYTES: Final = 1 << 19
 """From this much input on, a second process saves more time than it costs to start."""
@@ -192,6 +197,8 @@ class _Reader:
         manifest = self._manifest
         above: dict[str, str] = {}
         is_template = False
+        if manifest.file == STDIN and not manifest.listed and _CONTENT.search(manifest.text) is None:
+            yield Problem(STDIN, None, None, None, _NOTHING)
         for found in documents(manifest.text, self._skips):
             if isinstance(found, Fault):
                 if manifest.listed and is_other_json(manifest.text):
