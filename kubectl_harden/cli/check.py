@@ -62,6 +62,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     from kubectl_harden.reports.terminal import counted
 
     notes: list[str] = []
+    tally = Tally()
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
@@ -78,7 +79,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
 
         learn = evidence.of_files() if output in EVIDENCE else None
         found = surveyed(inputs, origins=True)
-        note_problems(found.notes)
+        note_problems((*found.notes, *found.unjudged))
+        tally.passed.notes.extend(found.unjudged)
         results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
         known = known or inputs.known
     if write_known is not None:
@@ -89,8 +91,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
 
         baseline = load(known)
         results = map(baseline.mark, results)
-    tally = Tally()
-    told = noted = 0
+    told, noted = 0, len(tally.passed.notes)
     pieces = render(output, results, policy, tally)
 
     def report() -> None:

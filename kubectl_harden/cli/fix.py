@@ -190,7 +190,8 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
             report_problems(tally.problems, told)
             yield fixed
 
-    note_problems(found.notes)
+    note_problems((*found.notes, *found.unjudged))
+    tally.passed.notes.extend(found.unjudged)
     if people:
         for fixed in results():
             if output == "diff" or not write:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["FileInputs", "LiveInputs", "surveyed", "target_options"]
 
 
-
 def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
     """Return the value of an option that may be given once: the last of several would replace the others unseen."""
     if len(values) > 1:
@@ -218,6 +217,7 @@ def _files(
     values: tuple[str, ...],
     skip_others: bool,
 ) -> FileInputs:
+    from kubectl_harden.manifests.discovery import expanded
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.reports.output import note
 
@@ -229,7 +229,8 @@ def _files(
         from kubectl_harden.manifests.generators import Chart
 
         return FileInputs(Inputs((), pod_paths=paths), rules, project.known, chart=Chart(chart, values, rules.release))
-    listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
+    split = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
+    listed = [path for name in split for path in (expanded(name) if name != "-" else [name])]
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
     listed.extend(names)
     excluded = project.excluded()

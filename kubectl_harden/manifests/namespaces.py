@@ -26,11 +26,15 @@ _KINDS: Final = frozenset({"Namespace", TEMPLATE})
 
 
 class Surveyed(NamedTuple):
-    """Inputs whose files are found, and the policies of their workloads; ``notes`` are about Namespace objects."""
+    """Inputs whose files are found, and the policies of their workloads.
+
+    ``notes`` are about Namespace objects and files that are left out; ``unjudged`` name what other programs render.
+    """
 
     inputs: Inputs
     policies: Policies
     notes: tuple[Problem, ...]
+    unjudged: tuple[Problem, ...] = ()
 
 
 class _Namespace(NamedTuple):
@@ -54,9 +58,10 @@ def survey(inputs: Inputs, rules: Rules) -> Surveyed:
 
     Raises UsageError for an unknown level or version.
     """
-    files = [_kept(found) for found in inputs.files()]
+    listing = inputs.listing()
+    files = [_kept(found) for found in listing.files]
     policies, notes = policies_in(_texts(files), rules)
-    return Surveyed(inputs._replace(found=tuple(files)), policies, notes)
+    return Surveyed(inputs._replace(found=tuple(files)), policies, (*listing.left_out, *notes), listing.unjudged)
 
 
 def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[Policies, tuple[Problem, ...]]:

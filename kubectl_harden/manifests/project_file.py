@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
+from kubectl_harden.manifests.directories import upwards
 from kubectl_harden.manifests.ignore import ignored, parse
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
@@ -53,12 +54,12 @@ NO_PROJECT: Final = Project()
 
 def find_project(start: str) -> str | None:
     """Return the project file of a directory: its own, or that of the next one above it in the same repository."""
-    return next((file for file in (os.path.join(one, FILE) for one in _upwards(start)) if os.path.isfile(file)), None)
+    return next((file for file in (os.path.join(one, FILE) for one in upwards(start)) if os.path.isfile(file)), None)
 
 
 def misnamed(start: str) -> str | None:
     """Return a file that looks like a project file where one is looked for, under a name that none has."""
-    for directory in _upwards(start):
+    for directory in upwards(start):
         with contextlib.suppress(OSError):
             for file in (os.path.join(directory, name) for name in os.listdir(directory) if _is_close(name)):
                 if _is_settings(file):
@@ -66,17 +67,6 @@ def misnamed(start: str) -> str | None:
         if os.path.isfile(os.path.join(directory, FILE)):
             break
     return None
-
-
-def _upwards(start: str) -> Iterator[str]:
-    """Yield a directory and those above it, up to the root of its repository."""
-    directory = os.path.abspath(start)
-    while True:
-        yield directory
-        above = os.path.dirname(directory)
-        if above == directory or os.path.exists(os.path.join(directory, ".git")):
-            return
-        directory = above
 
 
 _LIKE: Final = re.compile(r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)", re.IGNORECASE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,7 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
-from kubectl_harden.manifests.discovery import Found, find_files, is_other_json, other_kind, template_line
+from kubectl_harden.manifests.directories import KUSTOMIZATION
+from kubectl_harden.manifests.discovery import Found, Listing, find_files, is_other_json, other_kind, template_line
 from kubectl_harden.manifests.others import PATCH, Remark, is_json_patch, is_patch, may_be_workload, pod_spec, remark_on
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.model import Identity, Other, Path, Problem, Source
@@ -59,11 +61,12 @@ class Inputs(NamedTuple):
     rendered: tuple[Found, ...] = ()
     found: tuple[Found, ...] | None = None
 
-    def files(self) -> list[Found]:
+    def listing(self) -> Listing:
         """Return the files that are found, and what programs made."""
         if self.found is not None:
-            return list(self.found)
-        return [*find_files(self.names, recursive=self.recursive, excluded=self.excluded), *self.rendered]
+            return Listing(self.found)
+        found = find_files(self.names, recursive=self.recursive, excluded=self.excluded, as_listed=self.skip_others)
+        return found._replace(files=(*found.files, *self.rendered))
 
 
 class Manifest(NamedTuple):
@@ -95,7 +98,7 @@ def each_file(
 
     ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
     """
-    files = inputs.files()
+    files: Sequence[Found] = inputs.listing().files
     if inputs.skip_others:
         files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
@@ -316,6 +319,9 @@ class _Reader:
         if is_json_patch(value):
             return Other("JSON Patch", self._problem(document.index, document.start, PATCH))
         message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
+        if os.path.basename(self._manifest.file) in KUSTOMIZATION:
+            directory = os.path.dirname(self._manifest.file) or os.curdir
+            message = f"this is a kustomization: kubectl harden check -k {shlex.quote(directory)}"
         return self._problem(document.index, document.start, message)
 
     def _identity(self, document: Document, value: dict[str, Any], base: Path, item: int | None) -> Identity:

@@ -70,3 +70,30 @@ def test_nothing_on_stdin_is_an_error(command: str, text: str) -> None:
     assert done.returncode == 3
     assert b"error: stdin: no objects passed" in done.stderr
     assert run(command, "-f", "-", stdin=text + "\n---\n" + CONFIG).returncode == 0
+
+
+def test_quoted_patterns_and_urls_are_taken_as_kubectl_takes_them(tmp_path: Path) -> None:
+    for name in ("deploy/a.yaml", "deploy/b.yaml", "deploy/.c.yaml", "deploy/d.txt", "more/x/a.yaml", "odd[1].yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(REJECTED)
+
+    def files(*names: str) -> int:
+        done = run("check", *(word for name in names for word in ("-f", name)), "-o", "name", cwd=tmp_path)
+        return len(done.stdout.splitlines()) if done.returncode < 2 else -done.returncode
+
+    # As filepath.Glob of Go: names that begin with a dot match too, and ** is no more than *.
+    assert files("deploy/*.yaml") == 3
+    assert files("deploy/[ab].yaml") == 2
+    assert files("*/?.yaml") == 2
+    assert files("**/a.yaml") == 1
+    assert files("more/*") == 1
+    assert files("odd[1].yaml") == 1
+    assert files("deploy/a.yaml,deploy/b*") == 2
+    assert files(str(tmp_path / "deploy" / "a*")) == 1
+    assert files("deploy/*.json") == -3
+    done = run("check", "-f", "https://example.com/a b.yaml", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "curl -fsSL 'https://example.com/a b.yaml' | kubectl harden check -f -" in words(done.stderr)
+    fixed = run("fix", "-f", "deploy/*.yaml", "--write", cwd=tmp_path)
+    assert fixed.returncode in (0, 1)
+    assert (tmp_path / "deploy" / ".c.yaml").read_text() != REJECTED
