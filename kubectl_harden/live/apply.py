@@ -23,18 +23,18 @@ from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, o
 
 __all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
-State = Literal["applied", "unwatched", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
+State = Literal["applied", "unwatched", "down", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
 DELETION_SECONDS: Final = 120.0
 
 
 class Outcome(NamedTuple):
     """What became of a proposal.
 
-    ``state``: applied (and ready, where a rollout follows); applied and not watched to its end
-    (``unwatched``); rolled back, or left in place (``left``),
-    since its pods failed; failed (the server did not take it); refused (not tried); skipped (not begun,
-    or not confirmed); unknown (the connection broke, and the cluster could not be asked). ``message`` is
-    a sentence for people, ``log`` the last lines of the failed container.
+    ``state``: applied (and ready, where a rollout follows); applied and not watched to its end (``unwatched``);
+    applied, and its pods do not run, for which the change is not to blame (``down``); rolled back, or left in
+    place (``left``), since its pods failed; failed (the server did not take it); refused (not tried); skipped
+    (not begun, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
+    ``message`` is a sentence for people, ``log`` the last lines of the failed container.
     """
 
     proposal: Proposal
@@ -99,7 +99,9 @@ class Applier:
         """Write a patch and follow it. Raises Conflict where the object has changed: nothing is written then."""
         live = proposal.live
         undoing = not proposal.planned
-        silent = watched(live.value)
+        silent = watched(proposal.goal)
+        if proposal.pods_refused:
+            silent = silent or f"as it was before; its pods are refused: {proposal.pods_refused}"
         if not proposal.follow:
             silent = silent or "as it was before, when not all of its pods were running either"
         before = None
@@ -147,12 +149,12 @@ class Applier:
         """Follow a change that was made, unless it is ``silent`` (why not), to its end."""
         live = proposal.live
         undoing = not proposal.planned
-        if undoing and before is not None:
+        if undoing and before is not None and not proposal.pods_refused:
             silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
             before = before._replace(new={})
         if before is None or silent is not None:
             self._journal.followed(change, "not watched")
-            return Outcome(proposal, "applied", silent or "")
+            return Outcome(proposal, "down" if proposal.pods_refused else "applied", silent or "")
         try:
             followed = self._follow(live, returned, before)
         except ClusterError as error:
@@ -164,7 +166,7 @@ class Applier:
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "changed; its pods were not ready yet when it was interrupted")
         if undoing:
-            return Outcome(proposal, "applied", f"as it was before; its pods do not run: {followed.words}")
+            return Outcome(proposal, "down", f"as it was before; its pods do not run: {followed.words}")
         failed = self._explained(proposal, followed)
         if not self._rollback:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")

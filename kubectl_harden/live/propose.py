@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import PODS, Cluster
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import ABSENT, copied, differences
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.managers import Manager, managers_of
 from kubectl_harden.live.ownership import Entry, Transfer, transfers
-from kubectl_harden.live.quota import surges
 from kubectl_harden.live.reapply import Reapplied, reapplied
+from kubectl_harden.live.trial import dry_runs, is_one_too_many
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, generated_from, name_of
 from kubectl_harden.planning.json_patch import operations
@@ -23,7 +23,6 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import planned
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
@@ -85,6 +84,7 @@ class Proposal(NamedTuple):
     what its pods violate and its template does not: an admission webhook or policy changes them.
     ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
+    ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same.
     """
 
     live: Live
@@ -105,6 +105,7 @@ class Proposal(NamedTuple):
     reapplied: tuple[Reapplied, ...] = ()
     ownership: tuple[Transfer, ...] = ()
     owners: tuple[Entry, ...] | None = None
+    pods_refused: str = ""
 
     @property
     def name(self) -> str:
@@ -309,23 +310,19 @@ def prove_pods(cluster: Cluster, proposal: Proposal, *, level_only: bool = False
     injected: list[str] = []
     value = proposal.live.value if proposal.returned is None else proposal.returned
     left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
-    for location in live.subject.changed(value).templates():
-        if location.moved or not location.pod_security_context:
-            continue  # The controller makes another pod of it than what stands there.
-        try:
-            answer = cluster.create(PODS, live.namespace, _trial_pod(live, location), dry_run=True)
-        except NotPermitted as error:
-            return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {error}"))
-        except ClusterError as error:
-            rejecter = rejecter_of(str(error))
-            if (level_only and rejecter != POD_SECURITY) or _is_one_too_many(live.value, rejecter):
-                unproven.append(f"that its pods are admitted: {error}")
+    for answer in dry_runs(cluster, live.changed(value)):
+        if isinstance(answer, NotPermitted):
+            return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {answer}"))
+        if isinstance(answer, ClusterError):
+            rejecter = rejecter_of(str(answer))
+            if (level_only and rejecter != POD_SECURITY) or is_one_too_many(live.value, rejecter):
+                unproven.append(f"that its pods are admitted: {answer}")
                 continue
             why = [item.why for planned in proposal.planned for item in planned.plan.remaining]
             if not why or rejecter != POD_SECURITY:
-                return proposal._replace(denied=True, refusal=f"its pods would be refused: {error}")
+                return proposal._replace(denied=True, refusal=f"its pods would be refused: {answer}")
             words = "; ".join(dict.fromkeys(why))
-            return proposal._replace(refusal=f"its pods would still be refused: {error} ({words})")
+            return proposal._replace(refusal=f"its pods would still be refused: {answer} ({words})")
         warnings.extend(warning for warning in answer.warnings if warning not in warnings)
         pod = Pod(answer.value, is_pod=True, decoded=True)
         injected.extend(text for reason, text in _findings(pod, live.policy) if reason not in left)
@@ -336,40 +333,6 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
     """Yield (reason, detail) and their text for what a policy forbids in a pod."""
     for _, finding in evaluate(pod, policy):
         yield (finding.reason, finding.detail), worded(finding.reason, finding.detail)
-
-
-def _is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
-    """Whether a quota refused a pod more, which the rollout does not need."""
-    return rejecter.startswith("the ResourceQuota") and not surges(value)
-
-
-def _trial_pod(live: Live, location: Location) -> dict[str, Any]:
-    template = location.value
-    metadata = template.get("metadata") or {}
-    kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
-    spec = template.get("spec")
-    claims = live.value["spec"].get("volumeClaimTemplates") if live.resource.kind == "StatefulSet" else None
-    if claims:
-        spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, live.name)}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**kept, "generateName": generated_from(live.name)},
-        "spec": spec,
-    }
-
-
-def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
-    """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
-    own = [
-        {
-            "name": claim["metadata"]["name"],
-            "persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name}-0"},
-        }
-        for claim in claims
-    ]
-    named = {volume["name"] for volume in own}
-    return [*own, *(volume for volume in volumes if volume["name"] not in named)]
 
 
 def fresh(value: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
 _SHOWN: Final = {
     "applied": ("applied", "good"),
     "unwatched": ("applied, not watched to its end", "warn"),
+    "down": ("applied, its pods do not run", "bad"),
     "rolled back": ("ROLLED BACK", "bad"),
     "left": ("FAILED, left in place", "bad"),
     "failed": ("not changed", "bad"),

@@ -35,8 +35,13 @@ def test_rejected_workloads_of_every_kind_come_up(namespace: Namespace, harden: 
     assert len(namespace.ready_pods()) == len(KINDS)
     assert harden("check", "-n", namespace.name).code == 0
     assert harden("fix", "-n", namespace.name, "--apply", "--yes").err.endswith("nothing to do\n")
-    undone = harden("undo", "--last", "--yes", "--timeout", "20s")
-    assert undone.code == 0, undone
+    refused = harden("undo", "--last", "--yes", "--timeout", "20s")
+    assert refused.code == 1
+    assert refused.err.count("--even-if-refused takes it back all the same") == len(KINDS)
+    assert len(namespace.ready_pods()) == len(KINDS)
+    undone = harden("undo", "--last", "--yes", "--timeout", "20s", "--even-if-refused")
+    assert undone.code == 1, undone
+    assert undone.err.count(": applied, its pods do not run\n") == len(KINDS)
     for kind in KINDS:
         assert spec_of(namespace, kind, f"w-{kind.lower()}") == before[kind]
 
@@ -293,6 +298,7 @@ def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
     assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in shown
     code, shown = at_a_terminal(harden, [b"y\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
+    namespace.label(enforce="privileged")
     code, shown = at_a_terminal(harden, [b"y\n"], "undo", "--last")
     assert (code, context_of(namespace)) == (0, {})
 
