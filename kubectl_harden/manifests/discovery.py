@@ -21,13 +21,15 @@ _TEMPLATE: Final = r"\{\{-?\s*+[^{}\n]*+\}\}|\{%-?\s"
 class Found(NamedTuple):
     """A file to read: whether a directory listed it, or why there is nothing to read.
 
-    ``text`` is what a program made of the file (kustomize, helm): its lines are not the file's.
+    ``text`` is what a program made of the file (kustomize, helm): its lines are not the file's. ``once`` is its own
+    text, where that can be read only once (standard input, pipes) and has been read.
     """
 
     file: str
     listed: bool
     problem: str | None = None
     text: str | None = None
+    once: str | None = None
 
 
 def find_files(names: Iterable[str], *, recursive: bool, excluded: Callable[[str], bool]) -> Iterator[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
@@ -29,6 +30,7 @@ __all__ = [
     "plan_blockers",
     "planned_checks",
     "pod_blockers",
+    "reapply_notes",
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -254,6 +256,14 @@ def label_blockers(name: str, managers: Iterable[Manager]) -> Iterator[Blocker]:
         yield Blocker(
             f"Namespace {name}", "", what, manager.consequence, choices, manager.name, other_cause="managed by others"
         )
+
+
+def reapply_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:
+    """Yield how many workloads the next write from their manifests takes edits back of, a line for each kind of it."""
+    counts = Counter(item.by for one in namespaces for surveyed in one.to_fix for item in surveyed.proposal.reapplied)
+    for by, count in sorted(counts.items()):
+        noun = f"{count:,} workload{'s' if count > 1 else ''}"
+        yield f"the next {by} takes back or conflicts with edits of {noun}: make the change in the manifests too"
 
 
 def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:

@@ -34,6 +34,7 @@ from kubectl_harden.migration.model import (
     label_blockers,
     plan_blockers,
     pod_blockers,
+    reapply_notes,
 )
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.objects import controller_of, finished, name_of
@@ -73,13 +74,14 @@ def survey(
     found = _surveyed(policies, namespaces, aim, at_once, report)
     lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
     if not lower:
-        return found
+        return found._replace(notes=(*found.notes, *reapply_notes(found.namespaces)))
     report(f"{len(lower)} namespaces for baseline")
     second = _surveyed(policies, lower, aim.at("baseline"), at_once and len(lower) * 4 > len(namespaces), report)
     by_name = {item.name: item for item in second.namespaces}
     merged = tuple(_lowered(item, by_name.get(item.name)) for item in found.namespaces)
     problems = (*found.problems, *(p for p in second.problems if p not in found.problems))
-    return Survey(merged, problems, tuple(dict.fromkeys((*found.notes, *second.notes))))
+    notes = (*dict.fromkeys((*found.notes, *second.notes)), *reapply_notes(merged))
+    return Survey(merged, problems, notes)
 
 
 def survey_namespace(

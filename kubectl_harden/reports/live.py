@@ -14,7 +14,16 @@ from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
 from kubectl_harden.yaml_text.tree import dump
 
-__all__ = ["diff", "outcome_json", "outcome_lines", "proposal_json", "proposal_notes", "summary", "yaml_text"]
+__all__ = [
+    "diff",
+    "next_write_json",
+    "outcome_json",
+    "outcome_lines",
+    "proposal_json",
+    "proposal_notes",
+    "summary",
+    "yaml_text",
+]
 
 _HIDDEN: Final = ("managedFields", "generation", "resourceVersion")
 _MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
@@ -129,19 +138,24 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
     """Return what a FixPlan's workload says beside the plan."""
     return {
         "managedBy": [manager.name for manager in proposal.managers],
-        "nextWrite": [
-            {
-                "by": item.by,
-                "takesBack": list(item.takes_back),
-                "conflictsOn": list(item.conflicts),
-                "refused": item.refused or None,
-            }
-            for item in proposal.reapplied
-        ],
+        "nextWrite": next_write_json(proposal),
         "recreate": proposal.recreate,
         "notApplicable": proposal.refusal,
         **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
     }
+
+
+def next_write_json(proposal: Proposal) -> list[dict[str, Any]]:
+    """Return what the next write from the manifests does to the edits."""
+    return [
+        {
+            "by": item.by,
+            "takesBack": list(item.takes_back),
+            "conflictsOn": list(item.conflicts),
+            "refused": item.refused or None,
+        }
+        for item in proposal.reapplied
+    ]
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from kubectl_harden.model import Problem
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import MODES
 from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.live import next_write_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
 from kubectl_harden.reports.terminal import printable
 
@@ -108,6 +109,7 @@ def _workload(item: Surveyed) -> dict[str, Any]:
         "team": item.team,
         "owner": proposal.live.owner,
         "managedBy": [manager.name for manager in proposal.managers],
+        "nextWrite": next_write_json(proposal),
         "edits": [pointer(edit.path) for edit in edits],
         "risks": {risk: count for risk, count in risks.items() if count},
         "heldBack": [{"path": pointer(edit.path), "risk": edit.risk, "why": edit.why} for edit in held_back],

@@ -9,10 +9,11 @@ from typing import Any, Final
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.rejections import Rejected, named
-from kubectl_harden.model import Policy, Problem
+from kubectl_harden.model import Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message
-from kubectl_harden.reports.check import policy_json, problem_json
+from kubectl_harden.reports.check import problem_json
 from kubectl_harden.reports.fix import planned_json
+from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
@@ -42,7 +43,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
         return
     for checked in found.checked:
         if checked.violations:
-            yield f'  violates PodSecurity "{checked.policy}"{_origin(checked.policy)}:\n'
+            yield f'  violates PodSecurity "{checked.policy}"{origin_words(checked.policy)}:\n'
             for violation in checked.violations:
                 detail = f" ({violation.detail})" if violation.detail else ""
                 reason = paint(violation.reason, "bad")
@@ -57,11 +58,6 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
             command = commands.harden("fix", target(found), "--apply", namespace=found.live.namespace)
             yield f"  to make this change: {paint(command, 'strong')}\n"
     yield "\n"
-
-
-def _origin(policy: Policy) -> str:
-    told = policy.origin and policy.origin != "enforce label"
-    return f" ({printable(policy.origin)})" if told else ""
 
 
 def _only_left(proposal: Proposal) -> tuple[Any, ...]:
@@ -111,7 +107,7 @@ def rejected_json(found: Sequence[tuple[Rejected, Proposal | None]], problems: S
                     for checked in rejected.checked
                     for v in checked.violations
                 ],
-                "plans": [planned_json(item) for item in proposal.planned] if proposal else [],
+                "plans": [planned_json(item, item.policy) for item in proposal.planned] if proposal else [],
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}

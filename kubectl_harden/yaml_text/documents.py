@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
+from kubectl_harden.model import Path
 from kubectl_harden.yaml_text import tree as yaml_tree
-from kubectl_harden.yaml_text.tree import Node
+from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
 __all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document", "readable"]
 
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 SKIPPED: Final = object()
 """The value of a document that was not built."""
 
@@ -50,7 +53,7 @@ class Document:
     repeat an earlier one, and their names.
     """
 
-    __slots__ = ("_root", "end", "index", "is_json", "repeated", "start", "text", "value")
+    __slots__ = ("_fields", "_root", "end", "index", "is_json", "repeated", "start", "text", "value")
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Document:
         self.is_json = is_json
         self.repeated = repeated
         self._root = root
+        self._fields: dict[int, dict[str, tuple[int, Node]]] = {}
 
     def tree(self) -> Node | None:
         """Return the nodes; their offsets count from the start of ``text``."""
@@ -79,6 +83,40 @@ class Document:
 
             self._root = json_tree.parse(self.text)
         return self._root
+
+    def offset_of(self, path: Path) -> int:
+        """Return where a field is in the whole text, or the innermost of its parents that is there.
+
+        Each mapping is gone through once, however often it is asked.
+        """
+        node = self.tree()
+        if node is None:
+            return self.start
+        offset = node.start
+        for part in path:
+            while node.kind == ALIAS:
+                node = node.children[0]
+            if isinstance(part, int):
+                if node.kind != SEQUENCE or part >= len(node.children):
+                    break
+                node = node.children[part]
+                offset = node.start
+            else:
+                step = self._fields_of(node).get(part)
+                if step is None:
+                    break
+                offset, node = step
+        return self.start + offset
+
+    def _fields_of(self, node: Node) -> Mapping[str, tuple[int, Node]]:
+        if node.kind != MAPPING:
+            return _EMPTY
+        if id(node) not in self._fields:
+            # The last of repeated keys counts.
+            self._fields[id(node)] = {
+                key_of(key): (key.start, value) for key, value in node.pairs() if not key.is_merge
+            }
+        return self._fields[id(node)]
 
 
 class Lines:

@@ -35,6 +35,9 @@ AFTER = {"/a": "ä\n"}
 BACK = [{"op": "test", "path": "/a", "value": "ä\n"}, {"op": "remove", "path": "/a"}]
 
 
+OWNED = {"manager": "a", "operation": "Apply", "apiVersion": "v1", "lost": {"f:a": {}}, "gained": {}}
+
+
 def _unexpected(run: Run) -> None:
     raise AssertionError(run.trouble)
 
@@ -49,7 +52,7 @@ def test_what_is_written_is_read() -> None:
     journal = Journal(command="fix", server="https://x")
     assert not journal.used
     for ending in (journal.done, journal.failed, journal.undone, None):
-        change = journal.begin(WEB, FORTH, BACK, BEFORE, AFTER, complete=False)
+        change = journal.begin(WEB, FORTH, BACK, BEFORE, AFTER, complete=False, ownership=[OWNED])
         if ending == journal.done:
             journal.done(change, BACK)
         elif ending is not None:
@@ -57,8 +60,15 @@ def test_what_is_written_is_read() -> None:
     run = read_run(journal.run)
     assert [change.state for change in run.changes] == ["applied", "failed", "undone", "begun"]
     first = run.changes[0]
-    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False)
+    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False, [OWNED])
     assert (first.name, first.recreated, run.about["command"]) == ("Deployment shop/web", False, "fix")
+
+
+def test_what_a_write_did_to_the_owners_may_be_known_after_it() -> None:
+    journal = Journal()
+    journal.done(journal.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK, ownership=[OWNED])
+    (found,) = read_run(journal.run).changes
+    assert (found.ownership, found.inverse) == ([OWNED], BACK)
 
 
 def test_recreated_objects_are_kept_whole() -> None:

@@ -144,7 +144,7 @@ def test_what_a_manager_takes_back_is_not_written_unless_told(namespace: Namespa
     owned = {"spec": {"template": {"spec": {"hostPID": True}}}}
     path = f"{namespace.path('Deployment', 'op')}?fieldManager=kube-operator"
     namespace.plane.request("PATCH", path, owned, kind="application/merge-patch+json")
-    result = harden("fix", "--apply", "--yes", "-o", "json")
+    result = harden("fix", "-n", namespace.name, "--apply", "--yes", "-o", "json")
     assert {item["name"]: item["managedBy"] for item in result.json["workloads"]} == {
         "web": ["kapp"],
         "op": ["kube-operator"],

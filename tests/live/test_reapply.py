@@ -164,9 +164,11 @@ def test_server_side_apply_conflicts_where_it_was_foretold(
     assert {*differences(after, now)} == fields(told, "takesBack", before)
 
 
-@pytest.mark.parametrize("helm", [3, 4])
-def test_helm_does_what_was_foretold(helm: int, namespace: Namespace, harden: Harden, writers: Writers) -> None:
-    assert (done := writers.upgrade(helm)).returncode == 0, done
+@pytest.mark.parametrize(("installed", "helm"), [(3, 3), (3, 4), (4, 4)])
+def test_helm_does_what_was_foretold(
+    installed: int, helm: int, namespace: Namespace, harden: Harden, writers: Writers
+) -> None:
+    assert (done := writers.upgrade(installed)).returncode == 0, done
     namespace.eventually(namespace.ready_pods)
     before = template(namespace)
     refused = harden("fix", "deploy/web", "--apply", "--yes")
@@ -178,7 +180,7 @@ def test_helm_does_what_was_foretold(helm: int, namespace: Namespace, harden: Ha
     assert told["by"] == "helm upgrade"
     after = template(namespace)
     again = writers.upgrade(helm, "--set", "replicas=2")
-    if helm == 3:
+    if installed == 3:
         replaced = (f"{security}.allowPrivilegeEscalation", f"{security}.capabilities.add")
         assert sorted(told["takesBack"]) == [*replaced, "spec.template.spec.hostPID"]
         assert again.returncode == 0, again
@@ -202,6 +204,20 @@ def test_people_read_it_before_the_question(namespace: Namespace, harden: Harden
             in shown.partition("kubectl apply takes back")[2]
         )
     assert "kubectl harden fix -f FILE --write" in shown
+
+
+def test_a_survey_says_it_before_a_migration(namespace: Namespace, harden: Harden, writers: Writers) -> None:
+    writers.apply(INPUTS["values and lists"])
+    namespace.create(workload("Deployment", "other"))
+    survey = harden("migrate", namespace.name, "--level", "restricted")
+    note = (
+        "the next kubectl apply takes back or conflicts with edits of 1 workload: make the change in the manifests too"
+    )
+    assert note in " ".join(survey.err.split())
+    report = harden("migrate", namespace.name, "--level", "restricted", "-o", "json").json
+    told = {item["name"]: item["nextWrite"] for item in report["namespaces"][0]["workloads"]}
+    assert [item["by"] for item in told["web"]] == ["kubectl apply"]
+    assert told["other"] == []
 
 
 def test_lists_of_custom_resources_come_back_whole(

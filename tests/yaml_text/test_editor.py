@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import Edit, FileFix
 from kubectl_harden.planning.options import FixOptions
@@ -25,7 +26,7 @@ OBJECTS = st.builds(workload, valid_templates(), st.sampled_from(["Pod", "Deploy
 
 
 def fixed(text: str, **options: Any) -> FileFix:
-    return fix_text(Manifest("f.yaml", text), RESTRICTED, FixOptions(**options))
+    return fix_text(Manifest("f.yaml", text), Policies(RESTRICTED), FixOptions(partial=True, **options))
 
 
 def after_of(found: FileFix) -> str:
