@@ -17,7 +17,7 @@ def applied(namespace: Namespace, harden: Harden, value: dict[str, Any] | None =
     """Apply a fix; returns the spec before."""
     namespace.create(value or workload("Deployment", "web"))
     before = spec_of(namespace)
-    assert harden("fix", "deploy/web", "--apply", "--yes", "--host-path", "gone=remove").code == 0
+    assert harden("fix", "deploy/web", "--apply", "--yes", "--partial", "--host-path", "gone=remove").code == 0
     return before
 
 
