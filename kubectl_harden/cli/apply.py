@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.resume import missing_elsewhere, resume_cut_off
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
@@ -57,7 +58,12 @@ def fix_live(
     people = output is None or output == "diff"
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
-    problems: list[Problem] = []
+    targets = inputs.targets
+
+    def takes(name: str) -> bool:
+        return targets.takes(name) if targets.namespace is None else name == targets.namespace
+
+    problems = resume_cut_off(inputs.cluster, takes, apply=apply, yes=yes, seconds=limit)
     for found in propose_all(finder, inputs.targets, options, allowed, dry_run=people or apply):
         if isinstance(found, Problem):
             problems.append(found)
@@ -69,6 +75,8 @@ def fix_live(
             show(found)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
+    told = [item.message.partition(":")[0] for item in problems]
+    problems += missing_elsewhere(inputs.cluster, list(filter(takes, inputs.cluster.known_namespaces())), told)
     for words in (*finder.notes, *notes):
         note(words)
     outcomes: list[Outcome] = []

@@ -19,6 +19,7 @@ from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def migrate(
     notes: list[str] = []
     aim = aim._replace(fix=aim.fix._replace(learn=evidence.of_cluster(cluster, notes, whole=True, recorded=True)))
     policies = PoliciesInForce(cluster)
-    chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_)
+    chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
     if output in ("text", "wide"):
         wide = output == "wide"
         _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
@@ -238,7 +239,14 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def _survey(
-    policies: PoliciesInForce, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
+    policies: PoliciesInForce,
+    selection: Selection,
+    aim: Aim,
+    plan: MigrationPlan | None,
+    *,
+    apply: bool,
+    yes: bool,
+    limit: float,
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
     from kubectl_harden.live.find import Finder, problem
@@ -262,9 +270,12 @@ def _survey(
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
                 raise ClusterError("permissions are missing: nothing was begun")
+    lost = resume_cut_off(cluster, chosen.namespaces.__contains__, apply=apply, yes=yes, seconds=limit)
+    with Words() as words:
         found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
     problems = [*chosen.problems, *found.problems]
     report_problems(problems)
+    problems += lost
     return chosen, found, problems
 
 

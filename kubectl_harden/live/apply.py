@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Event
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
-from kubectl_harden.errors import ClusterError, Conflict, HardenError, NotFound, Unreachable
+from kubectl_harden.errors import ClusterError, Conflict, NotFound, Unreachable
 from kubectl_harden.json_values import same
 from kubectl_harden.live.blame import Blame, blame
 from kubectl_harden.live.find import Live
@@ -17,6 +16,7 @@ from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
 from kubectl_harden.live.journal import Journal
 from kubectl_harden.live.ownership import Transfer, given_back, inverted, transferred
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
+from kubectl_harden.live.recreate import replace
 from kubectl_harden.live.rollout import Progress, pod_ready, progress, watched
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
@@ -24,7 +24,6 @@ from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, o
 __all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
 State = Literal["applied", "unwatched", "down", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
-DELETION_SECONDS: Final = 120.0
 
 
 class Outcome(NamedTuple):
@@ -49,7 +48,7 @@ class Applier:
 
     ``again`` plans anew for an object that someone else has changed; ``confirm`` is asked before a write
     whose plan differs from the one that was confirmed; ``report`` gets a workload's name and a few words at
-    each step; a set ``stop`` ends the watching.
+    each step; a set ``stop`` ends the watching, a set ``leave`` also the waiting for what was deleted to be gone.
     """
 
     def __init__(
@@ -63,6 +62,7 @@ class Applier:
         confirm: Callable[[Proposal], bool],
         report: Callable[[str, str], None],
         stop: Event,
+        leave: Event | None = None,
     ) -> None:
         self._cluster = cluster
         self._journal = journal
@@ -72,6 +72,7 @@ class Applier:
         self._confirm = confirm
         self._report = report
         self._stop = stop
+        self._leave = leave or Event()
 
     def apply(self, proposal: Proposal) -> Outcome:
         """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
@@ -281,16 +282,16 @@ class Applier:
             target_of(live), [], [], before, after, recreated=True, ownership=proposal.ownership
         )
         try:
-            made, trouble = self.replace(live, before, after)
-        except Conflict as error:
+            made, trouble = self._replace(live, before, after)
+        except ClusterError as error:
             self._journal.failed(change, str(error))
-            raise
-        except Unreachable as error:
-            return Outcome(proposal, "unknown", f"it is not known whether it was deleted: {error}")
+            if isinstance(error, Conflict):
+                raise
+            return Outcome(proposal, "failed", f"not deleted: {error}")
         if made is None:
             return Outcome(proposal, "failed", f"{trouble}; to create it again: {self._undo()}")
         if trouble:
-            self._journal.failed(change, trouble)
+            self._journal.undone(change, trouble)
             return Outcome(proposal, "failed", trouble)
         self._journal.done(change, [], made["metadata"]["uid"])
         owned = given_back(self._cluster, live.resource, made, proposal.owners)
@@ -312,7 +313,10 @@ class Applier:
         if not self._rollback:
             return failed._replace(message=f"{failed.message}; it is left as it is now")
         owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
-        made, trouble = self.replace(now, fresh(proposal.goal), fresh(live.value))
+        try:
+            made, trouble = self._replace(now, fresh(proposal.goal), fresh(live.value))
+        except ClusterError as error:
+            made, trouble = None, str(error)
         if made is None or trouble:
             return failed._replace(message=f"{failed.message}; not taken back: {trouble}")
         self._journal.undone(change, failed.message)
@@ -320,49 +324,17 @@ class Applier:
         words = f"; {owned}" if owned else ""
         return failed._replace(state="rolled back", message=failed.message + words)
 
-    def replace(self, live: Live, before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        """Delete an object and create ``after``, or where that fails ``before`` again.
-
-        Returns what is there now (None: nothing), and what went wrong. Raises Conflict where it is another
-        object now: nothing is deleted then.
-        """
-        cluster = self._cluster
-        name = name_of(live.resource.kind, live.value)
-        self._report(name, "deleting")
-        try:
-            cluster.delete(live.resource, live.namespace, live.name, live.uid, dry_run=False, foreground=True)
-        except (Conflict, Unreachable) as error:
-            if isinstance(error, Conflict) or not error.sent:
-                raise
-        except NotFound:
-            pass
-        except ClusterError as error:
-            return live.value, f"not deleted: {error}"
-        try:
-            self._gone(live)
-        except HardenError as error:
-            return live.value, f"its deletion has begun and has not ended: {error}"
-        self._report(name, "creating")
-        trouble = ""
-        for value in (after, before):
-            try:
-                return cluster.create(live.resource, live.namespace, value, dry_run=False).value, trouble
-            except ClusterError as error:
-                trouble = trouble or f"the new one was not created ({error}), the old one was created again"
-                last = error
-        return None, f"deleted, and neither the new nor the old one could be created: {last}"
-
-    def _gone(self, live: Live) -> None:
-        """Wait until an object is deleted. Raises ClusterError."""
-        deadline = time.monotonic() + DELETION_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                if self._cluster.get(live.resource, live.namespace, live.name)["metadata"]["uid"] != live.uid:
-                    return
-            except NotFound:
-                return
-            time.sleep(0.25)
-        raise Unreachable(f"it is still there after {DELETION_SECONDS:.0f} s")
+    def _replace(self, live: Live, before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        return replace(
+            self._cluster,
+            live,
+            before,
+            after,
+            run=self._journal.run,
+            seconds=self._seconds,
+            leave=self._leave,
+            report=self._report,
+        )
 
 
 def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:

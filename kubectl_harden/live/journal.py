@@ -24,13 +24,21 @@ __all__ = [
     "Change",
     "Journal",
     "Run",
+    "cut_off",
     "journal_directory",
     "last_run",
     "mark_undone",
+    "note_later",
     "read_run",
     "runs",
     "unfollowed",
 ]
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks.
+    fcntl = None
 
 Operation = dict[str, Any]
 
@@ -182,6 +190,9 @@ class Journal:
         path = directory / f"{self.run}.jsonl"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
+            if fcntl is not None:
+                with suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _append(file, _line({"event": "run", "time": _now(), **self._about}))
             _sync_directory(directory)
         except OSError:
@@ -257,7 +268,7 @@ def _read(path: Path) -> Run | None:
                 try:
                     entry = json_of(text_of(line))
                     # A line that a crash cut short was never acted on; only what undo notes may stand behind it.
-                    if broken and entry["event"] != "undone":
+                    if broken and entry["event"] != "undone" and "later" not in entry:
                         break
                     _take(entry, about, changes)
                     broken = 0
@@ -303,18 +314,49 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
 
 def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    lines = [_line({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
-    if not lines:
+    _add(run, [{"event": "undone", "change": change, "time": _now(), "why": why} for change in changes])
+
+
+def note_later(run: str, change: str, event: str, **fields: Any) -> None:
+    """Note in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
+    _add(run, [{"event": event, "change": change, "time": _now(), "later": True, **fields}])
+
+
+def _add(run: str, entries: list[dict[str, Any]]) -> None:
+    if not entries:
         return
     try:
         file = os.open(journal_directory() / f"{run}.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
             # The line feed before ends a line that a crash may have cut short.
-            _append(file, b"\n" + b"".join(lines))
+            _append(file, b"\n" + b"".join(map(_line, entries)))
         finally:
             os.close(file)
     except OSError as error:
         raise HardenError(f"the journal of run {run} cannot be written: {error.strerror}") from None
+
+
+def cut_off(server: str) -> Iterator[tuple[str, Change]]:
+    """Yield the recreations on a server that were begun and not ended, with their runs, but those still at work."""
+    for run in runs():
+        begun = [change for change in run.changes if change.recreated and change.state == "begun"]
+        if begun and run.about.get("server") == server and not _at_work(journal_directory() / f"{run.id}.jsonl"):
+            yield from ((run.id, change) for change in begun)
+
+
+def _at_work(path: Path) -> bool:
+    """Whether the process that writes a run's file still lives: it holds a lock, which ends with it."""
+    if fcntl is None:
+        return False
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+    return False
 
 
 def runs() -> Iterator[Run]:

@@ -12,7 +12,8 @@ from kubectl_harden.json_values import copied
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change
 from kubectl_harden.live.ownership import Entry, inverted, transferred, transfers
-from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
+from kubectl_harden.live.propose import RETRIES, Proposal, guarded, tries
+from kubectl_harden.live.recreate import is_made
 from kubectl_harden.live.trial import admission
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import api_group, generated_from
@@ -145,13 +146,13 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
     except ClusterError as error:
         return _proposal(resource, stub, refusal=str(error), denied=True)
     if value["metadata"]["uid"] != named["uid"]:
-        if change.recreated and change.state == "begun" and _is_made(value, change):
+        if change.recreated and change.state == "begun" and is_made(value, change.after):
             return _whole(resource, value, change)
         return _proposal(
             resource, value, refusal="another object has its name now (or this is another cluster); left alone"
         )
     if change.recreated:
-        if change.state == "begun":
+        if change.state == "begun" and "deletionTimestamp" not in value["metadata"]:
             return _proposal(resource, value)  # It was never deleted.
         return _whole(resource, value, change)
     goal, patch, complete = value, [], True
@@ -166,12 +167,6 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
         elif not in_force(goal, one.inverse):
             return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
     return _proposal(resource, value, owners)._replace(patch=tuple(patch), goal=goal, follow=complete)
-
-
-def _is_made(value: dict[str, Any], change: Change) -> bool:
-    """Whether an object is the one that a cut-off run created."""
-    made, wanted = fresh(value)["spec"], change.after.get("spec", {})
-    return all(made.get(key) == item for key, item in wanted.items())
 
 
 def _whole(resource: Resource, value: dict[str, Any], change: Change) -> Proposal:

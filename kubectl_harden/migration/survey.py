@@ -20,6 +20,7 @@ from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
+from kubectl_harden.live.recreate import held_back
 from kubectl_harden.live.rollout import progress, watched
 from kubectl_harden.migration.model import (
     Aim,
@@ -394,6 +395,10 @@ def _summed_up(
     managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
     server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
     blockers = [
+        *(
+            Blocker(f"Namespace {metadata['name']}", "", words, other_cause="deleted, not created")
+            for words in held_back(cluster, namespace.value)
+        ),
         *plan_blockers(namespace.workloads, goal),
         *namespace.short,
         *pod_blockers(namespace.workloads, pods, _deletion(cluster, metadata["name"])),
