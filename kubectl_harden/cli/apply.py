@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.resume import missing_elsewhere, resume_cut_off
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
+
+_TICK: Final = 0.2
 
 
 def fix_live(
@@ -151,10 +155,22 @@ def carry_out(
         return outcomes, False
     if not yes and not asked and not agreed(ready, cluster):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
-    stop, asking = Event(), Lock()
-    interrupted = False
+    stop, leave, asking = Event(), Event(), Lock()
+    signals = 0
 
-    with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool:
+    def interrupt(count: int) -> None:
+        nonlocal signals
+        signals = count
+        stop.set()
+        if count > 1:
+            leave.set()
+
+    def report(name: str, words: str) -> None:
+        # A terminal or pipe that is gone must not end a step half way.
+        with suppress(OSError):
+            display.report(name, words)
+
+    with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool, calling(interrupt):
 
         def confirm(proposal: Proposal) -> bool:
             if yes:
@@ -170,8 +186,9 @@ def carry_out(
             seconds=limit,
             rollback=rollback,
             confirm=confirm,
-            report=display.report,
+            report=report,
             stop=stop,
+            leave=leave,
         )
 
         def work(proposal: Proposal) -> Outcome:
@@ -183,25 +200,23 @@ def carry_out(
                 stop.set()
             return outcome
 
-        begun = {pool.submit(work, proposal): proposal for proposal in ready}
-        try:
-            for future in as_completed(begun):
-                outcome = future.result()
-                outcomes.append(outcome)
-                display.finish(outcome.proposal.name)
-        except KeyboardInterrupt:
-            interrupted = True
-            stop.set()
-            line("interrupted: finishing the step that each workload is in …")
-            told = {id(outcome.proposal) for outcome in outcomes}
-            outcomes.extend(f.result() for f, proposal in begun.items() if id(proposal) not in told)
+        begun, told = {pool.submit(work, proposal) for proposal in ready}, False
+        while begun:
+            ended, begun = wait(begun, _TICK, FIRST_COMPLETED)
+            with suppress(OSError):
+                if signals and not told:
+                    told = True
+                    line("interrupted: finishing the step that each workload is in …")
+                for future in ended:
+                    display.finish(future.result().proposal.name)
+            outcomes.extend(future.result() for future in ended)
     if journal.trouble is not None:
         report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
         tell(outcome_lines(outcome))
-    return outcomes, interrupted
+    return outcomes, signals > 0
 
 
 def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
+from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["migrate"]
 
+_TICK: Final = 0.2
+_INTERRUPTED: Final = (
+    "interrupted: each namespace finishes the step that it is in; once more, and it waits for no rollout\n"
+)
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
 
@@ -383,21 +388,26 @@ def _watch(
     from kubectl_harden.reports.terminal import width
 
     columns = width()
-    while begun:
-        try:
-            for future in as_completed(begun):
+    signals = 0
+
+    def interrupt(count: int) -> None:
+        nonlocal signals
+        signals = count
+        (halt if count == 1 else stop).set()
+
+    told = False
+    with calling(interrupt):
+        while begun:
+            ended, begun = wait(begun, _TICK, FIRST_COMPLETED)
+            if signals and not told:
+                told = True
+                display.say(_INTERRUPTED)
+            for future in ended:
                 outcome = future.result()
                 done[outcome.name] = outcome
-                begun.discard(future)
                 lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
                 display.finish(outcome.name, "".join(lines))
-        except KeyboardInterrupt:
-            if halt.is_set():
-                stop.set()
-            halt.set()
-            display.say("interrupted: each namespace finishes the step that it is in; once more, and it waits for "
-                        "no rollout\n")  # fmt: skip
-    return halt.is_set()
+    return signals > 0
 
 
 def _agreed(found: Survey, cluster: Cluster) -> bool:

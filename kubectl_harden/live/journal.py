@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -97,7 +97,6 @@ class Journal:
 
     def __init__(self, **about: Any) -> None:
         now = time.time()
-        # Sorted by name, runs stand in the order in which they began.
         self.run = (
             f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z-{secrets.token_hex(2)}"
         )
@@ -188,18 +187,52 @@ class Journal:
         directory = journal_directory()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = directory / f"{self.run}.jsonl"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        try:
-            if fcntl is not None:
-                with suppress(OSError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _append(file, _line({"event": "run", "time": _now(), **self._about}))
-            _sync_directory(directory)
-        except OSError:
-            os.close(file)
-            path.unlink(missing_ok=True)
-            raise
+        with _alone(directory):
+            number = max((_number(other) or 0 for other in directory.glob("*.jsonl")), default=0) + 1
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            try:
+                # While the process lives, so does this lock.
+                _lock_file(file)
+                _append(file, _line({"event": "run", "number": number, "time": _now(), **self._about}))
+                _sync_directory(directory)
+            except OSError:
+                os.close(file)
+                path.unlink(missing_ok=True)
+                raise
         return file
+
+
+def _lock_file(file: int) -> None:
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from beginning a run in the same moment. Raises OSError."""
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock_file(lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _number(path: Path) -> int | None:
+    """Return the place of a run in the order in which they began, whatever the clock said; None for what has none."""
+    try:
+        with opened(str(path), regular=True) as file:
+            number = json_of(text_of(next(iter(file), b"")))["number"]
+    except (InputError, LookupError, TypeError):
+        return None
+    return number if isinstance(number, int) else None
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    """Return what runs are sorted by; one whose number is not known comes last, so that it is named."""
+    number = _number(path)
+    return number is None, number or 0, path.name
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -362,7 +395,7 @@ def _at_work(path: Path) -> bool:
 def runs() -> Iterator[Run]:
     """Yield all runs, the latest first, also those that cannot be read."""
     with suppress(FileNotFoundError):
-        for path in sorted(journal_directory().glob("*.jsonl"), reverse=True):
+        for path in sorted(journal_directory().glob("*.jsonl"), key=_order, reverse=True):
             found = _read(path)
             if found is not None:
                 yield found

@@ -323,8 +323,9 @@ def test_a_plan_that_differs_is_asked_for_again(
         assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize("numbers", [("SIGINT",), ("SIGTERM",), ("SIGHUP",), ("SIGINT", "SIGINT"), ("SIGTERM",) * 3])
 @pytest.mark.pod_security(warn="restricted")
-def test_ctrl_c_says_what_was_done(namespace: Namespace, harden: Harden) -> None:
+def test_a_signal_says_what_was_done(namespace: Namespace, harden: Harden, numbers: tuple[str, ...]) -> None:
     namespace.create(
         workload("Deployment", "web", "example.com/never-ready:1"),
         workload("Deployment", "zzz", "example.com/never-ready:1"),
@@ -335,9 +336,11 @@ def test_ctrl_c_says_what_was_done(namespace: Namespace, harden: Harden) -> None
         lambda: any(event["event"] == "applied" for event in harden.journal()) if harden.state.exists() else False
     )
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    for number in numbers:
+        process.send_signal(signal.Signals[number])
+        time.sleep(0.02)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.Signals[numbers[-1]]
     assert "web: applied, not watched to its end" in err
     assert "zzz: not begun" in err
     assert "kubectl harden undo 2" in err

@@ -69,6 +69,7 @@ def test_the_next_run_creates_what_a_killed_one_deleted(namespace: Namespace, ha
     assert f"Pod {namespace.name}/solo: created, which an earlier run had deleted" in resumed.err
     assert namespace.get("Pod", "solo")["spec"]["securityContext"]["runAsNonRoot"] is True
     assert MARKER not in annotations(namespace)
+    released(namespace)
     # It is the killed run's change now, and is taken back by it.
     undone = harden("undo", run, "--yes")
     assert undone.code == 0, undone
