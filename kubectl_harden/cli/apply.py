@@ -221,11 +221,14 @@ def carry_out(
 
 def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:
     """Ask whether proposals are to be carried out, in this cluster."""
+    from kubectl_harden.reports.live import deeds
     from kubectl_harden.reports.output import ask
 
     unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
     what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
-    verb = "Delete and create" if all(proposal.recreate for proposal in proposals) else "Change"
+    if len(proposals) > 1 and any(proposal.recreate for proposal in proposals):
+        return ask(f"{deeds(proposals)} {cluster.connection.place}?")
+    verb = "Delete and create" if proposals[0].recreate else "Change"
     return ask(f"{verb} {what} {cluster.connection.place}?")
 
 

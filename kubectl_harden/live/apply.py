@@ -17,7 +17,7 @@ from kubectl_harden.live.journal import Journal
 from kubectl_harden.live.ownership import Transfer, given_back, inverted, transferred
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.live.recreate import replace
-from kubectl_harden.live.rollout import Progress, pod_ready, progress, watched
+from kubectl_harden.live.rollout import Progress, pod_ready, progress, reason_of, watched
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
 
@@ -156,6 +156,10 @@ class Applier:
         if before is None or silent is not None:
             self._journal.followed(change, "not watched")
             return Outcome(proposal, "down" if proposal.pods_refused else "applied", silent or "")
+        if not undoing:
+            blocked = self._unblocked(live, before.unready)
+            if blocked:
+                self._report(proposal.name, blocked.removeprefix("; "))
         try:
             followed = self._follow(live, returned, before)
         except ClusterError as error:
@@ -169,6 +173,9 @@ class Applier:
         if undoing:
             return Outcome(proposal, "down", f"as it was before; its pods do not run: {followed.words}")
         failed = self._explained(proposal, followed)
+        if _was_so(followed, before):
+            words = f"{failed.message}; so did the pods before the change, which is left in place"
+            return failed._replace(state="down", message=words, blamed=None)
         if not self._rollback:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
         return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
@@ -246,7 +253,7 @@ class Applier:
         return self._cluster.connection.commands.harden("undo", self._journal.run)
 
     def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
-        """Delete a StatefulSet's pods that are not ready, after its template was taken back.
+        """Delete a StatefulSet's pods that are not ready, after its template was changed.
 
         Returns what a person should know of it. Its controller waits for them to become ready, whatever its
         template says by now ("forced rollback" of
@@ -301,6 +308,9 @@ class Applier:
     def _recreated(self, proposal: Proposal, change: str, now: Live) -> Outcome:
         """Follow an object that was deleted and created; where it fails, have the old one again."""
         live = proposal.live
+        silent = watched(now.value)
+        if silent is not None and live.resource.kind == "Job":
+            return Outcome(proposal, "applied", f"created anew; {silent}")
         try:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:
@@ -370,6 +380,18 @@ def reverted(
     owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(ownership))
     answer = cluster.patch(now.resource, now.namespace or None, now.name, guarded(now, inverse), dry_run=False)
     return _with_kind(now, answer.value), given_back(cluster, now.resource, answer.value, owners)
+
+
+def _was_so(followed: Followed, before: Snapshot) -> bool:
+    """Whether the new pods are kept from running by what kept pods from it before the change, too.
+
+    Where others ran, only that no node takes them is no fault of the change for sure.
+    """
+    known = {reason_of(pod) for pod in before.unready} - {""}
+    if len(before.uids) > len(before.unready) + len(before.new):
+        known &= {"Unschedulable"}
+    now = {reason_of(pod) for pod in followed.unready}
+    return bool(now) and now <= known
 
 
 def _is_unready(pod: dict[str, Any]) -> bool:

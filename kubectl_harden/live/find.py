@@ -362,7 +362,10 @@ class Finder:
         So is an owner that may not be read: what it made is then all that can be judged. Raises ClusterError where an
         owner cannot be read for other reasons.
         """
-        while (owner := controller_of(value)) is not None:
+        seen: set[str] = set()
+        # Owners may name each other in a circle: it ends where it closes.
+        while (owner := controller_of(value)) is not None and value["metadata"]["uid"] not in seen:
+            seen.add(value["metadata"]["uid"])
             above = None
             if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
                 above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])

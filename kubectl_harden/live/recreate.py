@@ -19,13 +19,31 @@ from kubectl_harden.live.propose import fresh, tries
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import annotation, api_group, name_of
 
-__all__ = ["MARKER", "held_back", "is_made", "lost", "replace", "resume", "unmarked"]
+__all__ = ["MARKER", "held_back", "is_made", "lost", "lost_with", "replace", "resume", "unmarked"]
 
 MARKER: Final = "kubectl-harden/recreating"
 """Annotation of a namespace: which of its objects are being deleted and created, as KIND/NAME:RUN, by blanks."""
 _ESCAPED: Final = MARKER.replace("/", "~1")
 _ANY: Final = Policy("privileged", 0)
 _lock: Final = Lock()
+
+
+def lost_with(value: dict[str, Any]) -> list[str]:
+    """Return what ends with a Pod or a Job, and is not in what is created in its place."""
+    spec = value["spec"]
+    out = []
+    if value["kind"] == "Job":
+        done = (value.get("status") or {}).get("succeeded") or 0
+        out.append(f"the Job's progress ({done} of {spec.get('completions', 1)} completions)")
+        spec = (spec.get("template") or {}).get("spec") or {}
+    for volume in spec.get("volumes") or ():
+        if "emptyDir" in volume:
+            out.append(f"what is in the emptyDir volume {volume['name']}")
+        elif "ephemeral" in volume:
+            claim = f"{value['metadata']['name']}-{volume['name']}"
+            where = f" ({claim})" if value["kind"] == "Pod" else ""
+            out.append(f"the claim of the ephemeral volume {volume['name']}{where} with its data")
+    return out
 
 
 def is_made(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
