@@ -40,6 +40,7 @@ def fix_live(
     no_rollback: bool,
     parallel: int,
     fail_fast: bool,
+    trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
     notes: list[str],
@@ -58,7 +59,7 @@ def fix_live(
     may_ask(apply, yes)
     if apply and output not in (None, "diff", "json"):
         raise UsageError(f"-o {output} prints patches for others to apply; leave out --apply")
-    allowed = ApplyOptions(recreate, even_if_managed)
+    allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
     people = output is None or output == "diff"
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []

@@ -68,6 +68,8 @@ _FEW: Final = 5
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
               help="Namespaces to work on at a time.")  # fmt: skip
 @click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Begin no more after N namespaces failed.")
+@click.option("--trial/--no-trial", default=None,
+              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 @click.option("--team-label", default="team", show_default=True, metavar="KEY",
@@ -97,6 +99,7 @@ def migrate(
     timeout: str,
     parallel: int,
     max_failures: int | None,
+    trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
     team_label: str,
@@ -143,7 +146,7 @@ def migrate(
                 raise UsageError(f'--plan {plan_file} has no namespace "{name}"')
     else:
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
-        allowed = ApplyOptions(recreate, even_if_managed)
+        allowed = ApplyOptions(recreate, even_if_managed, trial)
         paths = pod_paths_of(pod_paths, project_of())
         aim = Aim(level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label)
         if namespace is not None:
@@ -192,6 +195,7 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "level": "--level",
         "policy_version": "--policy-version",
         "max_risk": "--max-risk",
+        "trial": "--trial",
         "recreate": "--recreate",
         "even_if_managed": "--even-if-managed",
         "pod_paths": "--pod-path",

@@ -18,19 +18,23 @@ from kubectl_harden.live.ownership import Transfer, given_back, inverted, transf
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
 from kubectl_harden.live.recreate import replace
 from kubectl_harden.live.rollout import Progress, pod_ready, progress, reason_of, watched
+from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
 
 __all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
-State = Literal["applied", "unwatched", "down", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
+State = Literal[
+    "applied", "unwatched", "down", "tried", "rolled back", "left", "failed", "refused", "skipped", "unknown"
+]
 
 
 class Outcome(NamedTuple):
     """What became of a proposal.
 
     ``state``: applied (and ready, where a rollout follows); applied and not watched to its end (``unwatched``);
-    applied, and its pods do not run, for which the change is not to blame (``down``); rolled back, or left in
+    applied, and its pods do not run, for which the change is not to blame (``down``); not applied, since its trial
+    pod did not run (``tried``); rolled back, or left in
     place (``left``), since its pods failed; failed (the server did not take it); refused (not tried); skipped
     (not begun, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
     ``message`` is a sentence for people, ``log`` the last lines of the failed container.
@@ -76,11 +80,17 @@ class Applier:
 
     def apply(self, proposal: Proposal) -> Outcome:
         """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
+        tried: list[dict[str, Any]] | None = None
         for _ in tries():
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
             if self._stop.is_set():
                 return Outcome(proposal, "skipped", "not begun")
+            if proposal.trial and not same(tried, list(proposal.patch)):
+                failed = self._try(proposal)
+                if failed is not None:
+                    return failed
+                tried = list(proposal.patch)
             try:
                 return self._recreate(proposal) if proposal.recreate else self._patch(proposal)
             except Conflict:
@@ -93,6 +103,38 @@ class Applier:
                         return Outcome(again, "skipped", "the plan is another one now, and was not confirmed")
                 proposal = again
         return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
+
+    def _try(self, proposal: Proposal) -> Outcome | None:
+        """Start a pod of the new template first; returns why the change is not made, None where it may be."""
+        live = proposal.live
+        value = fresh(proposal.goal) if proposal.recreate else proposal.returned or proposal.goal
+
+        def report(now: Progress) -> None:
+            self._report(proposal.name, f"trying one new pod first: {'ready' if now.ready else 'not ready yet'}")
+
+        try:
+            ended = started(
+                self._cluster,
+                live.changed(_with_kind(live, value)),
+                self._journal,
+                seconds=self._seconds,
+                stop=self._stop,
+                report=report,
+            )
+        except ClusterError as error:
+            return Outcome(proposal, "tried", f"not changed: one new pod was to be tried first: {error}")
+        if ended.state == "ready":
+            return None
+        if ended.state == "interrupted":
+            return Outcome(proposal, "skipped", "not begun; its trial pod is removed")
+        # That no node has room for one more pod says nothing of the change.
+        if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
+            return None
+        failed = self._explained(proposal, ended)
+        words = failed.message.removeprefix("its new pods fail: ")
+        return failed._replace(
+            state="tried", message=f"not changed, since one new pod was tried first and fails: {words}"
+        )
 
     # -- patching ------------------------------------------------------------------------------------
 

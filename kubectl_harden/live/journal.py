@@ -32,6 +32,7 @@ __all__ = [
     "read_run",
     "runs",
     "unfollowed",
+    "was_killed",
 ]
 
 fcntl: Any
@@ -169,6 +170,12 @@ class Journal:
     def undone(self, change: str, why: str) -> None:
         """Write down that a change of this run was taken back."""
         self._write("undone", change, why=why)
+
+    def trial(self, name: str, state: str, words: str = "") -> None:
+        """Write down what came of a trial pod of a workload. Raises HardenError where its begin cannot be."""
+        trouble = self._write("trial", "", name=name, state=state, words=words)
+        if trouble is not None and state == "begun":
+            raise HardenError(f"{trouble}; nothing is started without it")
 
     def _write(self, event: str, change: str, **fields: Any) -> str | None:
         line = _line({"event": event, "change": change, "time": _now(), **fields})
@@ -375,6 +382,12 @@ def cut_off(server: str) -> Iterator[tuple[str, Change]]:
         begun = [change for change in run.changes if change.recreated and change.state == "begun"]
         if begun and run.about.get("server") == server and not _at_work(journal_directory() / f"{run.id}.jsonl"):
             yield from ((run.id, change) for change in begun)
+
+
+def was_killed(run: str) -> bool:
+    """Whether a run of this machine is at work no more."""
+    path = journal_directory() / f"{run}.jsonl"
+    return fcntl is not None and path.exists() and not _at_work(path)
 
 
 def _at_work(path: Path) -> bool:

@@ -31,6 +31,7 @@ _MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
 _SHOWN: Final = {
     "applied": ("applied", "good"),
     "unwatched": ("applied, not watched to its end", "warn"),
+    "tried": ("not applied, its trial pod does not run", "bad"),
     "down": ("applied, its pods do not run", "bad"),
     "rolled back": ("ROLLED BACK", "bad"),
     "left": ("FAILED, left in place", "bad"),
@@ -86,6 +87,9 @@ def proposal_notes(proposal: Proposal) -> Iterator[str]:
         ("pods   ", "bad", f"will still violate it, since an admission webhook or policy changes them: {text}")
         for text in proposal.injected
     )
+    if proposal.trial and proposal.refusal is None:
+        words = "one new pod is started first, without its labels and with empty directories in place of claims"
+        told.append(("trial  ", "warn", f"{words}; --no-trial leaves that out"))
     if proposal.recreate and proposal.patch:
         told.extend(
             ("lost   ", "warn", f"with the {proposal.live.resource.kind}: {text}")

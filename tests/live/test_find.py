@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.control_plane import ApiError, ControlPlane
+from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.harden import Harden, workload
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/kube-system/deployments"
