@@ -199,7 +199,7 @@ def _annotate(cluster: Cluster, namespace: str, what: str, entry: str) -> bool:
 
 
 def held_back(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[str]:
-    """Yield, a sentence each, what was deleted in a namespace and is not there again. Raises ClusterError."""
+    """Yield, a sentence each, what was deleted in a namespace and is not known to be there again."""
     name = namespace["metadata"]["name"]
     for entry in str(annotation(namespace, MARKER) or "").split():
         what, _, run = entry.partition(":")
@@ -210,8 +210,8 @@ def held_back(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[str]:
         try:
             if "deletionTimestamp" not in cluster.get(resource, name, object_name)["metadata"]:
                 continue
-        except NotFound:
-            pass
+        except ClusterError:
+            pass  # Where it cannot be read, it is not known to be there.
         commands = cluster.connection.commands
         yield (
             f"{kind} {name}/{object_name} was deleted by run {run} and is not created again yet: where that run was "

@@ -41,6 +41,8 @@ TRIAL: Final = "kubectl-harden/trial"
 _MARGIN: Final = 60
 """Seconds after which a trial pod that nobody has removed ends by itself."""
 _SETTLING: Final = 3.0
+"""Seconds for which a trial pod has to stay ready."""
+_CLAIMS: Final = {"persistentVolumeClaim", "ephemeral"}
 
 
 def dry_runs(cluster: Cluster, live: Live) -> Iterator[Answer | ClusterError]:
