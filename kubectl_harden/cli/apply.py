@@ -81,7 +81,8 @@ def fix_live(
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
     told = [item.message.partition(":")[0] for item in problems]
-    problems += missing_elsewhere(inputs.cluster, list(filter(takes, inputs.cluster.known_namespaces())), told)
+    names = inputs.cluster.known_namespaces() if targets.namespace is None else [targets.namespace]
+    problems += missing_elsewhere(inputs.cluster, list(filter(takes, names)), told)
     for words in (*finder.notes, *notes):
         note(words)
     outcomes: list[Outcome] = []

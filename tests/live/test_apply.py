@@ -114,7 +114,7 @@ def test_a_failing_rollout_is_taken_back(
         namespace.eventually(lambda wanted=wanted: len(namespace.ready_pods()) == wanted)  # type: ignore[misc]
         before = spec_of(namespace, kind, name)
         limit = "4s" if "never" in image else "60s"
-        result = harden("fix", f"{kind}/{name}", "--apply", "--yes", "--timeout", limit)
+        result = harden("fix", f"{kind}/{name}", "--apply", "--yes", "--timeout", limit, "--no-trial")
         assert result.code == 1, result
         assert "ROLLED BACK" in result.err
         shown = " ".join(result.err.split())

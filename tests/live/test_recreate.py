@@ -93,6 +93,7 @@ def test_migrate_creates_it_too(namespace: Namespace, harden: Harden) -> None:
 
 
 def test_another_machine_holds_the_namespace_back(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    namespace.create(workload("Deployment", "web"))
     killed_between(namespace, harden)
     own, harden.state = harden.state, tmp_path / "elsewhere"
     for command in (("fix", "-n", namespace.name), ("migrate", namespace.name)):
