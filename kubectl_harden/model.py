@@ -25,16 +25,18 @@ Origin = Literal["manifest", "image", "live pod", "observed", "node"]
 
 
 class Policy(NamedTuple):
-    """A level ("baseline", "restricted") and the minor number of a policy version (v1.MINOR).
+    """A level and the minor number of a policy version (v1.MINOR); privileged forbids nothing.
 
     ``named`` is the version as a namespace's label has it ("latest", "v1.99"), where that is another word. ``origin``
-    says where the policy comes from ("cluster default"), empty where a person named it.
+    says where the policy comes from ("cluster default"), empty where a person named it. ``exempt``: the level is
+    privileged since the API server's configuration exempts the namespace or the pod.
     """
 
     level: Level
     minor: int
     named: str = ""
     origin: str = ""
+    exempt: bool = False
 
     @property
     def version(self) -> str:
@@ -42,7 +44,7 @@ class Policy(NamedTuple):
         return f"v1.{self.minor}"
 
     def __str__(self) -> str:
-        return f"{self.level}:{self.named or self.version}"
+        return "exempt" if self.exempt else f"{self.level}:{self.named or self.version}"
 
 
 class Finding(NamedTuple):

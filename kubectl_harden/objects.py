@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["annotation", "api_group", "controller_of", "finished", "generated_from", "item_kind", "items_of", "name_of"]
+__all__ = [
+    "annotation",
+    "api_group",
+    "controller_of",
+    "finished",
+    "generated_from",
+    "is_namespace",
+    "item_kind",
+    "items_of",
+    "name_of",
+]
 
 
 def items_of(value: Any) -> list[Any] | None:
     """Return the items of a List object, or None (unstructured.IsList: any object with a list of items)."""
     items = value.get("items") if isinstance(value, dict) else None
     return items if isinstance(items, list) else None
+
+
+def is_namespace(value: dict[str, Any]) -> bool:
+    """Whether an object is a Namespace."""
+    return value.get("kind") == "Namespace" and value.get("apiVersion") == "v1"
 
 
 def item_kind(value: Any, item: Any) -> Any:

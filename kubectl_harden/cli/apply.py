@@ -283,7 +283,7 @@ def _print(
             tally.count(proposal.planned)
             outcome = states.get(proposal_key(proposal))
             for item in proposal.planned:
-                entry = {**planned_json(item), **proposal_json(proposal)}
+                entry = {**planned_json(item, policy), **proposal_json(proposal)}
                 workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
         data([json_text(plan_json(workloads, list(problems), policy, tally)), "\n"])
     else:

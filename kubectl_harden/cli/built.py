@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.policies import Policies, Rules
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.model import FileFix, Planned, Policy, Problem
+    from kubectl_harden.model import FileFix, Planned, Problem
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
@@ -27,12 +28,14 @@ _NO_VALUES: Final = (
 
 
 def fix_kustomization(
-    directory: str, pod_paths: PodPaths, policy: Policy, options: FixOptions, *, write: bool, quiet: bool
+    directory: str, pod_paths: PodPaths, rules: Rules, options: FixOptions, *, write: bool, quiet: bool
 ) -> int:
     """Show or write the patches that lift what a kustomization builds; with ``quiet`` what is written is not shown."""
     from kubectl_harden.manifests.kustomize import fix_kustomization, write_overlay
+    from kubectl_harden.reports.output import note_problems
 
-    overlay = fix_kustomization(directory, policy, options, pod_paths)
+    overlay = fix_kustomization(directory, rules, options, pod_paths)
+    note_problems(overlay.notes)
     problems = list(overlay.problems)
     planned = overlay.planned
     if write and overlay.files:
@@ -43,10 +46,12 @@ def fix_kustomization(
 
             problems.append(Problem(None, None, None, None, str(error)))
             planned = ()
-    return _shown(overlay.files, planned, problems, policy, write=write, quiet=quiet)
+    return _shown(overlay.files, planned, problems, write=write, quiet=quiet)
 
 
-def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptions, *, write: bool, quiet: bool) -> int:
+def fix_chart(
+    chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, *, write: bool, quiet: bool
+) -> int:
     """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
     from kubectl_harden.atomic_files import write_change
     from kubectl_harden.manifests.helm_values import cure, edited, values_file
@@ -56,12 +61,12 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
     from kubectl_harden.reports.terminal import counted
     from kubectl_harden.yaml_text.editor import spliced
 
-    found = cure(chart, manifests, policy, options)
+    found = cure(chart, manifests, policies, options)
     tally = Tally()
     if found is None:
         from kubectl_harden.manifests.check import check_files
 
-        for item in check_files(manifests, policy):
+        for item in check_files(manifests, policies):
             tally.add(item)
         if tally.violating:
             paragraph(_NO_VALUES)
@@ -75,14 +80,14 @@ def fix_chart(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptio
         inside = None if chart.values else chart.path
         write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
     tally.add(Checks(found.left, ()))
-    tell(text(iter(found.left), policy, tally))
+    tell(text(iter(found.left), policies.default, tally))
     done = "written" if write else "--write adds them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
     return VIOLATIONS if tally.violating or not write else OK
 
 
-def propose_values(chart: Chart, manifests: Inputs, policy: Policy) -> Iterator[str]:
+def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Iterator[str]:
     """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
     from kubectl_harden.manifests.helm_values import cure
     from kubectl_harden.planning.options import FixOptions
@@ -90,7 +95,7 @@ def propose_values(chart: Chart, manifests: Inputs, policy: Policy) -> Iterator[
     from kubectl_harden.yaml_text.tree import dump
 
     try:
-        found = cure(chart, manifests, policy, FixOptions())
+        found = cure(chart, manifests, policies, FixOptions())
     except InputError as error:
         yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
         return
@@ -103,7 +108,6 @@ def _shown(
     files: Iterable[FileFix],
     planned: Iterable[Planned],
     problems: list[Problem],
-    policy: Policy,
     *,
     write: bool,
     quiet: bool,
@@ -121,7 +125,7 @@ def _shown(
             patch(diff(found))
     tell(notes(planned))
     report_problems(tally.problems)
-    paragraph(summary_line(tally, policy, written=write))
+    paragraph(summary_line(tally, written=write))
     if tally.problems:
         return UNREADABLE
     return VIOLATIONS if tally.left or (tally.edited and not write) else OK

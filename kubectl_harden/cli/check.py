@@ -10,7 +10,7 @@ import click
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import evidence_options
 from kubectl_harden.cli.options import Command, repeated
-from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
+from kubectl_harden.cli.targets import LiveInputs, surveyed, target_options
 
 __all__ = ["check"]
 
@@ -58,7 +58,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     """
     from kubectl_harden.reports.check import Tally, summary_line
     from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
-    from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, write
+    from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
     from kubectl_harden.reports.terminal import counted
 
     notes: list[str] = []
@@ -77,8 +77,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         from kubectl_harden.manifests.check import check_files
 
         learn = evidence.of_files() if output in EVIDENCE else None
-        manifests = with_built(inputs, origins=True)
-        results = check_files(manifests, policy, learn, _proposal() if output == "sarif" else None)
+        found = surveyed(inputs, origins=True)
+        note_problems(found.notes)
+        results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
         known = known or inputs.known
     if write_known is not None:
         return _write_known(write_known, results)
@@ -112,7 +113,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
-        write(propose_values(inputs.chart, manifests, policy))
+        write(propose_values(inputs.chart, found.inputs, found.policies))
     if output in PEOPLE:
         paragraph(summary_line(tally))
         if tally.violating and output == "text":

@@ -11,7 +11,7 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command
-from kubectl_harden.cli.targets import LiveInputs, target_options, with_built
+from kubectl_harden.cli.targets import LiveInputs, surveyed, target_options
 from kubectl_harden.errors import UsageError, meant
 
 __all__ = ["fix"]
@@ -148,18 +148,20 @@ def fix(
         from kubectl_harden.cli.built import fix_kustomization
 
         paths = inputs.inputs.pod_paths
-        return fix_kustomization(inputs.kustomization, paths, policy, options, write=write, quiet=output is None)
+        return fix_kustomization(inputs.kustomization, paths, inputs.rules, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
         from kubectl_harden.cli.built import fix_chart
+        from kubectl_harden.reports.output import note_problems
 
-        manifests = with_built(inputs, origins=True)
-        return fix_chart(inputs.chart, manifests, policy, options, write=write, quiet=output is None)
+        found = surveyed(inputs, origins=True)
+        note_problems(found.notes)
+        return fix_chart(inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
             "into the chart's: leave one of them out"
         )
-    return _fix_files(with_built(inputs, origins=False), policy, options, output, write)
+    return _fix_files(surveyed(inputs, origins=False), policy, options, output, write)
 
 
 def _limit(max_risk: Any) -> Any:
@@ -168,33 +170,34 @@ def _limit(max_risk: Any) -> Any:
     return "breaks" if source is click.core.ParameterSource.DEFAULT else max_risk
 
 
-def _fix_files(inputs: Any, policy: Any, options: Any, output: str | None, write: bool) -> int:
+def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: bool) -> int:
     from kubectl_harden.manifests.fix import fix_files
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
-    from kubectl_harden.reports.output import data, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.output import data, note_problems, paragraph, patch, report_problems, tell
 
-    if write and "-" in inputs.names:
+    if write and "-" in found.inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
     tally = FixTally()
     people = output is None or output == "diff"
 
     def results() -> Iterator[Any]:
-        for found in fix_files(inputs, policy, options):
-            if write and found.splices:
-                found = _write(found, inputs.names)
+        for fixed in fix_files(found.inputs, found.policies, options):
+            if write and fixed.splices:
+                fixed = _write(fixed, found.inputs.names)
             told = len(tally.problems)
-            tally.add(found)
+            tally.add(fixed)
             report_problems(tally.problems, told)
-            yield found
+            yield fixed
 
+    note_problems(found.notes)
     if people:
-        for found in results():
+        for fixed in results():
             if output == "diff" or not write:
-                patch(diff(found))
-            tell(notes(found.planned))
-        paragraph(summary_line(tally, policy, written=write))
+                patch(diff(fixed))
+            tell(notes(fixed.planned))
+        paragraph(summary_line(tally, written=write))
     else:
-        data(render(str(output), results(), policy))
+        data(render(str(output), results(), head))
     if tally.problems:
         return UNREADABLE
     if tally.left or (tally.edited and people and not write):

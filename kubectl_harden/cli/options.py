@@ -56,7 +56,7 @@ CLUSTER: Final = (
 
 POLICY: Final = (
     click.option("--level", metavar="LEVEL", shell_complete=completing.levels,
-                 help="baseline or restricted. [default: what the namespace enforces, else restricted]"),
+                 help="baseline or restricted. [default: what the namespace asks for, else restricted]"),
     click.option("--policy-version", metavar="VERSION",
                  help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
 )  # fmt: skip

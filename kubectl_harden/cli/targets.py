@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.find import Targets
     from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.namespaces import Surveyed
+    from kubectl_harden.manifests.policies import Rules
     from kubectl_harden.manifests.project_file import Project
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
 
-__all__ = ["FileInputs", "LiveInputs", "target_options", "with_built"]
+__all__ = ["FileInputs", "LiveInputs", "surveyed", "target_options"]
 
 _FILES: Final = (
     click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
@@ -38,6 +40,8 @@ _FILES: Final = (
     click.option("--skip-others", is_flag=True,
                  help="The arguments are files, and those that hold no Kubernetes objects are passed over, as "
                       "pre-commit needs it."),
+    click.option("--admission-config", metavar="FILE", type=click.Path(),
+                 help="The API server's AdmissionConfiguration: its defaults and exemptions count for manifests."),
     click.option("--config", metavar="FILE", type=click.Path(),
                  help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
 )  # fmt: skip
@@ -57,19 +61,26 @@ class LiveInputs(NamedTuple):
 
 
 class FileInputs(NamedTuple):
-    """Manifests to work on: what to read, and the baseline file of the project."""
+    """Manifests to work on: what to read, what decides on the policy of each, and the baseline file of the project."""
 
     inputs: Inputs
+    rules: Rules
     known: str | None = None
     kustomization: str | None = None
     chart: Chart | None = None
 
 
-def with_built(given: FileInputs, *, origins: bool) -> Inputs:
-    """Return the inputs with what programs build of them; with ``origins`` by the files that it is built from.
+def surveyed(given: FileInputs, *, origins: bool) -> Surveyed:
+    """Return the inputs with what programs build of them, and the policies of the workloads in them.
 
-    Raises InputError.
+    With ``origins`` what is built comes by the files that it is built from. Raises InputError.
     """
+    from kubectl_harden.manifests.namespaces import survey
+
+    return survey(_with_built(given, origins=origins), given.rules)
+
+
+def _with_built(given: FileInputs, *, origins: bool) -> Inputs:
     if given.kustomization is None and given.chart is None:
         return given.inputs
     # Imported late: files need none of it.
@@ -100,11 +111,10 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         level: str | None,
         policy_version: str | None,
         pod_paths: tuple[str, ...],
+        admission_config: str | None,
         config: str | None,
         **others: Any,
     ) -> int:
-        from kubectl_harden.pod_security.policy import parse_policy
-
         if others["skip_others"]:
             files, names = (*files, *names), ()
         project = project_of(config)
@@ -115,12 +125,14 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
                 raise UsageError("-n selects live workloads (or a chart's namespace): leave it out")
             for name in CLUSTER_NAMES:
                 others.pop(name)
-            policy = parse_policy(
-                level or project.level or "restricted", policy_version or project.policy_version or "latest"
-            )
+            rules = _rules(_choice(level, policy_version), project, admission_config, namespace or "")
+            # What reports begin with names no origin: workloads may have others.
+            policy = rules.default()._replace(origin="")
             given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
-            inputs = _files(names, files, kustomization, chart, namespace or "", paths, project, **given)
+            inputs = _files(names, files, kustomization, chart, rules, paths, project, **given)
             return command(inputs=inputs, policy=policy, **others)
+        if admission_config:
+            raise UsageError("--admission-config is about manifests: a cluster says itself what is in force")
         for name, meaning in (("recursive", "-R"), ("values", "--values"), ("skip_others", "--skip-others")):
             if others.pop(name):
                 raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
@@ -133,6 +145,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
                 "workload, -n NAMESPACE or -A for all of them"
             )
         from kubectl_harden.live.find import parse_targets
+        from kubectl_harden.pod_security.policy import parse_policy
 
         if all_namespaces and namespace:
             raise UsageError("use -n for one namespace or -A for all, not both")
@@ -153,6 +166,23 @@ def _choice(level: str | None, version: str | None) -> PolicyChoice:
     return PolicyChoice(level, version)
 
 
+def _rules(options: PolicyChoice, project: Project, admission_config: str | None, release: str) -> Rules:
+    """Return what decides on the policy of manifests, and say what of it cannot be known. Raises UsageError."""
+    from kubectl_harden.manifests.policies import Rules
+
+    rules = Rules(options, _choice(project.level, project.policy_version), release=release)
+    if admission_config is None:
+        return rules
+    # Imported late: few runs have such a file.
+    from kubectl_harden.cli.admission_config import load_admission_config, notes_on
+    from kubectl_harden.reports.output import note
+
+    config = load_admission_config(admission_config)
+    for words in notes_on(config):
+        note(words)
+    return rules._replace(config=config)
+
+
 def _check_combination(
     files: tuple[str, ...], kustomization: str | None, chart: str | None, names: tuple[str, ...], *, live: bool
 ) -> None:
@@ -171,7 +201,7 @@ def _files(
     files: tuple[str, ...],
     kustomization: str | None,
     chart: str | None,
-    namespace: str,
+    rules: Rules,
     paths: dict[tuple[str, str], tuple[str, ...]],
     project: Project,
     *,
@@ -185,15 +215,15 @@ def _files(
     if values and not chart:
         raise UsageError("--values are those of a chart: name it by --helm-chart")
     if kustomization:
-        return FileInputs(Inputs((), pod_paths=paths), project.known, kustomization)
+        return FileInputs(Inputs((), pod_paths=paths), rules, project.known, kustomization)
     if chart:
         from kubectl_harden.manifests.generators import Chart
 
-        return FileInputs(Inputs((), pod_paths=paths), project.known, chart=Chart(chart, values, namespace))
+        return FileInputs(Inputs((), pod_paths=paths), rules, project.known, chart=Chart(chart, values, rules.release))
     listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
     listed.extend(names)
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
         note("the project file excludes all that is named")
-    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), project.known)
+    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), rules, project.known)

@@ -107,6 +107,12 @@ class Live(NamedTuple):
         return self.subject.policy
 
     @property
+    def target(self) -> str:
+        """``deployment/web``, as a command line names it."""
+        group = f".{self.resource.group}" if self.resource.group not in ("", "apps", "batch") else ""
+        return f"{self.resource.kind.lower()}{group}/{self.name}"
+
+    @property
     def namespace(self) -> str:
         """The object's namespace, empty where it has none."""
         return str(self.value["metadata"].get("namespace", ""))

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Final
 
 from kubectl_harden.errors import unexpected
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
-from kubectl_harden.model import Checked, Checks, Policy, Problem, Replacement, Violation
+from kubectl_harden.model import Checked, Checks, Problem, Replacement, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 
@@ -23,7 +24,7 @@ Propose = Callable[[Manifest, Item, Checked, Violation], tuple[Replacement, ...]
 
 
 def check_files(
-    inputs: Inputs, policy: Policy, learn: Learn | None = None, propose: Propose | None = None
+    inputs: Inputs, policies: Policies, learn: Learn | None = None, propose: Propose | None = None
 ) -> Iterator[Checks]:
     """Yield what is found in each file, in the order in which the files were named.
 
@@ -31,8 +32,8 @@ def check_files(
     """
     around = learn is not None and learn.looks_around
     if learn is not None and around:
-        learn.prepare(templates(inputs, policy))
-    work = partial(check_text, policy=policy, learn=learn, propose=propose)
+        learn.prepare(templates(inputs, policies))
+    work = partial(check_text, policies=policies, learn=learn, propose=propose)
     yield from each_file(inputs, work, _unread, parallel=not around)
 
 
@@ -41,13 +42,13 @@ def _unread(file: str, message: str) -> Checks:
 
 
 def check_text(
-    manifest: Manifest, policy: Policy, learn: Learn | None = None, propose: Propose | None = None
+    manifest: Manifest, policies: Policies, learn: Learn | None = None, propose: Propose | None = None
 ) -> Checks:
     """Evaluate every pod template in a text."""
     checked: list[Checked] = []
     problems: list[Problem] = []
     effort = 0
-    for found in read(manifest, policy):
+    for found in read(manifest, policies):
         if isinstance(found, Problem):
             problems.append(found)
         elif isinstance(found, Item):

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from kubectl_harden.errors import EditError, InputError, unexpected
 from kubectl_harden.json_values import same
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import (
     Checked,
@@ -16,7 +17,6 @@ from kubectl_harden.model import (
     Path,
     Plan,
     Planned,
-    Policy,
     Problem,
     Replacement,
     Source,
@@ -34,11 +34,11 @@ from kubectl_harden.yaml_text.editor import edit_document, spliced
 __all__ = ["fix_files", "fix_text", "proposal"]
 
 
-def fix_files(inputs: Inputs, policy: Policy, options: FixOptions) -> Iterator[FileFix]:
+def fix_files(inputs: Inputs, policies: Policies, options: FixOptions) -> Iterator[FileFix]:
     """Yield the plan and the proved new text for each file, in the order in which they were named."""
     if options.learn.looks_around:
-        options.learn.prepare(templates(inputs, policy))
-    work = partial(fix_text, policy=policy, options=options)
+        options.learn.prepare(templates(inputs, policies))
+    work = partial(fix_text, policies=policies, options=options)
     yield from each_file(inputs, work, _unread, parallel=not (options.learn.looks_around or options.choose))
 
 
@@ -46,7 +46,7 @@ def _unread(file: str, message: str) -> FileFix:
     return FileFix(file, "", (), (), (Problem(file, None, None, None, message),))
 
 
-def fix_text(manifest: Manifest, policy: Policy, options: FixOptions) -> FileFix:
+def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.
 
     A document that cannot be edited provably keeps its text and becomes a problem.
@@ -57,7 +57,7 @@ def fix_text(manifest: Manifest, policy: Policy, options: FixOptions) -> FileFix
     objects: list[tuple[Identity, Any, Any]] = []
     edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
     values: dict[int, Any] = {}
-    for found in read(manifest, policy):
+    for found in read(manifest, policies):
         if isinstance(found, Problem):
             problems.append(found)
         elif isinstance(found, Document):
@@ -84,7 +84,7 @@ def fix_text(manifest: Manifest, policy: Policy, options: FixOptions) -> FileFix
     if splices:
         try:
             after = manifest._replace(text=spliced(text, splices))
-            _prove(after, values, {_key(item): item.plan for item in plans}, policy, options)
+            _prove(after, values, {_key(item): item.plan for item in plans}, policies, options)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
             problems.append(Problem(file, None, None, None, f"not edited: {unexpected(error)}"))
             return FileFix(file, text, (), (), tuple(problems))
@@ -96,7 +96,9 @@ def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Viola
     subject, path = found.subject, checked.identity.pod_path
     location = next(location for location in subject.templates() if location.path == path)
     try:
-        made = plan(subject.value, location, subject.policy, FixOptions(only=frozenset((violation.check,))))
+        made = plan(
+            subject.value, location, subject.policy_for(location), FixOptions(only=frozenset((violation.check,)))
+        )
         goal = _patched(found.document.value, (), {found.base: apply(subject.value, made.edits)})
         splices = edit_document(found.document, goal) if made.edits else ()
     except (InputError, EditError):
@@ -132,7 +134,7 @@ def _prove(
     after: Manifest,
     values: Mapping[int, Any],
     plans: Mapping[tuple[int | None, int | None, Path], Plan],
-    policy: Policy,
+    policies: Policies,
     options: FixOptions,
 ) -> None:
     """Raise EditError unless the new text means what was planned, in every document.
@@ -141,7 +143,7 @@ def _prove(
     where baseline was reached on the way to restricted.
     """
     found_values: dict[int, Any] = {}
-    for found in read(after, policy):
+    for found in read(after, policies):
         if isinstance(found, Document):
             found_values[found.index] = found.value
         if not isinstance(found, Item):

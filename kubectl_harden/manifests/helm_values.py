@@ -19,8 +19,9 @@ from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import Chart, helm_template
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, read
-from kubectl_harden.model import Checked, FileFix, Identity, Path, Planned, Policy
+from kubectl_harden.model import Checked, FileFix, Identity, Path, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.pod_templates import PodPaths
@@ -51,19 +52,19 @@ class Cure(NamedTuple):
         return self.before - _violations(self.left)
 
 
-def cure(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptions) -> Cure | None:
+def cure(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions) -> Cure | None:
     """Return values that cure what a chart renders (``manifests``), or None where no well-known key takes any that do.
 
     Raises InputError where the chart cannot be rendered with further values.
     """
     pod_paths = manifests.pod_paths
     found = _texts(manifests.rendered, pod_paths)
-    before = _checked(found, policy)
+    before = _checked(found, policies)
     places = list(_places(_own_values(chart), (), DEPTH))
     if not places or not _violations(before):
         return None
-    plans = [plan for one in found for plan in _plans(one, policy, options)]
-    arrives = _arrivals(_with(chart, _probe(places), pod_paths), places, policy)
+    plans = [plan for one in found for plan in _plans(one, policies, options)]
+    arrives = _arrivals(_with(chart, _probe(places), pod_paths), places, policies)
     values: dict[str, Any] = {}
     for plan in plans:
         for place, field, value in _settings(plan, arrives.get(_key(plan.planned.identity), {})):
@@ -73,7 +74,7 @@ def cure(chart: Chart, manifests: Inputs, policy: Policy, options: FixOptions) -
                 inner["enabled"] = True
     if not values:
         return None
-    made = Cure(values, _violations(before), _checked(_with(chart, values, pod_paths), policy))
+    made = Cure(values, _violations(before), _checked(_with(chart, values, pod_paths), policies))
     return made if made.cured > 0 else None
 
 
@@ -171,11 +172,11 @@ def _probe(places: list[_Place]) -> dict[str, Any]:
 
 
 def _arrivals(
-    probed: Iterable[Manifest], places: list[_Place], policy: Policy
+    probed: Iterable[Manifest], places: list[_Place], policies: Policies
 ) -> dict[tuple[Any, ...], dict[Path, _Place]]:
     """Return, by pod template, which place of the values reaches the security context at which path of it."""
     arrivals: dict[tuple[Any, ...], dict[Path, _Place]] = {}
-    for subject in (item.subject for text in probed for item in read(text, policy) if isinstance(item, Item)):
+    for subject in (item.subject for text in probed for item in read(text, policies) if isinstance(item, Item)):
         for location in subject.templates():
             spec = location.value.get("spec") if isinstance(location.value, dict) else None
             reached = arrivals.setdefault(_key(subject.named(location)), {})
@@ -212,8 +213,8 @@ class _Plan(NamedTuple):
     after: Any
 
 
-def _plans(text: Manifest, policy: Policy, options: FixOptions) -> Iterator[_Plan]:
-    fixed = fix_text(text, policy, options)
+def _plans(text: Manifest, policies: Policies, options: FixOptions) -> Iterator[_Plan]:
+    fixed = fix_text(text, policies, options)
     changes = {identity.source: (before, after) for identity, before, after in fixed.objects}
     for planned in fixed.planned:
         if planned.identity.source in changes:
@@ -260,8 +261,8 @@ def _reach(values: dict[str, Any], path: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _checked(texts: Iterable[Manifest], policy: Policy) -> tuple[Checked, ...]:
-    return tuple(checked for text in texts for checked in check_text(text, policy).checked)
+def _checked(texts: Iterable[Manifest], policies: Policies) -> tuple[Checked, ...]:
+    return tuple(checked for text in texts for checked in check_text(text, policies).checked)
 
 
 def _violations(checked: Iterable[Checked]) -> int:

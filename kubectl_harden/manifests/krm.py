@@ -12,12 +12,21 @@ from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import field_path
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.namespaces import policies_in
+from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
 from kubectl_harden.objects import annotation
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
-from kubectl_harden.pod_security.policy import Policy, parse_policy, worded
+from kubectl_harden.pod_security.admission_config import (
+    AdmissionConfig,
+    Elsewhere,
+    parse_admission_config,
+    read_admission_config,
+)
+from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.pod_security.risks import RISKS
 from kubectl_harden.yaml_text.documents import only_document
 from kubectl_harden.yaml_text.editor import edit_document, spliced
@@ -25,7 +34,7 @@ from kubectl_harden.yaml_text.editor import edit_document, spliced
 __all__ = ["Returned", "run_function"]
 
 KIND: Final = "ResourceList"
-_KEYS: Final = ("level", "policyVersion", "fix", "maxRisk")
+_KEYS: Final = ("level", "policyVersion", "admissionConfig", "fix", "maxRisk")
 _PLACES: Final = ("internal.config.kubernetes.io/", "config.kubernetes.io/")
 
 
@@ -37,7 +46,7 @@ class Returned(NamedTuple):
 
 
 class _Config(NamedTuple):
-    policy: Policy
+    rules: Rules
     fix: bool = False
     max_risk: Risk = "review"
 
@@ -51,14 +60,16 @@ def run_function(text: str) -> Returned:
     if value.get("kind") != KIND:
         raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
     config = _config(value.get("functionConfig"))
+    policies, notes = policies_in([("-", text, True)], config.rules)
     if config.fix:
-        fixed = fix_text(Manifest("-", text, listed=True), config.policy, FixOptions(config.max_risk))
+        fixed = fix_text(Manifest("-", text, listed=True), policies, FixOptions(config.max_risk))
         text = spliced(text, fixed.splices)
-    found = check_text(Manifest("-", text, listed=True), config.policy)
+    found = check_text(Manifest("-", text, listed=True), policies)
     items = value.get("items")
     items = items if isinstance(items, list) else []
     results = [*(_result(items, item, violation) for item in found.checked for violation in item.violations)]
-    results += [_trouble(problem) for problem in found.problems]
+    results += [_trouble(problem, "error") for problem in found.problems]
+    results += [_trouble(note, "warning") for note in notes]
     failures = [
         f"{item.identity.kind} {item.identity.name}: {worded(violation.reason, violation.detail)}"
         for item in found.checked
@@ -71,7 +82,7 @@ def run_function(text: str) -> Returned:
 def _config(value: Any) -> _Config:
     """Return what a functionConfig says: the data of a ConfigMap, or the spec of any other kind."""
     if value is None:
-        return _Config(parse_policy("restricted", "latest"))
+        return _Config(Rules())
     given = value.get("data" if value.get("kind") == "ConfigMap" else "spec") if isinstance(value, dict) else None
     given = {} if given is None else given
     if not isinstance(given, dict):
@@ -85,8 +96,23 @@ def _config(value: Any) -> _Config:
     fix = given.get("fix", False)
     if fix not in (True, False, "true", "false"):
         raise UsageError("functionConfig: fix: use true or false")
-    policy = parse_policy(str(given.get("level", "restricted")), str(given.get("policyVersion", "latest")))
-    return _Config(policy, fix in (True, "true"), risk)
+    level, version = (str(given[key]) if key in given else None for key in ("level", "policyVersion"))
+    rules = Rules(PolicyChoice(level, version), config=_admission_config(given.get("admissionConfig")))
+    rules.policies(())
+    return _Config(rules, fix in (True, "true"), risk)
+
+
+def _admission_config(value: Any) -> AdmissionConfig:
+    """Return what an API server's admission configuration says: as an object, or as text in a ConfigMap."""
+    if value is None:
+        return AdmissionConfig()
+    try:
+        found = parse_admission_config(value) if isinstance(value, str) else read_admission_config(value)
+    except InputError as error:
+        raise UsageError(f"functionConfig: admissionConfig: {error.args[0]}") from None
+    if isinstance(found, Elsewhere):
+        raise UsageError("functionConfig: admissionConfig: write the configuration itself: a function reads no files")
+    return found._replace(file="the functionConfig")
 
 
 def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[str, Any]:
@@ -107,8 +133,8 @@ def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[st
     return {**out, "file": place} if place else out
 
 
-def _trouble(problem: Problem) -> dict[str, Any]:
-    return {"message": problem.message, "severity": "error"}
+def _trouble(problem: Problem, severity: str) -> dict[str, Any]:
+    return {"message": problem.message, "severity": severity}
 
 
 def _place(item: Any) -> Mapping[str, Any]:

@@ -13,8 +13,10 @@ from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import build_with, built
+from kubectl_harden.manifests.namespaces import policies_in
+from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import FileFix, Identity, Planned, Policy, Problem
+from kubectl_harden.model import FileFix, Identity, Planned, Problem
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
@@ -27,24 +29,29 @@ __all__ = ["Overlay", "fix_kustomization", "write_overlay"]
 
 
 class Overlay(NamedTuple):
-    """What lifts a kustomization: its new files and its own change, the plans that they carry out, what went wrong."""
+    """What lifts a kustomization: its new files and its own change, the plans that they carry out, what went wrong.
+
+    ``notes`` are about the Namespace objects that it builds.
+    """
 
     files: tuple[FileFix, ...]
     planned: tuple[Planned, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
 
 
-def fix_kustomization(directory: str, policy: Policy, options: FixOptions, pod_paths: PodPaths) -> Overlay:
+def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_paths: PodPaths) -> Overlay:
     """Plan for all that a kustomization builds, and make a patch file for each object that changes.
 
     Raises InputError where it cannot be built. Patches that kustomize does not carry out as planned become a
     problem, and no files.
     """
-    file, _, _, text_built = built(directory)
-    before = text_built or ""
-    fixed = fix_text(Manifest(file, before, lined=False, pod_paths=pod_paths), policy, options)
+    found = built(directory)
+    file, before = found.file, found.text or ""
+    policies, notes = policies_in([(file, before, False)], rules)
+    fixed = fix_text(Manifest(file, before, lined=False, pod_paths=pod_paths), policies, options)
     if not fixed.objects:
-        return Overlay((), fixed.planned, fixed.problems)
+        return Overlay((), fixed.planned, fixed.problems, notes)
     text = read_text(file)
     expected = list(_values(spliced(before, fixed.splices)))
     trouble = ""
@@ -58,10 +65,10 @@ def fix_kustomization(directory: str, policy: Policy, options: FixOptions, pod_p
             trouble = trouble or str(error)
             continue
         if same(list(_values(made)), expected):
-            return Overlay(tuple(files), fixed.planned, fixed.problems)
+            return Overlay(tuple(files), fixed.planned, fixed.problems, notes)
         trouble = trouble or "kustomize makes something else of the patches than was planned"
     problem = Problem(file, None, None, None, f"not patched: {trouble}; fix the files that it is built from")
-    return Overlay((), (), (*fixed.problems, problem))
+    return Overlay((), (), (*fixed.problems, problem), notes)
 
 
 def _values(text: str) -> Iterator[Any]:

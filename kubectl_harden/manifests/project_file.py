@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,6 @@ from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, documents
-from kubectl_harden.yaml_text.tree import MAPPING, Node, key_of
 
 __all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "read_project"]
 
@@ -89,7 +88,7 @@ def read_project(file: str) -> Project:
             name, reader = _KEYS[key]
             read[name] = reader(value)
         except UsageError as error:
-            raise UsageError(f"{_place(file, lines, _offset(first, key))}: {error}") from None
+            raise UsageError(f"{_place(file, lines, first.offset_of((key,)))}: {error}") from None
     directory = os.path.dirname(os.path.abspath(file))
     if "known" in read:
         read["known"] = os.path.relpath(os.path.join(directory, read["known"]))
@@ -99,12 +98,6 @@ def read_project(file: str) -> Project:
 def _place(file: str, lines: Lines, offset: int) -> str:
     line, column = lines.place(offset)
     return f"{os.path.relpath(file)}:{line}:{column}"
-
-
-def _offset(document: Document, key: str) -> int:
-    root = document.tree()
-    nodes: Iterator[tuple[Node, Node]] = root.pairs() if root is not None and root.kind == MAPPING else iter(())
-    return document.start + next((node.start for node, _ in nodes if not node.is_merge and key_of(node) == key), 0)
 
 
 def _level(value: Any) -> str:

@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
-from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, template_line
-from kubectl_harden.model import Identity, Path, Policy, Problem, Source
-from kubectl_harden.objects import item_kind, items_of
+from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, is_other_json, template_line
+from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.model import Identity, Path, Problem, Source
+from kubectl_harden.objects import is_namespace, item_kind, items_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
+from kubectl_harden.pod_security.namespace_labels import label_faults
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
-from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
 __all__ = ["Inputs", "Item", "Manifest", "each_file", "read", "templates"]
 
@@ -40,7 +42,7 @@ class Inputs(NamedTuple):
     """Which files to read, and what in them is a workload.
 
     ``excluded`` files are left out; ``skip_others`` passes over what is not a Kubernetes object in named files too;
-    ``rendered`` are texts that programs made.
+    ``rendered`` are texts that programs made. ``found`` are all files that these stand for, if they have been found.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,13 @@ class Inputs(NamedTuple):
     excluded: Callable[[str], bool] = _none
     skip_others: bool = False
     rendered: tuple[Found, ...] = ()
+    found: tuple[Found, ...] | None = None
+
+    def files(self) -> list[Found]:
+        """Return the files that are found, and what programs made."""
+        if self.found is not None:
+            return list(self.found)
+        return [*find_files(self.names, recursive=self.recursive, excluded=self.excluded), *self.rendered]
 
 
 class Manifest(NamedTuple):
@@ -80,7 +89,7 @@ def each_file(
 
     ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
     """
-    files = [*find_files(inputs.names, recursive=inputs.recursive, excluded=inputs.excluded), *inputs.rendered]
+    files = inputs.files()
     if inputs.skip_others:
         files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
@@ -129,7 +138,8 @@ def _one_file(found: Found, work: Callable[[Manifest], T], unread: Callable[[str
     if found.problem is not None:
         return unread(found.file, found.problem)
     try:
-        text = read_text(found.file, regular=found.listed) if found.text is None else found.text
+        text = found.once if found.text is None else found.text
+        text = read_text(found.file, regular=found.listed) if text is None else text
     except InputError as error:
         return unread(found.file, error.args[0])
     try:
@@ -138,17 +148,16 @@ def _one_file(found: Found, work: Callable[[Manifest], T], unread: Callable[[str
         return unread(found.file, unexpected(error).args[0])
 
 
-def templates(inputs: Inputs, policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the pod templates of all files, each with its namespace; not those of stdin, which is read but once."""
-    named = inputs._replace(names=tuple(name for name in inputs.names if name != STDIN))
-    for found in each_file(named, partial(_templates, policy=policy), lambda _file, _message: []):
+def templates(inputs: Inputs, policies: Policies) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the pod templates of all files, each with its namespace; the inputs have been surveyed."""
+    for found in each_file(inputs, partial(_templates, policies=policies), lambda _file, _message: []):
         yield from found
 
 
-def _templates(manifest: Manifest, policy: Policy) -> list[tuple[str, dict[str, Any]]]:
+def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, Any]]]:
     return [
         (item.subject.identity.namespace or "", location.value)
-        for item in read(manifest, policy)
+        for item in read(manifest, policies)
         if isinstance(item, Item)
         for location in item.subject.templates()
         if isinstance(location.value, dict)
@@ -158,31 +167,33 @@ def _templates(manifest: Manifest, policy: Policy) -> list[tuple[str, dict[str, 
 # -- objects ---------------------------------------------------------------------------------------
 
 
-def read(manifest: Manifest, policy: Policy) -> Iterator[Document | Item | Problem]:
-    """Yield each document of a text that can be read, followed by its objects that run pods, to be held to a policy.
+def read(manifest: Manifest, policies: Policies) -> Iterator[Document | Item | Problem]:
+    """Yield each document of a text that can be read, followed by its objects that run pods, with their policies.
 
     What cannot be read, and what is not an object, is a problem in its place, or nothing in a listed file. Documents
-    that surely hold no pod are only checked for syntax.
+    that surely hold no pod are only checked for syntax; labels of Namespaces that admission refuses are problems.
     """
-    return _Reader(manifest, policy).events()
+    return _Reader(manifest, policies).events()
 
 
 class _Reader:
     """Reads one text."""
 
-    def __init__(self, manifest: Manifest, policy: Policy) -> None:
+    def __init__(self, manifest: Manifest, policies: Policies) -> None:
         self._manifest = manifest
-        self._policy = policy
+        self._policies = policies
         self._lines = Lines(manifest.text)
 
     def events(self) -> Iterator[Document | Item | Problem]:
         manifest = self._manifest
-        kinds = pod_kinds(manifest.pod_paths)
+        kinds = pod_kinds(manifest.pod_paths) | {"Namespace"}
         above: dict[str, str] = {}
         is_template = False
         for found in documents(manifest.text, lambda body: cannot_hold_pod(body, kinds)):
             if isinstance(found, Fault):
-                line = template_line(manifest.text)
+                if manifest.listed and is_other_json(manifest.text):
+                    continue
+                line = template_line(manifest.text, found)
                 if line is None:
                     yield self._problem(found.index, found.offset, found.message)
                 elif not is_template:
@@ -217,64 +228,71 @@ class _Reader:
         for offset, key in document.repeated:
             yield self._problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
         comments = by_object(document.text, document.tree(), noted) if noted else _EMPTY
-        yield from self._below(_Fields(document), document.value, (), None, comments, above)
+        yield from self._below(document, document.value, (), count(), comments, above)
 
     def _below(
         self,
-        fields: _Fields,
+        document: Document,
         value: Any,
         base: Path,
-        item: int | None,
+        numbers: Iterator[int],
         comments: Mapping[Path, Mapping[str, str]],
         above: Mapping[str, str],
     ) -> Iterator[Item | Problem]:
-        """Yield the objects below a place of a document that run pods."""
+        """Yield the objects below a place of a document that run pods.
+
+        ``numbers`` count the items of a List; a List in a List counts by its items, as kubectl takes them.
+        """
+        items = items_of(value)
+        item = next(numbers) if base and items is None else None
         missing = [key for key in ("apiVersion", "kind") if not isinstance(value, dict) or not _is_text(value.get(key))]
         if missing:
             if not self._manifest.listed:
                 message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
-                yield self._problem(fields.document.index, fields.document.start, message)
+                yield self._problem(document.index, document.start, message)
             return
-        items = items_of(value)
         if items is not None:
             for index, child in enumerate(items):
-                yield from self._below(fields, item_kind(value, child), (*base, "items", index), index, comments, above)
+                yield from self._below(
+                    document, item_kind(value, child), (*base, "items", index), numbers, comments, above
+                )
             return
         # What stands above the document is about its first object.
         reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
-        found: Item | Problem | None
         try:
-            found = self._object(fields, value, base, item, reasons)
+            yield from self._object(document, value, base, item, reasons)
         except Exception as error:  # noqa: BLE001 (one object must not end the run)
-            found = self._problem(fields.document.index, fields.document.start, unexpected(error).args[0])
-        if found is not None:
-            yield found
+            yield self._problem(document.index, document.start, unexpected(error).args[0])
 
     def _object(
-        self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
-    ) -> Item | Problem | None:
-        """Return an object if it runs pods."""
+        self, document: Document, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
+    ) -> Iterator[Item | Problem]:
+        """Yield an object if it runs pods, and what is wrong with the labels of a Namespace."""
+        identity = self._identity(document, value, base, item)
         subject = Subject(
             value,
-            self._identity(fields, value, base, item),
-            self._policy,
+            identity,
+            self._policies.of(identity.namespace),
             self._manifest.pod_paths,
             reasons,
-            place=partial(self._place_in, fields, base),
+            place=partial(self._place_in, document, base),
+            runtime_classes=self._policies.runtime_classes,
         )
+        if is_namespace(value):
+            yield from _refused_labels(subject)
         try:
-            runs_pods = locate(value, self._manifest.pod_paths) is not None
+            if locate(value, self._manifest.pod_paths) is not None:
+                yield Item(document, base, subject)
         except InputError as error:
-            return subject.problem(error)
-        return Item(fields.document, base, subject) if runs_pods else None
+            yield subject.problem(error)
 
-    def _identity(self, fields: _Fields, value: dict[str, Any], base: Path, item: int | None) -> Identity:
+    def _identity(self, document: Document, value: dict[str, Any], base: Path, item: int | None) -> Identity:
         metadata = value.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         name, namespace = metadata.get("name") or metadata.get("generateName"), metadata.get("namespace")
-        line, _ = self._place_in(fields, base, ())
+        line, _ = self._place_in(document, base, ())
         return Identity(
-            Source(self._manifest.file, fields.document.index, line, item),
+            Source(self._manifest.file, document.index, line, item),
             value["apiVersion"],
             value["kind"],
             namespace if isinstance(namespace, str) else None,
@@ -282,51 +300,21 @@ class _Reader:
             (),
         )
 
-    def _place_in(self, fields: _Fields, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
+    def _place_in(self, document: Document, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
         """Return the line and column of a field of an object, where the text has places."""
-        return self._lines.place(fields.offset((*base, *path))) if self._manifest.lined else (None, None)
+        return self._lines.place(document.offset_of((*base, *path))) if self._manifest.lined else (None, None)
 
     def _problem(self, document: int, offset: int, message: str) -> Problem:
         line, column = self._lines.place(offset) if self._manifest.lined else (None, None)
         return Problem(self._manifest.file, document, line, column, message)
 
 
+def _refused_labels(namespace: Subject) -> Iterator[Problem]:
+    metadata = namespace.value.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    for key, words in label_faults(labels) if isinstance(labels, dict) else ():
+        yield namespace.problem(InputError(words, ("metadata", "labels", key)))
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
-
-
-class _Fields:
-    """Where the fields of a document are in the file. Each mapping is gone through once, however often it is asked."""
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self._below: dict[int, dict[str, tuple[int, Node]]] = {}
-
-    def offset(self, path: Path) -> int:
-        """Return where a field stands, or the innermost of its parents that is there."""
-        node = self.document.tree()
-        if node is None:
-            return self.document.start
-        offset = node.start
-        for part in path:
-            while node.kind == ALIAS:
-                node = node.children[0]
-            if isinstance(part, int):
-                if node.kind != SEQUENCE or part >= len(node.children):
-                    break
-                node = node.children[part]
-                offset = node.start
-            else:
-                step = self._of(node).get(part)
-                if step is None:
-                    break
-                offset, node = step
-        return self.document.start + offset
-
-    def _of(self, node: Node) -> Mapping[str, tuple[int, Node]]:
-        if node.kind != MAPPING:
-            return _EMPTY
-        if id(node) not in self._below:
-            # The last of repeated keys counts.
-            self._below[id(node)] = {key_of(key): (key.start, value) for key, value in node.pairs() if not key.is_merge}
-        return self._below[id(node)]

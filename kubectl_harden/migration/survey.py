@@ -23,6 +23,14 @@ from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
 from kubectl_harden.live.rollout import progress, watched
 from kubectl_harden.live.workload_pods import Key, keys_of, level_of
+from kubectl_harden.migration.hindrances import (
+    Keeper,
+    deletion_of_finished,
+    hindrances,
+    keeper_of,
+    old_pods,
+    recreation,
+)
 from kubectl_harden.migration.model import (
     Aim,
     Blocker,
@@ -58,6 +66,8 @@ __all__ = ["digest_of", "survey", "survey_namespace"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 ASKED_AT_ONCE: Final = 4
+_KEPT: Final = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
+"""What is kept of the metadata of a pod that violates the goal."""
 
 
 def survey(
@@ -139,6 +149,8 @@ class _Namespace:
         self.short: list[Blocker] = []
         self.quotas: list[dict[str, Any]] = []
         self.rolling: set[str] = set()
+        self.keepers: dict[str, Keeper] = {}
+        self.recreations: dict[str, tuple[str, ...]] = {}
         self.violating: set[Key] = set()
         self.meeting: set[Key] = set()
         self.completed: list[str] = []
@@ -283,6 +295,10 @@ def _take(
             )
     if watched(live.value) is None and not progress(live.value, ()).done:
         namespace.rolling.add(proposal.name)
+    keeper = keeper_of(live)
+    if keeper is not None:
+        namespace.keepers[proposal.name] = keeper
+    namespace.recreations[proposal.name] = recreation(cluster.connection.commands, proposal, aim, namespace.policy)
     if kept is not None:
         kept.append(proposal)
     namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
@@ -316,7 +332,7 @@ def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
         (namespace.violating if findings else namespace.meeting).update(keys_of(value))
     if findings:
         words = ", ".join(finding.reason for _, finding in findings)
-        metadata = {key: value["metadata"].get(key) for key in ("name", "namespace", "uid", "deletionTimestamp")}
+        metadata = {key: value["metadata"].get(key) for key in _KEPT}
         kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
         namespace.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))
 
@@ -395,14 +411,19 @@ def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: _N
 
 def _verdict(namespace: _Namespace, value: dict[str, Any], words: str, owner: str) -> PodVerdict:
     metadata = value["metadata"]
-    passing = bool(metadata.get("deletionTimestamp")) or owner in namespace.rolling
-    return PodVerdict(metadata["name"], metadata["uid"], words, owner, value["class"], finished(value), passing)
-
-
-def _deletion(cluster: Cluster, namespace: str) -> str:
-    ended = "status.phase!=Running,status.phase!=Pending"
-    words = ("delete", "pods", "--field-selector", ended)
-    return cluster.connection.commands.kubectl(*words, namespace=namespace)
+    deleted = bool(metadata.get("deletionTimestamp"))
+    return PodVerdict(
+        metadata["name"],
+        metadata["uid"],
+        words,
+        owner,
+        value["class"],
+        finished(value),
+        deleted or owner in namespace.rolling,
+        deleted,
+        metadata["labels"] or {},
+        (controller_of(value) or {}).get("name", ""),
+    )
 
 
 def _summed_up(
@@ -429,10 +450,15 @@ def _summed_up(
     warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
     managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
     server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
+    commands = cluster.connection.commands
+    old = old_pods(namespace.keepers, namespace.workloads, pods)
+    old_uids = {pod.uid for _, _, kept in old for pod in kept}
+    other_pods = [pod for pod in pods if pod.uid not in old_uids]
     blockers = [
-        *plan_blockers(namespace.workloads, goal),
+        *plan_blockers(namespace.workloads, goal, namespace.recreations),
+        *hindrances(commands, old, aim, goal),
         *namespace.short,
-        *pod_blockers(namespace.workloads, pods, _deletion(cluster, metadata["name"])),
+        *pod_blockers(namespace.workloads, other_pods, deletion_of_finished(commands, metadata["name"])),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
         *(label_blockers(metadata["name"], managers) if enforce else ()),

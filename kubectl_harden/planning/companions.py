@@ -45,7 +45,7 @@ class Companions(NamedTuple):
 
 def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_security_context: bool) -> Companions:
     """Return the companions that a pod template has a use for."""
-    if asked == _NOTHING or pod.is_windows:
+    if asked == _NOTHING or policy.level == "privileged" or pod.is_windows:
         return Companions()
     notes: list[str] = []
     edits: list[Edit] = []

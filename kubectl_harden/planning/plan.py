@@ -85,11 +85,11 @@ def _planned(
     location = (
         subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
     )
-    identity = subject.named(location)
+    identity, policy = subject.named(location), subject.policy_for(location)
     choose = partial(options.choose, identity) if options.choose is not None else None
     learned = options.learn(identity, subject.value, location.value)
-    made = plan(subject.value, location, subject.policy, options, learned, choose, accepted)
-    return Planned(identity, made, subject.policy)
+    made = plan(subject.value, location, policy, options, learned, choose, accepted)
+    return Planned(identity, made, policy)
 
 
 def left_below(made: Plan) -> bool:

@@ -31,7 +31,7 @@ class Subject(NamedTuple):
     ``pod_paths`` say where custom resources keep their pod templates. ``comments`` are reasons, by control, of comments
     beside the object that accept violations. ``decoded`` tells that an API server has decoded the value by its own
     types. ``place`` returns the line and column (from 1) of a field, or of the nearest parent that is there, where the
-    object was read from a text.
+    object was read from a text. ``runtime_classes`` are policies for pods of these, whatever the namespace asks for.
     """
 
     value: dict[str, Any]
@@ -41,6 +41,7 @@ class Subject(NamedTuple):
     comments: Mapping[str, str] = _EMPTY
     decoded: bool = False
     place: Callable[[Path], tuple[int, int] | tuple[None, None]] = _nowhere
+    runtime_classes: Mapping[str, Policy] = _EMPTY
 
     def templates(self) -> list[Location]:
         """Return the pod templates of the object. Raises InputError where its kind must have one and it has none."""
@@ -54,6 +55,12 @@ class Subject(NamedTuple):
     def named(self, location: Location) -> Identity:
         """Return what reports name one of its pod templates by."""
         return self.identity._replace(pod_path=location.path)
+
+    def policy_for(self, location: Location) -> Policy:
+        """Return the policy that one of its pod templates is held to."""
+        spec = location.value.get("spec") if self.runtime_classes and isinstance(location.value, dict) else None
+        name = spec.get("runtimeClassName") if isinstance(spec, dict) else None
+        return self.runtime_classes.get(name, self.policy) if isinstance(name, str) else self.policy
 
     def pod(self, location: Location) -> Pod:
         """Return the pod of one of its templates. Raises InputError where it cannot be decoded."""

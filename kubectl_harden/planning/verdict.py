@@ -37,7 +37,7 @@ def judged(subject: Subject, learn: Learn | None = None) -> Checks:
 
 
 def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[str, str]) -> Checked:
-    policy = subject.policy
+    policy = subject.policy_for(location)
     violations = []
     findings = evaluate(pod, policy)
     reasons = excused(pod, policy, findings, accepted)

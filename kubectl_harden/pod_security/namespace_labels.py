@@ -11,20 +11,30 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
+from kubectl_harden.errors import meant
 from kubectl_harden.model import Level
+from kubectl_harden.pod_security.controls._words import go_quote
 from kubectl_harden.pod_security.policy import NEWEST, Policy, parse_policy
 
 __all__ = [
     "LADDER",
     "MODES",
     "PREFIX",
+    "UNCONFIGURED",
+    "Defaults",
     "Mode",
     "PolicyChoice",
+    "asked_policy",
     "chosen_policy",
+    "invalid_level",
+    "invalid_version",
+    "label_faults",
     "label_operations",
+    "likely_typos",
     "mode_policies",
     "pod_security_labels",
     "pod_warnings",
+    "policies_of",
     "policy_of_words",
     "rank",
 ]
@@ -34,8 +44,15 @@ MODES: Final[tuple[Mode, ...]] = ("enforce", "warn", "audit")
 PREFIX: Final = "pod-security.kubernetes.io/"
 LADDER: Final[tuple[Level, ...]] = ("privileged", "baseline", "restricted")
 """The levels, each stricter than the one before."""
-_PRIVILEGED: Final = Policy("privileged", NEWEST, "latest")
-_NO_DEFAULTS: Final[Mapping[Mode, Policy]] = MappingProxyType({})
+
+Defaults = Mapping[Mode, Policy]
+"""What an API server's configuration has for what no label says; a mode that is missing has what UNCONFIGURED has."""
+
+UNCONFIGURED: Final[Defaults] = MappingProxyType(dict.fromkeys(MODES, Policy("privileged", NEWEST, "latest")))
+"""The defaults of an API server that has no configuration (admission/api/v1/defaults.go)."""
+
+_LABELS: Final = tuple(f"{PREFIX}{mode}{part}" for mode in ("enforce", "audit", "warn") for part in ("", "-version"))
+"""The labels that admission reads, in the order in which it complains of them."""
 
 
 def rank(policy: Policy | Level | None) -> int:
@@ -51,45 +68,109 @@ class PolicyChoice(NamedTuple):
     version: str | None = None
 
 
-def mode_policies(
-    labels: Mapping[str, str], server_minor: int, defaults: Mapping[Mode, Policy] = _NO_DEFAULTS
-) -> dict[Mode, Policy | None]:
-    """Return the policy of each mode, None where it is privileged.
+def invalid_level(text: str) -> str:
+    """Return what admission says of a level that it does not know; nothing of one that it knows (ParseLevel)."""
+    return "" if text in LADDER else f"must be one of {', '.join(LADDER)}"
 
-    ``defaults`` are the API server's own, for what no label says; without them it is ``privileged:latest``. Invalid
-    labels count as admission counts them: ``restricted`` for enforce, nothing for warn and audit, ``latest`` for a
-    version. ``latest`` is the server's own minor version.
+
+def invalid_version(text: str) -> str:
+    """Return what admission says of a version that it does not understand, else nothing (ParseVersion)."""
+    match = re.fullmatch(r"v1\.([0-9]|[1-9][0-9]*)", text)
+    valid = text == "latest" or (match is not None and int(match[1]) < 1 << 63)
+    return "" if valid else 'must be "latest" or "v1.x"'
+
+
+def policies_of(labels: Mapping[str, str], server_minor: int, defaults: Defaults = UNCONFIGURED) -> dict[Mode, Policy]:
+    """Return the policy of each mode in a namespace (PolicyToEvaluate); ``latest`` is the server's minor version.
+
+    Invalid labels count as admission counts them: ``restricted`` for enforce, ``privileged`` for warn and audit,
+    ``latest`` for a version.
     """
     found: dict[Mode, Policy] = {}
     for mode in MODES:
-        default = defaults.get(mode, _PRIVILEGED)
+        default = defaults.get(mode, UNCONFIGURED[mode])
         level = labels.get(PREFIX + mode, default.level)
-        if level not in LADDER:
+        if invalid_level(level):
             level = "restricted" if mode == "enforce" else "privileged"
-        found[mode] = _policy(level, labels.get(f"{PREFIX}{mode}-version", _version(default)), server_minor)
+        version = labels.get(f"{PREFIX}{mode}-version", default.named or default.version)
+        found[mode] = _policy(level, version, server_minor)
+    # A level that a label enforces warns too, unless warnings are stricter already or have a label of their own.
     enforce = found["enforce"]
-    # An enforced level warns too, unless the namespace or the API server's configuration says otherwise.
-    if (
-        PREFIX + "warn" not in labels
-        and labels.get(PREFIX + "enforce") in LADDER
-        and rank(enforce) > rank(found["warn"])
-    ):
-        warned = labels.get(f"{PREFIX}warn-version")
-        found["warn"] = enforce if warned is None else _policy(enforce.level, warned, server_minor)
+    is_told = not invalid_level(labels.get(f"{PREFIX}enforce", ""))
+    if is_told and PREFIX + "warn" not in labels and rank(enforce) > rank(found["warn"]):
+        version = labels.get(f"{PREFIX}warn-version", enforce.named)
+        found["warn"] = _policy(enforce.level, version, server_minor)
+    return found
+
+
+def mode_policies(
+    labels: Mapping[str, str], server_minor: int, defaults: Defaults = UNCONFIGURED
+) -> dict[Mode, Policy | None]:
+    """Return the policy of each mode in a namespace, None where it is privileged."""
+    found = policies_of(labels, server_minor, defaults)
     return {mode: None if policy.level == "privileged" else policy for mode, policy in found.items()}
 
 
-def _version(policy: Policy) -> str:
-    """Return the version of a policy as a label writes it."""
-    return policy.named or policy.version
-
-
 def _policy(level: str, version: str, server_minor: int) -> Policy:
-    match = re.fullmatch(r"v1\.([0-9]|[1-9][0-9]*)", version)
-    minor = int(match[1]) if match else server_minor
     known = next(item for item in LADDER if item == level)
+    if version == "latest" or invalid_version(version):
+        return Policy(known, min(server_minor, NEWEST), "latest")
     # Versions beyond the newest known one are evaluated as that (policy/registry.go).
-    return Policy(known, min(minor, server_minor, NEWEST), version if match else "latest")
+    return Policy(known, min(int(version.removeprefix("v1.")), server_minor, NEWEST), version)
+
+
+def asked_policy(
+    labels: Mapping[str, str], server_minor: int, defaults: Defaults = UNCONFIGURED
+) -> tuple[Mode, Policy] | None:
+    """Return what a namespace asks for, and by which mode: what is enforced, else warned of, else audited.
+
+    A label answers, also with ``privileged``; a default only where it is stricter than that. None: nothing is asked
+    for.
+    """
+    found = policies_of(labels, server_minor, defaults)
+    for mode in MODES:
+        label = labels.get(PREFIX + mode)
+        if found[mode].level != "privileged" or (label is not None and not invalid_level(label)):
+            return mode, found[mode]
+    return None
+
+
+def label_faults(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the labels for which admission refuses a namespace, each with its words (PolicyToEvaluate)."""
+    faults = []
+    for key in _LABELS:
+        text = labels.get(key)
+        if text is None:
+            continue
+        is_version = key.endswith("-version")
+        if not isinstance(text, str):
+            faults.append((key, "must be a string: write it in quotes"))
+        elif words := invalid_version(text) if is_version else invalid_level(text):
+            known = [f"v1.{minor}" for minor in range(NEWEST + 1)] if is_version else LADDER
+            hint = meant(text, known)
+            faults.append((key, f"Invalid value: {go_quote(text)}: {words}{hint and '.' + hint}"))
+    return faults
+
+
+def likely_typos(keys: Iterable[Any]) -> list[tuple[str, str]]:
+    """Return the keys that admission does not know and that look like one of its own, each with what it means."""
+    from difflib import SequenceMatcher, get_close_matches
+
+    found = []
+    for key in keys:
+        domain, slash, name = key.partition("/") if isinstance(key, str) else ("", "", "")
+        domain = domain.replace("k8s.io", "kubernetes.io")
+        if not slash or key in _LABELS:
+            continue
+        if f"{domain}/" == PREFIX or SequenceMatcher(None, domain, PREFIX[:-1]).ratio() > _ALIKE:
+            known = get_close_matches(name, [label.removeprefix(PREFIX) for label in _LABELS], n=1)
+            hint = f' Did you mean "{PREFIX}{known[0]}"?' if known else ""
+            found.append((key, f"Pod Security admission does not read this label.{hint}"))
+    return found
+
+
+_ALIKE: Final = 0.85
+"""How much alike the domains of two keys are, of which one is a typo of the other."""
 
 
 def policy_of_words(text: str, server_minor: int) -> Policy:

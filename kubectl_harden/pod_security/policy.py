@@ -57,18 +57,24 @@ def _revision(control: Control, minor: int) -> Revision | None:
     return active
 
 
-@lru_cache(maxsize=128)
 def controls_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
-    """Return the controls of a policy in the API server's order, each with its revision.
+    """Return the controls of a policy in the API server's order, each with its revision; privileged has none.
 
     Baseline controls stand before restricted ones, by ID each (policy/registry.go, populate); a
     restricted control replaces the baseline controls that it overrides.
     """
+    return _controls(policy.level, policy.minor)
+
+
+@lru_cache(maxsize=128)
+def _controls(level: Level, minor: int) -> tuple[tuple[Control, Revision], ...]:
+    if level == "privileged":
+        return ()
     active = []
     overridden: set[str] = set()
     for control in CONTROLS:
-        revision = _revision(control, policy.minor)
-        if revision is None or (control.level == "restricted" and policy.level != "restricted"):
+        revision = _revision(control, minor)
+        if revision is None or (control.level == "restricted" and level != "restricted"):
             continue
         active.append((control, revision))
         overridden.update(revision.overrides)
@@ -113,7 +119,7 @@ def highest_level(pod: Pod, known: Policy, forbidden: Collection[Level]) -> Leve
         if "baseline" in forbidden or _findings(pod, _replaced(known.minor)):
             return "privileged"
         return "baseline"
-    if forbidden:
+    if forbidden or (known.level == "privileged" and evaluate(pod, Policy("baseline", known.minor))):
         return "privileged"
     return "baseline" if evaluate(pod, Policy("restricted", known.minor)) else "restricted"
 

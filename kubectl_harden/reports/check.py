@@ -9,6 +9,7 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Policy, Problem, Source, Violation
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
+from kubectl_harden.reports.goals import Goals, policy_json, sourced, workload_policy_json
 from kubectl_harden.reports.terminal import (
     counted,
     json_text,
@@ -27,12 +28,9 @@ __all__ = [
     "identity_json",
     "json",
     "known_words",
-    "live_policy_json",
     "name",
-    "policy_json",
     "problem_json",
     "source_json",
-    "sourced",
     "summary_line",
     "text",
     "wide",
@@ -50,7 +48,7 @@ class Tally:
         self.known = 0
         self.violating = 0
         self.problems: list[Problem] = []
-        self.policies: set[str] = set()
+        self.goals = Goals()
 
     def add(self, found: Checks) -> None:
         """Count what one file brought."""
@@ -62,7 +60,7 @@ class Tally:
             self.violating += bool(counts)
             self.accepted += sum(bool(violation.accepted) for violation in checked.violations)
             self.known += sum(violation.known for violation in checked.violations)
-            self.policies.add(str(checked.policy))
+            self.goals.add(checked.policy)
 
     @property
     def workloads(self) -> int:
@@ -77,6 +75,7 @@ class Tally:
             "violations": self.violations,
             "accepted": self.accepted,
             "known": self.known,
+            "exempt": self.goals.exempt,
             "errors": len(self.problems),
         }
 
@@ -131,12 +130,6 @@ def _heading(checked: Checked) -> str:
     return f"{name}: {level_text(checked.level)}, not {sourced(checked.policy)}{owner}\n"
 
 
-def sourced(policy: Policy) -> str:
-    """Return a policy, and where it comes from unless a person or the enforce label names it."""
-    told = policy.origin and policy.origin != "enforce label"
-    return printable(f"{policy} ({policy.origin})" if told else str(policy))
-
-
 def wide(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield every workload with the API server's message, the field paths and the evidence."""
     columns = width()
@@ -145,10 +138,13 @@ def wide(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
         where = paint(place(identity.source), "place")
         name = paint(object_name(identity), "strong")
         yield f"{name} {printable(pointer(identity.pod_path))}  {where}  {level_text(checked.level)}\n"
+        origin = f" ({checked.policy.origin})" if checked.policy.origin else ""
         if checked.violations:
-            origin = f" ({checked.policy.origin})" if checked.policy.origin else ""
             words = f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}{origin}'
             yield wrapped(words, 2, columns) + "\n"
+        elif origin:
+            held = f"{checked.policy}{origin}"
+            yield wrapped(held if checked.policy.exempt else f"held to {held}", 2, columns) + "\n"
         for violation in checked.violations:
             line = f" line {violation.line}" if violation.line is not None else ""
             excused = violation.accepted or violation.known
@@ -212,17 +208,6 @@ def identity_json(identity: Identity) -> dict[str, Any]:
     }
 
 
-def live_policy_json(identity: Identity, policy: Policy) -> dict[str, Any]:
-    """Return the policy of a live workload, which its namespace may have chosen; nothing for manifests."""
-    return {"policy": policy_json(policy)} if isinstance(identity.source, LiveSource) else {}
-
-
-def policy_json(policy: Policy) -> dict[str, str]:
-    """Return a policy as reports give it."""
-    told = {"origin": policy.origin} if policy.origin else {}
-    return {"level": policy.level, "version": policy.version, **told}
-
-
 def problem_json(problem: Problem) -> dict[str, Any]:
     """Return an entry of ``errors``."""
     return {
@@ -234,10 +219,10 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _workload_json(checked: Checked) -> dict[str, Any]:
+def _workload_json(checked: Checked, head: Policy) -> dict[str, Any]:
     return {
         **identity_json(checked.identity),
-        **live_policy_json(checked.identity, checked.policy),
+        **workload_policy_json(checked.identity, checked.policy, head),
         "level": checked.level,
         "allowed": not checked.violations,
         "violations": [
@@ -287,7 +272,7 @@ def json(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
     yield json_text(_head(policy))[:-2] + ',\n  "workloads": ['
     separator = "\n    "
     for checked in results:
-        yield separator + json_text(_workload_json(checked)).replace("\n", "\n    ")
+        yield separator + json_text(_workload_json(checked, policy)).replace("\n", "\n    ")
         separator = ",\n    "
     tail = {"errors": [problem_json(problem) for problem in tally.problems], "summary": tally.summary()}
     yield "\n  ],\n" + json_text(tail)[2:] + "\n"
@@ -295,7 +280,7 @@ def json(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
 
 def yaml(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
     """Yield the CheckReport as YAML."""
-    workloads = [_workload_json(checked) for checked in results]
+    workloads = [_workload_json(checked, policy) for checked in results]
     errors = [problem_json(problem) for problem in tally.problems]
     yield dump({**_head(policy), "workloads": workloads, "errors": errors, "summary": tally.summary()})
 
@@ -304,15 +289,16 @@ def summary_line(tally: Tally) -> str:
     """Return the last line for people."""
     if not tally.workloads:
         return "no workloads could be read" if tally.problems else "no workloads found"
-    goal = next(iter(tally.policies)) if len(tally.policies) == 1 else "the level of their namespaces"
+    goal = tally.goals.goal()
     excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
     excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []
     words = " and ".join(excused)
+    unbound = tally.goals.unbound()
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}"
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{unbound}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
         f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
-        f"{tally.levels['restricted']:,} restricted"
+        f"{tally.levels['restricted']:,} restricted{unbound}"
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
-from kubectl_harden.reports.check import identity_json, live_policy_json, policy_json, problem_json
+from kubectl_harden.reports.check import identity_json, problem_json
 from kubectl_harden.reports.diff import unified
+from kubectl_harden.reports.goals import Goals, origin_words, policy_json, sourced, workload_policy_json
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
 from kubectl_harden.reports.terminal import (
     counted,
@@ -22,6 +24,7 @@ from kubectl_harden.reports.terminal import (
     width,
     wrapped,
 )
+from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 
 __all__ = ["FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
@@ -37,6 +40,7 @@ class FixTally:
         self.left = 0
         self.accepted = 0
         self.files_changed = 0
+        self.goals = Goals()
         self.problems: list[Problem] = []
 
     def add(self, found: FileFix) -> None:
@@ -49,6 +53,7 @@ class FixTally:
         """Count plans."""
         for item in planned:
             self.planned += 1
+            self.goals.add(item.policy)
             self.edits += len(item.plan.edits)
             self.edited += bool(item.plan.edits)
             self.left += left_below(item.plan)
@@ -61,7 +66,7 @@ def diff(found: FileFix) -> Iterator[tuple[str, str]]:
 
 
 def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
-    """Yield an output for programs in pieces; ``yaml`` does not wait for later files."""
+    """Yield an output for programs in pieces; ``yaml`` does not wait for all files."""
     if output == "yaml":
         yield from _stream(results)
     else:
@@ -69,19 +74,24 @@ def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[
 
 
 def _stream(results: Iterator[FileFix]) -> Iterator[str]:
-    """Yield the fixed texts, byte for byte; between files a separator where one is needed."""
+    """Yield the fixed texts, byte for byte where there is one; further ones begin with a separator.
+
+    kubectl reads a series of JSON values at the start of a stream only, and no YAML behind one.
+    """
+    texts = (text for found in results if (text := spliced(found.before, found.splices)))
+    first, second = next(texts, ""), next(texts, "")
+    if not second:
+        yield first
+        return
     ended = True
-    first = True
-    for found in results:
-        text = spliced(found.before, found.splices)
-        if not text:
-            continue
-        if not first and not text.startswith("---"):
+    for number, text in enumerate(chain((first, second), texts)):
+        text = separated(text.removeprefix("\ufeff") if number else text)
+        if number and not text.startswith("---"):
             yield "---\n" if ended else "\n---\n"
         elif not ended:
             yield "\n"
         yield text
-        first, ended = False, text.endswith("\n")
+        ended = text.endswith("\n")
 
 
 def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
@@ -121,15 +131,15 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
     for found in results:
         tally.add(found)
         for item in found.planned:
-            workloads.append(planned_json(item))
+            workloads.append(planned_json(item, policy))
     return plan_json(workloads, tally.problems, policy, tally)
 
 
-def planned_json(item: Planned) -> dict[str, Any]:
+def planned_json(item: Planned, head: Policy) -> dict[str, Any]:
     """Return an entry of a FixPlan's ``workloads``."""
     return {
         **identity_json(item.identity),
-        **live_policy_json(item.identity, item.policy),
+        **workload_policy_json(item.identity, item.policy, head),
         "before": item.plan.before,
         "after": item.plan.after,
         "edits": [_edit_json(edit) for edit in item.plan.edits],
@@ -165,6 +175,7 @@ def plan_json(
             "edits": tally.edits,
             "remaining": tally.left,
             "accepted": tally.accepted,
+            "exempt": tally.goals.exempt,
             "errors": len(tally.problems),
         },
     }
@@ -185,6 +196,8 @@ def notes(planned: Iterable[Planned]) -> Iterator[str]:
         gap = gap if where else ""
         name = paint(object_name(identity), "strong")
         yield f"{name}: {change}{gap}{paint(where, 'place')}\n"
+        if origin_words(item.policy):
+            yield f"  {'level':<7} " + wrapped(sourced(item.policy), 10, columns).lstrip() + "\n"
         reasons: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
         for step in plan.steps:
             reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
@@ -213,18 +226,19 @@ def _label(step: Edit) -> str:
     return ".".join(word for word in words if word not in skipped) or words[-1]
 
 
-def summary_line(tally: FixTally, policy: Policy, *, written: bool) -> str:
+def summary_line(tally: FixTally, *, written: bool) -> str:
     """Return the last line for people."""
     if not tally.planned:
         return "no workloads could be read" if tally.problems else "no workloads found"
+    goal = tally.goals.goal()
     if not tally.edited and not tally.left:
         but = f" but for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
-        return f"{counted(tally.planned, 'workload')}: all meet {policy}{but}, nothing to do"
+        return f"{counted(tally.planned, 'workload')}: all meet {goal}{but}, nothing to do{tally.goals.unbound()}"
     done = "edited" if written else "to edit"
     parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]
     if tally.left:
-        parts.append(f"{tally.left:,} with something left below {policy}")
+        parts.append(f"{tally.left:,} with something left below {goal}")
     if tally.accepted:
         parts.append(counted(tally.accepted, "accepted violation"))
     advice = "" if written or not tally.edited else "; --write makes the edits"
-    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}"
+    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}{tally.goals.unbound()}"

@@ -10,6 +10,7 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Policy, Problem, Source, Violation
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import Tally, known_words, summary_line
+from kubectl_harden.reports.goals import sourced
 from kubectl_harden.reports.terminal import error_line, object_name, place, printable
 
 __all__ = ["html"]
@@ -49,7 +50,8 @@ def _workload(item: Checked) -> Iterator[str]:
     where = place(identity.source)
     yield f"<details{' open' if item.violations else ''}><summary><h2>{escape(object_name(identity))}</h2> "
     yield f'<span class="{item.level}">{item.level}</span>'
-    yield f", not {escape(str(item.policy))} " if item.violations else " "
+    held = escape(sourced(item.policy))
+    yield f", not {held} " if item.violations else f" ({held}) " if item.policy.origin else " "
     yield f'<code class="where">{escape(where)}</code></summary>\n' if where else "</summary>\n"
     if item.violations:
         yield "<ul>\n"

@@ -28,6 +28,7 @@ __all__ = [
     "error",
     "line",
     "note",
+    "note_problems",
     "overwrite",
     "paragraph",
     "patch",
@@ -115,6 +116,12 @@ def report_problems(problems: Sequence[Problem], since: int = 0) -> int:
     for problem in problems[since:]:
         error(error_line(problem))
     return len(problems)
+
+
+def note_problems(notes: Iterable[Problem]) -> None:
+    """Write to stderr what is worth a look in the input, and is not an error."""
+    for item in notes:
+        note(error_line(item))
 
 
 def ask(question: str) -> bool:

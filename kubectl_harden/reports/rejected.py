@@ -11,10 +11,11 @@ from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.refused_pods import Rejected, advice
 from kubectl_harden.live.rejections import named
 from kubectl_harden.live.restarts import Restarts
-from kubectl_harden.model import Policy, Problem
+from kubectl_harden.model import Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
-from kubectl_harden.reports.check import policy_json, problem_json
+from kubectl_harden.reports.check import problem_json
 from kubectl_harden.reports.fix import planned_json
+from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
@@ -53,7 +54,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
         yield from _unknown(found)
         yield "\n"
         return
-    yield f'  violates PodSecurity "{_policy(found)}"{_origin(found.live.policy)}:\n'
+    yield f'  violates PodSecurity "{_policy(found)}"{origin_words(found.live.policy)}:\n'
     for said in found.violations:
         detail = f" ({said.detail})" if said.detail else ""
         reason = paint(said.reason, "bad")
@@ -65,7 +66,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
             yield wrapped(f"→ {said.control.cure}", 6, columns) + "\n"
     yield from _unknown(found)
     for words in advice(found, commands):
-        yield wrapped(f"→ {printable(words)}", 2, columns) + "\n"
+        yield wrapped(f"→ {words}", 2, columns) + "\n"
     if proposal is not None:
         yield "\n" + diff(proposal)
         yield from proposal_notes(proposal._replace(planned=_only_left(proposal)))
@@ -90,12 +91,7 @@ def _unknown(found: Rejected) -> Iterator[str]:
         if found.checked and not found.template_violates:
             yield f"  its template meets {printable(str(found.live.policy))} now\n"
         words = f"whether it would be admitted now is not known: {found.trial.message}"
-        yield wrapped(printable(words), 2, width()) + "\n"
-
-
-def _origin(policy: Policy) -> str:
-    told = policy.origin and policy.origin != "enforce label"
-    return f" ({printable(policy.origin)})" if told else ""
+        yield wrapped(words, 2, width()) + "\n"
 
 
 def _only_left(proposal: Proposal) -> tuple[Any, ...]:
@@ -153,7 +149,7 @@ def rejected_json(
                 ],
                 **_injected_json(rejected),
                 "advice": list(advice(rejected, commands)),
-                "plans": [planned_json(item) for item in proposal.planned] if proposal else [],
+                "plans": [planned_json(item, item.policy) for item in proposal.planned] if proposal else [],
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}

@@ -22,6 +22,7 @@ from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.goals import workload_policy_json
 from kubectl_harden.reports.terminal import json_text, object_name, printable
 
 __all__ = ["sarif"]
@@ -37,7 +38,7 @@ def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[
     rules = explanations()
     indexes = {rule.check: index for index, rule in enumerate(rules)}
     seen: Counter[str] = Counter()
-    found = [_result(item, violation, indexes, seen) for item in results for violation in item.violations]
+    found = [_result(item, violation, policy, indexes, seen) for item in results for violation in item.violations]
     driver = {
         "name": "kubectl harden",
         "version": __version__,
@@ -76,7 +77,9 @@ def _rule(rule: Explanation) -> dict[str, Any]:
     }
 
 
-def _result(item: Checked, violation: Violation, indexes: dict[str, int], seen: Counter[str]) -> dict[str, Any]:
+def _result(
+    item: Checked, violation: Violation, head: Policy, indexes: dict[str, int], seen: Counter[str]
+) -> dict[str, Any]:
     name = object_name(item.identity)
     location: dict[str, Any] = {"logicalLocations": [_object(item.identity)]}
     source = item.identity.source
@@ -91,7 +94,11 @@ def _result(item: Checked, violation: Violation, indexes: dict[str, int], seen: 
         "message": {"text": printable(f"{name}: {worded(violation.reason, violation.detail)}")},
         "locations": [location],
         "partialFingerprints": {"primaryLocationLineHash": _fingerprint(item, violation, seen)},
-        "properties": {"paths": [pointer(path) for path in violation.paths], "level": violation.level},
+        "properties": {
+            "paths": [pointer(path) for path in violation.paths],
+            "level": violation.level,
+            **workload_policy_json(item.identity, item.policy, head),
+        },
     }
     if violation.accepted:
         out["suppressions"] = [

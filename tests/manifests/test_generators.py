@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from kubectl_harden import __version__
 from kubectl_harden.errors import EditError
 from kubectl_harden.manifests.kustomize import fix_kustomization, write_overlay
+from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
 from tests.cli.test_main import REJECTED, ROOT, run
@@ -149,7 +149,7 @@ def test_a_kustomization_that_has_changed_meanwhile_stays_and_no_patch_is_left(
     overlay: Path, programs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", programs)
-    planned = fix_kustomization(str(overlay), parse_policy("restricted", "latest"), FixOptions(), {})
+    planned = fix_kustomization(str(overlay), Rules(), FixOptions(), {})
     assert len(planned.files) == 2
     file = overlay / "kustomization.yaml"
     file.write_text(file.read_text() + "# somebody else\n")
@@ -171,7 +171,7 @@ def test_ended_between_any_two_steps_no_entry_names_a_patch_that_is_not_there(
     )
     file = overlay / "kustomization.yaml"
     before = file.read_bytes()
-    planned = fix_kustomization(str(overlay), parse_policy("restricted", "latest"), FixOptions(), {})
+    planned = fix_kustomization(str(overlay), Rules(), FixOptions(), {})
     replace, calls = os.replace, []
 
     def ended(source: Any, target: Any) -> None:
@@ -185,7 +185,7 @@ def test_ended_between_any_two_steps_no_entry_names_a_patch_that_is_not_there(
         with pytest.raises(SystemExit):
             write_overlay(planned)
     assert file.read_bytes() == before
-    again = fix_kustomization(str(overlay), parse_policy("restricted", "latest"), FixOptions(), {})
+    again = fix_kustomization(str(overlay), Rules(), FixOptions(), {})
     write_overlay(again)
     value, _ = value_of(parse(file.read_text()))
     paths = {entry["path"] for entry in value["patches"]}

@@ -13,7 +13,9 @@
 //	                                     validate, convert, evaluate at every level and version
 //	strategic {object, patch}            a strategic merge patch, applied as kubectl patch does
 //	kustomize {files}                    what kustomize builds of a directory
-//	labels    {labels}                   the policy of each mode that a namespace's labels ask for
+//	labels    {labels, defaults}         the policy of each mode that a namespace's labels ask for, and what
+//	                                     admission complains of; defaults are those of an API server's configuration
+//	admission {files}                    what an API server reads of its admission configuration, config.yaml
 package main
 
 import (
@@ -24,8 +26,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -68,6 +71,7 @@ type response struct {
 	Documents []document        `json:"documents,omitempty"`
 	Verdicts  []verdict         `json:"verdicts,omitempty"`
 	Invalid   []string          `json:"invalid,omitempty"`
+	Config    any               `json:"config,omitempty"`
 	Error     string            `json:"error,omitempty"`
 }
 
@@ -104,9 +108,10 @@ func (o *oracle) evaluate(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []v
 	return verdicts
 }
 
-// stream reads documents as kubectl's visitor does, up to the first error.
+// stream reads documents as kubectl's FileVisitor does (cli-runtime, pkg/resource/visitor.go), up to the first error.
 func stream(data []byte) []document {
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	text := transform.NewReader(bytes.NewReader(data), unicode.BOMOverride(unicode.UTF8.NewDecoder()))
+	decoder := utilyaml.NewYAMLOrJSONDecoder(text, 4096)
 	documents := []document{}
 	for {
 		extension := runtime.RawExtension{}
@@ -160,28 +165,14 @@ func (o *oracle) answer(line []byte) (reply response) {
 		return answered(kustomize(r.Files))
 	case "labels":
 		return modes(r.Labels, r.Defaults)
-	}
-	return response{Error: "unknown op " + r.Op}
-}
-
-// modes returns "level:version" for each mode of Pod Security admission; the API server's defaults are given alike.
-func modes(labels, defaults map[string]string) response {
-	p := api.Policy{}
-	for mode, into := range map[string]*api.LevelVersion{"enforce": &p.Enforce, "audit": &p.Audit, "warn": &p.Warn} {
-		level, version, found := strings.Cut(defaults[mode], ":")
-		if !found {
-			level, version = string(api.LevelPrivileged), "latest"
-		}
-		parsed, err := api.ParseVersion(version)
+	case "admission":
+		config, err := configuration(r.Files)
 		if err != nil {
 			return response{Error: err.Error()}
 		}
-		*into = api.LevelVersion{Level: api.Level(level), Version: parsed}
+		return response{Config: config}
 	}
-	p, _ = api.PolicyToEvaluate(labels, p)
-	return response{Modes: map[string]string{
-		"enforce": p.Enforce.String(), "audit": p.Audit.String(), "warn": p.Warn.String(),
-	}}
+	return response{Error: "unknown op " + r.Op}
 }
 
 func main() {

@@ -140,6 +140,7 @@ def words(found: Plan) -> list[tuple[str, str]]:
     return [(left.reason, left.detail) for left in found.remaining]
 
 
+@fewer(4)
 @given(
     template=valid_templates(),
     kind=st.sampled_from(["Pod", "Deployment"]),
@@ -231,7 +232,7 @@ def test_what_a_person_has_said_counts_as_reached(
 @given(template=valid_templates(), policy=POLICIES)
 def test_nothing_outside_the_standard_is_touched(template: dict[str, Any], policy: Policy) -> None:
     value = workload(template, "Deployment")
-    fixed = apply(value, made(value, policy, FixOptions("breaks")).edits)
+    fixed = apply(value, made(value, policy, FixOptions("breaks", partial=True)).edits)
 
     def untouched(value: dict[str, Any]) -> Any:
         spec = value["spec"]["template"]["spec"]
@@ -310,3 +311,15 @@ def test_a_port_that_the_api_server_would_fill_in_twice_is_left() -> None:
 def test_the_same_input_gives_the_same_plan() -> None:
     value = pod(hostNetwork=True, volumes=[{"name": "t", "hostPath": {"path": "/tmp/x"}}])
     assert restricted(value) == restricted(value)
+
+
+def test_what_a_person_chooses_is_made_whatever_it_reaches() -> None:
+    value = pod(hostIPC=True, volumes=[{"name": "n", "nfs": {"server": "s", "path": "/"}}], hostNetwork=True)
+    (location,) = locate(value, {}) or ()
+    policy = Policy("restricted", NEWEST)
+    partial = restricted(value, partial=True)
+    assert plan(value, location, policy, FixOptions(), choose=list) == partial
+    assert len(partial.steps) > len(restricted(value).steps) == 2
+    one = plan(value, location, policy, FixOptions(), choose=lambda edits: edits[:1])
+    assert [step.path for step in one.steps] == [("spec", "hostNetwork")]
+    assert not plan(value, location, policy, FixOptions(), choose=lambda _edits: []).edits

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import Policy
 from kubectl_harden.planning.options import FixOptions
@@ -36,12 +37,12 @@ spec:
 
 
 def accepted(text: str, level: str = "restricted") -> dict[str, str]:
-    found = check_text(Manifest("f.yaml", text), RESTRICTED._replace(level=level))
+    found = check_text(Manifest("f.yaml", text), Policies(RESTRICTED._replace(level=level)))
     return {violation.check: violation.accepted for item in found.checked for violation in item.violations}
 
 
 def problems(text: str) -> list[str]:
-    found = check_text(Manifest("f.yaml", text), RESTRICTED)
+    found = check_text(Manifest("f.yaml", text), Policies(RESTRICTED))
     return [f"{problem.line}:{problem.column}: {problem.message}" for problem in found.problems]
 
 
@@ -70,10 +71,10 @@ def test_an_annotation_takes_a_control_a_line() -> None:
 
 def test_a_comment_counts_for_its_own_document_and_its_own_item() -> None:
     comment = "# kubectl-harden/allow: restrictedVolumes: reads logs\n"
-    found = check_text(Manifest("f.yaml", f"{AGENT}---\n{comment}{AGENT}---\n{AGENT}"), RESTRICTED)
+    found = check_text(Manifest("f.yaml", f"{AGENT}---\n{comment}{AGENT}---\n{AGENT}"), Policies(RESTRICTED))
     assert [item.violations[0].accepted for item in found.checked] == ["", "reads logs", ""]
     # Above the first separator, and above a comment in between.
-    found = check_text(Manifest("f.yaml", f"{comment}---\n# more\n---\n{AGENT}---\n{AGENT}"), RESTRICTED)
+    found = check_text(Manifest("f.yaml", f"{comment}---\n# more\n---\n{AGENT}---\n{AGENT}"), Policies(RESTRICTED))
     assert [item.violations[0].accepted for item in found.checked] == ["reads logs", ""]
     item = "- " + AGENT.replace("\n", "\n  ").rstrip(" ")
     for commented in (
@@ -87,7 +88,9 @@ def test_a_comment_counts_for_its_own_document_and_its_own_item() -> None:
         for place in range(3):
             items = [item] * 3
             items[place] = commented
-            found = check_text(Manifest("f.yaml", "apiVersion: v1\nkind: List\nitems:\n" + "".join(items)), RESTRICTED)
+            found = check_text(
+                Manifest("f.yaml", "apiVersion: v1\nkind: List\nitems:\n" + "".join(items)), Policies(RESTRICTED)
+            )
             assert found.problems == ()
             reasons = [item.violations[0].accepted for item in found.checked]
             assert [bool(reason) for reason in reasons] == [index == place for index in range(3)], commented
@@ -139,7 +142,7 @@ def test_what_is_accepted_is_shown_and_counted_and_does_not_fail(tmp_path: Path)
 def test_fixing_leaves_just_what_is_accepted(checks: set[str]) -> None:
     comments = "".join(f"# kubectl-harden/allow: {check}: reason\n" for check in sorted(checks))
     before = {check for check, reason in accepted(comments + REJECTED).items() if reason}
-    found = fix_text(Manifest("f.yaml", comments + REJECTED), RESTRICTED, FixOptions())
+    found = fix_text(Manifest("f.yaml", comments + REJECTED), Policies(RESTRICTED), FixOptions())
     after = accepted(spliced(comments + REJECTED, found.splices))
     assert {check for check, reason in after.items() if reason} == set(after) == before
 

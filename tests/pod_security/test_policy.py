@@ -13,7 +13,14 @@ from kubectl_harden.model import Level
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.pod_templates import locate
-from kubectl_harden.pod_security.policy import NEWEST, Policy, evaluate, parse_policy, registry_faults
+from kubectl_harden.pod_security.policy import (
+    NEWEST,
+    Policy,
+    evaluate,
+    highest_level,
+    parse_policy,
+    registry_faults,
+)
 from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.oracle import Oracle, module_directory
 from tests.support.pods import templates
@@ -51,6 +58,15 @@ def test_newest_version(oracle: Oracle) -> None:
 def test_evaluator_parity(oracle: Oracle, template: dict[str, Any]) -> None:
     theirs = oracle.verdicts(op="evaluate", metadata=template["metadata"], spec=template["spec"])
     assert ours(Pod(template, is_pod=False)) == theirs
+
+
+@given(template=templates(), minor=st.integers(0, NEWEST))
+def test_privileged_forbids_nothing_and_the_level_stays_known(template: dict[str, Any], minor: int) -> None:
+    pod = Pod(template, is_pod=False)
+    assert evaluate(pod, Policy("privileged", minor)) == []
+    forbidden = {level: evaluate(pod, Policy(level, minor)) for level in LEVELS}
+    expected = "privileged" if forbidden["baseline"] else "baseline" if forbidden["restricted"] else "restricted"
+    assert highest_level(pod, Policy("privileged", minor), []) == expected
 
 
 def wrapped(kind: str, template: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text, proposal
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import parse_policy
@@ -100,11 +101,11 @@ def test_sarifs_fixes_do_what_fixing_one_control_does(drawn: tuple[Any, str]) ->
     """In every style of YAML: the replacements of lines and columns make the text that fix --only makes."""
     text = drawn[1]
     tally, policy = Tally(), parse_policy("restricted", "latest")
-    found = check_text(Manifest("f.yaml", text), policy, propose=proposal)
+    found = check_text(Manifest("f.yaml", text), Policies(policy), propose=proposal)
     log = json.loads("".join(sarif_log(iter(found.checked), policy, tally)))
     for result in log["runs"][0]["results"]:
         only = FixOptions(only=frozenset((result["ruleId"],)))
-        fixed = fix_text(Manifest("f.yaml", text), policy, only)
+        fixed = fix_text(Manifest("f.yaml", text), Policies(policy), only)
         expected = spliced(text, fixed.splices)
         assert (applied(text, result["fixes"][0]) if "fixes" in result else text) == expected
 
@@ -245,7 +246,7 @@ def test_just_what_was_there_is_known(names: list[str], later: str, tmp_path_fac
         pods = (
             f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {n}}}\nspec: {{containers: [{{name: c}}]}}\n" for n in names
         )
-        return check_text(Manifest("f.yaml", "---\n".join(pods)), policy)
+        return check_text(Manifest("f.yaml", "---\n".join(pods)), Policies(policy))
 
     known = Known("known.json", collected("known.json", found(names).checked))
     for item in known.mark(found([*names, later])).checked:

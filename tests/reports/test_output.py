@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.apply import Outcome
 from kubectl_harden.live.blame import Blame
 from kubectl_harden.live.managers import Manager
@@ -202,9 +203,9 @@ def _reports() -> Iterator[tuple[str, str]]:
     for rejecter in ("Pod Security admission", f"webhook{PAYLOAD}"):
         for since in ("2026-01-01T00:00:00+00:00", f"long ago{PAYLOAD}"):
             refused = Rejected(proposal.live, rejecter, f"m{PAYLOAD}", since, 1, checked)
-            yield "rejected", "".join(rejected.rejected_text(refused, proposal))
+            yield "rejected", "".join(rejected.rejected_text(refused, proposal, Commands()))
             ready = proposal._replace(refusal=None)
-            yield "rejected", "".join(rejected.rejected_text(refused, ready))
+            yield "rejected", "".join(rejected.rejected_text(refused, ready, Commands()))
     text = 'pods "web" is forbidden: violates PodSecurity "restricted:latest": privileged (container "a" must not set)'
     for message in (*read_messages(text), Message("webhook", "text", subject="s", others=1)):
         yield "message", "".join(rejected.message_text(hostile(message)._replace(rejecter=message.rejecter)))

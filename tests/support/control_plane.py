@@ -340,13 +340,20 @@ class Namespace:
         self.plane = plane
         self.name = name
         labels = {f"pod-security.kubernetes.io/{key}": value for key, value in labels.items()}
-        plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+        plane.request(
+            "POST", "/api/v1/namespaces?fieldManager=kubectl-create", {"metadata": {"name": name, "labels": labels}}
+        )
 
     def label(self, **labels: str | None) -> None:
         """Set or remove Pod Security labels."""
         changed = {f"pod-security.kubernetes.io/{key.replace('_', '-')}": value for key, value in labels.items()}
         patch = {"metadata": {"labels": changed}}
-        self.plane.request("PATCH", f"/api/v1/namespaces/{self.name}", patch, kind="application/merge-patch+json")
+        self.plane.request(
+            "PATCH",
+            f"/api/v1/namespaces/{self.name}?fieldManager=kubectl-label",
+            patch,
+            kind="application/merge-patch+json",
+        )
 
     def path(self, kind: str, name: str = "") -> str:
         """Return the URL path of a kind, or of an object."""

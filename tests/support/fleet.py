@@ -64,7 +64,7 @@ class Fleet:
 
     def _label(self, namespace: Namespace, labels: dict[str, str]) -> None:
         patch = {"metadata": {"labels": labels}}
-        path = f"/api/v1/namespaces/{namespace.name}"
+        path = f"/api/v1/namespaces/{namespace.name}?fieldManager=kubectl-label"
         self.plane.request("PATCH", path, patch, kind="application/merge-patch+json")
 
     def running(self) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Item, Manifest, read
 from kubectl_harden.model import Policy, Problem
 from kubectl_harden.objects import api_group, item_kind, items_of
@@ -121,11 +122,11 @@ class Fuzzer:
 
     def _try(self, text: str) -> None:
         manifest = Manifest("f.yaml", text)
-        found = list(read(manifest, self.policy))
+        found = list(read(manifest, Policies(self.policy)))
         problems = [item for item in found if isinstance(item, Problem)]
         theirs = self._read(text)
-        checked = check_text(manifest, self.policy)
-        fixed = fix_text(manifest, self.policy, FixOptions())
+        checked = check_text(manifest, Policies(self.policy))
+        fixed = fix_text(manifest, Policies(self.policy), FixOptions())
         told = [problem.message for problem in (*problems, *checked.problems, *fixed.problems)]
         for message in told:
             if "is a bug" in message:

@@ -7,10 +7,9 @@ from typing import Any
 from kubectl_harden.cluster.api import Cluster, of_kind
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.propose import ApplyOptions, propose
-from kubectl_harden.migration.model import NamespaceSurvey, ServerWord, Survey, Surveyed, plan_blockers
+from kubectl_harden.migration.model import Aim, NamespaceSurvey, ServerWord, Survey, Surveyed, plan_blockers
 from kubectl_harden.model import Policy
 from kubectl_harden.planning.json_patch import touched
-from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.in_force import in_force
 from kubectl_harden.pod_security.namespace_labels import policy_of_words
 from tests.support.fleet import helm, safe, socket_agent
@@ -27,7 +26,7 @@ def surveyed(value: dict[str, Any], namespace: str, number: int, team: str = "")
     metadata = {"uid": f"{namespace}-{number}", "resourceVersion": str(number), "namespace": namespace}
     value = {**value, "metadata": {**value["metadata"], **metadata}}
     live = Live.of(of_kind(value["kind"]), value, GOAL)
-    proposal = propose(Cluster(None), live, FixOptions(), ApplyOptions(), dry_run=False)  # type: ignore[arg-type]
+    proposal = propose(Cluster(None), live, Aim("restricted").planning, ApplyOptions(), dry_run=False)  # type: ignore[arg-type]
     (planned,) = proposal.planned
     before = touched(value, proposal.patch)
     after = planned.plan.before if proposal.refusal else planned.plan.after

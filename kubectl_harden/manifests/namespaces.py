@@ -1,0 +1,153 @@
+"""The Namespace objects of the input: a first pass, which parses nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.field_path import field_path
+from kubectl_harden.manifests.discovery import Found, cannot_hold_pod
+from kubectl_harden.manifests.policies import Asking, Policies, Rules
+from kubectl_harden.manifests.reader import Inputs
+from kubectl_harden.model import Path, Problem
+from kubectl_harden.objects import is_namespace, item_kind, items_of
+from kubectl_harden.pod_security.namespace_labels import PREFIX, likely_typos
+from kubectl_harden.text_files import STDIN, read_text
+from kubectl_harden.yaml_text.documents import Document, Lines, readable
+
+__all__ = ["Surveyed", "policies_in", "survey"]
+
+_MENTION: Final = re.compile(r"""\bkind["']?\s*:\s*["']?Namespace(?:List)?\b""")
+_KINDS: Final = frozenset({"Namespace"})
+
+
+class Surveyed(NamedTuple):
+    """Inputs whose files are found, and the policies of their workloads; ``notes`` are about Namespace objects."""
+
+    inputs: Inputs
+    policies: Policies
+    notes: tuple[Problem, ...]
+
+
+class _Namespace(NamedTuple):
+    """A Namespace object, and where it is."""
+
+    value: dict[str, Any]
+    document: Document
+    base: Path
+    lines: Lines
+    before: int
+    """How many lines of the file are before those that ``lines`` counts."""
+
+    def place(self, path: Path) -> tuple[int, int]:
+        """Return the line and column (from 1) of a field."""
+        line, column = self.lines.place(self.document.offset_of((*self.base, *path)))
+        return self.before + line, column
+
+
+def survey(inputs: Inputs, rules: Rules) -> Surveyed:
+    """Find the files of the inputs, and the Namespace objects in them; what can be read only once is kept.
+
+    Raises UsageError for an unknown level or version.
+    """
+    files = [_kept(found) for found in inputs.files()]
+    policies, notes = policies_in(_texts(files), rules)
+    return Surveyed(inputs._replace(found=tuple(files)), policies, notes)
+
+
+def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[Policies, tuple[Problem, ...]]:
+    """Return the policies of texts, and notes about the Namespace objects in them.
+
+    Each text comes with its file, and whether its lines are those of the file. Raises UsageError for an unknown level
+    or version.
+    """
+    asking: list[Asking] = []
+    notes: list[Problem] = []
+    for file, text, lined in texts:
+        for found in _namespaces(text):
+            metadata = found.value["metadata"]
+            name, labels = str(metadata.get("name")), metadata.get("labels")
+            labels = labels if isinstance(labels, dict) else {}
+            told = {key: value for key, value in labels.items() if isinstance(value, str)}
+            asking.append(Asking(name, told, "stdin" if file == STDIN else file))
+            for path, words in _oddities(labels, metadata.get("annotations")):
+                line, column = found.place(path) if lined else (None, None)
+                words = f"Namespace {name}: {field_path(path)}: {words}"
+                notes.append(Problem(file, found.document.index, line, column, words))
+    return rules.policies(asking), (*notes, *rules.disagreements(asking))
+
+
+def _kept(found: Found) -> Found:
+    """Return a file with its text, if that can be read only once: standard input, or a pipe."""
+    if found.problem is not None or found.text is not None or found.listed:
+        return found
+    try:
+        if found.file != STDIN and stat.S_ISREG(os.stat(found.file).st_mode):
+            return found
+        return found._replace(once=read_text(found.file))
+    except OSError:
+        return found
+    except InputError as error:
+        return found._replace(problem=error.args[0])
+
+
+def _texts(files: Iterable[Found]) -> Iterator[tuple[str, str, bool]]:
+    for found in files:
+        text = found.text if found.text is not None else found.once
+        if text is None and found.problem is None:
+            try:
+                text = read_text(found.file, regular=found.listed)
+            except InputError:
+                continue  # It is read again, and told then.
+        if text is not None and "Namespace" in text:
+            yield found.file, text, found.text is None
+
+
+def _namespaces(text: str) -> Iterator[_Namespace]:
+    for before, piece in _pieces(text):
+        lines = Lines(piece)
+        for document in readable(piece):
+            for base, value in _objects(document.value, ()):
+                if is_namespace(value) and isinstance(value.get("metadata"), dict):
+                    yield _Namespace(value, document, base, lines, before)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the documents that may be Namespaces, each with the number of lines before it."""
+    if text.lstrip()[:1] == "{":
+        if _MENTION.search(text):
+            yield 0, text
+        return
+    before = counted = end = 0
+    for match in _MENTION.finditer(text):
+        if match.start() < end:
+            continue
+        start = text.rfind("\n---", max(end - 1, 0), match.start()) + 1
+        before, counted = before + text.count("\n", counted, start), start
+        end = text.find("\n---", match.start())
+        end = len(text) if end < 0 else end + 1
+        piece = text[start:end]
+        if not cannot_hold_pod(piece, _KINDS):
+            yield before, piece
+
+
+def _objects(value: Any, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    items = items_of(value)
+    if items is not None:
+        for index, item in enumerate(items):
+            yield from _objects(item_kind(value, item), (*base, "items", index))
+    elif isinstance(value, dict):
+        yield base, value
+
+
+def _oddities(labels: Mapping[str, Any], annotations: Any) -> Iterator[tuple[Path, str]]:
+    """Yield the keys that look as if they were meant for Pod Security admission, which does not read them."""
+    for key, words in likely_typos(labels):
+        yield ("metadata", "labels", key), words
+    for key in annotations if isinstance(annotations, dict) else ():
+        if isinstance(key, str) and key.startswith(PREFIX):
+            yield ("metadata", "annotations", key), "Pod Security admission reads labels, and no annotations"

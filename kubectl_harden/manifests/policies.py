@@ -1,0 +1,115 @@
+"""Which policy the workloads of manifests are held to.
+
+What options say, then what the Namespace asks for that is in the same input, then the defaults of an API server's
+admission configuration, then the project file, then ``restricted:latest``. Exemptions count whatever is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from kubectl_harden.model import Policy, Problem
+from kubectl_harden.pod_security.admission_config import AdmissionConfig
+from kubectl_harden.pod_security.namespace_labels import PREFIX, Mode, PolicyChoice, asked_policy, rank
+from kubectl_harden.pod_security.policy import NEWEST, parse_policy
+
+__all__ = ["Policies", "Rules"]
+
+_NONE: Final[Mapping[str, Policy]] = MappingProxyType({})
+
+
+class Policies(NamedTuple):
+    """The policies of one run.
+
+    ``default`` is for workloads of which nothing else is known, ``runtime_classes`` are those that are exempt.
+    ``release`` is the namespace of workloads that name none, where that is known: a chart's.
+    """
+
+    default: Policy
+    namespaces: Mapping[str, Policy] = _NONE
+    runtime_classes: Mapping[str, Policy] = _NONE
+    release: str = ""
+
+    def of(self, namespace: str | None) -> Policy:
+        """Return the policy for the workloads of a namespace; None is that of those that name none."""
+        return self.namespaces.get(namespace or self.release, self.default)
+
+
+class Asking(NamedTuple):
+    """A Namespace object in the input: its name, its labels, and the file that it is in."""
+
+    name: str
+    labels: Mapping[str, str]
+    file: str
+
+
+class Rules(NamedTuple):
+    """What decides besides Namespace objects: options, the project file, an API server's admission configuration."""
+
+    options: PolicyChoice = PolicyChoice()
+    project: PolicyChoice = PolicyChoice()
+    config: AdmissionConfig = AdmissionConfig()
+    release: str = ""
+
+    def default(self) -> Policy:
+        """Return the policy where no Namespace asks for one. Raises UsageError for an unknown level or version."""
+        found = None if self.options.level else asked_policy({}, NEWEST, self.config.defaults)
+        if found is not None:
+            return self._versioned(found[1], {}, found[0], f"the defaults of {self.config.file}")
+        level = self.options.level or self.project.level or "restricted"
+        policy = parse_policy(level, self.options.version or self.project.version or "latest")
+        is_projects = self.project.level is not None and not self.options.level
+        return policy._replace(origin="the project file" if is_projects else "")
+
+    def policies(self, namespaces: Iterable[Asking]) -> Policies:
+        """Return the policies of a run with these Namespace objects. Of several of one name the strictest counts."""
+        by_name: dict[str, Policy] = {}
+        for item in () if self.options.level else namespaces:
+            policy = self._asked(item)
+            strictest = by_name.get(item.name)
+            if policy is not None and (strictest is None or _strictness(policy) > _strictness(strictest)):
+                by_name[item.name] = policy
+        exempt = Policy("privileged", NEWEST, "latest", exempt=True)
+        config = self.config
+        for name in config.namespaces:
+            by_name[name] = exempt._replace(origin=f"namespace {name} in {config.file}")
+        classes = {
+            name: exempt._replace(origin=f"runtime class {name} in {config.file}") for name in config.runtime_classes
+        }
+        return Policies(self.default(), by_name, classes, self.release)
+
+    def disagreements(self, namespaces: Iterable[Asking]) -> Iterator[Problem]:
+        """Yield a note for each name by which several Namespace objects ask for different policies."""
+        by_name: dict[str, dict[Policy, str]] = {}
+        for item in () if self.options.level else namespaces:
+            policy = self._asked(item)
+            if policy is not None:
+                by_name.setdefault(item.name, {}).setdefault(policy._replace(origin=""), item.file)
+        for name, files in by_name.items():
+            if len(files) > 1:
+                asked = ", ".join(f"{policy} in {file}" for policy, file in files.items())
+                words = f"Namespace {name} asks for different policies: {asked}; the strictest counts"
+                yield Problem(None, None, None, None, words)
+
+    def _asked(self, item: Asking) -> Policy | None:
+        """Return what a Namespace asks for by a label, or None."""
+        found = asked_policy(item.labels, NEWEST, self.config.defaults)
+        if found is None or not any(key.startswith(PREFIX) for key in item.labels):
+            return None
+        mode, policy = found
+        by = "" if mode == "enforce" else f", {mode}"
+        return self._versioned(policy, item.labels, mode, f"Namespace {item.name} in {item.file}{by}")
+
+    def _versioned(self, policy: Policy, labels: Mapping[str, str], mode: Mode, origin: str) -> Policy:
+        """Return a policy with the version of an option; with that of the project file where nobody else names one."""
+        is_named = f"{PREFIX}{mode}-version" in labels or self.config.defaults[mode].named != "latest"
+        version = self.options.version or (None if is_named else self.project.version)
+        if version is not None:
+            policy = policy._replace(minor=parse_policy("restricted", version).minor, named=version)
+        return policy._replace(origin=origin)
+
+
+def _strictness(policy: Policy) -> tuple[int, int]:
+    return rank(policy), policy.minor

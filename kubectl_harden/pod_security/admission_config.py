@@ -1,0 +1,213 @@
+"""The API server's configuration of Pod Security admission: defaults for namespaces without labels, and exemptions.
+
+Source: k8s.io/apiserver/pkg/admission/config.go (the AdmissionConfiguration that --admission-control-config-file
+names), and k8s.io/pod-security-admission, admission/api/load, admission/api/validation and admission/api/v1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError, SyntaxFault, meant
+from kubectl_harden.field_path import field_path
+from kubectl_harden.model import Path
+from kubectl_harden.pod_security.controls._words import go_quote
+from kubectl_harden.pod_security.namespace_labels import (
+    MODES,
+    UNCONFIGURED,
+    Defaults,
+    invalid_level,
+    invalid_version,
+    policy_of_words,
+)
+from kubectl_harden.pod_security.policy import NEWEST
+from kubectl_harden.yaml_text.documents import Document, documents
+
+__all__ = ["AdmissionConfig", "Elsewhere", "Parsed", "parse_admission_config", "read_admission_config"]
+
+PLUGIN: Final = "PodSecurity"
+_DEFAULTS: Final = (*MODES, *(f"{mode}-version" for mode in MODES))
+_ADMISSION: Final = "AdmissionConfiguration"
+_ADMISSION_VERSIONS: Final = ("apiserver.config.k8s.io/v1", "apiserver.k8s.io/v1alpha1")
+_POD_SECURITY: Final = "PodSecurityConfiguration"
+_POD_SECURITY_VERSIONS: Final = tuple(
+    f"pod-security.admission.config.k8s.io/{v}" for v in ("v1", "v1beta1", "v1alpha1")
+)
+
+_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NOT_A_LABEL: Final = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+    "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    f"'{_LABEL}')"
+)
+_SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
+_NOT_A_SUBDOMAIN: Final = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    f"end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+)
+
+
+class AdmissionConfig(NamedTuple):
+    """What an API server's configuration says of Pod Security admission; ``file`` is what people know it by."""
+
+    defaults: Defaults = UNCONFIGURED
+    usernames: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    runtime_classes: tuple[str, ...] = ()
+    file: str = ""
+
+
+class Elsewhere(NamedTuple):
+    """An AdmissionConfiguration that leaves the configuration to another file, named relative to its own directory."""
+
+    path: str
+
+
+Parsed = AdmissionConfig | Elsewhere
+
+
+def parse_admission_config(text: str) -> Parsed:
+    """Return what an AdmissionConfiguration, or a PodSecurityConfiguration alone, says.
+
+    As the API server does, only the first document is read. Raises SyntaxFault, with the place of what is wrong.
+    """
+    document = next(documents(text), None)
+    if not isinstance(document, Document):
+        fault = (document.message, document.offset) if document is not None else ("the file is empty", 0)
+        raise SyntaxFault(*fault)
+    for offset, key in document.repeated:
+        raise SyntaxFault(f'the key "{key}" is repeated', offset)
+    try:
+        return read_admission_config(document.value)
+    except InputError as error:
+        raise SyntaxFault(error.args[0], document.offset_of(error.path or ())) from None
+
+
+def read_admission_config(value: Any) -> Parsed:
+    """Return what the value of such a document says. Raises InputError with the path of what is wrong."""
+    head = _fields(value, (), None)
+    kind, version = (_text(head.get(key), (key,)) for key in ("kind", "apiVersion"))
+    if (kind, version) in ((_POD_SECURITY, known) for known in _POD_SECURITY_VERSIONS):
+        return _pod_security(value, ())
+    if (kind, version) in ((_ADMISSION, known) for known in _ADMISSION_VERSIONS):
+        return _plugin(_fields(value, (), ("apiVersion", "kind", "plugins")))
+    raise InputError(
+        f"this is not an API server's admission configuration: write apiVersion {_ADMISSION_VERSIONS[0]} and kind "
+        f"{_ADMISSION}, or {_POD_SECURITY_VERSIONS[0]} and {_POD_SECURITY}"
+    )
+
+
+def _plugin(head: dict[str, Any]) -> Parsed:
+    """Return what the configuration of the plugin says; the first of several of its name counts."""
+    found: Parsed | None = None
+    for index, plugin in enumerate(_items(head.get("plugins"), ("plugins",))):
+        path = ("plugins", index)
+        fields = _fields(plugin, path, ("name", "path", "configuration"))
+        name, elsewhere = (_text(fields.get(key), (*path, key)) for key in ("name", "path"))
+        if name != PLUGIN or found is not None:
+            continue
+        inline = fields.get("configuration")
+        if inline is not None:
+            found = _pod_security(inline, (*path, "configuration"))
+        else:
+            found = Elsewhere(elsewhere) if elsewhere else AdmissionConfig()
+    return found or AdmissionConfig()
+
+
+def _pod_security(value: Any, base: Path) -> AdmissionConfig:
+    """Return what a PodSecurityConfiguration says (strict decoding, defaulting, ValidatePodSecurityConfiguration)."""
+    top = _fields(value, base, ("apiVersion", "kind", "defaults", "exemptions"))
+    if top.get("kind") != _POD_SECURITY or top.get("apiVersion") not in _POD_SECURITY_VERSIONS:
+        raise InputError(f"write apiVersion {_POD_SECURITY_VERSIONS[0]} and kind {_POD_SECURITY}", base)
+    given = _fields(top.get("defaults"), (*base, "defaults"), _DEFAULTS)
+    texts = {key: _text(given.get(key), (*base, "defaults", key)) for key in _DEFAULTS}
+    for key, text in texts.items():
+        words = invalid_version(text) if key.endswith("-version") else invalid_level(text)
+        if text and words:
+            raise _invalid(base, ("defaults", key), text, words)
+    defaults = {
+        mode: policy_of_words(f"{texts[mode] or 'privileged'}:{texts[f'{mode}-version'] or 'latest'}", NEWEST)
+        for mode in MODES
+    }
+    exempt = _fields(top.get("exemptions"), (*base, "exemptions"), tuple(_EXEMPTIONS))
+    lists = {key: _listed(exempt, key, base) for key in _EXEMPTIONS}
+    return AdmissionConfig(defaults, lists["usernames"], lists["namespaces"], lists["runtimeClasses"])
+
+
+def _listed(exempt: dict[str, Any], key: str, base: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for index, item in enumerate(_items(exempt.get(key), (*base, "exemptions", key))):
+        path = ("exemptions", key, index)
+        name = _text(item, (*base, *path))
+        words = _EXEMPTIONS[key](name)
+        if words:
+            raise _invalid(base, path, name, words)
+        if name in names:
+            raise InputError(f"{field_path(path)}: Duplicate value: {go_quote(name)}", (*base, *path))
+        names.append(name)
+    return tuple(names)
+
+
+def _invalid(base: Path, path: Path, value: str, words: str) -> InputError:
+    return InputError(f"{field_path(path)}: Invalid value: {go_quote(value)}: {words}", (*base, *path))
+
+
+def _wrong_namespace(name: str) -> str:
+    faults = [] if re.fullmatch(_LABEL, name) else [_NOT_A_LABEL]
+    return ", ".join([*_too_long(name, 63), *faults])
+
+
+def _wrong_runtime_class(name: str) -> str:
+    faults = [] if re.fullmatch(_SUBDOMAIN, name) else [_NOT_A_SUBDOMAIN]
+    return ", ".join([*_too_long(name, 253), *faults])
+
+
+def _wrong_username(name: str) -> str:
+    return "" if name else "username must not be empty"
+
+
+_EXEMPTIONS: Final[dict[str, Callable[[str], str]]] = {
+    "namespaces": _wrong_namespace,
+    "runtimeClasses": _wrong_runtime_class,
+    "usernames": _wrong_username,
+}
+"""What is wrong with a name in each of the lists of exemptions, in the order in which they are validated."""
+
+
+def _too_long(name: str, limit: int) -> list[str]:
+    # len() of Go counts bytes.
+    return [f"must be no more than {limit} characters"] if len(name.encode()) > limit else []
+
+
+# -- decoding --------------------------------------------------------------------------------------
+
+
+def _fields(value: Any, path: Path, known: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return an object's fields, of null none. Raises InputError for another type, and for unknown fields."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _type(path, "an object")
+    for key in value if known is not None else ():
+        if key not in (known or ()):
+            raise InputError(f'unknown field "{field_path((*path, key))}".{meant(key, known or ())}', (*path, key))
+    return value
+
+
+def _items(value: Any, path: Path) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise _type(path, "a list")
+    return value or []
+
+
+def _text(value: Any, path: Path) -> str:
+    if value is not None and not isinstance(value, str):
+        raise _type(path, "a string")
+    return value or ""
+
+
+def _type(path: Path, wanted: str) -> InputError:
+    where = f"{field_path(path)}: " if path else ""
+    return InputError(f"{where}must be {wanted}", path)
