@@ -410,7 +410,9 @@ def test_mended_is_said_after_a_dry_run_and_never_without(apart: tuple[Namespace
     assert (found["admittedNow"], found["stale"], found["violations"], found["advice"]) == (True, True, [], [])
     result = harden("rejected")
     assert result.code == 0
-    told = "was refused by Pod Security admission, and has been mended since: the API server admits it now (by a dry-run)"
+    told = (
+        "was refused by Pod Security admission, and has been mended since: the API server admits it now (by a dry-run)"
+    )
     assert told in " ".join(result.out.split())
     anna = Person(namespace, harden).may(
         ("core", "events pods", "list"), ("apps.kruise.io", "clonesets", "get"), ("core", "namespaces", "get")
