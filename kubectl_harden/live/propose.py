@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
-from kubectl_harden.cluster.command import Commands
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import ABSENT, copied, differences
@@ -134,7 +133,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(proposal, options, cluster.connection.commands))
+        proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
@@ -182,7 +181,7 @@ def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "metadata": metadata}
 
 
-def _refusal(proposal: Proposal, options: ApplyOptions, commands: Commands) -> str | None:
+def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str | None:
     """Return why a plan is not applied, before the server is asked."""
     live = proposal.live
     if not proposal.patch:
@@ -198,7 +197,7 @@ def _refusal(proposal: Proposal, options: ApplyOptions, commands: Commands) -> s
     if proposal.recreate:
         if finished(live.value):
             kind = live.resource.kind
-            command = commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
+            command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
             words = "has run to its end: correct its manifest for the next one, and delete it with"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
