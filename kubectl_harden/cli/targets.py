@@ -126,7 +126,8 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
             for name in CLUSTER_NAMES:
                 others.pop(name)
             rules = _rules(_choice(level, policy_version), project, admission_config, namespace or "")
-            policy = rules.default()
+            # What reports begin with names no origin: workloads may have others.
+            policy = rules.default()._replace(origin="")
             given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
             inputs = _files(names, files, kustomization, chart, rules, paths, project, **given)
             return command(inputs=inputs, policy=policy, **others)

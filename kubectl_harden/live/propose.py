@@ -143,7 +143,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(proposal, options))
+        proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
@@ -192,7 +192,7 @@ def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "metadata": metadata}
 
 
-def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
+def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str | None:
     """Return why a plan is not applied, before the server is asked."""
     live = proposal.live
     if not proposal.patch:
@@ -207,7 +207,13 @@ def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
         return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
     if proposal.recreate:
         if finished(live.value):
-            return f"this {live.resource.kind} has run to its end: correct its manifest for the next one"
+            kind = live.resource.kind
+            command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
+            words = "has run to its end: correct its manifest for the next one, and delete it with"
+            return f"this {kind} {words} {command}"
+        if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
+            words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"
+            return f"a debug container {words}"
         if not options.recreate:
             return (
                 f"a {live.resource.kind} cannot be changed in place: --recreate deletes it and creates it anew"

@@ -17,12 +17,12 @@ from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.follow import Followed, Snapshot, follow
 from kubectl_harden.live.journal import Journal, was_killed
+from kubectl_harden.live.made_pods import made_pod
 from kubectl_harden.live.quota import deletes_first, surges
 from kubectl_harden.live.rollout import Progress, pod_failure, pod_ready, watched
 from kubectl_harden.model import Planned
 from kubectl_harden.objects import finished, generated_from
 from kubectl_harden.pod_security.messages import rejecter_of
-from kubectl_harden.pod_security.pod_templates import Location
 
 __all__ = [
     "TRIAL",
@@ -51,7 +51,7 @@ def dry_runs(cluster: Cluster, live: Live) -> Iterator[Answer | ClusterError]:
         if location.moved or not location.pod_security_context:
             continue  # The controller makes another pod of it than what stands there.
         try:
-            yield cluster.create(PODS, live.namespace, _pod_of(live, location), dry_run=True)
+            yield cluster.create(PODS, live.namespace, made_pod(live.value, location), dry_run=True)
         except ClusterError as error:
             yield error
 
@@ -109,7 +109,7 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
 def trial_pod(live: Live, run: str, seconds: float) -> dict[str, Any]:
     """Return a pod of an object's template that nothing selects, without claims, that ends by itself."""
     location = live.subject.templates()[0]
-    pod = _pod_of(live, location)
+    pod = made_pod(live.value, location)
     metadata: dict[str, Any] = {
         "generateName": generated_from(f"{live.name[:40]}-trial"),
         "labels": {TRIAL: run},
@@ -191,32 +191,3 @@ def _swept(cluster: Cluster, namespace: str) -> None:
 def is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
     """Whether a quota refused one more pod, which the rollout does not need."""
     return rejecter.startswith("the ResourceQuota") and not surges(value)
-
-
-def _pod_of(live: Live, location: Location) -> dict[str, Any]:
-    template = location.value
-    metadata = template.get("metadata") or {}
-    kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
-    spec = template.get("spec")
-    claims = live.value["spec"].get("volumeClaimTemplates") if live.resource.kind == "StatefulSet" else None
-    if claims:
-        spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, live.name)}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**kept, "generateName": generated_from(live.name)},
-        "spec": spec,
-    }
-
-
-def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
-    """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
-    own = [
-        {
-            "name": claim["metadata"]["name"],
-            "persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name}-0"},
-        }
-        for claim in claims
-    ]
-    named = {volume["name"] for volume in own}
-    return [*own, *(volume for volume in volumes if volume["name"] not in named)]

@@ -11,26 +11,24 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Event
-from typing import Any, Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS
-from kubectl_harden.errors import ClusterError, Conflict, HardenError, Unreachable
+from kubectl_harden.errors import ClusterError, Conflict, HardenError
 from kubectl_harden.field_path import parse_pointer, pointer
 from kubectl_harden.json_values import same
-from kubectl_harden.live.apply import Applier, Outcome, reverted, target_of, written
+from kubectl_harden.live.apply import Applier, Outcome
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal, mark_undone
-from kubectl_harden.live.ownership import Transfer, transfers
-from kubectl_harden.live.propose import RETRIES, Proposal, guarded, propose, prove_pods, tries
+from kubectl_harden.live.propose import Proposal, propose, prove_pods
 from kubectl_harden.live.rollout import pod_ready, progress, watched
+from kubectl_harden.migration.labels import LAG_SECONDS, Labels
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, planned_checks
 from kubectl_harden.migration.survey import survey_namespace
-from kubectl_harden.model import Edit, Level, Plan, Planned, Policy
+from kubectl_harden.model import Edit, Plan, Planned, Policy
 from kubectl_harden.objects import controller_of, finished, name_of
-from kubectl_harden.planning.json_patch import carried_out, in_force, inverse_of, moved_on, touched
-from kubectl_harden.pod_security.in_force import raised_labels
-from kubectl_harden.pod_security.namespace_labels import Mode, label_operations, rank
+from kubectl_harden.planning.json_patch import in_force, moved_on
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded
 
@@ -39,10 +37,6 @@ __all__ = ["Migrated", "Migrator", "Report"]
 MigrationState = Literal["enforced", "done", "blocked", "failed", "drifted", "stopped"]
 Report = Callable[[str, str, int, int], None]
 """Gets the namespace, a few words, and how many of its workloads are done, of how many."""
-
-LAG_SECONDS: Final = 5.0
-"""How long the API server may still speak of pods that are gone."""
-PARTIAL: Final = "new PodSecurity enforce level only checked against the first"
 
 
 class Migrated(NamedTuple):
@@ -111,6 +105,7 @@ class Migrator:
         self._cluster = policies.cluster
         self._journal = journal
         self._aim = aim
+        self._labels = Labels(policies, journal, aim.version, halt)
         self._seconds = seconds
         self._report = report
         self._halt = halt
@@ -143,7 +138,7 @@ class Migrator:
         try:
             if not found.managers:
                 self._step(name, "warn and audit")
-                self._label(name, ("warn", "audit"), found.target.level, found.target)
+                self._labels.raise_to(name, ("warn", "audit"), found.target.level, found.target)
             try:
                 done = self._attempt(done, found, proposals, outcomes)
             except _Blocked as error:
@@ -164,6 +159,8 @@ class Migrator:
         name = found.name
         if found.state == "blocked":
             raise _Blocked(found.blockers)
+        if found.enforce_labels and not found.server.asked:
+            raise HardenError(f"nothing is patched, since the level cannot be enforced: {found.server.why}")
         self._resume(name, proposals, outcomes)
         self._apply(name, proposals, outcomes)
         self._enforce(name, found.goal)
@@ -196,68 +193,6 @@ class Migrator:
         if self._halt.is_set():
             raise _Halted
         self._say(name, words, done, total)
-
-    # -- labels ------------------------------------------------------------------------------------------
-
-    def _label(
-        self, name: str, modes: tuple[Mode, ...], level: Level, policy: Policy, value: dict[str, Any] | None = None
-    ) -> tuple[str, list[dict[str, Any]], list[Transfer]] | None:
-        """Raise modes of a namespace to a level; returns the change, its inverse and what it did to the owners.
-
-        None is returned where nothing was to do.
-
-        With ``value`` only this state of the namespace is changed (else Conflict). Raises ClusterError.
-        """
-        given = value
-        for _ in tries():
-            value = given or self._cluster.get(NAMESPACES, None, name)
-            labels = value["metadata"].get("labels")
-            wanted = self._wanted(name, labels, modes, level)
-            operations = label_operations(labels, wanted)
-            if not operations:
-                return None
-            live = _namespace(value, policy)
-            goal = carried_out(live.value, operations)
-            change = self._journal.begin(
-                target_of(live),
-                operations,
-                inverse_of(live.value, goal, operations),
-                touched(live.value, operations),
-                touched(goal, operations),
-            )
-            try:
-                returned = written(self._cluster, live, operations, goal)
-            except Conflict as error:
-                self._journal.failed(change, str(error))
-                if given is not None:
-                    raise
-                continue
-            except ClusterError as error:
-                if not (isinstance(error, Unreachable) and error.sent):
-                    self._journal.failed(change, str(error))
-                raise
-            inverse = inverse_of(live.value, returned, operations)
-            owners = (item["metadata"].get("managedFields") or () for item in (live.value, returned))
-            ownership = transfers(*owners)
-            self._journal.done(change, inverse, ownership=ownership)
-            self._journal.followed(change, "label")
-            return change, inverse, ownership
-        raise Conflict(f"its labels were changed by others {RETRIES} times meanwhile")
-
-    def _take_label_back(
-        self, name: str, change: str, inverse: list[dict[str, Any]], ownership: list[Transfer], why: str
-    ) -> None:
-        """Take a change of labels back, unless someone has changed them since. Raises ClusterError."""
-        for _ in tries():
-            value = self._cluster.get(NAMESPACES, None, name)
-            if moved_on(value, inverse) is not None:
-                return
-            try:
-                reverted(self._cluster, _namespace(value, Policy("baseline", 0)), inverse, ownership)
-            except Conflict:
-                continue
-            self._journal.undone(change, why)
-            return
 
     # -- fixes -------------------------------------------------------------------------------------------
 
@@ -358,7 +293,7 @@ class Migrator:
                 self._halt.wait(0.5)
                 continue
             self._step(name, f"enforcing {goal.level}")
-            warnings = self._dry_run(name, value, goal)
+            warnings = self._labels.warnings(name, value, goal)
             if warnings:
                 # The server speaks from its cache, which may lag behind its own lists.
                 patience = patience or time.monotonic() + LAG_SECONDS
@@ -372,25 +307,14 @@ class Migrator:
                 self._halt.wait(0.5)
                 continue
             try:
-                change = self._label(name, ("enforce",), goal.level, goal, _with_kind(value))
+                change = self._labels.raise_to(name, ("enforce",), goal.level, goal, value)
             except Conflict:
                 continue
             late = self._violating(name, goal)
             if late and change is not None:
-                self._take_label_back(name, *change, "a pod that violates it was created in the same moment")
+                self._labels.take_back(name, change, "a pod that violates it was created in the same moment")
                 raise _Blocked(late)
             return
-
-    def _dry_run(self, name: str, value: dict[str, Any], goal: Policy) -> list[str]:
-        labels = value["metadata"].get("labels")
-        wanted = self._wanted(name, labels, ("enforce",), goal.level)
-        operations = guarded(_namespace(value, goal), label_operations(labels, wanted))
-        try:
-            answer = self._cluster.patch(NAMESPACES, None, name, operations, dry_run=True)
-        except Conflict:
-            return ["the namespace was changed meanwhile"]
-        # Of thousands of pods the server looks at the first; the survey has looked at all.
-        return [text for text in answer.warnings if not text.startswith(PARTIAL)]
 
     def _violating(self, name: str, goal: Policy) -> list[Blocker]:
         """Return the pods that violate the goal now and are not on their way out."""
@@ -416,44 +340,16 @@ class Migrator:
         """Return how many pods are ready, of how many; the label must be there. Raises HardenError."""
         self._say(name, "proving")
         labels = self._cluster.get(NAMESPACES, None, name)["metadata"].get("labels")
-        if self._wanted(name, labels, ("enforce",), goal.level):
+        if self._labels.wanted(name, labels, ("enforce",), goal.level):
             raise HardenError(f"the label was set, and someone has taken it away again: {goal} is not enforced")
-        self._prove_refusal(name, goal)
+        self._labels.prove_refusal(name, goal)
         pods = [pod for pod in self._cluster.each(PODS, name) if not finished(pod)]
         pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
         return sum(map(pod_ready, pods)), len(pods)
 
-    def _wanted(
-        self, name: str, labels: dict[str, str] | None, modes: tuple[Mode, ...], level: Level
-    ) -> dict[str, str]:
-        """Return the labels that raise modes of a namespace to a level."""
-        now = self._policies.settled(name, labels or {})
-        return raised_labels(labels or {}, now, modes, level, self._aim.version, self._cluster.minor())
-
-    def _prove_refusal(self, name: str, goal: Policy) -> None:
-        """Have the server refuse a pod by at least the goal. Raises HardenError where it does not."""
-        deadline = time.monotonic() + LAG_SECONDS
-        while True:
-            refused = self._policies.refused(name)
-            if refused is not None and rank(refused) >= rank(goal):
-                return
-            # The server reads the label from its cache.
-            if time.monotonic() > deadline:
-                by = f"refuses by {refused} only" if refused else "does not refuse a pod that violates everything"
-                raise HardenError(f"the label is set, and the API server {by}: {goal} is not enforced")
-            self._halt.wait(0.2)
-
 
 def _failed(outcome: Outcome) -> bool:
     return outcome.state not in ("applied", "refused")
-
-
-def _namespace(value: dict[str, Any], policy: Policy) -> Live:
-    return Live.of(NAMESPACES, _with_kind(value), policy)
-
-
-def _with_kind(value: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", **value}
 
 
 def _as_planned(live: Live, change: Change) -> Proposal:

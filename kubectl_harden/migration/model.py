@@ -71,7 +71,8 @@ class Aim(NamedTuple):
 class PodVerdict(NamedTuple):
     """A pod that violates the goal: ``words`` are the reasons, ``owner`` the workload that it comes from.
 
-    A ``passing`` pod goes away by itself: it is being deleted, or its workload's rollout is not over.
+    A ``passing`` pod goes away by itself: it is being ``deleted``, or its workload's rollout is not over. ``maker`` is
+    the name of the object that made it, empty for none.
     """
 
     name: str
@@ -81,6 +82,9 @@ class PodVerdict(NamedTuple):
     runtime_class: str
     finished: bool
     passing: bool
+    deleted: bool = False
+    labels: Mapping[str, str] = _EMPTY
+    maker: str = ""
 
 
 class Blocker(NamedTuple):
@@ -88,7 +92,8 @@ class Blocker(NamedTuple):
 
     ``subject`` names the object, ``check`` the control ("" where none is at fault), ``what`` says what is
     wrong, ``why`` why it is not cured, ``owner`` which controller or tool has made the object, ``team`` the
-    value of the team label. ``cause`` is the check, or a few words to count by.
+    value of the team label. ``cause`` is the check, or a few words to count by. ``commands``, in their order, take it
+    out of the way, so that the namespace can be migrated.
     """
 
     subject: str
@@ -99,6 +104,7 @@ class Blocker(NamedTuple):
     owner: str = ""
     team: str = ""
     other_cause: str = ""
+    commands: tuple[str, ...] = ()
 
     @property
     def cause(self) -> str:
@@ -198,8 +204,13 @@ class Survey(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def plan_blockers(workloads: Iterable[Surveyed], goal: Policy) -> Iterator[Blocker]:
-    """Yield what the plans leave below the goal, and the plans that cannot be applied."""
+def plan_blockers(
+    workloads: Iterable[Surveyed], goal: Policy, commands: Mapping[str, tuple[str, ...]] = _EMPTY
+) -> Iterator[Blocker]:
+    """Yield what the plans leave below the goal, and the plans that cannot be applied.
+
+    ``commands``, by the name of a workload, do what cannot be done in place.
+    """
     for item in workloads:
         proposal = item.proposal
         for planned in proposal.planned:
@@ -208,7 +219,16 @@ def plan_blockers(workloads: Iterable[Surveyed], goal: Policy) -> Iterator[Block
                 yield Blocker(proposal.name, left.check, what, left.why, left.choices, item.owner, item.team)
         if proposal.patch and proposal.refusal is not None:
             what = f"below {goal.level}: {planned_checks(proposal)}"
-            yield Blocker(proposal.name, "", what, proposal.refusal, (), item.owner, item.team, _obstacle(proposal))
+            yield Blocker(
+                proposal.name,
+                "",
+                what,
+                proposal.refusal,
+                owner=item.owner,
+                team=item.team,
+                other_cause=_obstacle(proposal),
+                commands=commands.get(proposal.name, ()),
+            )
 
 
 def planned_checks(proposal: Proposal) -> str:

@@ -70,7 +70,13 @@ def _namespace_value(item: NamespaceSurvey) -> dict[str, Any]:
         "setLabels": {**item.warn_labels, **({} if blocked else item.enforce_labels)},
         "workloads": [_workload_value(workload) for workload in item.workloads],
         "heldBackBy": [
-            {"object": blocker.subject, "check": blocker.check, "what": blocker.what, "why": blocker.why}
+            {
+                "object": blocker.subject,
+                "check": blocker.check,
+                "what": blocker.what,
+                "why": blocker.why,
+                "commands": list(blocker.commands),
+            }
             for blocker in item.blockers
         ],
     }

@@ -17,11 +17,21 @@ from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resour
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Finder, Live, Targets, places, prepared, problem
 from kubectl_harden.live.in_force import PoliciesInForce
+from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
-from kubectl_harden.live.recreate import held_back
 from kubectl_harden.live.rollout import progress, watched
+from kubectl_harden.live.workload_pods import Key, keys_of, level_of
+from kubectl_harden.migration.hindrances import (
+    Keeper,
+    deletion_of_finished,
+    hindrances,
+    keeper_of,
+    old_pods,
+    recreation,
+    unfinished,
+)
 from kubectl_harden.migration.model import (
     Aim,
     Blocker,
@@ -57,6 +67,8 @@ __all__ = ["digest_of", "survey", "survey_namespace"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 ASKED_AT_ONCE: Final = 4
+_KEPT: Final = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
+"""What is kept of the metadata of a pod that violates the goal."""
 
 
 def survey(
@@ -138,6 +150,11 @@ class _Namespace:
         self.short: list[Blocker] = []
         self.quotas: list[dict[str, Any]] = []
         self.rolling: set[str] = set()
+        self.keepers: dict[str, Keeper] = {}
+        self.recreations: dict[str, tuple[str, ...]] = {}
+        self.violating: set[Key] = set()
+        self.meeting: set[Key] = set()
+        self.completed: list[str] = []
 
 
 class _Finder(Finder):
@@ -184,6 +201,7 @@ def _surveyed(
             _judge_pod(namespace, value)
             aim.fix.learn.add(value)
 
+    trials = Trials(cluster)
     aim.fix.learn.begin(found)
     finder = _Finder(cluster, aim, found, listed)
     problems: list[Problem] = []
@@ -206,14 +224,23 @@ def _surveyed(
                 if namespace is None:
                     continue
                 roots[item.uid] = name_of(item.resource.kind, item.value)
-                _take(cluster, namespace, item, aim, kept)
+                _take(cluster, namespace, item, aim, trials, kept)
                 done += 1
                 if done % 100 == 0:
                     report(f"{done:,} workloads planned")
         made = [_summed_up(found[name], aim, minor, parents, roots, words[name], cluster) for name in sorted(found)]
     if kept is None:
         made = [_asked_again(policies, item, found[item.name], aim) for item in made]
-    return Survey(tuple(made), tuple(problems), (*finder.notes, *_left_alone(found, aim, minor)))
+    notes = (*finder.notes, *_left_alone(found, aim, minor), *_completed(found))
+    return Survey(tuple(made), tuple(problems), notes)
+
+
+def _completed(found: Mapping[str, _Namespace]) -> Iterator[str]:
+    """Yield how many templates may stay below the level, since admission completes the pods."""
+    names = [name for item in found.values() for name in item.completed]
+    if names:
+        what = f"{names[0]} has a template" if len(names) == 1 else f"{len(names):,} workloads have templates"
+        yield f"{what} below the level and pods that meet it, since admission completes them: no edit is needed"
 
 
 def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
@@ -232,7 +259,9 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
         notes.append(f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}")
 
 
-def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
+def _take(
+    cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, trials: Trials, kept: list[Proposal] | None
+) -> None:
     """Plan for a workload and keep what the survey needs of it."""
     proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
@@ -244,6 +273,11 @@ def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: l
         now = after = "privileged"
     if proposal.patch and proposal.refusal is not None:
         after = now
+    if rank(now) < rank(namespace.policy) and _is_completed(namespace, live, trials):
+        # The pod counts for enforcing: its template may stay as it is.
+        proposal = proposal._replace(patch=(), planned=(), refusal=None)
+        now = after = namespace.policy.level
+        namespace.completed.append(proposal.name)
     labels = live.value["metadata"].get("labels") or {}
     team = str(labels.get(aim.team_label) or namespace.labels.get(aim.team_label) or "")
     namespace.problems.extend(proposal.problems)
@@ -262,9 +296,25 @@ def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: l
             )
     if watched(live.value) is None and not progress(live.value, ()).done:
         namespace.rolling.add(proposal.name)
+    keeper = keeper_of(live)
+    if keeper is not None:
+        namespace.keepers[proposal.name] = keeper
+    namespace.recreations[proposal.name] = recreation(cluster.connection.commands, proposal, aim, namespace.policy)
     if kept is not None:
         kept.append(proposal)
     namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
+
+
+def _is_completed(namespace: _Namespace, live: Live, trials: Trials) -> bool:
+    """Whether a workload's pods meet the goal although its template does not: those that run, and one in a dry-run."""
+    key = live.resource.kind, live.name
+    if key not in namespace.meeting or key in namespace.violating or live.resource == PODS:
+        return False
+    for location in live.subject.templates():
+        pod = trials.of(live.namespace, live.value, location, namespace.policy).pod
+        if pod is None or not level_of(pod, namespace.policy)[1]:
+            return False
+    return True
 
 
 def digest_of(live: Live) -> str:
@@ -279,9 +329,11 @@ def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
     except InputError as error:
         namespace.problems.append(problem(error, name_of("Pod", value)))
         return
+    if not finished(value):
+        (namespace.violating if findings else namespace.meeting).update(keys_of(value))
     if findings:
         words = ", ".join(finding.reason for _, finding in findings)
-        metadata = {key: value["metadata"].get(key) for key in ("name", "namespace", "uid", "deletionTimestamp")}
+        metadata = {key: value["metadata"].get(key) for key in _KEPT}
         kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
         namespace.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))
 
@@ -360,14 +412,19 @@ def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: _N
 
 def _verdict(namespace: _Namespace, value: dict[str, Any], words: str, owner: str) -> PodVerdict:
     metadata = value["metadata"]
-    passing = bool(metadata.get("deletionTimestamp")) or owner in namespace.rolling
-    return PodVerdict(metadata["name"], metadata["uid"], words, owner, value["class"], finished(value), passing)
-
-
-def _deletion(cluster: Cluster, namespace: str) -> str:
-    ended = "status.phase!=Running,status.phase!=Pending"
-    words = ("delete", "pods", "--field-selector", ended)
-    return cluster.connection.commands.kubectl(*words, namespace=namespace)
+    deleted = bool(metadata.get("deletionTimestamp"))
+    return PodVerdict(
+        metadata["name"],
+        metadata["uid"],
+        words,
+        owner,
+        value["class"],
+        finished(value),
+        deleted or owner in namespace.rolling,
+        deleted,
+        metadata["labels"] or {},
+        (controller_of(value) or {}).get("name", ""),
+    )
 
 
 def _summed_up(
@@ -394,14 +451,16 @@ def _summed_up(
     warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
     managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
     server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
+    commands = cluster.connection.commands
+    old = old_pods(namespace.keepers, namespace.workloads, pods)
+    old_uids = {pod.uid for _, _, kept in old for pod in kept}
+    other_pods = [pod for pod in pods if pod.uid not in old_uids]
     blockers = [
-        *(
-            Blocker(f"Namespace {metadata['name']}", "", words, other_cause="deleted, not created")
-            for words in held_back(cluster, namespace.value)
-        ),
-        *plan_blockers(namespace.workloads, goal),
+        *unfinished(cluster, namespace.value),
+        *plan_blockers(namespace.workloads, goal, namespace.recreations),
+        *hindrances(commands, old, aim, goal),
         *namespace.short,
-        *pod_blockers(namespace.workloads, pods, _deletion(cluster, metadata["name"])),
+        *pod_blockers(namespace.workloads, other_pods, deletion_of_finished(commands, metadata["name"])),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
         *(label_blockers(metadata["name"], managers) if enforce else ()),

@@ -173,6 +173,10 @@ def blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]
                 yield wrapped(why, 6, columns) + "\n"
             for choice in blocker.choices:
                 yield wrapped("– " + choice, 6, columns) + "\n"
+            if blocker.commands:
+                this = "these, in this order," if len(blocker.commands) > 1 else "this"
+                yield wrapped(f"run {this} and then migrate:", 6, columns) + "\n"
+                yield from (wrapped(command, 8, columns) + "\n" for command in blocker.commands)
 
 
 def _made_by(owner: str) -> str:

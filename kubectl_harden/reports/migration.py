@@ -125,6 +125,7 @@ def _blocker(blocker: Blocker) -> dict[str, Any]:
         "what": blocker.what,
         "why": blocker.why,
         "choices": list(blocker.choices),
+        "commands": list(blocker.commands),
         "owner": blocker.owner,
         "team": blocker.team,
     }
@@ -163,6 +164,7 @@ def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]
                 team = f" (team {blocker.team})" if blocker.team else ""
                 what = f"{blocker.what}: {blocker.why}" if blocker.why else blocker.what
                 yield f"- [ ] `{printable(item.name)}` {_text(blocker.subject)}{_text(team)}: {_text(what)}\n"
+                yield from (f"  - {_text(command)}\n" for command in blocker.commands)
     failed = [item for item in done if item.state in ("failed", "drifted", "stopped")]
     if failed:
         yield "\n## What went wrong\n\n"

@@ -82,7 +82,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> d
 
 
 def _blocker(blocker: Blocker, texts: _Texts) -> list[Any]:
-    why = "; ".join(filter(None, (blocker.why, *(f"– {choice}" for choice in blocker.choices))))
+    why = "; ".join(filter(None, (blocker.why, *(f"– {choice}" for choice in (*blocker.choices, *blocker.commands)))))
     numbers = [texts.number(text) for text in (blocker.cause, blocker.what, why, blocker.owner)]
     return [blocker.subject, *numbers, blocker.team]
 

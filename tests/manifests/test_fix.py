@@ -12,6 +12,7 @@ from hypothesis import given
 
 from kubectl_harden.cli import cli
 from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy
@@ -57,7 +58,7 @@ def fix(tmp_path: Path, text: str, *options: str) -> Any:
 @fewer(8)
 @given(written=yaml_texts(OBJECTS))
 def test_every_plan_can_be_written_and_proved(written: tuple[Any, str]) -> None:
-    found = fix_text(Manifest("f.yaml", written[1]), Policy("restricted", NEWEST), FixOptions())
+    found = fix_text(Manifest("f.yaml", written[1]), Policies(Policy("restricted", NEWEST)), FixOptions())
     assert not found.problems
     assert bool(found.splices) == any(item.plan.edits for item in found.planned)
 
