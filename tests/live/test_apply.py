@@ -301,7 +301,7 @@ def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
     code, shown = at_a_terminal(harden, [b"n\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)) == (1, {})
     server = namespace.plane.server
-    assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in shown
+    assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in " ".join(shown.split())
     code, shown = at_a_terminal(harden, [b"y\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
     namespace.label(enforce="privileged")
