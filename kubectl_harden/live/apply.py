@@ -357,6 +357,8 @@ class Applier:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:
             return Outcome(proposal, "unwatched", f"created anew, but it could not be watched: {error}")
+        if followed.state != "interrupted":
+            self._journal.followed(change, followed.state)
         if followed.state == "ready":
             return Outcome(proposal, "applied", "created anew, and ready")
         if followed.state == "interrupted":

@@ -299,7 +299,7 @@ def _with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) 
     return proposal._replace(
         refusal="it takes pods down that could not come back, since they would be refused now "
         f"({proposal.no_way_back}), and nothing proves that the new ones start (no trial pod: {why}). Evidence "
-        "(--inspect-images, --observed) may; --no-rollback makes the change without a way back"
+        "(--inspect-images, --observed) may; fix --no-rollback makes the change without a way back"
     )
 
 
