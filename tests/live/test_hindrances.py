@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from tests.live.test_custom import create, rollout
 from tests.live.test_custom import kinds as kinds
 from tests.live.test_migrate import APPLY, pinned, report
-from tests.support.control_plane import ControlPlane, Namespace, executable, is_ready
+from tests.support.control_plane import ApiError, ControlPlane, Namespace, executable, is_ready
 from tests.support.fleet import Fleet, safe
 from tests.support.harden import Harden, Result, workload
 
@@ -310,3 +311,64 @@ def test_where_old_pods_meet_the_level_nothing_is_in_the_way(told: Told, word: s
     assert told.survey[word]["state"] == "fixable", told.survey[word]["blockers"]
     assert told.survey[word]["blockers"] == []
     assert told.first[word]["outcome"]["state"] == "enforced", told.first[word]["outcome"]
+
+
+def test_what_keeps_pods_below_restricted_does_not_keep_them_from_baseline(
+    fleet: Fleet, harden: Harden, tmp_path: Path
+) -> None:
+    namespace = fleet.add("shop", on_delete(workload("StatefulSet", "db")))
+    fleet.running()
+    before = generations(namespace)
+    plan = tmp_path / "plan.json"
+    assert harden("migrate", namespace.name, "--plan-out", str(plan)).code == 1
+    (planned,) = json.loads(plan.read_text())["namespaces"]
+    assert [len(blocker["commands"]) for blocker in planned["heldBackBy"]] == [2]
+    result = harden("migrate", namespace.name, "--level", "highest", "-o", "json", *APPLY)
+    (found,) = result.json["namespaces"]
+    assert (result.code, found["outcome"]["state"]) == (1, "enforced"), found
+    assert [blocker["cause"] for blocker in found["outcome"]["blockers"]] == ["OnDelete"]
+    assert fleet.levels("shop") == {"enforce": "baseline", "warn": "restricted", "audit": "restricted"}
+    assert generations(namespace) == before
+
+
+@pytest.fixture
+def no_enforce(fleet: Fleet) -> Iterator[None]:
+    """Have a ValidatingAdmissionPolicy refuse the enforce label in the namespaces of a fleet."""
+    base = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["namespaces"]}
+    match = {
+        "resourceRules": [rule],
+        "objectSelector": {"matchLabels": {"fleet": fleet.id}},
+    }
+    label = "pod-security.kubernetes.io/enforce"
+    check = {"expression": f"!('{label}' in object.metadata.labels)", "message": "the security team sets it"}
+    policy = {"metadata": {"name": fleet.id}, "spec": {"matchConstraints": match, "validations": [check]}}
+    binding = {"metadata": {"name": fleet.id}, "spec": {"policyName": fleet.id, "validationActions": ["Deny"]}}
+    fleet.plane.request("POST", f"{base}ies", policy)
+    fleet.plane.request("POST", f"{base}ybindings", binding)
+    yield
+    fleet.plane.request("DELETE", f"{base}ybindings/{fleet.id}")
+    fleet.plane.request("DELETE", f"{base}ies/{fleet.id}")
+
+
+def test_nothing_is_patched_where_the_label_itself_is_refused(fleet: Fleet, harden: Harden, no_enforce: None) -> None:
+    namespace = fleet.add("shop", workload("Deployment", "web"))
+    fleet.running()
+    before = generations(namespace)
+
+    def is_refused() -> bool:
+        body = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+        path = f"/api/v1/namespaces/{namespace.name}?dryRun=All"
+        try:
+            fleet.plane.request("PATCH", path, body, kind="application/merge-patch+json")
+        except ApiError as error:
+            return "the security team sets it" in str(error)
+        return False
+
+    namespace.eventually(is_refused)
+    result = harden("migrate", namespace.name, "-o", "json", *APPLY)
+    (found,) = result.json["namespaces"]
+    assert found["outcome"]["state"] == "failed", found
+    assert "nothing is patched" in found["outcome"]["message"]
+    assert "the security team sets it" in found["outcome"]["message"]
+    assert generations(namespace) == before
