@@ -81,16 +81,16 @@ def test_pods_that_go_or_have_ended_are_not_kept(more: dict[str, Any]) -> None:
     assert told(live(workload("ReplicaSet", "bare")), [pod], Aim("restricted")) == []
 
 
-def test_many_pods_are_deleted_by_their_label() -> None:
-    owner = "DaemonSet shop/agent"
+def test_many_pods_are_deleted_by_their_label_and_revision() -> None:
+    owner, end = "DaemonSet shop/agent", ["--context", "a b"]
+    labels = {"controller-revision-hash": "5f"}
     found = live(workload("DaemonSet", "agent"), updateStrategy={"type": "OnDelete"})
     for count in (10, 11):
-        (blocker,) = told(found, [a_pod(f"agent-{index}", owner) for index in range(count)], Aim("restricted"))
-        words = shlex.split(blocker.commands[-1])
         named = [f"agent-{index}" for index in range(count)]
-        assert words[:2] == ["kubectl", "delete"]
-        assert words[2:-4] == (["pods", *named] if count == 10 else ["pods"])
-        assert ("app=agent" in words) == (count == 11)
+        (blocker,) = told(found, [a_pod(name, owner, labels=labels) for name in named], Aim("restricted"))
+        by_name = ["kubectl", "delete", "pods", *named, "-n", "shop", *end]
+        by_label = ["kubectl", "delete", "pods", "-n", "shop", "-l", "app=agent,controller-revision-hash in (5f)", *end]
+        assert shlex.split(blocker.commands[-1]) == (by_name if count == 10 else by_label)
 
 
 def test_the_fix_has_the_options_of_the_migration() -> None:
