@@ -19,6 +19,7 @@ from kubectl_harden.manifests.reader import PARALLEL_BYTES, Inputs
 from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.yaml_text.tree import dump
 from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.profile import fewer
 from tests.support.styles import json_texts, yaml_texts
 
 NAMESPACE = f"""\
@@ -74,6 +75,7 @@ WRAPPED = st.sampled_from(
 )
 
 
+@fewer(4)
 @given(
     documents=st.lists(yaml_texts(OTHERS), max_size=3),
     namespace=yaml_texts(WRAPPED),

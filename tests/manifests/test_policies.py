@@ -35,13 +35,14 @@ def of(rules: Rules, name: str | None, *asking: tuple[str, dict[str, str]]) -> s
 def test_what_admission_enforces_is_what_workloads_are_held_to(
     oracle: Oracle, labels: dict[str, str], defaults: dict[str, str] | None
 ) -> None:
-    """Where nothing is enforced, the first mode that asks for something, else restricted."""
+    """Where nothing is enforced, the first mode that asks for something, else as if there were no Namespace."""
     theirs = oracle.ask(op="labels", labels=labels, defaults=defaults)["modes"]
     config = None if defaults is None else AdmissionConfig(defaults, file="config.yaml")
-    found = str(Rules(config=config).policies([Asking("shop", labels, "ns.yaml")]).of("shop"))
+    rules = Rules(config=config)
+    found = str(rules.policies([Asking("shop", labels, "ns.yaml")]).of("shop"))
     valid = [mode for mode in MODES if labels.get(PREFIX + mode) in ("privileged", "baseline", "restricted")]
     answers = [theirs[mode] for mode in MODES if mode in valid or not theirs[mode].startswith("privileged")]
-    assert found == (answers[0] if answers else f"restricted:v1.{NEWEST}")
+    assert found == (answers[0] if answers else str(rules.default()))
 
 
 @pytest.mark.parametrize(
