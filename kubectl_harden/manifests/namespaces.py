@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -124,7 +125,7 @@ def _may_mention(file: str) -> bool:
         return False
     finally:
         os.close(handle)
-    return _WORD in start or len(start) == _LOOK
+    return _WORD in start or len(start) == _LOOK or start[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
 
 
 def _namespaces(text: str) -> Iterator[_Namespace]:

@@ -474,7 +474,7 @@ def test_a_kustomization_is_held_to_the_namespace_that_it_builds(harden: Any, ov
     kustomization.write_text(kustomization.read_text().replace("../../bases/web ", "ns.yaml\n- ../../bases/web "))
     report = json.loads(harden("check", "-k", "overlays/prod", "-o", "json").stdout)
     (policy,) = (workload["policy"] for workload in report["workloads"])
-    assert (policy["level"], policy["from"]) == ("baseline", "Namespace prod in overlays/prod/ns.yaml")
+    assert (policy["level"], policy["origin"]) == ("baseline", "Namespace prod in overlays/prod/ns.yaml")
     done = harden("fix", "-k", "overlays/prod", "--write")
     assert done.returncode == 0, done.stderr
     assert harden("check", "-k", "overlays/prod").returncode == 0

@@ -113,6 +113,14 @@ def test_what_is_no_namespace_asks_for_nothing(text: str) -> None:
     assert found(text) == "restricted:v1.37"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_in_other_encodings_and_long_ones(tmp_path: Path, encoding: str) -> None:
+    for text in (NAMESPACE, f"# {'x' * (1 << 17)}\n{NAMESPACE}"):
+        (tmp_path / "ns.yaml").write_text(text, encoding=encoding)
+        found = survey(Inputs((str(tmp_path),)), Rules())
+        assert str(found.policies.of("shop")) == "baseline:v1.30"
+
+
 def test_files_directories_pipes_and_what_is_built_are_one_input(tmp_path: Path) -> None:
     (tmp_path / "apps").mkdir()
     (tmp_path / "apps" / "web.yaml").write_text(REJECTED)
@@ -132,7 +140,7 @@ def test_a_directory_that_both_cores_read(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"web-{number}.yaml").write_text(padding + REJECTED)
     report = json.loads(run("check", "-f", ".", "-o", "json", cwd=tmp_path).stdout)
-    expected = {"level": "baseline", "version": "v1.30", "from": "Namespace shop in ./ns.yaml"}
+    expected = {"level": "baseline", "version": "v1.30", "origin": "Namespace shop in ./ns.yaml"}
     assert [workload["policy"] for workload in report["workloads"]] == [expected] * 5
 
 
@@ -167,7 +175,7 @@ def test_a_privileged_namespace_has_no_violations(three: Path) -> None:
     assert "agents.yaml:2  privileged\n  held to privileged:v1.30 (Namespace agents in ns.yaml)\n" in wide
     (workload,) = json.loads(run("check", *names, "-o", "json", cwd=three).stdout)["workloads"]
     assert (workload["level"], workload["allowed"], workload["violations"]) == ("privileged", True, [])
-    assert workload["policy"] == {"level": "privileged", "version": "v1.30", "from": "Namespace agents in ns.yaml"}
+    assert workload["policy"] == {"level": "privileged", "version": "v1.30", "origin": "Namespace agents in ns.yaml"}
     fixed = run("fix", *names, "--low-ports", cwd=three)
     assert (fixed.returncode, fixed.stdout) == (0, b"")
     assert run("check", *names, "--level", "baseline", cwd=three).returncode == 1
@@ -188,7 +196,7 @@ def test_every_report_has_the_workloads_own_policy(three: Path) -> None:
     names = ("-f", "ns.yaml", "-f", "shop.yaml")
     sarif = json.loads(run("check", *names, "-o", "sarif", cwd=three).stdout)
     (policy,) = [result["properties"]["policy"] for result in sarif["runs"][0]["results"][:1]]
-    assert policy == {"level": "baseline", "version": "v1.30", "from": "Namespace shop in ns.yaml"}
+    assert policy == {"level": "baseline", "version": "v1.30", "origin": "Namespace shop in ns.yaml"}
     assert b'<failure type="baseline:v1.30"' in run("check", *names, "-o", "junit", cwd=three).stdout
     assert b", not baseline:v1.30 (Namespace shop in ns.yaml)" in run("check", *names, "-o", "html", cwd=three).stdout
 
@@ -202,9 +210,9 @@ def test_an_api_servers_configuration(three: Path) -> None:
     report = json.loads(run("check", "-f", ".", "--admission-config", "server.yml", "-o", "json", cwd=three).stdout)
     assert (report["policy"], report["summary"]["exempt"]) == ({"level": "baseline", "version": "v1.29"}, 2)
     assert [workload["policy"] for workload in report["workloads"]] == [
-        {"level": "privileged", "version": "v1.30", "from": "Namespace agents in ./ns.yaml"},
-        {"level": "privileged", "version": "v1.37", "exempt": True, "from": "runtime class gvisor in server.yml"},
-        {"level": "privileged", "version": "v1.37", "exempt": True, "from": "namespace shop in server.yml"},
+        {"level": "privileged", "version": "v1.30", "origin": "Namespace agents in ./ns.yaml"},
+        {"level": "privileged", "version": "v1.37", "exempt": True, "origin": "runtime class gvisor in server.yml"},
+        {"level": "privileged", "version": "v1.37", "exempt": True, "origin": "namespace shop in server.yml"},
     ]
     # Alone, its defaults are what all others are held to.
     done = run("check", "-f", "-", "--admission-config", "server.yml", stdin=REJECTED.replace("shop", "x"), cwd=three)
@@ -247,7 +255,7 @@ def test_a_configuration_in_another_file_is_found_beside_the_first(tmp_path: Pat
     (tmp_path / "etc" / "ps.yaml").write_text(inner)
     for name in ("config.yaml", "ps.yaml"):
         done = run("check", "-f", "-", "--admission-config", f"etc/{name}", "-o", "json", stdin=GVISOR, cwd=tmp_path)
-        assert json.loads(done.stdout)["workloads"][0]["policy"]["from"] == "runtime class gvisor in etc/ps.yaml"
+        assert json.loads(done.stdout)["workloads"][0]["policy"]["origin"] == "runtime class gvisor in etc/ps.yaml"
 
 
 def test_labels_that_admission_refuses_are_errors_with_their_place(tmp_path: Path) -> None:

@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 from kubectl_harden.errors import UsageError
 from kubectl_harden.manifests.policies import Asking, Policies, Rules
 from kubectl_harden.pod_security.admission_config import AdmissionConfig
-from kubectl_harden.pod_security.namespace_labels import MODES, PREFIX, UNCONFIGURED
+from kubectl_harden.pod_security.namespace_labels import MODES, PREFIX
 from kubectl_harden.pod_security.policy import NEWEST, Policy, PolicyChoice
 from tests.pod_security.test_namespace_labels import DEFAULTS, LABELS
 from tests.support.oracle import Oracle
 
 SHOP = {PREFIX + "enforce": "baseline", PREFIX + "enforce-version": "v1.30"}
 TALOS = AdmissionConfig(
-    {**UNCONFIGURED, "enforce": "baseline", "warn": "restricted", "audit": "restricted"},
+    {
+        "enforce": Policy("baseline", NEWEST, "latest"),
+        "warn": Policy("restricted", NEWEST, "latest"),
+        "audit": Policy("restricted", NEWEST, "latest"),
+    },
     namespaces=("kube-system",),
     runtime_classes=("gvisor",),
     file="talos.yaml",
@@ -33,10 +37,11 @@ def of(rules: Rules, name: str | None, *asking: tuple[str, dict[str, str]]) -> s
 
 @given(labels=LABELS, defaults=st.none() | DEFAULTS)
 def test_what_admission_enforces_is_what_workloads_are_held_to(
-    oracle: Oracle, labels: dict[str, str], defaults: dict[str, str] | None
+    oracle: Oracle, labels: dict[str, str], defaults: dict[Any, Policy] | None
 ) -> None:
     """Where nothing is enforced, the first mode that asks for something, else as if there were no Namespace."""
-    theirs = oracle.ask(op="labels", labels=labels, defaults=defaults)["modes"]
+    given = {mode: str(policy) for mode, policy in (defaults or {}).items()}
+    theirs = oracle.ask(op="labels", labels=labels, defaults=given)["modes"]
     config = None if defaults is None else AdmissionConfig(defaults, file="config.yaml")
     rules = Rules(config=config)
     found = str(rules.policies([Asking("shop", labels, "ns.yaml")]).of("shop"))
