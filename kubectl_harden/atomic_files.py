@@ -14,20 +14,22 @@ from collections.abc import Iterator
 from typing import Final
 
 from kubectl_harden.errors import EditError
+from kubectl_harden.text_files import encoding_of
 
 __all__ = ["write_change", "write_new", "write_text"]
+
 
 _TEMPORARY: Final = re.compile(r"\.kubectl-harden-[0-9a-f]{16}\.tmp")
 _OLD_SECONDS: Final = 10.0
 """A temporary file that is younger may be of a process that has not locked it yet."""
 
 
-def _encoded(name: str, text: str) -> bytes:
+def _encoded(name: str, text: str, encoding: str = "utf-8") -> bytes:
     try:
-        return text.encode("utf-8")
+        return text.encode(encoding)
     except UnicodeEncodeError as error:
         character = f"U+{ord(text[error.start]):04X}"
-        raise EditError(f"{name}: UTF-8 has no bytes for the character {character}; not written") from None
+        raise EditError(f"{name}: {encoding.upper()} has no bytes for the character {character}; not written") from None
 
 
 def write_new(name: str, text: str) -> None:
@@ -62,7 +64,7 @@ def write_change(name: str, before: str, after: str, *, inside: str | None = Non
 
 
 def write_text(name: str, before: str, after: str, *, inside: str | None = None) -> None:
-    """Replace a file's text atomically; mode and owner are kept.
+    """Replace a file's text atomically; encoding, mode and owner are kept.
 
     ``inside`` is the directory that was named, of which the file is a part: symbolic links must not lead out of it.
     Without it the file itself was named, and where that is a link its target is replaced.
@@ -77,12 +79,14 @@ def write_text(name: str, before: str, after: str, *, inside: str | None = None)
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise EditError(f"{name}: not a regular file; not written")
-            if file.read() != before.encode():
+            data = file.read()
+            encoding = encoding_of(data)
+            if data != before.encode(encoding, "surrogatepass"):
                 raise EditError(f"{name}: changed since it was read; not written")
         _refuse_links(name, status)
         if not os.access(target, os.W_OK):
             raise EditError(f"{name}: the file is read-only; not written")
-        with _beside(target, _encoded(name, after), 0o600) as temporary:
+        with _beside(target, _encoded(name, after, encoding), 0o600) as temporary:
             shutil.copystat(target, temporary)
             os.utime(temporary)
             made = os.stat(temporary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 __all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same"]
@@ -69,16 +69,18 @@ def copied(value: Any) -> Any:
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values are equal, of the same types (true is not 1, 1 is not 1.0)."""
     if type(left) is not type(right):
-        return isinstance(left, dict) and isinstance(right, dict) and _same_items(left, right)
+        return False
     if isinstance(left, dict):
-        return _same_items(left, right)
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     return left is right or bool(left == right)
 
 
-def _same_items(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+# What tells the items of Kubernetes lists apart; a value may stand under several of these keys.
+_IDENTITY: Final = ("name", "key", "mountPath", "devicePath", "containerPort", "protocol", "topologyKey", "ip", "kind")
+
+Pairs = list[tuple[int | None, int | None]]
 
 
 def differences(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:
@@ -98,40 +100,65 @@ def differences(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> Iterato
         yield Difference(path, old, new)
 
 
-def _cost(left: Any, right: Any) -> int:
-    if same(left, right):
-        return 0
-    if isinstance(left, dict) and isinstance(right, dict) and left.get("name") == right.get("name"):
-        return 1
-    return 2
+def align(old: list[Any], new: list[Any]) -> Pairs:
+    """Pair the items of two lists, in order: those that are equal, and then those that are the same thing changed.
 
-
-def align(old: list[Any], new: list[Any]) -> list[tuple[int | None, int | None]]:
-    """Pair the items of two lists in order, at the least cost.
-
-    Returns (old index, new index) pairs; None on one side is a removed or an added item.
+    Returns (old index, new index) pairs; None on one side is a removed or an added item. Of items that neither have
+    a name nor stand beside one that has, those in the same place are paired.
     """
-    if len(old) == len(new):
-        return [(index, index) for index in range(len(old))]
-    rows, columns = len(old) + 1, len(new) + 1
-    best = [[0] * columns for _ in range(rows)]
-    for i in range(rows - 1, -1, -1):
-        for j in range(columns - 1, -1, -1):
-            if i < len(old) and j < len(new):
-                steps = (best[i + 1][j + 1] + _cost(old[i], new[j]), best[i + 1][j] + 2, best[i][j + 1] + 2)
-                best[i][j] = min(steps)
-            else:
-                best[i][j] = 2 * (len(old) - i + len(new) - j)
-    pairs: list[tuple[int | None, int | None]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        if i < len(old) and j < len(new) and best[i][j] == best[i + 1][j + 1] + _cost(old[i], new[j]):
-            pairs.append((i, j))
-            i, j = i + 1, j + 1
-        elif i < len(old) and best[i][j] == best[i + 1][j] + 2:
-            pairs.append((i, None))
-            i += 1
-        else:
-            pairs.append((None, j))
-            j += 1
+    shorter = min(len(old), len(new))
+    head = tail = 0
+    while head < shorter and same(old[head], new[head]):
+        head += 1
+    while tail < shorter - head and same(old[-1 - tail], new[-1 - tail]):
+        tail += 1
+    pairs: Pairs = [(index, index) for index in range(head)]
+    between = (slice(head, len(old) - tail), slice(head, len(new) - tail))
+    # What is left of one item on each side is not the same.
+    single = len(old) - tail - head == len(new) - tail - head == 1
+    for gap in [between] if single else _gaps(old, new, between, _content, pairs):
+        for rest in _gaps(old, new, gap, _identity, pairs):
+            gone, come = (range(part.start, part.stop) for part in rest)
+            nameless = all(_identity(old[i]) is None for i in gone) and all(_identity(new[j]) is None for j in come)
+            paired = list(zip(gone, come, strict=False)) if nameless else []
+            pairs += paired
+            pairs += [(i, None) for i in gone[len(paired) :]]
+            pairs += [(None, j) for j in come[len(paired) :]]
+    pairs += [(len(old) - 1 - index, len(new) - 1 - index) for index in reversed(range(tail))]
     return pairs
+
+
+def _gaps(
+    old: list[Any], new: list[Any], within: tuple[slice, slice], key_of: Callable[[Any], str | None], pairs: Pairs
+) -> Iterator[tuple[slice, slice]]:
+    """Pair the items whose keys are equal, in order, and yield the parts of both lists between them."""
+    first, second = within
+    if first.start == first.stop or second.start == second.stop:
+        yield within
+        return
+    from difflib import SequenceMatcher
+
+    # What has no key is like nothing else.
+    keys, others = ([key_of(item) or object() for item in part] for part in (old[first], new[second]))
+    i, j = first.start, second.start
+    for block in SequenceMatcher(None, keys, others, autojunk=False).get_matching_blocks():
+        a, b = first.start + block.a, second.start + block.b
+        yield slice(i, a), slice(j, b)
+        pairs += [(a + step, b + step) for step in range(block.size)]
+        i, j = a + block.size, b + block.size
+
+
+def _content(item: Any) -> str:
+    return json.dumps(item, sort_keys=True)
+
+
+def _identity(item: Any) -> str | None:
+    """Return what an item is known by: an object by its names, a string by its letters."""
+    if isinstance(item, dict):
+        metadata = item.get("metadata")
+        names = [item.get(key) for key in _IDENTITY]
+        names += [metadata.get("name"), metadata.get("namespace")] if isinstance(metadata, dict) else []
+        return _content(names) if any(name is not None for name in names) else None
+    if isinstance(item, str):
+        return item.casefold().removeprefix("cap_")
+    return None if isinstance(item, list) else _content(item)

@@ -241,6 +241,19 @@ class Identity(NamedTuple):
     pod_path: Path
 
 
+class PodsChecked(NamedTuple):
+    """That the pods of a template meet the policy which the template does not: admission completes them.
+
+    ``level`` is the highest that they meet, ``running`` how many run now, ``proved`` whether the API server has made
+    such a pod of the template in a dry-run. ``by`` names who may have completed them, as far as that is known.
+    """
+
+    level: Level
+    running: int
+    proved: bool
+    by: tuple[str, ...] = ()
+
+
 class Checked(NamedTuple):
     """The verdict on one pod template: the highest level that it meets, and what the policy forbids."""
 
@@ -250,6 +263,9 @@ class Checked(NamedTuple):
     policy: Policy
     facts: tuple[Fact, ...] = ()
     """What is known of how its containers run, where that was asked for."""
+    pods: PodsChecked | None = None
+    advice: str = ""
+    """What to do about a pod that cannot be edited."""
 
 
 class Planned(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["STDIN", "json_of", "opened", "read_json", "read_text", "text_of"]
+__all__ = ["STDIN", "encoding_of", "json_of", "opened", "read_json", "read_text", "text_of"]
 
 STDIN: Final = "-"
 MAX_FILE: Final = 256 << 20
@@ -83,17 +83,26 @@ def _refuse_special(name: str, about: os.stat_result) -> None:
         raise InputError("this is not a regular file")
 
 
+def encoding_of(data: bytes) -> str:
+    """Return the encoding of a text by its byte order mark, which stays in it (cli-runtime, FileVisitor)."""
+    return {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(data[:2], "utf-8")
+
+
 def text_of(data: bytes) -> str:
-    """Return the text that bytes are in UTF-8. Raises InputError with the line and column of the first that is none."""
-    if b"\0" in data:
-        kind = "UTF-16 text: convert it to UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "a binary file"
-        raise InputError(f"has NUL bytes: this is {kind}")
+    """Return the text that bytes are in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises InputError with the line and column of the first byte that is not.
+    """
+    encoding = encoding_of(data)
+    if b"\0" in data and encoding == "utf-8":
+        raise InputError("has NUL bytes: this is a binary file")
     try:
-        return data.decode("utf-8")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")) + 1
-        raise InputError(f"line {line}, column {column}: not valid UTF-8 (byte 0x{data[error.start]:02x})") from None
+        before = data[: error.start].decode(encoding, "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        found = f"not valid {encoding[:6].upper().rstrip('-')} (byte 0x{data[error.start]:02x})"
+        raise InputError(f"line {line}, column {column}: {found}") from None
 
 
 def read_json(name: str, *, regular: bool = False) -> Any:

@@ -12,20 +12,23 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.manifests import discovery
+from kubectl_harden.manifests import discovery, namespaces
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text, proposal
 from kubectl_harden.manifests.ignore import ignored, parse
+from kubectl_harden.manifests.namespaces import policies_in
+from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import FileFix, HostPathChoice, Policy
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import MAX_EFFORT
 from kubectl_harden.pod_security import accepted, messages
 from kubectl_harden.pod_security.messages import read_messages
+from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.pod_security.policy import NEWEST
 from tests.support.work import lines, steps
 
-POLICY = Policy("restricted", NEWEST)
+POLICIES = Policies(Policy("restricted", NEWEST))
 GROWTH = 6
 """At four times the size: four times the work, the logarithm, and some. Its square would make it sixteen."""
 
@@ -93,14 +96,15 @@ def templates(count: int) -> dict[str, Any]:
 
 
 def check(text: str) -> object:
-    return check_text(Manifest("f.yaml", text), POLICY)
+    return check_text(Manifest("f.yaml", text), POLICIES)
 
 
+NAMESPACE = f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  labels:\n    {PREFIX}enforce: Restricted\n"
 OPTIONS = FixOptions(host_paths={f"v{i}": HostPathChoice("emptyDir") for i in range(1000)})
 
 
 def fix(text: str) -> FileFix:
-    return fix_text(Manifest("f.yaml", text), POLICY, OPTIONS)
+    return fix_text(Manifest("f.yaml", text), POLICIES, OPTIONS)
 
 
 def excluded(line: str, path: str) -> bool:
@@ -132,6 +136,14 @@ SHAPES: dict[str, tuple[int, Callable[[int], object]]] = {
         100,
         lambda n: check("kind: ConfigMap\n" + "".join(f"k{i}: v\n" for i in range(n))),
     ),
+    "Namespaces": (50, lambda n: policies_in([("f.yaml", f"{NAMESPACE}---\n" * n, True)], Rules())),
+    "Namespaces, checked": (20, lambda n: check(f"{NAMESPACE}---\n" * n)),
+    "labels of a Namespace": (
+        50,
+        lambda n: policies_in(
+            [("f.yaml", NAMESPACE + "".join(f"    {PREFIX}k{i}: v\n" for i in range(n)), True)], Rules()
+        ),
+    ),
     "colons in brackets": (200, lambda n: check(POD + "x:\n" + "- [a:]\n" * n)),
     "brackets": (400, lambda n: check(POD + "x: " + "[" * n)),
     "capabilities, fixed": (10, lambda n: fix(json.dumps(capabilities(n)))),
@@ -157,9 +169,11 @@ def test_work_grows_with_the_input(shape: str) -> None:
 
 
 PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[int], str]]] = {
-    "a template's blanks": (re.compile(discovery._TEMPLATE), lambda n: "{{" + " " * n),
-    "template openings": (re.compile(discovery._TEMPLATE), lambda n: "{{ " * n),
-    "statement openings": (re.compile(discovery._TEMPLATE), lambda n: "{% " * n),
+    "a template's blanks": (re.compile(discovery._ACTION), lambda n: "{{" + " " * n),
+    "kinds": (re.compile(namespaces._MENTION), lambda n: "kind: " * n),
+    "a kind's blanks": (re.compile(namespaces._MENTION), lambda n: "kind" + " " * n + ":" + " " * n),
+    "template openings": (re.compile(discovery._ACTION), lambda n: "{{ " * n),
+    "statement openings": (re.compile(discovery._ACTION), lambda n: "{% " * n),
     "an allowance's blanks": (accepted._COMMENT, lambda n: ALLOW[:-1] + " " * n + "x"),
     "a comment's blanks": (accepted._COMMENT, lambda n: "#" + " " * n),
     "comment signs": (accepted._COMMENT, lambda n: " #" * n),
@@ -208,7 +222,7 @@ def test_what_would_take_minutes_is_refused_with_its_limit(value: dict[str, Any]
 
 def test_proposals_end_where_they_would_take_minutes() -> None:
     text = LIST + "items:\n" + (ITEM.replace("  " + ALLOW, "") * 300)
-    found = check_text(Manifest("f.yaml", text), POLICY, None, proposal)
+    found = check_text(Manifest("f.yaml", text), POLICIES, None, proposal)
     fixed = [any(violation.fix for violation in item.violations) for item in found.checked]
     assert fixed[0] and not fixed[-1]
     assert all(item.violations for item in found.checked)
@@ -219,5 +233,5 @@ def test_workflows_that_share_too_many_volumes_are_refused() -> None:
     parts = [{"name": f"t{i}", "container": {"image": "a"}} for i in range(200)]
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"},
                 "spec": {"volumes": volumes, "templates": parts}}  # fmt: skip
-    found = check_text(Manifest("f.yaml", json.dumps(workflow)), POLICY)
+    found = check_text(Manifest("f.yaml", json.dumps(workflow)), POLICIES)
     assert "more than 100,000 containers and volumes" in found.problems[0].message

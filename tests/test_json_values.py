@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.json_values import ABSENT, Draft, differences, same
+from kubectl_harden.json_values import ABSENT, Draft, align, differences, same
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 VALUES = st.recursive(
@@ -87,3 +87,36 @@ def _at(value: Any, path: tuple[str | int, ...]) -> Any:
     for part in path:
         value = value[part]
     return value
+
+
+A, B, C, D = ({"name": name, "mode": "0440"} for name in "abcd")
+CHANGED = {"name": "b", "mode": 288}
+ALIGNED = {
+    "one goes and another comes": ([A, B, C], [B, C, D], [(0, None), (1, 0), (2, 1), (None, 2)]),
+    "one changes": ([A, B], [A, CHANGED], [(0, 0), (1, 1)]),
+    "one goes, one changes, one comes": ([A, B, C], [CHANGED, C, D], [(0, None), (1, 0), (2, 1), (None, 2)]),
+    "another in its place": ([A], [B], [(0, None), (None, 0)]),
+    "strings": (["X", "all", "Y"], ["ALL", "Y", "Z"], [(0, None), (1, 0), (2, 1), (None, 2)]),
+    "a prefix of capabilities": (["CAP_X"], ["X"], [(0, 0)]),
+    "mounts of one volume": (
+        [{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/b"}],
+        [{"name": "v", "mountPath": "/b"}, {"name": "v", "mountPath": "/c"}],
+        [(0, None), (1, 0), (None, 1)],
+    ),
+    "no names": ([{"x": 1}, {"x": 2}], [{"x": 1}, {"x": 3}], [(0, 0), (1, 1)]),
+    "in the middle": ([A, C], [A, B, C], [(0, 0), (None, 1), (1, 2)]),
+    "nothing": ([], [], []),
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_items_are_paired_by_what_they_are(name: str) -> None:
+    old, new, pairs = ALIGNED[name]
+    assert align(old, new) == pairs
+
+
+@given(st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5))
+def test_every_item_is_paired_once_and_in_order(old: list[Any], new: list[Any]) -> None:
+    pairs = align(old, new)
+    assert [i for i, _ in pairs if i is not None] == list(range(len(old)))
+    assert [j for _, j in pairs if j is not None] == list(range(len(new)))

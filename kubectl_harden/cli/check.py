@@ -38,9 +38,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
-    object that a person edits. With -o wide what is known of how each workload runs stands beside it, as fix
-    judges its edits by. The exit code is 0 when all meet the level, 1 when some do not, 3 when
-    something could not be read, 4 when the cluster refused.
+    object that a person edits; a pod that is named is judged itself, too. With -o wide what is known of how
+    each workload runs stands beside it, as fix judges its edits by. The exit code is 0 when all meet the
+    level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
     from kubectl_harden.reports.check import Tally, summary_line
-    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, render
+    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
     from kubectl_harden.reports.terminal import counted
 
@@ -66,13 +66,13 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
 
-        finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
+        finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
         learn = None
         if output in EVIDENCE:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn)
+        results = check_live(finder, inputs.targets, learn, pods=output in PODS)
     else:
         from kubectl_harden.manifests.check import check_files
 

@@ -53,24 +53,26 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.live.find import Finder
     from kubectl_harden.live.propose import ApplyOptions, propose
     from kubectl_harden.live.rejections import find_rejected
+    from kubectl_harden.live.restarts import Restarts, find_restarts
     from kubectl_harden.model import Problem
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
     from kubectl_harden.reports.grouping import grouped_text, rejected_summary
-    from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, write
-    from kubectl_harden.reports.rejected import rejected_json
+    from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, tell, write
+    from kubectl_harden.reports.rejected import rejected_json, restarts_text
 
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
     all_found = []
-    for found in find_rejected(finder, namespace):
+    unseen: list[str] = []
+    for found in find_rejected(finder, namespace, unseen):
         if isinstance(found, Problem):
             problems.append(found)
             report_problems([found])
             continue
         proposal = None
-        if found.rejecter == POD_SECURITY and not found.stale:
+        if found.rejecter == POD_SECURITY and not found.stale and found.template_violates:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
         all_found.append((found, proposal))
     commands = cluster.connection.commands
@@ -80,15 +82,19 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     if absent is not None:
         problems.append(absent)
         report_problems([absent])
-    for words in finder.notes:
+    restarts = find_restarts(finder, namespace) if absent is None else Restarts()
+    for words in (*finder.notes, *unseen):
         note(words)
     if output == "json":
-        data([rejected_json(all_found, problems)])
+        data([rejected_json(all_found, problems, restarts, commands)])
     elif not all_found and absent is None:
         where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
-        line(f"nothing is being rejected {where}")
+        what = "nothing that can be seen is" if problems or unseen else "nothing is"
+        line(f"{what} being rejected {where}")
     else:
         paragraph(rejected_summary(all_found, commands))
+    if output == "text":
+        tell(restarts_text(restarts, namespace, commands))
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 

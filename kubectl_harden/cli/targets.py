@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.policies import Rules
     from kubectl_harden.manifests.project_file import Project
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.pod_security.policy import PolicyChoice
 
 __all__ = ["FileInputs", "LiveInputs", "surveyed", "target_options"]
 
@@ -126,7 +126,8 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
             for name in CLUSTER_NAMES:
                 others.pop(name)
             rules = _rules(_choice(level, policy_version), project, admission_config, namespace or "")
-            policy = rules.default()
+            # What reports begin with names no origin: workloads may have others.
+            policy = rules.default()._replace(origin="")
             given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
             inputs = _files(names, files, kustomization, chart, rules, paths, project, **given)
             return command(inputs=inputs, policy=policy, **others)
@@ -160,7 +161,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
 
 
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.pod_security.policy import PolicyChoice
 
     return PolicyChoice(level, version)
 

@@ -64,14 +64,13 @@ _POD_SPEC: Final[Shape] = {
 }  # fmt: skip
 _TEMPLATE: Final[Shape] = {"metadata": {"labels": _TEXTS, "annotations": _TEXTS}, "spec": _POD_SPEC}
 
+_SELECTOR: Final[Shape] = {
+    "matchLabels": _TEXTS,
+    "matchExpressions": [{"key!": str, "operator!": ("In", "NotIn", "Exists", "DoesNotExist"), "values": [str]}],
+}  # fmt: skip
 _WORKLOAD_SPEC: Final[dict[str, Shape]] = {
     "replicas": int, "parallelism": int, "completions": int, "paused": bool, "suspend": bool, "template": _TEMPLATE,
-    "selector": {
-        "matchLabels": _TEXTS,
-        "matchExpressions": [
-            {"key!": str, "operator!": ("In", "NotIn", "Exists", "DoesNotExist"), "values": [str]}
-        ],
-    },
+    "selector": _SELECTOR,
     "strategy": {"type": str, "rollingUpdate": dict},
     "updateStrategy": {"type": str, "rollingUpdate": {"partition": int}},
     "volumeClaimTemplates": [{"metadata": {"name!": str}}],
@@ -97,10 +96,25 @@ _RESOURCES: Final[Shape] = [
     {"resource!": str, "responseKind": {"kind!": str}, "shortNames": [str], "singularResource": str, "scope": str}
 ]
 
+_RULES: Final[Shape] = [{"apiGroups": [str], "resources": [str], "operations": [str]}]
+_MATCH: Final[Shape] = {"namespaceSelector": _SELECTOR, "objectSelector": _SELECTOR, "resourceRules": _RULES}
+_ADMISSION: Final[dict[str, dict[str, Shape]]] = {
+    "MutatingAdmissionPolicy": {"spec": {"matchConstraints": _MATCH}},
+    "MutatingAdmissionPolicyBinding": {"spec": {"policyName": str, "matchResources": _MATCH}},
+    "MutatingWebhookConfiguration": {
+        "webhooks": [
+            {"name!": str, "namespaceSelector": _SELECTOR, "objectSelector": _SELECTOR, "rules": _RULES}
+        ]
+    },
+}  # fmt: skip
+
 _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
     **{("apps/v1", kind): _WORKLOAD for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")},
     ("batch/v1", "Job"): _WORKLOAD,
-    ("batch/v1", "CronJob"): {"spec!": {"suspend": bool, "jobTemplate": {"spec": _WORKLOAD_SPEC}}, "status": dict},
+    ("batch/v1", "CronJob"): {
+        "spec!": {"suspend": bool, "concurrencyPolicy": str, "jobTemplate": {"spec": _WORKLOAD_SPEC}},
+        "status": {"active": _NAMED},
+    },
     ("v1", "ReplicationController"): {
         "spec!": {"replicas": int, "selector": _TEXTS, "template": _TEMPLATE}, "status": _WORKLOAD_STATUS,
     },
@@ -113,13 +127,19 @@ _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
             "ephemeralContainerStatuses": _CONTAINER_STATUSES,
         },
     },
+    ("apps/v1", "ControllerRevision"): {"data": dict},
+    **{
+        (f"admissionregistration.k8s.io/{version}", kind): fields
+        for version in ("v1", "v1beta1", "v1alpha1")
+        for kind, fields in _ADMISSION.items()
+    },
     ("v1", "Namespace"): {"status": {"phase": str}},
     ("v1", "Node"): {
         "status": {"nodeInfo": {"containerRuntimeVersion": str, "operatingSystem": str, "architecture": str}}
     },
     ("v1", "Event"): {
-        "reason": str, "message": str, "eventTime": str, "firstTimestamp": str, "lastTimestamp": str,
-        "involvedObject!": {"kind": str, "namespace": str, "name": str, "uid": str},
+        "reason": str, "message": str, "eventTime": str, "firstTimestamp": str, "lastTimestamp": str, "type": str,
+        "involvedObject!": {"apiVersion": str, "kind": str, "namespace": str, "name": str, "uid": str},
     },
     ("v1", "ResourceQuota"): {
         "spec": {"hard": _TEXTS, "scopes": [str], "scopeSelector": dict}, "status": {"hard": _TEXTS, "used": _TEXTS},

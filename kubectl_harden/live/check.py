@@ -4,16 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubectl_harden.live.find import Finder, Targets, prepared
-from kubectl_harden.model import Checks, Problem
+from kubectl_harden.cluster.api import PODS
+from kubectl_harden.cluster.command import Commands
+from kubectl_harden.live.find import Finder, Live, Targets, prepared
+from kubectl_harden.live.workload_pods import WorkloadPods
+from kubectl_harden.model import Checked, Checks, Problem
+from kubectl_harden.objects import controller_of, finished
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
+from kubectl_harden.pod_security.accepted import left
 
 __all__ = ["check_live"]
 
 
-def check_live(finder: Finder, targets: Targets, learn: Learn | None = None) -> Iterator[Checks]:
-    """Yield what is found in each live workload. Raises UsageError, and ClusterError before the first."""
+def check_live(finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True) -> Iterator[Checks]:
+    """Yield what is found in each live workload; with ``pods`` also of the pods of those that violate.
+
+    Raises UsageError, and ClusterError before the first.
+    """
+    beside = WorkloadPods(finder, everywhere=targets.namespace is None) if pods else None
     found_all = finder.find(targets)
     for found in found_all if learn is None else prepared(found_all, learn):
-        yield Checks((), (found,)) if isinstance(found, Problem) else judged(found.subject, learn)
+        if isinstance(found, Problem):
+            yield Checks((), (found,))
+            continue
+        verdict = judged(found.subject, learn)
+        if beside is not None:
+            verdict = verdict._replace(checked=tuple(beside.beside(found, item) for item in verdict.checked))
+        if found.resource == PODS:
+            commands = finder.cluster.connection.commands
+            verdict = verdict._replace(checked=tuple(_advised(found, item, commands) for item in verdict.checked))
+        yield verdict
+
+
+def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:
+    """Return the verdict on a pod with what to do, where an edit of it is no help."""
+    if not left(checked.violations):
+        return checked
+    delete = commands.kubectl("delete", "pod", live.name, namespace=live.namespace)
+    owner = controller_of(live.value)
+    again = "" if owner is None else f", and its {owner['kind']} makes a new one"
+    paths = [path for violation in left(checked.violations) for path in violation.paths]
+    debug = [path[:3] for path in paths if path[:2] == ("spec", "ephemeralContainers")]
+    if finished(live.value):
+        words = f"it has run to its end, and stays as it is: delete it with {delete}"
+    elif len(debug) == len(paths):
+        named = live.value["spec"]["ephemeralContainers"]
+        names = ", ".join(dict.fromkeys(str(named[path[2]]["name"]) for path in debug))
+        words = f"debug container {names} can be neither changed nor removed: delete the pod with {delete}"
+        words += f"{again} without it" if again else ", and create it again"
+    elif owner is not None:
+        words = f"a pod is not changed in place: where its template is well, delete it with {delete}{again}"
+    else:
+        return checked
+    return checked._replace(advice=words)

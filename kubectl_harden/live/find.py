@@ -18,7 +18,7 @@ from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.objects import api_group, controller_of, name_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy
-from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods
+from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods, locate
 
 if TYPE_CHECKING:
     from kubectl_harden.planning.options import Learn
@@ -205,7 +205,7 @@ class Finder:
 
     ``notes`` collects what a person should know of the search, such as levels that could not be read.
     ``listed`` is called with every object that a list brings: also with the pods and other parts that
-    do not come as workloads of their own.
+    do not come as workloads of their own. With ``pods_too`` a pod that is named comes itself, before what made it.
     """
 
     def __init__(
@@ -214,11 +214,14 @@ class Finder:
         choice: PolicyChoice,
         pod_paths: PodPaths,
         listed: Callable[[Resource, dict[str, Any]], None] | None = None,
+        *,
+        pods_too: bool = False,
     ) -> None:
         self.cluster = cluster
         self._choice = choice
         self._pod_paths = pod_paths
         self._listed = listed
+        self._pods_too = pods_too
         self.notes: list[str] = []
         self.in_force = PoliciesInForce(cluster)
         self._policies: dict[str, Policy] = {}
@@ -340,8 +343,11 @@ class Finder:
             except ClusterError as error:
                 yield problem(error, "" if isinstance(error, NotFound) else f"{resource.kind} {name}")
                 continue
-            head = {"apiVersion": resource.api_version, "kind": resource.kind}
-            yield from self._traced(resource, {**head, **value}, minor, seen)
+            value = {"apiVersion": resource.api_version, "kind": resource.kind, **value}
+            if self._pods_too and resource == PODS and value["metadata"]["uid"] not in seen:
+                seen.add(value["metadata"]["uid"])
+                yield self.workload(resource, value, minor)
+            yield from self._traced(resource, value, minor, seen)
 
     def _traced(
         self, resource: Resource, value: dict[str, Any], minor: int, seen: set[str]
@@ -365,9 +371,11 @@ class Finder:
     def trace(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any], str | None]:
         """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
 
-        So is an owner that may not be read: what it made is then all that can be judged. Raises ClusterError where an
-        owner cannot be read for other reasons.
+        So is an owner that may not be read, or has no template: what it made is then all that can be judged. An Argo
+        Rollout may name the object that has its template. Raises ClusterError where an owner cannot be read for other
+        reasons.
         """
+        resource, value = self._referenced(resource, value) or (resource, value)
         while (owner := controller_of(value)) is not None:
             above = None
             if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
@@ -386,8 +394,26 @@ class Finder:
                 return resource, value, maker
             if found["metadata"]["uid"] != owner["uid"]:
                 return resource, value, None
-            resource, value = above, found
+            referenced = self._referenced(above, found)
+            if referenced is None and not locate(found, self._pod_paths):
+                return resource, value, maker
+            resource, value = referenced or (above, found)
         return resource, value, None
+
+    def _referenced(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any]] | None:
+        """Return the object that an Argo Rollout's workloadRef names, which has its pod template, or None."""
+        spec = value.get("spec")
+        reference = spec.get("workloadRef") if isinstance(spec, dict) and not spec.get("template") else None
+        if (resource.group, resource.kind) != ("argoproj.io", "Rollout") or not isinstance(reference, dict):
+            return None
+        api_version, kind, name = (str(reference.get(key) or "") for key in ("apiVersion", "kind", "name"))
+        namespace = value["metadata"]["namespace"]
+        try:
+            above = self.cluster.resource_of(api_version, kind)
+            return None if above is None else (above, self.cluster.get(above, namespace, name))
+        except (NotFound, NotPermitted) as error:
+            self._note(f"{name_of(resource.kind, value)} takes its template from {kind} {name}: {error}")
+            return None
 
     def workload(
         self, resource: Resource, value: dict[str, Any], minor: int, owner: str | None = None

@@ -12,6 +12,7 @@ from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitt
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import ABSENT, copied, differences
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
+from kubectl_harden.live.made_pods import made_pod
 from kubectl_harden.live.managers import Manager, managers_of
 from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.quota import surges
@@ -23,7 +24,6 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import planned
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
@@ -133,7 +133,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(proposal, options))
+        proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
@@ -181,7 +181,7 @@ def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "metadata": metadata}
 
 
-def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
+def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str | None:
     """Return why a plan is not applied, before the server is asked."""
     live = proposal.live
     if not proposal.patch:
@@ -196,7 +196,13 @@ def _refusal(proposal: Proposal, options: ApplyOptions) -> str | None:
         return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
     if proposal.recreate:
         if finished(live.value):
-            return f"this {live.resource.kind} has run to its end: correct its manifest for the next one"
+            kind = live.resource.kind
+            command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
+            words = "has run to its end: correct its manifest for the next one, and delete it with"
+            return f"this {kind} {words} {command}"
+        if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
+            words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"
+            return f"a debug container {words}"
         if not options.recreate:
             return (
                 f"a {live.resource.kind} cannot be changed in place: --recreate deletes it and creates it anew"
@@ -313,7 +319,7 @@ def prove_pods(cluster: Cluster, proposal: Proposal, *, level_only: bool = False
         if location.moved or not location.pod_security_context:
             continue  # The controller makes another pod of it than what stands there.
         try:
-            answer = cluster.create(PODS, live.namespace, _trial_pod(live, location), dry_run=True)
+            answer = cluster.create(PODS, live.namespace, made_pod(live.value, location), dry_run=True)
         except NotPermitted as error:
             return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {error}"))
         except ClusterError as error:
@@ -341,35 +347,6 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
 def _is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
     """Whether a quota refused a pod more, which the rollout does not need."""
     return rejecter.startswith("the ResourceQuota") and not surges(value)
-
-
-def _trial_pod(live: Live, location: Location) -> dict[str, Any]:
-    template = location.value
-    metadata = template.get("metadata") or {}
-    kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
-    spec = template.get("spec")
-    claims = live.value["spec"].get("volumeClaimTemplates") if live.resource.kind == "StatefulSet" else None
-    if claims:
-        spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, live.name)}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**kept, "generateName": generated_from(live.name)},
-        "spec": spec,
-    }
-
-
-def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
-    """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
-    own = [
-        {
-            "name": claim["metadata"]["name"],
-            "persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name}-0"},
-        }
-        for claim in claims
-    ]
-    named = {volume["name"] for volume in own}
-    return [*own, *(volume for volume in volumes if volume["name"] not in named)]
 
 
 def fresh(value: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What is being rejected in a cluster now, by the object to edit.
 
-Controllers tell it in two ways: the condition ReplicaFailure (ReplicaSets and ReplicationControllers,
-which stays until a pod could be made) and events of reason FailedCreate (all of them, kept for an hour).
+Controllers tell it in two ways: the condition ReplicaFailure (ReplicaSets and ReplicationControllers, which stays until
+a pod could be made) and events, which are kept for an hour. Kubernetes' own controllers call them FailedCreate; others
+have reasons of their own (KubeRay FailedToCreateHeadPod, Tekton Failed, Argo WorkflowFailed): the message counts.
 """
 
 from __future__ import annotations
@@ -10,39 +11,19 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import EVENTS, Cluster, Resource, of_kind
-from kubectl_harden.errors import ClusterError, InputError, NotFound
+from kubectl_harden.cluster.api import EVENTS, WORKLOADS, Cluster, Resource, of_kind
+from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitted
 from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
-from kubectl_harden.model import Checked, Policy, Problem
-from kubectl_harden.objects import finished, name_of
-from kubectl_harden.planning.verdict import judged
-from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
+from kubectl_harden.live.refused_pods import Judge, Rejected, run_end
+from kubectl_harden.model import Problem
+from kubectl_harden.objects import api_group, controller_of, finished, name_of
+from kubectl_harden.pod_security.messages import POD_SECURITY, policies_named, rejecter_of
 
-__all__ = ["Rejected", "find_rejected"]
+__all__ = ["Rejected", "find_rejected", "named"]
 
 _MAKERS: Final = ("ReplicaSet", "ReplicationController")
 _PREFIX: Final = r"^(\(combined from similar events\): )?Error creating: "
-
-
-class Rejected(NamedTuple):
-    """Pods of a workload that admission refuses.
-
-    ``since`` is when it began (RFC 3339), as far as it is known, ``missing`` how many pods are not there.
-    ``checked`` is what the policy that the namespace enforces says of the workload now: where it forbids
-    nothing, and Pod Security refused (``stale``), the object has been mended since.
-    """
-
-    live: Live
-    rejecter: str
-    message: str
-    since: str
-    missing: int
-    checked: tuple[Checked, ...]
-
-    @property
-    def stale(self) -> bool:
-        """Whether the message is about a state that no longer is."""
-        return self.rejecter == POD_SECURITY and not any(item.violations for item in self.checked)
+_OF_A_POD: Final = re.compile(r"\bpods?\b", re.IGNORECASE)
 
 
 class _Refusal(NamedTuple):
@@ -58,16 +39,16 @@ class _Refusal(NamedTuple):
     value: dict[str, Any] | None = None
 
 
-def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem]:
+def find_rejected(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[Rejected | Problem]:
     """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
-    Raises ClusterError where the cluster does not tell its version.
+    ``unseen`` gets a sentence for what cannot be seen, where that is no problem of its own. Raises ClusterError where
+    the cluster does not tell its version.
     """
-    cluster = finder.cluster
-    minor = cluster.minor()
+    finder.cluster.minor()
     refusals: dict[str, _Refusal] = {}
     problems: list[Problem] = []
-    for found in _told(cluster, namespace):
+    for found in _told(finder, namespace, unseen):
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -77,22 +58,23 @@ def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | 
         system = [refusal.namespace for refusal in refusals.values() if refusal.namespace in SYSTEM]
         finder.notes += [left_out(system)] if system else []
         refusals = {uid: refusal for uid, refusal in refusals.items() if refusal.namespace not in SYSTEM}
+    judge = Judge(finder)
     grouped: dict[str, Rejected] = {}
     for refusal in sorted(refusals.values(), key=lambda item: item.since):
         try:
-            rejected = _rejected(finder, refusal, minor)
+            rejected = _rejected(finder, judge, refusal)
         except (ClusterError, InputError) as error:
             yield problem(error, f"{refusal.resource.kind} {refusal.namespace}/{refusal.name}")
             continue
         if rejected is not None:
             before = grouped.get(rejected.live.uid)
-            if before is not None:
-                rejected = before._replace(missing=before.missing + rejected.missing)
-            grouped[rejected.live.uid] = rejected
+            grouped[rejected.live.uid] = rejected if before is None else before.joined(rejected)
     yield from grouped.values()
 
 
-def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Problem]:
+def _told(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[_Refusal | Problem]:
+    cluster = finder.cluster
+    unlisted = []
     for kind in _MAKERS:
         resource = of_kind(kind)
         try:
@@ -104,22 +86,53 @@ def _told(cluster: Cluster, namespace: str | None) -> Iterator[_Refusal | Proble
                         yield _Refusal(
                             resource, meta["namespace"], meta["name"], meta["uid"], message, since, since, value
                         )
+        except NotPermitted:
+            unlisted.append(resource.name)
         except ClusterError as error:
-            yield problem(error, f"listing {resource.name}")
+            yield problem(error, f"listing {resource.name}", namespace or "")
     try:
-        for event in cluster.each(EVENTS, namespace, fields="reason=FailedCreate"):
-            about = event.get("involvedObject") or {}
-            try:
-                resource = of_kind(about.get("kind", ""))
-            except StopIteration:
+        for event in cluster.each(EVENTS, namespace, fields="type=Warning"):
+            resource_of_event = _refused(cluster, event)
+            if resource_of_event is None:
                 continue
+            about = event["involvedObject"]
             made = event.get("eventTime") or event["metadata"]["creationTimestamp"]
             since, last = event.get("firstTimestamp") or made, event.get("lastTimestamp") or made
             message = re.sub(_PREFIX, "", str(event.get("message", "")))
             where, name = about.get("namespace", ""), about.get("name", "")
-            yield _Refusal(resource, where, name, about.get("uid", ""), message, since, last)
+            yield _Refusal(resource_of_event, where, name, about.get("uid", ""), message, since, last)
     except ClusterError as error:
-        yield problem(error, "listing events")
+        about_lists = " and ".join(["events", *unlisted])
+        what = f"{error}; refused pods that only {about_lists} tell of cannot be seen"
+        yield problem(what, "listing events", namespace or "")._replace(refused=True)
+        return
+    if unlisted:
+        names = " and ".join(unlisted)
+        unseen.append(
+            f"you may not list {names}: pods that were refused more than an hour ago, when events end, cannot be seen"
+        )
+
+
+def _refused(cluster: Cluster, event: dict[str, Any]) -> Resource | None:
+    """Return the kind of object whose pod an event says was refused, None for other events. Raises ClusterError."""
+    message, about = str(event.get("message", "")), event["involvedObject"]
+    api_version, kind = about.get("apiVersion", ""), about.get("kind", "")
+    group = api_group(api_version)
+    for resource in WORKLOADS:
+        if (resource.group, resource.kind) == (group, kind) or (not api_version and resource.kind == kind):
+            return resource if event.get("reason") == "FailedCreate" or _speaks_of_a_pod(message) else None
+    if not _speaks_of_a_pod(message):
+        return None
+    known = cluster.resource_of(api_version, kind)
+    return known or Resource(group, api_version.rpartition("/")[2], "", kind)
+
+
+def _speaks_of_a_pod(message: str) -> bool:
+    """Whether a message says that a pod is refused; a warning of what would be refused does not."""
+    rejecter = rejecter_of(message)
+    if rejecter == POD_SECURITY:
+        return any(not warned for _, warned in policies_named(message))
+    return bool(rejecter) and _OF_A_POD.search(message) is not None
 
 
 def _joined(first: _Refusal | None, second: _Refusal) -> _Refusal:
@@ -133,62 +146,68 @@ def _joined(first: _Refusal | None, second: _Refusal) -> _Refusal:
     return later._replace(since=min(first.since, second.since), value=first.value or second.value)
 
 
-def _rejected(finder: Finder, refusal: _Refusal, minor: int) -> Rejected | None:
+def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | None:
     """Return who is to be edited for a refusal, or None where nothing is missing any more."""
-    cluster, value = finder.cluster, refusal.value
+    value = refusal.value or _read(finder, refusal)
     if value is None:
-        try:
-            value = cluster.get(refusal.resource, refusal.namespace, refusal.name)
-        except NotFound:
-            return None
-        if value["metadata"]["uid"] != refusal.uid:
-            return None
-        value = {"apiVersion": refusal.resource.api_version, "kind": refusal.resource.kind, **value}
+        return None
     missing = _missing(value)
-    if missing <= 0:
+    if (missing is not None and missing <= 0) or (missing is None and run_end(value) == ""):
         return None
     resource, top, owner = finder.trace(refusal.resource, value)
     if top is not value and _superseded(value, top):
         return None
-    found = finder.workload(resource, top, minor, owner)
-    if isinstance(found, Problem):
-        raise InputError(found.message)
-    finder.in_force.hear(found.namespace, [refusal.message])
-    enforced = _enforced(finder, found.namespace)
-    live = found if enforced is None else found.held_to(enforced)
-    checked = judged(live.subject).checked if enforced is not None else ()
-    rejecter = rejecter_of(refusal.message) or "the API server"
-    return Rejected(live, rejecter, refusal.message, refusal.since, missing, checked)
+    policy = finder.policy(refusal.namespace, finder.cluster.minor())
+    maker = Live.of(refusal.resource, value, policy)
+    live = Live.of(resource, top, policy, owner=owner)
+    return judge.judged(maker, live, refusal.message, refusal.since, missing)
 
 
-def _enforced(finder: Finder, namespace: str) -> Policy | None:
-    """Return the policy that refuses pods in a namespace now."""
+def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
+    """Return the object that an event is about, or None where it is gone; what may not be read is only named."""
+    resource = refusal.resource
+    head = {"apiVersion": resource.api_version, "kind": resource.kind}
     try:
-        labels = finder.cluster.namespace_labels(namespace)
-    except ClusterError:
-        return finder.in_force.of(namespace).enforced
-    # Whoever asks may be exempt, and the controller, which was refused, is not.
-    return finder.in_force.settled(namespace, labels).enforced
+        if resource.plural:
+            value = finder.cluster.get(resource, refusal.namespace, refusal.name)
+            return {**head, **value} if value["metadata"]["uid"] == refusal.uid else None
+    except NotFound:
+        return None
+    except NotPermitted as error:
+        if resource in WORKLOADS:
+            raise
+        finder.notes.append(f"{resource.kind} {refusal.namespace}/{refusal.name} cannot be read: {error}")
+    metadata = {"namespace": refusal.namespace, "name": refusal.name, "uid": refusal.uid, "resourceVersion": ""}
+    return {**head, "metadata": metadata}
 
 
 def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:
     """Whether a ReplicaSet is an earlier revision of a Deployment that already has its pods."""
     status, spec = top.get("status") or {}, top.get("spec") or {}
+    owner = controller_of(maker)
+    if owner is None or owner["uid"] != top["metadata"]["uid"]:
+        return False  # The Deployment only has the template of an Argo Rollout.
     current = status.get("updatedReplicas", 0) >= spec.get("replicas", 1)
     return bool(top["kind"] == "Deployment" and current and maker["kind"] == "ReplicaSet")
 
 
-def _missing(value: dict[str, Any]) -> int:
-    """Return how many pods a controller wants and does not have."""
+def _missing(value: dict[str, Any]) -> int | None:
+    """Return how many pods a controller wants and does not have, None where its kind does not say."""
     spec, status = value.get("spec") or {}, value.get("status") or {}
-    if value["kind"] == "DaemonSet":
+    group, kind = api_group(value["apiVersion"]), value["kind"]
+    if (group, kind) == ("apps", "DaemonSet"):
         return int(status.get("desiredNumberScheduled", 0)) - int(status.get("currentNumberScheduled", 0))
-    if value["kind"] == "Job":
-        if finished(value):
+    if (group, kind) == ("batch", "Job"):
+        if finished(value) or spec.get("suspend"):
             return 0
-        wanted = min(spec.get("parallelism", 1), spec.get("completions", spec.get("parallelism", 1)))
-        return int(wanted) - int(status.get("active", 0)) - int(status.get("succeeded", 0))
-    return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
+        at_once, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded", 0))
+        # Without completions, one pod that succeeds ends the work of all.
+        left = spec["completions"] - succeeded if "completions" in spec else at_once if not succeeded else 0
+        return min(at_once, int(left)) - int(status.get("active", 0))
+    if group in ("", "apps"):
+        return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
+    wanted, there = (part.get("replicas") if isinstance(part, dict) else None for part in (spec, status))
+    return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None
 
 
 def named(rejected: Rejected) -> str:

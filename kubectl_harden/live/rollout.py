@@ -86,6 +86,9 @@ def watched(value: dict[str, Any]) -> str | None:
     if kind == "Namespace":
         return ""
     if kind == "CronJob":
+        jobs = ", ".join(item["name"] for item in (value.get("status") or {}).get("active") or ())
+        if jobs and spec.get("concurrencyPolicy") == "Forbid":
+            return f"no run starts before Job {jobs}, which keeps the old template, is gone (concurrencyPolicy Forbid)"
         return "it takes effect with the next run"
     if kind == "PodTemplate":
         return "nothing runs from it by itself"

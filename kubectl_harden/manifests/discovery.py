@@ -9,13 +9,15 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.text_files import STDIN
+from kubectl_harden.yaml_text.documents import Fault, documents
 from kubectl_harden.yaml_text.tree import top_level
 
-__all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "template_line"]
+__all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "is_other_json", "template_line"]
 
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
-_TEMPLATE: Final = r"\{\{-?\s*+[^{}\n]*+\}\}|\{%-?\s"
+_ACTION: Final = r"\{\{(?:[^{}]++|\{[^{}]*+\})*+\}\}|\{%-?\s[^\n%{]*+%\}"
+"""An action of a Go template, or a statement of Jinja; nothing is looked at twice."""
 
 
 class Found(NamedTuple):
@@ -79,10 +81,34 @@ def directory_of(file: str, names: Iterable[str]) -> str | None:
     return max(listing, key=len, default=os.path.dirname(file) or ".")
 
 
-def template_line(text: str) -> int | None:
-    """Return the line (from 1) of the first template action such as ``{{ .Values.x }}``, or None."""
-    match = re.search(_TEMPLATE, text)
-    return None if match is None else text.count("\n", 0, match.start()) + 1
+def is_other_json(text: str) -> bool:
+    """Whether a text looks like JSON, perhaps with comments as tsconfig.json has them, and names no API version."""
+    return text.lstrip("\ufeff \t\r\n").startswith(("{", "//", "/*")) and "apiVersion" not in text
+
+
+def template_line(text: str, fault: Fault) -> int | None:
+    """Return the line (from 1) of the template action such as ``{{ .Values.x }}`` that makes a fault, or None.
+
+    A fault that is there without the actions too is one of the YAML around them.
+    """
+    start = text.rfind("\n---", 0, fault.offset) + 1
+    end = text.find("\n---", fault.offset)
+    body = text[start : len(text) if end < 0 else end + 1]
+    actions = [match.start() for match in re.finditer(_ACTION, body)]
+    if not actions:
+        return None
+    at = fault.offset - start
+    if all(_fails_alike(body, filler, at, fault.message) for filler in ("x", " ")):
+        return None
+    action = max((action for action in actions if action <= at), default=actions[0])
+    return text.count("\n", 0, start + action) + 1
+
+
+def _fails_alike(body: str, filler: str, offset: int, message: str) -> bool:
+    """Whether a document has a fault with a filler in place of its template actions too."""
+    filled = re.sub(_ACTION, lambda match: re.sub(".", filler, match[0]), body)
+    faults = (found for found in documents(filled) if isinstance(found, Fault))
+    return any((found.offset, found.message) == (offset, message) for found in faults)
 
 
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:

@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
-from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, template_line
+from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, is_other_json, template_line
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.model import Identity, Path, Problem, Source
 from kubectl_harden.objects import is_namespace, item_kind, items_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
-from kubectl_harden.pod_security.namespace_labels import label_faults
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
@@ -190,7 +190,9 @@ class _Reader:
         is_template = False
         for found in documents(manifest.text, lambda body: cannot_hold_pod(body, kinds)):
             if isinstance(found, Fault):
-                line = template_line(manifest.text)
+                if manifest.listed and is_other_json(manifest.text):
+                    continue
+                line = template_line(manifest.text, found)
                 if line is None:
                     yield self._problem(found.index, found.offset, found.message)
                 elif not is_template:
@@ -225,29 +227,33 @@ class _Reader:
         for offset, key in document.repeated:
             yield self._problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
         comments = by_object(document.text, document.tree(), noted) if noted else _EMPTY
-        yield from self._below(document, document.value, (), None, comments, above)
+        yield from self._below(document, document.value, (), count(), comments, above)
 
     def _below(
         self,
         document: Document,
         value: Any,
         base: Path,
-        item: int | None,
+        numbers: Iterator[int],
         comments: Mapping[Path, Mapping[str, str]],
         above: Mapping[str, str],
     ) -> Iterator[Item | Problem]:
-        """Yield the objects below a place of a document that run pods."""
+        """Yield the objects below a place of a document that run pods.
+
+        ``numbers`` count the items of a List; a List in a List counts by its items, as kubectl takes them.
+        """
+        items = items_of(value)
+        item = next(numbers) if base and items is None else None
         missing = [key for key in ("apiVersion", "kind") if not isinstance(value, dict) or not _is_text(value.get(key))]
         if missing:
             if not self._manifest.listed:
                 message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
                 yield self._problem(document.index, document.start, message)
             return
-        items = items_of(value)
         if items is not None:
             for index, child in enumerate(items):
                 yield from self._below(
-                    document, item_kind(value, child), (*base, "items", index), index, comments, above
+                    document, item_kind(value, child), (*base, "items", index), numbers, comments, above
                 )
             return
         # What stands above the document is about its first object.
@@ -303,6 +309,9 @@ class _Reader:
 
 
 def _refused_labels(namespace: Subject) -> Iterator[Problem]:
+    # Imported late: most inputs have no Namespace.
+    from kubectl_harden.pod_security.namespace_labels import label_faults
+
     metadata = namespace.value.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     for key, words in label_faults(labels) if isinstance(labels, dict) else ():

@@ -17,10 +17,12 @@ from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resour
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Finder, Live, Targets, places, prepared, problem
 from kubectl_harden.live.in_force import PoliciesInForce
+from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
 from kubectl_harden.live.rollout import progress, watched
+from kubectl_harden.live.workload_pods import Key, keys_of, level_of
 from kubectl_harden.migration.hindrances import (
     Keeper,
     deletion_of_finished,
@@ -149,6 +151,9 @@ class _Namespace:
         self.rolling: set[str] = set()
         self.keepers: dict[str, Keeper] = {}
         self.recreations: dict[str, tuple[str, ...]] = {}
+        self.violating: set[Key] = set()
+        self.meeting: set[Key] = set()
+        self.completed: list[str] = []
 
 
 class _Finder(Finder):
@@ -195,6 +200,7 @@ def _surveyed(
             _judge_pod(namespace, value)
             aim.fix.learn.add(value)
 
+    trials = Trials(cluster)
     aim.fix.learn.begin(found)
     finder = _Finder(cluster, aim, found, listed)
     problems: list[Problem] = []
@@ -217,14 +223,23 @@ def _surveyed(
                 if namespace is None:
                     continue
                 roots[item.uid] = name_of(item.resource.kind, item.value)
-                _take(cluster, namespace, item, aim, kept)
+                _take(cluster, namespace, item, aim, trials, kept)
                 done += 1
                 if done % 100 == 0:
                     report(f"{done:,} workloads planned")
         made = [_summed_up(found[name], aim, minor, parents, roots, words[name], cluster) for name in sorted(found)]
     if kept is None:
         made = [_asked_again(policies, item, found[item.name], aim) for item in made]
-    return Survey(tuple(made), tuple(problems), (*finder.notes, *_left_alone(found, aim, minor)))
+    notes = (*finder.notes, *_left_alone(found, aim, minor), *_completed(found))
+    return Survey(tuple(made), tuple(problems), notes)
+
+
+def _completed(found: Mapping[str, _Namespace]) -> Iterator[str]:
+    """Yield how many templates may stay below the level, since admission completes the pods."""
+    names = [name for item in found.values() for name in item.completed]
+    if names:
+        what = f"{names[0]} has a template" if len(names) == 1 else f"{len(names):,} workloads have templates"
+        yield f"{what} below the level and pods that meet it, since admission completes them: no edit is needed"
 
 
 def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
@@ -243,7 +258,9 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
         notes.append(f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}")
 
 
-def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: list[Proposal] | None) -> None:
+def _take(
+    cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, trials: Trials, kept: list[Proposal] | None
+) -> None:
     """Plan for a workload and keep what the survey needs of it."""
     proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
@@ -255,6 +272,11 @@ def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: l
         now = after = "privileged"
     if proposal.patch and proposal.refusal is not None:
         after = now
+    if rank(now) < rank(namespace.policy) and _is_completed(namespace, live, trials):
+        # The pod counts for enforcing: its template may stay as it is.
+        proposal = proposal._replace(patch=(), planned=(), refusal=None)
+        now = after = namespace.policy.level
+        namespace.completed.append(proposal.name)
     labels = live.value["metadata"].get("labels") or {}
     team = str(labels.get(aim.team_label) or namespace.labels.get(aim.team_label) or "")
     namespace.problems.extend(proposal.problems)
@@ -282,6 +304,18 @@ def _take(cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, kept: l
     namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
 
 
+def _is_completed(namespace: _Namespace, live: Live, trials: Trials) -> bool:
+    """Whether a workload's pods meet the goal although its template does not: those that run, and one in a dry-run."""
+    key = live.resource.kind, live.name
+    if key not in namespace.meeting or key in namespace.violating or live.resource == PODS:
+        return False
+    for location in live.subject.templates():
+        pod = trials.of(live.namespace, live.value, location, namespace.policy).pod
+        if pod is None or not level_of(pod, namespace.policy)[1]:
+            return False
+    return True
+
+
 def digest_of(live: Live) -> str:
     """Return what identifies the pod templates of a workload: they are the same where it is."""
     templates = [location.value for location in live.subject.templates()]
@@ -294,6 +328,8 @@ def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
     except InputError as error:
         namespace.problems.append(problem(error, name_of("Pod", value)))
         return
+    if not finished(value):
+        (namespace.violating if findings else namespace.meeting).update(keys_of(value))
     if findings:
         words = ", ".join(finding.reason for _, finding in findings)
         metadata = {key: value["metadata"].get(key) for key in _KEPT}

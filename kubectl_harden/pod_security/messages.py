@@ -67,6 +67,8 @@ _CUT: Final = re.compile(r"(?:\.\.\.|…)(?=[\s\"'}\]]|$)")
 _NEXT: Final = re.compile(r"\n\s*\n|\n(?:\S+\s+)?\s*(?:Warning|Normal)\s")
 """Where something else than a message begins: an empty line, or the next row of a table of events."""
 _COMMA: Final = re.compile(r",\s+")
+_DUMPED: Final = re.compile(r"\w+: \{")
+"""Where a controller writes the pod behind the message (OpenKruise: ``failed to create pod: …, pod: {…}``)."""
 
 _WEBHOOK: Final = "the admission webhook {name}"
 _OTHERS: Final[tuple[tuple[str, str], ...]] = (
@@ -170,6 +172,8 @@ def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str, bool]:
     while True:
         match = _REASON.match(text, position)
         if match is None:
+            if found and _DUMPED.match(text, position):
+                return tuple(found), "", False
             if _is_cut(text[position:]):
                 return tuple(found), "", True
             rest = _OTHER_REASON.match(text, position)

@@ -103,7 +103,22 @@ def _described(checked: Checked, columns: int) -> Iterator[str]:
             yield line + "\n" + wrapped(detail, 6, columns) + "\n"
         if violation.accepted:
             yield wrapped(f"accepted: {violation.accepted}", 6, columns) + "\n"
+    yield from _of_pods(checked, columns)
     yield "\n"
+
+
+def _of_pods(checked: Checked, columns: int) -> Iterator[str]:
+    """Yield that the pods meet the policy, and the template does not; and what to do about a pod."""
+    pods = checked.pods
+    if checked.advice:
+        yield wrapped(printable(f"→ {checked.advice}"), 2, columns) + "\n"
+    if pods is None:
+        return
+    by = pods.by[0] if len(pods.by) == 1 else f"one of {', '.join(pods.by)}" if pods.by else "admission"
+    runs = f" ({counted(pods.running, 'pod')} running)" if pods.running else ""
+    words = f"its template does not meet {checked.policy}, its pods do{runs}: "
+    words += f"{by} completes them, so that none is refused" if pods.proved else "they may be completed by admission"
+    yield wrapped(printable(words), 2, columns) + "\n"
 
 
 def _heading(checked: Checked) -> str:
@@ -139,6 +154,7 @@ def wide(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
             yield f"  {check} ({violation.level}){line}{accepted}{known}\n"
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
+        yield from _of_pods(checked, columns)
         for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong')} "
             yield wrapped(f"{text} ({origin})", 8, columns).lstrip() + "\n"
@@ -222,6 +238,24 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, Any]:
             }
             for violation in checked.violations
         ],
+        **_pods_json(checked),
+        **({"advice": checked.advice} if checked.advice else {}),
+    }
+
+
+def _pods_json(checked: Checked) -> dict[str, Any]:
+    pods = checked.pods
+    if pods is None:
+        return {}
+    # Only pods that meet the policy are told of.
+    return {
+        "pods": {
+            "level": pods.level,
+            "violations": [],
+            "running": pods.running,
+            "proved": pods.proved,
+            "completedBy": list(pods.by),
+        }
     }
 
 

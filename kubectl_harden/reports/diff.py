@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from kubectl_harden.model import Splice
 from kubectl_harden.reports.terminal import printable
@@ -15,6 +15,9 @@ __all__ = ["unified"]
 
 _CONTEXT = 3
 _MEANINGS = {"-": "bad", "+": "good", " ": ""}
+
+_FAR: Final = 500
+"""Changes in one place beyond which the smallest diff would take longer to find than it is worth."""
 
 _Block = tuple[int, int, list[str]]
 """The first old line, the line behind the last one, and the new lines."""
@@ -27,77 +30,172 @@ def unified(file: str, before: str, splices: Sequence[Splice]) -> Iterator[tuple
     """
     if not splices:
         return
-    old = before.split("\n")
+    old = _split(before)
     name = "stdin" if file == "-" else _name(file)
     # A file that has no text yet is a new one.
     source = f"a/{name}" if before else "/dev/null"
     yield "strong", f"--- {source}"
     yield "strong", f"+++ b/{name}"
     moved = 0
-    for hunk in _hunks(_blocks(before, splices)):
+    for hunk in _near(_blocks(before, splices, old)):
         lines = list(_lines(hunk, old))
         start = max(0, hunk[0][0] - _CONTEXT)
-        removed = sum(sign != "+" for sign, _, _ in lines)
-        added = sum(sign != "-" for sign, _, _ in lines)
+        removed = sum(sign != "+" for sign, _ in lines)
+        added = sum(sign != "-" for sign, _ in lines)
         yield "place", f"@@ -{_range(start, removed)} +{_range(start + moved, added)} @@"
         moved += sum(len(new) - (last - first) for first, last, new in hunk)
-        for sign, text, unended in lines:
-            yield _MEANINGS[sign], sign + text
-            if unended:
+        for sign, text in lines:
+            yield _MEANINGS[sign], sign + text.removesuffix("\n")
+            if not text.endswith("\n"):
                 yield "", "\\ No newline at end of file"
 
 
-def _hunks(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
-    """Gather blocks whose contexts touch."""
-    hunk: list[_Block] = []
-    for block in blocks:
-        if hunk and block[0] - hunk[-1][1] > 2 * _CONTEXT:
-            yield hunk
-            hunk = []
-        hunk.append(block)
-    yield hunk
-
-
-def _lines(hunk: list[_Block], old: list[str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield (sign, text, whether no line feed ends it) for the lines of a hunk."""
-    end = len(old)
+def _lines(hunk: list[_Block], old: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (sign, text) for the lines of a hunk."""
     position = max(0, hunk[0][0] - _CONTEXT)
-    pieces: list[tuple[str, str, bool]] = []
     for first, last, new in hunk:
-        pieces.extend((" ", old[index], index == end - 1) for index in range(position, first))
-        pieces.extend(("-", old[index], index == end - 1) for index in range(first, last))
-        pieces.extend(("+", text, last == end and index == len(new) - 1) for index, text in enumerate(new))
+        yield from ((" ", text) for text in old[position:first])
+        yield from (("-", text) for text in old[first:last])
+        yield from (("+", text) for text in new)
         position = last
-    pieces.extend((" ", old[index], index == end - 1) for index in range(position, min(end, position + _CONTEXT)))
-    # The piece behind the last line feed is a line only where it is not empty.
-    return (piece for piece in pieces if piece[1] or not piece[2])
+    yield from ((" ", text) for text in old[position : position + _CONTEXT])
 
 
-def _blocks(before: str, splices: Sequence[Splice]) -> Iterator[_Block]:
-    """Yield each run of lines that changes."""
-    starts = [0, *(match.end() for match in re.finditer("\n", before)), len(before) + 1]
-    runs: list[tuple[int, int, list[Splice]]] = []
-    for splice in splices:
-        first, last = bisect_right(starts, splice[0]) - 1, bisect_right(starts, splice[1])
-        if runs and first <= runs[-1][1]:
-            runs[-1] = (runs[-1][0], max(last, runs[-1][1]), [*runs[-1][2], splice])
+def _split(text: str) -> list[str]:
+    """Return the lines of a text, each with its line feed; the last one may have none."""
+    *lines, rest = text.split("\n")
+    return [*(line + "\n" for line in lines), *([rest] if rest else [])]
+
+
+def _blocks(before: str, splices: Sequence[Splice], old: list[str]) -> Iterator[_Block]:
+    """Yield each run of lines that changes, in order."""
+    for near in _near(_runs(before, splices, old)):
+        gone = {line for first, last, _ in near for line in old[first:last]}
+        # Where no line both goes and comes nothing can be smaller.
+        if gone.isdisjoint(line for _, _, new in near for line in new):
+            yield from near
+            continue
+        first, last = near[0][0], near[-1][1]
+        lines: list[str] = []
+        position = first
+        for start, end, new in near:
+            lines += old[position:start] + new
+            position = end
+        found = _compared(old[first:last], lines)
+        yield from near if found is None else ((first + a, first + b, lines[c:d]) for a, b, c, d in found)
+
+
+def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> list[_Block]:
+    """Return the lines that splices change, without what stays of them; what touches is one."""
+    starts = [0]
+    for line in old:
+        starts.append(starts[-1] + len(line))
+    if not before.endswith("\n"):
+        starts[-1] += 1  # What comes behind a line that nothing ends goes on with it.
+    parts: list[tuple[int, int, list[Splice]]] = []
+    for splice in _joined(splices):
+        start, end, new = splice
+        first, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
+        # The line behind a splice stays as it is where the splice ends one.
+        if starts[last] != end or not (new.endswith("\n") or (not new and starts[first] == start)):
+            last = min(last + 1, len(old))
+        if parts and (first < parts[-1][1] or first == parts[-1][1] == len(old)):
+            parts[-1] = (parts[-1][0], max(last, parts[-1][1]), [*parts[-1][2], splice])
         else:
-            runs.append((first, last, [splice]))
-    for first, last, parts in runs:
-        begin, end = starts[first], starts[last] - 1
-        old = before[begin:end].split("\n")
-        new = spliced(before[begin:end], [(s - begin, e - begin, text) for s, e, text in parts]).split("\n")
-        # A piece that no line feed ends is another line than one with the same text and a line feed.
-        at_end = last == len(starts) - 1
-        head = 0
-        while head < min(len(old), len(new)) and old[head] == new[head]:
-            if at_end and (head == len(old) - 1) != (head == len(new) - 1):
-                break
-            head += 1
-        tail = 0
-        while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
-            tail += 1
-        yield first + head, last - tail, new[head : len(new) - tail]
+            parts.append((first, last, [splice]))
+    blocks: list[_Block] = []
+    for first, last, made in parts:
+        begin, end = starts[first], starts[last]
+        text = spliced(before[begin:end], [(s - begin, e - begin, new) for s, e, new in made])
+        lines = _split(text)
+        head, tail = _common(old[first:last], lines)
+        block = first + head, last - tail, lines[head : len(lines) - tail]
+        if blocks and block[0] == blocks[-1][1]:
+            blocks[-1] = (blocks[-1][0], block[1], blocks[-1][2] + block[2])
+        elif block[0] < block[1] or block[2]:
+            blocks.append(block)
+    return blocks
+
+
+def _joined(splices: Iterable[Splice]) -> Iterator[Splice]:
+    """Yield splices, those as one between which nothing stays."""
+    last: Splice | None = None
+    for start, end, new in splices:
+        if last is None:
+            last = (start, end, new)
+        elif last[1] == start:
+            last = (last[0], end, last[2] + new)
+        else:
+            yield last
+            last = (start, end, new)
+    if last is not None:
+        yield last
+
+
+def _near(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
+    """Gather blocks whose contexts touch."""
+    near: list[_Block] = []
+    for block in blocks:
+        if near and block[0] - near[-1][1] > 2 * _CONTEXT:
+            yield near
+            near = []
+        near.append(block)
+    if near:
+        yield near
+
+
+def _common(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
+    """Return how many lines at the start, and at the end, are the same."""
+    shorter = min(len(old), len(new))
+    head = tail = 0
+    while head < shorter and old[head] == new[head]:
+        head += 1
+    while tail < shorter - head and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    return head, tail
+
+
+def _compared(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]] | None:
+    """Return the fewest lines that turn one list into another, as spans of both (Myers, An O(ND) Difference Algorithm).
+
+    None where that takes too many changes.
+    """
+    # How far each diagonal (lines of the old less lines of the new) gets, after each further change.
+    reached = {1: 0}
+    steps = []
+    for changes in range(min(len(old) + len(new), _FAR) + 1):
+        steps.append(reached.copy())
+        for diagonal in range(-changes, changes + 1, 2):
+            down = diagonal == -changes or (
+                diagonal != changes and reached.get(diagonal - 1, -1) < reached.get(diagonal + 1, -1)
+            )
+            x = reached[diagonal + 1] if down else reached[diagonal - 1] + 1
+            while x < len(old) and 0 <= x - diagonal < len(new) and old[x] == new[x - diagonal]:
+                x += 1
+            reached[diagonal] = x
+            if x >= len(old) and x - diagonal >= len(new):
+                return _way_back(steps, len(old), len(new))
+    return None
+
+
+def _way_back(steps: list[dict[int, int]], x: int, y: int) -> list[tuple[int, int, int, int]]:
+    """Return what changes, as spans of the old and of the new lines, from what each step has reached."""
+    spans: list[tuple[int, int, int, int]] = []
+    for changes in range(len(steps) - 1, 0, -1):
+        reached, diagonal = steps[changes], x - y
+        down = diagonal == -changes or (
+            diagonal != changes and reached.get(diagonal - 1, -1) < reached.get(diagonal + 1, -1)
+        )
+        before = diagonal + 1 if down else diagonal - 1
+        a = reached[before]
+        c = a - before
+        b, d = (a, c + 1) if down else (a + 1, c)
+        if spans and (b, d) == spans[-1][::2]:
+            spans[-1] = (a, spans[-1][1], c, spans[-1][3])
+        else:
+            spans.append((a, b, c, d))
+        x, y = a, c
+    return spans[::-1]
 
 
 def _name(file: str) -> str:

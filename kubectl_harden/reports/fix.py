@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from kubectl_harden.field_path import pointer
@@ -23,6 +24,7 @@ from kubectl_harden.reports.terminal import (
     width,
     wrapped,
 )
+from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 
 __all__ = ["FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
@@ -64,7 +66,7 @@ def diff(found: FileFix) -> Iterator[tuple[str, str]]:
 
 
 def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
-    """Yield an output for programs in pieces; ``yaml`` does not wait for later files."""
+    """Yield an output for programs in pieces; ``yaml`` does not wait for all files."""
     if output == "yaml":
         yield from _stream(results)
     else:
@@ -72,19 +74,24 @@ def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[
 
 
 def _stream(results: Iterator[FileFix]) -> Iterator[str]:
-    """Yield the fixed texts, byte for byte; between files a separator where one is needed."""
+    """Yield the fixed texts, byte for byte where there is one; further ones begin with a separator.
+
+    kubectl reads a series of JSON values at the start of a stream only, and no YAML behind one.
+    """
+    texts = (text for found in results if (text := spliced(found.before, found.splices)))
+    first, second = next(texts, ""), next(texts, "")
+    if not second:
+        yield first
+        return
     ended = True
-    first = True
-    for found in results:
-        text = spliced(found.before, found.splices)
-        if not text:
-            continue
-        if not first and not text.startswith("---"):
+    for number, text in enumerate(chain((first, second), texts)):
+        text = separated(text.removeprefix("\ufeff") if number else text)
+        if number and not text.startswith("---"):
             yield "---\n" if ended else "\n---\n"
         elif not ended:
             yield "\n"
         yield text
-        first, ended = False, text.endswith("\n")
+        ended = text.endswith("\n")
 
 
 def _whole(output: str, results: list[FileFix], policy: Policy) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from kubectl_harden.model import Checked, Checks, Policy
 from kubectl_harden.reports.check import Tally
 
-__all__ = ["EVIDENCE", "FORMATS", "PEOPLE", "render"]
+__all__ = ["EVIDENCE", "FORMATS", "PEOPLE", "PODS", "render"]
 
 Format = Callable[[Iterator[Checked], Policy, Tally], Iterator[str]]
 """Takes the verdicts, the policy, and the counts (whole once the verdicts are at their end)."""
@@ -19,6 +19,9 @@ PEOPLE: Final = ("text", "wide")
 
 EVIDENCE: Final = ("wide", "html")
 """The formats that show what is known of how workloads run."""
+
+PODS: Final = ("text", "wide", "json", "yaml")
+"""The formats that say where pods meet the level and their template does not."""
 
 FORMATS: Final = {
     "text": "check",

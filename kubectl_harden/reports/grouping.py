@@ -10,11 +10,13 @@ from typing import Final, NamedTuple
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.field_path import field_path
 from kubectl_harden.live.propose import Proposal
-from kubectl_harden.live.rejections import Rejected, named
+from kubectl_harden.live.refused_pods import Rejected, advice
+from kubectl_harden.live.rejections import named
 from kubectl_harden.model import Edit
 from kubectl_harden.pod_security.messages import POD_SECURITY
+from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.live import proposal_notes
-from kubectl_harden.reports.rejected import rejected_text, since, target
+from kubectl_harden.reports.rejected import missing, rejected_text, since, target
 from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
 
 __all__ = ["grouped_text", "rejected_summary"]
@@ -32,6 +34,9 @@ class _Need(NamedTuple):
 
     rejecter: str
     stale: bool = False
+    unknown: str = ""
+    violations: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     edits: tuple[str, ...] = ()
     left: tuple[tuple[str, str], ...] = ()
     refusal: str | None = None
@@ -41,10 +46,10 @@ def grouped_text(found: Sequence[Found], commands: Commands) -> Iterator[str]:
     """Yield what is refused, the longest first; more than a few that need the same are one paragraph."""
     groups: dict[_Need, list[Found]] = {}
     for item in found:
-        groups.setdefault(_need(*item), []).append(item)
+        groups.setdefault(_need(*item, commands), []).append(item)
     for need, members in groups.items():
         if len(members) > _FEW:
-            yield from _together(need, members)
+            yield from _together(need, members, commands)
         else:
             for rejected, proposal in members:
                 yield from rejected_text(rejected, proposal, commands)
@@ -78,16 +83,21 @@ def _is_fixable(proposal: Proposal | None) -> bool:
     return proposal is not None and bool(proposal.patch) and proposal.refusal is None
 
 
-def _need(rejected: Rejected, proposal: Proposal | None) -> _Need:
-    if rejected.rejecter != POD_SECURITY or rejected.stale or proposal is None:
-        return _Need(rejected.rejecter, rejected.stale)
+def _need(rejected: Rejected, proposal: Proposal | None, commands: Commands) -> _Need:
+    # The API server's words, and advice, name the object and its pods.
+    own = rf"{re.escape(rejected.live.name)}[\w.-]*|{re.escape(rejected.live.namespace)}"
+    unknown = "" if rejected.trial.admitted is not None else re.sub(own, "*", rejected.trial.message)
+    if rejected.rejecter != POD_SECURITY or rejected.stale:
+        return _Need(rejected.rejecter, rejected.stale, unknown)
+    told = tuple(re.sub(own, "*", words) for words in advice(rejected, commands))
+    if proposal is None:
+        violations = tuple(worded(said.reason, said.detail) for said in rejected.violations)
+        return _Need(rejected.rejecter, unknown=unknown, violations=violations, advice=told)
     plans = [item.plan for item in proposal.planned]
     edits = sorted({_words(step) for plan in plans for step in plan.steps})
     left = sorted({(item.check, item.why) for plan in plans for item in plan.remaining})
-    # The API server's words name the object and its pods.
-    own = rf"{re.escape(rejected.live.name)}[\w.-]*|{re.escape(rejected.live.namespace)}"
     refusal = None if proposal.refusal is None else re.sub(own, "*", proposal.refusal)
-    return _Need(rejected.rejecter, edits=tuple(edits), left=tuple(left), refusal=refusal)
+    return _Need(rejected.rejecter, unknown=unknown, advice=told, edits=tuple(edits), left=tuple(left), refusal=refusal)
 
 
 def _words(step: Edit) -> str:
@@ -97,17 +107,18 @@ def _words(step: Edit) -> str:
     return f"{'remove' if step.op == 'remove' else 'set'} {path}{value}"
 
 
-def _together(need: _Need, members: Sequence[Found]) -> Iterator[str]:
+def _together(need: _Need, members: Sequence[Found], commands: Commands) -> Iterator[str]:
     """Yield a paragraph for many: the edits once, then the names by namespace."""
     columns = width()
     first, proposal = members[0]
     alike = len({rejected.live.resource for rejected, _ in members}) == 1
     what = counted(len(members), first.live.resource.kind if alike else "workload")
-    missing = counted(sum(rejected.missing for rejected, _ in members), "pod")
-    yield f"{paint(what, 'strong')}: {missing} missing{since(min(r.since for r, _ in members))}\n"
+    counts = [rejected.missing for rejected, _ in members if rejected.missing is not None]
+    pods = missing(sum(counts) if len(counts) == len(members) else None)
+    yield f"{paint(what, 'strong')}: {pods}{since(min(r.since for r, _ in members))}\n"
     if need.stale:
-        words = "were refused by Pod Security admission, and have been mended since: their controllers try again"
-        yield wrapped(words, 2, columns) + "\n"
+        words = f"were refused by {need.rejecter}, and have been mended since: the API server admits them now"
+        yield wrapped(f"{words} (by a dry-run), and their controllers try again", 2, columns) + "\n"
     elif need.rejecter != POD_SECURITY:
         rejecter = paint(need.rejecter, "bad")
         yield f"  refused by {rejecter}, not by Pod Security admission; the first:\n"
@@ -115,6 +126,15 @@ def _together(need: _Need, members: Sequence[Found]) -> Iterator[str]:
     elif need.edits:
         yield f"  need the same {counted(len(need.edits), 'edit')}:\n"
         yield "".join(wrapped(edit, 4, columns) + "\n" for edit in need.edits)
+    elif need.violations:
+        yield "  violate the same:\n"
+        yield "".join(wrapped(words, 4, columns) + "\n" for words in need.violations)
+    if need.unknown:
+        words = f"whether they would be admitted now is not known: {first.trial.message}"
+        yield wrapped(printable(words), 2, columns) + "\n"
+    if need.advice:
+        yield f"  of {printable(named(first))}, as of the others:\n"
+        yield "".join(wrapped(f"→ {printable(words)}", 4, columns) + "\n" for words in advice(first, commands))
     if proposal is not None and (need.left or need.refusal is not None):
         yield f"  of {printable(named(first))}, as of the others:\n"
         left = tuple(item._replace(plan=item.plan._replace(steps=(), notes=())) for item in proposal.planned)

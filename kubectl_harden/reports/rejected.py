@@ -8,49 +8,65 @@ from typing import Any, Final
 
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
-from kubectl_harden.live.rejections import Rejected, named
+from kubectl_harden.live.refused_pods import Rejected, advice
+from kubectl_harden.live.rejections import named
+from kubectl_harden.live.restarts import Restarts
 from kubectl_harden.model import Problem
-from kubectl_harden.pod_security.messages import POD_SECURITY, Message
+from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
 from kubectl_harden.reports.check import problem_json
 from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
 
-__all__ = ["message_json", "message_text", "rejected_json", "rejected_text", "since", "target"]
+__all__ = [
+    "message_json",
+    "message_text",
+    "missing",
+    "rejected_json",
+    "rejected_text",
+    "restarts_text",
+    "since",
+    "target",
+]
 
 
 _TRUNCATED: Final = (
     "the text ends before the message does (an event holds 1,024 characters): there may be more violations. "
     "To see them all: kubectl harden rejected"
 )
+_MENDED: Final = "the API server admits it now (by a dry-run), and its controller tries again by itself"
 
 
 def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands) -> Iterator[str]:
     """Yield a workload whose pods are refused: since when, why, and the diff that fixes it, with its command."""
     columns = width()
     name = paint(named(found), "strong")
-    yield f"{name}: {counted(found.missing, 'pod')} missing{since(found.since)}\n"
+    yield f"{name}: {missing(found.missing)}{since(found.since)}\n"
     if found.live.owner:
         yield f"  made by {printable(found.live.owner)}\n"
+    if found.stale:
+        yield wrapped(f"was refused by {found.rejecter}, and has been mended since: {_MENDED}", 2, columns) + "\n\n"
+        return
     if found.rejecter != POD_SECURITY:
         yield f"  refused by {paint(found.rejecter, 'bad')}, not by Pod Security admission\n"
-        yield wrapped(found.message, 4, columns) + "\n\n"
+        yield wrapped(found.message, 4, columns) + "\n"
+        yield from _unknown(found)
+        yield "\n"
         return
-    if found.stale:
-        words = "was refused by Pod Security admission, and has been mended since: its controller tries again by itself"
-        yield wrapped(words, 2, columns) + "\n\n"
-        return
-    for checked in found.checked:
-        if checked.violations:
-            yield f'  violates PodSecurity "{checked.policy}"{origin_words(checked.policy)}:\n'
-            for violation in checked.violations:
-                detail = f" ({violation.detail})" if violation.detail else ""
-                reason = paint(violation.reason, "bad")
-                if len(violation.reason) + len(detail) + 4 <= columns:
-                    yield f"    {reason}{printable(detail)}\n"
-                else:
-                    yield f"    {reason}\n" + wrapped(violation.detail, 8, columns) + "\n"
+    yield f'  violates PodSecurity "{_policy(found)}"{origin_words(found.live.policy)}:\n'
+    for said in found.violations:
+        detail = f" ({said.detail})" if said.detail else ""
+        reason = paint(said.reason, "bad")
+        if len(said.reason) + len(detail) + 4 <= columns:
+            yield f"    {reason}{printable(detail)}\n"
+        else:
+            yield f"    {reason}\n" + wrapped(said.detail, 8, columns) + "\n"
+        if not found.checked:
+            yield wrapped(f"→ {said.control.cure}", 6, columns) + "\n"
+    yield from _unknown(found)
+    for words in advice(found, commands):
+        yield wrapped(f"→ {words}", 2, columns) + "\n"
     if proposal is not None:
         yield "\n" + diff(proposal)
         yield from proposal_notes(proposal._replace(planned=_only_left(proposal)))
@@ -58,6 +74,24 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
             command = commands.harden("fix", target(found), "--apply", namespace=found.live.namespace)
             yield f"  to make this change: {paint(command, 'strong')}\n"
     yield "\n"
+
+
+def missing(pods: int | None) -> str:
+    """Return ``2 pods missing``; of kinds that do not count their pods, that some are refused."""
+    return "pods refused" if pods is None else f"{counted(pods, 'pod')} missing"
+
+
+def _policy(found: Rejected) -> str:
+    return next((policy for policy, _ in policies_named(found.message)), str(found.live.policy))
+
+
+def _unknown(found: Rejected) -> Iterator[str]:
+    """Yield that nobody knows whether the pod would be admitted now, and why."""
+    if found.trial.admitted is None:
+        if found.checked and not found.template_violates:
+            yield f"  its template meets {printable(str(found.live.policy))} now\n"
+        words = f"whether it would be admitted now is not known: {found.trial.message}"
+        yield wrapped(words, 2, width()) + "\n"
 
 
 def _only_left(proposal: Proposal) -> tuple[Any, ...]:
@@ -85,7 +119,12 @@ def since(text: str) -> str:
     return f" since {text} ({max(seconds, 0)}s ago)"
 
 
-def rejected_json(found: Sequence[tuple[Rejected, Proposal | None]], problems: Sequence[Problem]) -> str:
+def rejected_json(
+    found: Sequence[tuple[Rejected, Proposal | None]],
+    problems: Sequence[Problem],
+    restarts: Restarts,
+    commands: Commands,
+) -> str:
     """Return the report of live rejections."""
     entries = []
     for rejected, proposal in found:
@@ -102,16 +141,46 @@ def rejected_json(found: Sequence[tuple[Rejected, Proposal | None]], problems: S
                 "missingPods": rejected.missing,
                 "stale": rejected.stale,
                 "message": rejected.message,
+                "admittedNow": rejected.trial.admitted,
+                **({"notKnown": rejected.trial.message} if rejected.trial.admitted is None else {}),
                 "violations": [
-                    {"check": v.check, "reason": v.reason, "detail": v.detail}
-                    for checked in rejected.checked
-                    for v in checked.violations
+                    {"check": said.control.id, "reason": said.reason, "detail": said.detail}
+                    for said in rejected.violations
                 ],
+                **_injected_json(rejected),
+                "advice": list(advice(rejected, commands)),
                 "plans": [planned_json(item, item.policy) for item in proposal.planned] if proposal else [],
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}
-    return json_text({**head, "rejections": entries, "errors": [problem_json(item) for item in problems]}) + "\n"
+    later = None if restarts.unknown else [item._asdict() for item in restarts.workloads]
+    errors = [problem_json(item) for item in problems]
+    return json_text({**head, "rejections": entries, "wouldBeRefused": later, "errors": errors}) + "\n"
+
+
+def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands) -> Iterator[str]:
+    """Yield how many workloads run pods that would be refused if they were created again, and what lists them."""
+    if restarts.unknown:
+        words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
+    elif restarts.workloads:
+        spaces = {item.namespace for item in restarts.workloads}
+        several = namespace is None and len(spaces) > 1
+        command = commands.harden("check", *(("-A",) if several else ()), namespace="" if several else min(spaces))
+        verb = "runs" if len(restarts.workloads) == 1 else "run"
+        words = (
+            f"{counted(len(restarts.workloads), 'workload')} {verb} pods that violate what their namespace enforces, "
+            f"and that would be refused if they were created again: {command}"
+        )
+    else:
+        return
+    yield wrapped(printable(words), 0, width()) + "\n"
+
+
+def _injected_json(found: Rejected) -> dict[str, Any]:
+    injected = found.injected
+    if injected is None:
+        return {}
+    return {"injected": {"containers": list(injected.containers), "by": list(injected.by)}}
 
 
 def message_text(message: Message) -> Iterator[str]:

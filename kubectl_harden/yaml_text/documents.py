@@ -1,7 +1,8 @@
 """A text as the stream of documents that kubectl reads from it.
 
 After k8s.io/apimachinery/pkg/util/yaml/decoder.go: a text that starts with "{" is a series of JSON
-values, with a way back to YAML; YAML documents end at lines that start with "---".
+values, with a way back to YAML; YAML documents end at lines that start with "---". A byte order mark at
+the start of the text is not a part of it (cli-runtime, FileVisitor).
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from kubectl_harden.model import Path
 from kubectl_harden.yaml_text import tree as yaml_tree
 from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
-__all__ = ["MAX_DOCUMENT", "SKIPPED", "Document", "Fault", "Lines", "documents", "only_document", "readable"]
+__all__ = [
+    "MAX_DOCUMENT",
+    "SKIPPED",
+    "Document",
+    "Fault",
+    "Lines",
+    "documents",
+    "only_document",
+    "readable",
+    "separated",
+]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 SKIPPED: Final = object()
@@ -120,7 +131,7 @@ class Document:
 
 
 class Lines:
-    """Lines and columns of a text."""
+    """Lines and columns of a text, in which a byte order mark takes no place."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -129,21 +140,26 @@ class Lines:
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column (from 1) of a character offset."""
         if not self._starts:
-            self._starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
+            first = int(self._text.startswith("\ufeff"))
+            self._starts = [first, *(match.end() for match in re.finditer("\n", self._text))]
+        offset = max(offset, self._starts[0])
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
 
-def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Iterator[Document | Fault]:
+def documents(
+    text: str, skip: Callable[[str], bool] = lambda _: False, *, as_json: bool | None = None
+) -> Iterator[Document | Fault]:
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
     kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
-    text ``skip`` is true are not built; it must be true only of well-formed text.
+    text ``skip`` is true are not built; it must be true only of well-formed text. Whether the text begins with JSON
+    values is for it to tell, unless it is a part of another one (``as_json``).
     """
-    position = 0
+    position = int(text.startswith("\ufeff"))
     index = 0
     fault: SyntaxFault | None = None
-    if text[:_GUESS].lstrip().startswith("{"):
+    if _may_be_json(text) if as_json is None else as_json:
         # Imported late: few manifests are JSON.
         from kubectl_harden.yaml_text import json_tree
 
@@ -170,6 +186,32 @@ def documents(text: str, skip: Callable[[str], bool] = lambda _: False) -> Itera
         # What begins as JSON and is no YAML either was meant as JSON.
         meant_json = fault is not None and isinstance(found, Fault) and found.index == index
         yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
+
+
+def _may_be_json(text: str) -> bool:
+    return text[:_GUESS].removeprefix("\ufeff").lstrip().startswith("{")
+
+
+def separated(text: str) -> str:
+    """Return a text in which separators part JSON values from what follows them, and which kubectl reads as YAML."""
+    if not _may_be_json(text):
+        return text
+    from kubectl_harden.yaml_text import json_tree
+
+    out = ""
+    position = 0
+    for found in documents(text):
+        if not isinstance(found, Document) or (not found.is_json and text.startswith("---", found.start)):
+            break
+        gap = text[position : found.start]
+        if found.index:
+            gap = gap.rstrip(" \t")
+            gap += "---\n" if gap.endswith("\n") else "\n---\n"
+        if not found.is_json:
+            return out + gap + text[found.start :]
+        out += gap + json_tree.as_yaml(found.text)
+        position = found.end
+    return out + text[position:]
 
 
 def readable(text: str) -> Iterator[Document]:

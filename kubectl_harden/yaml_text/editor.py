@@ -1,27 +1,32 @@
 """A document's text, changed so that it means another value: splices where the two differ.
 
-Everything that is not part of a difference keeps its bytes. The result is proved by reading it
-again; what cannot be proved is an EditError, and no text.
+Everything that is not part of a difference keeps its bytes. A key or an item that goes takes its comments along, and
+what is new stands in lines of its own. The result is proved by reading it again; what cannot be proved is an
+EditError, and no text.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, Final
 
 from kubectl_harden.errors import EditError
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import align, differences, same
 from kubectl_harden.model import Splice
+from kubectl_harden.yaml_text.brackets import Brackets
 from kubectl_harden.yaml_text.documents import Document, documents
-from kubectl_harden.yaml_text.style import Style, render_flow, render_items, render_pair, render_scalar
+from kubectl_harden.yaml_text.style import Style, render_block, render_flow, render_scalar
 from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
 
 __all__ = ["edit_document", "prove", "spliced"]
 
 _ABSENT: Final = object()
+_Pair = tuple[Node, Node]
 
 
 def edit_document(document: Document, value: Any) -> list[Splice]:
@@ -33,10 +38,12 @@ def edit_document(document: Document, value: Any) -> list[Splice]:
     if root is None:
         raise EditError("there is nothing in this document")
     editor = _Editor(document.text, root, is_json=document.is_json)
-    editor.note_anchors(root, document.value, value)
-    editor.change(root, document.value, value)
+    if "&" in document.text:
+        editor.note_anchors(root, document.value, value)
+    editor.change(root, document.value, value, None)
     splices = editor.result()
-    prove(spliced(document.text, splices), value, [name for _, name in document.repeated])
+    repeated = [name for _, name in document.repeated]
+    prove(spliced(document.text, splices), value, repeated, is_json=document.is_json)
     return [(document.start + start, document.start + end, text) for start, end, text in splices]
 
 
@@ -50,13 +57,16 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
     return "".join(out) + text[position:]
 
 
-def prove(text: str, value: Any, repeated: list[str]) -> None:
-    """Raise EditError unless a text is one document that means this value, with just these keys repeated."""
-    found = list(documents(text))
+def prove(text: str, value: Any, repeated: Iterable[str], *, is_json: bool) -> None:
+    """Raise EditError unless a text is one document that means this value, with no other keys repeated than these.
+
+    ``is_json`` tells how kubectl reads it where it stands: as JSON, or as YAML that may look like it.
+    """
+    found = list(documents(text, as_json=is_json))
     if len(found) != 1 or not isinstance(found[0], Document):
         reason = next((item.message for item in found if not isinstance(item, Document)), "it falls apart")
         raise EditError(f"the edited text cannot be read: {reason}")
-    if [name for _, name in found[0].repeated] != repeated:
+    if Counter(name for _, name in found[0].repeated) - Counter(repeated):
         raise EditError("the edited text repeats a key")
     if not same(found[0].value, value):
         places = [field_path(difference.path) for difference in differences(value, found[0].value)]
@@ -65,34 +75,74 @@ def prove(text: str, value: Any, repeated: list[str]) -> None:
 
 
 class _Editor:
-    """Collects splices on one document."""
+    """Collects splices on one document, whose last line it ends if need be."""
 
     def __init__(self, text: str, root: Node, *, is_json: bool) -> None:
+        self.length = len(text)
+        if not text.endswith("\n"):
+            text += "\r\n" if text.rpartition("\n")[0].endswith("\r") else "\n"
         self.text = text
+        self.root = root
         self.is_json = is_json
         self.style = Style(text, root)
+        self.brackets = Brackets(self.style, self.splice, is_json=is_json)
         self.splices: list[Splice] = []
         self.final: dict[int, Any] = {}
-        self.is_compact = is_json and ": " not in text
+
+    def splice(self, start: int, end: int, text: str) -> None:
+        if start < end or text:
+            self.splices.append((start, end, text))
 
     def result(self) -> list[Splice]:
         """Return all splices, in order and without overlap."""
         ordered: list[Splice] = []
-        for start, end, text in sorted(self.splices, key=lambda splice: splice[:2]):
-            if not ordered or start >= ordered[-1][1]:
-                ordered.append((start, end, text))
-            elif start == end:
-                # New lines behind a line that goes take its place.
-                first, last, kept = ordered[-1]
-                if self.text[last - 1] == "\n":
-                    text = text.removeprefix(self.style.newline) + self.style.newline
-                ordered[-1] = (first, last, kept + text)
-            else:
+        splices = sorted(self.splices, key=lambda splice: splice[:2])
+        for (start, end, text), following in zip_longest(splices, splices[1:]):
+            if ordered and start < ordered[-1][1]:
                 raise EditError("two edits meet in the same place of the text")
-        return ordered
+            if ordered and start == ordered[-1][1]:
+                start, _, before = ordered.pop()
+                text = before + text
+            if not text:
+                end = max(end, self._behind_blanks(start, end, following[0] if following else len(self.text)))
+            ordered.append((start, end, text))
+        return self._unended(ordered)
 
-    def splice(self, start: int, end: int, text: str) -> None:
-        self.splices.append((start, end, text))
+    def _behind_blanks(self, start: int, end: int, limit: int) -> int:
+        """Return the end of a removal and of the blanks behind it that the block scalar in front would take in."""
+        line = end
+        while line < limit and not self.text[line : self.style.line_end(line)].strip():
+            line = self.style.after_line(line)
+        blanks = self.text[end : min(line, limit)]
+        sign = self.block_scalars.get(start) if blanks else None
+        takes = sign is not None and ("+" in sign or " " in blanks)
+        return end + len(blanks) if takes else end
+
+    @cached_property
+    def block_scalars(self) -> dict[int, str]:
+        """The indicators of the block scalars by where they end."""
+        found = {}
+        stack = [self.root]
+        while stack:
+            node = stack.pop()
+            stack.extend(() if node.kind == ALIAS else node.children)
+            if node.kind == SCALAR and node.style in ("|", ">"):
+                start = self.bare_start(node)
+                found[node.end] = self.text[start : self.style.line_end(start)].split()[0]
+        return found
+
+    def _unended(self, splices: list[Splice]) -> list[Splice]:
+        """Return the splices of the text whose last line had no end: that has none afterwards either."""
+        if self.length == len(self.text) or not splices or splices[-1][1] <= self.length:
+            return splices
+        *others, (start, _, text) = splices
+        if text:
+            # Lines behind the last one: the break that ends it comes first.
+            lead = self.text[self.length :] if start > self.length else ""
+            start, text = min(start, self.length), lead + text.removesuffix("\n").removesuffix("\r")
+        else:
+            start = self.style.line_end(start - 1) if start else 0
+        return [*others, (start, self.length, text)]
 
     # -- anchors -------------------------------------------------------------------------------
 
@@ -102,12 +152,8 @@ class _Editor:
             self.final[id(node)] = new
         # What a merge key overrides may mean something of another type than it says; its anchors are left alone.
         if node.kind == MAPPING and isinstance(old, dict):
-            for key, child in node.pairs():
-                if not key.is_merge:
-                    name = key_of(key)
-                    self.note_anchors(
-                        child, old.get(name), new.get(name, _ABSENT) if isinstance(new, dict) else _ABSENT
-                    )
+            for name, (_, child) in _last_pairs(node).items():
+                self.note_anchors(child, old.get(name), new.get(name, _ABSENT) if isinstance(new, dict) else _ABSENT)
         elif node.kind == SEQUENCE and isinstance(old, list) and len(old) == len(node.children):
             for i, j in align(old, new if isinstance(new, list) else []):
                 if i is not None:
@@ -115,23 +161,23 @@ class _Editor:
 
     # -- changes -------------------------------------------------------------------------------
 
-    def change(self, node: Node, old: Any, new: Any) -> None:
-        """Make a node that means ``old`` mean ``new``."""
+    def change(self, node: Node, old: Any, new: Any, key: Node | None) -> None:
+        """Make a node that means ``old`` mean ``new``; ``key`` is that of its pair."""
         if node.kind == ALIAS:
             if not same(self.final.get(id(node.children[0]), old), new):
-                self.replace(node, new)
+                self.replace(node, new, key)
         elif node.kind == MAPPING and isinstance(new, dict) and new and node.children:
             self.change_mapping(node, old, new)
         elif node.kind == SEQUENCE and isinstance(new, list) and new and node.children:
             self.change_sequence(node, old, new)
         elif not same(old, new):
-            self.replace(node, new)
+            self.replace(node, new, key)
 
     def change_mapping(self, node: Node, old: dict[str, Any], new: dict[str, Any]) -> None:
         merges = [(key, value) for key, value in node.pairs() if key.is_merge]
         if not merges and same(old, new) and not self.final:
             return
-        own = {key_of(key): (key, value) for key, value in node.pairs() if not key.is_merge}
+        own = _last_pairs(node)
         merged = self.merged(merges)
         for name in merged.keys() & own.keys():
             # kubectl's parser lets a merge key override what stands before it.
@@ -139,22 +185,23 @@ class _Editor:
                 if not same(merged[name], new.get(name, _ABSENT)):
                     raise EditError(f"{name} is overridden by a merge key behind it")
                 del own[name]
-        gone = [name for name in own if name not in new]
-        if any(name in merged for name in old if name not in new):
-            self.expand(merges, {name: new[name] for name in merged if name in new and name not in own})
-            merged = {name: new[name] for name in merged if name in new}
-        added = [name for name in new if name not in own and not same(merged.get(name, _ABSENT), new[name])]
-        for name, (_, value) in own.items():
+        unmerged = any(name in merged for name in old if name not in new)
+        if unmerged:
+            merged = {}  # What the merge keys bring in is written out.
+        gone = [pair for pair in node.pairs() if (unmerged if pair[0].is_merge else _goes(key_of(pair[0]), own, new))]
+        added = {name: new[name] for name in new if name not in own and not same(merged.get(name, _ABSENT), new[name])}
+        for name, (key, value) in own.items():
             if name in new:
-                self.change(value, old.get(name), new[name])
-        while gone and added:
-            name = added.pop(0)
-            self.substitute(node, own[gone.pop(0)], name, new[name])
-        self.remove_pairs(node, [own[name] for name in gone])
-        if added:
-            self.add_pairs(node, {name: new[name] for name in added})
+                self.change(value, old.get(name), new[name], key)
+        if node.flow:
+            texts = [self.brackets.pair(node, name, value) for name, value in added.items()]
+            end = len(node.children) // 2
+            if gone or texts:
+                self.brackets.edit(node, [key for key, _ in gone], [(end, text) for text in texts])
+        else:
+            self.change_pairs(node, gone, added)
 
-    def merged(self, merges: list[tuple[Node, Node]]) -> dict[str, Any]:
+    def merged(self, merges: list[_Pair]) -> dict[str, Any]:
         """Return what the merge keys bring in once their anchors are edited."""
         out: dict[str, Any] = {}
         for _, value in merges:
@@ -166,72 +213,181 @@ class _Editor:
                 out.update(final if isinstance(final, dict) else {})
         return out
 
-    def expand(self, merges: list[tuple[Node, Node]], values: dict[str, Any]) -> None:
-        """Write out what merge keys bring in, since one of their keys has to go."""
-        (first, value), *rest = merges
-        if rest or not values:
-            raise EditError("a field that has to go comes from a merge key")
+    def change_pairs(self, node: Node, gone: list[_Pair], added: dict[str, Any]) -> None:
+        """Take pairs out of a block mapping, and put new ones behind what stays."""
+        doomed = {id(key) for key, _ in gone}
+        kept = [key for key, _ in node.pairs() if id(key) not in doomed]
+        first = node.children[0]
         column = self.style.column(first.start)
-        self.splice(first.start, self.end(value), self.pairs_text(values, column))
+        lines = render_block(added, self.style)
+        # What stands behind a dash has no line of its own: what is new, or what follows, takes its place.
+        if not self.style.starts_line(first.start) and id(first) in doomed:
+            leading = [pair for pair in gone if not kept or pair[0].start < kept[0].start]
+            gone = gone[len(leading) :]
+            self.replace_behind_dash(first.start, self.end(leading[-1][1]), column, kept, lines)
+            lines = []
+        for key, value in gone:
+            if not self.style.starts_line(key.start):
+                raise EditError("a key does not start its line")
+            self.remove_lines(key.start, self.end(value), column + 1)
+        if lines:
+            at = self.style.below(self.end(node), column)
+            self.put_lines(at, lines, column)
+
+    def replace_behind_dash(self, start: int, end: int, column: int, kept: list[Node], lines: list[str]) -> None:
+        """Replace the first pairs of an item by new lines, or by what follows them."""
+        behind = self.style.below(end, column + 1)
+        if lines:
+            newline = self.style.newline(start) + " " * column
+            self.splice(start, self.style.line_end(behind - 1), newline.join(lines))
+        elif not self.text[behind : kept[0].start].strip():
+            self.splice(start, kept[0].start, "")
+        else:
+            # A comment in between is about what follows.
+            line = self.style.line_start(start)
+            self.splice(line + len(self.text[line:start].rstrip(" ")), self.style.line_end(behind - 1), "")
 
     def change_sequence(self, node: Node, old: list[Any], new: list[Any]) -> None:
         if same(old, new) and not self.final:
             return
-        gone = []
-        added = []
-        pairs = align(old, new)
-        for position, (i, j) in enumerate(pairs):
+        gone: list[Node] = []
+        added: list[tuple[int, Any]] = []
+        count = 0
+        for i, j in align(old, new):
+            if i is not None:
+                count = i + 1
             if i is not None and j is not None:
-                self.change(node.children[i], old[i], new[j])
+                self.change(node.children[i], old[i], new[j], None)
             elif i is not None:
                 gone.append(node.children[i])
             elif j is not None:
-                if any(later is not None for later, _ in pairs[position + 1 :]):
-                    raise EditError("an item cannot be put between others")
-                added.append(new[j])
+                added.append((count, new[j]))
         if node.flow:
-            self.remove_flow(node, [(item, item) for item in gone])
+            texts = [(before, self.brackets.value(value, node.end - 1)) for before, value in added]
+            if gone or texts:
+                self.brackets.edit(node, gone, texts)
         else:
-            for item in gone:
-                self.remove_item(node, item)
-        if added:
-            self.add_items(node, added)
+            self.change_items(node, gone, added)
+
+    def change_items(self, node: Node, gone: list[Node], added: list[tuple[int, Any]]) -> None:
+        """Take items out of a block sequence, and put new ones in, each behind a number of the old ones."""
+        column = self.style.column(self.bare_start(node))
+        for item in gone:
+            self.remove_lines(self.dash(node, item, column), self.end(item), column + 1)
+        for before in dict.fromkeys(count for count, _ in added):
+            lines = render_block([value for count, value in added if count == before], self.style)
+            if before == len(node.children):
+                at = self.style.below(self.end(node), column)
+            elif before:
+                at = self.style.below(self.end(node.children[before - 1]), column + 1)
+            else:
+                at = self.style.above(self.dash(node, node.children[0], column))
+            self.put_lines(at, lines, column)
+
+    def dash(self, node: Node, item: Node, column: int) -> int:
+        """Return where the dash of an item stands, which must be at the start of its line."""
+        start = self.style.line_start(item.start)
+        while self.text[start + column : start + column + 1] != "-" or self.text[start : start + column].strip(
+            "\ufeff "
+        ):
+            if start <= self.style.line_start(node.start):
+                raise EditError("the dash of an item is not at the start of its line")
+            start = self.style.line_start(start - 1)
+        return start + column
+
+    # -- lines ---------------------------------------------------------------------------------
+
+    def remove_lines(self, start: int, end: int, column: int) -> None:
+        """Remove the lines of a block, with the comments behind it that are as deep as a column."""
+        self.splice(self.style.line_start(start), self.style.below(end, column), "")
+
+    def put_lines(self, at: int, lines: list[str], column: int) -> None:
+        """Put lines in front of another, ended as the one before them is."""
+        newline = self.style.newline(max(0, at - 1))
+        self.splice(at, at, "".join(" " * column + line + newline for line in lines))
 
     # -- replacing -----------------------------------------------------------------------------
 
-    def replace(self, node: Node, new: Any) -> None:
+    def replace(self, node: Node, new: Any, key: Node | None) -> None:
         """Replace a whole node by the text of a value."""
-        end = self.end(node)
-        start = self.bare_start(node) if node.kind != ALIAS else node.start
-        in_block = not self.is_json and not node.in_flow
-        if in_block and isinstance(new, dict | list) and new:
-            self.replace_by_block(start, end, new)
-        elif node.kind == SCALAR and start == end:
-            self.splice(start, end, " " + render_flow(new, quoted=self.is_json))
-        elif isinstance(new, dict | list):
-            self.splice(start, end, self.flow_text(new, start))
-        elif self.is_json:
-            self.splice(start, end, json.dumps(new, ensure_ascii=False))
+        start, last = self.bare_start(node) if node.kind != ALIAS else node.start, self.end(node)
+        end = last
+        if self.is_json or node.in_flow:
+            text = self.brackets.value(new, start) if isinstance(new, dict | list) else self.scalar(node, new)
+            self.splice(start, end, text)
+            return
+        if node.kind == SCALAR and node.style in ("|", ">"):
+            # The line that it starts on may end with a comment, and that stays.
+            end = start + len(self.text[start : self.style.line_end(start)].split()[0])
+            self.splice(self.style.line_end(start), last, "")
+        is_block = node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children
+        if isinstance(new, dict | list) and new:
+            if is_block:
+                self.replace_block_by_block(start, last, new, key)
+            else:
+                self.replace_by_block(start, end, last, new)
+        elif is_block:
+            self.replace_block(node, start, render_flow(new, quoted=False), key)
         else:
-            quote = node.style if node.style in ("'", '"') else None
-            self.splice(start, end, render_scalar(new, quote))
+            text = render_flow(new, quoted=False) if isinstance(new, dict | list) else self.scalar(node, new)
+            self.splice(start, end, text if start < end else " " + text)
 
-    def replace_by_block(self, start: int, end: int, new: Any) -> None:
-        """Write a collection below the key that it belongs to, where a scalar or ``{}`` stood."""
-        # Only an empty node, null, {} or an alias is replaced by a collection, and those end their line.
+    def replace_block_by_block(self, start: int, last: int, new: Any, key: Node | None) -> None:
+        column = self.style.column(start)
+        behind = self.style.below(last, column)
+        lines = render_block(new, self.style)
+        if not self.style.starts_line(start):
+            self.splice(start, self.style.line_end(behind - 1), (self.style.newline(start) + " " * column).join(lines))
+            return
+        self.splice(self.style.line_start(start), behind, "")
+        if key is not None and isinstance(new, dict):
+            # Items may be as deep as their key, pairs not.
+            column = max(column, self.style.column(key.start) + 1)
+        self.put_lines(behind, lines, column)
+
+    def scalar(self, node: Node, value: Any) -> str:
+        """Return a scalar in the quotes of the one that it replaces."""
+        if self.is_json:
+            return json.dumps(value, ensure_ascii=False)
+        return render_scalar(value, node.style if node.style in ("'", '"') else None)
+
+    def replace_by_block(self, start: int, end: int, last: int, new: Any) -> None:
+        """Write a collection where a scalar, ``{}`` or an alias stands: there, or in the lines below its key.
+
+        ``last`` is where the content of what it replaces ends.
+        """
+        if self.style.starts_line(start) and start < end:
+            column = self.style.column(start)
+            lines = render_block(new, self.style)
+            comment = self.text.find("#", end, self.style.line_end(end))
+            if comment < 0:
+                self.splice(start, end, (self.style.newline(start) + " " * column).join(lines))
+            else:
+                self.splice(start, comment, "")
+                self.put_lines(self.style.after_line(last), lines, column)
+            return
         column = self.style.column(self.line_key(start))
-        if isinstance(new, dict):
-            lines = self.pairs_text(new, column + self.style.step)
-            width = column + self.style.step
-        else:
-            width = column + self.style.dash
-            lines = (self.style.newline + " " * width).join(render_items(new, self.style))
+        column += self.style.step if isinstance(new, dict) else self.style.dash
         head = start
         while head > 0 and self.text[head - 1] == " ":
             head -= 1
         self.splice(head, end, "")
-        at = self.style.line_end(end)
-        self.splice(at, at, self.style.newline + " " * width + lines)
+        self.put_lines(self.style.after_line(last), render_block(new, self.style), column)
+
+    def replace_block(self, node: Node, start: int, text: str, key: Node | None) -> None:
+        """Put a text on the line of its key where a block stands below it, or behind its dash."""
+        column = self.style.column(start)
+        behind = self.style.below(self.end(node), column)
+        if not self.style.starts_line(start):
+            self.splice(start, self.style.line_end(behind - 1), text)
+        elif key is not None:
+            at = self.text.index(":", key.end) + 1
+            if start != node.start:
+                at = node.start + len(self.text[node.start : start].split("#")[0].rstrip())
+            self.splice(at, at, " " + text)
+            self.splice(self.style.after_line(at), behind, "")
+        else:
+            raise EditError("a whole block cannot be replaced here")
 
     def line_key(self, offset: int) -> int:
         """Return where the key of a value on this line starts, behind indentation and dashes."""
@@ -251,187 +407,14 @@ class _Editor:
                 start += 1
         return min(start, node.end)
 
-    def substitute(self, mapping: Node, pair: tuple[Node, Node], name: str, value: Any) -> None:
-        """Put another key and value where a pair stands."""
-        key, old = pair
-        if mapping.flow:
-            text = self.flow_pair(mapping, name, value)
-        else:
-            text = self.pairs_text({name: value}, self.style.column(key.start))
-        self.splice(key.start, self.end(old), text)
-
-    # -- removing ------------------------------------------------------------------------------
-
-    def remove_pairs(self, node: Node, gone: list[tuple[Node, Node]]) -> None:
-        if not gone:
-            return
-        if node.flow:
-            self.remove_flow(node, gone)
-            return
-        doomed = {id(key) for key, _ in gone}
-        kept = [key for key, _ in node.pairs() if id(key) not in doomed]
-        if not kept:
-            raise EditError("a mapping would be left empty")
-        for key, value in gone:
-            start = self.style.line_start(key.start)
-            if not self.text[start : key.start].strip("\ufeff "):
-                self.remove_lines(start, self.end(value))
-            elif key.start < kept[0].start:
-                # Behind a dash: the next key that stays moves up, unless a comment is in between.
-                following = next(k for k, _ in node.pairs() if k.start > key.start)
-                between = self.text[self.style.line_end(self.end(value)) : following.start]
-                if id(following) in doomed or "#" in between:
-                    dash_end = start + len(self.text[start : key.start].rstrip(" "))
-                    self.splice(dash_end, self.style.line_end(self.end(value)), "")
-                else:
-                    self.splice(key.start, following.start, "")
-            else:
-                raise EditError("a key does not start its line")
-
-    def remove_item(self, node: Node, item: Node) -> None:
-        column = self.dash_column(node)
-        start = self.style.line_start(item.start)
-        while self.text[start + column : start + column + 1] != "-" or self.text[start : start + column].strip():
-            if start <= self.style.line_start(node.start):
-                raise EditError("the dash of an item is not at the start of its line")
-            start = self.style.line_start(start - 1)
-        self.remove_lines(start, self.end(item))
-
-    def dash_column(self, node: Node) -> int:
-        return self.style.column(self.bare_start(node))
-
-    def remove_lines(self, start: int, end: int) -> None:
-        after = self.style.after_line(end)
-        if after == len(self.text) and not self.text.endswith("\n") and start > 0:
-            start -= 2 if self.text[start - 2 : start] == "\r\n" else 1
-        self.splice(start, after, "")
-
-    def remove_flow(self, node: Node, gone: list[tuple[Node, Node]]) -> None:
-        """Take pairs (or items, given twice) out of brackets, with one comma each."""
-        if not gone:
-            return
-        children = node.children
-        members = list(node.pairs()) if node.kind == MAPPING else [(child, child) for child in children]
-        doomed = {id(first) for first, _ in gone}
-        kept = [member for member in members if id(member[0]) not in doomed]
-        if not kept:
-            self.splice(members[0][0].start, members[-1][1].end, "")
-            return
-        last_kept = members.index(kept[-1])
-        for index, (first, _) in enumerate(members[:last_kept]):
-            if id(first) in doomed:
-                self.splice(first.start, members[index + 1][0].start, "")
-        if last_kept < len(members) - 1:
-            self.splice(kept[-1][1].end, members[-1][1].end, "")
-
-    # -- adding --------------------------------------------------------------------------------
-
-    def add_pairs(self, node: Node, values: dict[str, Any]) -> None:
-        if node.flow:
-            self.add_flow(node, [self.flow_pair(node, name, value) for name, value in values.items()])
-            return
-        column = self.style.column(node.children[0].start)
-        at = self.insertion_point(node, column)
-        self.splice(at, at, self.style.newline + " " * column + self.pairs_text(values, column))
-
-    def add_items(self, node: Node, values: list[Any]) -> None:
-        if node.flow:
-            self.add_flow(node, [self.flow_text(value, node.end - 1) for value in values])
-            return
-        column = self.dash_column(node)
-        at = self.insertion_point(node, column)
-        lines = [" " * column + line for line in render_items(values, self.style)]
-        self.splice(at, at, "".join(self.style.newline + line for line in lines))
-
-    def insertion_point(self, node: Node, column: int) -> int:
-        """Return the end of the last line that belongs to a block: its content, and comments as deep."""
-        at = self.style.line_end(self.end(node))
-        line = self.style.after_line(at)
-        while line < len(self.text):
-            content = self.text[line : self.style.line_end(line)]
-            stripped = content.lstrip(" ")
-            if stripped.startswith("#") and len(content) - len(stripped) >= column:
-                at = self.style.line_end(line)
-            elif stripped.strip():
-                break
-            line = self.style.after_line(line)
-        return at
-
-    def add_flow(self, node: Node, texts: list[str]) -> None:
-        """Put members into brackets, on lines of their own where the members have them."""
-        newline = self.style.newline
-        last = node.children[-1]
-        at = self.end(last)
-        first = node.children[0]
-        if self.style.line_start(first.start) > node.start:
-            indent = self.style.indent(first.start)
-            self.splice(at, at, "".join("," + newline + indent + text for text in texts))
-        else:
-            self.splice(at, at, "".join(self.comma(node) + text for text in texts))
-
-    # -- text ----------------------------------------------------------------------------------
-
-    def pairs_text(self, values: dict[str, Any], column: int) -> str:
-        """Return block pairs, indented but for the first line."""
-        first_lines = []
-        for name, value in values.items():
-            first, *rest = render_pair(name, value, column, self.style)
-            first_lines.append(self.style.newline.join([first, *rest]))
-        return (self.style.newline + " " * column).join(first_lines)
-
-    def flow_pair(self, node: Node, name: str, value: Any) -> str:
-        quoted = self.quotes_keys(node)
-        key = json.dumps(name, ensure_ascii=False) if quoted else render_scalar(name)
-        return key + self.colon(node) + self.flow_text(value, node.end - 1, quoted=quoted)
-
-    def quotes_keys(self, node: Node) -> bool:
-        return self.is_json or any(key.style == '"' for key, _ in node.pairs())
-
-    def flow_text(self, value: Any, offset: int, *, quoted: bool | None = None) -> str:
-        """Return a value for use in brackets; JSON that stands on many lines continues so."""
-        quoted = self.is_json if quoted is None else quoted
-        if self.is_json and "\n" in self.text and isinstance(value, dict | list) and value:
-            pad = self.style.indent(offset)
-            if self.text[self.style.line_start(offset) : offset].strip():
-                return json.dumps(value, ensure_ascii=False)
-            text = json.dumps(value, ensure_ascii=False, indent=self.json_step)
-            return text.replace("\n", self.style.newline + pad + self.json_step)
-        if self.is_compact:
-            return render_flow(value, quoted=True, comma=",", colon=":")
-        return render_flow(value, quoted=quoted)
-
-    @cached_property
-    def json_step(self) -> str:
-        """Return the indentation of the first line that has one."""
-        for line in self.text.splitlines():
-            content = line.lstrip(" \t")
-            if content and content != line:
-                return line.removesuffix(content)
-        return "  "
-
-    def comma(self, node: Node) -> str:
-        ends = node.children[1::2] if node.kind == MAPPING else node.children
-        starts = node.children[2::2] if node.kind == MAPPING else node.children[1:]
-        for end, start in zip(ends, starts, strict=False):
-            between = self.text[self.end(end) : start.start]
-            if "\n" not in between and "#" not in between:
-                return "," + " " * (len(between) - len(between.rstrip(" ")))
-        return "," if self.is_compact else ", "
-
-    def colon(self, node: Node) -> str:
-        for key, value in node.pairs():
-            between = self.text[key.end : value.start]
-            if between.strip() == ":" and "\n" not in between:
-                return between if between != ":" or self.is_json else ": "
-        return ":" if self.is_compact else ": "
-
     def end(self, node: Node) -> int:
-        """Return where a node's content ends: for a block scalar, its last line that is not blank."""
-        while node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children:
-            node = node.children[-1]
-        if node.kind == SCALAR and node.style in ("|", ">"):
-            body = self.text[node.start : node.end]
-            header = body.split("\n", 1)[0]
-            kept = "+" in header.split("#")[0]
-            return node.start + len(body.removesuffix("\n").removesuffix("\r") if kept else body.rstrip())
-        return min(node.end, len(self.text))
+        return self.style.end(node)
+
+
+def _last_pairs(node: Node) -> dict[str, _Pair]:
+    """Return the pairs of a mapping that count, by name: of repeated keys the last."""
+    return {key_of(key): (key, value) for key, value in node.pairs() if not key.is_merge}
+
+
+def _goes(name: str, own: dict[str, _Pair], new: dict[str, Any]) -> bool:
+    return name in own and name not in new

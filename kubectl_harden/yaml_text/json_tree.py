@@ -10,20 +10,12 @@ from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.yaml_text.scalars import Unresolvable, json_number
 from kubectl_harden.yaml_text.tree import MAPPING, MAX_DEPTH, SCALAR, SEQUENCE, TOO_DEEP, Node
 
-__all__ = ["decode", "parse", "repeated_keys"]
+__all__ = ["as_yaml", "decode", "parse", "repeated_keys"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _TOKEN: Final = re.compile(r'[ \t\n\r]*([{}\[\],:]|"(?:[^"\\]|\\.)*"|[^\s{}\[\],:"]+)', re.DOTALL)
+_ESCAPES: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-class _Repeating(dict[str, Any]):
-    """A JSON object in whose text a key stands twice."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    return out if len(out) == len(pairs) else _Repeating(out)
 
 
 def _constant(text: str) -> Any:
@@ -37,9 +29,6 @@ def _float(text: str) -> int | float:
         raise ValueError(f"number {text} is out of range") from None
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
-
-
 def decode(text: str, start: int) -> tuple[Any, int, bool]:
     """Decode the JSON value at ``start``.
 
@@ -47,8 +36,17 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
     as for kubectl). Raises SyntaxFault; an empty rest of the text is one too.
     """
     begin = _skip_space(text, start)
+    repeats = False
+
+    def collected(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeats
+        out = dict(pairs)
+        repeats = repeats or len(out) != len(pairs)
+        return out
+
+    decoder = json.JSONDecoder(object_pairs_hook=collected, parse_constant=_constant, parse_float=_float)
     try:
-        value, end = _DECODER.raw_decode(text, begin)
+        value, end = decoder.raw_decode(text, begin)
     except json.JSONDecodeError as error:
         raise SyntaxFault(error.msg[:1].lower() + error.msg[1:], error.pos) from None
     except RecursionError:
@@ -57,7 +55,20 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
         raise SyntaxFault(str(error), begin) from None
     if "\\u" in text[begin:end]:
         value = _scrub(value)
-    return value, end, _repeats(value)
+    return value, end, repeats
+
+
+def as_yaml(text: str) -> str:
+    """Return JSON text without the escapes that kubectl's YAML parser does not know: of a slash, and surrogates."""
+    if "\\/" not in text and "\\u" not in text:
+        return text
+    return _ESCAPES.sub(_without_escape, text)
+
+
+def _without_escape(match: re.Match[str]) -> str:
+    if match[0] == "\\/":
+        return "/"
+    return str(_scrub(json.loads(f'"{match[0]}"'))) if match[0][2:3] in ("d", "D") else match[0]
 
 
 def _skip_space(text: str, start: int) -> int:
@@ -72,14 +83,8 @@ def _scrub(value: Any) -> Any:
     if isinstance(value, list):
         return [_scrub(item) for item in value]
     if isinstance(value, dict):
-        return type(value)((_scrub(key), _scrub(item)) for key, item in value.items())
+        return {_scrub(key): _scrub(item) for key, item in value.items()}
     return value
-
-
-def _repeats(value: Any) -> bool:
-    if isinstance(value, dict):
-        return isinstance(value, _Repeating) or any(_repeats(item) for item in value.values())
-    return isinstance(value, list) and any(_repeats(item) for item in value)
 
 
 def parse(text: str, start: int = 0) -> Node:

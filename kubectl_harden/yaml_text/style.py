@@ -10,22 +10,20 @@ from typing import Any, Final
 from kubectl_harden.yaml_text.scalars import resolve
 from kubectl_harden.yaml_text.tree import MAPPING, SCALAR, SEQUENCE, Node
 
-__all__ = ["Style", "render_flow", "render_items", "render_pair", "render_scalar"]
+__all__ = ["Style", "render_block", "render_flow", "render_scalar"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*", re.ASCII)
 
 
 class Style:
-    """The habits of one document.
+    """The lines and the habits of one document, in which every line ends with a line break.
 
     ``step`` is the indentation of a nested mapping, ``dash`` that of a sequence under its key,
-    ``newline`` the line end, ``flow_lists`` whether lists of scalars stand in brackets, and
-    ``flow_quote`` the quotes in them.
+    ``flow_lists`` whether lists of scalars stand in brackets, and ``flow_quote`` the quotes in them.
     """
 
     def __init__(self, text: str, root: Node) -> None:
         self.text = text
-        self.newline = "\r\n" if "\r\n" in text else "\n"
         self.step = 2
         self.dash = 0
         steps: dict[int, int] = {}
@@ -64,20 +62,78 @@ class Style:
         end = self.text.find("\n", offset)
         if end < 0:
             return len(self.text)
-        return end - 1 if end > offset and self.text[end - 1] == "\r" else end
+        return end - 1 if end > 0 and self.text[end - 1] == "\r" else end
 
     def after_line(self, offset: int) -> int:
         """Return the offset behind a line's break."""
         end = self.text.find("\n", offset)
         return len(self.text) if end < 0 else end + 1
 
+    def newline(self, offset: int) -> str:
+        """Return the line break of a line."""
+        return self.text[self.line_end(offset) : self.after_line(offset)] or "\n"
+
     def indent(self, offset: int) -> str:
         """Return the white space at the start of the line."""
+        line = self.text[self.line_start(offset) : self.line_end(offset)]
+        return line[: len(line) - len(line.lstrip(" \t"))]
+
+    def starts_line(self, offset: int) -> bool:
+        """Whether nothing but white space stands before an offset in its line."""
+        return not self.text[self.line_start(offset) : offset].strip("\ufeff \t")
+
+    def ends_line(self, offset: int) -> bool:
+        """Whether nothing but a comment stands behind an offset in its line."""
+        rest = self.text[offset : self.line_end(offset)].lstrip(" \t")
+        return not rest or rest.startswith("#")
+
+    def above(self, offset: int) -> int:
+        """Return the start of a line, or of the comments right above it that are as deep."""
+        indent = self.indent(offset)
         start = self.line_start(offset)
-        end = start
-        while end < len(self.text) and self.text[end] in " \t":
-            end += 1
-        return self.text[start:end]
+        while start > 0:
+            before = self.line_start(start - 1)
+            if not self.text.startswith(indent + "#", before):
+                break
+            start = before
+        return start
+
+    def below(self, offset: int, column: int) -> int:
+        """Return the start of the line behind a block that ends at an offset, and behind the comments in it.
+
+        Comments as deep as ``column`` belong to it, but not where more follows that is as deep.
+        """
+        at = self.after_line(offset)
+        own = line = at
+        while line < len(self.text):
+            content = self.text[line : self.line_end(line)]
+            width = len(content) - len(content.lstrip(" "))
+            line = self.after_line(line)
+            if content[width : width + 1] == "#" and width >= column:
+                own = line if width > column and own == at else own
+                at = line
+            elif content.strip():
+                return own if width >= column else at
+        return at
+
+    def end(self, node: Node) -> int:
+        """Return where a node's content ends: of a block scalar without the blank lines that mean nothing."""
+        while node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children:
+            node = node.children[-1]
+        if node.kind != SCALAR or node.style not in ("|", ">"):
+            return min(node.end, len(self.text))
+        header, *lines = self.text[node.start : node.end].split("\n")
+        indicator = header.split("#")[0]
+        first = next((line for line in lines if line.strip(" \r")), "")
+        # With an explicit indentation blanks may be content: they are left alone.
+        indent = 0 if any(digit in indicator for digit in "123456789") else len(first) - len(first.lstrip(" "))
+        kept = "+" in indicator
+        last = end = node.start + len(header)
+        for line in lines[: None if lines[-1] else -1]:
+            end += 1 + len(line)
+            if kept or len(line.rstrip("\r")) > indent or line.strip(" \r"):
+                last = end
+        return last - (self.text[last - 1] == "\r")
 
 
 def _pairs(root: Node) -> Iterator[tuple[Node, Node]]:
@@ -116,27 +172,30 @@ def _flow_scalar(value: Any, quoted: bool) -> str:
     return json.dumps(value, ensure_ascii=False) if quoted else render_scalar(value)
 
 
-def render_pair(key: str, value: Any, column: int, style: Style) -> list[str]:
-    """Return the lines of a block mapping's pair, the first without its indentation."""
+def render_block(value: dict[str, Any] | list[Any], style: Style) -> list[str]:
+    """Return the lines of a block collection, without its own indentation."""
+    return _item_lines(value, style) if isinstance(value, list) else _mapping_lines(value, style)
+
+
+def _pair_lines(key: str, value: Any, style: Style) -> list[str]:
     head = render_scalar(key) + ":"
     if isinstance(value, dict) and value:
-        return [head, *_indented(_mapping_lines(value, style), column + style.step)]
+        return [head, *_indented(_mapping_lines(value, style), style.step)]
     if isinstance(value, list) and value:
         if style.flow_lists and not any(isinstance(item, dict | list) for item in value):
             return [f"{head} [{', '.join(render_scalar(item, style.flow_quote) for item in value)}]"]
-        return [head, *_indented(render_items(value, style), column + style.dash)]
+        return [head, *_indented(_item_lines(value, style), style.dash)]
     return [f"{head} {render_flow(value, quoted=False)}"]
 
 
 def _mapping_lines(value: dict[str, Any], style: Style) -> list[str]:
     lines = []
     for key, item in value.items():
-        lines.extend(render_pair(key, item, 0, style))
+        lines.extend(_pair_lines(key, item, style))
     return lines
 
 
-def render_items(value: list[Any], style: Style) -> list[str]:
-    """Return the lines of a block sequence's items, without indentation."""
+def _item_lines(value: list[Any], style: Style) -> list[str]:
     lines = []
     for item in value:
         if isinstance(item, dict) and item:

@@ -50,6 +50,8 @@ T = TypeVar("T")
 _RETRIES: Final = 100
 _READ_AGAIN: Final = 4 << 20
 """Characters that are parsed again, all retries of a text together."""
+_IN_QUOTES: Final = re.compile(r'(?:[^"\\]+|\\.)*', re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
 
 MAX_DEPTH: Final = 999
 """Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
@@ -118,15 +120,23 @@ def _stand_in(text: str, taken: str) -> str:
 def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
     """Give ``use`` a parser that reads the text as kubectl's parser does.
 
-    Two characters that libyaml and go.yaml.in/yaml/v2 read differently are replaced by stand-ins of
-    the same length, which ``use`` gets to put back: U+FEFF beyond the start of a document (libyaml
-    skips it on any line), and a colon at the end of a plain scalar in brackets (libyaml refuses it).
+    What libyaml and go.yaml.in/yaml/v2 read differently is replaced by stand-ins of the same length, which
+    ``use`` gets to put back: U+FEFF beyond the start of a document (libyaml skips it on any line), the slash of
+    an escape in double quotes (kubectl knows no such escape), a colon at the end of a plain scalar in brackets,
+    and the escape of an apostrophe in double quotes (libyaml refuses these two).
     """
     stand_ins: dict[str, str] = {}
+
+    def stand_in(meant: str) -> str:
+        mark = next((key for key, value in stand_ins.items() if value == meant), None)
+        mark = mark or _stand_in(text, "".join(stand_ins))
+        stand_ins[mark] = meant
+        return mark
+
     if "\ufeff" in text:
-        mark = _stand_in(text, "")
-        stand_ins[mark] = "\ufeff"
-        text = text.replace("\ufeff", mark)
+        text = text.replace("\ufeff", stand_in("\ufeff"))
+    if "\\/" in text:
+        text = text.replace("\\/", "\\" + stand_in("/"))
     spent = 0
     for _ in range(_RETRIES):
         parser = CParser(text)
@@ -134,19 +144,27 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
             return use(parser, stand_ins)
         except yaml.YAMLError as error:
             fault = _fault(error)
-            if fault.args[0] != "found unexpected ':'" or text[fault.offset : fault.offset + 1] != ":":
+            at = fault.offset
+            if fault.args[0] == "found unexpected ':'" and text[at : at + 1] == ":":
+                text = text[:at] + stand_in(":") + text[at + 1 :]
+            elif fault.args[0] == "found unknown escape character" and text[at : at + 2] == "\\'":
+                text = _with_apostrophes(text, at, stand_in("'") + stand_in(""))
+            else:
                 raise fault from None
-            spent += fault.offset
+            spent += at
             if spent > _READ_AGAIN:
-                raise SyntaxFault("too many colons at the end of text in brackets: quote it", fault.offset) from None
-            mark = next((key for key, value in stand_ins.items() if value == ":"), None) or _stand_in(
-                text, "".join(stand_ins)
-            )
-            stand_ins[mark] = ":"
-            text = text[: fault.offset] + mark + text[fault.offset + 1 :]
+                raise SyntaxFault("too many colons at the end of text in brackets: quote it", at) from None
         finally:
             parser.dispose()
     raise fault
+
+
+def _with_apostrophes(text: str, start: int, stand_ins: str) -> str:
+    """Return a text with stand-ins for escaped apostrophes from an offset in double quotes to their end."""
+    scalar = _IN_QUOTES.match(text, start)
+    end = scalar.end() if scalar else start
+    escapes = _ESCAPE.sub(lambda match: stand_ins if match[0] == "\\'" else match[0], text[start:end])
+    return text[:start] + escapes + text[end:]
 
 
 def top_level(text: str) -> Iterator[tuple[str, str | None]]:

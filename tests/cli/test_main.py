@@ -145,7 +145,11 @@ def test_suggestions(tmp_path: Path) -> None:
         (b"apiVersion: v1\nkind: Pod\nspec: {a: 1, a: 2, containers: [{name: c}]}\n# {{\n", "3:14", 'the key "a" is repeated; kubectl takes the last one'),
         (b"a: \xff\n", "", "line 1, column 4: not valid UTF-8 (byte 0xff)"),
         (b"\x7fELF\x00\x00", "", "has NUL bytes: this is a binary file"),
-        (b"\xff\xfea\x00", "", "has NUL bytes: this is UTF-16 text: convert it to UTF-8"),
+        (b"a\x00:\x00", "", "has NUL bytes: this is a binary file"),
+        (b"\xff\xfea\x00", "1:1", "this is no Kubernetes object: apiVersion and kind not set"),
+        (b"\xff\xfea\x00\n\x00b", "", "line 2, column 1: not valid UTF-16 (byte 0x62)"),
+        (b"\xfe\xff\x00a\xdc\x00", "", "line 1, column 3: not valid UTF-16 (byte 0xdc)"),
+        (b"\xef\xbb\xbfa: b: c\n", "1:5", "mapping values are not allowed in this context"),
         (b'{"apiVersion": "v1" "kind": "Pod"}', "1:21", "expecting \',\' delimiter"),
         (b"a: *b\n", "1:4", "unknown anchor 'b' referenced"),
         (b"a:\n" + b"  x: {{ .Values.x }}\n  y: {{ .Values.y }}\n", "2", "a template, not YAML yet: render it first"),
@@ -163,6 +167,34 @@ def test_bad_input_is_told_with_its_place_and_the_rest_is_done(
     assert f"error: bad.yaml{':' if place else ''}{place}: " in result.stderr.decode()
     assert message in result.stderr.decode()
     assert "Traceback" not in result.stderr.decode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_byte_order_mark_tells_the_encoding_which_edits_keep(tmp_path: Path, encoding: str, newline: str) -> None:
+    text = ("\ufeff# größer\n" + GOOD.replace("drop: [ALL]}}", "drop: []}}  # 漢字")).replace("\n", newline)
+    file = tmp_path / "x.yaml"
+    file.write_bytes(text.encode(encoding))
+    checked = run("check", "-f", "x.yaml", "-o", "json", cwd=tmp_path)
+    assert json.loads(checked.stdout)["summary"]["workloads"] == 1
+    fixed = run("fix", "-f", "x.yaml", "--write", cwd=tmp_path)
+    assert fixed.returncode == 0, fixed.stderr
+    assert file.read_bytes() == text.replace("drop: []", "drop: [ALL]").encode(encoding)
+
+
+def test_every_value_of_a_json_stream_with_a_byte_order_mark_is_seen(tmp_path: Path) -> None:
+    values = [{**value_of(parse(REJECTED))[0], "metadata": {"name": name}} for name in "ab"]
+    (tmp_path / "x.json").write_text("\ufeff" + "\n".join(map(json.dumps, values)), encoding="utf-8")
+    result = run("check", "-f", "x.json", "-o", "name", cwd=tmp_path)
+    assert result.stdout == b"deployment.apps/a\ndeployment.apps/b\n"
+
+
+def test_a_repeated_key_in_json_is_told_and_the_last_one_counts(tmp_path: Path) -> None:
+    text = json.dumps(value_of(parse(GOOD))[0]).replace('"spec": {', '"spec": {"hostPID": true, "hostPID": false, ', 1)
+    (tmp_path / "x.json").write_text(text)
+    result = run("check", "-f", "x.json", "-o", "json", cwd=tmp_path)
+    assert b'the key "hostPID" is repeated; kubectl takes the last one' in result.stderr
+    assert json.loads(result.stdout)["summary"]["restricted"] == 1
 
 
 def test_control_characters_from_files_are_escaped(tmp_path: Path) -> None:

@@ -200,7 +200,13 @@ def test_what_cannot_be_cured_is_not_applied(namespace: Namespace, harden: Harde
     agent["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [mount]
     namespace.create(agent)
     before = spec_of(namespace, "Deployment", "agent")
-    result = harden("fix", "deploy/agent", "--apply", "--yes")
+    unasked = harden("fix", "deploy/agent", "--apply", "--yes")
+    assert unasked.code == 1
+    assert 'nothing is changed: it stays below baseline because of hostPath volumes (volume "sock")' in " ".join(
+        unasked.err.split()
+    )
+    assert spec_of(namespace, "Deployment", "agent") == before
+    result = harden("fix", "deploy/agent", "--partial", "--apply", "--yes")
     assert result.code == 1
     assert "its pods would still be refused" in " ".join(result.err.split())
     assert spec_of(namespace, "Deployment", "agent") == before

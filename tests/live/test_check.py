@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.control_plane import Namespace
+from tests.support.fleet import safe
 from tests.support.harden import SAFE, SAFE_CONTAINER, Harden, workload
 
 KINDS = (
@@ -48,11 +49,56 @@ def test_pods_are_traced_to_what_a_person_edits(namespace: Namespace, harden: Ha
     namespace.create(workload("Deployment", "web", replicas=2), workload("StatefulSet", "db"))
     pods = namespace.eventually(lambda: (p := namespace.pods()) and len(p) == 3 and p)
     by_name = harden("check", *(f"pod/{pod['metadata']['name']}" for pod in pods), "-o", "json")
-    assert names(by_name.json) == ["Deployment/web", "StatefulSet/db"]
+    itself = [f"Pod/{pod['metadata']['name']}" for pod in pods]
+    assert names(by_name.json) == sorted(["Deployment/web", "StatefulSet/db", *itself])
+    fixed = harden("fix", *(f"pod/{pod['metadata']['name']}" for pod in pods), "-o", "json")
+    assert names(fixed.json) == ["Deployment/web", "StatefulSet/db"]
     assert names(harden("check", "po,rs", "-n", namespace.name, "-o", "json").json) == [
         "Deployment/web",
         "StatefulSet/db",
     ]
+
+
+@pytest.mark.pod_security(enforce="privileged")
+def test_a_pod_that_is_named_is_judged_itself(namespace: Namespace, harden: Harden) -> None:
+    """A debug container counts in the pod, as it does for the API server, and no edit takes it away."""
+    namespace.create(safe(workload("Deployment", "web")), safe(workload("Pod", "solo")))
+    pods = namespace.eventually(lambda: len(p := namespace.ready_pods()) == 2 and p)
+    debug = {"name": "debugger", "image": "example.com/tools:1", "securityContext": {"privileged": True}}
+    for pod in pods:
+        path = namespace.path("Pod", pod["metadata"]["name"]) + "/ephemeralcontainers"
+        patch = {"spec": {"ephemeralContainers": [debug]}}
+        namespace.plane.request("PATCH", path, patch, kind="application/strategic-merge-patch+json")
+    owned = next(p["metadata"]["name"] for p in pods if p["metadata"]["name"] != "solo")
+    result = harden("check", f"pod/{owned}", "-o", "json", "--level", "restricted")
+    found = {item["kind"]: item for item in result.json["workloads"]}
+    assert result.code == 1
+    assert found["Deployment"]["allowed"] is True
+    assert found["Pod"]["violations"][0]["paths"] == ["/spec/ephemeralContainers/0/securityContext/privileged"]
+    assert found["Pod"]["advice"] == (
+        "debug container debugger can be neither changed nor removed: delete the pod with kubectl delete pod "
+        f"{owned} -n {namespace.name}, and its ReplicaSet makes a new one without it"
+    )
+    shown = " ".join(harden("check", "pod/solo", "--level", "restricted").out.split())
+    assert f"kubectl delete pod solo -n {namespace.name}, and create it again" in shown
+    fixed = harden("fix", "pod/solo", "--level", "restricted")
+    assert "a debug container can be neither changed nor removed: --recreate" in " ".join(fixed.err.split())
+    done = harden("fix", "pod/solo", "--level", "restricted", "--recreate", "--apply", "--yes")
+    assert done.code == 0, done
+    assert "ephemeralContainers" not in namespace.get("Pod", "solo")["spec"]
+
+
+@pytest.mark.pod_security(enforce="privileged")
+def test_a_pod_that_has_run_to_its_end_is_deleted(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Pod", "once"))
+    namespace.eventually(lambda: namespace.ready_pods())
+    path = namespace.path("Pod", "once") + "/status"
+    patch = {"status": {"phase": "Succeeded"}}
+    namespace.plane.request("PATCH", path, patch, kind="application/merge-patch+json")
+    namespace.eventually(lambda: namespace.get("Pod", "once")["status"]["phase"] == "Succeeded")
+    command = f"delete it with kubectl delete pod once -n {namespace.name}"
+    assert command in " ".join(harden("check", "pod/once", "--level", "restricted").out.split())
+    assert command in " ".join(harden("fix", "pod/once", "--level", "restricted").err.split())
 
 
 def test_jobs_of_a_cronjob_are_traced(namespace: Namespace, harden: Harden) -> None:

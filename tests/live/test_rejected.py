@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, Namespace
+from tests.support.fleet import safe
 from tests.support.harden import Harden, workload
 
 pytestmark = pytest.mark.pod_security(enforce="restricted")
@@ -31,6 +33,47 @@ def test_nothing(namespace: Namespace, harden: Harden) -> None:
         "",
         f"nothing is being rejected in namespace {namespace.name}\n",
     )
+
+
+def test_pods_that_run_and_would_be_refused(namespace: Namespace, harden: Harden) -> None:
+    """Enforcing a level leaves running pods alone: what a restart would bring is said before it."""
+    namespace.label(enforce="privileged")
+    namespace.create(workload("Deployment", "web", replicas=2), workload("StatefulSet", "db"))
+    namespace.create(safe(workload("Deployment", "good")))
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 4)
+    assert harden("rejected", "-o", "json").json["wouldBeRefused"] == []
+    namespace.label(enforce="restricted")
+    result = harden("rejected")
+    words = " ".join(result.err.split())
+    assert result.code == 0
+    assert f"nothing is being rejected in namespace {namespace.name}" in words
+    told = "2 workloads run pods that violate what their namespace enforces, and that would be refused if they were"
+    assert f"{told} created again: kubectl harden check -n {namespace.name}" in words
+    found = harden("rejected", "-o", "json").json["wouldBeRefused"]
+    assert [(item["kind"], item["name"], item["pods"]) for item in found] == [
+        ("Deployment", "web", 2),
+        ("StatefulSet", "db", 1),
+    ]
+    listed = harden("check", "-n", namespace.name, "-o", "json").json["workloads"]
+    violating = {(item["kind"], item["name"]) for item in listed if not item["allowed"]}
+    assert violating == {(item["kind"], item["name"]) for item in found}
+
+
+def test_what_could_not_be_looked_at_is_not_called_nothing(namespace: Namespace, harden: Harden) -> None:
+    anna = Person(namespace, harden).may(("core", "events", "list"), ("core", "namespaces", "get"))
+    code, out, words = anna("rejected")
+    assert (code, out) == (0, "")
+    assert f"nothing that can be seen is being rejected in namespace {namespace.name}" in words
+    assert "you may not list replicasets.apps and replicationcontrollers: pods that were refused more than" in words
+    assert "would be refused if they were created again is not known: not allowed to list pods" in words
+
+
+def test_refusals_without_events_are_an_error(namespace: Namespace, harden: Harden) -> None:
+    anna = Person(namespace, harden).may(("apps", "replicasets", "list"), ("core", "pods", "list"))
+    code, out, words = anna("rejected")
+    assert (code, out) == (4, "")
+    assert "nothing that can be seen is being rejected" in words
+    assert "refused pods that only events and replicationcontrollers tell of cannot be seen" in words
 
 
 def test_every_kind_by_the_object_to_edit(namespace: Namespace, harden: Harden) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
 
+# What the hard case has shows an agent of the node.
+CURE = ("--host-path", "gone=remove", "--max-risk", "breaks")
+
 
 def spec_of(namespace: Namespace, name: str = "web") -> Any:
     return namespace.get("Deployment", name)["spec"]
@@ -17,7 +20,7 @@ def applied(namespace: Namespace, harden: Harden, value: dict[str, Any] | None =
     """Apply a fix; returns the spec before."""
     namespace.create(value or workload("Deployment", "web"))
     before = spec_of(namespace)
-    assert harden("fix", "deploy/web", "--apply", "--yes", "--host-path", "gone=remove").code == 0
+    assert harden("fix", "deploy/web", "--apply", "--yes", *CURE).code == 0
     return before
 
 

@@ -27,6 +27,8 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -106,9 +108,10 @@ func (o *oracle) evaluate(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []v
 	return verdicts
 }
 
-// stream reads documents as kubectl's visitor does, up to the first error.
+// stream reads documents as kubectl's FileVisitor does (cli-runtime, pkg/resource/visitor.go), up to the first error.
 func stream(data []byte) []document {
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	text := transform.NewReader(bytes.NewReader(data), unicode.BOMOverride(unicode.UTF8.NewDecoder()))
+	decoder := utilyaml.NewYAMLOrJSONDecoder(text, 4096)
 	documents := []document{}
 	for {
 		extension := runtime.RawExtension{}

@@ -29,6 +29,24 @@ def applied(before: str, diff: str) -> str:
         return file.read_bytes().decode()
 
 
+def fewest_changes(old: list[str], new: list[str]) -> int:
+    """Return how many lines the smallest diff takes away and brings."""
+    row = list(range(len(new) + 1))
+    for i, line in enumerate(old, start=1):
+        above, row = row, [i]
+        for j, other in enumerate(new, start=1):
+            row.append(above[j - 1] if line == other else 1 + min(above[j], row[-1]))
+    return row[-1]
+
+
+def lines_of(text: str) -> list[str]:
+    return [line for line in text.replace("\n", "\n\0").split("\0") if line]
+
+
+def changes_in(diff: str) -> int:
+    return sum(line[:1] in ("+", "-") for line in diff.split("\n")[2:])
+
+
 @fewer(8)
 @given(lines=LINES, ended=st.booleans(), data=st.data())
 def test_git_applies_any_splices(lines: list[str], ended: bool, data: Any) -> None:
@@ -41,7 +59,18 @@ def test_git_applies_any_splices(lines: list[str], ended: bool, data: Any) -> No
     after = spliced(before, splices)
     if after == before or not before or not after:
         return
-    assert applied(before, patched(unified("f.yaml", before, splices), colour=False, terminal=False)) == after
+    diff = patched(unified("f.yaml", before, splices), colour=False, terminal=False)
+    assert applied(before, diff) == after
+    assert changes_in(diff) == fewest_changes(lines_of(before), lines_of(after))
+
+
+def test_a_place_with_many_changes_is_shown_splice_by_splice() -> None:
+    before = "".join(f"k{number}: a\n- x\n" for number in range(2_000))
+    places = [index for index in range(len(before)) if before.startswith(": a\n- x\n", index)]
+    splices = [(place + 2, place + 8, "- x\nb\n- x\n") for place in places]
+    diff = patched(unified("f.yaml", before, splices), colour=False, terminal=False)
+    assert applied(before, diff) == spliced(before, splices)
+    assert changes_in(diff) == 3 * len(places)
 
 
 def test_hunks_whose_contexts_touch_are_one() -> None:

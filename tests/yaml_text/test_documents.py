@@ -32,9 +32,13 @@ def normal(value: Any) -> Any:
     return {normal(k): normal(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-@given(lines=st.lists(st.sampled_from(LINES), min_size=1, max_size=8), ended=st.booleans())
-def test_documents_are_those_of_kubectl(oracle: Oracle, lines: list[str], ended: bool) -> None:
-    text = "\n".join(lines) + ("\n" if ended else "")
+@given(
+    marks=st.sampled_from(["", "\ufeff"]),
+    lines=st.lists(st.sampled_from(LINES), min_size=1, max_size=8),
+    ended=st.booleans(),
+)
+def test_documents_are_those_of_kubectl(oracle: Oracle, marks: str, lines: list[str], ended: bool) -> None:
+    text = marks + "\n".join(lines) + ("\n" if ended else "")
     theirs = oracle.stream(text.encode())
     ours = list(documents(text))
     good = [json.dumps(normal(item.get("json")), sort_keys=True) for item in theirs if "error" not in item]

@@ -32,6 +32,10 @@ NASTY = [
     'a: "1"\n', "a: '0x1'\n", 'a: "\\u00e9\\x41\\n"\n', "a: 'it''s'\n", "a: !!str 1\n", "a: !!int '3'\n", "a: !!int x\n",
     "a: !!float 3\n", "a: !!bool yes\n", "a: !!null ''\n", "a: !!binary aGk=\n", "a: !!binary /+KCeu2ggPCfmA==\n", "a: !!binary '*'\n", "a: !mine 3\n", "a: ! 3\n",
     "a: !!timestamp 2001-01-01\n", "a: !!timestamp x\n", "a: !!set {b}\n", "!!map {a: b}\n", "a: !<tag:yaml.org,2002:str> 3\n",
+    # escapes in double quotes, and what looks like them
+    *(f'a: "\\{character}41414141"\n' for character in "0abtnvfre \"'/\\N_LPxuUq\t\n"),
+    """a: "it\\'s \\\\' \\\\\\' up"\nb: ["\\'", '\\', c\\'d, 'e\\''f']\n""", "a: b\\/c\nd: 'e\\/f'\n# \\/\n", "{\"a\": \"b\\/c\"}\n",
+    'a: "\\\\/"\n', "\"it\\'s\": 1\n", "a: |\n  \\' \\/\n",
     # keys
     "1: a\n", "1.5: a\n", "1e7: a\n", "1.0: a\n", "yes: a\n", "~: a\n", "? a\n: b\n", "? [a]\n: b\n", "? {a: b}\n: c\n", "0x1F: a\n",
     "18446744073709551615: a\n", ".inf: a\n", "2001-01-01: a\n", "{a, b: c}\n", "{a: , b}\n", '{"a":1}\n', "{a:1}\n",
@@ -89,7 +93,7 @@ ATOMS = [
     "a", "b", "- ", "-", ": ", ":", "\n", "\n  ", "\n    ", "  ", "\t", "#", "# c", '"', "'", "{", "}", "[", "]", ",", "&x ", "*x", "<<: ",
     "!!str ", "!!int ", "! ", "|", ">", "|-", "\n---\n", "...", "%", "@", "1", "0x1F", "010", "1e3", "1.5", "yes", "y", "null", "~", "é",
     "\\n", '"q"', "'s'", "k: v\n", "- i\n", "\r\n", "\u2028", '"a":1', "http://x", "a:b", "1_000", ".5", ".inf", "08", "!!float 3", "x: &x {a: 1}\n",
-    "y: *x\n", "<<: *x\n", "y:\n  <<: *x\n  a: 2\n", "k: [", "l: {", "? ",
+    "y: *x\n", "\\'", "\\/", "<<: *x\n", "y:\n  <<: *x\n  a: 2\n", "k: [", "l: {", "? ",
 ]  # fmt: skip
 
 

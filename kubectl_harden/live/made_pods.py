@@ -1,0 +1,147 @@
+"""The pod that a controller makes of a template, and what the API server says of it by a server dry-run.
+
+Who is refused is a pod, not a template: admission may change it (webhooks, MutatingAdmissionPolicies, OpenShift's
+SecurityContextConstraints) before Pod Security admission sees it. Nothing is created.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.cluster.api import PODS, Cluster
+from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.live.in_force import CONTROLLER
+from kubectl_harden.model import Policy
+from kubectl_harden.objects import generated_from
+from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.pod_templates import Location
+from kubectl_harden.pod_security.policy import evaluate
+
+__all__ = ["Trial", "Trials", "made_pod"]
+
+_CONTROLLERS: Final = {
+    "StatefulSet": "statefulset-controller",
+    "DaemonSet": "daemon-set-controller",
+    "Job": "job-controller",
+    "ReplicationController": "replication-controller",
+}
+"""By kind, the service account that makes its pods (plugin/pkg/auth/authorizer/rbac/bootstrappolicy)."""
+
+
+class Trial(NamedTuple):
+    """What the API server says of a pod that a controller would make.
+
+    ``admitted`` None: it is not known, and ``message`` says why; False: ``message`` is the refusal in the API server's
+    words. ``pod`` is the pod as admission made it, where it was admitted.
+    """
+
+    admitted: bool | None
+    message: str = ""
+    pod: dict[str, Any] | None = None
+
+
+def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the pod that is made of one of an object's templates; ``owner`` is the object that makes it, if known."""
+    template = location.value
+    metadata = template.get("metadata") or {}
+    kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    spec = template.get("spec")
+    name = str(value["metadata"]["name"])
+    claims = value["spec"].get("volumeClaimTemplates") if value.get("kind") == "StatefulSet" else None
+    if claims:
+        spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, name)}
+    made_by = owner or {}
+    about = made_by.get("metadata") or {}
+    if about.get("uid"):
+        # Without blockOwnerDeletion, which asks for rights of its own (OwnerReferencesPermissionEnforcement).
+        reference = {key: made_by[key] for key in ("apiVersion", "kind")}
+        reference |= {"name": about["name"], "uid": about["uid"], "controller": True}
+        kept = {**kept, "ownerReferences": [reference]}
+        name = str(about["name"])
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**kept, "generateName": generated_from(name)},
+        "spec": spec,
+    }
+
+
+def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
+    """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
+    own = [
+        {
+            "name": claim["metadata"]["name"],
+            "persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name}-0"},
+        }
+        for claim in claims
+    ]
+    named = {volume["name"] for volume in own}
+    return [*own, *(volume for volume in volumes if volume["name"] not in named)]
+
+
+class Trials:
+    """Has the API server judge pods, in one's own name, and in the controller's where that may be another answer."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._as_controller = True
+        self._not_permitted: dict[str, str] = {}
+
+    def of(
+        self,
+        namespace: str,
+        value: dict[str, Any],
+        location: Location,
+        policy: Policy | None,
+        owner: dict[str, Any] | None = None,
+    ) -> Trial:
+        """Return what the API server says of the pod of one of an object's templates, in a namespace.
+
+        ``owner`` is what makes the pod (the object itself where it is None). ``policy`` is what the namespace enforces,
+        as far as it is known: where a pod is admitted that violates it, whoever asks may be exempt.
+        """
+        if location.moved or not location.pod_security_context:
+            return Trial(
+                None, f"the controller of a {value['kind']} makes another pod of it than what is written there"
+            )
+        maker = value if owner is None else owner
+        pod = made_pod(value, location, maker)
+        if namespace in self._not_permitted:
+            return Trial(None, self._not_permitted[namespace])
+        own = self._asked(namespace, pod, "")
+        if own.admitted is None:
+            self._not_permitted[namespace] = own.message
+            return own
+        by_others = own.admitted is False and rejecter_of(own.message) != POD_SECURITY
+        exempt = own.pod is not None and policy is not None and self._violates(own.pod, policy)
+        if not (by_others or exempt):
+            return own
+        service_account = _CONTROLLERS.get(str(maker.get("kind")))
+        user = CONTROLLER if service_account is None else f"system:serviceaccount:kube-system:{service_account}"
+        named = self._asked(namespace, pod, user) if self._as_controller else Trial(None)
+        if named.admitted is not None:
+            return named
+        self._as_controller = False
+        if by_others:
+            return own
+        why = (
+            "the API server admits its pod from you, although it violates the level: you are exempt, and its controller"
+        )
+        return Trial(None, f"{why} may not be; you may not ask in the controller's name")
+
+    def _asked(self, namespace: str, pod: dict[str, Any], user: str) -> Trial:
+        try:
+            answer = self._cluster.create(PODS, namespace, pod, dry_run=True, as_user=user)
+        except NotPermitted as error:
+            return Trial(None, f"you may not create pods, so that the API server cannot be asked by a dry-run: {error}")
+        except ClusterError as error:
+            return Trial(False, str(error))
+        return Trial(True, "", answer.value)
+
+    @staticmethod
+    def _violates(pod: dict[str, Any], policy: Policy) -> bool:
+        try:
+            return bool(evaluate(Pod(pod, is_pod=True, decoded=True), policy))
+        except InputError:
+            return True

@@ -1,0 +1,68 @@
+"""Pods that run now and would be refused if they were created again: enforcing a level leaves running pods alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.cluster.api import PODS
+from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.live.find import SYSTEM, Finder
+from kubectl_harden.live.workload_pods import keys_of, level_of
+from kubectl_harden.model import Policy
+from kubectl_harden.objects import finished
+
+__all__ = ["Restart", "Restarts", "find_restarts"]
+
+_MIRROR: Final = "kubernetes.io/config.mirror"
+
+
+class Restart(NamedTuple):
+    """A workload, and how many of its pods violate what is enforced now."""
+
+    namespace: str
+    kind: str
+    name: str
+    pods: int
+
+
+class Restarts(NamedTuple):
+    """The workloads whose pods would be refused; ``unknown`` says why that could not be found out."""
+
+    workloads: tuple[Restart, ...] = ()
+    unknown: str = ""
+
+
+def find_restarts(finder: Finder, namespace: str | None) -> Restarts:
+    """Return whose running pods violate the level in force; ``namespace`` None: in all but Kubernetes' own."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    enforced: dict[str, Policy | None] = {}
+    try:
+        if namespace is None:
+            finder.cluster.read_namespaces()
+        for pod in finder.cluster.each(PODS, namespace):
+            where = pod["metadata"]["namespace"]
+            if namespace is None and where in SYSTEM:
+                continue
+            if where not in enforced:
+                enforced[where] = finder.in_force.of(where).enforced
+            policy = enforced[where]
+            if policy is not None and _would_be_refused(pod, policy):
+                *_, (kind, name) = keys_of(pod)
+                counts[where, kind, name] += 1
+    except ClusterError as error:
+        return Restarts((), str(error))
+    return Restarts(tuple(Restart(*key, pods) for key, pods in sorted(counts.items())))
+
+
+def _would_be_refused(pod: dict[str, Any], policy: Policy) -> bool:
+    metadata, spec = pod["metadata"], pod["spec"]
+    # A static pod is not refused: the kubelet runs it whatever admission says of its mirror.
+    if finished(pod) or metadata.get("deletionTimestamp") or _MIRROR in (metadata.get("annotations") or {}):
+        return False
+    # A debug container does not come again with the pod.
+    fresh = {**pod, "spec": {key: item for key, item in spec.items() if key != "ephemeralContainers"}}
+    try:
+        return not level_of(fresh, policy)[1]
+    except InputError:
+        return False

@@ -1,0 +1,136 @@
+"""The pods that run of workloads, and whether admission completes them: a template that violates, and pods that do not.
+
+Pods are told from their labels and owners alone, so that one list is enough: a Deployment names its ReplicaSets after
+the hash in their pods' labels (pkg/controller/deployment, getNewReplicaSet), a CronJob its Jobs after the minute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.cluster.api import PODS
+from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.live.find import Finder, Live
+from kubectl_harden.live.made_pods import Trials
+from kubectl_harden.live.mutators import Mutators
+from kubectl_harden.model import Checked, Level, PodsChecked, Policy
+from kubectl_harden.objects import controller_of, finished
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.policy import evaluate, highest_level
+
+__all__ = ["Key", "WorkloadPods", "keys_of", "level_of"]
+
+Key = tuple[str, str]
+"""The kind and the name of a workload."""
+
+_HASHES: Final = ("pod-template-hash", "rollouts-pod-template-hash")
+_NUMBERED: Final = {"Job": "CronJob", "ReplicationController": "DeploymentConfig"}
+
+
+def keys_of(pod: dict[str, Any]) -> Iterator[Key]:
+    """Yield what a pod is made by, directly and by way of a ReplicaSet or a Job; itself where no controller made it."""
+    owner = controller_of(pod)
+    if owner is None:
+        yield "Pod", pod["metadata"]["name"]
+        return
+    kind, name = owner["kind"], owner["name"]
+    yield kind, name
+    labels = pod["metadata"].get("labels") or {}
+    if kind == "ReplicaSet":
+        for key in _HASHES:
+            base = name.removesuffix(f"-{labels.get(key, '')}")
+            if labels.get(key) and base != name:
+                yield "Deployment" if key == _HASHES[0] else "Rollout", base
+    elif kind in _NUMBERED and (match := re.fullmatch(r"(.+)-\d+", name)) is not None:
+        yield _NUMBERED[kind], match[1]
+
+
+def level_of(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
+    """Return the highest level that a pod of the API server meets, and whether it meets a policy. Raises InputError."""
+    decoded = Pod(pod, is_pod=True, decoded=True)
+    findings = evaluate(decoded, policy)
+    return highest_level(decoded, policy, [control.level for control, _ in findings]), not findings
+
+
+class _Running(NamedTuple):
+    """How many pods of a workload run, whether all meet the policy, the lowest level, and the marks of one of them."""
+
+    pods: int
+    meet: bool
+    level: Level
+    annotations: dict[str, str]
+
+
+class WorkloadPods:
+    """Tells of workloads whose template violates a policy whether their pods do; it raises nothing.
+
+    Pods are listed when the first is asked for: of the namespace, or of the whole cluster if ``everywhere``.
+    """
+
+    def __init__(self, finder: Finder, *, everywhere: bool) -> None:
+        self._finder = finder
+        self._everywhere = everywhere
+        self._listed: set[str | None] = set()
+        self._running: dict[tuple[str, Key], _Running] = {}
+        self._trials = Trials(finder.cluster)
+        self._mutators = Mutators(finder.cluster)
+
+    def beside(self, live: Live, checked: Checked) -> Checked:
+        """Return a verdict with that on the pods, where they meet the policy and the template does not."""
+        if not left(checked.violations) or live.resource == PODS:
+            return checked
+        locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
+        several = len(live.subject.templates()) > 1
+        running = None if several else self._of(live)
+        if (running is not None and not running.meet) or not locations:
+            return checked
+        trial = self._trials.of(live.namespace, live.value, locations[0], checked.policy)
+        if trial.pod is not None:
+            level, meets = _judged(trial.pod, checked.policy)
+            if not meets:
+                return checked  # What runs is older than the template.
+            metadata = trial.pod["metadata"]
+            by = self._mutators.named(live.namespace, metadata.get("labels") or {}, metadata.get("annotations") or {})
+            return checked._replace(pods=PodsChecked(level, running.pods if running else 0, True, by))
+        if trial.admitted is False or running is None:
+            return checked
+        by = self._mutators.named(live.namespace, {}, running.annotations)
+        return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
+
+    def _of(self, live: Live) -> _Running | None:
+        scope = None if self._everywhere else live.namespace
+        if scope not in self._listed:
+            self._listed.add(scope)
+            try:
+                for pod in self._finder.cluster.each(PODS, scope):
+                    self._add(pod)
+            except ClusterError:
+                pass
+        return self._running.get((live.namespace, (live.resource.kind, live.name)))
+
+    def _add(self, pod: dict[str, Any]) -> None:
+        metadata = pod["metadata"]
+        if finished(pod) or metadata.get("deletionTimestamp"):
+            return
+        namespace = metadata["namespace"]
+        level, meets = _judged(pod, self._finder.policy(namespace, self._finder.cluster.minor()))
+        for key in keys_of(pod):
+            before = self._running.get((namespace, key))
+            annotations = metadata.get("annotations") or {}
+            if before is None:
+                self._running[namespace, key] = _Running(1, meets, level, annotations)
+            else:
+                lowest = min(before.level, level, key=("privileged", "baseline", "restricted").index)
+                self._running[namespace, key] = _Running(
+                    before.pods + 1, before.meet and meets, lowest, before.annotations
+                )
+
+
+def _judged(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
+    try:
+        return level_of(pod, policy)
+    except InputError:
+        return "privileged", False
