@@ -12,15 +12,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.propose import Proposal
+from kubectl_harden.live.recreate import held_back
 from kubectl_harden.live.rollout import selector_of
 from kubectl_harden.migration.model import Aim, Blocker, PodVerdict, Surveyed
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import finished
 
-__all__ = ["Keeper", "deletion_of_finished", "hindrances", "keeper_of", "old_pods", "recreation"]
+__all__ = ["Keeper", "deletion_of_finished", "hindrances", "keeper_of", "old_pods", "recreation", "unfinished"]
 
 _BUILT_IN: Final = ("", "apps", "batch")
 _PARTITION: Final = "/spec/updateStrategy/rollingUpdate/partition"
@@ -214,3 +216,10 @@ def deletion_of_finished(commands: Commands, namespace: str) -> str:
     """Return the command that deletes the pods of a namespace that have run to their end."""
     ended = "status.phase!=Running,status.phase!=Pending"
     return commands.kubectl("delete", "pods", "--field-selector", ended, namespace=namespace)
+
+
+def unfinished(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[Blocker]:
+    """Yield what a run deleted in a namespace and did not create again."""
+    name = namespace["metadata"]["name"]
+    for words in held_back(cluster, namespace):
+        yield Blocker(f"Namespace {name}", "", words, other_cause="deleted, not created")
