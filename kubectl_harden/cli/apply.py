@@ -255,7 +255,7 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
     from kubectl_harden.planning.plan import left_below
 
     remaining = any(left_below(item.plan) for proposal in proposals for item in proposal.planned)
-    remaining = remaining or any(proposal.injected for proposal in proposals)
+    remaining = remaining or any(proposal.injected or proposal.pods_refused for proposal in proposals)
     if apply:
         return remaining or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
     return remaining or (people and any(proposal.patch for proposal in proposals))
@@ -270,15 +270,17 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems
     templates = sum(len(proposal.planned) for proposal in proposals)
     changed = [proposal for proposal in proposals if proposal.patch]
     left = sum(left_below(item.plan) for proposal in proposals for item in proposal.planned)
+    refused = sum(bool(proposal.pods_refused or proposal.injected) for proposal in proposals)
     if outcomes:
         line = summary(outcomes, undo)
     elif not templates:
         line = "no workloads could be read" if problems else "no workloads found"
-    elif not changed and not left:
+    elif not changed and not left and not refused:
         line = f"{counted(templates, 'workload')}: all meet the level, nothing to do"
     else:
         line = f"{counted(templates, 'workload')}: {len(changed):,} to change"
         line += f", {left:,} with something left below the level" if left else ""
+        line += f", {refused:,} with pods below it, whatever their templates say" if refused else ""
         if changed:
             line += "; --apply makes the changes"
     paragraph(line)

@@ -17,7 +17,7 @@ from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
 from kubectl_harden.model import Planned, Policy, Problem
-from kubectl_harden.objects import finished, generated_from, name_of
+from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
 from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import planned
@@ -91,7 +91,8 @@ class Proposal(NamedTuple):
     ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
     ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
-    ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same.
+    ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
+    workload without a plan lacks.
     """
 
     live: Live
@@ -144,7 +145,9 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
         proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
-        if not dry_run or not proposal.patch or proposal.live.owner is not None:
+        if not proposal.patch:
+            return _with_missing_pods(cluster, proposal)
+        if not dry_run or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
             return proposal
@@ -275,6 +278,15 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
     if live.resource.kind in ("Pod", "PodTemplate"):
         return judged
     return prove_pods(cluster, judged)
+
+
+def _with_missing_pods(cluster: Cluster, proposal: Proposal) -> Proposal:
+    """Ask whether the pods that a workload without a plan lacks are admitted: admission may add what is refused."""
+    told = any(item.plan.remaining for item in proposal.planned)
+    if told or not proposal.planned or (missing_pods(proposal.live.value) or 0) <= 0:
+        return proposal
+    proved = prove_pods(cluster, proposal, level_only=True)
+    return proved._replace(refusal=None, denied=False, pods_refused=proved.refusal or "")
 
 
 def _with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:

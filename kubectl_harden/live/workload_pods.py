@@ -21,7 +21,7 @@ from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, highest_level
 
-__all__ = ["Key", "WorkloadPods", "keys_of", "level_of"]
+__all__ = ["Key", "WorkloadPods", "is_completed", "keys_of", "level_of"]
 
 Key = tuple[str, str]
 """The kind and the name of a workload."""
@@ -53,6 +53,17 @@ def level_of(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
     decoded = Pod(pod, is_pod=True, decoded=True)
     findings = evaluate(decoded, policy)
     return highest_level(decoded, policy, [control.level for control, _ in findings]), not findings
+
+
+def is_completed(live: Live, trials: Trials, policy: Policy) -> bool:
+    """Whether the API server makes pods of a workload's templates, in a dry-run, that meet a policy."""
+    if live.resource == PODS:
+        return False
+    for location in live.subject.templates():
+        pod = trials.of(live.namespace, live.value, location, policy).pod
+        if pod is None or not _judged(pod, policy)[1]:
+            return False
+    return True
 
 
 class _Running(NamedTuple):

@@ -17,7 +17,6 @@ from kubectl_harden.model import Identity, Path, Problem, Source
 from kubectl_harden.objects import is_namespace, item_kind, items_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
-from kubectl_harden.pod_security.namespace_labels import label_faults
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
@@ -310,6 +309,9 @@ class _Reader:
 
 
 def _refused_labels(namespace: Subject) -> Iterator[Problem]:
+    # Imported late: most inputs have no Namespace.
+    from kubectl_harden.pod_security.namespace_labels import label_faults
+
     metadata = namespace.value.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     for key, words in label_faults(labels) if isinstance(labels, dict) else ():

@@ -27,6 +27,8 @@ __all__ = ["Keeper", "deletion_of_finished", "hindrances", "keeper_of", "old_pod
 _BUILT_IN: Final = ("", "apps", "batch")
 _PARTITION: Final = "/spec/updateStrategy/rollingUpdate/partition"
 _GENERATION: Final = "deprecated.daemonset.template.generation"
+_REVISION: Final = "controller-revision-hash"
+"""The label that pods of StatefulSets and DaemonSets have of the revision that they come from."""
 _NAMED: Final = 10
 """So many pods are deleted by name, more by their label."""
 
@@ -100,7 +102,7 @@ def keeper_of(live: Live) -> Keeper | None:
 def _current(value: dict[str, Any]) -> tuple[str, str] | None:
     """Return the label that pods of the present template have, for StatefulSets and DaemonSets."""
     if value["kind"] == "StatefulSet":
-        return "controller-revision-hash", (value.get("status") or {}).get("updateRevision", "")
+        return _REVISION, (value.get("status") or {}).get("updateRevision", "")
     generation = (value["metadata"].get("annotations") or {}).get(_GENERATION)
     return ("pod-template-generation", generation) if generation else None
 
@@ -179,7 +181,10 @@ def _doomed(keeper: Keeper, pods: Sequence[PodVerdict]) -> tuple[str, ...]:
     if keeper.jobs:
         return ("jobs", *dict.fromkeys(pod.maker for pod in pods), *gone)
     if len(pods) > _NAMED and keeper.selector:
-        return ("pods", "-l", keeper.selector)
+        # Pods of the new revision stay.
+        revisions = sorted({pod.labels.get(_REVISION, "") for pod in pods} - {""})
+        old = f",{_REVISION} in ({','.join(revisions)})" if revisions else ""
+        return ("pods", "-l", keeper.selector + old)
     return ("pods", *(pod.name for pod in pods), *gone)
 
 

@@ -87,6 +87,9 @@ def proposal_notes(proposal: Proposal) -> Iterator[str]:
         ("pods   ", "bad", f"will still violate it, since an admission webhook or policy changes them: {text}")
         for text in proposal.injected
     )
+    if proposal.pods_refused and not proposal.patch:
+        words = "no change of its template cures that: rejected tells what admission adds to its pods"
+        told.append(("pods   ", "bad", f"it lacks pods, and {proposal.pods_refused}; {words}"))
     if proposal.trial and proposal.refusal is None:
         words = "one new pod is started first, without its labels and with empty directories in place of claims"
         told.append(("trial  ", "warn", f"{words}; --no-trial leaves that out"))
@@ -166,6 +169,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
         "nextWrite": next_write_json(proposal),
         "recreate": proposal.recreate,
         "notApplicable": proposal.refusal,
+        "podsRefused": proposal.pods_refused or None,
         **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
     }
 
