@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS
-from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.mutators import Mutators
@@ -86,8 +86,8 @@ class WorkloadPods:
         self._everywhere = everywhere
         self._listed: set[str | None] = set()
         self._running: dict[tuple[str, Key], _Running] = {}
-        self._trials = Trials(finder.cluster)
-        self._mutators = Mutators(finder.cluster)
+        self._trials = Trials(finder.cluster, finder.notes)
+        self._mutators = Mutators(finder.cluster, finder.notes)
 
     def beside(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods, where they meet the policy and the template does not."""
@@ -118,8 +118,10 @@ class WorkloadPods:
             try:
                 for pod in self._finder.cluster.each(PODS, scope):
                     self._add(pod)
-            except ClusterError:
-                pass
+            except NotPermitted:
+                pass  # The dry-run alone must tell.
+            except ClusterError as error:
+                self._finder.notes.append(f"which pods run is not known: {error}")
         return self._running.get((live.namespace, (live.resource.kind, live.name)))
 
     def _add(self, pod: dict[str, Any]) -> None:

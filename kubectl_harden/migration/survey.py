@@ -202,9 +202,9 @@ def _surveyed(
             _judge_pod(namespace, value)
             aim.fix.learn.add(value)
 
-    trials = Trials(cluster)
     aim.fix.learn.begin(found)
     finder = _Finder(cluster, aim, found, listed)
+    trials = Trials(cluster, finder.notes)
     problems: list[Problem] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         words = {name: pool.submit(_server_word, policies, item, aim) for name, item in found.items()}
