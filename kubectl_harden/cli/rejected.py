@@ -75,7 +75,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
             continue
         proposal = None
         if found.rejecter == POD_SECURITY and not found.stale and found.template_violates:
-            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
+            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions(trial=False, rollback=False))
         all_found.append((found, proposal))
     commands = cluster.connection.commands
     if output == "text":

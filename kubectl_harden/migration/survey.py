@@ -30,6 +30,7 @@ from kubectl_harden.migration.hindrances import (
     keeper_of,
     old_pods,
     recreation,
+    unfinished,
 )
 from kubectl_harden.migration.model import (
     Aim,
@@ -438,6 +439,7 @@ def _summed_up(
     old_uids = {pod.uid for _, _, kept in old for pod in kept}
     other_pods = [pod for pod in pods if pod.uid not in old_uids]
     blockers = [
+        *unfinished(cluster, namespace.value),
         *plan_blockers(namespace.workloads, goal, namespace.recreations),
         *hindrances(commands, old, aim, goal),
         *namespace.short,

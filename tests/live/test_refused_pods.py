@@ -131,6 +131,21 @@ def test_an_injected_container_is_refused_and_named(namespace: Namespace, harden
         assert "allowPrivilegeEscalation != false" in words
 
 
+def test_no_workload_is_called_well_whose_pods_are_refused(namespace: Namespace, harden: Harden) -> None:
+    with mutating(namespace, injects("mesh-init"), "mesh-init"):
+        namespace.create(safe(workload("Deployment", "good", replicas=2)))
+        only(namespace, harden, admittedNow=False)
+        shown = harden("fix", "deploy/good")
+        words = " ".join((shown.out + shown.err).split())
+        assert shown.code == 1
+        assert "nothing to do" not in words
+        assert "it lacks pods, and its pods would be refused" in words
+        assert "1 with pods below it, whatever their templates say" in words
+        result = harden("fix", "deploy/good", "-o", "json")
+        assert result.code == 1
+        assert "allowPrivilegeEscalation" in result.json["workloads"][0]["podsRefused"]
+
+
 def test_a_template_at_fault_and_an_injected_container_are_both_told(namespace: Namespace, harden: Harden) -> None:
     with mutating(namespace, injects("istio-init"), "istio-init"):
         namespace.create(workload("Deployment", "web"))
