@@ -14,6 +14,7 @@ __all__ = [
     "held_by",
     "is_namespace",
     "item_kind",
+    "missing_pods",
     "name_of",
 ]
 
@@ -98,3 +99,22 @@ def finished(value: dict[str, Any]) -> bool:
     return any(
         c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in status.get("conditions") or ()
     )
+
+
+def missing_pods(value: dict[str, Any]) -> int | None:
+    """Return how many pods a controller wants and does not have, None where its kind does not say."""
+    spec, status = value.get("spec") or {}, value.get("status") or {}
+    group, kind = api_group(value["apiVersion"]), value["kind"]
+    if (group, kind) == ("apps", "DaemonSet"):
+        return int(status.get("desiredNumberScheduled", 0)) - int(status.get("currentNumberScheduled", 0))
+    if (group, kind) == ("batch", "Job"):
+        if finished(value) or spec.get("suspend"):
+            return 0
+        at_once, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded", 0))
+        # Without completions, one pod that succeeds ends the work of all.
+        left = spec["completions"] - succeeded if "completions" in spec else at_once if not succeeded else 0
+        return min(at_once, int(left)) - int(status.get("active", 0))
+    if group in ("", "apps"):
+        return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
+    wanted, there = (part.get("replicas") if isinstance(part, dict) else None for part in (spec, status))
+    return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None

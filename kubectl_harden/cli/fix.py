@@ -65,6 +65,8 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     help="Workloads to apply at a time.",
 )
 @click.option("--fail-fast", is_flag=True, help="Begin nothing more after a failure.")
+@click.option("--trial/--no-trial", default=None,
+              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 def fix(

@@ -82,7 +82,7 @@ class _Verbosity(click.ParamType[int]):
 
 def _log_calls(_ctx: click.Context, _parameter: click.Parameter, level: int) -> None:
     if level >= CALLS:
-        from kubectl_harden.cluster.connection import log_calls
+        from kubectl_harden.cluster.call_log import log_calls
         from kubectl_harden.reports.output import line
 
         log_calls(line, bodies=level >= BODIES)

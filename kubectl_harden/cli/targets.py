@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.policies import Rules
     from kubectl_harden.manifests.project_file import Project
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.pod_security.policy import PolicyChoice
 
 __all__ = ["FileInputs", "LiveInputs", "surveyed", "target_options"]
 
@@ -169,7 +169,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
 
 
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.pod_security.policy import PolicyChoice
 
     return PolicyChoice(level, version)
 

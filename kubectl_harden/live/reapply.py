@@ -9,6 +9,7 @@ kubernetes.io/docs/reference/using-api/server-side-apply ("Conflicts"); Helm 3: 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -82,12 +83,13 @@ def _refused(subject: Subject, last: dict[str, Any], goal: dict[str, Any]) -> st
     """Return why the API server refuses the mixture of edits and manifest, and would not refuse the edits, or ""."""
     try:
         new, old = (
-            {refusal for location in one.templates() for refusal in refusals(one.pod(location))}
+            Counter(why for location in one.templates() for _, why in refusals(one.pod(location)))
             for one in (subject.changed(_merged(goal, last, _merges(goal))), subject.changed(goal))
         )
     except InputError:
         return ""
-    return "; ".join(sorted({why for _, why in new - old}))
+    # Counted, since the places of list items differ between the two.
+    return "; ".join(sorted(new - old))
 
 
 def _merges(value: dict[str, Any]) -> bool:

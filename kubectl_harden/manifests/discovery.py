@@ -8,16 +8,17 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, SyntaxFault
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomizations_above, parts_of
-from kubectl_harden.manifests.gitignore import Ignores, ignores_in
-from kubectl_harden.manifests.ignore import name_test
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import STDIN
 from kubectl_harden.yaml_text.documents import Fault, documents
 from kubectl_harden.yaml_text.tree import top_level
+
+if TYPE_CHECKING:
+    from kubectl_harden.manifests.gitignore import Ignores
 
 __all__ = [
     "Found",
@@ -76,7 +77,7 @@ def find_files(
             found.append(Found(name, listed=False))
         elif os.path.isdir(name):
             walk = _Walk(recursive=recursive)
-            listed = list(walk.through(name, ignores_in(name) if recursive else None))
+            listed = list(walk.through(name, _ignores_in(name) if recursive else None))
             found += [item for item in listed if not excluded(item.file)]
             left_out += walk.left_out(name)
             if not listed and not walk.ignored:
@@ -93,6 +94,13 @@ def find_files(
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
     parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else ())
     return Listing(tuple(item for item in found if item.file not in parts.files), parts.notes, tuple(left_out))
+
+
+def _ignores_in(directory: str) -> Ignores | None:
+    # Imported late, as name_test is: one file needs none of it.
+    from kubectl_harden.manifests.gitignore import ignores_in
+
+    return ignores_in(directory)
 
 
 class _Walk:
@@ -142,6 +150,8 @@ def expanded(name: str) -> list[str]:
     """
     if os.path.lexists(name) or not _MAGIC.search(name):
         return [name]
+    from kubectl_harden.manifests.ignore import name_test
+
     found = ["/" if name.startswith("/") else ""]
     for part in name.strip("/").split("/"):
         try:

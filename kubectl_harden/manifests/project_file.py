@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
 from kubectl_harden.manifests.directories import upwards
-from kubectl_harden.manifests.ignore import ignored, parse
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import read_text
@@ -40,6 +39,8 @@ class Project(NamedTuple):
         """Return the test whether a file is left out."""
         if not self.exclude:
             return lambda _file: False
+        from kubectl_harden.manifests.ignore import ignored, parse
+
         patterns = [pattern for line in self.exclude if (pattern := parse(line)) is not None]
 
         def test(file: str) -> bool:
@@ -146,6 +147,9 @@ def _policy_version(value: Any) -> str:
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
+    # Imported late: most projects exclude nothing.
+    from kubectl_harden.manifests.ignore import parse
+
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise UsageError("exclude: write a list of patterns, as in .gitignore")
     for item in value:

@@ -21,7 +21,6 @@ from kubectl_harden.model import Identity, Other, Path, Problem, Source
 from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
-from kubectl_harden.pod_security.namespace_labels import label_faults
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
@@ -364,6 +363,9 @@ def _told(subject: Subject, remark: Remark) -> Problem:
 
 
 def _refused_labels(namespace: Subject) -> Iterator[Problem]:
+    # Imported late: most inputs have no Namespace.
+    from kubectl_harden.pod_security.namespace_labels import label_faults
+
     metadata = namespace.value.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     for key, words in label_faults(labels) if isinstance(labels, dict) else ():

@@ -22,7 +22,7 @@ from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
 from kubectl_harden.live.rollout import progress, watched
-from kubectl_harden.live.workload_pods import Key, keys_of, level_of
+from kubectl_harden.live.workload_pods import Key, is_completed, keys_of
 from kubectl_harden.migration.hindrances import (
     Keeper,
     deletion_of_finished,
@@ -30,6 +30,7 @@ from kubectl_harden.migration.hindrances import (
     keeper_of,
     old_pods,
     recreation,
+    unfinished,
 )
 from kubectl_harden.migration.model import (
     Aim,
@@ -40,6 +41,7 @@ from kubectl_harden.migration.model import (
     State,
     Survey,
     Surveyed,
+    completed_pods,
     exemption,
     label_blockers,
     plan_blockers,
@@ -200,9 +202,9 @@ def _surveyed(
             _judge_pod(namespace, value)
             aim.fix.learn.add(value)
 
-    trials = Trials(cluster)
     aim.fix.learn.begin(found)
     finder = _Finder(cluster, aim, found, listed)
+    trials = Trials(cluster, finder.notes)
     problems: list[Problem] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         words = {name: pool.submit(_server_word, policies, item, aim) for name, item in found.items()}
@@ -230,16 +232,8 @@ def _surveyed(
         made = [_summed_up(found[name], aim, minor, parents, roots, words[name], cluster) for name in sorted(found)]
     if kept is None:
         made = [_asked_again(policies, item, found[item.name], aim) for item in made]
-    notes = (*finder.notes, *_left_alone(found, aim, minor), *_completed(found))
+    notes = (*finder.notes, *_left_alone(found, aim, minor), *completed_pods(item.completed for item in found.values()))
     return Survey(tuple(made), tuple(problems), notes)
-
-
-def _completed(found: Mapping[str, _Namespace]) -> Iterator[str]:
-    """Yield how many templates may stay below the level, since admission completes the pods."""
-    names = [name for item in found.values() for name in item.completed]
-    if names:
-        what = f"{names[0]} has a template" if len(names) == 1 else f"{len(names):,} workloads have templates"
-        yield f"{what} below the level and pods that meet it, since admission completes them: no edit is needed"
 
 
 def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
@@ -272,7 +266,9 @@ def _take(
         now = after = "privileged"
     if proposal.patch and proposal.refusal is not None:
         after = now
-    if rank(now) < rank(namespace.policy) and _is_completed(namespace, live, trials):
+    key = live.resource.kind, live.name
+    runs_well = key in namespace.meeting and key not in namespace.violating
+    if runs_well and rank(now) < rank(namespace.policy) and is_completed(live, trials, namespace.policy):
         # The pod counts for enforcing: its template may stay as it is.
         proposal = proposal._replace(patch=(), planned=(), refusal=None)
         now = after = namespace.policy.level
@@ -302,18 +298,6 @@ def _take(
     if kept is not None:
         kept.append(proposal)
     namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
-
-
-def _is_completed(namespace: _Namespace, live: Live, trials: Trials) -> bool:
-    """Whether a workload's pods meet the goal although its template does not: those that run, and one in a dry-run."""
-    key = live.resource.kind, live.name
-    if key not in namespace.meeting or key in namespace.violating or live.resource == PODS:
-        return False
-    for location in live.subject.templates():
-        pod = trials.of(live.namespace, live.value, location, namespace.policy).pod
-        if pod is None or not level_of(pod, namespace.policy)[1]:
-            return False
-    return True
 
 
 def digest_of(live: Live) -> str:
@@ -455,6 +439,7 @@ def _summed_up(
     old_uids = {pod.uid for _, _, kept in old for pod in kept}
     other_pods = [pod for pod in pods if pod.uid not in old_uids]
     blockers = [
+        *unfinished(cluster, namespace.value),
         *plan_blockers(namespace.workloads, goal, namespace.recreations),
         *hindrances(commands, old, aim, goal),
         *namespace.short,

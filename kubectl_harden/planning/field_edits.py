@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from kubectl_harden.json_values import Draft
@@ -10,7 +10,7 @@ from kubectl_harden.model import Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
 from kubectl_harden.pod_security.risks import RISKS
 
-__all__ = ["edited", "lowered"]
+__all__ = ["edited", "lowered", "place_before"]
 
 _DROP: Final = object()
 
@@ -19,6 +19,27 @@ def edited(value: Any, edits: Collection[Edit]) -> Any:
     """Return a value with the edits applied: missing parents are created, emptied ones go."""
     out = _marked(value, edits)
     return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
+
+
+def place_before(value: Any, edits: Collection[Edit]) -> Callable[[Path], Path]:
+    """Return what maps a path of ``edited(value, edits)`` to the one that all edits are written for.
+
+    The two differ behind list items that go; an item that is appended has its place behind all that were there.
+    """
+    marked = _marked(value, edits)
+
+    def before(path: Path) -> Path:
+        node = marked
+        out: list[str | int] = []
+        for part in path:
+            if isinstance(node, list) and isinstance(part, int):
+                part = [index for index, item in enumerate(node) if item is not _DROP][part]
+            out.append(part)
+            there = part in node if isinstance(node, dict) else isinstance(node, list)
+            node = node[part] if there else None
+        return tuple(out)
+
+    return before
 
 
 def _marked(value: Any, edits: Iterable[Edit]) -> Any:

@@ -30,7 +30,7 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.companions import companions, refused_by_kubelet
-from kubectl_harden.planning.field_edits import edited, lowered
+from kubectl_harden.planning.field_edits import edited, lowered, place_before
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.subject import Subject
@@ -151,6 +151,14 @@ class _Case(NamedTuple):
     def patched(self, edits: list[Edit]) -> Pod:
         """Return the pod with edits made."""
         return Pod(edited(self.pod.written, edits), is_pod=self.location.is_pod, decoded=True)
+
+    def refusals(self, after: Pod, edits: list[Edit]) -> set[tuple[Path, str]]:
+        """Return why the API server refuses the pod that edits make, by the paths that the edits are written for."""
+        found = refusals(after)
+        if not found or all(edit.op != "remove" for edit in edits):
+            return found
+        before = place_before(self.pod.written, edits)
+        return {(before(path), why) for path, why in found}
 
     def level(self, pod: Pod, violations: _Violations) -> Level:
         return highest_level(pod, self.policy, [control.level for control, _ in violations])
@@ -309,21 +317,24 @@ def _without_refusals(case: _Case, edits: list[Edit]) -> tuple[list[Edit], Pod, 
     obstacles: list[Obstacle] = []
     while True:
         after = case.patched(kept)
-        new = sorted(refusals(after) - known, key=str)
+        new = sorted(case.refusals(after, kept) - known, key=str)
         if not new:
             return kept, after, obstacles
         _refuse_too_much(case, edits)
-        guilty, why = _guilty(new, kept)
+        guilty, why = _guilty(case, new, kept)
         kept = [edit for edit in kept if edit not in guilty]
         obstacles.extend(
             Obstacle(next(iter(edit.checks), ""), f"the API server would refuse the change: {why}") for edit in guilty
         )
 
 
-def _guilty(refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Edit], str]:
-    """Return the edits at, above or below a refused field, and why it is refused."""
+def _guilty(case: _Case, refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Edit], str]:
+    """Return the edits at, above or below a refused field, else those without which it is not refused, and why."""
     for path, why in refused:
         found = [edit for edit in edits if edit.path[: len(path)] == path or path[: len(edit.path)] == edit.path]
+        if not found:
+            without = ((edit, [other for other in edits if other is not edit]) for edit in edits)
+            found = [edit for edit, rest in without if (path, why) not in case.refusals(case.patched(rest), rest)]
         if found:
             return found, why
     raise InputError(f"cannot be planned: the API server would refuse the result: {refused[0][1]}", refused[0][0])
@@ -342,7 +353,7 @@ def _effective(case: _Case, edits: list[Edit], after: Pod, left: _Violations) ->
             fewer = [other for other in kept if other is not edit]
             lesser = case.patched(fewer)
             same = [finding[:2] for _, finding in evaluate(lesser, case.policy)] == goal
-            if same and not refusals(lesser) - known:
+            if same and not case.refusals(lesser, fewer) - known:
                 kept, after = fewer, lesser
         # Without one edit another may no longer make a difference.
         if len(kept) == len(before):

@@ -117,14 +117,15 @@ def test_impersonation_and_each_verb_that_rbac_forbids(namespace: Namespace, har
             assert "StatefulSet" in result.err
             assert "db: applied" in result.err or "db: restricted" in result.err or missing != "get deployments"
         if harden.journal() if harden.state.exists() else False:
-            harden("undo", "--last", "--yes")
+            harden("undo", "--last", "--yes", "--even-if-refused")
     # A proof that may not be made is told, and is not in the way.
     allow("create pods")
     proof = harden("fix", "deploy/web", "--apply", "--yes", *me, "--level", "restricted")
     assert "unproved" in proof.err
     assert "not allowed to create pods" in proof.err
     assert proof.code == 0, proof
-    assert harden("undo", "--last", "--yes").code == 0
+    assert harden("undo", "--last", "--yes", "--even-if-refused").code == 1
+    assert spec_of(namespace) == before
     # A level that may not be read is told, too.
     allow()
     told = harden("check", "deploy/web", *me)

@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import jsonpatch
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.model import Edit, Fact, Learned, Level, Plan
+from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned, Level, Plan
+from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import plan
@@ -199,6 +201,30 @@ def test_a_plan_reaches_the_level_or_baseline_or_is_safe(
 
 
 @fewer(2)
+@given(template=valid_templates(), policy=POLICIES, data=st.data())
+def test_mounts_of_claims_stay_behind_whatever_goes(template: dict[str, Any], policy: Policy, data: Any) -> None:
+    # A StatefulSet's claims are no volumes of its pod template.
+    for key in ("initContainers", "containers"):
+        for index, container in enumerate(template["spec"].get(key, ())):
+            mounts = container.setdefault("volumeMounts", [])
+            at = data.draw(st.integers(0, len(mounts)))
+            mounts.insert(at, {"name": "claim", "mountPath": f"/claim/{index}"})
+    value = {**workload(template, "Deployment"), "kind": "StatefulSet"}
+    asked = Asked(fs_group=data.draw(st.booleans()), run_as_user=1000)
+    options = FixOptions("breaks", partial=True, asked=asked, host_paths=REMOVED)
+    fixed = apply(value, made(value, policy, options).edits)["spec"]["template"]["spec"]
+    for key in ("initContainers", "containers"):
+        for container in fixed.get(key, ()):
+            assert [mount["name"] for mount in container["volumeMounts"]].count("claim") == 1
+            left = {volume["name"] for volume in fixed.get("volumes", ())} | {"claim"}
+            before = {volume["name"] for volume in template["spec"].get("volumes", ())}
+            assert {mount["name"] for mount in container["volumeMounts"]} & before <= left
+
+
+REMOVED = {f"v{index}": HostPathChoice("remove") for index in range(3)}
+
+
+@fewer(2)
 @given(
     template=valid_templates(),
     policy=POLICIES,
@@ -306,6 +332,47 @@ def test_a_port_that_the_api_server_would_fill_in_twice_is_left() -> None:
     why = {left.check: left.why for left in found.remaining}
     assert why["hostPorts"] == "the API server would refuse the change: port 8080 of the node would be taken twice"
     assert 'container "a" runs iptables (command)' in why["hostNamespaces"]
+
+
+TZ, CLAIM = ({"name": name, "mountPath": f"/{name}"} for name in ("tz", "claim"))
+
+
+@pytest.mark.parametrize("mounts", [[TZ, CLAIM], [CLAIM, TZ], [CLAIM, TZ, {**CLAIM, "mountPath": "/b"}]])
+@pytest.mark.parametrize("fs_group", [False, True])
+@pytest.mark.parametrize("chown", [["chown", "999", "/claim"], ["true"]])
+def test_claims_of_a_stateful_set_beside_a_volume_that_goes(
+    mounts: list[dict[str, Any]], fs_group: bool, chown: list[str]
+) -> None:
+    init = [{"name": name, "image": "i", "command": chown, "volumeMounts": mounts} for name in ("first", "second")]
+    main = {"name": "c", "image": "i", "volumeMounts": mounts, "securityContext": {"runAsUser": 999}}
+    spec = {"initContainers": init, "containers": [main], "volumes": [{"name": "tz", "hostPath": {"path": LOCAL}}]}
+    value = {**workload({"metadata": {}, "spec": spec}, "Deployment"), "kind": "StatefulSet"}
+    found = restricted(value, max_risk="breaks", asked=Asked(fs_group=fs_group))
+    fixed = apply(value, found.edits)["spec"]["template"]["spec"]
+    assert found.after == "restricted"
+    assert "volumes" not in fixed
+    assert ("initContainers" in fixed) is not (fs_group and chown[0] == "chown")
+    for container in (*fixed.get("initContainers", ()), *fixed["containers"]):
+        assert container["volumeMounts"] == [mount for mount in mounts if mount["name"] == "claim"]
+
+
+LOCAL = "/etc/localtime"
+
+
+def test_a_volume_that_a_person_keeps_mounted_stays() -> None:
+    containers = [{"name": name, "image": "i", "volumeMounts": [CLAIM, TZ]} for name in ("a", "b")]
+    value = pod(containers=containers, volumes=[{"name": "tz", "hostPath": {"path": LOCAL}}])
+    (location,) = locate(value, {}) or ()
+
+    def without_mounts(edits: list[Edit]) -> list[Edit]:
+        return [edit for edit in edits if "volumeMounts" not in edit.path]
+
+    found = plan(value, location, Policy("restricted", NEWEST), FixOptions(), choose=without_mounts)
+    fixed = apply(value, found.edits)["spec"]["template"]["spec"]
+    assert fixed["volumes"] == [{"name": "tz", "hostPath": {"path": LOCAL}}]
+    assert [container["volumeMounts"] for container in fixed["containers"]] == [[CLAIM, TZ]] * 2
+    why = next(left.why for left in found.remaining if left.check == "restrictedVolumes")
+    assert "the API server would refuse the change: mounts a volume that is not there: tz" in why
 
 
 def test_the_same_input_gives_the_same_plan() -> None:
