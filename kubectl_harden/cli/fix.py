@@ -186,12 +186,14 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
         for fixed in fix_files(found.inputs, found.policies, options):
             if write and fixed.splices:
                 fixed = _write(fixed, found.inputs.names)
-            told = len(tally.problems)
+            told, noted = len(tally.problems), len(tally.passed.notes)
             tally.add(fixed)
+            note_problems(tally.passed.notes, noted)
             report_problems(tally.problems, told)
             yield fixed
 
-    note_problems(found.notes)
+    note_problems((*found.notes, *found.unjudged))
+    tally.passed.notes.extend(found.unjudged)
     if people:
         for fixed in results():
             if output == "diff" or not write:

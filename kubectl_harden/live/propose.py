@@ -134,7 +134,11 @@ def propose_all(
 ) -> Iterator[Proposal | Problem]:
     """Yield a proposal for each workload. Raises UsageError, and ClusterError before the first."""
     for found in prepared(finder.find(targets), fix.learn):
-        yield (found if isinstance(found, Problem) else propose(finder.cluster, found, fix, options, dry_run=dry_run))
+        if isinstance(found, Problem):
+            yield found
+            continue
+        made = propose(finder.cluster, found, fix, options, dry_run=dry_run)
+        yield made if made.patch else _with_missing_pods(finder.cluster, made)
 
 
 def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions, *, dry_run: bool = True) -> Proposal:
@@ -145,9 +149,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
         proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
-        if not proposal.patch:
-            return _with_missing_pods(cluster, proposal)
-        if not dry_run or proposal.live.owner is not None:
+        if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
             return proposal

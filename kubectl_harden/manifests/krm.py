@@ -69,6 +69,7 @@ def run_function(text: str) -> Returned:
     results = [*(_result(items, item, violation) for item in found.checked for violation in item.violations)]
     results += [_trouble(problem, "error") for problem in found.problems]
     results += [_trouble(note, "warning") for note in notes]
+    results += [_trouble(other.note, "info") for other in found.others if other.note is not None]
     failures = [
         f"{item.identity.kind} {item.identity.name}: {worded(violation.reason, violation.detail)}"
         for item in found.checked

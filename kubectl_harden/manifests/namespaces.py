@@ -16,7 +16,7 @@ from kubectl_harden.manifests.discovery import Found, cannot_hold_pod
 from kubectl_harden.manifests.policies import Asking, Policies, Rules
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.model import Path, Problem
-from kubectl_harden.objects import is_namespace, item_kind, items_of
+from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, readable
 
@@ -29,15 +29,19 @@ _LOOK: Final = 1 << 16
 """Bytes of a file that are looked at before it is read as text; few manifests have more."""
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """A pipe in a directory must not hold the run up."""
-_KINDS: Final = frozenset({"Namespace"})
+_KINDS: Final = frozenset({"Namespace", TEMPLATE})
 
 
 class Surveyed(NamedTuple):
-    """Inputs whose files are found, and the policies of their workloads; ``notes`` are about Namespace objects."""
+    """Inputs whose files are found, and the policies of their workloads.
+
+    ``notes`` are about Namespace objects and files that are left out; ``unjudged`` name what other programs render.
+    """
 
     inputs: Inputs
     policies: Policies
     notes: tuple[Problem, ...]
+    unjudged: tuple[Problem, ...] = ()
 
 
 class _Namespace(NamedTuple):
@@ -61,9 +65,10 @@ def survey(inputs: Inputs, rules: Rules) -> Surveyed:
 
     Raises UsageError for an unknown level or version.
     """
-    files = [_kept(found) for found in inputs.files()]
+    listing = inputs.listing()
+    files = [_kept(found) for found in listing.files]
     policies, notes = policies_in(_texts(files), rules)
-    return Surveyed(inputs._replace(found=tuple(files)), policies, notes)
+    return Surveyed(inputs._replace(found=tuple(files)), policies, (*listing.left_out, *notes), listing.unjudged)
 
 
 def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[Policies, tuple[Problem, ...]]:
@@ -157,10 +162,11 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _objects(value: Any, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    items = items_of(value)
-    if items is not None:
+    held = held_by(value)
+    if held is not None:
+        key, items = held
         for index, item in enumerate(items):
-            yield from _objects(item_kind(value, item), (*base, "items", index))
+            yield from _objects(item_kind(value, item), (*base, key, index))
     elif isinstance(value, dict):
         yield base, value
 
