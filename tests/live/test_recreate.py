@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -228,6 +229,9 @@ def _killed_writes(harden: Harden, directory: Path, seeds: range) -> None:
         now = {name: (directory / name).read_text() for name in texts}
         wanted = wanted or now
         assert all(now[name] in (texts[name], wanted[name]) for name in texts)
+        # Only what is old was left by a kill for sure, and is cleaned up.
+        for path in directory.iterdir():
+            os.utime(path, (0, 0))
         harden("fix", "-f", str(directory), "--write")
         assert {name: (directory / name).read_text() for name in texts} == wanted
         assert sorted(path.name for path in directory.iterdir()) == sorted(texts)

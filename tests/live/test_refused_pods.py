@@ -7,7 +7,6 @@ import shlex
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +17,9 @@ from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, pod_spec, workload
+from tests.support.mutating import COMPLETES, injects, mutating
 
 pytestmark = pytest.mark.pod_security(enforce="restricted")
-
-ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-NEW_PODS = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-CONTEXT = (
-    "Object.spec.securityContext{runAsNonRoot: true, runAsUser: 1000, "
-    'seccompProfile: Object.spec.securityContext.seccompProfile{type: "RuntimeDefault"}}'
-)
-OF_CONTAINER = (
-    "Object.spec.containers.securityContext{allowPrivilegeEscalation: false, "
-    'capabilities: Object.spec.containers.securityContext.capabilities{drop: ["ALL"]}}'
-)
-COMPLETES = (
-    f'[JSONPatch{{op: "add", path: "/spec/securityContext", value: {CONTEXT}}}, '
-    f'JSONPatch{{op: "add", path: "/spec/containers/0/securityContext", value: {OF_CONTAINER}}}]'
-)
-
-
-def injects(name: str) -> str:
-    security = (
-        "Object.spec.initContainers.securityContext{runAsUser: 0, runAsNonRoot: false, capabilities: "
-        'Object.spec.initContainers.securityContext.capabilities{add: ["NET_ADMIN"]}}'
-    )
-    container = (
-        f'Object.spec.initContainers{{name: "{name}", image: "example.com/proxy:1", securityContext: {security}}}'
-    )
-    return f'[JSONPatch{{op: "add", path: "/spec/initContainers", value: [{container}]}}]'
-
-
-@contextmanager
-def mutating(namespace: Namespace, expression: str, shows: str) -> Iterator[str]:
-    """Have a MutatingAdmissionPolicy change the namespace's new pods; ``shows`` stands in each of them then."""
-    name, plane = f"change-{namespace.name}", namespace.plane
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
-    condition = {"name": "once", "expression": "!has(object.spec.initContainers)"}
-    spec = {
-        "matchConstraints": {"namespaceSelector": selector, "resourceRules": [NEW_PODS]},
-        "matchConditions": [condition],
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "Never",
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
-    }
-    policies = f"{ADMISSION}/mutatingadmissionpolicies"
-    plane.request("POST", policies, {"metadata": {"name": name}, "spec": spec})
-    bindings = f"{ADMISSION}/mutatingadmissionpolicybindings"
-    plane.request("POST", bindings, {"metadata": {"name": name}, "spec": {"policyName": name}})
-    trial = safe(workload("Pod", "asked"))
-
-    def changes() -> bool:
-        try:
-            return shows in str(plane.request("POST", f"{namespace.path('Pod')}?dryRun=All", trial))
-        except ApiError as error:
-            return shows in str(error)
-
-    try:
-        namespace.eventually(changes)
-        yield name
-    finally:
-        plane.request("DELETE", f"{bindings}/{name}")
-        plane.request("DELETE", f"{policies}/{name}")
 
 
 def rejections(harden: Harden, *options: str) -> list[Any]:
@@ -536,65 +477,3 @@ def test_names_of_containers() -> None:
         ('container "mesh" must not include "NET_ADMIN" in securityContext.capabilities.add', ["mesh"]),
     ):
         assert named_containers(detail) == names
-
-
-# -- pods that admission completes ---------------------------------------------------------------------------
-
-
-def test_check_says_that_pods_meet_what_their_template_does_not(namespace: Namespace, harden: Harden) -> None:
-    with mutating(namespace, COMPLETES, "'runAsUser': 1000") as policy:
-        namespace.create(workload("Deployment", "web", replicas=2), workload("CronJob", "night"))
-        namespace.create(
-            workload("Deployment", "bad", hostNetwork=True, replicas=0), safe(workload("Deployment", "ok"))
-        )
-        namespace.eventually(lambda: len(namespace.ready_pods()) == 3)
-        for words in (("-n", namespace.name), ("deploy/web", "deploy/bad", "deploy/ok", "cj/night")):
-            result = harden("check", *words, "-o", "json")
-            found = {item["name"]: item for item in result.json["workloads"]}
-            assert result.code == 1
-            by = [f"MutatingAdmissionPolicy {policy}"]
-            whole = {"level": "restricted", "violations": [], "proved": True, "completedBy": by}
-            assert found["web"]["pods"] == {**whole, "running": 2}
-            assert found["night"]["pods"] == {**whole, "running": 0}
-            assert found["web"]["allowed"] is False and len(found["web"]["violations"]) == 4
-            assert "pods" not in found["bad"] and "pods" not in found["ok"]
-        for output in ("text", "wide"):
-            words = " ".join(harden("check", "deploy/web", "-o", output).out.split())
-            told = "its template does not meet restricted:latest, its pods do (2 pods running): "
-            assert f"{told}MutatingAdmissionPolicy {policy} completes them, so that none is refused" in words
-        assert "pods do" not in harden("check", "deploy/bad").out
-        anna = Person(namespace, harden).holds("view")
-        code, out, _ = anna("check", "deploy/web")
-        assert code == 1 and "its pods do (2 pods running): they may be completed" in " ".join(out.split())
-
-
-def test_pods_that_are_older_than_their_template_are_not_completed(namespace: Namespace, harden: Harden) -> None:
-    namespace.label(enforce="privileged")
-    namespace.create(safe(workload("Deployment", "web")))
-    namespace.eventually(lambda: namespace.ready_pods())
-    namespace.label(enforce="restricted")
-    namespace.patch("Deployment", "web", {"spec": {"template": {"spec": {"securityContext": None}}}})
-    for options in ((), ("--level", "restricted")):
-        assert "its pods do" not in harden("check", "deploy/web", *options).out
-
-
-@pytest.mark.pod_security
-def test_a_namespace_whose_pods_admission_completes_needs_only_the_label(namespace: Namespace, harden: Harden) -> None:
-    with mutating(namespace, COMPLETES, "'runAsUser': 1000"):
-        namespace.create(workload("Deployment", "web", replicas=2))
-        namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
-        before = namespace.get("Deployment", "web")["spec"]
-        plan = harden("migrate", namespace.name, "-o", "json")
-        assert plan.json["namespaces"][0]["state"] == "ready", plan.json["namespaces"][0]["blockers"]
-        result = harden("migrate", namespace.name, "--apply", "--yes", "-o", "json")
-        (found,) = result.json["namespaces"]
-        assert (result.code, found["outcome"]["state"]) == (0, "enforced"), found
-        assert namespace.get("Deployment", "web")["spec"] == before
-        labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
-        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    # What admission does not complete any more is fixed as ever.
-    assert harden("undo", "--last", "--yes").code == 0
-    for pod in namespace.pods():
-        namespace.delete("Pod", pod["metadata"]["name"])
-    namespace.eventually(lambda: all("runAsUser" not in str(pod["spec"]) for pod in namespace.ready_pods()))
-    assert harden("migrate", namespace.name, "-o", "json").json["namespaces"][0]["state"] == "fixable"

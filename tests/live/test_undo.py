@@ -159,7 +159,7 @@ def test_a_statefulset_that_was_left_failing_runs_again(namespace: Namespace, ha
     """Its controller waits for the failing pod for ever, unless somebody deletes it."""
     namespace.create(workload("StatefulSet", "db", "example.com/runs-as-root:1", replicas=2))
     namespace.eventually(lambda: namespace.get("StatefulSet", "db")["status"].get("readyReplicas") == 2)
-    left = harden("fix", "sts/db", "--apply", "--yes", "--no-rollback")
+    left = harden("fix", "sts/db", "--apply", "--yes", "--no-rollback", "--no-trial")
     assert "left in place" in left.err
     assert len(namespace.ready_pods()) < 2
     result = harden("undo", "--last", "--yes", "--timeout", "60s")
