@@ -125,7 +125,7 @@ def plan(
         case.level(pod, violations),
         case.level(draft.after, draft.left),
         tuple(lowered(value, _in_object(location, draft.edits))),
-        tuple(_remaining(draft)),
+        tuple(_remaining(case, draft)),
         tuple(draft.edits),
         tuple(_in_object(location, draft.held_back)),
         tuple(draft.notes),
@@ -168,10 +168,11 @@ class _Case(NamedTuple):
 
 
 class _Draft(NamedTuple):
-    """Edits to a pod template, the pod ``after`` them, the violations ``left`` in it, and why.
+    """Edits to a pod template, the pod ``after`` them, and the violations ``left`` in it.
 
-    ``held_back`` are edits that are not made, ``accepted`` are reasons by control, ``reaches`` is the level that is
-    reached, where violations that a person has accepted or left out do not count.
+    ``obstacles`` say why a proposed edit is not made. ``held_back`` are edits that are not made, ``accepted`` are
+    reasons by control, ``reaches`` is the level that is reached, where violations that a person has accepted or left
+    out do not count.
     """
 
     edits: list[Edit]
@@ -198,9 +199,9 @@ def _drafted(case: _Case) -> _Draft:
     pod = _accompanied(case, beside) if beside else case.pod
     violations = evaluate(pod, case.policy) if beside else case.violations
     accepted = excused(pod, case.policy, violations, case.accepted)
-    cures, obstacles = _proposed(case, pod, [control for control, _ in violations if control.id not in accepted])
+    cures, told = _proposed(case, pod, violations, accepted)
     cures, too_risky = _within_risk(cures, case.options.max_risk)
-    obstacles.extend(_risks(too_risky, obstacles))
+    obstacles = list(_risks(too_risky, told))
     cures, refused = _chosen(case, cures)
     obstacles.extend(refused)
     edits = [*beside, *cures]
@@ -242,14 +243,18 @@ def _accompanied(case: _Case, edits: list[Edit]) -> Pod:
     return out
 
 
-def _proposed(case: _Case, pod: Pod, violated: list[Control]) -> tuple[list[Edit], list[Obstacle]]:
+def _proposed(
+    case: _Case, pod: Pod, violations: _Violations, accepted: Collection[str]
+) -> tuple[list[Edit], list[Obstacle]]:
     """Return what violated controls propose for a pod, and what they cannot do."""
     options = case.options
     in_context = case.location.pod_security_context
     context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)
     edits: list[Edit] = []
     obstacles: list[Obstacle] = []
-    for control in violated:
+    for control, _ in violations:
+        if control.id in accepted:
+            continue
         if options.leaves(control.id):
             obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
             continue
@@ -441,13 +446,15 @@ def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
     return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
 
 
-def _remaining(draft: _Draft) -> Iterable[Remaining]:
+def _remaining(case: _Case, draft: _Draft) -> Iterable[Remaining]:
+    # What is said of the rest is true of the pod that the edits make: they may take away what evidence rests on.
+    obstacles = [*_proposed(case, draft.after, draft.left, draft.accepted)[1], *draft.obstacles] if draft.left else []
     for control, found in draft.left:
         if control.id in draft.accepted:
             why = f"accepted: {draft.accepted[control.id]}"
             yield Remaining(control.id, found.reason, found.detail, why, (), accepted=True)
             continue
-        mine = [obstacle for obstacle in draft.obstacles if obstacle.check == control.id]
+        mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
         why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, draft.after)
         choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))
         yield Remaining(control.id, found.reason, found.detail, why, choices)

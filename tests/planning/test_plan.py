@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned, Level, Plan
@@ -98,12 +98,31 @@ def without_one_field(edit: Edit) -> Iterator[Edit]:
             yield edit._replace(value=value)
 
 
+AGENT: Final = {
+    "metadata": {},
+    "spec": {
+        "hostNetwork": True,
+        "containers": [
+            {
+                "name": "web",
+                "image": "i",
+                "securityContext": {"privileged": True},
+                "volumeMounts": [{"name": "v0", "mountPath": "/mnt/v0"}],
+            }
+        ],
+        "volumes": [{"name": "v0", "hostPath": {"path": "/"}}],
+    },
+}
+"""An agent of its node, known by fields that a plan takes away."""
+
+
 @given(
     template=valid_templates(),
     kind=st.sampled_from(["Pod", "Deployment"]),
     policy=POLICIES,
     max_risk=st.sampled_from(["safe", "review", "breaks"]),
 )
+@example(template=AGENT, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="breaks")
 def test_plans_are_sufficient_minimal_and_valid(
     oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any
 ) -> None:
