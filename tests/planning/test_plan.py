@@ -400,7 +400,9 @@ def test_the_same_input_gives_the_same_plan() -> None:
 
 
 def test_what_a_person_chooses_is_made_whatever_it_reaches() -> None:
-    value = pod(hostIPC=True, volumes=[{"name": "n", "nfs": {"server": "s", "path": "/"}}], hostNetwork=True)
+    volumes = [{"name": "n", "nfs": {"server": "s", "path": "/"}}]
+    mounting = [{"name": "c", "image": "i", "volumeMounts": [{"name": "n", "mountPath": "/n"}]}]
+    value = pod(hostIPC=True, volumes=volumes, hostNetwork=True, containers=mounting)
     (location,) = locate(value, {}) or ()
     policy = Policy("restricted", NEWEST)
     partial = restricted(value, partial=True)
