@@ -134,6 +134,8 @@ class FixContext(NamedTuple):
     host_paths: Mapping[str, HostPathChoice] = _EMPTY
     pod_security_context: bool = True
     """Whether pod-level security fields take effect (Knative drops them)."""
+    os_name: bool = False
+    """Whether spec.os.name may say windows, for a pod that is known to run there."""
 
 
 class Replacement(NamedTuple):

@@ -30,7 +30,7 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.companions import companions, refused_by_kubelet
-from kubectl_harden.planning.field_edits import edited, lowered, place_before
+from kubectl_harden.planning.field_edits import edited, lowered, place_before, united
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.subject import Subject
@@ -39,7 +39,7 @@ from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
-from kubectl_harden.pod_security.risks import RISKS
+from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS, RISKS, WINDOWS
 
 __all__ = ["ObjectPlan", "left_below", "plan", "planned"]
 
@@ -160,6 +160,12 @@ class _Case(NamedTuple):
         before = place_before(self.pod.written, edits)
         return {(before(path), why) for path, why in found}
 
+    def offering(self, edits: list[Edit]) -> list[Edit]:
+        """Return edits that offer nothing which takes a field that the object has not."""
+        if self.location.pod_security_context:
+            return edits
+        return [edit._replace(offers=tuple(o for o in edit.offers if o not in POD_LEVEL_OFFERS)) for edit in edits]
+
     def level(self, pod: Pod, violations: _Violations) -> Level:
         return highest_level(pod, self.policy, [control.level for control, _ in violations])
 
@@ -223,7 +229,7 @@ def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
     facts = case.facts(case.pod)
     in_context = case.location.pod_security_context
     asked = companions(case.pod, facts, case.policy, case.options.asked, pod_security_context=in_context)
-    beside, held_back = _within_risk(asked.edits, case.options.max_risk)
+    beside, held_back = _within_risk(case.offering(list(asked.edits)), case.options.max_risk)
     unknown = dict.fromkeys(_missing(facts)) if case.violations else ()
     notes = [*unknown, *asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
     return case.wanted(beside), held_back, notes
@@ -250,18 +256,22 @@ def _proposed(
     options = case.options
     in_context = case.location.pod_security_context
     context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)
-    edits: list[Edit] = []
-    obstacles: list[Obstacle] = []
-    for control, _ in violations:
-        if control.id in accepted:
-            continue
-        if options.leaves(control.id):
-            obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
-            continue
-        remedy = control.fix(pod, context)
-        edits.extend(remedy.edits)
-        obstacles.extend(remedy.obstacles)
-    return edits, obstacles
+    left = [control.id for control, _ in violations if options.leaves(control.id) and control.id not in accepted]
+    leaving = [Obstacle(check, "left as it is, as asked by --only or --skip") for check in left]
+    asked = [control for control, _ in violations if control.id not in accepted and control.id not in left]
+    for os_name in (True, False) if _may_say_windows(case, pod, context) else (False,):
+        remedies = [control.fix(pod, context._replace(os_name=os_name)) for control in asked]
+        edits = united(edit for remedy in remedies for edit in remedy.edits)
+        made, _ = _within_risk(edits, options.max_risk)
+        if not os_name or not case.refusals(case.patched(made), made) - refusals(case.pod):
+            break
+    return case.offering(edits), [*leaving, *(obstacle for remedy in remedies for obstacle in remedy.obstacles)]
+
+
+def _may_say_windows(case: _Case, pod: Pod, context: FixContext) -> bool:
+    """Whether a pod is known to run on Windows, does not say so, and has the field for it."""
+    has_field = case.location.pod_security_context and not case.location.moved
+    return has_field and "os" not in pod.spec and any(fact.topic == WINDOWS for fact in context.facts.pod)
 
 
 def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:

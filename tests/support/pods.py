@@ -151,7 +151,7 @@ def templates(fewest_sources: int = 1) -> st.SearchStrategy[Json]:
                     "hostUsers": st.booleans(),
                     "os": st.sampled_from(["linux", "windows"]).map(lambda name: {"name": name}),
                     "volumes": st.lists(volume(fewest_sources), max_size=3),
-                    "nodeSelector": st.just({"a": "b"}),
+                    "nodeSelector": st.sampled_from([{"a": "b"}, {"kubernetes.io/os": "windows"}]),
                 },
             ),
         }
