@@ -63,7 +63,7 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
     if pod_security_context:
         edits.extend(of_pod)
     else:
-        notes.extend(f"{edit.companion}: Knative has no securityContext of the pod" for edit in of_pod)
+        notes.extend(f"{edit.companion}: Knative does not allow a pod-level securityContext" for edit in of_pod)
     edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
     edits.extend(_writable(pod, facts, asked.writable, notes))
     if asked.recorded_seccomp:
