@@ -278,6 +278,8 @@ class Checked(NamedTuple):
     pods: PodsChecked | None = None
     advice: str = ""
     """What to do about a pod that cannot be edited."""
+    pods_refused: str = ""
+    """Why the API server refuses the pods that a workload lacks, although its template violates nothing."""
 
 
 class Planned(NamedTuple):
