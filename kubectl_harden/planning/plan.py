@@ -26,6 +26,7 @@ from kubectl_harden.model import (
     Planned,
     Problem,
     Remaining,
+    Remedy,
     Risk,
 )
 from kubectl_harden.planning.api_rules import refusals
@@ -260,12 +261,31 @@ def _proposed(
     leaving = [Obstacle(check, "left as it is, as asked by --only or --skip") for check in left]
     asked = [control for control, _ in violations if control.id not in accepted and control.id not in left]
     for os_name in (True, False) if _may_say_windows(case, pod, context) else (False,):
-        remedies = [control.fix(pod, context._replace(os_name=os_name)) for control in asked]
+        remedies = _remedies(case, pod, context._replace(os_name=os_name), asked)
         edits = united(edit for remedy in remedies for edit in remedy.edits)
         made, _ = _within_risk(edits, options.max_risk)
         if not os_name or not case.refusals(case.patched(made), made) - refusals(case.pod):
             break
     return case.offering(edits), [*leaving, *(obstacle for remedy in remedies for obstacle in remedy.obstacles)]
+
+
+def _remedies(case: _Case, pod: Pod, context: FixContext, asked: list[Control]) -> list[Remedy]:
+    """Return what controls propose; volumes that go are no evidence for what is proposed beside them."""
+    remedies = [control.fix(pod, context) for control in asked]
+    of_volumes = [[edit for edit in remedy.edits if _is_of_volume(edit)] for remedy in remedies]
+    going, _ = _within_risk([edit for edits in of_volumes for edit in edits], case.options.max_risk)
+    if not going:
+        return remedies
+    after = Pod(edited(pod.written, going), is_pod=case.location.is_pod, decoded=True)
+    later = context._replace(facts=case.facts(after))
+    return [
+        remedy if edits else control.fix(pod, later)
+        for control, remedy, edits in zip(asked, remedies, of_volumes, strict=True)
+    ]
+
+
+def _is_of_volume(edit: Edit) -> bool:
+    return edit.path[1] == "volumes" or "volumeMounts" in edit.path
 
 
 def _may_say_windows(case: _Case, pod: Pod, context: FixContext) -> bool:

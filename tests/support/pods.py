@@ -102,7 +102,7 @@ def container(names: st.SearchStrategy[str]) -> st.SearchStrategy[Json]:
 
 ALLOWED_SOURCES = ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim",
                    "projected", "secret"]  # fmt: skip
-HOST_PATHS = ["/", "/tmp/x", "/var/run/docker.sock", "/data", "/etc/localtime", "/proc", "/var/log"]
+HOST_PATHS = ["/", "/tmp/x", "/var/run/docker.sock", "/data", "/etc/localtime", "/proc", "/var/log", "/etc/cni/net.d"]
 
 
 def volume(fewest: int) -> st.SearchStrategy[Json]:
