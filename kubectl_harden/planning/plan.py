@@ -26,21 +26,20 @@ from kubectl_harden.model import (
     Planned,
     Problem,
     Remaining,
-    Remedy,
-    Risk,
 )
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.companions import companions, refused_by_kubelet
-from kubectl_harden.planning.field_edits import edited, lowered, place_before, united
+from kubectl_harden.planning.field_edits import edited, lowered, place_before
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.proposals import proposals, within_risk
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
-from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS, RISKS, WINDOWS
+from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS
 
 __all__ = ["ObjectPlan", "left_below", "plan", "planned"]
 
@@ -207,7 +206,7 @@ def _drafted(case: _Case) -> _Draft:
     violations = evaluate(pod, case.policy) if beside else case.violations
     accepted = excused(pod, case.policy, violations, case.accepted)
     cures, told = _proposed(case, pod, violations, accepted)
-    cures, too_risky = _within_risk(cures, case.options.max_risk)
+    cures, too_risky = within_risk(cures, case.options.max_risk)
     obstacles = list(_risks(too_risky, told))
     cures, refused = _chosen(case, cures)
     obstacles.extend(refused)
@@ -230,7 +229,7 @@ def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
     facts = case.facts(case.pod)
     in_context = case.location.pod_security_context
     asked = companions(case.pod, facts, case.policy, case.options.asked, pod_security_context=in_context)
-    beside, held_back = _within_risk(case.offering(list(asked.edits)), case.options.max_risk)
+    beside, held_back = within_risk(case.offering(list(asked.edits)), case.options.max_risk)
     unknown = dict.fromkeys(_missing(facts)) if case.violations else ()
     notes = [*unknown, *asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
     return case.wanted(beside), held_back, notes
@@ -260,44 +259,16 @@ def _proposed(
     left = [control.id for control, _ in violations if options.leaves(control.id) and control.id not in accepted]
     leaving = [Obstacle(check, "left as it is, as asked by --only or --skip") for check in left]
     asked = [control for control, _ in violations if control.id not in accepted and control.id not in left]
-    for os_name in (True, False) if _may_say_windows(case, pod, context) else (False,):
-        remedies = _remedies(case, pod, context._replace(os_name=os_name), asked)
-        edits = united(edit for remedy in remedies for edit in remedy.edits)
-        made, _ = _within_risk(edits, options.max_risk)
-        if not os_name or not case.refusals(case.patched(made), made) - refusals(case.pod):
-            break
-    return case.offering(edits), [*leaving, *(obstacle for remedy in remedies for obstacle in remedy.obstacles)]
-
-
-def _remedies(case: _Case, pod: Pod, context: FixContext, asked: list[Control]) -> list[Remedy]:
-    """Return what controls propose; volumes that go are no evidence for what is proposed beside them."""
-    remedies = [control.fix(pod, context) for control in asked]
-    of_volumes = [[edit for edit in remedy.edits if _is_of_volume(edit)] for remedy in remedies]
-    going, _ = _within_risk([edit for edits in of_volumes for edit in edits], case.options.max_risk)
-    if not going:
-        return remedies
-    after = Pod(edited(pod.written, going), is_pod=case.location.is_pod, decoded=True)
-    later = context._replace(facts=case.facts(after))
-    return [
-        remedy if edits else control.fix(pod, later)
-        for control, remedy, edits in zip(asked, remedies, of_volumes, strict=True)
-    ]
-
-
-def _is_of_volume(edit: Edit) -> bool:
-    return edit.path[1] == "volumes" or "volumeMounts" in edit.path
-
-
-def _may_say_windows(case: _Case, pod: Pod, context: FixContext) -> bool:
-    """Whether a pod is known to run on Windows, does not say so, and has the field for it."""
-    has_field = case.location.pod_security_context and not case.location.moved
-    return has_field and "os" not in pod.spec and any(fact.topic == WINDOWS for fact in context.facts.pod)
-
-
-def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
-    limit = RISKS.index(max_risk)
-    kept = [edit for edit in edits if RISKS.index(edit.risk) <= limit]
-    return kept, [edit for edit in edits if RISKS.index(edit.risk) > limit]
+    has_os = in_context and not case.location.moved and "os" not in pod.spec
+    edits, obstacles = proposals(
+        asked,
+        context,
+        lambda control, context: control.fix(pod, context),
+        options.max_risk,
+        lambda edits: case.facts(Pod(edited(pod.written, edits), is_pod=case.location.is_pod, decoded=True)),
+        (lambda edits: bool(case.refusals(case.patched(edits), edits) - refusals(case.pod))) if has_os else None,
+    )
+    return case.offering(edits), [*leaving, *obstacles]
 
 
 def _risks(too_risky: list[Edit], known: Collection[Obstacle]) -> Iterator[Obstacle]:

@@ -351,26 +351,6 @@ def test_a_port_that_the_api_server_would_fill_in_twice_is_left() -> None:
     assert 'container "a" runs iptables (command)' in why["hostNamespaces"]
 
 
-def test_a_pod_for_windows_says_so_in_one_edit() -> None:
-    windows = pod(nodeSelector={"kubernetes.io/os": "windows"}, hostPID=True)
-    found = restricted(windows)
-    assert found.after == "restricted"
-    made_of = {edit.path[3:]: edit for edit in found.edits}
-    assert made_of.keys() == {("hostPID",), ("os",), ("securityContext",)}
-    assert made_of["os",].value == {"name": "windows"}
-    assert made_of["os",].checks == (
-        "allowPrivilegeEscalation", "capabilities_restricted", "seccompProfile_restricted"
-    )  # fmt: skip
-    assert made_of["os",].risk == "safe"
-    # Beside what only Linux has, the API server takes no such os.name; and what is not to be changed stays in its way.
-    for field in ({"hostUsers": False}, {"shareProcessNamespace": False}, {"securityContext": {"runAsGroup": 1}}):
-        assert ("os",) not in {edit.path[3:4] for edit in restricted(pod(**field, **WINDOWS_NODES)).edits}
-    kept = restricted(windows, skip=frozenset(("hostNamespaces",)), partial=True)
-    assert {edit.path[3:4] for edit in kept.edits} == {("securityContext",), ("containers",)}
-
-
-WINDOWS_NODES = {"nodeSelector": {"kubernetes.io/os": "windows"}}
-
 TZ, CLAIM = ({"name": name, "mountPath": f"/{name}"} for name in ("tz", "claim"))
 
 
