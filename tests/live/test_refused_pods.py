@@ -87,32 +87,6 @@ def test_no_workload_is_called_well_whose_pods_are_refused(namespace: Namespace,
         assert "allowPrivilegeEscalation" in result.json["workloads"][0]["podsRefused"]
 
 
-def test_check_tells_of_refused_pods_whose_template_is_well(namespace: Namespace, harden: Harden) -> None:
-    with mutating(namespace, injects("mesh-init"), "mesh-init"):
-        namespace.create(
-            safe(workload("Deployment", "good", replicas=2)), safe(workload("Deployment", "none", replicas=0))
-        )
-        only(namespace, harden, admittedNow=False)
-        everything = ("check", "-n", namespace.name)
-        shown = harden(*everything)
-        words = " ".join(shown.err.split())
-        assert shown.code == 1
-        assert f"note: Deployment {namespace.name}/good: its template meets restricted:latest" in words
-        assert 'container "mesh-init" must set securityContext.allowPrivilegeEscalation=false' in words
-        assert f"kubectl harden rejected -n {namespace.name}" in words
-        assert "all meet restricted:latest; 1 with refused pods, whatever their templates say" in words
-        for output in ("json", "name", "sarif"):
-            assert harden(*everything, "-o", output).code == 1
-        found = {item["name"]: item for item in harden(*everything, "-o", "json").json["workloads"]}
-        assert found["good"]["allowed"] is True and "mesh-init" in found["good"]["podsRefused"]
-        assert "podsRefused" not in found["none"]
-        # What is refused by a level that was not asked for is no matter of that one.
-        lower = harden("check", "deploy/good", "--level", "baseline")
-        assert (lower.code, "refused" in lower.err) == (0, False)
-    settled = harden("check", "deploy/none")
-    assert (settled.code, "refused" in settled.err) == (0, False)
-
-
 def test_a_template_at_fault_and_an_injected_container_are_both_told(namespace: Namespace, harden: Harden) -> None:
     with mutating(namespace, injects("istio-init"), "istio-init"):
         namespace.create(workload("Deployment", "web"))
