@@ -134,6 +134,8 @@ class FixContext(NamedTuple):
     host_paths: Mapping[str, HostPathChoice] = _EMPTY
     pod_security_context: bool = True
     """Whether pod-level security fields take effect (Knative drops them)."""
+    os_name: bool = False
+    """Whether spec.os.name may say windows, for a pod that is known to run there."""
 
 
 class Replacement(NamedTuple):
@@ -276,6 +278,8 @@ class Checked(NamedTuple):
     pods: PodsChecked | None = None
     advice: str = ""
     """What to do about a pod that cannot be edited."""
+    pods_refused: str = ""
+    """Why the API server refuses the pods that a workload lacks, although its template violates nothing."""
 
 
 class Planned(NamedTuple):

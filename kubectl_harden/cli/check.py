@@ -123,7 +123,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         paragraph(summary_line(tally))
         if tally.violating and output == "text":
             line(_advice(inputs))
-    return exit_code(tally.problems, left=bool(tally.violating))
+    return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
 
 
 def _proposal() -> Any:

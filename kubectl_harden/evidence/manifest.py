@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kubectl_harden.model import Fact, Facts, Learned, Path
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT
+from kubectl_harden.pod_security.risks import NODE_AGENT, WINDOWS
 
 __all__ = ["commands", "entrypoint_facts", "facts_of"]
 
@@ -21,6 +21,7 @@ __all__ = ["commands", "entrypoint_facts", "facts_of"]
 _GROUPED: Final = ("persistentVolumeClaim", "ephemeral", "emptyDir")
 _NOTHING: Final[Learned] = MappingProxyType({})
 
+_REDIRECTIONS: Final = re.compile(r"\d*(?:>{1,2}|<)&?[ \t]*[^\s;&|()<>]*")
 _COMMAND_END: Final = re.compile(r"[;&|()\n{}`]+|\$\(")
 # Words that stand before the program of a shell command.
 _PREFIXES: Final = frozenset(
@@ -62,8 +63,19 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("renice", "chrt"), ("SYS_NICE",)),
     "ipcs": ("hostIPC",),
 }
+# Arguments with which a program only shows something, each followed by a blank: mount(8), losetup(8), sysctl(8),
+# and ulimit of POSIX.
+_SHOWN_BY_ALL: Final = r"(--version|--help|-V) "
+_SHOWN_BY: Final[dict[str, str]] = {
+    "mount": r"((-[lv]+|--show-labels|--verbose|(-t ?|--types[ =])\S+) )*",
+    "losetup": r"((-[aln]+|--all|--list|--noheadings|-J|--json) )*",
+    "sysctl": r"((-[aAXbeNn]+|--all|--ignore|--names|--values|(?!-)[\w./*-]+) )*",
+    "ulimit": r"(-[HSa-zA-Z]+ )*",
+}
 _POD_TOPICS: Final = frozenset(("hostPID", "hostNetwork", "hostIPC"))
 
+# core/v1 well_known_labels.go, LabelOSStable, and the name that it had before.
+_OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
 # pkg/apis/scheduling/types.go: the priority classes that every cluster has.
 _CRITICAL: Final = ("system-node-critical", "system-cluster-critical")
 # Where the kubelet and the container runtimes find plugins for networks, storage and devices, and the node's networks.
@@ -93,7 +105,7 @@ def _programs(container: Container) -> Iterator[tuple[str, str]]:
     """Yield (place, program) for everything that a container's specification executes."""
     fields = container.fields
     if "command" in fields:
-        yield from _of_argv("command", fields["command"], first=True)
+        yield from _of_argv("command", fields["command"], first=True, more=fields.get("args", ()))
     if "args" in fields:
         # Entrypoints of images often execute their arguments.
         yield from _of_argv("args", fields["args"], first=not fields.get("command"))
@@ -104,19 +116,24 @@ def _programs(container: Container) -> Iterator[tuple[str, str]]:
             yield from _of_argv(place, handler.get("exec", {}).get("command", []), first=True)
 
 
-def _of_argv(field: str, argv: Sequence[str], *, first: bool) -> Iterator[tuple[str, str]]:
-    """Yield (place, program) for arguments; ``first`` tells that the first one is a program."""
+def _of_argv(field: str, argv: Sequence[str], *, first: bool, more: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yield (place, program) for arguments; ``first`` tells that the first one is a program, to which ``more`` go."""
     for index, text in enumerate(argv):
         if any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
             for program in _shell_programs(text):
                 yield f"{field}[{index}]", program
         elif index == 0 and first:
-            yield field, text.rpartition("/")[2]
+            program = text.rpartition("/")[2]
+            if not _only_shows(program, (*argv[1:], *more)):
+                yield field, program
 
 
 def entrypoint_facts(image: str, entrypoint: Sequence[str], arguments: Sequence[str]) -> Iterator[Fact]:
     """Yield what an image's own entrypoint and arguments need."""
-    places = (*_of_argv("Entrypoint", entrypoint, first=True), *_of_argv("Cmd", arguments, first=True))
+    places = (
+        *_of_argv("Entrypoint", entrypoint, first=True, more=arguments),
+        *_of_argv("Cmd", arguments, first=True),
+    )
     for place, program in places:
         for topic in _PROGRAMS.get(program, ()):
             if topic not in _POD_TOPICS:
@@ -132,13 +149,20 @@ def commands(script: str) -> Iterator[list[str]]:
 
 
 def _shell_programs(script: str) -> Iterator[str]:
-    for words in commands(script):
-        for word in words:
+    for words in commands(_REDIRECTIONS.sub(" ", script)):
+        for index, word in enumerate(words):
             program = word.rpartition("/")[2]
             if word not in _PREFIXES and "=" not in word:
-                yield program
+                if not _only_shows(program, words[index + 1 :]):
+                    yield program
                 break
             yield program
+
+
+def _only_shows(program: str, arguments: Sequence[str]) -> bool:
+    """Whether a program with these arguments only shows something, which needs no rights."""
+    text = "".join(f"{argument} " for argument in arguments)
+    return bool(re.fullmatch(_SHOWN_BY.get(program, _SHOWN_BY_ALL), text) or re.fullmatch(_SHOWN_BY_ALL, text))
 
 
 def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
@@ -254,7 +278,33 @@ def _agent_signs(pod: Pod) -> Iterator[str]:
             yield f"it mounts {path} of the node"
 
 
+def _windows_sign(pod: Pod) -> str:
+    """Return what shows that a pod runs on nodes with Windows, or an empty text."""
+    if pod.is_windows:
+        return "spec.os.name says so"
+    selector = pod.spec.get("nodeSelector", {})
+    for label in _OS_LABELS:
+        if selector.get(label) == "windows":
+            return f"its nodeSelector has {label}: windows"
+    required = (
+        pod.spec.get("affinity", {}).get("nodeAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    )
+    # A node has to match one of the terms, and all expressions of it (core/v1 types.go, NodeSelector).
+    terms = [term.get("matchExpressions", ()) for term in (required or {}).get("nodeSelectorTerms", ())]
+    if terms and all(any(_is_windows(expression) for expression in term) for term in terms):
+        return "its node affinity takes no other nodes"
+    return ""
+
+
+def _is_windows(expression: dict[str, Any]) -> bool:
+    is_in = expression.get("key") in _OS_LABELS and expression.get("operator") == "In"
+    return is_in and expression.get("values") == ["windows"]
+
+
 def _pod_facts(pod: Pod) -> Iterator[Fact]:
+    windows = _windows_sign(pod)
+    if windows:
+        yield Fact("needs", WINDOWS, f"the pod runs on Windows nodes: {windows}")
     signs = list(dict.fromkeys(_agent_signs(pod)))
     if signs:
         yield Fact("needs", NODE_AGENT, f"the pod works on its node: {', '.join(signs)}")
@@ -264,9 +314,12 @@ def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
     """Return what the pod template itself shows, and what was learned of its containers besides."""
     containers: dict[Path, tuple[Fact, ...]] = {}
     shared: dict[str, Fact] = {}
+    of_pod = tuple(_pod_facts(pod))
+    on_windows = any(fact.topic == WINDOWS for fact in of_pod)
     for container in pod.containers:
         facts: list[Fact] = []
-        for fact in _container_facts(pod, container):
+        # What a container needs of Linux says nothing on Windows.
+        for fact in () if on_windows else _container_facts(pod, container):
             if fact.topic in _POD_TOPICS:
                 shared.setdefault(fact.topic, fact)
             else:
@@ -277,4 +330,4 @@ def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
             facts.extend(_host_path_facts(pod, container, known))
         if facts:
             containers[container.path] = tuple(facts)
-    return Facts(containers, (*shared.values(), *_pod_facts(pod), *learned.get("", ())))
+    return Facts(containers, (*shared.values(), *of_pod, *learned.get("", ())))

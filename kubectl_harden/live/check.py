@@ -18,19 +18,23 @@ __all__ = ["check_live"]
 
 
 def check_live(finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True) -> Iterator[Checks]:
-    """Yield what is found in each live workload; with ``pods`` also of the pods of those that violate.
+    """Yield what is found in each live workload, and whether pods that it lacks are refused all the same.
+
+    With ``pods`` also whether pods of those that violate do not.
 
     Raises UsageError, and ClusterError before the first.
     """
-    beside = WorkloadPods(finder, everywhere=targets.namespace is None) if pods else None
+    beside = WorkloadPods(finder, everywhere=targets.namespace is None)
     found_all = finder.find(targets)
     for found in found_all if learn is None else prepared(found_all, learn):
         if isinstance(found, Problem):
             yield Checks((), (found,))
             continue
         verdict = judged(found.subject, learn)
-        if beside is not None:
-            verdict = verdict._replace(checked=tuple(beside.beside(found, item) for item in verdict.checked))
+        checked = (beside.beside(found, item) if pods else item for item in verdict.checked)
+        verdict = verdict._replace(
+            checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
+        )
         if found.resource == PODS:
             commands = finder.cluster.connection.commands
             verdict = verdict._replace(checked=tuple(_advised(found, item, commands) for item in verdict.checked))

@@ -16,10 +16,11 @@ from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.mutators import Mutators
 from kubectl_harden.model import Checked, Level, PodsChecked, Policy
-from kubectl_harden.objects import controller_of, finished
+from kubectl_harden.objects import controller_of, finished, missing_pods, name_of
 from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.messages import policies_named
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.policy import evaluate, highest_level
+from kubectl_harden.pod_security.policy import LEVELS, evaluate, highest_level
 
 __all__ = ["Key", "WorkloadPods", "is_completed", "keys_of", "level_of"]
 
@@ -76,7 +77,7 @@ class _Running(NamedTuple):
 
 
 class WorkloadPods:
-    """Tells of workloads whose template violates a policy whether their pods do; it raises nothing.
+    """Tells of workloads where their pods are another matter than their template; it raises nothing.
 
     Pods are listed when the first is asked for: of the namespace, or of the whole cluster if ``everywhere``.
     """
@@ -110,6 +111,26 @@ class WorkloadPods:
             return checked
         by = self._mutators.named(live.namespace, {}, running.annotations)
         return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
+
+    def refused(self, live: Live, checked: Checked) -> Checked:
+        """Return a verdict with that on the pods that a workload lacks: admission may add to them what it forbids.
+
+        That is also noted. Whether the API server refuses them is asked by a dry-run of one.
+        """
+        level = checked.policy.level
+        locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
+        if level == "privileged" or not locations or live.resource == PODS or (missing_pods(live.value) or 0) <= 0:
+            return checked
+        trial = self._trials.of(live.namespace, live.value, locations[0], checked.policy)
+        levels = [policy.partition(":")[0] for policy, warned in policies_named(trial.message) if not warned]
+        # A level above the one that is asked for is another matter.
+        if trial.admitted is not False or not levels or LEVELS.index(levels[0]) > LEVELS.index(level):
+            return checked
+        told = self._finder.cluster.connection.commands.harden("rejected", namespace=live.namespace)
+        words = f"its template meets {checked.policy}, but it lacks pods, and they are refused: {trial.message}"
+        name = name_of(live.resource.kind, live.value)
+        self._finder.notes.append(f"{name}: {words}; what admission adds to them: {told}")
+        return checked._replace(pods_refused=trial.message)
 
     def _of(self, live: Live) -> _Running | None:
         scope = None if self._everywhere else live.namespace

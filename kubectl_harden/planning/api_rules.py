@@ -14,16 +14,22 @@ from kubectl_harden.pod_security.pod import Pod
 
 __all__ = ["refusals"]
 
-_WINDOWS_POD = ("appArmorProfile", "seLinuxOptions", "seccompProfile", "runAsUser", "sysctls")
-_WINDOWS_CONTAINER = (
-    "appArmorProfile",
-    "seLinuxOptions",
-    "seccompProfile",
+_LINUX_ONLY: Final = ("appArmorProfile", "seLinuxOptions", "seccompProfile", "runAsUser", "runAsGroup")
+_LINUX_ONLY_POD: Final = (
+    *_LINUX_ONLY,
+    "fsGroup",
+    "fsGroupChangePolicy",
+    "seLinuxChangePolicy",
+    "supplementalGroups",
+    "supplementalGroupsPolicy",
+)
+_LINUX_ONLY_CONTAINER: Final = (
+    *_LINUX_ONLY,
+    "allowPrivilegeEscalation",
     "capabilities",
     "privileged",
-    "allowPrivilegeEscalation",
     "procMount",
-    "runAsUser",
+    "readOnlyRootFilesystem",
 )
 
 
@@ -71,11 +77,17 @@ def _windows(pod: Pod) -> Iterator[tuple[Path, str]]:
     if not pod.is_windows:
         return
     why = "cannot be set for a Windows pod"
-    for name in _WINDOWS_POD:
+    for name in ("hostUsers", "shareProcessNamespace"):
+        if name in pod.spec:
+            yield ("spec", name), why
+    for name in ("hostPID", "hostIPC"):
+        if pod.spec.get(name):
+            yield ("spec", name), why
+    for name in (*_LINUX_ONLY_POD, *(("sysctls",) if pod.security.get("sysctls") else ())):
         if name in pod.security:
             yield ("spec", "securityContext", name), why
     for container in pod.containers:
-        for name in _WINDOWS_CONTAINER:
+        for name in _LINUX_ONLY_CONTAINER:
             if name in container.security:
                 yield container.field(name), why
 

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import Judgement, judge, low_port, user_of, users
+from kubectl_harden.pod_security.risks import WINDOWS, Judgement, judge, low_port, user_of, users
 
 __all__ = ["Asked", "Companions", "companions", "refused_by_kubelet"]
 
@@ -45,18 +45,25 @@ class Companions(NamedTuple):
 
 def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_security_context: bool) -> Companions:
     """Return the companions that a pod template has a use for."""
-    if asked == _NOTHING or policy.level == "privileged" or pod.is_windows:
+    if asked == _NOTHING or policy.level == "privileged":
         return Companions()
+    if any(fact.topic == WINDOWS for fact in facts.pod):
+        return Companions(notes=("no companion edits: they are for Linux, and the pod runs on Windows nodes",))
     notes: list[str] = []
     edits: list[Edit] = []
     given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
     prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
-    gone = {container.path for container, _ in prepared}
+    gone = {container.path for container, _ in prepared} if pod_security_context else set()
     given = {path: user for path, user in given.items() if path not in gone}
+    of_pod: list[Edit] = []
     if asked.fs_group:
-        edits.extend(_fs_group(pod, facts, given, prepared, notes))
+        of_pod.extend(_fs_group(pod, facts, given, prepared, notes))
     if asked.low_ports:
-        edits.extend(_low_ports(pod, facts))
+        of_pod.extend(_low_ports(pod, facts))
+    if pod_security_context:
+        edits.extend(of_pod)
+    else:
+        notes.extend(f"{edit.companion}: Knative does not allow a pod-level securityContext" for edit in of_pod)
     edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
     edits.extend(_writable(pod, facts, asked.writable, notes))
     if asked.recorded_seccomp:

@@ -10,7 +10,7 @@ from kubectl_harden.model import Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
 from kubectl_harden.pod_security.risks import RISKS
 
-__all__ = ["edited", "lowered", "place_before"]
+__all__ = ["edited", "lowered", "place_before", "united"]
 
 _DROP: Final = object()
 
@@ -62,6 +62,14 @@ def _marked(value: Any, edits: Iterable[Edit]) -> Any:
     for path in removed:
         _prune(draft.value, path)
     return draft.value
+
+
+def united(edits: Iterable[Edit]) -> list[Edit]:
+    """Return the edits, where those that several controls ask for alike are one."""
+    out: dict[tuple[Op, Path], Edit] = {}
+    for edit in edits:
+        out[edit.op, edit.path] = _merged(out.get((edit.op, edit.path)), edit)
+    return list(out.values())
 
 
 def _is_gone(value: Any) -> bool:

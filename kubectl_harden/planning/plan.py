@@ -26,20 +26,20 @@ from kubectl_harden.model import (
     Planned,
     Problem,
     Remaining,
-    Risk,
 )
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.companions import companions, refused_by_kubelet
 from kubectl_harden.planning.field_edits import edited, lowered, place_before
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.proposals import proposals, within_risk
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
-from kubectl_harden.pod_security.risks import RISKS
+from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS
 
 __all__ = ["ObjectPlan", "left_below", "plan", "planned"]
 
@@ -125,7 +125,7 @@ def plan(
         case.level(pod, violations),
         case.level(draft.after, draft.left),
         tuple(lowered(value, _in_object(location, draft.edits))),
-        tuple(_remaining(draft)),
+        tuple(_remaining(case, draft)),
         tuple(draft.edits),
         tuple(_in_object(location, draft.held_back)),
         tuple(draft.notes),
@@ -160,6 +160,12 @@ class _Case(NamedTuple):
         before = place_before(self.pod.written, edits)
         return {(before(path), why) for path, why in found}
 
+    def offering(self, edits: list[Edit]) -> list[Edit]:
+        """Return edits that offer nothing which takes a field that the object has not."""
+        if self.location.pod_security_context:
+            return edits
+        return [edit._replace(offers=tuple(o for o in edit.offers if o not in POD_LEVEL_OFFERS)) for edit in edits]
+
     def level(self, pod: Pod, violations: _Violations) -> Level:
         return highest_level(pod, self.policy, [control.level for control, _ in violations])
 
@@ -168,10 +174,11 @@ class _Case(NamedTuple):
 
 
 class _Draft(NamedTuple):
-    """Edits to a pod template, the pod ``after`` them, the violations ``left`` in it, and why.
+    """Edits to a pod template, the pod ``after`` them, and the violations ``left`` in it.
 
-    ``held_back`` are edits that are not made, ``accepted`` are reasons by control, ``reaches`` is the level that is
-    reached, where violations that a person has accepted or left out do not count.
+    ``obstacles`` say why a proposed edit is not made. ``held_back`` are edits that are not made, ``accepted`` are
+    reasons by control, ``reaches`` is the level that is reached, where violations that a person has accepted or left
+    out do not count.
     """
 
     edits: list[Edit]
@@ -198,9 +205,9 @@ def _drafted(case: _Case) -> _Draft:
     pod = _accompanied(case, beside) if beside else case.pod
     violations = evaluate(pod, case.policy) if beside else case.violations
     accepted = excused(pod, case.policy, violations, case.accepted)
-    cures, obstacles = _proposed(case, pod, [control for control, _ in violations if control.id not in accepted])
-    cures, too_risky = _within_risk(cures, case.options.max_risk)
-    obstacles.extend(_risks(too_risky, obstacles))
+    cures, told = _proposed(case, pod, violations, accepted)
+    cures, too_risky = within_risk(cures, case.options.max_risk)
+    obstacles = list(_risks(too_risky, told))
     cures, refused = _chosen(case, cures)
     obstacles.extend(refused)
     edits = [*beside, *cures]
@@ -222,7 +229,7 @@ def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
     facts = case.facts(case.pod)
     in_context = case.location.pod_security_context
     asked = companions(case.pod, facts, case.policy, case.options.asked, pod_security_context=in_context)
-    beside, held_back = _within_risk(asked.edits, case.options.max_risk)
+    beside, held_back = within_risk(case.offering(list(asked.edits)), case.options.max_risk)
     unknown = dict.fromkeys(_missing(facts)) if case.violations else ()
     notes = [*unknown, *asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
     return case.wanted(beside), held_back, notes
@@ -242,27 +249,26 @@ def _accompanied(case: _Case, edits: list[Edit]) -> Pod:
     return out
 
 
-def _proposed(case: _Case, pod: Pod, violated: list[Control]) -> tuple[list[Edit], list[Obstacle]]:
+def _proposed(
+    case: _Case, pod: Pod, violations: _Violations, accepted: Collection[str]
+) -> tuple[list[Edit], list[Obstacle]]:
     """Return what violated controls propose for a pod, and what they cannot do."""
     options = case.options
     in_context = case.location.pod_security_context
     context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)
-    edits: list[Edit] = []
-    obstacles: list[Obstacle] = []
-    for control in violated:
-        if options.leaves(control.id):
-            obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
-            continue
-        remedy = control.fix(pod, context)
-        edits.extend(remedy.edits)
-        obstacles.extend(remedy.obstacles)
-    return edits, obstacles
-
-
-def _within_risk(edits: Collection[Edit], max_risk: Risk) -> tuple[list[Edit], list[Edit]]:
-    limit = RISKS.index(max_risk)
-    kept = [edit for edit in edits if RISKS.index(edit.risk) <= limit]
-    return kept, [edit for edit in edits if RISKS.index(edit.risk) > limit]
+    left = [control.id for control, _ in violations if options.leaves(control.id) and control.id not in accepted]
+    leaving = [Obstacle(check, "left as it is, as asked by --only or --skip") for check in left]
+    asked = [control for control, _ in violations if control.id not in accepted and control.id not in left]
+    has_os = in_context and not case.location.moved and "os" not in pod.spec
+    edits, obstacles = proposals(
+        asked,
+        context,
+        lambda control, context: control.fix(pod, context),
+        options.max_risk,
+        lambda edits: case.facts(Pod(edited(pod.written, edits), is_pod=case.location.is_pod, decoded=True)),
+        (lambda edits: bool(case.refusals(case.patched(edits), edits) - refusals(case.pod))) if has_os else None,
+    )
+    return case.offering(edits), [*leaving, *obstacles]
 
 
 def _risks(too_risky: list[Edit], known: Collection[Obstacle]) -> Iterator[Obstacle]:
@@ -441,13 +447,15 @@ def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
     return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
 
 
-def _remaining(draft: _Draft) -> Iterable[Remaining]:
+def _remaining(case: _Case, draft: _Draft) -> Iterable[Remaining]:
+    # What is said of the rest is true of the pod that the edits make: they may take away what evidence rests on.
+    obstacles = [*_proposed(case, draft.after, draft.left, draft.accepted)[1], *draft.obstacles] if draft.left else []
     for control, found in draft.left:
         if control.id in draft.accepted:
             why = f"accepted: {draft.accepted[control.id]}"
             yield Remaining(control.id, found.reason, found.detail, why, (), accepted=True)
             continue
-        mine = [obstacle for obstacle in draft.obstacles if obstacle.check == control.id]
+        mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
         why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, draft.after)
         choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))
         yield Remaining(control.id, found.reason, found.detail, why, choices)

@@ -1,7 +1,8 @@
 """What an edit may break, and how that is known: one table of rules.
 
 An edit makes a change ("drop ALL", say). The rules for that change are asked in the order of the table; the
-first that finds evidence decides, and the last of them, which needs none, says that nothing is known.
+first that finds evidence decides, and the last of them, which needs none, says that nothing is known. Where review is
+the decision, a person hears all that there is to review.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ __all__ = [
     "CHANGES",
     "DEFAULT_CAPABILITIES",
     "NODE_AGENT",
+    "POD_LEVEL_OFFERS",
     "RISKS",
     "RULES",
+    "WINDOWS",
     "Case",
     "Judgement",
     "Rule",
@@ -38,6 +41,9 @@ DEFAULT_CAPABILITIES: Final = frozenset(
 
 NODE_AGENT: Final = "node agent"
 """The topic of what shows that a pod works on its node, and not only runs there."""
+
+WINDOWS: Final = "windows"
+"""The topic of what shows that a pod runs on nodes with Windows."""
 
 CHANGES: Final[dict[str, tuple[str, ...]]] = {
     "require non-root": ("runAsNonRoot",),
@@ -165,6 +171,35 @@ def _user(origin: str, kind: str) -> Callable[[Case], str | None]:
     return when
 
 
+def _low_port_of_unknown_user(case: Case) -> str | None:
+    """Return that a container serves a low port, unless it is known to do so as the user that it will be."""
+    return None if any(users(case.facts)) else _serves_low_port(case)
+
+
+def _volume_of_unknown_user(case: Case) -> str | None:
+    """Return that a container writes to a volume, where nothing tells as which user: root, as a rule."""
+    if _own_user(case) is not None or any(users(case.facts)):
+        return None
+    return _first("needs", "volume")(case)
+
+
+def _windows_user(wanted: bool | None) -> Callable[[Case], str | None]:
+    """Return a condition on the user name of a container on Windows: not the administrator, the administrator, none."""
+
+    def when(case: Case) -> str | None:
+        shown = _first("needs", WINDOWS)(case)
+        if shown is None or case.container is None:
+            return None
+        own, of_pod = (security.get("windowsOptions", {}) for security in (case.container.security, case.pod.security))
+        name = own.get("runAsUserName") or of_pod.get("runAsUserName")
+        if not name:
+            name = next((fact.value for fact in users(case.facts, "image") if isinstance(fact.value, str)), "")
+        found = name.casefold() != "containeradministrator" if name else None
+        return (f"it runs as {name}" if name else shown) if found is wanted else None
+
+    return when
+
+
 def _serves_low_port(case: Case) -> str | None:
     found = low_port(case.pod, case.facts)
     return found.text if found else None
@@ -221,6 +256,7 @@ def _always(_case: Case) -> str | None:
 # -- the table -----------------------------------------------------------------------------------------
 
 _VERIFY = "pkg/kubelet/kuberuntime/security_context_others.go, verifyRunAsNonRoot"
+_WINDOWS = "pkg/kubelet/kuberuntime/security_context_windows.go, verifyRunAsNonRoot"
 _CAPABILITIES = "capabilities(7)"
 _NO_NEW_PRIVS = "Documentation/userspace-api/no_new_privs.rst of the Linux kernel"
 _PORTS = "Documentation/networking/ip-sysctl.rst of the Linux kernel, ip_unprivileged_port_start"
@@ -231,9 +267,22 @@ _FS_GROUP = "pkg/volume/volume_linux.go, SetVolumeOwnership"
 _AS_USER = "give it a user of its own: --run-as-user UID"
 _AS_KNOWN_USER = "give it the number of that user: --run-as-user UID (auto where a running pod tells it)"
 _GROUP = "let the kubelet give the volume to the pod's group: --fs-group auto"
+_OWNER = "leave that to the kubelet: --fs-group auto"
+_AS_WINDOWS_USER = "give it another user: windowsOptions.runAsUserName: ContainerUser"
 _LOW_PORTS = "open the ports below 1024 to every user of the pod: --low-ports"
 
+POD_LEVEL_OFFERS: Final = (_GROUP, _OWNER, _LOW_PORTS)
+"""What only a field of the pod's securityContext can do."""
+
 RULES: Final[tuple[Rule, ...]] = (
+    Rule("windows-user", "require non-root", "safe",
+         "On Windows the kubelet lets every user start but ContainerAdministrator.", _WINDOWS, _windows_user(True)),
+    Rule("windows-administrator", "require non-root", "breaks",
+         "On Windows the kubelet takes ContainerAdministrator for root: the container does not start.",
+         _WINDOWS, _windows_user(False), (_AS_WINDOWS_USER,)),
+    Rule("windows-unknown", "require non-root", "review",
+         "On Windows the kubelet refuses an image whose user is ContainerAdministrator.", _WINDOWS,
+         _windows_user(None)),
     Rule("own-number", "require non-root", "safe",
          "A runAsUser other than 0 is all that the kubelet asks for.", _VERIFY, _runs_as_number),
     Rule("image-root", "require non-root", "breaks",
@@ -245,7 +294,7 @@ RULES: Final[tuple[Rule, ...]] = (
          _VERIFY, _user("image", "name"), (_AS_KNOWN_USER,)),
     Rule("prepares-volumes", "require non-root", "breaks",
          "Only root may give files away.", "chown(2)", _first("needs", "volume owner"),
-         ("leave that to the kubelet: --fs-group auto",)),
+         (_OWNER,)),
     Rule("needs-root", "require non-root", "breaks",
          "What it executes needs root, whatever user the image names.", _CAPABILITIES,
          _first("needs", "root"), (_AS_USER,)),
@@ -263,7 +312,10 @@ RULES: Final[tuple[Rule, ...]] = (
          "it.", _VERIFY, _user("live pod", "number"), ("state that uid: --run-as-user auto",)),
     Rule("low-port-non-root", "require non-root", "review",
          "A process other than root may not bind ports below 1024 unless the node's runtime opens them "
-         "(containerd from 2.0 does).", _PORTS, _serves_low_port, (_LOW_PORTS,)),
+         "(containerd from 2.0 does).", _PORTS, _low_port_of_unknown_user, (_LOW_PORTS,)),
+    Rule("non-root-volume", "require non-root", "review",
+         "Root may have written to the volume, and another user may not.", _FS_GROUP, _volume_of_unknown_user,
+         (_AS_USER, _GROUP)),
     Rule("non-root-unknown", "require non-root", "review",
          "Nothing is known of the image's user.", _VERIFY, _unknown),
     Rule("uid-0-needs-root", "remove runAsUser 0", "breaks",
@@ -276,7 +328,7 @@ RULES: Final[tuple[Rule, ...]] = (
          _VERIFY, _user("image", "name"), (_AS_USER,)),
     Rule("uid-0-volume", "remove runAsUser 0", "review",
          "Root has written to the volume, and another user may not.", _FS_GROUP, _first("needs", "volume"),
-         (_GROUP,)),
+         (_AS_USER, _GROUP)),
     Rule("uid-0-low-port", "remove runAsUser 0", "review",
          "A process other than root may not bind ports below 1024 unless the node's runtime opens them.",
          _PORTS, _serves_low_port, (_LOW_PORTS,)),
@@ -284,7 +336,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "Files that belong to root are out of reach, and nothing is known of which it writes.", _VERIFY, _unknown),
     Rule("owner-capability", "drop ALL", "breaks",
          "Giving files away takes CAP_CHOWN.", _CAPABILITIES, _first("needs", "volume owner"),
-         ("leave that to the kubelet: --fs-group auto",)),
+         (_OWNER,)),
     Rule("default-capability-used", "drop ALL", "breaks",
          "It uses a capability that root has by default.", _CAPABILITIES, _first("needs", "default capability")),
     Rule("file-capability-port", "drop ALL", "review",
@@ -394,12 +446,19 @@ RULES: Final[tuple[Rule, ...]] = (
 _BY_CHANGE: Final = {change: tuple(rule for rule in RULES if rule.change == change) for change in CHANGES}
 
 
-def _decide(change: str, case: Case) -> tuple[Rule, str]:
-    for rule in _BY_CHANGE[change]:
+def _decide(change: str, case: Case) -> list[tuple[Rule, str]]:
+    """Return the rule that decides, with its evidence; where it says review, all that find something to review."""
+    decided: list[tuple[Rule, str]] = []
+    *rules, last = _BY_CHANGE[change]
+    for rule in rules:
+        if decided and rule.risk != "review":
+            continue
         evidence = rule.when(case)
         if evidence is not None:
-            return rule, evidence
-    raise KeyError(change)
+            decided.append((rule, evidence))
+            if rule.risk != "review":
+                break
+    return decided or [(last, last.when(case) or "")]
 
 
 def judge(
@@ -416,7 +475,7 @@ def judge(
         last = _BY_CHANGE[change][-1]
         return Judgement(last.risk, meaning, last.offers)
     cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), topic) for c in listed]
-    decided = [_decide(change, case) for case in cases or [Case(pod, None, facts.pod, topic)]]
+    decided = [found for case in cases or [Case(pod, None, facts.pod, topic)] for found in _decide(change, case)]
     risk = max((rule.risk for rule, _ in decided), key=RISKS.index)
     worst = [(rule, evidence) for rule, evidence in decided if rule.risk == risk]
     evidence = dict.fromkeys(text for _, text in worst if text)

@@ -48,6 +48,7 @@ class Tally:
         self.accepted = 0
         self.known = 0
         self.violating = 0
+        self.refused = 0
         self.problems: list[Problem] = []
         self.passed = Passed()
         self.goals = Goals()
@@ -61,6 +62,7 @@ class Tally:
             counts = left(checked.violations)
             self.violations += len(counts)
             self.violating += bool(counts)
+            self.refused += bool(checked.pods_refused)
             self.accepted += sum(bool(violation.accepted) for violation in checked.violations)
             self.known += sum(violation.known for violation in checked.violations)
             self.goals.add(checked.policy)
@@ -243,6 +245,7 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, Any]:
         ],
         **_pods_json(checked),
         **({"advice": checked.advice} if checked.advice else {}),
+        **({"podsRefused": checked.pods_refused} if checked.pods_refused else {}),
     }
 
 
@@ -296,12 +299,13 @@ def summary_line(tally: Tally) -> str:
     excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
     excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []
     words = " and ".join(excused)
-    unbound = tally.goals.unbound() + tally.passed.unjudged()
+    more = tally.goals.unbound() + tally.passed.unjudged()
+    more += f"; {tally.refused:,} with refused pods, whatever their templates say" if tally.refused else ""
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{unbound}"
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{more}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
         f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
-        f"{tally.levels['restricted']:,} restricted{unbound}"
+        f"{tally.levels['restricted']:,} restricted{more}"
     )

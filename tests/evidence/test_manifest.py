@@ -16,7 +16,7 @@ import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT
+from kubectl_harden.pod_security.risks import NODE_AGENT, WINDOWS
 from tests.cli.test_main import REJECTED, run
 from tests.support.registry import Images, fronted
 
@@ -39,7 +39,7 @@ def known(spec: dict[str, Any]) -> list[tuple[str, str]]:
         ({"command": ["sh", "-c", "set -e; cd /x && chown 1 /x"]}, "root", "runs chown (command[2])"),
         ({"args": ["exec gosu app server"]}, "root", "runs gosu (args[0])"),
         ({"args": ["setpriv", "--reuid", "1"]}, "root", "runs setpriv (args)"),
-        ({"command": ["sh", "-c", "for f in $(mount); do echo; done"]}, "privileged", "runs mount (command[2])"),
+        ({"command": ["sh", "-c", "for f in $(mount -a); do echo; done"]}, "privileged", "runs mount (command[2])"),
         ({"command": ["sh", "-c", "if true; then iptables -A x; fi"]}, "NET_ADMIN", "runs iptables (command[2])"),
         ({"args": ["istio-iptables", "-p", "15001"]}, "NET_ADMIN", "runs istio-iptables (args)"),
         ({"command": ["sh", "-c", "sysctl -w vm.max_map_count=262144"]}, "privileged", "runs sysctl"),
@@ -70,6 +70,56 @@ def test_what_a_manifest_shows(fields: dict[str, Any], topic: str, words: str) -
 )
 def test_what_it_does_not_show(fields: dict[str, Any]) -> None:
     assert known({"containers": [{"name": "c", "image": "i", **fields}]}) == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mount | grep overlay; sleep 3600",
+        "mount",
+        "exec mount -l > /tmp/mounts 2>&1",
+        "if mount -t nfs4 2>/dev/null | grep -q data; then app; fi",
+        "mount --version",
+        "sysctl -n net.core.somaxconn",
+        "sysctl -a 2>/dev/null",
+        "losetup --list",
+        "ulimit -a; ulimit -n; app",
+        "iptables --version",
+    ],
+)
+def test_what_only_shows_needs_nothing(script: str) -> None:
+    assert known({"containers": [{"name": "c", "image": "i", "command": ["sh", "-c", script]}]}) == []
+    words = script.split()
+    if not set(script) & set(";|>") and words[0] != "exec":
+        assert known({"containers": [{"name": "c", "image": "i", "command": words}]}) == []
+        assert known({"containers": [{"name": "c", "image": "i", "command": words[:1], "args": words[1:]}]}) == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mount /data",
+        "mount -a",
+        "mount -t nfs server:/share /data",
+        "mount --bind /a /b >/dev/null",
+        "mount -o remount,rw /",
+        'mount "$@"',
+        "mount \\\n -t nfs a b",
+        "sysctl -w vm.max_map_count=262144",
+        "sysctl vm.max_map_count=262144 >/dev/null",
+        "sysctl -p",
+        "sysctl --system",
+        "losetup /dev/loop0 file",
+        "ulimit -n 65536",
+        "ulimit -l unlimited 2>/dev/null",
+    ],
+)
+def test_what_does_more_than_show(script: str) -> None:
+    assert known({"containers": [{"name": "c", "image": "i", "command": ["sh", "-c", script]}]})
+    if "ulimit" not in script and "$" not in script:
+        words = script.replace("\\\n", "").split(">")[0].split()
+        assert known({"containers": [{"name": "c", "image": "i", "command": words}]})
+        assert known({"containers": [{"name": "c", "image": "i", "command": words[:1], "args": words[1:]}]})
 
 
 CNI = {
@@ -129,6 +179,44 @@ def test_what_shows_an_agent_of_the_node(spec: dict[str, Any], words: str) -> No
 )
 def test_what_shows_none(spec: dict[str, Any]) -> None:
     assert not [text for topic, text in known(spec) if topic == NODE_AGENT]
+
+
+OS, OLD_OS = "kubernetes.io/os", "beta.kubernetes.io/os"
+
+
+def required(*terms: list[tuple[str, str, list[str]]]) -> dict[str, Any]:
+    listed = [
+        {"matchExpressions": [dict(zip(("key", "operator", "values"), e, strict=True)) for e in t]} for t in terms
+    ]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": listed}}}
+
+
+ON_WINDOWS = (OS, "In", ["windows"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"nodeSelector": {OS: "windows"}}, "its nodeSelector has kubernetes.io/os: windows"),
+        ({"nodeSelector": {"a": "b", OLD_OS: "windows"}}, "its nodeSelector has beta.kubernetes.io/os: windows"),
+        ({"os": {"name": "windows"}}, "spec.os.name says so"),
+        ({"affinity": required([ON_WINDOWS])}, "its node affinity takes no other nodes"),
+        ({"affinity": required([("a", "Exists", []), ON_WINDOWS], [(OLD_OS, "In", ["windows"])])}, "no other nodes"),
+        ({"nodeSelector": {OS: "linux"}}, ""),
+        ({"nodeSelector": {"os": "windows"}}, ""),
+        ({"os": {"name": "linux"}}, ""),
+        ({"affinity": required([ON_WINDOWS], [("a", "Exists", [])])}, ""),
+        ({"affinity": required([(OS, "In", ["windows", "linux"])])}, ""),
+        ({"affinity": required([(OS, "NotIn", ["windows"])])}, ""),
+        ({"affinity": required()}, ""),
+        ({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}, ""),
+        ({"tolerations": [{"key": "os", "value": "windows"}]}, ""),
+    ],
+)
+def test_what_shows_that_it_runs_on_windows(spec: dict[str, Any], words: str) -> None:
+    found = [text for topic, text in known({**PLAIN, **spec}) if topic == WINDOWS]
+    assert len(found) == bool(words)
+    assert words in "".join(found)
 
 
 def test_an_agent_of_the_node_keeps_what_it_works_with(tmp_path: Path) -> None:

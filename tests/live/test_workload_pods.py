@@ -8,7 +8,7 @@ from tests.live.test_people import Person
 from tests.support.control_plane import Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, workload
-from tests.support.mutating import COMPLETES, mutating
+from tests.support.mutating import COMPLETES, injects, mutating
 
 pytestmark = pytest.mark.pod_security(enforce="restricted")
 
@@ -70,3 +70,29 @@ def test_a_namespace_whose_pods_admission_completes_needs_only_the_label(namespa
         namespace.delete("Pod", pod["metadata"]["name"])
     namespace.eventually(lambda: all("runAsUser" not in str(pod["spec"]) for pod in namespace.ready_pods()))
     assert harden("migrate", namespace.name, "-o", "json").json["namespaces"][0]["state"] == "fixable"
+
+
+def test_check_tells_of_refused_pods_whose_template_is_well(namespace: Namespace, harden: Harden) -> None:
+    with mutating(namespace, injects("mesh-init"), "mesh-init"):
+        namespace.create(
+            safe(workload("Deployment", "good", replicas=2)), safe(workload("Deployment", "none", replicas=0))
+        )
+        namespace.eventually(lambda: "mesh-init" in str(namespace.get("Deployment", "good")["status"]))
+        everything = ("check", "-n", namespace.name)
+        shown = harden(*everything)
+        words = " ".join(shown.err.split())
+        assert shown.code == 1
+        assert f"note: Deployment {namespace.name}/good: its template meets restricted:latest" in words
+        assert 'container "mesh-init" must set securityContext.allowPrivilegeEscalation=false' in words
+        assert f"kubectl harden rejected -n {namespace.name}" in words
+        assert "all meet restricted:latest; 1 with refused pods, whatever their templates say" in words
+        for output in ("json", "name", "sarif"):
+            assert harden(*everything, "-o", output).code == 1
+        found = {item["name"]: item for item in harden(*everything, "-o", "json").json["workloads"]}
+        assert found["good"]["allowed"] is True and "mesh-init" in found["good"]["podsRefused"]
+        assert "podsRefused" not in found["none"]
+        # What is refused by a level that was not asked for is no matter of that one.
+        lower = harden("check", "deploy/good", "--level", "baseline")
+        assert (lower.code, "refused" in lower.err) == (0, False)
+    settled = harden("check", "deploy/none")
+    assert (settled.code, "refused" in settled.err) == (0, False)

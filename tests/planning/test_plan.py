@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned, Level, Plan
@@ -98,16 +98,33 @@ def without_one_field(edit: Edit) -> Iterator[Edit]:
             yield edit._replace(value=value)
 
 
+def mounting(path: str, spec: dict[str, Any], security: dict[str, Any], **mount: Any) -> dict[str, Any]:
+    mounts = [{"name": "v0", "mountPath": "/mnt/v0", **mount}]
+    container = {"name": "web", "image": "i", "securityContext": security, "volumeMounts": mounts}
+    volumes = [{"name": "v0", "hostPath": {"path": path}}]
+    return {"metadata": {}, "spec": {**spec, "containers": [container], "volumes": volumes}}
+
+
+# Evidence for an edit that another edit takes away.
+AGENT: Final = mounting("/", {"hostNetwork": True}, {"privileged": True})
+CNI: Final = mounting("/etc/cni/net.d", {"hostNetwork": True}, {})
+BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPropagation="Bidirectional")
+
+
 @given(
     template=valid_templates(),
     kind=st.sampled_from(["Pod", "Deployment"]),
     policy=POLICIES,
     max_risk=st.sampled_from(["safe", "review", "breaks"]),
+    removed=st.sets(st.sampled_from(["v0", "v1"])),
 )
+@example(template=AGENT, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="breaks", removed=set())
+@example(template=CNI, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="review", removed={"v0"})
+@example(template=BOTH_WAYS, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="review", removed=set())
 def test_plans_are_sufficient_minimal_and_valid(
-    oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any
+    oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any, removed: set[str]
 ) -> None:
-    options = FixOptions(max_risk, partial=True)
+    options = FixOptions(max_risk, partial=True, host_paths={name: REMOVED[name] for name in removed})
     value = workload(template, kind)
     at = (policy.level, policy.minor)
     before, objections = admitted(oracle, value)
@@ -381,7 +398,9 @@ def test_the_same_input_gives_the_same_plan() -> None:
 
 
 def test_what_a_person_chooses_is_made_whatever_it_reaches() -> None:
-    value = pod(hostIPC=True, volumes=[{"name": "n", "nfs": {"server": "s", "path": "/"}}], hostNetwork=True)
+    volumes = [{"name": "n", "nfs": {"server": "s", "path": "/"}}]
+    mounting = [{"name": "c", "image": "i", "volumeMounts": [{"name": "n", "mountPath": "/n"}]}]
+    value = pod(hostIPC=True, volumes=volumes, hostNetwork=True, containers=mounting)
     (location,) = locate(value, {}) or ()
     policy = Policy("restricted", NEWEST)
     partial = restricted(value, partial=True)

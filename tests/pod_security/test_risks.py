@@ -43,8 +43,19 @@ CLAIM = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "c"
 MOUNT = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
 NUMBER = {"securityContext": {"runAsUser": 1000}}
 
+WINDOWS = {"nodeSelector": {"kubernetes.io/os": "windows"}}
+
+
+def as_user(name: str) -> dict[str, Any]:
+    return {"securityContext": {"windowsOptions": {"runAsUserName": name}}}
+
+
 # By rule; a rule that needs no evidence decides for an empty container.
 CASES = {
+    "windows-user": Case(as_user("ContainerUser"), pod=WINDOWS, words="it runs as ContainerUser"),
+    "windows-administrator": Case(pod={**WINDOWS, **as_user("CONTAINERADMINISTRATOR")}, words="CONTAINERADMINISTRATOR"),
+    "windows-unknown": Case(pod=WINDOWS, words="the pod runs on Windows nodes: its nodeSelector has"),
+    "non-root-volume": Case(MOUNT, pod=CLAIM, words="writes to the claim of volume data"),
     "own-number": Case(NUMBER, words="already runs as user 1000"),
     "image-root": Case(learned=(user(0),), words="it says 0"),
     "image-name": Case(learned=(user("nginx"),), words="it says nginx"),
@@ -178,3 +189,31 @@ def test_ping_is_free_where_the_pods_sysctl_says_so() -> None:
     for security, expected in (({}, True), (sysctls, False)):
         pod = Pod({"spec": {"containers": [container], "securityContext": security}}, is_pod=False)
         assert ("ping" in judge("drop ALL", "", pod, pod.containers, facts_of(pod)).why) is expected
+
+
+CLAIM_AND_PORT = Case({**MOUNT, **PORT}, pod=CLAIM)
+
+
+@pytest.mark.parametrize(
+    ("change", "case", "words"),
+    [
+        ("require non-root", CLAIM_AND_PORT, ["serves port 80", "writes to the claim"]),
+        ("remove runAsUser 0", CLAIM_AND_PORT, ["serves port 80", "writes to the claim"]),
+        # What it runs as, and what it must not, decides; the rest is of no matter then.
+        ("require non-root", CLAIM_AND_PORT._replace(learned=(user(0),)), ["it says 0"]),
+        ("require non-root", CLAIM_AND_PORT._replace(learned=(user(1000),)), ["it says 1000"]),
+        ("require non-root", CLAIM_AND_PORT._replace(learned=(user(101, "live pod"),)), ["it says 101"]),
+        ("require non-root", CLAIM_AND_PORT._replace(learned=(user(101, "observed"),)), []),
+        ("require non-root", Case({**MOUNT, **NUMBER}, pod=CLAIM), ["already runs as user 1000"]),
+        ("require non-root", CLAIM_AND_PORT._replace(pod={**CLAIM, **WINDOWS}), ["runs on Windows nodes"]),
+        ("require non-root", Case(learned=(user("ContainerUser"),), pod=WINDOWS), ["it runs as ContainerUser"]),
+        # That is said of the runAsUser that goes.
+        ("require non-root", Case({**MOUNT, "securityContext": {"runAsUser": 0}}, pod=CLAIM), []),
+    ],
+)
+def test_a_review_tells_all_that_there_is_to_review(change: str, case: Case, words: list[str]) -> None:
+    pod = Pod({"spec": {"containers": [{"name": "c", "image": "i", **case.container}], **case.pod}}, is_pod=False)
+    found = judge(change, "", pod, pod.containers, facts_of(pod, {"c": case.learned}))
+    told = [part for part in found.why.split("; ") if part]
+    assert len(told) == len(words), found.why
+    assert all(any(word in part for part in told) for word in words)

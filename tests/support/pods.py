@@ -102,7 +102,7 @@ def container(names: st.SearchStrategy[str]) -> st.SearchStrategy[Json]:
 
 ALLOWED_SOURCES = ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim",
                    "projected", "secret"]  # fmt: skip
-HOST_PATHS = ["/", "/tmp/x", "/var/run/docker.sock", "/data", "/etc/localtime", "/proc", "/var/log"]
+HOST_PATHS = ["/", "/tmp/x", "/var/run/docker.sock", "/data", "/etc/localtime", "/proc", "/var/log", "/etc/cni/net.d"]
 
 
 def volume(fewest: int) -> st.SearchStrategy[Json]:
@@ -151,7 +151,7 @@ def templates(fewest_sources: int = 1) -> st.SearchStrategy[Json]:
                     "hostUsers": st.booleans(),
                     "os": st.sampled_from(["linux", "windows"]).map(lambda name: {"name": name}),
                     "volumes": st.lists(volume(fewest_sources), max_size=3),
-                    "nodeSelector": st.just({"a": "b"}),
+                    "nodeSelector": st.sampled_from([{"a": "b"}, {"kubernetes.io/os": "windows"}]),
                 },
             ),
         }

@@ -9,7 +9,7 @@ from kubectl_harden.model import Edit, Facts, FixContext, HostPathChoice, Obstac
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import NODE_AGENT, Judgement, judge
 
-__all__ = ["fix_host_paths"]
+__all__ = ["fix_host_paths", "mounts_of", "without_unused"]
 
 
 class _Purpose(NamedTuple):
@@ -145,13 +145,19 @@ def _normal(path: str) -> str:
     return "/" + "/".join(parts) if path.startswith("/") else path
 
 
-def _mounts(pod: Pod, name: str) -> list[tuple[Container, Path]]:
+def mounts_of(pod: Pod, name: str) -> list[tuple[Container, Path]]:
+    """Return the containers that mount a volume, each with the path of its mount."""
     return [
         (container, (*container.path, "volumeMounts", index))
         for container in pod.containers
         for index, mount in enumerate(container.fields.get("volumeMounts", ()))
         if mount.get("name") == name
     ]
+
+
+def without_unused(index: int, name: str, check: str) -> Edit:
+    """Return the edit that takes away a volume which no container mounts: the kubelet does not mount it, either."""
+    return Edit("remove", ("spec", "volumes", index), None, (check,), "safe", f"no container mounts volume {name}")
 
 
 def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[int]) -> Remedy:
@@ -168,7 +174,7 @@ def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[
 def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, check: str) -> Remedy:
     name = volume.get("name", "")
     path = _normal(volume["hostPath"].get("path", ""))
-    mounts = _mounts(pod, name)
+    mounts = mounts_of(pod, name)
     location: Path = ("spec", "volumes", index)
     chosen = context.host_paths.get(name)
     users = list({container.path: container for container, _ in mounts}.values())
@@ -183,7 +189,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     if chosen is not None:
         return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path", whoever))
     if not mounts:
-        return _remove(location, [], check, Judgement("safe", f"no container mounts volume {name}"))
+        return Remedy((without_unused(index, name, check),))
     if any(_matches(path, pattern) for pattern in _TIME_ZONE):
         why = "the node's time zone is no part of the app: set the TZ environment variable if it matters"
         return _remove(location, paths, check, judged(why, whoever))

@@ -14,14 +14,15 @@ May break:
     sudo from running as root', su and ping say "Operation not permitted"
 Fix:
     set allowPrivilegeEscalation to false for every container; start as the user that is needed instead of
-    changing to it
+    changing to it; a pod for Windows nodes says so (spec.os.name)
 Source: policy/check_allowPrivilegeEscalation.go
 """
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
+from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import judge
@@ -46,8 +47,9 @@ def _check_1_25(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    if pod.is_windows:
-        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    on_windows = windows_remedy(pod, context, ID)
+    if on_windows is not None:
+        return on_windows
     edits = []
     for container in pod.containers:
         if container.security.get("allowPrivilegeEscalation") is not False:
@@ -55,8 +57,6 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             edits.append(Edit("add", container.field("allowPrivilegeEscalation"), False, (ID,), *judgement))
     return Remedy(tuple(edits))
 
-
-WINDOWS_CHOICES = ("choose policy version v1.25 or later, which exempts Windows pods from this control",)
 
 CONTROL = Control(
     ID,

@@ -17,17 +17,18 @@ May break:
     chown, su, raw sockets and, for root, ports below 1024: "Operation not permitted", "bind: permission
     denied". Users other than root have none of these capabilities in any case
 Fix:
-    drop ALL for every container, and add back at most NET_BIND_SERVICE
+    drop ALL for every container, and add back at most NET_BIND_SERVICE; a pod for Windows nodes says so
+    (spec.os.name)
 Source: policy/check_capabilities_restricted.go
 """
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Obstacle, Remedy
+from kubectl_harden.model import Edit, Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._capabilities import added, fix_added
+from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
-from kubectl_harden.pod_security.controls.allow_privilege_escalation import WINDOWS_CHOICES
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import judge
 
@@ -62,8 +63,9 @@ def _check_1_25(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    if pod.is_windows:
-        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    on_windows = windows_remedy(pod, context, ID)
+    if on_windows is not None:
+        return on_windows
     edits = []
     for container in pod.containers:
         edits.extend(fix_added(pod, container, _ALLOWED, ID, context))

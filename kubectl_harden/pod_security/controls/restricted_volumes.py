@@ -11,8 +11,8 @@ Without it:
 May break:
     whatever reads or writes the volume: it finds an empty directory or none ("no such file or directory")
 Fix:
-    use emptyDir, a PersistentVolumeClaim, a ConfigMap, a Secret, or a CSI volume; see hostPathVolumes for paths
-    of the node
+    remove what no container mounts; use emptyDir, a PersistentVolumeClaim, a ConfigMap, a Secret, or a CSI volume;
+    see hostPathVolumes for paths of the node
 Source: policy/check_restrictedVolumes.go
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 from kubectl_harden.model import Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
-from kubectl_harden.pod_security.controls._host_path import fix_host_paths
+from kubectl_harden.pod_security.controls._host_path import fix_host_paths, mounts_of, without_unused
 from kubectl_harden.pod_security.controls._words import join_quote, plural
 from kubectl_harden.pod_security.pod import Pod
 
@@ -106,13 +106,16 @@ def _check_1_0(pod: Pod) -> Finding | None:
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     kinds = [(index, volume, _restricted_type(volume)) for index, volume in pod.volumes()]
     remedy = fix_host_paths(pod, context, ID, [index for index, _, kind in kinds if kind == "hostPath"])
-    obstacles = list(remedy.obstacles)
-    for _, volume, kind in kinds:
-        if kind is not None and kind != "hostPath":
-            obstacles.append(
-                Obstacle(ID, f"volume {volume.get('name', '')} names its storage directly ({kind})", _choices(kind))
-            )
-    return Remedy(remedy.edits, tuple(obstacles))
+    edits, obstacles = list(remedy.edits), list(remedy.obstacles)
+    for index, volume, kind in kinds:
+        if kind is None or kind == "hostPath":
+            continue
+        name = volume.get("name", "")
+        if mounts_of(pod, name):
+            obstacles.append(Obstacle(ID, f"volume {name} names its storage directly ({kind})", _choices(kind)))
+        else:
+            edits.append(without_unused(index, name, ID))
+    return Remedy(tuple(edits), tuple(obstacles))
 
 
 def _choices(kind: str) -> tuple[str, ...]:

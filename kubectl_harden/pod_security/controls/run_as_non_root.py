@@ -26,7 +26,7 @@ from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import containers_text, setters
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import WINDOWS, judge
 
 ID = "runAsNonRoot"
 _POD: Path = ("spec", "securityContext", "runAsNonRoot")
@@ -76,7 +76,9 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 
 def _edit(pod: Pod, path: Path, containers: list[Container], context: FixContext) -> Edit:
-    meaning = "the kubelet refuses an image whose user is root, or a name (CreateContainerConfigError)"
+    on_windows = any(fact.topic == WINDOWS for fact in context.facts.pod)
+    refused = "is ContainerAdministrator" if on_windows else "is root, or a name"
+    meaning = f"the kubelet refuses an image whose user {refused} (CreateContainerConfigError)"
     return Edit("add", path, True, (ID,), *judge("require non-root", meaning, pod, containers, context.facts))
 
 

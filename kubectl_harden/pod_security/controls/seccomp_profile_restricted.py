@@ -14,17 +14,18 @@ May break:
     what uses a system call that the runtime's default profile blocks: unshare, mount, perf_event_open,
     io_uring, …, with "Operation not permitted" or "Function not implemented"
 Fix:
-    set seccompProfile.type to RuntimeDefault for the pod, or to Localhost with a profile of one's own
+    set seccompProfile.type to RuntimeDefault for the pod, or to Localhost with a profile of one's own; a pod for
+    Windows nodes says so (spec.os.name)
 Source: policy/check_seccompProfile_restricted.go
 """
 
 from __future__ import annotations
 
-from kubectl_harden.model import Finding, FixContext, Obstacle, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls import _seccomp as seccomp
+from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text
-from kubectl_harden.pod_security.controls.allow_privilege_escalation import WINDOWS_CHOICES
 from kubectl_harden.pod_security.controls.seccomp_profile_baseline import check_1_19 as _check_types
 from kubectl_harden.pod_security.pod import Container, Pod
 
@@ -57,8 +58,9 @@ def _check_1_25(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    if pod.is_windows:
-        return Remedy(obstacles=(Obstacle(ID, "the API server refuses this field on a Windows pod", WINDOWS_CHOICES),))
+    on_windows = windows_remedy(pod, context, ID)
+    if on_windows is not None:
+        return on_windows
     edits = seccomp.correct_bad_types(pod, ID, context)
     implicit = _implicit(pod)
     if implicit and seccomp.bad_type(pod.security) is None:

@@ -1,7 +1,7 @@
 """Every control against its cases: before and after as bytes, or unchanged with what remains.
 
 A case's first lines say how: ``# options:`` are flags of ``fix``; each ``# remaining:`` is a piece of
-what the plan must say about what is left.
+what the plan must say about what is left, each ``# told:`` of what it must say of its edits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def test_case(path: Path) -> None:
     plan = CliRunner().invoke(
         cli, ["fix", "-f", str(path), "-o", "json", *options(text)], standalone_mode=False, catch_exceptions=False
     )
-    for words in re.findall(r"^# remaining: (.*)$", text, re.MULTILINE):
+    for words in re.findall(r"^# (?:remaining|told): (.*)$", text, re.MULTILINE):
         assert words in plan.stdout.replace('\\"', '"')
     if ".before." in path.name:
         assert result.stdout_bytes != text.encode()

@@ -1,0 +1,25 @@
+"""What the controls of Linux processes, which exempt Windows pods from v1.25, do about a pod that runs on Windows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kubectl_harden.model import Edit, FixContext, Obstacle, Remedy
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import WINDOWS
+
+__all__ = ["windows_remedy"]
+
+_EXEMPT_FROM: Final = 25
+_CHOICES: Final = ("choose policy version v1.25 or later, which exempts Windows pods from this control",)
+
+
+def windows_remedy(pod: Pod, context: FixContext, check: str) -> Remedy | None:
+    """Return what to do where the control's own fields are nothing to set, else None."""
+    if pod.is_windows:
+        return Remedy(obstacles=(Obstacle(check, "the API server refuses this field on a Windows pod", _CHOICES),))
+    if not context.os_name or context.minor < _EXEMPT_FROM:
+        return None
+    shown = next(fact.text for fact in context.facts.pod if fact.topic == WINDOWS)
+    why = f"{shown}; with os.name: windows it needs no fields that only Linux has"
+    return Remedy((Edit("add", ("spec", "os", "name"), "windows", (check,), "safe", why),))
