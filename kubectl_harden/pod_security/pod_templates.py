@@ -147,12 +147,20 @@ _ARGO: Final = {
 
 
 def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
-    """Return ((group, kind), pointer) for ``KIND.GROUP=/json/pointer``; raises UsageError."""
+    """Return ((group, kind), pointer) for ``KIND.GROUP=/json/pointer``; raises UsageError.
+
+    The group of a custom resource has a dot (apiextensions, validateCustomResourceDefinitionSpec): others are
+    Kubernetes' own, and where these keep their pods is known.
+    """
     name, separator, where = text.partition("=")
     kind, _, group = name.partition(".")
     if not separator or not kind or not where.startswith("/"):
         raise UsageError(
             f'--pod-path "{text}": write KIND.GROUP=/json/pointer, such as Widget.example.com=/spec/template'
+        )
+    if "." not in group:
+        raise UsageError(
+            f'"{name}" is a built-in kind: where it keeps its pods is known; write KIND.GROUP=/json/pointer'
         )
     return (group, kind), where
 
@@ -183,22 +191,35 @@ def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
 def locate(value: Any, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
-    ``extra`` maps (group, kind) to further pointers. Raises InputError where the kind must have a
-    pod template and the object has none, and for more than MAX_TEMPLATES.
+    ``extra`` maps (group, kind) to further pointers, which take nothing away from what is known of a kind. Raises
+    InputError where the kind must have a pod template and the object has none, and for more than MAX_TEMPLATES.
     """
-    found = _located(value, extra)
+    found = _with_further(value, _located(value), extra)
     if found is not None and len(found) > MAX_TEMPLATES:
         raise InputError(f"has {len(found):,} pod templates; more than {MAX_TEMPLATES:,} are refused")
     return found
 
 
-def _located(value: Any, extra: PodPaths) -> list[Location] | None:
-    api_version, kind = value.get("apiVersion"), value.get("kind")
-    if not isinstance(api_version, str) or not isinstance(kind, str):
+def _with_further(value: Any, known: list[Location] | None, extra: PodPaths) -> list[Location] | None:
+    """Return the known pod templates of an object, and those that further pointers lead to."""
+    pointers = extra.get((api_group(value["apiVersion"]), value["kind"])) if extra and _is_object(value) else None
+    if pointers is None:
+        return known
+    if known is None:
+        return _at(value, pointers, required=True)
+    paths = {location.path for location in known}
+    return [*known, *(more for more in _at(value, pointers, required=False) if more.path not in paths)]
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value.get("apiVersion"), str) and isinstance(value.get("kind"), str)
+
+
+def _located(value: Any) -> list[Location] | None:
+    if not _is_object(value):
         return None
-    key = (api_group(api_version), kind)
-    if key in extra:
-        return _at(value, extra[key], required=True)
+    kind = value["kind"]
+    key = (api_group(value["apiVersion"]), kind)
     if key in _BUILT_IN:
         return _at(value, _BUILT_IN[key], required=True, is_pod=kind == "Pod")
     if key in _CUSTOM:

@@ -312,7 +312,7 @@ def interactive(file: Path, answers: list[bytes], *flags: str, **environment: st
     process = subprocess.Popen(
         [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", str(file), "-i", *flags],
         stdin=other, stdout=subprocess.DEVNULL, stderr=other,
-        env={**os.environ, "KUBECTL_HARDEN_INSPECT_IMAGES": "never", "NO_COLOR": "1", **environment},
+        env={**os.environ, "NO_COLOR": "1", **environment},
     )  # fmt: skip
     os.close(other)
     shown, asked = b"", 0
