@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -117,9 +116,11 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse options that are names of files too: hooks and patterns of a shell pass on what others call files."""
-        for word in takewhile("--".__ne__, args):
-            if len(word) > 1 and word.startswith("-") and os.path.lexists(word) and not ctx.resilient_parsing:
+        for word in () if ctx.resilient_parsing else args:
+            if len(word) > 1 and word.startswith("-") and os.path.lexists(word):
                 raise UsageError(f'"{word}" is an option and the name of a file here: for the file write "./{word}"')
+            if word == "--":
+                break
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
