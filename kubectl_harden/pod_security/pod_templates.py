@@ -7,6 +7,8 @@ are a table of JSON pointers; ``*`` stands for every item of a list or every val
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError
@@ -17,6 +19,7 @@ from kubectl_harden.objects import api_group
 __all__ = [
     "Location",
     "PodPaths",
+    "argo_pod",
     "holders_of_pods",
     "holds_pods",
     "locate",
@@ -272,40 +275,56 @@ def _argo_pods(value: Any, base: Path) -> Iterator[Location]:
     over the template and the workflow, whose securityContext counts where the template has none.
     """
     shared = 0
-    for where, template in _walk(value, (*base, "templates", "*"), ()):
-        workflow = next(_walk(value, base, ()))[1]
-        if not isinstance(template, dict):
+    workflow = next((found for _, found in _walk(value, base, ())), None)
+    for where, template in _walk(workflow, ("templates", "*"), base):
+        location = _argo_location(workflow, base, template, where)
+        if location is None:
             continue
-        containers: list[tuple[Path, Any]] = []
-        for key in ("container", "script"):
-            if isinstance(template.get(key), dict):
-                containers.append(((*where, key), {"name": "main", **_without_source(template[key])}))
-        containers.extend(_walk(template, ("containerSet", "containers", "*"), where))
-        containers.extend(_walk(template, ("sidecars", "*"), where))
-        if not containers:
-            continue
-        volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
-        shared += len(containers) + len(volumes)
+        spec = location.value["spec"]
+        shared += len(spec["containers"]) + len(spec["volumes"])
         if shared > MAX_SHARED:
             raise InputError(
                 f"its templates have more than {MAX_SHARED:,} containers and volumes, which is refused", base
             )
-        own = isinstance(template.get("securityContext"), dict)
-        spec = {
-            "containers": [item for _, item in containers],
-            "volumes": [item for _, item in volumes],
-            "initContainers": template.get("initContainers"),
-            "securityContext": (template if own else workflow).get("securityContext"),
-            "hostNetwork": workflow.get("hostNetwork"),
-        }
-        moved: list[tuple[Path, Path]] = [
-            *((("spec", "containers", index), path) for index, (path, _) in enumerate(containers)),
-            *((("spec", "volumes", index), path) for index, (path, _) in enumerate(volumes)),
-            (("spec", "initContainers"), (*where, "initContainers")),
-            (("spec", "securityContext"), (*(where if own else base), "securityContext")),
-            (("spec", "hostNetwork"), (*base, "hostNetwork")),
-        ]
-        yield Location(where, {"metadata": template.get("metadata"), "spec": spec}, moved=tuple(moved))
+        yield location
+
+
+def argo_pod(value: Any, known: Location) -> Location:
+    """Return the location of a pod template of an Argo Workflow in another state of the Workflow."""
+    base = parse_pointer(_ARGO[value["kind"]])
+    workflow, template = (reduce(getitem, where, value) for where in (base, known.path))
+    found = _argo_location(workflow, base, template, known.path)
+    return known if found is None else found._replace(decoded=known.decoded)
+
+
+def _argo_location(workflow: Any, base: Path, template: Any, where: Path) -> Location | None:
+    if not isinstance(template, dict):
+        return None
+    containers: list[tuple[Path, Any]] = []
+    for key in ("container", "script"):
+        if isinstance(template.get(key), dict):
+            containers.append(((*where, key), {"name": "main", **_without_source(template[key])}))
+    containers.extend(_walk(template, ("containerSet", "containers", "*"), where))
+    containers.extend(_walk(template, ("sidecars", "*"), where))
+    if not containers:
+        return None
+    volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
+    own = isinstance(template.get("securityContext"), dict)
+    spec = {
+        "containers": [item for _, item in containers],
+        "volumes": [item for _, item in volumes],
+        "initContainers": template.get("initContainers"),
+        "securityContext": (template if own else workflow).get("securityContext"),
+        "hostNetwork": workflow.get("hostNetwork"),
+    }
+    moved: list[tuple[Path, Path]] = [
+        *((("spec", "containers", index), path) for index, (path, _) in enumerate(containers)),
+        *((("spec", "volumes", index), path) for index, (path, _) in enumerate(volumes)),
+        (("spec", "initContainers"), (*where, "initContainers")),
+        (("spec", "securityContext"), (*(where if own else base), "securityContext")),
+        (("spec", "hostNetwork"), (*base, "hostNetwork")),
+    ]
+    return Location(where, {"metadata": template.get("metadata"), "spec": spec}, moved=tuple(moved))
 
 
 def _without_source(container: dict[str, Any]) -> dict[str, Any]:
