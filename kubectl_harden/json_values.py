@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -138,14 +139,27 @@ def _gaps(
         return
     from difflib import SequenceMatcher
 
-    # What has no key is like nothing else.
-    keys, others = ([key_of(item) or object() for item in part] for part in (old[first], new[second]))
+    keys, others = (_numbered(map(key_of, part)) for part in (old[first], new[second]))
     i, j = first.start, second.start
     for block in SequenceMatcher(None, keys, others, autojunk=False).get_matching_blocks():
         a, b = first.start + block.a, second.start + block.b
         yield slice(i, a), slice(j, b)
         pairs += [(a + step, b + step) for step in range(block.size)]
         i, j = a + block.size, b + block.size
+
+
+def _numbered(keys: Iterable[str | None]) -> list[object]:
+    """Return keys of which none comes twice: many that are equal would each be compared with each.
+
+    What has no key is like nothing else.
+    """
+    met: Counter[str] = Counter()
+    out: list[object] = []
+    for key in keys:
+        if key is not None:
+            met[key] += 1
+        out.append(object() if key is None else (key, met[key]))
+    return out
 
 
 def _content(item: Any) -> str:

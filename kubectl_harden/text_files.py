@@ -37,17 +37,18 @@ def opened(name: str, *, regular: bool = False) -> Iterator[BinaryIO]:
         raise InputError(error.strerror or str(error)) from None
 
 
-def read_text(name: str, *, regular: bool = False) -> str:
+def read_text(name: str, *, regular: bool = False, most: int = MAX_FILE) -> str:
     """Return a file's text ("-" is stdin), line ends and byte order mark as they are.
 
-    Raises InputError, without the file's name, for what cannot be read as UTF-8 text; see ``opened`` for ``regular``.
+    Raises InputError, without the file's name, for what cannot be read as UTF-8 text, or has more than ``most`` bytes;
+    see ``opened`` for ``regular``.
     """
     try:
-        data = sys.stdin.buffer.read(MAX_FILE + 1) if name == STDIN else _bytes_of(name, regular=regular)
+        data = sys.stdin.buffer.read(most + 1) if name == STDIN else _bytes_of(name, most, regular=regular)
     except OSError as error:
         raise InputError(error.strerror or str(error)) from None
-    if len(data) > MAX_FILE:
-        raise InputError(f"larger than {MAX_FILE >> 20} MiB, which is refused")
+    if len(data) > most:
+        raise InputError(f"larger than {most >> 20} MiB, which is refused")
     return text_of(data)
 
 
@@ -56,8 +57,8 @@ _READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _READ_REGULAR: Final = _READ | getattr(os, "O_NONBLOCK", 0)
 
 
-def _bytes_of(name: str, *, regular: bool) -> bytes:
-    """Return a file's bytes, of one that is too large MAX_FILE + 1. Raises OSError, and InputError as ``opened``."""
+def _bytes_of(name: str, most: int, *, regular: bool) -> bytes:
+    """Return a file's bytes, of one that is too large ``most`` + 1. Raises OSError, and InputError as ``opened``."""
     if regular:
         _refuse_special(name, os.stat(name))
     # Python's own buffers take five times as long as a small file.
@@ -67,7 +68,7 @@ def _bytes_of(name: str, *, regular: bool) -> bytes:
         if regular:
             _refuse_special(name, about)
         pieces = []
-        left = MAX_FILE + 1
+        left = most + 1
         while left and (piece := os.read(handle, min(left, max(about.st_size + 1, 1 << 16)))):
             pieces.append(piece)
             left -= len(piece)

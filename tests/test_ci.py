@@ -57,6 +57,75 @@ def test_the_hooks_take_options_before_the_files(repository: Path) -> None:
         assert done.returncode in (0, 1) and "2 workloads: 1 " in done.stderr, done.stderr
 
 
+EVIL = ("--write-known={}", "--known=known.yaml", "-f{}", "--config=c.yaml", "--observed={}", "--registry-ca={}")
+
+
+@pytest.mark.parametrize("name", EVIL)
+@pytest.mark.parametrize("hook", [0, 1])
+@pytest.mark.parametrize("before", [(), ("--level", "restricted")])
+def test_a_name_is_not_an_option_of_a_hook(repository: Path, name: str, hook: int, before: tuple[str, ...]) -> None:
+    victim = repository.with_name("victim.yaml")
+    victim.write_text("precious\n")
+    (repository / "c.yaml").write_text("exclude: ['*']\n")
+    run_in(repository, "check", "-f", "web.yaml", "--write-known", "known.yaml")
+    file = repository / name.format(victim)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(REJECTED)
+    hooks, _ = value_of(parse((ROOT / ".pre-commit-hooks.yaml").read_text()))
+    names = subprocess.run(["git", "ls-files", "-oc"], cwd=repository, capture_output=True, text=True, check=True)
+    done = run_in(repository, *hooks[hook]["entry"].split()[1:], *before, *names.stdout.splitlines())
+    assert done.returncode == 2
+    assert "is an option and the name of a file here: for the file write" in done.stderr
+    assert victim.read_text() == "precious\n"
+    assert (repository / "web.yaml").read_text() == REJECTED
+    # By its path, and behind the end of the options, it is a file as others are.
+    for words in ((f"./{file.relative_to(repository)}",), ("--", str(file.relative_to(repository)))):
+        done = run_in(repository, *hooks[0]["entry"].split()[1:], *before, *words)
+        assert done.returncode == 1 and "host namespaces" in done.stdout, done.stderr
+    assert victim.read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("command", ["check", "fix"])
+def test_a_name_that_a_shells_pattern_brings_is_not_an_option(repository: Path, command: str) -> None:
+    for name in ("--known=known.yaml", "-R", "--"):
+        (repository / name).write_text(REJECTED)
+    for words, refused in ((("--", "-R"), "--"), (("-R", "--"), "-R"), (("web.yaml", "--", "-R"), "--")):
+        done = run_in(repository, command, "-f", *words)
+        assert done.returncode == 2 and f'"{refused}" is an option and the name of a file here' in done.stderr
+    done = run_in(repository, command, "-f", "web.yaml", "--known=known.yaml")
+    assert done.returncode == 2 and 'for the file write "./--known=known.yaml"' in done.stderr
+    (repository / "-R").unlink()
+    assert run_in(repository, command, "-f", ".", "-R").returncode == 1
+
+
+def test_a_hook_writes_no_baseline_file(repository: Path) -> None:
+    done = run_in(repository, "check", "--skip-others", f"--write-known={repository}/known.yaml", "web.yaml")
+    assert done.returncode == 2 and "a hook (--skip-others) must not" in done.stderr
+    assert not (repository / "known.yaml").exists()
+
+
+def test_names_of_a_hook_are_names_only(repository: Path) -> None:
+    """Not lists, patterns or standard input; and a link among them, which nobody named, is not written through."""
+    elsewhere = repository.with_name("elsewhere.yaml")
+    elsewhere.write_text(REJECTED)
+    for name in (f"good.yaml,{elsewhere}", "../*.yaml", "-"):
+        done = run_in(repository, "check", "--skip-others", "good.yaml", name)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert f"error: {'./-' if name == '-' else name}: no such file or directory" in done.stderr
+    (repository / "-").write_text(REJECTED)
+    assert run_in(repository, "check", "--skip-others", "-").returncode == 1
+    (repository / "link.yaml").symlink_to(elsewhere)
+    done = run_in(repository, "fix", "--write", "--skip-others", "link.yaml")
+    assert done.returncode == 3 and "a symbolic link leads out of ." in done.stderr
+    assert elsewhere.read_text() == REJECTED
+
+
+def run_in(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["kubectl-harden", *words]
+    return subprocess.run(command, cwd=directory, env={**os.environ, "PATH": PATH}, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+
+
 def action(directory: Path, **given: str) -> subprocess.CompletedProcess[str]:
     """Run the action's own script with inputs, as GitHub's runner does."""
     value, _ = value_of(parse((ROOT / "action.yml").read_text()))
@@ -81,6 +150,26 @@ def test_the_action_annotates_and_writes_a_log(repository: Path) -> None:
     assert action(repository, files="good.yaml", level="baseline").returncode == 0
     assert action(repository).returncode == 1
     assert action(repository, kustomize="nowhere").returncode == 3
+
+
+def test_the_action_takes_every_line_of_its_arguments(repository: Path) -> None:
+    done = action(repository, files="web.yaml", args="--known known.json\n\n  --policy-version   v1.20\n-v 6")
+    assert done.returncode == 3 and "known.json" in done.stderr
+    run_in(repository, "check", "-f", "web.yaml", "--write-known", "known.json", "--policy-version", "v1.20")
+    assert action(repository, files="web.yaml", args="--known known.json\n--policy-version v1.20\n").returncode == 0
+    done = action(repository, files="web.yaml", args="--policy-version v1.20\n--known=known.json\n--nonsense")
+    assert done.returncode == 2 and "--nonsense" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["files", "kustomize", "helm_chart", "level"])
+def test_no_input_of_the_action_is_an_option(repository: Path, name: str) -> None:
+    (repository / "known.json").write_text("precious\n")
+    for word in ("--write-known=known.json", "-fweb.yaml", "--", "-h"):
+        (repository / word).mkdir()
+        done = action(repository, **{name: word})
+        assert done.returncode in (2, 3), done.stderr
+        assert "Usage:" not in done.stdout and "file=web.yaml" not in done.stdout
+        assert (repository / "known.json").read_text() == "precious\n"
 
 
 def test_workflows_and_the_action_meet_githubs_schemas() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kubectl_harden.json_values import align
 from kubectl_harden.manifests import discovery, namespaces
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text, proposal
@@ -95,6 +96,16 @@ def templates(count: int) -> dict[str, Any]:
     }
 
 
+def workflow(count: int) -> dict[str, Any]:
+    steps = [{"name": f"t{i}", "container": {"image": "a"}} for i in range(count)]
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": "w"},
+        "spec": {"templates": steps},
+    }
+
+
 def check(text: str) -> object:
     return check_text(Manifest("f.yaml", text), POLICIES)
 
@@ -150,6 +161,8 @@ SHAPES: dict[str, tuple[int, Callable[[int], object]]] = {
     "host paths, fixed": (10, lambda n: fix(json.dumps(host_paths(n)))),
     "containers, fixed": (10, lambda n: fix(json.dumps(containers(n)))),
     "pod templates, fixed": (10, lambda n: fix(json.dumps(templates(n)))),
+    "templates of a Workflow, fixed": (40, lambda n: fix(json.dumps(workflow(n)))),
+    "items of one name": (50, lambda n: align([{"name": "c", "x": 0}] * n, [{"name": "c", "x": 1}] * n)),
     "asterisks of a pattern": (10, lambda n: excluded("*a" * n + "b", "a" * 100)),
     "directories of a pattern": (10, lambda n: excluded("**/a/" * n + "b", "a/" * 50)),
     "a long name": (20, lambda n: excluded("*a*a*a*a*a*b", "a" * n)),

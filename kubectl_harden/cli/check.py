@@ -10,7 +10,8 @@ import click
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import evidence_options
 from kubectl_harden.cli.options import Command, repeated
-from kubectl_harden.cli.targets import LiveInputs, surveyed, target_options
+from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
+from kubectl_harden.errors import UsageError
 
 __all__ = ["check"]
 
@@ -61,6 +62,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
     from kubectl_harden.reports.terminal import counted
 
+    if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
+        raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     notes: list[str] = []
     tally = Tally()
     if isinstance(inputs, LiveInputs):
@@ -81,15 +84,18 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         found = surveyed(inputs, origins=True)
         note_problems((*found.notes, *found.unjudged))
         tally.passed.notes.extend(found.unjudged)
+        tally.passed.excluded = left_out(inputs, found)
         results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
-        known = known or inputs.known
     if write_known is not None:
         return _write_known(write_known, results)
     baseline = None
+    if known is None and not isinstance(inputs, LiveInputs) and inputs.project.known is not None:
+        # The summary names what no person has named.
+        known = tally.baseline = inputs.project.known
     if known is not None:
         from kubectl_harden.manifests.baseline_file import load
 
-        baseline = load(known)
+        baseline = load(known, regular=known == tally.baseline)
         results = map(baseline.mark, results)
     told, noted = 0, len(tally.passed.notes)
     pieces = render(output, results, policy, tally)
@@ -119,6 +125,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         from kubectl_harden.cli.built import propose_values
 
         write(propose_values(inputs.chart, found.inputs, found.policies))
+    if output not in PEOPLE and tally.passed.excluded:
+        note(tally.passed.excluded)
     if output in PEOPLE:
         paragraph(summary_line(tally))
         if tally.violating and output == "text":

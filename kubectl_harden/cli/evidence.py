@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
 
-QUICK_SECONDS: Final = 2.0
-"""How long registries may take together when nobody asked for their word."""
-
 _COMPANIONS: Final = (
     click.option("--run-as-user", metavar="UID|auto",
                  help="State the user of containers whose image is not known to run as a number other than 0."),
@@ -37,9 +33,8 @@ _COMPANIONS: Final = (
 )  # fmt: skip
 
 _EVIDENCE: Final = (
-    click.option("--inspect-images/--no-inspect-images", default=None,
-                 help="Read the images' configurations from their registries. [default: on a terminal, if they "
-                      "answer within 2s]"),
+    click.option("--inspect-images/--no-inspect-images", default=False,
+                 help="Read the images' configurations from the registries that manifests name. [default: ask none]"),
     click.option("--inspect-timeout", default="30s", show_default=True, metavar="TIME",
                  help="Longest wait for all registries together."),
     click.option("--registry-mirror", multiple=True, metavar="REGISTRY=HOST[/PREFIX]",
@@ -59,7 +54,7 @@ _EVIDENCE_NAMES: Final = (
 class EvidenceOptions(NamedTuple):
     """Where evidence comes from."""
 
-    inspect_images: bool | None
+    inspect_images: bool
     inspect_timeout: float
     mirrors: dict[str, str]
     registry_ca: str | None
@@ -93,12 +88,9 @@ class EvidenceOptions(NamedTuple):
 
     def _images(self, pods: Any) -> Callable[[], Any] | None:
         """Return what makes the Images when the first is wanted: most of this is not free to import."""
-        wanted = self.inspect_images
-        if wanted is None:
-            wanted = sys.stderr.isatty() and os.environ.get("KUBECTL_HARDEN_INSPECT_IMAGES") != "never"
-        if not wanted:
+        # Manifests may come from anybody: the hosts that they name are asked where a person says so, and only there.
+        if not self.inspect_images:
             return None
-        limit = self.inspect_timeout if self.inspect_images else min(QUICK_SECONDS, self.inspect_timeout)
 
         def make() -> Any:
             from kubectl_harden.evidence.images import Images, asker
@@ -115,7 +107,7 @@ class EvidenceOptions(NamedTuple):
                 certificates=self.registry_ca,
                 cache=os.path.join(cache, "images"),
             )
-            return Images(asker(registry), limit)
+            return Images(asker(registry), self.inspect_timeout)
 
         return make
 

@@ -11,7 +11,7 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command
-from kubectl_harden.cli.targets import LiveInputs, surveyed, target_options
+from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError, meant
 
 __all__ = ["fix"]
@@ -163,7 +163,8 @@ def fix(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
             "into the chart's: leave one of them out"
         )
-    return _fix_files(surveyed(inputs, origins=False), policy, options, output, write)
+    found = surveyed(inputs, origins=False)
+    return _fix_files(found, left_out(inputs, found), policy, options, output, write)
 
 
 def _limit(max_risk: Any) -> Any:
@@ -172,10 +173,10 @@ def _limit(max_risk: Any) -> Any:
     return "breaks" if source is click.core.ParameterSource.DEFAULT else max_risk
 
 
-def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: bool) -> int:
+def _fix_files(found: Any, excluded: str, head: Any, options: Any, output: str | None, write: bool) -> int:
     from kubectl_harden.manifests.fix import fix_files
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
-    from kubectl_harden.reports.output import data, note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
 
     if write and "-" in found.inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
@@ -185,7 +186,8 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
     def results() -> Iterator[Any]:
         for fixed in fix_files(found.inputs, found.policies, options):
             if write and fixed.splices:
-                fixed = _write(fixed, found.inputs.names)
+                # Who passes on names has named none of the links among them.
+                fixed = _write(fixed, () if found.inputs.skip_others else found.inputs.names)
             told, noted = len(tally.problems), len(tally.passed.notes)
             tally.add(fixed)
             note_problems(tally.passed.notes, noted)
@@ -194,6 +196,7 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
 
     note_problems((*found.notes, *found.unjudged))
     tally.passed.notes.extend(found.unjudged)
+    tally.passed.excluded = excluded
     if people:
         for fixed in results():
             if output == "diff" or not write:
@@ -202,6 +205,8 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
         paragraph(summary_line(tally, written=write))
     else:
         data(render(str(output), results(), head))
+        if excluded:
+            note(excluded)
     if tally.problems:
         return UNREADABLE
     if tally.left or (tally.edited and people and not write):
@@ -210,7 +215,10 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
 
 
 def _write(found: Any, names: tuple[str, ...]) -> Any:
-    """Write a fixed file back, one of those that ``names`` stand for; where that fails nothing of it counts as done."""
+    """Write a fixed file back; where that fails nothing of it counts as done.
+
+    ``names`` are what a person named, which may be links: other files stay in their directories.
+    """
     from kubectl_harden.atomic_files import write_text
     from kubectl_harden.errors import EditError
     from kubectl_harden.manifests.discovery import directory_of

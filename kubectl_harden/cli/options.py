@@ -11,6 +11,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
+from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.manifests.project_file import Project
@@ -107,11 +108,20 @@ OUTPUT: Final = (
 
 
 class Command(click.Command):
-    """A command whose help shows kubectl's global options behind its own."""
+    """A command whose help shows kubectl's global options behind its own, and whose options are nobody's files."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:
         super().__init__(*arguments, **given)
         self.params.extend(OUTPUT)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse options that are names of files too: hooks and patterns of a shell pass on what others call files."""
+        for word in () if ctx.resilient_parsing else args:
+            if len(word) > 1 and word.startswith("-") and os.path.lexists(word):
+                raise UsageError(f'"{word}" is an option and the name of a file here: for the file write "./{word}"')
+            if word == "--":
+                break
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two groups."""
@@ -168,16 +178,18 @@ def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
 
 def project_of(config: str | None = None) -> Project:
     """Return what a project file says: the named one, or that of the current directory. Raises UsageError."""
-    from kubectl_harden.manifests.project_file import FILE, NO_PROJECT, find_project, misnamed, read_project
+    from kubectl_harden.manifests.project_file import FILE, NO_PROJECT, find_project, misnamed, not_obeyed, read_project
+    from kubectl_harden.reports.output import note
 
     if config is not None:
         return read_project(config)
     other = misnamed(os.curdir)
     if other is not None:
-        from kubectl_harden.reports.output import note
-
         note(f"{os.path.relpath(other)} is not read: a project file has the name {FILE}, and --config names another")
     file = find_project(os.curdir)
+    words = not_obeyed(os.curdir) if file is None else None
+    if words is not None:
+        note(words)
     return read_project(file) if file else NO_PROJECT
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.pod_security.policy import PolicyChoice
 
-__all__ = ["FileInputs", "LiveInputs", "surveyed", "target_options"]
+__all__ = ["FileInputs", "LiveInputs", "left_out", "surveyed", "target_options"]
 
 
 def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
@@ -69,11 +69,11 @@ class LiveInputs(NamedTuple):
 
 
 class FileInputs(NamedTuple):
-    """Manifests to work on: what to read, what decides on the policy of each, and the baseline file of the project."""
+    """Manifests to work on: what to read, what decides on the policy of each, and what the project file says."""
 
     inputs: Inputs
     rules: Rules
-    known: str | None = None
+    project: Project
     kustomization: str | None = None
     chart: Chart | None = None
 
@@ -86,6 +86,13 @@ def surveyed(given: FileInputs, *, origins: bool) -> Surveyed:
     from kubectl_harden.manifests.namespaces import survey
 
     return survey(_with_built(given, origins=origins), given.rules)
+
+
+def left_out(given: FileInputs, found: Surveyed) -> str:
+    """Return what of the files that were named and listed the project file leaves out, or nothing."""
+    from kubectl_harden.reports.terminal import counted
+
+    return f"{given.project.file} excludes {counted(found.excluded, 'path')}" if found.excluded else ""
 
 
 def _with_built(given: FileInputs, *, origins: bool) -> Inputs:
@@ -123,12 +130,11 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         config: str | None,
         **others: Any,
     ) -> int:
-        if others["skip_others"]:
-            files, names = (*files, *names), ()
+        named = (*files, *names) if others["skip_others"] else files
         project = project_of(config)
         paths = pod_paths_of(pod_paths, project)
-        if files or kustomization or chart:
-            _check_combination(files, kustomization, chart, names, live=bool(all_namespaces or selector))
+        if named or kustomization or chart:
+            _check_combination(named, kustomization, chart, names, live=bool(all_namespaces or selector))
             if namespace and not chart:
                 raise UsageError("-n selects live workloads (or a chart's namespace): leave it out")
             for name in CLUSTER_NAMES:
@@ -224,16 +230,16 @@ def _files(
     if values and not chart:
         raise UsageError("--values are those of a chart: name it by --helm-chart")
     if kustomization:
-        return FileInputs(Inputs((), pod_paths=paths), rules, project.known, kustomization)
+        return FileInputs(Inputs((), pod_paths=paths), rules, project, kustomization)
     if chart:
         from kubectl_harden.manifests.generators import Chart
 
-        return FileInputs(Inputs((), pod_paths=paths), rules, project.known, chart=Chart(chart, values, rules.release))
+        return FileInputs(Inputs((), pod_paths=paths), rules, project, chart=Chart(chart, values, rules.release))
     split = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
     listed = [path for name in split for path in (expanded(name) if name != "-" else [name])]
-    # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
-    listed.extend(names)
+    # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml; what a hook passes on is always a name, also "-".
+    listed.extend(os.path.join(os.curdir, name) if skip_others and name == "-" else name for name in names)
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
-        note("the project file excludes all that is named")
-    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), rules, project.known)
+        note(f"{project.file} excludes all that is named")
+    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), rules, project)

@@ -110,10 +110,13 @@ def _add(out: dict[str, list[Fact]], found: Mapping[str, tuple[Fact, ...]]) -> N
 
 
 def _containers(spec: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """Yield the containers of a pod that nobody has looked at yet: what has another type is the verdict's to tell."""
     for key in CONTAINER_LISTS:
-        for container in spec.get(key) or ():
-            if isinstance(container, dict):
-                yield container
+        yield from _mappings(spec.get(key))
+
+
+def _mappings(value: Any) -> Iterable[Mapping[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
 def _images_of(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -122,5 +125,5 @@ def _images_of(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _serves_low_port(spec: Mapping[str, Any]) -> bool:
-    ports = (port for container in _containers(spec) for port in container.get("ports") or () if isinstance(port, dict))
+    ports = (port for container in _containers(spec) for port in _mappings(container.get("ports")))
     return any(isinstance(port.get("containerPort"), int) and port["containerPort"] < 1024 for port in ports)

@@ -13,7 +13,7 @@ from kubectl_harden.model import Problem
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import only_document
 
-__all__ = ["KUSTOMIZATION", "Parts", "kustomizations_above", "parts_of", "upwards"]
+__all__ = ["KUSTOMIZATION", "Parts", "ancestors", "kustomizations_above", "parts_of", "upwards"]
 
 KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that kustomize looks for (api/konfig)."""
@@ -74,14 +74,25 @@ def parts_of(files: Iterable[str], excluded: Callable[[str], bool], more: Iterab
 
 
 def upwards(directory: str) -> Iterator[str]:
-    """Yield the absolute path of a directory and of those above it, up to the root of its repository."""
-    current = os.path.abspath(directory)
-    while True:
+    """Yield the absolute path of a directory and of those above it, up to the root of its repository.
+
+    Outside of repositories it is the directory alone: what lies above may be anybody's.
+    """
+    above = list(ancestors(directory))
+    root = next((index for index, one in enumerate(above) if _is_repository(one)), 0)
+    yield from above[: root + 1]
+
+
+def _is_repository(directory: str) -> bool:
+    return os.path.exists(os.path.join(directory, ".git"))
+
+
+def ancestors(directory: str) -> Iterator[str]:
+    """Yield the absolute path of a directory and of all those above it."""
+    current, below = os.path.abspath(directory), ""
+    while current != below:
         yield current
-        above = os.path.dirname(current)
-        if above == current or os.path.exists(os.path.join(current, ".git")):
-            return
-        current = above
+        current, below = os.path.dirname(current), current
 
 
 def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
@@ -106,10 +117,12 @@ def _shown(path: str, beside: str) -> str:
 
 def _chart_of(directory: str) -> str | None:
     """Return the outermost chart that the files of a directory are templates of, or None."""
-    for current in upwards(directory):
+    for current in ancestors(directory):
         above, name = os.path.split(current)
         if name == "templates" and os.path.isfile(os.path.join(above, _CHART)):
             return _outermost(above)
+        if _is_repository(current):
+            break
     return None
 
 

@@ -53,11 +53,15 @@ class Found(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The files that names stand for, and notes: on what is not judged as it is, and on what is left out."""
+    """The files that names stand for, and notes: on what is not judged as it is, and on what is left out.
+
+    ``excluded`` counts the names and the files that the caller's own test left out.
+    """
 
     files: tuple[Found, ...]
     unjudged: tuple[Problem, ...] = ()
     left_out: tuple[Problem, ...] = ()
+    excluded: int = 0
 
 
 def find_files(
@@ -70,15 +74,19 @@ def find_files(
     """
     found: list[Found] = []
     left_out: list[Problem] = []
+    passed = 0
     for name in names:
         if name != STDIN and excluded(name):
+            passed += 1
             continue
         if name == STDIN:
             found.append(Found(name, listed=False))
         elif os.path.isdir(name):
             walk = _Walk(recursive=recursive)
             listed = list(walk.through(name, _ignores_in(name) if recursive else None))
-            found += [item for item in listed if not excluded(item.file)]
+            kept = [item for item in listed if not excluded(item.file)]
+            passed += len(listed) - len(kept)
+            found += kept
             left_out += walk.left_out(name)
             if not listed and not walk.ignored:
                 advice = "" if recursive else " (-R looks into subdirectories)"
@@ -93,7 +101,7 @@ def find_files(
             found.append(Found(name, listed=False, problem="no such file or directory"))
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
     parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else ())
-    return Listing(tuple(item for item in found if item.file not in parts.files), parts.notes, tuple(left_out))
+    return Listing(tuple(item for item in found if item.file not in parts.files), parts.notes, tuple(left_out), passed)
 
 
 def _ignores_in(directory: str) -> Ignores | None:

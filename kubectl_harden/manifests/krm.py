@@ -5,7 +5,7 @@ https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError
@@ -16,7 +16,7 @@ from kubectl_harden.manifests.namespaces import policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
-from kubectl_harden.objects import annotation
+from kubectl_harden.objects import annotation, api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.admission_config import (
@@ -33,6 +33,7 @@ from kubectl_harden.yaml_text.editor import edit_document, spliced
 __all__ = ["Returned", "run_function"]
 
 KIND: Final = "ResourceList"
+GROUP: Final = "config.kubernetes.io"
 _KEYS: Final = ("level", "policyVersion", "admissionConfig", "fix", "maxRisk")
 _PLACES: Final = ("internal.config.kubernetes.io/", "config.kubernetes.io/")
 
@@ -53,19 +54,17 @@ class _Config(NamedTuple):
 def run_function(text: str) -> Returned:
     """Check or fix the items of a ResourceList, as its functionConfig says; all other bytes of it stay.
 
-    Raises InputError for what is no ResourceList, and UsageError for a wrong functionConfig.
+    Raises InputError for what cannot be read as a ResourceList, and UsageError for a wrong functionConfig.
     """
-    value = only_document(text).value
-    if value.get("kind") != KIND:
-        raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
+    document = only_document(text)
+    value = document.value
+    items = _items(value, document.repeated)
     config = _config(value.get("functionConfig"))
     policies, notes = policies_in([("-", text, True)], config.rules)
     if config.fix:
         fixed = fix_text(Manifest("-", text, listed=True), policies, FixOptions(config.max_risk))
         text = spliced(text, fixed.splices)
     found = check_text(Manifest("-", text, listed=True), policies)
-    items = value.get("items")
-    items = items if isinstance(items, list) else []
     results = [*(_result(items, item, violation) for item in found.checked for violation in item.violations)]
     results += [_trouble(problem, "error") for problem in found.problems]
     results += [_trouble(note, "warning") for note in notes]
@@ -77,6 +76,25 @@ def run_function(text: str) -> Returned:
     ]
     failures += [problem.message for problem in found.problems]
     return Returned(_with_results(text, results), tuple(failures))
+
+
+def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[Any]:
+    """Return the items of a ResourceList. Raises InputError for one in which another reader may see others."""
+    if value.get("kind") != KIND:
+        raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
+    if api_group(str(value.get("apiVersion"))) != GROUP:
+        raise InputError(f"the apiVersion is not {GROUP}/v1: this is not a {KIND} that is known")
+    for _, key in repeated:
+        raise InputError(f'the key "{key}" is repeated in the {KIND}')
+    items = value.get("items")
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        raise InputError("items: this is not a list")
+    for index, item in enumerate(items):
+        if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("apiVersion", "kind")):
+            raise InputError(f"items[{index}]: this is not an object: it has no apiVersion and kind")
+    return items
 
 
 def _config(value: Any) -> _Config:

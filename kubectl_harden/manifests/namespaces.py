@@ -35,13 +35,15 @@ _KINDS: Final = frozenset({"Namespace", TEMPLATE})
 class Surveyed(NamedTuple):
     """Inputs whose files are found, and the policies of their workloads.
 
-    ``notes`` are about Namespace objects and files that are left out; ``unjudged`` name what other programs render.
+    ``notes`` are about Namespace objects and files that are left out; ``unjudged`` name what other programs render;
+    ``excluded`` counts what the project file leaves out.
     """
 
     inputs: Inputs
     policies: Policies
     notes: tuple[Problem, ...]
     unjudged: tuple[Problem, ...] = ()
+    excluded: int = 0
 
 
 class _Namespace(NamedTuple):
@@ -68,7 +70,8 @@ def survey(inputs: Inputs, rules: Rules) -> Surveyed:
     listing = inputs.listing()
     files = [_kept(found) for found in listing.files]
     policies, notes = policies_in(_texts(files), rules)
-    return Surveyed(inputs._replace(found=tuple(files)), policies, (*listing.left_out, *notes), listing.unjudged)
+    told = (*listing.left_out, *notes)
+    return Surveyed(inputs._replace(found=tuple(files)), policies, told, listing.unjudged, listing.excluded)
 
 
 def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[Policies, tuple[Problem, ...]]:

@@ -8,26 +8,30 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
-from kubectl_harden.manifests.directories import upwards
+from kubectl_harden.manifests.directories import ancestors, upwards
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, documents
 
-__all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "misnamed", "read_project"]
+__all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "misnamed", "not_obeyed", "read_project"]
 
 FILE: Final = ".kubectl-harden.yaml"
+MOST: Final = 1 << 20
+"""Bytes of a project file."""
 
 
 class Project(NamedTuple):
-    """What a project file says; ``exclude`` are patterns as in .gitignore, relative to the file's directory."""
+    """What a project file says, and its name; ``exclude`` are patterns as in .gitignore, relative to its directory."""
 
+    file: str = ""
     directory: str = ""
     level: str | None = None
     policy_version: str | None = None
@@ -54,8 +58,47 @@ NO_PROJECT: Final = Project()
 
 
 def find_project(start: str) -> str | None:
-    """Return the project file of a directory: its own, or that of the next one above it in the same repository."""
-    return next((file for file in (os.path.join(one, FILE) for one in upwards(start)) if os.path.isfile(file)), None)
+    """Return the project file of a directory: its own, or that of the next one above it in the same repository.
+
+    One that ``not_obeyed`` tells about is none.
+    """
+    file = _nearest(upwards(start))
+    return file if file is None or _distrust(file, start) is None else None
+
+
+def not_obeyed(start: str) -> str | None:
+    """Return what to say of the next project file in a directory or above it, if that is not to be obeyed.
+
+    Whoever can write to a directory above would else choose what is checked.
+    """
+    file = _nearest(ancestors(start))
+    why = None if file is None else _distrust(file, start)
+    return why and f"{os.path.relpath(str(file), start)} is not obeyed: {why}; --config names it"
+
+
+def _nearest(directories: Iterable[str]) -> str | None:
+    return next((file for file in (os.path.join(one, FILE) for one in directories) if os.path.isfile(file)), None)
+
+
+def _distrust(file: str, start: str) -> str | None:
+    """Return why a project file in a directory, or above it, is not to be obeyed there."""
+    root = list(upwards(start))[-1]
+    if not _inside(file, root):
+        return "it is outside of this repository"
+    if not _inside(os.path.realpath(file), os.path.realpath(root)):
+        return "it is a link that leads out of this repository"
+    if sys.platform == "win32":
+        return None
+    # The owner of the working directory counts, too: a container may run as root on files of somebody else.
+    trusted = {os.geteuid(), os.stat(start).st_uid}
+    if not {os.lstat(file).st_uid, os.stat(file).st_uid} <= trusted:
+        return "it belongs to another user"
+    return None
+
+
+def _inside(file: str, directory: str) -> bool:
+    """Whether an absolute path lies in a directory."""
+    return file.startswith(os.path.join(directory, ""))
 
 
 def misnamed(start: str) -> str | None:
@@ -99,13 +142,13 @@ def _is_settings(file: str) -> bool:
 def read_project(file: str) -> Project:
     """Read a project file. Raises UsageError with the place of what is wrong in it."""
     try:
-        text = read_text(file)
+        text = read_text(file, most=MOST)
     except InputError as error:
         raise UsageError(f"{os.path.relpath(file)}: {error.args[0]}") from None
     lines = Lines(text)
     found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
     if not found:
-        return Project(os.path.dirname(os.path.abspath(file)))
+        return Project(os.path.relpath(file), os.path.dirname(os.path.abspath(file)))
     first = found[0]
     if not isinstance(first, Document):
         raise UsageError(f"{_place(file, lines, first.offset)}: {first.message}")
@@ -120,12 +163,11 @@ def read_project(file: str) -> Project:
                 raise UsageError(f'unknown key "{key}".{meant(key, _KEYS)} Known: {", ".join(_KEYS)}')
             name, reader = _KEYS[key]
             read[name] = reader(value)
+            if key == "known":
+                read[name] = _in_repository(read[name], os.path.dirname(os.path.abspath(file)))
         except UsageError as error:
             raise UsageError(f"{_place(file, lines, first.offset_of((key,)))}: {error}") from None
-    directory = os.path.dirname(os.path.abspath(file))
-    if "known" in read:
-        read["known"] = os.path.relpath(os.path.join(directory, read["known"]))
-    return Project(directory, **read)
+    return Project(os.path.relpath(file), os.path.dirname(os.path.abspath(file)), **read)
 
 
 def _place(file: str, lines: Lines, offset: int) -> str:
@@ -170,18 +212,30 @@ def _pod_paths(value: Any) -> Mapping[tuple[str, str], tuple[str, ...]]:
             isinstance(item, str) and item.startswith("/") for item in listed
         ):  # fmt: skip
             raise UsageError(f'podPaths: "{kind}": write KIND.GROUP: /json/pointer, or a list of pointers')
-        parsed = [parse_pod_path(f"{kind}={item}") for item in listed]
+        try:
+            parsed = [parse_pod_path(f"{kind}={item}") for item in listed]
+        except UsageError as error:
+            raise UsageError(f"podPaths: {error}") from None
         out[parsed[0][0]] = tuple(pointer for _, pointer in parsed)
     return out
 
 
+def _in_repository(name: str, directory: str) -> str:
+    """Return the path of a file that a project file names. Raises UsageError for one outside of its repository."""
+    path = os.path.join(directory, name)
+    root = os.path.realpath(list(upwards(directory))[-1])
+    if not _inside(os.path.realpath(path), root):
+        raise UsageError(f'known: "{name}" is outside of this repository; --known names any file')
+    return os.path.relpath(path)
+
+
 def _known(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError("known: write the name of the baseline file")
+    if not isinstance(value, str) or not value or os.path.isabs(value):
+        raise UsageError("known: write the name of the baseline file, relative to this file")
     return value
 
 
-_KIND: Final = r"[A-Za-z][A-Za-z0-9]*(\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?)?"
+_KIND: Final = r"[A-Za-z][A-Za-z0-9]*(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 
 _KEYS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "level": ("level", _level),

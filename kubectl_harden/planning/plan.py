@@ -37,7 +37,7 @@ from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location
+from kubectl_harden.pod_security.pod_templates import Location, argo_pod
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
 from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS
 
@@ -66,9 +66,9 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     accepted, problems = subject.accepted()
     found = list(problems)
     plans = []
-    for index, first in enumerate(subject.templates()):
+    for first in subject.templates():
         try:
-            made = _planned(subject, index, first, options, accepted)
+            made = _planned(subject, first, options, accepted)
             subject = subject.changed(apply(subject.value, made.plan.edits))
             plans.append(made)
         except InputError as error:
@@ -78,12 +78,10 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     return ObjectPlan(subject.value, tuple(plans), tuple(found))
 
 
-def _planned(
-    subject: Subject, index: int, first: Location, options: FixOptions, accepted: Mapping[str, str]
-) -> Planned:
+def _planned(subject: Subject, first: Location, options: FixOptions, accepted: Mapping[str, str]) -> Planned:
     # What a plan before it has changed may be shared by Argo's templates; others stand in fields of their own.
     location = (
-        subject.templates()[index] if first.moved else first._replace(value=resolve_path(subject.value, first.path))
+        argo_pod(subject.value, first) if first.moved else first._replace(value=resolve_path(subject.value, first.path))
     )
     identity, policy = subject.named(location), subject.policy_for(location)
     choose = partial(options.choose, identity) if options.choose is not None else None

@@ -7,6 +7,8 @@ are a table of JSON pointers; ``*`` stands for every item of a list or every val
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError
@@ -17,6 +19,7 @@ from kubectl_harden.objects import api_group
 __all__ = [
     "Location",
     "PodPaths",
+    "argo_pod",
     "holders_of_pods",
     "holds_pods",
     "locate",
@@ -147,12 +150,20 @@ _ARGO: Final = {
 
 
 def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
-    """Return ((group, kind), pointer) for ``KIND.GROUP=/json/pointer``; raises UsageError."""
+    """Return ((group, kind), pointer) for ``KIND.GROUP=/json/pointer``; raises UsageError.
+
+    The group of a custom resource has a dot (apiextensions, validateCustomResourceDefinitionSpec): others are
+    Kubernetes' own, and where these keep their pods is known.
+    """
     name, separator, where = text.partition("=")
     kind, _, group = name.partition(".")
     if not separator or not kind or not where.startswith("/"):
         raise UsageError(
             f'--pod-path "{text}": write KIND.GROUP=/json/pointer, such as Widget.example.com=/spec/template'
+        )
+    if "." not in group:
+        raise UsageError(
+            f'"{name}" is a built-in kind: where it keeps its pods is known; write KIND.GROUP=/json/pointer'
         )
     return (group, kind), where
 
@@ -183,22 +194,35 @@ def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
 def locate(value: Any, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
-    ``extra`` maps (group, kind) to further pointers. Raises InputError where the kind must have a
-    pod template and the object has none, and for more than MAX_TEMPLATES.
+    ``extra`` maps (group, kind) to further pointers, which take nothing away from what is known of a kind. Raises
+    InputError where the kind must have a pod template and the object has none, and for more than MAX_TEMPLATES.
     """
-    found = _located(value, extra)
+    found = _with_further(value, _located(value), extra)
     if found is not None and len(found) > MAX_TEMPLATES:
         raise InputError(f"has {len(found):,} pod templates; more than {MAX_TEMPLATES:,} are refused")
     return found
 
 
-def _located(value: Any, extra: PodPaths) -> list[Location] | None:
-    api_version, kind = value.get("apiVersion"), value.get("kind")
-    if not isinstance(api_version, str) or not isinstance(kind, str):
+def _with_further(value: Any, known: list[Location] | None, extra: PodPaths) -> list[Location] | None:
+    """Return the known pod templates of an object, and those that further pointers lead to."""
+    pointers = extra.get((api_group(value["apiVersion"]), value["kind"])) if extra and _is_object(value) else None
+    if pointers is None:
+        return known
+    if known is None:
+        return _at(value, pointers, required=True)
+    paths = {location.path for location in known}
+    return [*known, *(more for more in _at(value, pointers, required=False) if more.path not in paths)]
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value.get("apiVersion"), str) and isinstance(value.get("kind"), str)
+
+
+def _located(value: Any) -> list[Location] | None:
+    if not _is_object(value):
         return None
-    key = (api_group(api_version), kind)
-    if key in extra:
-        return _at(value, extra[key], required=True)
+    kind = value["kind"]
+    key = (api_group(value["apiVersion"]), kind)
     if key in _BUILT_IN:
         return _at(value, _BUILT_IN[key], required=True, is_pod=kind == "Pod")
     if key in _CUSTOM:
@@ -251,40 +275,56 @@ def _argo_pods(value: Any, base: Path) -> Iterator[Location]:
     over the template and the workflow, whose securityContext counts where the template has none.
     """
     shared = 0
-    for where, template in _walk(value, (*base, "templates", "*"), ()):
-        workflow = next(_walk(value, base, ()))[1]
-        if not isinstance(template, dict):
+    workflow = next((found for _, found in _walk(value, base, ())), None)
+    for where, template in _walk(workflow, ("templates", "*"), base):
+        location = _argo_location(workflow, base, template, where)
+        if location is None:
             continue
-        containers: list[tuple[Path, Any]] = []
-        for key in ("container", "script"):
-            if isinstance(template.get(key), dict):
-                containers.append(((*where, key), {"name": "main", **_without_source(template[key])}))
-        containers.extend(_walk(template, ("containerSet", "containers", "*"), where))
-        containers.extend(_walk(template, ("sidecars", "*"), where))
-        if not containers:
-            continue
-        volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
-        shared += len(containers) + len(volumes)
+        spec = location.value["spec"]
+        shared += len(spec["containers"]) + len(spec["volumes"])
         if shared > MAX_SHARED:
             raise InputError(
                 f"its templates have more than {MAX_SHARED:,} containers and volumes, which is refused", base
             )
-        own = isinstance(template.get("securityContext"), dict)
-        spec = {
-            "containers": [item for _, item in containers],
-            "volumes": [item for _, item in volumes],
-            "initContainers": template.get("initContainers"),
-            "securityContext": (template if own else workflow).get("securityContext"),
-            "hostNetwork": workflow.get("hostNetwork"),
-        }
-        moved: list[tuple[Path, Path]] = [
-            *((("spec", "containers", index), path) for index, (path, _) in enumerate(containers)),
-            *((("spec", "volumes", index), path) for index, (path, _) in enumerate(volumes)),
-            (("spec", "initContainers"), (*where, "initContainers")),
-            (("spec", "securityContext"), (*(where if own else base), "securityContext")),
-            (("spec", "hostNetwork"), (*base, "hostNetwork")),
-        ]
-        yield Location(where, {"metadata": template.get("metadata"), "spec": spec}, moved=tuple(moved))
+        yield location
+
+
+def argo_pod(value: Any, known: Location) -> Location:
+    """Return the location of a pod template of an Argo Workflow in another state of the Workflow."""
+    base = parse_pointer(_ARGO[value["kind"]])
+    workflow, template = (reduce(getitem, where, value) for where in (base, known.path))
+    found = _argo_location(workflow, base, template, known.path)
+    return known if found is None else found._replace(decoded=known.decoded)
+
+
+def _argo_location(workflow: Any, base: Path, template: Any, where: Path) -> Location | None:
+    if not isinstance(template, dict):
+        return None
+    containers: list[tuple[Path, Any]] = []
+    for key in ("container", "script"):
+        if isinstance(template.get(key), dict):
+            containers.append(((*where, key), {"name": "main", **_without_source(template[key])}))
+    containers.extend(_walk(template, ("containerSet", "containers", "*"), where))
+    containers.extend(_walk(template, ("sidecars", "*"), where))
+    if not containers:
+        return None
+    volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
+    own = isinstance(template.get("securityContext"), dict)
+    spec = {
+        "containers": [item for _, item in containers],
+        "volumes": [item for _, item in volumes],
+        "initContainers": template.get("initContainers"),
+        "securityContext": (template if own else workflow).get("securityContext"),
+        "hostNetwork": workflow.get("hostNetwork"),
+    }
+    moved: list[tuple[Path, Path]] = [
+        *((("spec", "containers", index), path) for index, (path, _) in enumerate(containers)),
+        *((("spec", "volumes", index), path) for index, (path, _) in enumerate(volumes)),
+        (("spec", "initContainers"), (*where, "initContainers")),
+        (("spec", "securityContext"), (*(where if own else base), "securityContext")),
+        (("spec", "hostNetwork"), (*base, "hostNetwork")),
+    ]
+    return Location(where, {"metadata": template.get("metadata"), "spec": spec}, moved=tuple(moved))
 
 
 def _without_source(container: dict[str, Any]) -> dict[str, Any]:

@@ -40,13 +40,14 @@ __all__ = [
 
 
 class Tally:
-    """Counts of a run; ``summary`` is the JSON report's."""
+    """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's."""
 
     def __init__(self) -> None:
         self.levels = {"restricted": 0, "baseline": 0, "privileged": 0}
         self.violations = 0
         self.accepted = 0
         self.known = 0
+        self.baseline = ""
         self.violating = 0
         self.refused = 0
         self.problems: list[Problem] = []
@@ -297,7 +298,8 @@ def summary_line(tally: Tally) -> str:
         return tally.passed.instead(read=not tally.problems)
     goal = tally.goals.goal()
     excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
-    excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []
+    file = f" {tally.baseline}" if tally.baseline else ""
+    excused += [f"{counted(tally.known, 'violation')} of the baseline file{file}"] if tally.known else []
     words = " and ".join(excused)
     more = tally.goals.unbound() + tally.passed.unjudged()
     more += f"; {tally.refused:,} with refused pods, whatever their templates say" if tally.refused else ""

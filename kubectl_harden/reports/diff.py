@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from kubectl_harden.model import Splice
-from kubectl_harden.reports.terminal import printable
+from kubectl_harden.reports.terminal import UNPRINTABLE
 from kubectl_harden.yaml_text.editor import spliced
 
 __all__ = ["unified"]
@@ -33,9 +34,8 @@ def unified(file: str, before: str, splices: Sequence[Splice]) -> Iterator[tuple
     old = _split(before)
     name = "stdin" if file == "-" else _name(file)
     # A file that has no text yet is a new one.
-    source = f"a/{name}" if before else "/dev/null"
-    yield "strong", f"--- {source}"
-    yield "strong", f"+++ b/{name}"
+    yield "strong", f"--- {_quoted(f'a/{name}') if before else '/dev/null'}"
+    yield "strong", f"+++ {_quoted(f'b/{name}')}"
     moved = 0
     for hunk in _near(_blocks(before, splices, old)):
         lines = list(_lines(hunk, old))
@@ -200,7 +200,26 @@ def _way_back(steps: list[dict[int, int]], x: int, y: int) -> list[tuple[int, in
 
 def _name(file: str) -> str:
     relative = os.path.relpath(file)
-    return printable(file.lstrip("/") if relative.startswith("..") else relative)
+    return file.lstrip("/") if relative.startswith(os.pardir) else relative
+
+
+_ESCAPES: Final = {"\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", '"': '"', "\\": "\\"}
+_TO_QUOTE: Final = re.compile(f'[{UNPRINTABLE}"\\\\]')
+
+
+def _quoted(name: str) -> str:
+    """Return a name as git writes it in a patch (git, quote.c): between quotes where it has what could end it.
+
+    A blank in a name that has no quotes is told from what may follow it by a tab (git, diff.c).
+    """
+    if _TO_QUOTE.search(name) is None:
+        return f"{name}\t" if " " in name else name
+
+    def escaped(match: re.Match[str]) -> str:
+        letter = _ESCAPES.get(match[0])
+        return f"\\{letter}" if letter else "".join(f"\\{byte:03o}" for byte in os.fsencode(match[0]))
+
+    return f'"{_TO_QUOTE.sub(escaped, name)}"'
 
 
 def _range(start: int, count: int) -> str:

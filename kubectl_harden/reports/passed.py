@@ -1,4 +1,4 @@
-"""The objects that a run passed over, in words."""
+"""The objects and files that a run passed over, in words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ _KINDS: Final = 10
 
 
 class Passed:
-    """The objects that were passed over: how many of each kind, and the notes about them."""
+    """The objects that were passed over: how many of each kind, and the notes about them.
+
+    ``excluded`` says which file leaves out how much, or nothing.
+    """
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
         self.notes: list[Problem] = []
+        self.excluded = ""
 
     def add(self, others: Iterable[Other]) -> None:
         """Count objects."""
@@ -41,4 +45,5 @@ class Passed:
 
     def unjudged(self) -> str:
         """Return what a summary goes on with, where not all that may run pods was judged."""
-        return "; the notes say what is not judged" if self.notes else ""
+        noted = "the notes say what is not judged" if self.notes else ""
+        return "".join(f"; {words}" for words in (self.excluded, noted) if words)

@@ -276,6 +276,27 @@ def test_the_images_user_decides(images: Images, tmp_path: Path, user: str | Non
     assert risk_of(plan(text), "runAsNonRoot")[0] == "review"
 
 
+@pytest.mark.parametrize("command", [("fix",), ("check", "-o", "wide"), ("fix", "--no-inspect-images")])
+def test_no_registry_is_asked_on_a_terminal_either(images: Images, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """The hosts that a manifest names hear nothing unless a person says so."""
+    with fronted(images) as front:
+        (tmp_path / "web.yaml").write_text(manifest(f"{front.host}/x:1"))
+        for more in ((), ("--inspect-images",)):
+            main, other = pty.openpty()
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from kubectl_harden.cli import main; main()", *command, *more, "-f", "web.yaml"],
+                cwd=tmp_path, stdin=other, stdout=subprocess.DEVNULL, stderr=other,
+                env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            )  # fmt: skip
+            os.close(other)
+            with contextlib.suppress(OSError):
+                while os.read(main, 4096):
+                    pass
+            os.close(main)
+            assert process.wait(timeout=60) == 1
+            assert bool(front.asked) == bool(more)
+
+
 def test_the_images_entrypoint_and_directories(images: Images, tmp_path: Path) -> None:
     content = json.dumps(
         {
@@ -400,7 +421,7 @@ def interactive(file: Path, answers: list[bytes], *flags: str, **environment: st
     process = subprocess.Popen(
         [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", str(file), "-i", *flags],
         stdin=other, stdout=subprocess.DEVNULL, stderr=other,
-        env={**os.environ, "KUBECTL_HARDEN_INSPECT_IMAGES": "never", "NO_COLOR": "1", **environment},
+        env={**os.environ, "NO_COLOR": "1", **environment},
     )  # fmt: skip
     os.close(other)
     shown, asked = b"", 0

@@ -102,10 +102,23 @@ def test_what_pre_commit_names_is_what_it_is(mono: Path) -> None:
     assert b"this is a kustomization: kubectl harden check -k base" in named.stderr
 
 
+def test_a_kustomization_outside_of_the_repository_hides_nothing(tmp_path: Path) -> None:
+    """One above may be anybody's: what it uses as a patch is judged."""
+    written(tmp_path, {"kustomization.yaml": {"patches": [{"path": "here/web.yaml"}]}, "here/web.yaml": REJECTED})
+    for is_repository in (False, True):
+        if is_repository:
+            (tmp_path / "here" / ".git").mkdir()
+        assert run("check", "--skip-others", "web.yaml", cwd=tmp_path / "here").returncode == 1
+    (tmp_path / "here" / ".git").rmdir()
+    (tmp_path / ".git").mkdir()
+    assert run("check", "--skip-others", "web.yaml", cwd=tmp_path / "here").returncode == 0
+
+
 def test_what_is_excluded_gets_no_note(mono: Path) -> None:
     written(mono, {".kubectl-harden.yaml": {"exclude": ["charts/", "overlays/", "components/", "base/"]}})
     done = run("check", "-f", ".", "-R", "-o", "name", cwd=mono)
-    assert (told(done), done.stdout) == ([], b"deployment.apps/web\n")
+    # Not of what a chart or a kustomization is, but of how much is left out.
+    assert (told(done), done.stdout) == (["note: .kubectl-harden.yaml excludes 11 paths"], b"deployment.apps/web\n")
 
 
 USES = [

@@ -62,6 +62,19 @@ def test_what_is_accepted_is_information() -> None:
         ("", "this is not one mapping", 3),
         ("a: b: c\n", "mapping values are not allowed", 3),
         (GOOD, "this is no ResourceList", 3),
+        ("kind: ResourceList\nitems: []\n", "the apiVersion is not config.kubernetes.io/v1", 3),
+        (resource_list("{}", GOOD).replace("config.kubernetes.io/v1", "example.com/v1"), "the apiVersion is not", 3),
+        (resource_list("{}", GOOD).replace("config.kubernetes.io/v1", "1"), "the apiVersion is not", 3),
+        (resource_list("{}", GOOD) + "items: []\n", 'the key "items" is repeated', 3),
+        (resource_list("{}", REJECTED + "kind: ConfigMap\n"), 'the key "kind" is repeated', 3),
+        (resource_list("{}", GOOD) + "---\n" + resource_list("{}"), "this is not one mapping", 3),
+        (resource_list("{}").replace("items:", "items: {a: 1}"), "items: this is not a list", 3),
+        (resource_list("{}").replace("items:", "items: text"), "items: this is not a list", 3),
+        (resource_list("{}", GOOD, "text\n"), "items[1]: this is not an object", 3),
+        (resource_list("{}", "null\n"), "items[0]: this is not an object", 3),
+        (resource_list("{}", "kind: Pod\n"), "items[0]: this is not an object", 3),
+        (resource_list("{}", "- - a\n"), "items[0]: this is not an object", 3),
+        (resource_list("{}", "apiVersion: 1\nkind: Pod\n"), "items[0]: this is not an object", 3),
         (resource_list("{spec: {levle: x}}", GOOD), 'functionConfig: unknown key "levle"', 2),
         (resource_list("{spec: {level: x}}", GOOD), 'unknown level "x"', 2),
         (resource_list("{spec: {fix: maybe}}", GOOD), "functionConfig: fix: use true or false", 2),
@@ -73,6 +86,13 @@ def test_bad_input(text: str, message: str, code: int) -> None:
     done = run("krm", stdin=text)
     assert (done.returncode, done.stdout) == (code, b"")
     assert message in done.stderr.decode()
+
+
+@pytest.mark.parametrize("items", ["", " []", " null"])
+def test_a_list_without_items_is_returned(items: str) -> None:
+    text = resource_list("{}").replace("items:", f"items:{items}")
+    done = run("krm", stdin=text)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, text, b"")
 
 
 @pytest.fixture

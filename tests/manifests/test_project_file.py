@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from kubectl_harden.errors import UsageError
 from kubectl_harden.manifests.project_file import FILE, find_project, misnamed, read_project
+from kubectl_harden.pod_security.pod_templates import holders_of_pods, locate
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.tree import dump
 from tests.cli.test_main import GOOD, REJECTED, ROOT, run
@@ -31,7 +33,7 @@ def test_it_sets_level_version_excludes_and_pod_paths_and_options_win(tmp_path: 
         "# ours\nlevel: baseline\npolicyVersion: v1.30\nexclude: [charts/, '*.gen.yaml', '!keep.gen.yaml']\n"
         "podPaths: {Widget.example.com: /spec/pod}\n"
     )
-    for name in ("deploy", "charts"):
+    for name in (".git", "deploy", "charts"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "good.yaml").write_text(GOOD)
     for name in ("a.gen.yaml", "keep.gen.yaml", "widget.yaml"):
@@ -47,7 +49,7 @@ def test_it_sets_level_version_excludes_and_pod_paths_and_options_win(tmp_path: 
     assert found["policy"] == {"level": "restricted", "version": "v1.25"}
     assert [w["name"] for w in found["workloads"]] == []
     done = run("check", "-f", "a.gen.yaml", cwd=tmp_path / "deploy")
-    assert b"note: the project file excludes all that is named" in done.stderr
+    assert f"note: ../{FILE} excludes all that is named".encode() in done.stderr
 
 
 def test_fix_leaves_out_what_is_excluded(tmp_path: Path) -> None:
@@ -60,11 +62,14 @@ def test_fix_leaves_out_what_is_excluded(tmp_path: Path) -> None:
 
 
 def test_its_baseline_file_is_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "web.yaml").write_text(REJECTED)
     (tmp_path / FILE).write_text("known: known.json\n")
     assert run("check", "-f", "deploy", "--write-known", "known.json", cwd=tmp_path).returncode == 0
-    assert run("check", "-f", "web.yaml", cwd=tmp_path / "deploy").returncode == 0
+    done = run("check", "-f", "web.yaml", cwd=tmp_path / "deploy")
+    assert done.returncode == 0
+    assert b"of the baseline file ../known.json" in b" ".join(done.stderr.split())
     (tmp_path / "known.json").unlink()
     assert run("check", "-f", "web.yaml", cwd=tmp_path / "deploy").returncode == 3
 
@@ -72,11 +77,149 @@ def test_its_baseline_file_is_relative_to_it(tmp_path: Path) -> None:
 def test_it_is_looked_for_up_to_the_root_of_the_repository(tmp_path: Path) -> None:
     (tmp_path / "repository" / "a" / "b").mkdir(parents=True)
     (tmp_path / FILE).write_text("level: baseline\n")
-    assert find_project(str(tmp_path / "repository" / "a" / "b")) == str(tmp_path / FILE)
+    assert find_project(str(tmp_path / "repository" / "a" / "b")) is None
+    assert find_project(str(tmp_path)) == str(tmp_path / FILE)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path / "repository", check=True)
     assert find_project(str(tmp_path / "repository" / "a" / "b")) is None
     (tmp_path / "repository" / FILE).write_text("level: baseline\n")
     assert find_project(str(tmp_path / "repository" / "a" / "b")) == str(tmp_path / "repository" / FILE)
+
+
+EXCLUDING = 'exclude: ["*"]\n'
+
+
+@pytest.mark.parametrize("is_repository", [True, False])
+@pytest.mark.parametrize("command", ["check", "fix"])
+def test_one_above_the_repository_is_not_obeyed_and_told(tmp_path: Path, is_repository: bool, command: str) -> None:
+    below = tmp_path / "work" / "deploy"
+    below.mkdir(parents=True)
+    if is_repository:
+        (tmp_path / "work" / ".git").mkdir()
+    (below / "web.yaml").write_text(REJECTED)
+    (tmp_path / FILE).write_text(EXCLUDING)
+    done = run(command, "-f", "web.yaml", cwd=below)
+    assert done.returncode == 1
+    told = " ".join(done.stderr.decode().split())
+    assert f"note: ../../{FILE} is not obeyed: it is outside of this repository; --config names it" in told
+    named = run(command, "-f", "web.yaml", "--config", f"../../{FILE}", cwd=below)
+    assert named.returncode == 0 and b"is not obeyed" not in named.stderr
+
+
+def of_another_user(file: Path, text: str) -> None:
+    """Make a file that belongs to somebody else; who may not give files away has a link to one of the system's."""
+    if os.geteuid() == 0:
+        file.write_text(text)
+        os.chown(file, 65534, 65534)
+    else:
+        file.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize("where", [".", ".."])
+def test_one_of_another_user_is_not_obeyed_and_told(tmp_path: Path, where: str) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "web.yaml").write_text(REJECTED)
+    of_another_user(tmp_path / "deploy" / where / FILE, EXCLUDING)
+    done = run("check", "-f", "web.yaml", cwd=tmp_path / "deploy")
+    assert done.returncode == 1
+    assert f"note: {os.path.normpath(f'{where}/{FILE}')} is not obeyed: it " in done.stderr.decode()
+
+
+def test_links_out_of_the_repository_are_not_obeyed(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    (here / ".git").mkdir(parents=True)
+    (here / "web.yaml").write_text(REJECTED)
+    (tmp_path / "elsewhere").write_text(EXCLUDING)
+    (here / FILE).symlink_to("../elsewhere")
+    done = run("check", "-f", "web.yaml", cwd=here)
+    assert done.returncode == 1
+    assert f"note: {FILE} is not obeyed: it is a link that leads out of this repository".encode() in done.stderr
+    (here / FILE).unlink()
+    (here / "inside").write_text(EXCLUDING)
+    (here / FILE).symlink_to("inside")
+    assert run("check", "-f", "web.yaml", cwd=here).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["check", "fix"])
+def test_the_summary_says_which_file_excludes_how_much(tmp_path: Path, command: str) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "deploy" / "gen").mkdir(parents=True)
+    (tmp_path / FILE).write_text("exclude: [gen/, '/deploy/bad.yaml']\n")
+    for name in ("gen/a.yaml", "gen/b.yaml", "bad.yaml"):
+        (tmp_path / "deploy" / name).write_text(REJECTED)
+    (tmp_path / "deploy" / "good.yaml").write_text(GOOD)
+
+    def told(*arguments: str) -> str:
+        done = run(command, *arguments, cwd=tmp_path / "deploy")
+        assert done.returncode == 0
+        return " ".join(done.stderr.decode().split())
+
+    assert told("-f", ".", "-R").endswith(f"; ../{FILE} excludes 3 paths")
+    assert told("-f", "good.yaml", "-f", "bad.yaml").endswith(f"; ../{FILE} excludes 1 path")
+    assert told("-f", "bad.yaml").endswith(f"no workloads found; ../{FILE} excludes 1 path")
+    assert told("-f", ".", "-R", "-o", "json").endswith(f"note: ../{FILE} excludes 3 paths")
+    assert "excludes" not in told("-f", "good.yaml")
+
+
+@pytest.mark.parametrize("name", ["../known.json", "a/../../known.json", "link.json", "/dev/stdin", "/etc/passwd"])
+def test_a_baseline_file_outside_of_the_repository_is_refused(tmp_path: Path, name: str) -> None:
+    here = tmp_path / "here"
+    (here / ".git").mkdir(parents=True)
+    (here / "web.yaml").write_text(REJECTED)
+    (here / "link.json").symlink_to("../known.json")
+    run("check", "-f", "web.yaml", "--write-known", "../known.json", cwd=here)
+    (here / FILE).write_text(f"level: restricted\nknown: {name}\n")
+    done = run("check", "-f", "web.yaml", cwd=here)
+    assert done.returncode == 2
+    assert f"error: {FILE}:2:1: known: ".encode() in done.stderr
+    (here / FILE).unlink()
+    assert run("check", "-f", "web.yaml", "--known", "../known.json", cwd=here).returncode == 0
+
+
+def test_a_baseline_file_of_the_project_is_a_regular_one_of_a_size(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    (tmp_path / FILE).write_text("known: known.json\n")
+    os.mkfifo(tmp_path / "known.json")
+    done = run("check", "-f", "web.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (3, b"error: known.json: this is not a regular file\n")
+    (tmp_path / "known.json").unlink()
+    with (tmp_path / "known.json").open("wb") as file:
+        file.truncate(1 << 40)
+    done = run("check", "-f", "web.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (3, b"error: known.json: larger than 64 MiB, which is refused\n")
+
+
+def test_a_project_file_has_a_largest_size(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(GOOD)
+    with (tmp_path / FILE).open("wb") as file:
+        file.truncate(1 << 40)
+    done = run("check", "-f", "web.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"error: {FILE}: larger than 1 MiB, which is refused\n".encode())
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment.apps", "Namespace", "List", "Job.batch", "CronJob.batch"])
+def test_built_in_kinds_are_not_redefined(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    (tmp_path / FILE).write_text(f"podPaths: {{{kind}: /metadata}}\n")
+    done = run("check", "-f", "web.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f'{FILE}:1:1: podPaths: "{kind}" is a built-in kind'.encode() in done.stderr
+
+
+@given(st.sampled_from(list(holders_of_pods({}))), st.sampled_from(["/metadata", "/spec", "/spec/template", "/x/y"]))
+def test_further_paths_hide_nothing_that_is_known(kind: tuple[str, str], pointer: str) -> None:
+    pod = {"spec": {"containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}}]}}
+    spec = {
+        "template": pod,
+        "jobTemplate": {"spec": {"template": pod}},
+        "templates": [{"container": {"image": "i"}}],
+        **pod["spec"],
+    }
+    value = {"apiVersion": f"{kind[0]}/v1".lstrip("/"), "kind": kind[1], "template": pod, "metadata": {}, "spec": spec}
+    known = locate(value, {})
+    more = locate(value, {kind: (pointer,)})
+    assert known is not None and more is not None
+    assert more[: len(known)] == known
 
 
 def test_another_one_can_be_named(tmp_path: Path) -> None:
@@ -97,6 +240,7 @@ def test_another_one_can_be_named(tmp_path: Path) -> None:
         ("policyVersion: 1.30\n", ".kubectl-harden.yaml:1:1: policyVersion: write latest, or a version such as v1.30"),
         ("policyVersion: v1.99\n", '.kubectl-harden.yaml:1:1: unknown policy version "v1.99"'),
         ("exclude: charts\n", ".kubectl-harden.yaml:1:1: exclude: write a list of patterns"),
+        ("podPaths: {Widget: /spec}\n", '.kubectl-harden.yaml:1:1: podPaths: "Widget" is a built-in kind'),
         ("podPaths: {Widget: spec}\n", '.kubectl-harden.yaml:1:1: podPaths: "Widget": write KIND.GROUP: /json/pointer'),
         ("known: ''\n", ".kubectl-harden.yaml:1:1: known: write the name of the baseline file"),
         ("a: b: c\n", ".kubectl-harden.yaml:1:5: mapping values are not allowed in this context"),
@@ -118,7 +262,20 @@ def test_an_empty_one_says_nothing(tmp_path: Path) -> None:
 
 
 _WORDS = st.sampled_from(
-    ["baseline", "restricted", "latest", "v1.0", f"v1.{NEWEST}", "", "/spec", "/a/b", "x", "Widget.example.com", "Pod"]
+    [
+        "baseline",
+        "restricted",
+        "latest",
+        "v1.0",
+        f"v1.{NEWEST}",
+        "",
+        "/spec",
+        "/a/b",
+        "x",
+        "Widget.example.com",
+        "Pod",
+        "Job.batch",
+    ]
 )
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(0, 2) | _WORDS,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.output import patched
+from kubectl_harden.reports.terminal import UNPRINTABLE
 from kubectl_harden.yaml_text.editor import spliced
 from tests.support.profile import fewer
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", "", "\r", "  x", "\u2028y", "z\x0c"]), min_size=1, max_size=25)
+
+# What follows a name with blanks is a tab (git, diff.c).
+UNSAFE = re.compile(f"(?!\t$)[{UNPRINTABLE}]", re.MULTILINE)
 
 
 def applied(before: str, diff: str) -> str:
@@ -27,6 +33,34 @@ def applied(before: str, diff: str) -> str:
             command, cwd=directory, input=diff.encode(), check=True, env={"GIT_DIR": directory, "PATH": "/usr/bin:/bin"}
         )
         return file.read_bytes().decode()
+
+
+NAMES = st.text(
+    st.sampled_from(list("ab \t\n\r\x0b\x07\"\\'é~-.\x7f\u202e\u2028\xad\U000e0041\udcff")), min_size=1, max_size=6
+).filter(lambda name: name not in (".", ".."))
+
+
+@given(NAMES)
+@example("tab\tand\nline.yaml")
+@example("blank at the end ")
+@example("\udcff.yaml")
+@example("-")
+def test_git_reads_every_name(name: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / name).write_text("a\n")
+        before = os.getcwd()
+        os.chdir(directory)
+        try:
+            lines = unified(f"./{name}", "a\n", [(0, 1, "b")])
+            diff = patched(lines, colour=False, terminal=False)
+        finally:
+            os.chdir(before)
+        head = diff.split("\n")[:3]
+        assert [line[:4] for line in head] == ["--- ", "+++ ", "@@ -"]
+        assert not any(UNSAFE.search(line) for line in head)
+        subprocess.run(["git", "apply"], cwd=directory, input=os.fsencode(diff), check=True,
+                       env={"GIT_DIR": directory, "PATH": "/usr/bin:/bin"})  # fmt: skip
+        assert (Path(directory) / name).read_text() == "b\n"
 
 
 def fewest_changes(old: list[str], new: list[str]) -> int:

@@ -43,7 +43,6 @@ class Harden:
     @property
     def environment(self) -> dict[str, str]:
         own = {"KUBECONFIG": str(self._kubeconfig), "XDG_STATE_HOME": str(self.state), "PYTHONPATH": str(ROOT)}
-        own["KUBECTL_HARDEN_INSPECT_IMAGES"] = "never"
         return {**os.environ, **own, "PYTHONUTF8": "1", "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": ""}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
