@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.interrupts import calling
+from kubectl_harden.cli.parallel import in_parallel
 from kubectl_harden.cli.resume import missing_elsewhere, resume_cut_off
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
-
-_TICK: Final = 0.2
 
 
 def fix_live(
@@ -158,21 +155,22 @@ def carry_out(
     if not yes and not asked and not agreed(ready, cluster):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
     stop, leave, asking = Event(), Event(), Lock()
-    signals = 0
-
-    def interrupt(count: int) -> None:
-        nonlocal signals
-        signals = count
-        stop.set()
-        if count > 1:
-            leave.set()
 
     def report(name: str, words: str) -> None:
         # A terminal or pipe that is gone must not end a step half way.
         with suppress(OSError):
             display.report(name, words)
 
-    with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool, calling(interrupt):
+    def ended(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        with suppress(OSError):
+            display.finish(outcome.proposal.name)
+
+    def interrupted() -> None:
+        with suppress(OSError):
+            line("interrupted: finishing the step that each workload is in …")
+
+    with Progress(len(ready)) as display:
 
         def confirm(proposal: Proposal) -> bool:
             if yes:
@@ -202,23 +200,15 @@ def carry_out(
                 stop.set()
             return outcome
 
-        begun, told = {pool.submit(work, proposal) for proposal in ready}, False
-        while begun:
-            ended, begun = wait(begun, _TICK, FIRST_COMPLETED)
-            with suppress(OSError):
-                if signals and not told:
-                    told = True
-                    line("interrupted: finishing the step that each workload is in …")
-                for future in ended:
-                    display.finish(future.result().proposal.name)
-            outcomes.extend(future.result() for future in ended)
+        stages = (stop, leave)
+        signalled = in_parallel(ready, work, parallel, stages=stages, ended=ended, interrupted=interrupted)
     if journal.trouble is not None:
         report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
         tell(outcome_lines(outcome))
-    return outcomes, signals > 0
+    return outcomes, signalled
 
 
 def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
@@ -18,8 +17,8 @@ from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
-from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.parallel import in_parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
@@ -28,15 +27,13 @@ if TYPE_CHECKING:
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.migration.migrate import Migrated
-    from kubectl_harden.migration.model import Aim, Survey
+    from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey
     from kubectl_harden.migration.plan_file import MigrationPlan
     from kubectl_harden.migration.selection import Chosen, Selection
     from kubectl_harden.model import Problem
-    from kubectl_harden.reports.progress import Progress
 
 __all__ = ["migrate"]
 
-_TICK: Final = 0.2
 _INTERRUPTED: Final = (
     "interrupted: each namespace finishes the step that it is in; once more, and it waits for no rollout\n"
 )
@@ -341,7 +338,9 @@ def _carry_out(
     from kubectl_harden.live.journal import unfollowed
     from kubectl_harden.migration.migrate import Migrated, Migrator
     from kubectl_harden.migration.plan_file import drift
+    from kubectl_harden.reports.matrix import migrated_lines
     from kubectl_harden.reports.progress import Progress
+    from kubectl_harden.reports.terminal import width
 
     done = {
         item.name: Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
@@ -351,7 +350,7 @@ def _carry_out(
     todo = [item for item in found.namespaces if item.state != "done"]
     if todo and not yes and not _agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop = Event(), Event()
+    halt, stop, columns = Event(), Event(), width()
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
             policies,
@@ -364,54 +363,26 @@ def _carry_out(
             drift=None if plan is None else lambda now, proposals: drift(plan.namespaces[now.name], now, proposals),
             cut_off=unfollowed(),
         )
-        with ThreadPoolExecutor(parallel) as pool:
-            failures = count(1)
-            enough = Event()
+        failures, enough = count(1), Event()
 
-            def work(name: str) -> Migrated:
-                if enough.is_set():
-                    return Migrated(name, "stopped", "not begun")
-                outcome = migrator.carry_out(name)
-                if outcome.failed and next(failures) == max_failures:
-                    enough.set()
-                return outcome
+        def work(item: NamespaceSurvey) -> Migrated:
+            if enough.is_set():
+                return Migrated(item.name, "stopped", "not begun")
+            outcome = migrator.carry_out(item.name)
+            if outcome.failed and next(failures) == max_failures:
+                enough.set()
+            return outcome
 
-            interrupted = _watch({pool.submit(work, item.name) for item in todo}, done, display, halt, stop)
-    return [done[item.name] for item in found.namespaces], interrupted
+        def ended(outcome: Migrated) -> None:
+            done[outcome.name] = outcome
+            lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
+            display.finish(outcome.name, "".join(lines))
 
+        def interrupted() -> None:
+            display.say(_INTERRUPTED)
 
-def _watch(
-    begun: set[Future[Migrated]],
-    done: dict[str, Migrated],
-    display: Progress,
-    halt: Event,
-    stop: Event,
-) -> bool:
-    """Tell of each namespace as it ends; returns whether Ctrl-C was pressed."""
-    from kubectl_harden.reports.matrix import migrated_lines
-    from kubectl_harden.reports.terminal import width
-
-    columns = width()
-    signals = 0
-
-    def interrupt(count: int) -> None:
-        nonlocal signals
-        signals = count
-        (halt if count == 1 else stop).set()
-
-    told = False
-    with calling(interrupt):
-        while begun:
-            ended, begun = wait(begun, _TICK, FIRST_COMPLETED)
-            if signals and not told:
-                told = True
-                display.say(_INTERRUPTED)
-            for future in ended:
-                outcome = future.result()
-                done[outcome.name] = outcome
-                lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
-                display.finish(outcome.name, "".join(lines))
-    return signals > 0
+        signalled = in_parallel(todo, work, parallel, stages=(halt, stop), ended=ended, interrupted=interrupted)
+    return [done[item.name] for item in found.namespaces], signalled
 
 
 def _agreed(found: Survey, cluster: Cluster) -> bool:

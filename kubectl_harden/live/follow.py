@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Final, Literal, NamedTuple
 
@@ -34,6 +35,10 @@ _POLL: Final = 2.0
 """Seconds between questions where nothing can be watched."""
 GRACE: Final = 10.0
 """Seconds for which a controller's complaint may still be about the state before the change."""
+
+
+_About = Literal["object", "pod", "error"]
+_Events = queue.Queue[tuple[_About, str, Any]]
 
 
 class Snapshot(NamedTuple):
@@ -83,31 +88,14 @@ def follow(
     Pods that ``before`` does not have, or knows as new, are new. Raises ClusterError where the cluster does not
     answer.
     """
-    namespace, name = value["metadata"]["namespace"], value["metadata"]["name"]
-    events: queue.Queue[tuple[str, str, Any]] = queue.Queue()
     cancel = Cancel()
-    is_pod = resource.kind == "Pod"
-    watches: list[tuple[str, Resource, str, dict[str, str]]] = [
-        ("object", resource, value["metadata"]["resourceVersion"], {"fields": f"metadata.name={name}"})
-    ]
-    if not is_pod:
-        watches.append(("pod", PODS, before.version, {"selector": selector_of(value) or ""}))
-    for about, of, version, filters in watches:
-        Thread(
-            target=_pump,
-            args=(cluster, about, of, namespace, version, seconds, cancel, events, filters),
-            daemon=True,
-        ).start()
-    heard = time.monotonic()
-    deadline = heard + seconds
-    patience = _QUIET
-    pods = dict(before.new)
+    events = _watched(cluster, resource, value, before, seconds, cancel)
+    seen = _Seen(resource.kind, value, before)
+    deadline = time.monotonic() + seconds
     said: Progress | None = None
-    complained: float | None = None
-    asked = False
     try:
         while True:
-            now = _progress(value, pods, is_pod)
+            now = seen.progress()
             if now != said:
                 said = now
                 report(now)
@@ -115,42 +103,98 @@ def follow(
                 return Followed("ready")
             if stop.is_set():
                 return Followed("interrupted")
-            # A complaint counts while no new pod comes: before, it may be the old pods'.
-            complained = (complained or time.monotonic()) if now.failure and not pods else None
-            ended = _failed(pods)
-            if ended is None and complained is not None and time.monotonic() - complained > GRACE:
-                ended = Followed("failed", now.failure)
-            if ended is None and time.monotonic() > deadline + _settling(value, pods):
-                ended = _timed_out(now, pods, seconds)
-            if ended is not None and asked:
+            ended = seen.failed(now) or seen.timed_out(now, deadline, seconds)
+            if ended is not None and seen.asked:
                 return ended
-            if ended is not None or time.monotonic() - heard > patience:
-                found = _ask(cluster, resource, value, before)
-                if isinstance(found, Followed):
-                    return found
-                value, pods = found
-                heard, asked = time.monotonic(), True
+            if ended is not None or seen.quiet():
+                answer = _ask(cluster, resource, seen.value, before)
+                if isinstance(answer, Followed):
+                    return answer
+                seen.answered(*answer)
                 continue
-            try:
-                about, event, found = events.get(timeout=_TICK)
-            except queue.Empty:
-                continue
-            heard, asked = time.monotonic(), False
-            if about == "error":
-                patience = _POLL
-            elif about == "object":
-                if event == "DELETED" or found["metadata"]["uid"] != value["metadata"]["uid"]:
-                    heard -= patience  # The cluster knows what is there now.
-                    continue
-                value = {"kind": resource.kind, **found}
-                if is_pod:
-                    pods = {found["metadata"]["uid"]: found}
-            elif event == "DELETED":
-                pods.pop(found["metadata"]["uid"], None)
-            elif found["metadata"]["uid"] not in before.uids or found["metadata"]["uid"] in pods:
-                pods[found["metadata"]["uid"]] = found
+            with suppress(queue.Empty):
+                seen.heard(*events.get(timeout=_TICK))
     finally:
         cancel()
+
+
+class _Seen:
+    """What is known of a workload and its new pods: by events, and by asking.
+
+    ``asked`` tells that nothing has been heard since the cluster was asked.
+    """
+
+    def __init__(self, kind: str, value: dict[str, Any], before: Snapshot) -> None:
+        self.value = value
+        self.asked = False
+        self._kind = kind
+        self._old = before.uids
+        self._pods = dict(before.new)
+        self._heard = time.monotonic()
+        self._patience = _QUIET
+        self._complained: float | None = None
+
+    def progress(self) -> Progress:
+        """Return how many of the new pods are ready."""
+        if self._kind == "Pod":
+            ready = pod_ready(self.value)
+            return Progress(int(ready), 1, ready)
+        if self._kind == "Job":
+            ready = any(map(pod_ready, self._pods.values()))
+            return Progress(int(ready), 1, ready)
+        return progress(self.value, self._pods.values())
+
+    def failed(self, now: Progress) -> Followed | None:
+        """Return the failure of a new pod, or what the controller has complained of for some time.
+
+        A complaint counts while no new pod comes: before, it may be about the old ones.
+        """
+        complains = now.failure and not self._pods
+        self._complained = (self._complained or time.monotonic()) if complains else None
+        failure = next(filter(None, map(pod_failure, self._pods.values())), None)
+        if failure is not None:
+            words = f"{failure.reason}: {failure.message}" if failure.message else failure.reason
+            return Followed("failed", words, failure, _unready(self._pods))
+        if self._complained is not None and time.monotonic() - self._complained > GRACE:
+            return Followed("failed", now.failure)
+        return None
+
+    def timed_out(self, now: Progress, deadline: float, seconds: float) -> Followed | None:
+        """Return what is missing after the deadline, and after the time in which ready pods become available."""
+        if time.monotonic() <= deadline + _settling(self.value, self._pods):
+            return None
+        words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
+        said_by_pods = filter(None, map(pod_obstacle, self._pods.values()))
+        why = next(said_by_pods, "") if self._pods else now.failure
+        return Followed("timeout", f"{words}; {why}" if why else words, unready=_unready(self._pods))
+
+    def quiet(self) -> bool:
+        """Whether nothing was heard for so long that the cluster is to be asked."""
+        return time.monotonic() - self._heard > self._patience
+
+    def answered(self, value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> None:
+        """Take the object and its new pods as the cluster has them now."""
+        self.value, self._pods = value, pods
+        self._heard, self.asked = time.monotonic(), True
+
+    def heard(self, about: _About, event: str, found: Any) -> None:
+        """Take an event of a watch: its type, and the object as it is then."""
+        self._heard, self.asked = time.monotonic(), False
+        if about == "error":
+            self._patience = _POLL
+            return
+        uid = found["metadata"]["uid"]
+        if about == "object":
+            if event == "DELETED" or uid != self.value["metadata"]["uid"]:
+                self._heard -= self._patience  # The cluster knows what is there now.
+                return
+            self.value = {"kind": self._kind, **found}
+            if self._kind == "Pod":
+                self._pods = {uid: found}
+        elif event == "DELETED":
+            self._pods.pop(uid, None)
+        elif uid not in self._old or uid in self._pods:
+            self._pods[uid] = found
 
 
 def _ask(
@@ -180,22 +224,32 @@ def _settling(value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> float:
     return float((spec.get("minReadySeconds") or 0) * max(spec.get("replicas") or 1, len(pods)))
 
 
-def _timed_out(now: Progress, pods: dict[str, dict[str, Any]], seconds: float) -> Followed:
-    words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
-    said_by_pods = filter(None, map(pod_obstacle, pods.values()))
-    why = next(said_by_pods, "") if pods else now.failure
-    return Followed("timeout", f"{words}; {why}" if why else words, unready=_unready(pods))
+def _watched(
+    cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot, seconds: float, cancel: Cancel
+) -> _Events:
+    """Watch a workload and its pods, each in a thread of its own; returns where their events come in."""
+    events: _Events = queue.Queue()
+    namespace, name = value["metadata"]["namespace"], value["metadata"]["name"]
+    watches: list[tuple[_About, Resource, str, dict[str, str]]] = [
+        ("object", resource, value["metadata"]["resourceVersion"], {"fields": f"metadata.name={name}"})
+    ]
+    if resource.kind != "Pod":
+        watches.append(("pod", PODS, before.version, {"selector": selector_of(value) or ""}))
+    for about, of, version, filters in watches:
+        arguments = (cluster, about, of, namespace, version, seconds, cancel, events, filters)
+        Thread(target=_pump, args=arguments, daemon=True).start()
+    return events
 
 
 def _pump(
     cluster: Cluster,
-    about: str,
+    about: _About,
     resource: Resource,
     namespace: str,
     version: str,
     seconds: float,
     cancel: Cancel,
-    events: queue.Queue[tuple[str, str, Any]],
+    events: _Events,
     filters: dict[str, str],
 ) -> None:
     """Put the events of a watch into the queue; one that has expired begins again with what there is."""
@@ -221,24 +275,6 @@ def _pump(
         except ClusterError as error:
             events.put(("error", "", error))
             return
-
-
-def _progress(value: dict[str, Any], pods: dict[str, dict[str, Any]], is_pod: bool) -> Progress:
-    if is_pod:
-        ready = pod_ready(value)
-        return Progress(int(ready), 1, ready)
-    if value.get("kind") == "Job":
-        ready = any(map(pod_ready, pods.values()))
-        return Progress(int(ready), 1, ready)
-    return progress(value, pods.values())
-
-
-def _failed(pods: dict[str, dict[str, Any]]) -> Followed | None:
-    failure = next(filter(None, map(pod_failure, pods.values())), None)
-    if failure is None:
-        return None
-    words = f"{failure.reason}: {failure.message}" if failure.message else failure.reason
-    return Followed("failed", words, failure, _unready(pods))
 
 
 def _unready(pods: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], ...]:
