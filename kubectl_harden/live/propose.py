@@ -21,8 +21,8 @@ from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, generated_from, name_of
 from kubectl_harden.planning.json_patch import operations
+from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import planned
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded
@@ -317,7 +317,7 @@ def prove_pods(cluster: Cluster, proposal: Proposal, *, level_only: bool = False
     value = proposal.live.value if proposal.returned is None else proposal.returned
     left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
     for location in live.subject.changed(value).templates():
-        if location.moved or not location.pod_security_context:
+        if location.spread or not location.pod_security_context:
             continue  # The controller makes another pod of it than what stands there.
         try:
             answer = cluster.create(PODS, live.namespace, made_pod(live.value, location), dry_run=True)

@@ -7,15 +7,16 @@ are a table of JSON pointers; ``*`` stands for every item of a list or every val
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.model import Path
 from kubectl_harden.objects import api_group
+from kubectl_harden.pod_security.argo import argo_pods
+from kubectl_harden.pod_security.location import Location
 
 __all__ = [
-    "Location",
     "PodPaths",
     "holds_pods",
     "locate",
@@ -30,33 +31,6 @@ PodPaths = Mapping[tuple[str, str], tuple[str, ...]]
 
 MAX_TEMPLATES: Final = 1000
 """Pod templates of one object. Each plan is made on what the ones before it made of the whole object."""
-
-MAX_SHARED: Final = 100_000
-"""Containers and volumes of an Argo Workflow, counted in each template that has them."""
-
-
-class Location(NamedTuple):
-    """A pod template inside an object.
-
-    ``value`` has the shape ``{"metadata": …, "spec": …}``. ``moved`` maps paths of that shape to
-    paths of the object where the two differ (Argo Workflows); elsewhere ``path`` is the prefix. ``decoded``
-    tells that an API server has decoded the value by its own types.
-    """
-
-    path: Path
-    value: Any
-    is_pod: bool = False
-    pod_security_context: bool = True
-    decoded: bool = False
-    moved: tuple[tuple[Path, Path], ...] = ()
-
-    def in_object(self, path: Path) -> Path:
-        """Return the object's path for a path of the pod template."""
-        for prefix, real in self.moved:
-            if path[: len(prefix)] == prefix:
-                return real + path[len(prefix) :]
-        return self.path + path
-
 
 _TEMPLATE: Final = ("/spec/template",)
 _JOB_TEMPLATE: Final = ("/spec/jobTemplate/spec/template",)
@@ -192,7 +166,7 @@ def _located(value: Any, extra: PodPaths) -> list[Location] | None:
     if key in _KNATIVE:
         return _at(value, _KNATIVE[key], required=True, pod_security_context=False)
     if key[0] == "argoproj.io" and kind in _ARGO:
-        return list(_argo_pods(value, parse_pointer(_ARGO[kind])))
+        return list(argo_pods(value, parse_pointer(_ARGO[kind])))
     return None
 
 
@@ -228,51 +202,3 @@ def _walk(value: Any, parts: Path, path: Path) -> Iterator[tuple[Path, Any]]:
         keys = list(value) if head == "*" else [head] if head in value else []
         for key in keys:
             yield from _walk(value[key], rest, (*path, key))
-
-
-def _argo_pods(value: Any, base: Path) -> Iterator[Location]:
-    """Yield each template of an Argo Workflow that runs a pod, as the pod it becomes.
-
-    After workflow/controller/workflowpod.go: the main container, sidecars and volumes are spread
-    over the template and the workflow, whose securityContext counts where the template has none.
-    """
-    shared = 0
-    for where, template in _walk(value, (*base, "templates", "*"), ()):
-        workflow = next(_walk(value, base, ()))[1]
-        if not isinstance(template, dict):
-            continue
-        containers: list[tuple[Path, Any]] = []
-        for key in ("container", "script"):
-            if isinstance(template.get(key), dict):
-                containers.append(((*where, key), {"name": "main", **_without_source(template[key])}))
-        containers.extend(_walk(template, ("containerSet", "containers", "*"), where))
-        containers.extend(_walk(template, ("sidecars", "*"), where))
-        if not containers:
-            continue
-        volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
-        shared += len(containers) + len(volumes)
-        if shared > MAX_SHARED:
-            raise InputError(
-                f"its templates have more than {MAX_SHARED:,} containers and volumes, which is refused", base
-            )
-        own = isinstance(template.get("securityContext"), dict)
-        spec = {
-            "containers": [item for _, item in containers],
-            "volumes": [item for _, item in volumes],
-            "initContainers": template.get("initContainers"),
-            "securityContext": (template if own else workflow).get("securityContext"),
-            "hostNetwork": workflow.get("hostNetwork"),
-        }
-        moved: list[tuple[Path, Path]] = [
-            *((("spec", "containers", index), path) for index, (path, _) in enumerate(containers)),
-            *((("spec", "volumes", index), path) for index, (path, _) in enumerate(volumes)),
-            (("spec", "initContainers"), (*where, "initContainers")),
-            (("spec", "securityContext"), (*(where if own else base), "securityContext")),
-            (("spec", "hostNetwork"), (*base, "hostNetwork")),
-        ]
-        yield Location(where, {"metadata": template.get("metadata"), "spec": spec}, moved=tuple(moved))
-
-
-def _without_source(container: dict[str, Any]) -> dict[str, Any]:
-    """Return a script template's container without the script, which is no container field."""
-    return {key: item for key, item in container.items() if key != "source"}

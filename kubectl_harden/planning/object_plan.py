@@ -1,0 +1,308 @@
+"""Plans for the pod templates of an object: each by itself, but for fields that several have in common.
+
+A field that several pod templates share, as those of an Argo Workflow do, is only edited where that is right for all.
+These edits are made first; each pod template is then planned for on what they make of the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError, unexpected
+from kubectl_harden.field_path import field_path
+from kubectl_harden.json_values import json_line
+from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Policy, Problem
+from kubectl_harden.planning.field_edits import lowered
+from kubectl_harden.planning.json_patch import apply, resolve_path
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.plan import in_object, plan
+from kubectl_harden.planning.subject import Subject
+from kubectl_harden.pod_security.location import Location
+from kubectl_harden.pod_security.policy import evaluate
+
+__all__ = ["ObjectPlan", "edits_of", "planned"]
+
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+_NAMED: Final = 3
+"""So many of the pod templates that share a field are named."""
+
+_ROUNDS: Final = 4
+"""So often shared fields are edited, each time on what the edits before have made possible."""
+
+_IDENTITY: Final = ("name", "key", "mountPath", "containerPort")
+"""What tells the items of a shared list apart, whatever goes before them."""
+
+
+class ObjectPlan(NamedTuple):
+    """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
+
+    value: dict[str, Any]
+    planned: tuple[Planned, ...]
+    problems: tuple[Problem, ...]
+
+
+def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
+    """Plan for each pod template of an object in turn, each on what the plans before it made of the object."""
+    accepted, problems = subject.accepted()
+    found = list(problems)
+    plans = []
+    planner = _Planner(options, accepted)
+    templates = subject.templates()
+    subject, common = planner.share(subject, templates)
+    # Edits of shared fields change other pod templates, those of one change no other.
+    current = subject.templates() if common else templates
+    for index, first in enumerate(templates):
+        try:
+            location = current[index]
+            if not location.spread:
+                location = location._replace(value=resolve_path(subject.value, location.path))
+            made = planner.plan(subject, location, shares=False)
+            subject = subject.changed(apply(subject.value, made.edits))
+            identity, policy = subject.named(location), subject.policy_for(location)
+            plans.append(Planned(identity, common[index].before(made) if index in common else made, policy))
+        except InputError as error:
+            found.append(subject.problem(error, first))
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found.append(subject.problem(unexpected(error)))
+    return ObjectPlan(subject.value, tuple(plans), tuple(found))
+
+
+def edits_of(subject: Subject, pod_path: Path, options: FixOptions) -> tuple[Edit, ...]:
+    """Return the edits to an object for one of its pod templates. Raises InputError where they cannot be planned."""
+    templates = subject.templates()
+    index = next(index for index, location in enumerate(templates) if location.path == pod_path)
+    planner = _Planner(options, _EMPTY)
+    after, common = planner.share(subject, templates, only=index)
+    made = planner.plan(after, after.templates()[index], shares=False)
+    return (common[index].before(made) if index in common else made).edits
+
+
+class _Common(NamedTuple):
+    """Edits of shared fields that come with a pod template: its level before them, and the steps that it needs."""
+
+    level: Level
+    steps: tuple[Edit, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+    def before(self, made: Plan) -> Plan:
+        """Return the plan with these before its own edits."""
+        return made._replace(before=self.level, steps=(*self.steps, *made.steps), edits=(*self.edits, *made.edits))
+
+
+class _Planner:
+    """Makes the plans for the pod templates of one object; a person is asked once for each edit."""
+
+    def __init__(self, options: FixOptions, accepted: Mapping[str, str]) -> None:
+        self._options, self._accepted = options, accepted
+        self._agreement: _Agreement | None = None
+        self._answers: dict[tuple[Path, str, Path], Edit | None] = {}
+
+    def share(
+        self, subject: Subject, templates: list[Location], only: int | None = None
+    ) -> tuple[Subject, dict[int, _Common]]:
+        """Return the object with the edits of shared fields that the plans make, and these by pod template.
+
+        ``only`` makes those that one of the pod templates needs.
+        """
+        common: dict[int, _Common] = {}
+        if len(templates) == 1 or not any(location.shared for location in templates):
+            return subject, common
+        for _ in range(_ROUNDS):
+            self._agreement = _Agreement(subject, templates, self._options, self._accepted)
+            wanted: dict[tuple[bool, Path], Edit] = {}
+            first: int | None = None
+            for index, location in enumerate(templates):
+                if only not in (None, index):
+                    continue
+                try:
+                    made = self.plan(subject, location, shares=True)
+                except InputError:
+                    continue  # It is reported where its own plan is made.
+                common.setdefault(index, _Common(made.before))
+                steps = tuple(step for step in made.steps if _is_shared(location, step))
+                for edit in in_object(subject.value, location, steps):
+                    wanted.setdefault((edit.op == "remove", edit.path), edit)
+                if steps and first is None:
+                    first = index
+                    common[index] = common[index]._replace(steps=(*common[index].steps, *steps))
+            if first is None:
+                break
+            edits = lowered(subject.value, list(wanted.values()))
+            changed = subject.changed(apply(subject.value, edits))
+            orphans = _orphans(templates, changed.templates(), list(wanted.values()))
+            more = lowered(changed.value, orphans)
+            subject = changed.changed(apply(changed.value, more))
+            templates = subject.templates()
+            common[first] = common[first]._replace(edits=(*common[first].edits, *edits, *more))
+        return subject, common
+
+    def plan(self, subject: Subject, location: Location, *, shares: bool) -> Plan:
+        """Return the plan for a pod template; without ``shares`` it leaves shared fields as they are."""
+        identity, policy = subject.named(location), subject.policy_for(location)
+        learned = self._options.learn(identity, subject.value, location.value)
+        choose = partial(self._choose, identity) if self._options.choose is not None else None
+
+        def objection(edit: Edit) -> str:
+            if self._agreement is None or not _is_shared(location, edit):
+                return ""
+            why = self._agreement.objection(location, edit)
+            return why or ("" if shares else f"{field_path(location.in_object(edit.path))} is shared with others")
+
+        return plan(subject.value, location, policy, self._options, learned, choose, self._accepted, objection)
+
+    def _choose(self, identity: Identity, edits: list[Edit]) -> list[Edit]:
+        """Return those of the edits that a person wants, who is asked for what is new."""
+        ask = self._options.choose
+        if ask is None:
+            return edits
+        path = identity.pod_path
+        new = [edit for edit in edits if (path, edit.op, edit.path) not in self._answers]
+        if new:
+            wanted = {(edit.op, edit.path): edit for edit in ask(identity, new)}
+            for edit in new:
+                self._answers[path, edit.op, edit.path] = wanted.get((edit.op, edit.path))
+        answers = (self._answers[path, edit.op, edit.path] for edit in edits)
+        return [answer for answer in answers if answer is not None]
+
+
+def _is_shared(location: Location, edit: Edit) -> bool:
+    """Whether an edit of a pod template goes to a field of the object that others may have too."""
+    return location.spread and location.in_object(edit.path)[: len(location.path)] != location.path
+
+
+def _orphans(before: list[Location], after: list[Location], edits: list[Edit]) -> list[Edit]:
+    """Return the removals of mounts, in the object, of volumes that pod templates had before and have no more."""
+    found: dict[Path, Edit] = {}
+    cause = next((edit for edit in edits if edit.op == "remove" and "volumes" in edit.path), None)
+    for old, new in zip(before, after, strict=True) if cause is not None else ():
+        gone = _volumes(old) - _volumes(new)
+        for path, mount in _mounts(new):
+            if gone and cause is not None and mount.get("name") in gone:
+                real = new.in_object(path)
+                found[real] = cause._replace(path=real)
+    return list(found.values())
+
+
+def _volumes(location: Location) -> set[str]:
+    volumes = location.value["spec"]["volumes"]
+    return {volume["name"] for volume in volumes if isinstance(volume, dict) and isinstance(volume.get("name"), str)}
+
+
+def _mounts(location: Location) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the mounts of a pod template that is spread over an object, and their paths in the pod template."""
+    for key in ("initContainers", "containers"):
+        containers = location.value["spec"][key]
+        for number, container in enumerate(containers if isinstance(containers, list) else ()):
+            mounts = container.get("volumeMounts") if isinstance(container, dict) else None
+            for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
+                if isinstance(mount, dict):
+                    yield ("spec", key, number, "volumeMounts", index), mount
+
+
+class _View(NamedTuple):
+    """What a pod template has to say of the fields that it shares.
+
+    ``wanted`` are the edits of shared fields that its own plan would make, whatever it reaches; None where it cannot be
+    planned.
+    """
+
+    index: int
+    path: Path
+    shared: frozenset[Path]
+    wanted: frozenset[tuple[bool, Path, str]] | None
+
+    def has(self, path: Path) -> bool:
+        return any(path[: len(one)] == one or one[: len(path)] == path for one in self.shared)
+
+
+class _Agreement:
+    """Tells which edits of shared fields are right for all pod templates that have them."""
+
+    def __init__(
+        self, subject: Subject, templates: list[Location], options: FixOptions, accepted: Mapping[str, str]
+    ) -> None:
+        self._subject, self._templates, self._accepted = subject, templates, accepted
+        self._options = options._replace(partial=True, choose=None)
+        self._views: list[_View] | None = None
+        self._after: dict[tuple[bool, Path, str], list[Location] | None] = {}
+
+    def objection(self, location: Location, edit: Edit) -> str:
+        """Return why an edit of a shared field must not be made for the sake of others, or ""."""
+        if self._views is None:
+            self._views = [self._view(index, one) for index, one in enumerate(self._templates)]
+        path = location.in_object(edit.path)
+        known = _by_identity(self._subject.value, path)
+        others = (view for view in self._views if view.path != location.path and view.has(known))
+        against = [view for view in others if not self._accepts(view, location, edit, known)]
+        if not against:
+            return ""
+        names = ", ".join(field_path(view.path) for view in against[:_NAMED])
+        more = f" and {len(against) - _NAMED} more" if len(against) > _NAMED else ""
+        return f"{field_path(path)} is shared with {names}{more}, for which the same change is not planned"
+
+    def _accepts(self, view: _View, location: Location, edit: Edit, known: Path) -> bool:
+        """Whether an edit is right for another pod template: its own plan makes the same, or it does not see it."""
+        if view.wanted is None:
+            return False
+        key = (edit.op == "remove", known, json_line(edit.value))
+        if key in view.wanted:
+            return True
+        if not edit.checks:
+            return False
+        if key not in self._after:
+            self._after[key] = self._templates_after(location, edit)
+        after = self._after[key]
+        return after is not None and all(
+            self._findings(self._templates[view.index], policy, edit) == self._findings(after[view.index], policy, edit)
+            for policy in _policies(self._subject.policy_for(self._templates[view.index]))
+        )
+
+    def _templates_after(self, location: Location, edit: Edit) -> list[Location] | None:
+        subject = self._subject
+        edits = lowered(subject.value, in_object(subject.value, location, (edit,)))
+        after = subject.changed(apply(subject.value, edits)).templates()
+        return after if len(after) == len(self._templates) else None
+
+    @staticmethod
+    def _findings(location: Location, policy: Policy, edit: Edit) -> list[tuple[str, str]]:
+        found = evaluate(location.pod(), policy)
+        return [finding[:2] for control, finding in found if control.id in edit.checks]
+
+    def _view(self, index: int, location: Location) -> _View:
+        subject, options = self._subject, self._options
+        shared = frozenset(_by_identity(subject.value, path) for path in location.shared)
+        wanted: set[tuple[bool, Path, str]] = set()
+        try:
+            learned = options.learn(subject.named(location), subject.value, location.value)
+            for policy in _policies(subject.policy_for(location)):
+                made = plan(subject.value, location, policy, options, learned, None, self._accepted)
+                for step in made.steps:
+                    if _is_shared(location, step):
+                        path = _by_identity(subject.value, location.in_object(step.path))
+                        wanted.add((step.op == "remove", path, json_line(step.value)))
+        except InputError:
+            return _View(index, location.path, shared, None)
+        return _View(index, location.path, shared, frozenset(wanted))
+
+
+def _policies(policy: Policy) -> Iterator[Policy]:
+    """Yield the policy, and that of baseline which a plan may fall back on."""
+    yield policy
+    if policy.level == "restricted":
+        yield policy._replace(level="baseline")
+
+
+def _by_identity(value: Any, path: Path) -> Path:
+    """Return a path with the identity of list items in place of their indexes."""
+    out: list[str | int] = []
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            value = None
+        named = {key: value[key] for key in _IDENTITY if key in value} if isinstance(value, dict) else {}
+        out.append(json_line(named) if isinstance(part, int) and named else part)
+    return tuple(out)
