@@ -6,7 +6,7 @@ Each is proposed only where the evidence shows a use for it, and judged by the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
@@ -43,8 +43,19 @@ class Companions(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_security_context: bool) -> Companions:
-    """Return the companions that a pod template has a use for."""
+def companions(
+    pod: Pod,
+    facts: Facts,
+    policy: Policy,
+    asked: Asked,
+    *,
+    pod_security_context: bool,
+    mounts_closed: Callable[[Container], str] = lambda _container: "",
+) -> Companions:
+    """Return the companions that a pod template has a use for.
+
+    ``mounts_closed`` returns why a container can have no mount of its own, or "".
+    """
     if asked == _NOTHING or policy.level == "privileged" or pod.is_windows:
         return Companions()
     notes: list[str] = []
@@ -58,7 +69,7 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
     if asked.low_ports:
         edits.extend(_low_ports(pod, facts))
     edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
-    edits.extend(_writable(pod, facts, asked.writable, notes))
+    edits.extend(_writable(pod, facts, asked.writable, mounts_closed, notes))
     if asked.recorded_seccomp:
         edits.extend(_recorded(pod, facts))
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
@@ -203,7 +214,13 @@ def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
         yield Edit("add", path, [entry], (), *judgement, "--low-ports")
 
 
-def _writable(pod: Pod, facts: Facts, asked: Iterable[tuple[str, str]], notes: list[str]) -> Iterator[Edit]:
+def _writable(
+    pod: Pod,
+    facts: Facts,
+    asked: Iterable[tuple[str, str]],
+    mounts_closed: Callable[[Container], str],
+    notes: list[str],
+) -> Iterator[Edit]:
     volumes: list[dict[str, object]] = []
     mounts: dict[Path, list[dict[str, object]]] = {}
     taken = {volume.get("name") for _, volume in pod.volumes()}
@@ -216,6 +233,10 @@ def _writable(pod: Pod, facts: Facts, asked: Iterable[tuple[str, str]], notes: l
             if covering is not None:
                 if covering.get("readOnly"):
                     notes.append(f'container "{container.name}" has a read-only volume at {covering["mountPath"]}')
+                continue
+            closed = mounts_closed(container)
+            if closed:
+                notes.append(f'--writable is not done in container "{container.name}": {closed}')
                 continue
             volume = _volume_name(path, taken)
             taken.add(volume)

@@ -6,7 +6,7 @@ These edits are made first; each pod template is then planned for on what they m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -31,9 +31,6 @@ _NAMED: Final = 3
 
 _ROUNDS: Final = 4
 """So often shared fields are edited, each time on what the edits before have made possible."""
-
-_IDENTITY: Final = ("name", "key", "mountPath", "containerPort")
-"""What tells the items of a shared list apart, whatever goes before them."""
 
 
 class ObjectPlan(NamedTuple):
@@ -108,7 +105,7 @@ class _Planner:
         ``only`` makes those that one of the pod templates needs.
         """
         common: dict[int, _Common] = {}
-        if len(templates) == 1 or not any(location.shared for location in templates):
+        if len(templates) == 1 or not any(location.spread for location in templates):
             return subject, common
         for _ in range(_ROUNDS):
             self._agreement = _Agreement(subject, templates, self._options, self._accepted)
@@ -146,6 +143,11 @@ class _Planner:
         choose = partial(self._choose, identity) if self._options.choose is not None else None
 
         def objection(edit: Edit) -> str:
+            layered = edit.op == "remove" or isinstance(edit.value, (dict, list))
+            if layered and location.layout is not None and location.layout.beneath(edit.path):
+                return (
+                    f"{field_path(location.in_object(edit.path))} has defaults in templateDefaults, which would count"
+                )
             if self._agreement is None or not _is_shared(location, edit):
                 return ""
             why = self._agreement.objection(location, edit)
@@ -206,16 +208,14 @@ class _View(NamedTuple):
     """What a pod template has to say of the fields that it shares.
 
     ``wanted`` are the edits of shared fields that its own plan would make, whatever it reaches; None where it cannot be
-    planned.
+    planned. ``cured`` are the controls that it violates and that its own plan cures.
     """
 
-    index: int
+    number: int
     path: Path
-    shared: frozenset[Path]
+    sees: Callable[[Path], bool]
     wanted: frozenset[tuple[bool, Path, str]] | None
-
-    def has(self, path: Path) -> bool:
-        return any(path[: len(one)] == one or one[: len(path)] == path for one in self.shared)
+    cured: frozenset[str] = frozenset()
 
 
 class _Agreement:
@@ -234,30 +234,36 @@ class _Agreement:
         if self._views is None:
             self._views = [self._view(index, one) for index, one in enumerate(self._templates)]
         path = location.in_object(edit.path)
-        known = _by_identity(self._subject.value, path)
-        others = (view for view in self._views if view.path != location.path and view.has(known))
-        against = [view for view in others if not self._accepts(view, location, edit, known)]
+        others = (view for view in self._views if view.path != location.path and view.sees(path))
+        against = [view for view in others if not self._accepts(view, location, edit, path)]
         if not against:
             return ""
         names = ", ".join(field_path(view.path) for view in against[:_NAMED])
         more = f" and {len(against) - _NAMED} more" if len(against) > _NAMED else ""
         return f"{field_path(path)} is shared with {names}{more}, for which the same change is not planned"
 
-    def _accepts(self, view: _View, location: Location, edit: Edit, known: Path) -> bool:
-        """Whether an edit is right for another pod template: its own plan makes the same, or it does not see it."""
+    def _accepts(self, view: _View, location: Location, edit: Edit, path: Path) -> bool:
+        """Whether an edit is right for another pod template.
+
+        Its own plan makes the same, or cures the same controls (a volume can go in more ways than one), or they do not
+        see the edit: its containers say themselves what they would inherit.
+        """
         if view.wanted is None:
             return False
-        key = (edit.op == "remove", known, json_line(edit.value))
+        key = (edit.op == "remove", path, json_line(edit.value))
         if key in view.wanted:
             return True
         if not edit.checks:
             return False
+        if view.cured.issuperset(edit.checks) and edit.path[1] != "volumes":
+            return True
         if key not in self._after:
             self._after[key] = self._templates_after(location, edit)
         after = self._after[key]
         return after is not None and all(
-            self._findings(self._templates[view.index], policy, edit) == self._findings(after[view.index], policy, edit)
-            for policy in _policies(self._subject.policy_for(self._templates[view.index]))
+            self._findings(self._templates[view.number], policy, edit)
+            == self._findings(after[view.number], policy, edit)
+            for policy in _policies(self._subject.policy_for(self._templates[view.number]))
         )
 
     def _templates_after(self, location: Location, edit: Edit) -> list[Location] | None:
@@ -273,19 +279,21 @@ class _Agreement:
 
     def _view(self, index: int, location: Location) -> _View:
         subject, options = self._subject, self._options
-        shared = frozenset(_by_identity(subject.value, path) for path in location.shared)
+        sees = location.layout.sees if location.layout is not None else (lambda _path: False)
         wanted: set[tuple[bool, Path, str]] = set()
+        cured: set[str] = set()
         try:
             learned = options.learn(subject.named(location), subject.value, location.value)
             for policy in _policies(subject.policy_for(location)):
                 made = plan(subject.value, location, policy, options, learned, None, self._accepted)
+                violated = {control.id for control, _ in evaluate(location.pod(), policy)}
+                cured |= violated - {left.check for left in made.remaining}
                 for step in made.steps:
                     if _is_shared(location, step):
-                        path = _by_identity(subject.value, location.in_object(step.path))
-                        wanted.add((step.op == "remove", path, json_line(step.value)))
+                        wanted.add((step.op == "remove", location.in_object(step.path), json_line(step.value)))
         except InputError:
-            return _View(index, location.path, shared, None)
-        return _View(index, location.path, shared, frozenset(wanted))
+            return _View(index, location.path, sees, None)
+        return _View(index, location.path, sees, frozenset(wanted), frozenset(cured))
 
 
 def _policies(policy: Policy) -> Iterator[Policy]:
@@ -293,16 +301,3 @@ def _policies(policy: Policy) -> Iterator[Policy]:
     yield policy
     if policy.level == "restricted":
         yield policy._replace(level="baseline")
-
-
-def _by_identity(value: Any, path: Path) -> Path:
-    """Return a path with the identity of list items in place of their indexes."""
-    out: list[str | int] = []
-    for part in path:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            value = None
-        named = {key: value[key] for key in _IDENTITY if key in value} if isinstance(value, dict) else {}
-        out.append(json_line(named) if isinstance(part, int) and named else part)
-    return tuple(out)

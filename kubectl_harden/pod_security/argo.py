@@ -132,7 +132,8 @@ class _Spread:
         # Paths of the pod template → paths of the template, and of the object.
         self._in_template: dict[Path, Path] = {}
         self._outside: dict[Path, Path] = {}
-        self._appended: dict[Path, int] = {}
+        # Lists of which a part stands elsewhere: how many items they have, and how many the template's own has.
+        self._lists: dict[Path, tuple[int, int]] = {}
 
     def location(self) -> Location | None:
         containers = self._containers()
@@ -155,21 +156,36 @@ class _Spread:
         }
         metadata = self._metadata()
         undecided = self._undecided([*containers, *_list(init)])
-        shared = frozenset((*self._outside.values(), *self._template.inherited()))
         value = {"metadata": metadata, "spec": spec}
-        return Location(self._where, value, source=self.source, shared=shared, undecided=undecided)
+        return Location(self._where, value, layout=self, undecided=undecided)
 
     def source(self, path: Path) -> Path:
         """Return the object's path for a path of the pod template."""
+        real, is_own = self._placed(path)
+        return self._template.source(real) if is_own else real
+
+    def beneath(self, path: Path) -> bool:
+        """Whether a field of the pod template stands in the template and in the defaults."""
+        real, is_own = self._placed(path)
+        return is_own and self._template.beneath(real)
+
+    def _placed(self, path: Path) -> tuple[Path, bool]:
+        """Return a path of the template for one of the pod, and True; or the object's, for what is outside of it."""
         for length in range(len(path), 0, -1):
             prefix, rest = path[:length], path[length:]
-            if prefix in self._outside:
-                return self._outside[prefix] + rest
+            if prefix in self._outside and not (rest and prefix in self._in_template):
+                return self._outside[prefix] + rest, False
             if prefix in self._in_template:
-                if rest and prefix in self._appended and isinstance(rest[0], int):
-                    rest = (rest[0] - self._appended[prefix], *rest[1:])
-                return self._template.source(self._in_template[prefix] + rest)
-        return self._template.source(path)
+                count, own = self._lists.get(prefix, (0, 0))
+                if rest and isinstance(rest[0], int) and rest[0] >= count:
+                    rest = (rest[0] - count + own, *rest[1:])
+                return self._in_template[prefix] + rest, True
+        return path, True
+
+    def sees(self, path: Path) -> bool:
+        """Whether the pod has a field of the object, outside of the template, or would have it."""
+        outside = self._outside.values()
+        return any(path[: len(one)] == one or one[: len(path)] == path for one in outside) or self._template.sees(path)
 
     def _containers(self) -> list[Any]:
         found: list[tuple[Path, Any]] = []
@@ -197,7 +213,7 @@ class _Spread:
                 for number in range(len(common)):
                     self._in_template[*listed, len(mounts) + number] = ("containerSet", "volumeMounts", number)
                 self._in_template[listed] = ("containerSet", "containers", index, "volumeMounts")
-                self._appended[listed] = len(common)
+                self._lists[listed] = len(mounts) + len(common), len(mounts)
                 container = {**container, "volumeMounts": [*mounts, *common]}
             yield ("containerSet", "containers", index), container
 
@@ -222,8 +238,10 @@ class _Spread:
             index = self._declared[name]
             self._outside["spec", "volumes", len(found)] = (*self._base, "volumes", index)
             found.append(self._workflow["volumes"][index])
+        # What is added comes to the template's own, whatever else there is.
+        self._outside["spec", "volumes"] = (*self._where, "volumes")
         self._in_template["spec", "volumes"] = ("volumes",)
-        self._appended["spec", "volumes"] = len(found) - len(own)
+        self._lists["spec", "volumes"] = len(found), len(own)
         return found
 
     def _metadata(self) -> Any:

@@ -6,7 +6,6 @@ patch strategies of Argo's Template (pkg/apis/workflow/v1alpha1/workflow_types.g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_harden.model import Path
@@ -32,7 +31,7 @@ Pairs = list[tuple[int | None, int | None]]
 
 
 class Layered:
-    """A template over its defaults. ``value`` is what the two make; null counts as absent."""
+    """A template over its defaults. ``value`` is what the two make; what is empty counts as absent, as in Go's JSON."""
 
     def __init__(self, default: Any, own: dict[str, Any], default_path: Path, own_path: Path) -> None:
         self._default, self._own = default, own
@@ -45,10 +44,17 @@ class Layered:
             return self._own_path + path
         return _source(self._default, self._own, self._default_path, self._own_path, path, "")
 
-    def inherited(self) -> Iterator[Path]:
-        """Yield the outermost fields of the defaults that are part of the result."""
-        if self._default is not None:
-            yield from _inherited(self._default, self._own, self._default_path, "")
+    def beneath(self, path: Path) -> bool:
+        """Whether a field of the result stands in both."""
+        return self._default is not None and _both(self._default, self._own, path, "")
+
+    def sees(self, path: Path) -> bool:
+        """Whether a change of the defaults, at a path of the object, would change the result."""
+        depth = len(self._default_path)
+        if self._default is None or path[:depth] != self._default_path[: len(path)]:
+            return False
+        inner = path[depth:]
+        return not inner or (inner[0] in self._default and _sees(self._default, self._own, inner, ""))
 
 
 def _below(name: str, key: str | int) -> str:
@@ -77,9 +83,13 @@ def _pairs(default: Any, own: Any, name: str) -> Pairs | None:
     return [*out, *((left, None) for left in others)]
 
 
+def _absent(value: Any) -> bool:
+    return value is None or value in ([], "")
+
+
 def _merged(default: Any, own: Any, name: str) -> Any:
-    if own is None:
-        return default
+    if _absent(own):
+        return own if _absent(default) else default
     if isinstance(default, dict) and isinstance(own, dict):
         keys = dict.fromkeys((*default, *own))
         return {key: _merged(default.get(key), own.get(key), _below(name, key)) for key in keys}
@@ -92,9 +102,9 @@ def _merged(default: Any, own: Any, name: str) -> Any:
 
 
 def _source(default: Any, own: Any, default_path: Path, own_path: Path, path: Path, name: str) -> Path:
-    if own is None and default is not None:
+    if _absent(own) and not _absent(default):
         return _inherited_source(default, default_path, own_path, path, name)
-    if not path or default is None:
+    if not path or _absent(default):
         return own_path + path
     head, rest = path[0], path[1:]
     if isinstance(default, dict) and isinstance(own, dict):
@@ -123,7 +133,7 @@ def _inherited_source(default: Any, default_path: Path, own_path: Path, path: Pa
         merged = head >= len(default) and _pairs(default, [], name) is not None
         return (*own_path, head - len(default), *rest) if merged else default_path + path
     inner = default.get(head) if isinstance(default, dict) else None
-    if inner is None:
+    if _absent(inner):
         return own_path + path
     return _inherited_source(inner, (*default_path, head), (*own_path, head), rest, _below(name, head))
 
@@ -136,18 +146,33 @@ def _present(value: Any, path: Path) -> bool:
             value = value[part]
         else:
             return False
-    return value is not None
+    return not _absent(value)
 
 
-def _inherited(default: Any, own: Any, path: Path, name: str) -> Iterator[Path]:
-    if default is None:
-        return
-    if own is None:
-        yield path
-    elif isinstance(default, dict) and isinstance(own, dict):
-        for key, item in default.items():
-            yield from _inherited(item, own.get(key), (*path, key), _below(name, key))
-    else:
-        for at, index in _pairs(default, own, name) or ():
-            if at is not None:
-                yield from _inherited(default[at], None if index is None else own[index], (*path, at), "")
+def _sees(default: Any, own: Any, path: Path, name: str) -> bool:
+    if _absent(own):
+        return True
+    if isinstance(default, dict) and isinstance(own, dict):
+        return not path or _sees(default.get(path[0]), own.get(path[0]), path[1:], _below(name, path[0]))
+    pairs = _pairs(default, own, name)
+    if pairs is None:
+        return False
+    if not path:
+        return True
+    index = next((index for at, index in pairs if at == path[0]), None)
+    return index is None or _sees(default[path[0]], own[index], path[1:], "")
+
+
+def _both(default: Any, own: Any, path: Path, name: str) -> bool:
+    if _absent(default) or _absent(own):
+        return False
+    if not path:
+        return True
+    head, rest = path[0], path[1:]
+    if isinstance(default, dict) and isinstance(own, dict):
+        return _both(default.get(head), own.get(head), rest, _below(name, head))
+    pairs = _pairs(default, own, name)
+    if pairs is None or not isinstance(head, int) or head >= len(pairs):
+        return False
+    at, index = pairs[head]
+    return at is not None and index is not None and _both(default[at], own[index], rest, "")
