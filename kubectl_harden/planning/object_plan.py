@@ -6,29 +6,25 @@ These edits are made first; each pod template is then planned for on what they m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import json_line
-from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Policy, Problem
+from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Problem
+from kubectl_harden.planning.agreement import Agreement, is_shared
 from kubectl_harden.planning.field_edits import lowered
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import in_object, plan
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.location import Location
-from kubectl_harden.pod_security.policy import evaluate
 
 __all__ = ["ObjectPlan", "edits_of", "planned"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
-_NAMED: Final = 3
-"""So many of the pod templates that share a field are named."""
-
 _ROUNDS: Final = 4
 """So often shared fields are edited, each time on what the edits before have made possible."""
 
@@ -94,7 +90,7 @@ class _Planner:
 
     def __init__(self, options: FixOptions, accepted: Mapping[str, str]) -> None:
         self._options, self._accepted = options, accepted
-        self._agreement: _Agreement | None = None
+        self._agreement: Agreement | None = None
         self._answers: dict[tuple[Path, str, Path], Edit | None] = {}
 
     def share(
@@ -108,7 +104,7 @@ class _Planner:
         if len(templates) == 1 or not any(location.spread for location in templates):
             return subject, common
         for _ in range(_ROUNDS):
-            self._agreement = _Agreement(subject, templates, self._options, self._accepted)
+            self._agreement = Agreement(subject, templates, self._options, self._accepted)
             wanted: dict[tuple[bool, Path], Edit] = {}
             first: int | None = None
             for index, location in enumerate(templates):
@@ -119,7 +115,7 @@ class _Planner:
                 except InputError:
                     continue  # It is reported where its own plan is made.
                 common.setdefault(index, _Common(made.before))
-                steps = tuple(step for step in made.steps if _is_shared(location, step))
+                steps = tuple(step for step in made.steps if is_shared(location, step))
                 for edit in in_object(subject.value, location, steps):
                     wanted.setdefault((edit.op == "remove", edit.path), edit)
                 if steps and first is None:
@@ -148,7 +144,7 @@ class _Planner:
                 return (
                     f"{field_path(location.in_object(edit.path))} has defaults in templateDefaults, which would count"
                 )
-            if self._agreement is None or not _is_shared(location, edit):
+            if self._agreement is None or not is_shared(location, edit):
                 return ""
             why = self._agreement.objection(location, edit)
             return why or ("" if shares else f"{field_path(location.in_object(edit.path))} is shared with others")
@@ -168,11 +164,6 @@ class _Planner:
                 self._answers[path, edit.op, edit.path] = wanted.get((edit.op, edit.path))
         answers = (self._answers[path, edit.op, edit.path] for edit in edits)
         return [answer for answer in answers if answer is not None]
-
-
-def _is_shared(location: Location, edit: Edit) -> bool:
-    """Whether an edit of a pod template goes to a field of the object that others may have too."""
-    return location.spread and location.in_object(edit.path)[: len(location.path)] != location.path
 
 
 def _orphans(before: list[Location], after: list[Location], edits: list[Edit]) -> list[Edit]:
@@ -202,102 +193,3 @@ def _mounts(location: Location) -> Iterator[tuple[Path, dict[str, Any]]]:
             for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
                 if isinstance(mount, dict):
                     yield ("spec", key, number, "volumeMounts", index), mount
-
-
-class _View(NamedTuple):
-    """What a pod template has to say of the fields that it shares.
-
-    ``wanted`` are the edits of shared fields that its own plan would make, whatever it reaches; None where it cannot be
-    planned. ``cured`` are the controls that it violates and that its own plan cures.
-    """
-
-    number: int
-    path: Path
-    sees: Callable[[Path], bool]
-    wanted: frozenset[tuple[bool, Path, str]] | None
-    cured: frozenset[str] = frozenset()
-
-
-class _Agreement:
-    """Tells which edits of shared fields are right for all pod templates that have them."""
-
-    def __init__(
-        self, subject: Subject, templates: list[Location], options: FixOptions, accepted: Mapping[str, str]
-    ) -> None:
-        self._subject, self._templates, self._accepted = subject, templates, accepted
-        self._options = options._replace(partial=True, choose=None)
-        self._views: list[_View] | None = None
-        self._after: dict[tuple[bool, Path, str], list[Location] | None] = {}
-
-    def objection(self, location: Location, edit: Edit) -> str:
-        """Return why an edit of a shared field must not be made for the sake of others, or ""."""
-        if self._views is None:
-            self._views = [self._view(index, one) for index, one in enumerate(self._templates)]
-        path = location.in_object(edit.path)
-        others = (view for view in self._views if view.path != location.path and view.sees(path))
-        against = [view for view in others if not self._accepts(view, location, edit, path)]
-        if not against:
-            return ""
-        names = ", ".join(field_path(view.path) for view in against[:_NAMED])
-        more = f" and {len(against) - _NAMED} more" if len(against) > _NAMED else ""
-        return f"{field_path(path)} is shared with {names}{more}, for which the same change is not planned"
-
-    def _accepts(self, view: _View, location: Location, edit: Edit, path: Path) -> bool:
-        """Whether an edit is right for another pod template.
-
-        Its own plan makes the same, or cures the same controls (a volume can go in more ways than one), or they do not
-        see the edit: its containers say themselves what they would inherit.
-        """
-        if view.wanted is None:
-            return False
-        key = (edit.op == "remove", path, json_line(edit.value))
-        if key in view.wanted:
-            return True
-        if not edit.checks:
-            return False
-        if view.cured.issuperset(edit.checks) and edit.path[1] != "volumes":
-            return True
-        if key not in self._after:
-            self._after[key] = self._templates_after(location, edit)
-        after = self._after[key]
-        return after is not None and all(
-            self._findings(self._templates[view.number], policy, edit)
-            == self._findings(after[view.number], policy, edit)
-            for policy in _policies(self._subject.policy_for(self._templates[view.number]))
-        )
-
-    def _templates_after(self, location: Location, edit: Edit) -> list[Location] | None:
-        subject = self._subject
-        edits = lowered(subject.value, in_object(subject.value, location, (edit,)))
-        after = subject.changed(apply(subject.value, edits)).templates()
-        return after if len(after) == len(self._templates) else None
-
-    @staticmethod
-    def _findings(location: Location, policy: Policy, edit: Edit) -> list[tuple[str, str]]:
-        found = evaluate(location.pod(), policy)
-        return [finding[:2] for control, finding in found if control.id in edit.checks]
-
-    def _view(self, index: int, location: Location) -> _View:
-        subject, options = self._subject, self._options
-        sees = location.layout.sees if location.layout is not None else (lambda _path: False)
-        wanted: set[tuple[bool, Path, str]] = set()
-        cured: set[str] = set()
-        try:
-            learned = options.learn(subject.named(location), subject.value, location.value)
-            for policy in _policies(subject.policy_for(location)):
-                made = plan(subject.value, location, policy, options, learned, None, self._accepted)
-                violated = {control.id for control, _ in evaluate(location.pod(), policy)}
-                cured |= violated - {left.check for left in made.remaining}
-                for step in made.steps:
-                    if _is_shared(location, step):
-                        wanted.add((step.op == "remove", location.in_object(step.path), json_line(step.value)))
-        except InputError:
-            return _View(index, location.path, sees, None)
-        return _View(index, location.path, sees, frozenset(wanted), frozenset(cured))
-
-
-def _policies(policy: Policy) -> Iterator[Policy]:
-    """Yield the policy, and that of baseline which a plan may fall back on."""
-    yield policy
-    if policy.level == "restricted":
-        yield policy._replace(level="baseline")
