@@ -34,7 +34,9 @@ MAX_TEMPLATES: Final = 1000
 
 _TEMPLATE: Final = ("/spec/template",)
 _JOB_TEMPLATE: Final = ("/spec/jobTemplate/spec/template",)
+_JOB_METRICS: Final = ("/spec/metrics/*/provider/job/spec/template",)
 _RAY_CLUSTER: Final = ("headGroupSpec/template", "workerGroupSpecs/*/template")
+_RAY_JOB: Final = (*(f"rayClusterSpec/{path}" for path in _RAY_CLUSTER), "submitterPodTemplate")
 
 _BUILT_IN: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): ("",),
@@ -55,7 +57,13 @@ _BUILT_IN: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 
 _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("apps.openshift.io", "DeploymentConfig"): _TEMPLATE,
+    # Argo Rollouts: argoproj/argo-rollouts, pkg/apis/rollouts/v1alpha1, types.go (RolloutSpec), experiment_types.go
+    # (ExperimentSpec, TemplateSpec), analysis_types.go (Metric, JobMetric; the specs of all three have metrics)
     ("argoproj.io", "Rollout"): _TEMPLATE,
+    ("argoproj.io", "Experiment"): ("/spec/templates/*/template",),
+    ("argoproj.io", "AnalysisTemplate"): _JOB_METRICS,
+    ("argoproj.io", "ClusterAnalysisTemplate"): _JOB_METRICS,
+    ("argoproj.io", "AnalysisRun"): _JOB_METRICS,
     # OpenKruise
     ("apps.kruise.io", "CloneSet"): _TEMPLATE,
     ("apps.kruise.io", "StatefulSet"): _TEMPLATE,
@@ -71,12 +79,11 @@ _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "/spec/template/cloneSetTemplate/spec/template",
         "/spec/template/deploymentTemplate/spec/template",
     ),
-    # KubeRay
+    # KubeRay: ray-project/kuberay, ray-operator/apis/ray/v1, raycluster_types.go, rayjob_types.go, rayservice_types.go,
+    # raycronjob_types.go (its jobTemplate is the spec of a RayJob)
     ("ray.io", "RayCluster"): tuple(f"/spec/{path}" for path in _RAY_CLUSTER),
-    ("ray.io", "RayJob"): (
-        *(f"/spec/rayClusterSpec/{path}" for path in _RAY_CLUSTER),
-        "/spec/submitterPodTemplate",
-    ),
+    ("ray.io", "RayJob"): tuple(f"/spec/{path}" for path in _RAY_JOB),
+    ("ray.io", "RayCronJob"): tuple(f"/spec/jobTemplate/{path}" for path in _RAY_JOB),
     ("ray.io", "RayService"): tuple(f"/spec/rayClusterConfig/{path}" for path in _RAY_CLUSTER),
     # Batch and serving of the Kubernetes SIGs
     ("jobset.x-k8s.io", "JobSet"): ("/spec/replicatedJobs/*/template/spec/template",),
@@ -84,7 +91,15 @@ _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "/spec/leaderWorkerTemplate/leaderTemplate",
         "/spec/leaderWorkerTemplate/workerTemplate",
     ),
+    # Volcano: volcano-sh/volcano, staging/src/volcano.sh/apis/pkg/apis, batch/v1alpha1/job.go (JobSpec, TaskSpec,
+    # CronJobSpec, JobTemplateSpec), flow/v1alpha1/jobtemplate_types.go; the patches of a JobFlow are parts of these
     ("batch.volcano.sh", "Job"): ("/spec/tasks/*/template",),
+    ("batch.volcano.sh", "CronJob"): ("/spec/jobTemplate/spec/tasks/*/template",),
+    ("flow.volcano.sh", "JobTemplate"): ("/spec/tasks/*/template",),
+    # Knative Eventing: knative/eventing, pkg/apis, sources/v1/container_types.go (made a Deployment of), and
+    # sinks/v1alpha1/job_sink_types.go (a Job)
+    ("sources.knative.dev", "ContainerSource"): _TEMPLATE,
+    ("sinks.knative.dev", "JobSink"): ("/spec/job/spec/template",),
     ("keda.sh", "ScaledJob"): ("/spec/jobTargetRef/template",),
     # Kubeflow's training operator
     ("kubeflow.org", "TFJob"): ("/spec/tfReplicaSpecs/*/template",),
