@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
@@ -17,7 +18,7 @@ from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.policy import evaluate
 
-__all__ = ["Agreement", "is_shared"]
+__all__ = ["Agreement", "is_shared", "uncovered"]
 
 _NAMED: Final = 3
 """So many of the pod templates that share a field are named."""
@@ -29,6 +30,14 @@ _Key = tuple[bool, Path, str]
 def is_shared(location: Location, edit: Edit) -> bool:
     """Whether an edit of a pod template goes to a field of the object that others may have too."""
     return location.spread and location.in_object(edit.path)[: len(location.path)] != location.path
+
+
+def uncovered(location: Location, edit: Edit) -> str:
+    """Return why an edit of a template's own field would not do, since it uncovers a default, or ""."""
+    whole = edit.op == "remove" or isinstance(edit.value, (dict, list))
+    if whole and location.layout is not None and location.layout.beneath(edit.path):
+        return f"{field_path(location.in_object(edit.path))} has a default, which would count then"
+    return ""
 
 
 class _View(NamedTuple):
@@ -109,7 +118,8 @@ class Agreement:
         try:
             learned = options.learn(subject.named(location), subject.value, location.value)
             for number, policy in enumerate(_policies(subject.policy_for(location))):
-                made = plan(subject.value, location, policy, options, learned, None, self._accepted)
+                alone = partial(uncovered, location)
+                made = plan(subject.value, location, policy, options, learned, None, self._accepted, alone)
                 shared.update(_key(location, step) for step in made.steps if is_shared(location, step))
                 if number == 0:
                     steps = [step for step in made.steps if not is_shared(location, step)]

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import field_path
 from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Problem
-from kubectl_harden.planning.agreement import Agreement, is_shared
+from kubectl_harden.planning.agreement import Agreement, is_shared, uncovered
 from kubectl_harden.planning.field_edits import lowered
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
@@ -139,11 +139,9 @@ class _Planner:
         choose = partial(self._choose, identity) if self._options.choose is not None else None
 
         def objection(edit: Edit) -> str:
-            layered = edit.op == "remove" or isinstance(edit.value, (dict, list))
-            if layered and location.layout is not None and location.layout.beneath(edit.path):
-                return (
-                    f"{field_path(location.in_object(edit.path))} has defaults in templateDefaults, which would count"
-                )
+            why = uncovered(location, edit)
+            if why:
+                return why
             if self._agreement is None or not is_shared(location, edit):
                 return ""
             why = self._agreement.objection(location, edit)

@@ -162,7 +162,9 @@ def inherits(pod: Pod) -> list[str]:
     return [
         container.name
         for container in pod.containers
-        if container.fields.get("command", [""])[0] in ("chown", "mount") and "runAsNonRoot" not in container.security
+        if container.fields.get("command", [""])[0] in ("chown", "mount")
+        and "runAsNonRoot" not in container.security
+        and not container.security.get("runAsUser", pod.security.get("runAsUser"))
     ]
 
 
