@@ -16,6 +16,7 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import in_object, plan
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.location import Location
+from kubectl_harden.pod_security.pod import CONTAINER_LISTS, Pod
 from kubectl_harden.pod_security.policy import evaluate
 
 __all__ = ["Agreement", "is_shared", "uncovered"]
@@ -147,9 +148,15 @@ def _key(location: Location, edit: Edit) -> _Key:
 
 
 def _findings(location: Location, policy: Policy, edit: Edit) -> list[tuple[str, str]]:
-    """Return what the controls of an edit find."""
-    found = evaluate(location.pod(), policy)
-    return [finding[:2] for control, finding in found if control.id in edit.checks]
+    """Return what the controls of an edit find in each container alone: some findings hide others."""
+    pod = location.pod()
+    found: list[tuple[str, str]] = []
+    for container in pod.containers:
+        spec = {key: item for key, item in pod.written["spec"].items() if key not in CONTAINER_LISTS}
+        alone = Pod({**pod.written, "spec": {**spec, "containers": [container.fields]}}, is_pod=False, decoded=True)
+        of_pod = ((control, finding) for control, finding in evaluate(alone, policy) if control.id in edit.checks)
+        found.extend((finding.reason, finding.detail) for _, finding in of_pod)
+    return found
 
 
 def _policies(policy: Policy) -> Iterator[Policy]:

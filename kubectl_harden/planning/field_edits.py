@@ -58,7 +58,8 @@ def _marked(value: Any, edits: Iterable[Edit]) -> Any:
         if edit.op == "remove":
             parent[last] = _DROP
             removed.append(edit.path)
-        elif isinstance(parent, list) and last == len(parent):
+        elif isinstance(parent, list) and isinstance(last, int) and last >= len(parent):
+            # The edits that append the items before it may be left out.
             parent.append(edit.value)
         else:
             parent[last] = edit.value

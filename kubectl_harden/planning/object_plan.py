@@ -44,7 +44,10 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
     plans = []
     planner = _Planner(options, accepted)
     templates = subject.templates()
-    subject, common = planner.share(subject, templates)
+    try:
+        subject, common = planner.share(subject, templates)
+    except Exception as error:  # noqa: BLE001 (one object must not end the run)
+        return ObjectPlan(subject.value, (), (*found, subject.problem(unexpected(error))))
     # Edits of shared fields change other pod templates, those of one change no other.
     current = subject.templates() if common else templates
     for index, first in enumerate(templates):
@@ -144,6 +147,9 @@ class _Planner:
                 return why
             if self._agreement is None or not is_shared(location, edit):
                 return ""
+            if edit.op == "add" and "volumeMounts" in edit.path:
+                # Its volume comes to one template only.
+                return f"{field_path(location.in_object(edit.path))} is shared with others"
             why = self._agreement.objection(location, edit)
             return why or ("" if shares else f"{field_path(location.in_object(edit.path))} is shared with others")
 

@@ -154,7 +154,7 @@ def _sees(default: Any, own: Any, path: Path, name: str) -> bool:
         return True
     if isinstance(default, dict) and isinstance(own, dict):
         return not path or _sees(default.get(path[0]), own.get(path[0]), path[1:], _below(name, path[0]))
-    pairs = _pairs(default, own, name)
+    pairs = _pairs([] if default is None else default, own, name)
     if pairs is None:
         return False
     if not path:
