@@ -230,6 +230,16 @@ class Problem(NamedTuple):
     namespace: str = ""
 
 
+class Other(NamedTuple):
+    """An object that is passed over, since it runs no pods of its own, or none that are known.
+
+    ``kind`` is what a summary counts it by; ``note`` is what a person should know of it, if anything.
+    """
+
+    kind: str
+    note: Problem | None = None
+
+
 class Identity(NamedTuple):
     """What a report names an object by. ``pod_path`` leads to the pod template inside it."""
 
@@ -281,6 +291,7 @@ class Checks(NamedTuple):
 
     checked: tuple[Checked, ...]
     problems: tuple[Problem, ...]
+    others: tuple[Other, ...] = ()
 
 
 class FileFix(NamedTuple):
@@ -293,3 +304,4 @@ class FileFix(NamedTuple):
     problems: tuple[Problem, ...]
     objects: tuple[tuple[Identity, Any, Any], ...] = ()
     """Each object that the plans change: its identity, its value before and after."""
+    others: tuple[Other, ...] = ()

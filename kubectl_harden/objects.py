@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
+    "TEMPLATE",
     "annotation",
     "api_group",
     "controller_of",
     "finished",
     "generated_from",
+    "held_by",
     "is_namespace",
     "item_kind",
-    "items_of",
+    "missing_pods",
     "name_of",
 ]
 
 
-def items_of(value: Any) -> list[Any] | None:
-    """Return the items of a List object, or None (unstructured.IsList: any object with a list of items)."""
-    items = value.get("items") if isinstance(value, dict) else None
-    return items if isinstance(items, list) else None
+TEMPLATE: Final = "Template"
+"""The kind of OpenShift's Templates."""
+
+_TEMPLATES: Final = ("template.openshift.io/v1", "v1")
+"""What OpenShift's Templates have as their apiVersion; the second one is of its versions before 3.6."""
+
+
+def held_by(value: Any) -> tuple[str, list[Any]] | None:
+    """Return the objects that an object holds, and the key that they are under; None for one that holds none.
+
+    These are the items of a List (unstructured.IsList: any object with a list of items), and the objects of a Template.
+    """
+    if not isinstance(value, dict):
+        return None
+    is_template = value.get("kind") == TEMPLATE and value.get("apiVersion") in _TEMPLATES
+    key = "objects" if is_template and "items" not in value else "items"
+    held = value.get(key)
+    return (key, held) if isinstance(held, list) else None
 
 
 def is_namespace(value: dict[str, Any]) -> bool:
@@ -83,3 +99,22 @@ def finished(value: dict[str, Any]) -> bool:
     return any(
         c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in status.get("conditions") or ()
     )
+
+
+def missing_pods(value: dict[str, Any]) -> int | None:
+    """Return how many pods a controller wants and does not have, None where its kind does not say."""
+    spec, status = value.get("spec") or {}, value.get("status") or {}
+    group, kind = api_group(value["apiVersion"]), value["kind"]
+    if (group, kind) == ("apps", "DaemonSet"):
+        return int(status.get("desiredNumberScheduled", 0)) - int(status.get("currentNumberScheduled", 0))
+    if (group, kind) == ("batch", "Job"):
+        if finished(value) or spec.get("suspend"):
+            return 0
+        at_once, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded", 0))
+        # Without completions, one pod that succeeds ends the work of all.
+        left = spec["completions"] - succeeded if "completions" in spec else at_once if not succeeded else 0
+        return min(at_once, int(left)) - int(status.get("active", 0))
+    if group in ("", "apps"):
+        return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
+    wanted, there = (part.get("replicas") if isinstance(part, dict) else None for part in (spec, status))
+    return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None

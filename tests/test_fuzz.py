@@ -32,7 +32,7 @@ def test_many_mutated_documents(oracle: Oracle) -> None:
 
 
 def test_the_fuzzer_sees_a_hidden_pod(oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubectl_harden.manifests.reader.cannot_hold_pod", lambda _body, _kinds: True)
+    monkeypatch.setattr("kubectl_harden.manifests.reader.other_kind", lambda _body, _kinds: "ConfigMap")
     fuzzer = Fuzzer(oracle)
     fuzzer.run("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {hostPID: true, containers: [{name: c}]}\n")
     assert fuzzer.counts["hidden pods"] == 1

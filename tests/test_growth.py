@@ -170,8 +170,8 @@ def test_work_grows_with_the_input(shape: str) -> None:
 
 PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[int], str]]] = {
     "a template's blanks": (re.compile(discovery._ACTION), lambda n: "{{" + " " * n),
-    "kinds": (namespaces._MENTION, lambda n: "kind: " * n),
-    "a kind's blanks": (namespaces._MENTION, lambda n: "kind" + " " * n + ":" + " " * n),
+    "kinds": (re.compile(namespaces._MENTION), lambda n: "kind: " * n),
+    "a kind's blanks": (re.compile(namespaces._MENTION), lambda n: "kind" + " " * n + ":" + " " * n),
     "template openings": (re.compile(discovery._ACTION), lambda n: "{{ " * n),
     "statement openings": (re.compile(discovery._ACTION), lambda n: "{% " * n),
     "an allowance's blanks": (accepted._COMMENT, lambda n: ALLOW[:-1] + " " * n + "x"),

@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["load_admission_config", "notes_on"]
 
 
-def load_admission_config(file: str | None) -> AdmissionConfig:
+def load_admission_config(file: str) -> AdmissionConfig:
     """Return what an API server's admission configuration says, where it names another file what that says.
 
     Raises UsageError where the file is not there, and InputError with the place of what is wrong in it.
     """
-    if file is None:
-        return AdmissionConfig()
     if not os.path.exists(file):
         raise UsageError(f'--admission-config "{file}": there is no such file')
     found = _parsed(file)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.interrupts import calling
+from kubectl_harden.cli.resume import missing_elsewhere, resume_cut_off
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
 
+_TICK: Final = 0.2
+
 
 def fix_live(
     inputs: LiveInputs,
@@ -35,6 +40,7 @@ def fix_live(
     no_rollback: bool,
     parallel: int,
     fail_fast: bool,
+    trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
     notes: list[str],
@@ -53,11 +59,16 @@ def fix_live(
     may_ask(apply, yes)
     if apply and output not in (None, "diff", "json"):
         raise UsageError(f"-o {output} prints patches for others to apply; leave out --apply")
-    allowed = ApplyOptions(recreate, even_if_managed)
+    allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
     people = output is None or output == "diff"
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
-    problems: list[Problem] = []
+    targets = inputs.targets
+
+    def takes(name: str) -> bool:
+        return targets.takes(name) if targets.namespace is None else name == targets.namespace
+
+    problems = resume_cut_off(inputs.cluster, takes, apply=apply, yes=yes, seconds=limit)
     for found in propose_all(finder, inputs.targets, options, allowed, dry_run=people or apply):
         if isinstance(found, Problem):
             problems.append(found)
@@ -69,6 +80,9 @@ def fix_live(
             show(found)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
+    told = [item.message.partition(":")[0] for item in problems]
+    names = inputs.cluster.known_namespaces() if targets.namespace is None else [targets.namespace]
+    problems += missing_elsewhere(inputs.cluster, list(filter(takes, names)), told)
     for words in (*finder.notes, *notes):
         note(words)
     outcomes: list[Outcome] = []
@@ -143,10 +157,22 @@ def carry_out(
         return outcomes, False
     if not yes and not asked and not agreed(ready, cluster):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
-    stop, asking = Event(), Lock()
-    interrupted = False
+    stop, leave, asking = Event(), Event(), Lock()
+    signals = 0
 
-    with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool:
+    def interrupt(count: int) -> None:
+        nonlocal signals
+        signals = count
+        stop.set()
+        if count > 1:
+            leave.set()
+
+    def report(name: str, words: str) -> None:
+        # A terminal or pipe that is gone must not end a step half way.
+        with suppress(OSError):
+            display.report(name, words)
+
+    with Progress(len(ready)) as display, ThreadPoolExecutor(parallel) as pool, calling(interrupt):
 
         def confirm(proposal: Proposal) -> bool:
             if yes:
@@ -162,8 +188,9 @@ def carry_out(
             seconds=limit,
             rollback=rollback,
             confirm=confirm,
-            report=display.report,
+            report=report,
             stop=stop,
+            leave=leave,
         )
 
         def work(proposal: Proposal) -> Outcome:
@@ -175,34 +202,35 @@ def carry_out(
                 stop.set()
             return outcome
 
-        begun = {pool.submit(work, proposal): proposal for proposal in ready}
-        try:
-            for future in as_completed(begun):
-                outcome = future.result()
-                outcomes.append(outcome)
-                display.finish(outcome.proposal.name)
-        except KeyboardInterrupt:
-            interrupted = True
-            stop.set()
-            line("interrupted: finishing the step that each workload is in …")
-            told = {id(outcome.proposal) for outcome in outcomes}
-            outcomes.extend(f.result() for f, proposal in begun.items() if id(proposal) not in told)
+        begun, told = {pool.submit(work, proposal) for proposal in ready}, False
+        while begun:
+            ended, begun = wait(begun, _TICK, FIRST_COMPLETED)
+            with suppress(OSError):
+                if signals and not told:
+                    told = True
+                    line("interrupted: finishing the step that each workload is in …")
+                for future in ended:
+                    display.finish(future.result().proposal.name)
+            outcomes.extend(future.result() for future in ended)
     if journal.trouble is not None:
         report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
         tell(outcome_lines(outcome))
-    return outcomes, interrupted
+    return outcomes, signals > 0
 
 
 def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:
     """Ask whether proposals are to be carried out, in this cluster."""
+    from kubectl_harden.reports.live import deeds
     from kubectl_harden.reports.output import ask
 
     unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
     what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
-    verb = "Delete and create" if all(proposal.recreate for proposal in proposals) else "Change"
+    if len(proposals) > 1 and any(proposal.recreate for proposal in proposals):
+        return ask(f"{deeds(proposals)} {cluster.connection.place}?")
+    verb = "Delete and create" if proposals[0].recreate else "Change"
     return ask(f"{verb} {what} {cluster.connection.place}?")
 
 
@@ -227,7 +255,7 @@ def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people:
     from kubectl_harden.planning.plan import left_below
 
     remaining = any(left_below(item.plan) for proposal in proposals for item in proposal.planned)
-    remaining = remaining or any(proposal.injected for proposal in proposals)
+    remaining = remaining or any(proposal.injected or proposal.pods_refused for proposal in proposals)
     if apply:
         return remaining or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
     return remaining or (people and any(proposal.patch for proposal in proposals))
@@ -242,15 +270,17 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems
     templates = sum(len(proposal.planned) for proposal in proposals)
     changed = [proposal for proposal in proposals if proposal.patch]
     left = sum(left_below(item.plan) for proposal in proposals for item in proposal.planned)
+    refused = sum(bool(proposal.pods_refused or proposal.injected) for proposal in proposals)
     if outcomes:
         line = summary(outcomes, undo)
     elif not templates:
         line = "no workloads could be read" if problems else "no workloads found"
-    elif not changed and not left:
+    elif not changed and not left and not refused:
         line = f"{counted(templates, 'workload')}: all meet the level, nothing to do"
     else:
         line = f"{counted(templates, 'workload')}: {len(changed):,} to change"
         line += f", {left:,} with something left below the level" if left else ""
+        line += f", {refused:,} with pods below it, whatever their templates say" if refused else ""
         if changed:
             line += "; --apply makes the changes"
     paragraph(line)

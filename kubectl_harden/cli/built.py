@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kubectl_harden.model import FileFix, Planned, Problem
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.pod_templates import PodPaths
+    from kubectl_harden.reports.passed import Passed
 
 __all__ = ["fix_chart", "fix_kustomization", "propose_values"]
 
@@ -33,9 +34,13 @@ def fix_kustomization(
     """Show or write the patches that lift what a kustomization builds; with ``quiet`` what is written is not shown."""
     from kubectl_harden.manifests.kustomize import fix_kustomization, write_overlay
     from kubectl_harden.reports.output import note_problems
+    from kubectl_harden.reports.passed import Passed
 
     overlay = fix_kustomization(directory, rules, options, pod_paths)
     note_problems(overlay.notes)
+    passed = Passed()
+    passed.add(overlay.others)
+    note_problems(passed.notes)
     problems = list(overlay.problems)
     planned = overlay.planned
     if write and overlay.files:
@@ -46,7 +51,7 @@ def fix_kustomization(
 
             problems.append(Problem(None, None, None, None, str(error)))
             planned = ()
-    return _shown(overlay.files, planned, problems, write=write, quiet=quiet)
+    return _shown(overlay.files, planned, problems, passed, write=write, quiet=quiet)
 
 
 def fix_chart(
@@ -57,7 +62,7 @@ def fix_chart(
     from kubectl_harden.manifests.helm_values import cure, edited, values_file
     from kubectl_harden.reports.check import Tally, summary_line, text
     from kubectl_harden.reports.diff import unified
-    from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.output import note_problems, paragraph, patch, report_problems, tell
     from kubectl_harden.reports.terminal import counted
     from kubectl_harden.yaml_text.editor import spliced
 
@@ -70,6 +75,7 @@ def fix_chart(
             tally.add(item)
         if tally.violating:
             paragraph(_NO_VALUES)
+        note_problems(tally.passed.notes)
         report_problems(tally.problems)
         paragraph(summary_line(tally))
         return exit_code(tally.problems, left=bool(tally.violating))
@@ -108,6 +114,7 @@ def _shown(
     files: Iterable[FileFix],
     planned: Iterable[Planned],
     problems: list[Problem],
+    passed: Passed,
     *,
     write: bool,
     quiet: bool,
@@ -119,6 +126,7 @@ def _shown(
     tally = FixTally()
     tally.count(planned)
     tally.problems.extend(problems)
+    tally.passed = passed
     for found in files:
         tally.files_changed += 1
         if not (write and quiet):

@@ -62,6 +62,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     from kubectl_harden.reports.terminal import counted
 
     notes: list[str] = []
+    tally = Tally()
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
@@ -78,7 +79,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
 
         learn = evidence.of_files() if output in EVIDENCE else None
         found = surveyed(inputs, origins=True)
-        note_problems(found.notes)
+        note_problems((*found.notes, *found.unjudged))
+        tally.passed.notes.extend(found.unjudged)
         results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
         known = known or inputs.known
     if write_known is not None:
@@ -89,21 +91,24 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
 
         baseline = load(known)
         results = map(baseline.mark, results)
-    tally = Tally()
-    told = 0
+    told, noted = 0, len(tally.passed.notes)
     pieces = render(output, results, policy, tally)
 
+    def report() -> None:
+        nonlocal told, noted
+        noted = note_problems(tally.passed.notes, noted)
+        told = report_problems(tally.problems, told)
+
     def with_problems() -> Iterator[str]:
-        nonlocal told
         for piece in pieces:
             yield piece
-            told = report_problems(tally.problems, told)
+            report()
 
     if output in PEOPLE:
         write(with_problems())
     else:
         data(pieces)
-    report_problems(tally.problems, told)
+    report()
     for words in notes:
         note(words)
     if baseline is not None and baseline.cured:
@@ -131,10 +136,11 @@ def _proposal() -> Any:
 def _write_known(file: str, results: Iterable[Any]) -> int:
     """Write the baseline file; what cannot be read is told, and stands in no file."""
     from kubectl_harden.manifests.baseline_file import collected, save
-    from kubectl_harden.reports.output import line, report_problems
+    from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.reports.terminal import counted
 
     found = list(results)
+    note_problems([other.note for item in found for other in item.others if other.note is not None])
     problems = [problem for item in found for problem in item.problems]
     entries = collected(file, (checked for item in found for checked in item.checked))
     save(file, entries)

@@ -65,6 +65,8 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     help="Workloads to apply at a time.",
 )
 @click.option("--fail-fast", is_flag=True, help="Begin nothing more after a failure.")
+@click.option("--trial/--no-trial", default=None,
+              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 def fix(
@@ -184,12 +186,14 @@ def _fix_files(found: Any, head: Any, options: Any, output: str | None, write: b
         for fixed in fix_files(found.inputs, found.policies, options):
             if write and fixed.splices:
                 fixed = _write(fixed, found.inputs.names)
-            told = len(tally.problems)
+            told, noted = len(tally.problems), len(tally.passed.notes)
             tally.add(fixed)
+            note_problems(tally.passed.notes, noted)
             report_problems(tally.problems, told)
             yield fixed
 
-    note_problems(found.notes)
+    note_problems((*found.notes, *found.unjudged))
+    tally.passed.notes.extend(found.unjudged)
     if people:
         for fixed in results():
             if output == "diff" or not write:

@@ -15,8 +15,9 @@ def krm() -> int:
     """Check or fix the items of a ResourceList: a KRM function, for kustomize and kpt.
 
     It reads the ResourceList from stdin and writes it to stdout, with a result for each violation. The
-    functionConfig (a ConfigMap's data, or the spec of any kind) says what to do: level, policyVersion, fix (true
-    edits the items) and maxRisk. The exit code is 1 where a violation is left that nobody has accepted.
+    functionConfig (a ConfigMap's data, or the spec of any kind) says what to do: level, policyVersion, admissionConfig
+    (the API server's configuration, as text or inline), fix (true edits the items) and maxRisk. Without a level the
+    Namespaces among the items have the word. The exit code is 1 where a violation is left that nobody has accepted.
 
     \b
     Examples:

@@ -13,6 +13,7 @@ import click
 
 from kubectl_harden import __version__
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
+from kubectl_harden.cli.interrupts import ended_by, raising
 from kubectl_harden.cli.options import OUTPUT
 from kubectl_harden.errors import DEBUG, ClusterError, HardenError, UsageError, meant
 
@@ -191,9 +192,10 @@ def _run() -> int:
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        raising()
         result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
         sys.stdout.flush()
-        return result if isinstance(result, int) else OK
+        return ended_by() if result == INTERRUPTED else result if isinstance(result, int) else OK
     except click.exceptions.NoArgsIsHelpError as error:
         from kubectl_harden.reports.output import data
 
@@ -214,7 +216,7 @@ def _run() -> int:
         from kubectl_harden.reports.output import line
 
         line("interrupted: what is already named as done stays done, everything else is as it was")
-        return INTERRUPTED
+        return ended_by()
     except BrokenPipeError:
         # The reader has what it wanted; the interpreter must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

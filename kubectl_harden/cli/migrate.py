@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,9 @@ from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
+from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["migrate"]
 
+_TICK: Final = 0.2
+_INTERRUPTED: Final = (
+    "interrupted: each namespace finishes the step that it is in; once more, and it waits for no rollout\n"
+)
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
 
@@ -62,6 +68,8 @@ _FEW: Final = 5
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
               help="Namespaces to work on at a time.")  # fmt: skip
 @click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Begin no more after N namespaces failed.")
+@click.option("--trial/--no-trial", default=None,
+              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 @click.option("--team-label", default="team", show_default=True, metavar="KEY",
@@ -91,6 +99,7 @@ def migrate(
     timeout: str,
     parallel: int,
     max_failures: int | None,
+    trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
     team_label: str,
@@ -137,7 +146,7 @@ def migrate(
                 raise UsageError(f'--plan {plan_file} has no namespace "{name}"')
     else:
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
-        allowed = ApplyOptions(recreate, even_if_managed)
+        allowed = ApplyOptions(recreate, even_if_managed, trial)
         paths = pod_paths_of(pod_paths, project_of())
         aim = Aim(level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label)
         if namespace is not None:
@@ -151,7 +160,7 @@ def migrate(
     notes: list[str] = []
     aim = aim._replace(fix=aim.fix._replace(learn=evidence.of_cluster(cluster, notes, whole=True, recorded=True)))
     policies = PoliciesInForce(cluster)
-    chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_)
+    chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
     if output in ("text", "wide"):
         wide = output == "wide"
         _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
@@ -186,6 +195,7 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "level": "--level",
         "policy_version": "--policy-version",
         "max_risk": "--max-risk",
+        "trial": "--trial",
         "recreate": "--recreate",
         "even_if_managed": "--even-if-managed",
         "pod_paths": "--pod-path",
@@ -238,7 +248,14 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def _survey(
-    policies: PoliciesInForce, selection: Selection, aim: Aim, plan: MigrationPlan | None, *, apply: bool
+    policies: PoliciesInForce,
+    selection: Selection,
+    aim: Aim,
+    plan: MigrationPlan | None,
+    *,
+    apply: bool,
+    yes: bool,
+    limit: float,
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
     from kubectl_harden.live.find import Finder, problem
@@ -262,9 +279,12 @@ def _survey(
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
                 raise ClusterError("permissions are missing: nothing was begun")
+    lost = resume_cut_off(cluster, chosen.namespaces.__contains__, apply=apply, yes=yes, seconds=limit)
+    with Words() as words:
         found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
     problems = [*chosen.problems, *found.problems]
     report_problems(problems)
+    problems += lost
     return chosen, found, problems
 
 
@@ -372,21 +392,26 @@ def _watch(
     from kubectl_harden.reports.terminal import width
 
     columns = width()
-    while begun:
-        try:
-            for future in as_completed(begun):
+    signals = 0
+
+    def interrupt(count: int) -> None:
+        nonlocal signals
+        signals = count
+        (halt if count == 1 else stop).set()
+
+    told = False
+    with calling(interrupt):
+        while begun:
+            ended, begun = wait(begun, _TICK, FIRST_COMPLETED)
+            if signals and not told:
+                told = True
+                display.say(_INTERRUPTED)
+            for future in ended:
                 outcome = future.result()
                 done[outcome.name] = outcome
-                begun.discard(future)
                 lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
                 display.finish(outcome.name, "".join(lines))
-        except KeyboardInterrupt:
-            if halt.is_set():
-                stop.set()
-            halt.set()
-            display.say("interrupted: each namespace finishes the step that it is in; once more, and it waits for "
-                        "no rollout\n")  # fmt: skip
-    return halt.is_set()
+    return signals > 0
 
 
 def _agreed(found: Survey, cluster: Cluster) -> bool:

@@ -82,7 +82,7 @@ class _Verbosity(click.ParamType[int]):
 
 def _log_calls(_ctx: click.Context, _parameter: click.Parameter, level: int) -> None:
     if level >= CALLS:
-        from kubectl_harden.cluster.connection import log_calls
+        from kubectl_harden.cluster.call_log import log_calls
         from kubectl_harden.reports.output import line
 
         log_calls(line, bodies=level >= BODIES)
@@ -168,9 +168,16 @@ def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
 
 def project_of(config: str | None = None) -> Project:
     """Return what a project file says: the named one, or that of the current directory. Raises UsageError."""
-    from kubectl_harden.manifests.project_file import NO_PROJECT, find_project, read_project
+    from kubectl_harden.manifests.project_file import FILE, NO_PROJECT, find_project, misnamed, read_project
 
-    file = find_project(os.curdir) if config is None else config
+    if config is not None:
+        return read_project(config)
+    other = misnamed(os.curdir)
+    if other is not None:
+        from kubectl_harden.reports.output import note
+
+        note(f"{os.path.relpath(other)} is not read: a project file has the name {FILE}, and --config names another")
+    file = find_project(os.curdir)
     return read_project(file) if file else NO_PROJECT
 
 

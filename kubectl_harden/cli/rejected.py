@@ -29,6 +29,8 @@ def rejected(
 ) -> int:
     """Show the workloads whose pods admission refuses now, each with the diff that cures it.
 
+    That a pod would be admitted now is said only after a dry-run of the pod that its controller would make.
+
     With "-", read a pasted error, a warning of kubectl, a log or an event from stdin, and explain it; no
     cluster is asked. The exit code is 0 when nothing is rejected, 1 when something is, 4 when the cluster
     refused.
@@ -73,7 +75,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
             continue
         proposal = None
         if found.rejecter == POD_SECURITY and not found.stale and found.template_violates:
-            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions())
+            proposal = propose(cluster, found.live, FixOptions(), ApplyOptions(trial=False, rollback=False))
         all_found.append((found, proposal))
     commands = cluster.connection.commands
     if output == "text":

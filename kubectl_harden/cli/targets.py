@@ -23,17 +23,25 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.policies import Rules
     from kubectl_harden.manifests.project_file import Project
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.pod_security.policy import PolicyChoice
 
 __all__ = ["FileInputs", "LiveInputs", "surveyed", "target_options"]
+
+
+def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the value of an option that may be given once: the last of several would replace the others unseen."""
+    if len(values) > 1:
+        raise UsageError(f"{parameter.opts[0]} {shlex.join(values)}: one at a time; run the command for each of them")
+    return values[0] if values else None
+
 
 _FILES: Final = (
     click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
                  help="File, directory or - for stdin."),
     click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
-    click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(file_okay=False),
-                 help="Directory of a kustomization, built by kubectl kustomize."),
-    click.option("--helm-chart", "chart", metavar="DIR", type=click.Path(),
+    click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(file_okay=False), multiple=True,
+                 callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
+    click.option("--helm-chart", "chart", metavar="DIR", type=click.Path(), multiple=True, callback=_once,
                  help="Chart, rendered by helm template."),
     click.option("--values", multiple=True, metavar="FILE", type=click.Path(),
                  help="Values for the chart; may be repeated."),
@@ -161,7 +169,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
 
 
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
+    from kubectl_harden.pod_security.policy import PolicyChoice
 
     return PolicyChoice(level, version)
 
@@ -209,6 +217,7 @@ def _files(
     values: tuple[str, ...],
     skip_others: bool,
 ) -> FileInputs:
+    from kubectl_harden.manifests.discovery import expanded
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.reports.output import note
 
@@ -220,7 +229,8 @@ def _files(
         from kubectl_harden.manifests.generators import Chart
 
         return FileInputs(Inputs((), pod_paths=paths), rules, project.known, chart=Chart(chart, values, rules.release))
-    listed = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
+    split = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
+    listed = [path for name in split for path in (expanded(name) if name != "-" else [name])]
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml.
     listed.extend(names)
     excluded = project.excluded()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["undo"]
 
+_LAG_SECONDS: Final = 5.0
+"""How long the API server may still judge pods by a label that was changed."""
+
 
 @click.command(cls=Command, short_help="Take back what an earlier --apply did.")
 @click.argument("run", required=False, shell_complete=completing.runs)
 @click.option("--last", is_flag=True, help="The latest run of which something is still in force.")
 @click.option("-y", "--yes", is_flag=True, help="Take it back without asking.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")
+@click.option("--even-if-refused", is_flag=True, help="Take back what leaves pods that the cluster refuses today.")
 @click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
               help="Workloads to work on at a time.")  # fmt: skip
@@ -38,14 +43,16 @@ def undo(
     last: bool,
     yes: bool,
     dry_run: bool,
+    even_if_refused: bool,
     timeout: str,
     parallel: int,
 ) -> int:
     """Take back what a run of --apply (or of undo itself) changed, from the journal.
 
     Without a RUN the runs are listed. Only fields that still have the values that the run gave them are taken
-    back: where someone has changed them since, that workload is left alone and named. The exit code is 0 when
-    all is as it was before, 1 when something is not, 4 when the cluster refused.
+    back: where someone has changed them since, that workload is left alone and named. So is one whose pods, as they
+    were before, the cluster refuses today. The exit code is 0 when all is as it was before, 1 when something is
+    not or its pods do not run, 4 when the cluster refused.
 
     \b
     Examples:
@@ -55,7 +62,7 @@ def undo(
     """
     from kubectl_harden.cli.apply import may_ask, show
     from kubectl_harden.live.journal import Journal, last_run, read_run
-    from kubectl_harden.live.undo import by_object, propose_undo
+    from kubectl_harden.live.undo import by_object
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.live import refused, summary
     from kubectl_harden.reports.output import line, note
@@ -72,24 +79,22 @@ def undo(
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
         note(f"the run was made on {where}, and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
-    changes: dict[str, list[Change]] = {}
-    proposals = []
-    for group in by_object(open_changes):
-        proposal = propose_undo(cluster, group)
-        changes[proposal.live.uid] = group
-        proposals.append(proposal)
+    undoing = _Undoing(cluster, even_if_refused=even_if_refused)
+    proposals = undoing.propose(by_object(open_changes))
+    for proposal in proposals:
         show(proposal)
+        name = undoing.changes[proposal.live.uid][0].name
         if not proposal.patch and proposal.refusal is None:
-            line(f"{group[0].name}: nothing of the change is left")
+            line(f"{name}: nothing of the change is left")
         elif proposal.refusal and not proposal.patch:
-            line(f"{group[0].name}: {proposal.refusal}")
+            line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
         return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
     about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
     journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
-    outcomes, interrupted = _phases(cluster, journal, proposals, changes, yes=yes, limit=limit, parallel=parallel)
-    _mark(chosen, changes, proposals, outcomes)
+    outcomes, interrupted = _phases(undoing, journal, proposals, yes=yes, limit=limit, parallel=parallel)
+    _mark(chosen, undoing.changes, proposals, outcomes)
     if outcomes:
         back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         line(summary(outcomes, back))
@@ -102,31 +107,71 @@ def undo(
     return exit_code([*refused(outcomes), *denied], left=left)
 
 
+class _Undoing:
+    """Proposes to take changes back; ``changes`` has those of each object, by its uid."""
+
+    def __init__(self, cluster: Cluster, *, even_if_refused: bool) -> None:
+        self.cluster = cluster
+        self.changes: dict[str, list[Change]] = {}
+        self._even_if_refused = even_if_refused
+        self._lowered: frozenset[str] = frozenset()
+
+    def propose(self, groups: Sequence[list[Change]]) -> list[Proposal]:
+        """Propose for each object; what becomes possible as namespaces are lowered first is not asked for yet."""
+        from kubectl_harden.live.undo import lowers
+
+        first = {id(group): self._proposed(group) for group in groups if group[0].object["kind"] == "Namespace"}
+        self._lowered = frozenset(item.live.name for item in first.values() if lowers(item))
+        return [first.get(id(group)) or self._proposed(group) for group in groups]
+
+    def again(self, old: Proposal) -> Proposal:
+        """Propose once more for the same object."""
+        return self._proposed(self.changes[old.live.uid])
+
+    def after_labels(self, old: Proposal) -> Proposal:
+        """Propose once more, after the namespaces were lowered."""
+        was_lowered = old.live.namespace in self._lowered
+        self._lowered -= {old.live.namespace}
+        # The server reads the label from its cache.
+        deadline = time.monotonic() + (_LAG_SECONDS if was_lowered else 0)
+        while (now := self.again(old)).refusal is not None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return now
+
+    def _proposed(self, group: list[Change]) -> Proposal:
+        from kubectl_harden.live.undo import propose_undo
+
+        lowered, even = self._lowered, self._even_if_refused
+        proposal = propose_undo(self.cluster, group, lowered=lowered, even_if_refused=even)
+        self.changes[proposal.live.uid] = group
+        return proposal
+
+
 def _phases(
-    cluster: Cluster,
-    journal: Journal,
-    proposals: list[Proposal],
-    changes: dict[str, list[Change]],
-    *,
-    yes: bool,
-    limit: float,
-    parallel: int,
+    undoing: _Undoing, journal: Journal, proposals: list[Proposal], *, yes: bool, limit: float, parallel: int
 ) -> tuple[list[Outcome], bool]:
     """Ask once, and carry proposals out phase by phase; returns the outcomes and whether Ctrl-C ended it."""
-    from kubectl_harden.cli.apply import agreed, carry_out
+    from kubectl_harden.cli.apply import agreed, carry_out, show
     from kubectl_harden.live.apply import Outcome
-    from kubectl_harden.live.undo import in_phases, propose_undo
+    from kubectl_harden.live.undo import in_phases, lowers
 
     ready = [item for item in proposals if item.patch and item.refusal is None]
-    if ready and not yes and not agreed(ready, cluster):
+    if ready and not yes and not agreed(ready, undoing.cluster):
         return [Outcome(item, "skipped", "not confirmed") for item in ready], False
     outcomes: list[Outcome] = []
+    lowered = False
     for phase in in_phases(proposals):
+        if lowered:
+            before = phase
+            phase = [undoing.after_labels(item) if item.patch and item.refusal is None else item for item in before]
+            for old, now in zip(before, phase, strict=True):
+                if now.refusal != old.refusal:
+                    show(now)
         ended, interrupted = carry_out(
-            cluster,
+            undoing.cluster,
             journal,
             phase,
-            again=lambda old: propose_undo(cluster, changes[old.live.uid]),
+            again=undoing.again,
             yes=yes,
             asked=True,
             limit=limit,
@@ -135,6 +180,7 @@ def _phases(
             fail_fast=False,
         )
         outcomes.extend(ended)
+        lowered = lowered or any(map(lowers, phase))
         if interrupted:
             return outcomes, True
     return outcomes, False
@@ -144,7 +190,7 @@ def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposa
     """Note in the journal of the run which of its changes are taken back."""
     from kubectl_harden.live.journal import mark_undone
 
-    done = [item.proposal.live.uid for item in outcomes if item.state in ("applied", "unwatched", "left")]
+    done = [item.proposal.live.uid for item in outcomes if item.state in ("applied", "unwatched", "left", "down")]
     done += [item.live.uid for item in proposals if not item.patch and item.refusal is None]
     mark_undone(chosen.id, [change.id for uid in done for change in changes.get(uid, ())])
 

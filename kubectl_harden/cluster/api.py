@@ -126,7 +126,7 @@ class Cluster:
         self._lock = Lock()
         self._minor: int | None = None
         self._custom: tuple[Resource, ...] | None = None
-        self._labels: dict[str, dict[str, str] | ClusterError] = {}
+        self._namespaces: dict[str, dict[str, Any] | ClusterError] = {}
 
     # -- what kind of cluster it is -----------------------------------------------------------------
 
@@ -143,21 +143,33 @@ class Cluster:
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         """Return the labels of a namespace. Raises ClusterError."""
+        return self._namespace(name).get("labels") or {}
+
+    def namespace_annotations(self, name: str) -> dict[str, str]:
+        """Return the annotations of a namespace. Raises ClusterError."""
+        return self._namespace(name).get("annotations") or {}
+
+    def _namespace(self, name: str) -> dict[str, Any]:
+        """Return the metadata of a namespace, asked for once. Raises ClusterError."""
         with self._lock:
-            if name not in self._labels:
+            if name not in self._namespaces:
                 try:
-                    self._labels[name] = _labels(self.get(NAMESPACES, None, name))
+                    self._namespaces[name] = self.get(NAMESPACES, None, name)["metadata"]
                 except ClusterError as error:
-                    self._labels[name] = error
-            found = self._labels[name]
+                    self._namespaces[name] = error
+            found = self._namespaces[name]
         if isinstance(found, ClusterError):
             raise found
         return found
 
     def read_namespaces(self) -> None:
-        """Learn the labels of all namespaces with one list. Raises ClusterError."""
+        """Learn the labels and annotations of all namespaces with one list. Raises ClusterError."""
         for value in self.each(NAMESPACES, None):
-            self._labels[value["metadata"]["name"]] = _labels(value)
+            self._namespaces[value["metadata"]["name"]] = value["metadata"]
+
+    def known_namespaces(self) -> list[str]:
+        """Return the names of the namespaces that have been read."""
+        return [name for name, found in self._namespaces.items() if not isinstance(found, ClusterError)]
 
     def allowed(self, attributes: dict[str, str]) -> bool:
         """Whether oneself may do what a SelfSubjectAccessReview's resourceAttributes say. Raises ClusterError."""

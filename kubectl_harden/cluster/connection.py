@@ -11,13 +11,14 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from kubectl_harden.cluster.answers import decoded, error_of, warnings_in
+from kubectl_harden.cluster.call_log import LOG
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.cluster.time_limits import timed
 from kubectl_harden.errors import ClusterError, Unreachable
@@ -26,9 +27,8 @@ from kubectl_harden.text_files import read_text
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Answer", "Cancel", "ClusterOptions", "Connection", "entries_of", "log_calls"]
+__all__ = ["Answer", "Cancel", "ClusterOptions", "Connection", "entries_of"]
 
-_LOG: Final = logging.getLogger(__name__)
 _SHOWN: Final = 1024
 """Characters of a body that are logged."""
 
@@ -336,8 +336,8 @@ class Connection:
             raise
         response.release_conn()
         text = b"".join(pieces)
-        if _LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in what:
-            _LOG.debug("← %s", _cut(text))
+        if LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in what:
+            LOG.debug("← %s", _cut(text))
         return text
 
     def lines(
@@ -397,34 +397,13 @@ class Connection:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             refused = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
-            _LOG.info("%s %s: %s", method, url, _first_line(error))
+            LOG.info("%s %s: %s", method, url, _first_line(error))
             raise _unreachable(error, self.server, sent=not refused) from None
         took = (time.monotonic() - started) * 1000
-        _LOG.info("%s %s %d %s in %.0f milliseconds", method, url, response.status, response.reason or "", took)
-        if data and _LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in path:
-            _LOG.debug("→ %s", _cut(data))
+        LOG.info("%s %s %d %s in %.0f milliseconds", method, url, response.status, response.reason or "", took)
+        if data and LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in path:
+            LOG.debug("→ %s", _cut(data))
         return response
-
-
-class _Told(logging.Handler):
-    """Gives each record, line by line, to a function that shows it."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        super().__init__()
-        self._show = show
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for line in self.format(record).split("\n"):
-            self._show(line)
-
-
-def log_calls(show: Callable[[str], None], *, bodies: bool) -> None:
-    """Have every call of the API server told to ``show``; with ``bodies`` what it carries, but for Secrets."""
-    handler = _Told(show)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    _LOG.addHandler(handler)
-    _LOG.propagate = False
-    _LOG.setLevel(logging.DEBUG if bodies else logging.INFO)
 
 
 def _cut(body: bytes) -> str:

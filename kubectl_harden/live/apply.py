@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Event
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
-from kubectl_harden.errors import ClusterError, Conflict, HardenError, NotFound, Unreachable
+from kubectl_harden.errors import ClusterError, Conflict, NotFound, Unreachable
 from kubectl_harden.json_values import same
 from kubectl_harden.live.blame import Blame, blame
 from kubectl_harden.live.find import Live
@@ -17,24 +16,28 @@ from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
 from kubectl_harden.live.journal import Journal
 from kubectl_harden.live.ownership import Transfer, given_back, inverted, transferred
 from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
-from kubectl_harden.live.rollout import Progress, pod_ready, progress, watched
+from kubectl_harden.live.recreate import replace
+from kubectl_harden.live.rollout import Progress, pod_ready, progress, reason_of, watched
+from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
 
 __all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
-State = Literal["applied", "unwatched", "rolled back", "left", "failed", "refused", "skipped", "unknown"]
-DELETION_SECONDS: Final = 120.0
+State = Literal[
+    "applied", "unwatched", "down", "tried", "rolled back", "left", "failed", "refused", "skipped", "unknown"
+]
 
 
 class Outcome(NamedTuple):
     """What became of a proposal.
 
-    ``state``: applied (and ready, where a rollout follows); applied and not watched to its end
-    (``unwatched``); rolled back, or left in place (``left``),
-    since its pods failed; failed (the server did not take it); refused (not tried); skipped (not begun,
-    or not confirmed); unknown (the connection broke, and the cluster could not be asked). ``message`` is
-    a sentence for people, ``log`` the last lines of the failed container.
+    ``state``: applied (and ready, where a rollout follows); applied and not watched to its end (``unwatched``);
+    applied, and its pods do not run, for which the change is not to blame (``down``); not applied, since its trial
+    pod did not run (``tried``); rolled back, or left in
+    place (``left``), since its pods failed; failed (the server did not take it); refused (not tried); skipped
+    (not begun, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
+    ``message`` is a sentence for people, ``log`` the last lines of the failed container.
     """
 
     proposal: Proposal
@@ -49,7 +52,7 @@ class Applier:
 
     ``again`` plans anew for an object that someone else has changed; ``confirm`` is asked before a write
     whose plan differs from the one that was confirmed; ``report`` gets a workload's name and a few words at
-    each step; a set ``stop`` ends the watching.
+    each step; a set ``stop`` ends the watching, a set ``leave`` also the waiting for what was deleted to be gone.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Applier:
         confirm: Callable[[Proposal], bool],
         report: Callable[[str, str], None],
         stop: Event,
+        leave: Event | None = None,
     ) -> None:
         self._cluster = cluster
         self._journal = journal
@@ -72,14 +76,21 @@ class Applier:
         self._confirm = confirm
         self._report = report
         self._stop = stop
+        self._leave = leave or Event()
 
     def apply(self, proposal: Proposal) -> Outcome:
         """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
+        tried: list[dict[str, Any]] | None = None
         for _ in tries():
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
             if self._stop.is_set():
                 return Outcome(proposal, "skipped", "not begun")
+            if proposal.trial and not same(tried, list(proposal.patch)):
+                failed = self._try(proposal)
+                if failed is not None:
+                    return failed
+                tried = list(proposal.patch)
             try:
                 return self._recreate(proposal) if proposal.recreate else self._patch(proposal)
             except Conflict:
@@ -93,13 +104,47 @@ class Applier:
                 proposal = again
         return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
 
+    def _try(self, proposal: Proposal) -> Outcome | None:
+        """Start a pod of the new template first; returns why the change is not made, None where it may be."""
+        live = proposal.live
+        value = fresh(proposal.goal) if proposal.recreate else proposal.returned or proposal.goal
+
+        def report(now: Progress) -> None:
+            self._report(proposal.name, f"trying one new pod first: {'ready' if now.ready else 'not ready yet'}")
+
+        try:
+            ended = started(
+                self._cluster,
+                live.changed(_with_kind(live, value)),
+                self._journal,
+                seconds=self._seconds,
+                stop=self._stop,
+                report=report,
+            )
+        except ClusterError as error:
+            return Outcome(proposal, "tried", f"not changed: one new pod was to be tried first: {error}")
+        if ended.state == "ready":
+            return None
+        if ended.state == "interrupted":
+            return Outcome(proposal, "skipped", "not begun; its trial pod is removed")
+        # That no node has room for one more pod says nothing of the change.
+        if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
+            return None
+        failed = self._explained(proposal, ended)
+        words = failed.message.removeprefix("its new pods fail: ")
+        return failed._replace(
+            state="tried", message=f"not changed, since one new pod was tried first and fails: {words}"
+        )
+
     # -- patching ------------------------------------------------------------------------------------
 
     def _patch(self, proposal: Proposal) -> Outcome:
         """Write a patch and follow it. Raises Conflict where the object has changed: nothing is written then."""
         live = proposal.live
         undoing = not proposal.planned
-        silent = watched(live.value)
+        silent = watched(proposal.goal)
+        if proposal.pods_refused:
+            silent = silent or f"as it was before; its pods are refused: {proposal.pods_refused}"
         if not proposal.follow:
             silent = silent or "as it was before, when not all of its pods were running either"
         before = None
@@ -147,12 +192,16 @@ class Applier:
         """Follow a change that was made, unless it is ``silent`` (why not), to its end."""
         live = proposal.live
         undoing = not proposal.planned
-        if undoing and before is not None:
+        if undoing and before is not None and not proposal.pods_refused:
             silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
             before = before._replace(new={})
         if before is None or silent is not None:
             self._journal.followed(change, "not watched")
-            return Outcome(proposal, "applied", silent or "")
+            return Outcome(proposal, "down" if proposal.pods_refused else "applied", silent or "")
+        if not undoing:
+            blocked = self._unblocked(live, before.unready)
+            if blocked:
+                self._report(proposal.name, blocked.removeprefix("; "))
         try:
             followed = self._follow(live, returned, before)
         except ClusterError as error:
@@ -164,8 +213,11 @@ class Applier:
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "changed; its pods were not ready yet when it was interrupted")
         if undoing:
-            return Outcome(proposal, "applied", f"as it was before; its pods do not run: {followed.words}")
+            return Outcome(proposal, "down", f"as it was before; its pods do not run: {followed.words}")
         failed = self._explained(proposal, followed)
+        if _was_so(followed, before):
+            words = f"{failed.message}; so did the pods before the change, which is left in place"
+            return failed._replace(state="down", message=words, blamed=None)
         if not self._rollback:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
         return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
@@ -243,7 +295,7 @@ class Applier:
         return self._cluster.connection.commands.harden("undo", self._journal.run)
 
     def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
-        """Delete a StatefulSet's pods that are not ready, after its template was taken back.
+        """Delete a StatefulSet's pods that are not ready, after its template was changed.
 
         Returns what a person should know of it. Its controller waits for them to become ready, whatever its
         template says by now ("forced rollback" of
@@ -279,16 +331,16 @@ class Applier:
             target_of(live), [], [], before, after, recreated=True, ownership=proposal.ownership
         )
         try:
-            made, trouble = self.replace(live, before, after)
-        except Conflict as error:
+            made, trouble = self._replace(live, before, after)
+        except ClusterError as error:
             self._journal.failed(change, str(error))
-            raise
-        except Unreachable as error:
-            return Outcome(proposal, "unknown", f"it is not known whether it was deleted: {error}")
+            if isinstance(error, Conflict):
+                raise
+            return Outcome(proposal, "failed", f"not deleted: {error}")
         if made is None:
             return Outcome(proposal, "failed", f"{trouble}; to create it again: {self._undo()}")
         if trouble:
-            self._journal.failed(change, trouble)
+            self._journal.undone(change, trouble)
             return Outcome(proposal, "failed", trouble)
         self._journal.done(change, [], made["metadata"]["uid"])
         owned = given_back(self._cluster, live.resource, made, proposal.owners)
@@ -298,10 +350,15 @@ class Applier:
     def _recreated(self, proposal: Proposal, change: str, now: Live) -> Outcome:
         """Follow an object that was deleted and created; where it fails, have the old one again."""
         live = proposal.live
+        silent = watched(now.value)
+        if silent is not None and live.resource.kind == "Job":
+            return Outcome(proposal, "applied", f"created anew; {silent}")
         try:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:
             return Outcome(proposal, "unwatched", f"created anew, but it could not be watched: {error}")
+        if followed.state != "interrupted":
+            self._journal.followed(change, followed.state)
         if followed.state == "ready":
             return Outcome(proposal, "applied", "created anew, and ready")
         if followed.state == "interrupted":
@@ -310,7 +367,10 @@ class Applier:
         if not self._rollback:
             return failed._replace(message=f"{failed.message}; it is left as it is now")
         owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
-        made, trouble = self.replace(now, fresh(proposal.goal), fresh(live.value))
+        try:
+            made, trouble = self._replace(now, fresh(proposal.goal), fresh(live.value))
+        except ClusterError as error:
+            made, trouble = None, str(error)
         if made is None or trouble:
             return failed._replace(message=f"{failed.message}; not taken back: {trouble}")
         self._journal.undone(change, failed.message)
@@ -318,49 +378,17 @@ class Applier:
         words = f"; {owned}" if owned else ""
         return failed._replace(state="rolled back", message=failed.message + words)
 
-    def replace(self, live: Live, before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        """Delete an object and create ``after``, or where that fails ``before`` again.
-
-        Returns what is there now (None: nothing), and what went wrong. Raises Conflict where it is another
-        object now: nothing is deleted then.
-        """
-        cluster = self._cluster
-        name = name_of(live.resource.kind, live.value)
-        self._report(name, "deleting")
-        try:
-            cluster.delete(live.resource, live.namespace, live.name, live.uid, dry_run=False, foreground=True)
-        except (Conflict, Unreachable) as error:
-            if isinstance(error, Conflict) or not error.sent:
-                raise
-        except NotFound:
-            pass
-        except ClusterError as error:
-            return live.value, f"not deleted: {error}"
-        try:
-            self._gone(live)
-        except HardenError as error:
-            return live.value, f"its deletion has begun and has not ended: {error}"
-        self._report(name, "creating")
-        trouble = ""
-        for value in (after, before):
-            try:
-                return cluster.create(live.resource, live.namespace, value, dry_run=False).value, trouble
-            except ClusterError as error:
-                trouble = trouble or f"the new one was not created ({error}), the old one was created again"
-                last = error
-        return None, f"deleted, and neither the new nor the old one could be created: {last}"
-
-    def _gone(self, live: Live) -> None:
-        """Wait until an object is deleted. Raises ClusterError."""
-        deadline = time.monotonic() + DELETION_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                if self._cluster.get(live.resource, live.namespace, live.name)["metadata"]["uid"] != live.uid:
-                    return
-            except NotFound:
-                return
-            time.sleep(0.25)
-        raise Unreachable(f"it is still there after {DELETION_SECONDS:.0f} s")
+    def _replace(self, live: Live, before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        return replace(
+            self._cluster,
+            live,
+            before,
+            after,
+            run=self._journal.run,
+            seconds=self._seconds,
+            leave=self._leave,
+            report=self._report,
+        )
 
 
 def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:
@@ -396,6 +424,18 @@ def reverted(
     owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(ownership))
     answer = cluster.patch(now.resource, now.namespace or None, now.name, guarded(now, inverse), dry_run=False)
     return _with_kind(now, answer.value), given_back(cluster, now.resource, answer.value, owners)
+
+
+def _was_so(followed: Followed, before: Snapshot) -> bool:
+    """Whether the new pods are kept from running by what kept pods from it before the change, too.
+
+    Where others ran, only that no node takes them is no fault of the change for sure.
+    """
+    known = {reason_of(pod) for pod in before.unready} - {""}
+    if len(before.uids) > len(before.unready) + len(before.new):
+        known &= {"Unschedulable"}
+    now = {reason_of(pod) for pod in followed.unready}
+    return bool(now) and now <= known
 
 
 def _is_unready(pod: dict[str, Any]) -> bool:

@@ -379,7 +379,10 @@ class Finder:
         reasons.
         """
         resource, value = self._referenced(resource, value) or (resource, value)
-        while (owner := controller_of(value)) is not None:
+        seen: set[str] = set()
+        # Owners may name each other in a circle: it ends where it closes.
+        while (owner := controller_of(value)) is not None and value["metadata"]["uid"] not in seen:
+            seen.add(value["metadata"]["uid"])
             above = None
             if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
                 above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])

@@ -39,12 +39,14 @@ GRACE: Final = 10.0
 class Snapshot(NamedTuple):
     """The pods of a workload before it is changed, and the resourceVersion to watch them from.
 
-    ``new`` are those, by uid, that already are as the change will make them.
+    ``new`` are those, by uid, that already are as the change will make them, ``unready`` the others that are not
+    ready: what keeps them from it is not the change.
     """
 
     uids: frozenset[str]
     version: str
     new: dict[str, dict[str, Any]]
+    unready: tuple[dict[str, Any], ...] = ()
 
 
 class Followed(NamedTuple):
@@ -63,7 +65,8 @@ def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dic
     """Note the pods of a workload, and which of them ``is_new``. Raises ClusterError."""
     found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value) or "")
     pods = {pod["metadata"]["uid"]: pod for pod in found}
-    return Snapshot(frozenset(pods), version, {uid: pod for uid, pod in pods.items() if is_new(pod)})
+    new = {uid: pod for uid, pod in pods.items() if is_new(pod)}
+    return Snapshot(frozenset(pods), version, new, _unready({uid: pods[uid] for uid in pods.keys() - new.keys()}))
 
 
 def follow(
@@ -117,7 +120,7 @@ def follow(
             ended = _failed(pods)
             if ended is None and complained is not None and time.monotonic() - complained > GRACE:
                 ended = Followed("failed", now.failure)
-            if ended is None and time.monotonic() > deadline:
+            if ended is None and time.monotonic() > deadline + _settling(value, pods):
                 ended = _timed_out(now, pods, seconds)
             if ended is not None and asked:
                 return ended
@@ -167,6 +170,14 @@ def _ask(
     listed, _ = cluster.snapshot(PODS, metadata["namespace"], selector_of(value) or "")
     pods = {pod["metadata"]["uid"]: pod for pod in listed}
     return now, {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
+
+
+def _settling(value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> float:
+    """Return how much longer pods that are all ready need to count as available, one after the other."""
+    spec = value.get("spec") or {}
+    if not pods or _unready(pods):
+        return 0.0
+    return float((spec.get("minReadySeconds") or 0) * max(spec.get("replicas") or 1, len(pods)))
 
 
 def _timed_out(now: Progress, pods: dict[str, dict[str, Any]], seconds: float) -> Followed:

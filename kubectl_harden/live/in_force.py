@@ -184,8 +184,9 @@ class PoliciesInForce:
                 if not as_user:
                     self._user_exempt = False
                 return _Said(refused=refused)
-            who = rejecter_of(str(error)) or str(error)
-            return _Said(trouble=f"a dry-run of a pod was refused by others ({who})")
+            who = rejecter_of(str(error))
+            words = f"was refused by others ({who})" if who else f"was not answered: {error}"
+            return _Said(trouble=f"a dry-run of a pod {words}")
         warned = next((policy for text in warnings for policy, warned in policies_named(text) if warned), "")
         if warned and not as_user:
             self._user_exempt = False
@@ -221,7 +222,10 @@ class PoliciesInForce:
             value = self.cluster.get(NAMESPACES, None, namespace)
             operations = label_operations(value["metadata"].get("labels"), wanted)
             answer = self.cluster.patch(NAMESPACES, None, namespace, operations, dry_run=True)
-        except ClusterError:
+        except NotPermitted:
+            return None
+        except ClusterError as error:
+            self._said[namespace] = _Said(trouble=f"whether the namespace is exempt was not answered: {error}")
             return None
         return any("is exempt from Pod Security" in text for text in answer.warnings)
 
@@ -254,7 +258,7 @@ class PoliciesInForce:
                 words["warn"] = policy_of_words(said.warned, minor)
         modes = {mode: words.get(mode) for mode in MODES}
         unknown = frozenset(mode for mode in MODES if mode not in words)
-        why = f"{trouble}; {said.trouble}" if said.trouble else ""
+        why = "" if said.refused else "; ".join(words for words in (trouble, said.trouble) if words)
         return InForce(modes, unknown, frozenset(), "", why, frozenset(words))
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -24,13 +24,22 @@ __all__ = [
     "Change",
     "Journal",
     "Run",
+    "cut_off",
     "journal_directory",
     "last_run",
     "mark_undone",
+    "note_later",
     "read_run",
     "runs",
     "unfollowed",
+    "was_killed",
 ]
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks.
+    fcntl = None
 
 Operation = dict[str, Any]
 
@@ -89,7 +98,6 @@ class Journal:
 
     def __init__(self, **about: Any) -> None:
         now = time.time()
-        # Sorted by name, runs stand in the order in which they began.
         self.run = (
             f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z-{secrets.token_hex(2)}"
         )
@@ -163,6 +171,12 @@ class Journal:
         """Write down that a change of this run was taken back."""
         self._write("undone", change, why=why)
 
+    def trial(self, name: str, state: str, words: str = "") -> None:
+        """Write down what came of a trial pod of a workload. Raises HardenError where its begin cannot be."""
+        trouble = self._write("trial", "", name=name, state=state, words=words)
+        if trouble is not None and state == "begun":
+            raise HardenError(f"{trouble}; nothing is started without it")
+
     def _write(self, event: str, change: str, **fields: Any) -> str | None:
         line = _line({"event": event, "change": change, "time": _now(), **fields})
         with self._lock:
@@ -180,15 +194,52 @@ class Journal:
         directory = journal_directory()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = directory / f"{self.run}.jsonl"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        try:
-            _append(file, _line({"event": "run", "time": _now(), **self._about}))
-            _sync_directory(directory)
-        except OSError:
-            os.close(file)
-            path.unlink(missing_ok=True)
-            raise
+        with _alone(directory):
+            number = max((_number(other) or 0 for other in directory.glob("*.jsonl")), default=0) + 1
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            try:
+                # While the process lives, so does this lock.
+                _lock_file(file)
+                _append(file, _line({"event": "run", "number": number, "time": _now(), **self._about}))
+                _sync_directory(directory)
+            except OSError:
+                os.close(file)
+                path.unlink(missing_ok=True)
+                raise
         return file
+
+
+def _lock_file(file: int) -> None:
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from beginning a run in the same moment. Raises OSError."""
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock_file(lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _number(path: Path) -> int | None:
+    """Return the place of a run in the order in which they began, whatever the clock said; None for what has none."""
+    try:
+        with opened(str(path), regular=True) as file:
+            number = json_of(text_of(next(iter(file), b"")))["number"]
+    except (InputError, LookupError, TypeError):
+        return None
+    return number if isinstance(number, int) else None
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    """Return what runs are sorted by; one whose number is not known comes last, so that it is named."""
+    number = _number(path)
+    return number is None, number or 0, path.name
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -257,7 +308,7 @@ def _read(path: Path) -> Run | None:
                 try:
                     entry = json_of(text_of(line))
                     # A line that a crash cut short was never acted on; only what undo notes may stand behind it.
-                    if broken and entry["event"] != "undone":
+                    if broken and entry["event"] != "undone" and "later" not in entry:
                         break
                     _take(entry, about, changes)
                     broken = 0
@@ -303,24 +354,61 @@ def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Chang
 
 def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    lines = [_line({"event": "undone", "change": change, "time": _now(), "why": why}) for change in changes]
-    if not lines:
+    _add(run, [{"event": "undone", "change": change, "time": _now(), "why": why} for change in changes])
+
+
+def note_later(run: str, change: str, event: str, **fields: Any) -> None:
+    """Note in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
+    _add(run, [{"event": event, "change": change, "time": _now(), "later": True, **fields}])
+
+
+def _add(run: str, entries: list[dict[str, Any]]) -> None:
+    if not entries:
         return
     try:
         file = os.open(journal_directory() / f"{run}.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
             # The line feed before ends a line that a crash may have cut short.
-            _append(file, b"\n" + b"".join(lines))
+            _append(file, b"\n" + b"".join(map(_line, entries)))
         finally:
             os.close(file)
     except OSError as error:
         raise HardenError(f"the journal of run {run} cannot be written: {error.strerror}") from None
 
 
+def cut_off(server: str) -> Iterator[tuple[str, Change]]:
+    """Yield the recreations on a server that were begun and not ended, with their runs, but those still at work."""
+    for run in runs():
+        begun = [change for change in run.changes if change.recreated and change.state == "begun"]
+        if begun and run.about.get("server") == server and not _at_work(journal_directory() / f"{run.id}.jsonl"):
+            yield from ((run.id, change) for change in begun)
+
+
+def was_killed(run: str) -> bool:
+    """Whether a run of this machine is at work no more."""
+    path = journal_directory() / f"{run}.jsonl"
+    return fcntl is not None and path.exists() and not _at_work(path)
+
+
+def _at_work(path: Path) -> bool:
+    """Whether the process that writes a run's file still lives: it holds a lock, which ends with it."""
+    if fcntl is None:
+        return False
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+    return False
+
+
 def runs() -> Iterator[Run]:
     """Yield all runs, the latest first, also those that cannot be read."""
     with suppress(FileNotFoundError):
-        for path in sorted(journal_directory().glob("*.jsonl"), reverse=True):
+        for path in sorted(journal_directory().glob("*.jsonl"), key=_order, reverse=True):
             found = _read(path)
             if found is not None:
                 yield found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
-from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.errors import ClusterError, Denied, InputError, NotPermitted
 from kubectl_harden.live.in_force import CONTROLLER
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import generated_from
@@ -81,10 +81,14 @@ def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
 
 
 class Trials:
-    """Has the API server judge pods, in one's own name, and in the controller's where that may be another answer."""
+    """Has the API server judge pods, in one's own name, and in the controller's where that may be another answer.
 
-    def __init__(self, cluster: Cluster) -> None:
+    ``notes`` get what went wrong when it was asked.
+    """
+
+    def __init__(self, cluster: Cluster, notes: list[str]) -> None:
         self._cluster = cluster
+        self._notes = notes
         self._as_controller = True
         self._not_permitted: dict[str, str] = {}
 
@@ -111,7 +115,6 @@ class Trials:
             return Trial(None, self._not_permitted[namespace])
         own = self._asked(namespace, pod, "")
         if own.admitted is None:
-            self._not_permitted[namespace] = own.message
             return own
         by_others = own.admitted is False and rejecter_of(own.message) != POD_SECURITY
         exempt = own.pod is not None and policy is not None and self._violates(own.pod, policy)
@@ -134,9 +137,18 @@ class Trials:
         try:
             answer = self._cluster.create(PODS, namespace, pod, dry_run=True, as_user=user)
         except NotPermitted as error:
-            return Trial(None, f"you may not create pods, so that the API server cannot be asked by a dry-run: {error}")
+            why = f"you may not create pods, so that the API server cannot be asked by a dry-run: {error}"
+            if not user:
+                self._not_permitted[namespace] = why
+            return Trial(None, why)
         except ClusterError as error:
-            return Trial(False, str(error))
+            # A webhook that does not answer is an internal error of the server's, and refuses the pod all the same.
+            if isinstance(error, Denied) or rejecter_of(str(error)):
+                return Trial(False, str(error))
+            why = f"the API server cannot be asked by a dry-run of a pod: {error}"
+            if why not in self._notes:
+                self._notes.append(why)
+            return Trial(None, why)
         return Trial(True, "", answer.value)
 
     @staticmethod

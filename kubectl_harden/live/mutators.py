@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
-from kubectl_harden.errors import ClusterError
+from kubectl_harden.errors import ClusterError, NotPermitted
 
 __all__ = ["Mutators"]
 
@@ -34,10 +34,14 @@ class _Mutator(NamedTuple):
 
 
 class Mutators:
-    """Tells who changes the pods of a namespace, as far as one may list them. It raises nothing."""
+    """Tells who changes the pods of a namespace, as far as one may list them. It raises nothing.
 
-    def __init__(self, cluster: Cluster) -> None:
+    ``notes`` get what went wrong; that one may not list them is no fault.
+    """
+
+    def __init__(self, cluster: Cluster, notes: list[str]) -> None:
         self._cluster = cluster
+        self._notes = notes
         self._found: list[_Mutator] | None = None
 
     def named(
@@ -110,8 +114,10 @@ class Mutators:
             for resource in self._cluster.resources():
                 if (resource.group, resource.plural) == (_GROUP, plural):
                     return list(self._cluster.each(resource, None))
-        except ClusterError:
+        except NotPermitted:
             pass
+        except ClusterError as error:
+            self._notes.append(f"who changes new pods is not known: {error}")
         return []
 
 

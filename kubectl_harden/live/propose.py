@@ -7,19 +7,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import PODS, Cluster
-from kubectl_harden.cluster.command import Commands
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import ABSENT, copied, differences
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
-from kubectl_harden.live.made_pods import made_pod
 from kubectl_harden.live.managers import Manager, managers_of
 from kubectl_harden.live.ownership import Entry, Transfer, transfers
-from kubectl_harden.live.quota import surges
 from kubectl_harden.live.reapply import Reapplied, reapplied
+from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
 from kubectl_harden.model import Planned, Policy, Problem
-from kubectl_harden.objects import finished, generated_from, name_of
+from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
 from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions
@@ -69,10 +67,16 @@ _SERVER_FIELDS: Final = ("uid", "resourceVersion", "creationTimestamp", "generat
 
 
 class ApplyOptions(NamedTuple):
-    """What the user allows: to delete and create what cannot be patched, to patch what others manage."""
+    """What the user allows: to delete and create what cannot be patched, to patch what others manage.
+
+    ``trial`` says whether one new pod is started first: always, never, or (None) where a pod is taken down first and it
+    is not proven that the new one starts. Without ``rollback`` no way back is asked for.
+    """
 
     recreate: bool = False
     even_if_managed: bool = False
+    trial: bool | None = None
+    rollback: bool = True
 
 
 class Proposal(NamedTuple):
@@ -86,6 +90,9 @@ class Proposal(NamedTuple):
     what its pods violate and its template does not: an admission webhook or policy changes them.
     ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
+    ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
+    ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
+    workload without a plan lacks.
     """
 
     live: Live
@@ -106,6 +113,9 @@ class Proposal(NamedTuple):
     reapplied: tuple[Reapplied, ...] = ()
     ownership: tuple[Transfer, ...] = ()
     owners: tuple[Entry, ...] | None = None
+    pods_refused: str = ""
+    trial: bool = False
+    no_way_back: str = ""
 
     @property
     def name(self) -> str:
@@ -124,7 +134,11 @@ def propose_all(
 ) -> Iterator[Proposal | Problem]:
     """Yield a proposal for each workload. Raises UsageError, and ClusterError before the first."""
     for found in prepared(finder.find(targets), fix.learn):
-        yield (found if isinstance(found, Problem) else propose(finder.cluster, found, fix, options, dry_run=dry_run))
+        if isinstance(found, Problem):
+            yield found
+            continue
+        made = propose(finder.cluster, found, fix, options, dry_run=dry_run)
+        yield made if made.patch else _with_missing_pods(finder.cluster, made)
 
 
 def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions, *, dry_run: bool = True) -> Proposal:
@@ -134,13 +148,14 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(proposal, options, cluster.connection.commands))
+        proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
             return proposal
         try:
-            return _judged(cluster, proposal, live.value["metadata"].get("managedFields") or ())
+            judged = _judged(cluster, proposal, live.value["metadata"].get("managedFields") or ())
+            return _with_way_back(cluster, judged, options)
         except Conflict:
             try:
                 live = live.changed({**_head(live), **cluster.get(live.resource, live.namespace, live.name)})
@@ -182,7 +197,7 @@ def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "metadata": metadata}
 
 
-def _refusal(proposal: Proposal, options: ApplyOptions, commands: Commands) -> str | None:
+def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str | None:
     """Return why a plan is not applied, before the server is asked."""
     live = proposal.live
     if not proposal.patch:
@@ -198,7 +213,7 @@ def _refusal(proposal: Proposal, options: ApplyOptions, commands: Commands) -> s
     if proposal.recreate:
         if finished(live.value):
             kind = live.resource.kind
-            command = commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
+            command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
             words = "has run to its end: correct its manifest for the next one, and delete it with"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
@@ -267,6 +282,41 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
     return prove_pods(cluster, judged)
 
 
+def _with_missing_pods(cluster: Cluster, proposal: Proposal) -> Proposal:
+    """Ask whether the pods that a workload without a plan lacks are admitted: admission may add what is refused."""
+    told = any(item.plan.remaining for item in proposal.planned)
+    if told or not proposal.planned or (missing_pods(proposal.live.value) or 0) <= 0:
+        return proposal
+    proved = prove_pods(cluster, proposal, level_only=True)
+    return proved._replace(refusal=None, denied=False, pods_refused=proved.refusal or "")
+
+
+def _with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:
+    """Have a new pod tried first where one that runs is taken down; refuse where neither that nor a way back is."""
+    live = proposal.live
+    down = takes_down(live.value) and not start_is_proven(proposal.planned)
+    if proposal.refusal is not None or not (down or options.trial):
+        return proposal
+    old = live.changed(fresh(live.value)) if live.resource.kind == "Pod" else live
+    refused, _ = admission(cluster, old) if down else (None, "")
+    proposal = proposal._replace(no_way_back="" if refused is None else str(refused))
+    why = "--no-trial is given"
+    if options.trial is not False:
+        new = fresh(proposal.goal) if proposal.recreate else proposal.returned or proposal.goal
+        why = why_no_trial(cluster, live.changed(new))
+        if not why:
+            return proposal._replace(trial=True)
+        if options.trial:
+            proposal = proposal._replace(unproven=(*proposal.unproven, f"that a new pod starts, by a trial: {why}"))
+    if not proposal.no_way_back or not options.rollback:
+        return proposal
+    return proposal._replace(
+        refusal="it takes pods down that could not come back, since they would be refused now "
+        f"({proposal.no_way_back}), and nothing proves that the new ones start (no trial pod: {why}). Evidence "
+        "(--inspect-images, --observed) may; fix --no-rollback makes the change without a way back"
+    )
+
+
 def _undone(proposal: Proposal) -> Iterator[str]:
     """Yield what is wrong with the object that the server returned and was cured by the plan."""
     subject = proposal.live.subject.changed(proposal.returned or {})
@@ -316,23 +366,19 @@ def prove_pods(cluster: Cluster, proposal: Proposal, *, level_only: bool = False
     injected: list[str] = []
     value = proposal.live.value if proposal.returned is None else proposal.returned
     left = {(item.reason, item.detail) for planned in proposal.planned for item in planned.plan.remaining}
-    for location in live.subject.changed(value).templates():
-        if location.spread or not location.pod_security_context:
-            continue  # The controller makes another pod of it than what stands there.
-        try:
-            answer = cluster.create(PODS, live.namespace, made_pod(live.value, location), dry_run=True)
-        except NotPermitted as error:
-            return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {error}"))
-        except ClusterError as error:
-            rejecter = rejecter_of(str(error))
-            if (level_only and rejecter != POD_SECURITY) or _is_one_too_many(live.value, rejecter):
-                unproven.append(f"that its pods are admitted: {error}")
+    for answer in dry_runs(cluster, live.changed(value)):
+        if isinstance(answer, NotPermitted):
+            return proposal._replace(unproven=(*unproven, f"that its pods are admitted: {answer}"))
+        if isinstance(answer, ClusterError):
+            rejecter = rejecter_of(str(answer))
+            if (level_only and rejecter != POD_SECURITY) or is_one_too_many(live.value, rejecter):
+                unproven.append(f"that its pods are admitted: {answer}")
                 continue
             why = [item.why for planned in proposal.planned for item in planned.plan.remaining]
             if not why or rejecter != POD_SECURITY:
-                return proposal._replace(denied=True, refusal=f"its pods would be refused: {error}")
+                return proposal._replace(denied=True, refusal=f"its pods would be refused: {answer}")
             words = "; ".join(dict.fromkeys(why))
-            return proposal._replace(refusal=f"its pods would still be refused: {error} ({words})")
+            return proposal._replace(refusal=f"its pods would still be refused: {answer} ({words})")
         warnings.extend(warning for warning in answer.warnings if warning not in warnings)
         pod = Pod(answer.value, is_pod=True, decoded=True)
         injected.extend(text for reason, text in _findings(pod, live.policy) if reason not in left)
@@ -343,11 +389,6 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
     """Yield (reason, detail) and their text for what a policy forbids in a pod."""
     for _, finding in evaluate(pod, policy):
         yield (finding.reason, finding.detail), worded(finding.reason, finding.detail)
-
-
-def _is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
-    """Whether a quota refused a pod more, which the rollout does not need."""
-    return rejecter.startswith("the ResourceQuota") and not surges(value)
 
 
 def fresh(value: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from math import ceil, floor
 from typing import Any, Final
 
-__all__ = ["parse_quantity", "shortage", "surges"]
+__all__ = ["deletes_first", "parse_quantity", "shortage", "surges"]
 
 _SUFFIXES: Final = {
     "n": Decimal("1e-9"),
@@ -50,6 +50,21 @@ def surges(value: dict[str, Any]) -> bool:
         rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
         return str(rolling.get("maxSurge", 0)) not in ("0", "0%")
     return False
+
+
+def deletes_first(kind: str, spec: dict[str, Any]) -> bool:
+    """Whether a rollout takes a pod down before another one is ready."""
+    if kind == "StatefulSet":
+        return True
+    if kind == "DaemonSet":
+        rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
+        return str(rolling.get("maxSurge", 0)) in ("0", "0%")
+    strategy = spec.get("strategy") or {}
+    if strategy.get("type") == "Recreate":
+        return True
+    rolling, replicas = strategy.get("rollingUpdate") or {}, spec.get("replicas", 1)
+    unavailable = _share(rolling.get("maxUnavailable", "25%"), replicas, floor)
+    return unavailable > 0 or _share(rolling.get("maxSurge", "25%"), replicas, ceil) == 0
 
 
 def _share(value: int | str, replicas: int, rounded: Any) -> int:

@@ -117,8 +117,8 @@ class Judge:
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
         self._cluster = finder.cluster
-        self._trials = Trials(finder.cluster)
-        self._mutators = Mutators(finder.cluster)
+        self._trials = Trials(finder.cluster, finder.notes)
+        self._mutators = Mutators(finder.cluster, finder.notes)
 
     def judged(self, maker: Live, live: Live, message: str, since: str, missing: int | None) -> Rejected:
         """Return what is to be said of a refusal of the pods that ``maker`` makes; ``live`` is the object to edit.

@@ -16,7 +16,7 @@ from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitt
 from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
 from kubectl_harden.live.refused_pods import Judge, Rejected, run_end
 from kubectl_harden.model import Problem
-from kubectl_harden.objects import api_group, controller_of, finished, name_of
+from kubectl_harden.objects import api_group, controller_of, missing_pods, name_of
 from kubectl_harden.pod_security.messages import POD_SECURITY, policies_named, rejecter_of
 
 __all__ = ["Rejected", "find_rejected", "named"]
@@ -151,7 +151,7 @@ def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | Non
     value = refusal.value or _read(finder, refusal)
     if value is None:
         return None
-    missing = _missing(value)
+    missing = missing_pods(value)
     if (missing is not None and missing <= 0) or (missing is None and run_end(value) == ""):
         return None
     resource, top, owner = finder.trace(refusal.resource, value)
@@ -189,25 +189,6 @@ def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:
         return False  # The Deployment only has the template of an Argo Rollout.
     current = status.get("updatedReplicas", 0) >= spec.get("replicas", 1)
     return bool(top["kind"] == "Deployment" and current and maker["kind"] == "ReplicaSet")
-
-
-def _missing(value: dict[str, Any]) -> int | None:
-    """Return how many pods a controller wants and does not have, None where its kind does not say."""
-    spec, status = value.get("spec") or {}, value.get("status") or {}
-    group, kind = api_group(value["apiVersion"]), value["kind"]
-    if (group, kind) == ("apps", "DaemonSet"):
-        return int(status.get("desiredNumberScheduled", 0)) - int(status.get("currentNumberScheduled", 0))
-    if (group, kind) == ("batch", "Job"):
-        if finished(value) or spec.get("suspend"):
-            return 0
-        at_once, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded", 0))
-        # Without completions, one pod that succeeds ends the work of all.
-        left = spec["completions"] - succeeded if "completions" in spec else at_once if not succeeded else 0
-        return min(at_once, int(left)) - int(status.get("active", 0))
-    if group in ("", "apps"):
-        return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
-    wanted, there = (part.get("replicas") if isinstance(part, dict) else None for part in (spec, status))
-    return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None
 
 
 def named(rejected: Rejected) -> str:

@@ -27,7 +27,7 @@ class Restart(NamedTuple):
 
 
 class Restarts(NamedTuple):
-    """The workloads whose pods would be refused; ``unknown`` says why that could not be found out."""
+    """The workloads whose pods would be refused; ``unknown`` says why there may be more of them."""
 
     workloads: tuple[Restart, ...] = ()
     unknown: str = ""
@@ -37,6 +37,7 @@ def find_restarts(finder: Finder, namespace: str | None) -> Restarts:
     """Return whose running pods violate the level in force; ``namespace`` None: in all but Kubernetes' own."""
     counts: Counter[tuple[str, str, str]] = Counter()
     enforced: dict[str, Policy | None] = {}
+    unknown = ""
     try:
         if namespace is None:
             finder.cluster.read_namespaces()
@@ -45,14 +46,17 @@ def find_restarts(finder: Finder, namespace: str | None) -> Restarts:
             if namespace is None and where in SYSTEM:
                 continue
             if where not in enforced:
-                enforced[where] = finder.in_force.of(where).enforced
+                now = finder.in_force.of(where)
+                enforced[where] = now.enforced
+                if now.enforced is None and now.why and "enforce" in now.unknown:
+                    unknown = unknown or f"what namespace {where} enforces is not known: {now.why}"
             policy = enforced[where]
             if policy is not None and _would_be_refused(pod, policy):
                 *_, (kind, name) = keys_of(pod)
                 counts[where, kind, name] += 1
     except ClusterError as error:
         return Restarts((), str(error))
-    return Restarts(tuple(Restart(*key, pods) for key, pods in sorted(counts.items())))
+    return Restarts(tuple(Restart(*key, pods) for key, pods in sorted(counts.items())), unknown)
 
 
 def _would_be_refused(pod: dict[str, Any], policy: Policy) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "pod_obstacle",
     "pod_ready",
     "progress",
+    "reason_of",
     "selector_of",
     "watched",
 ]
@@ -90,6 +91,10 @@ def watched(value: dict[str, Any]) -> str | None:
         if jobs and spec.get("concurrencyPolicy") == "Forbid":
             return f"no run starts before Job {jobs}, which keeps the old template, is gone (concurrencyPolicy Forbid)"
         return "it takes effect with the next run"
+    if kind == "Job" and spec.get("suspend"):
+        return "the Job is suspended: it takes effect when it is resumed"
+    if kind == "Job" and spec.get("parallelism", 1) == 0:
+        return "its parallelism is 0: it takes effect when it is raised"
     if kind == "PodTemplate":
         return "nothing runs from it by itself"
     if kind == "Deployment" and spec.get("paused"):
@@ -157,6 +162,12 @@ def pod_ready(pod: dict[str, Any]) -> bool:
     if status.get("phase") == "Succeeded":
         return True
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+
+
+def reason_of(pod: dict[str, Any]) -> str:
+    """Return in one word why a pod is not ready, which other pods of its kind share; "" where it says none."""
+    failure = pod_failure(pod)
+    return failure.reason if failure is not None else pod_obstacle(pod).partition(":")[0]
 
 
 def pod_obstacle(pod: dict[str, Any]) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from kubectl_harden.cluster.api import NAMESPACES, Cluster, Resource
+from kubectl_harden.cluster.api import NAMESPACES, PODS, WORKLOADS, Cluster, Resource
+from kubectl_harden.cluster.connection import Answer
 from kubectl_harden.errors import ClusterError, Conflict, NotFound
 from kubectl_harden.json_values import copied
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change
 from kubectl_harden.live.ownership import Entry, inverted, transferred, transfers
-from kubectl_harden.live.propose import RETRIES, Proposal, fresh, guarded, tries
+from kubectl_harden.live.propose import RETRIES, Proposal, guarded, tries
+from kubectl_harden.live.recreate import is_made
+from kubectl_harden.live.trial import admission
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import api_group, generated_from
 from kubectl_harden.planning.json_patch import carried_out, in_force, moved_on
@@ -19,7 +22,7 @@ from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import mode_policies, rank
 from kubectl_harden.pod_security.policy import NEWEST
 
-__all__ = ["by_object", "in_phases", "propose_undo"]
+__all__ = ["by_object", "in_phases", "lowers", "propose_undo"]
 
 
 def by_object(changes: Iterable[Change]) -> list[list[Change]]:
@@ -38,51 +41,92 @@ def in_phases(proposals: Iterable[Proposal]) -> list[list[Proposal]]:
     """
     phases: list[list[Proposal]] = [[], [], []]
     for proposal in proposals:
-        step = 0
-        if proposal.live.resource == NAMESPACES:
-            before, after = (_enforced(value) for value in (proposal.live.value, proposal.goal))
-            step = (rank(after) > rank(before)) - (rank(after) < rank(before))
-        phases[1 + step].append(proposal)
+        phases[1 + _step(proposal)].append(proposal)
     return [phase for phase in phases if phase]
+
+
+def lowers(proposal: Proposal) -> bool:
+    """Whether a proposal makes a namespace enforce less."""
+    return bool(proposal.patch) and proposal.refusal is None and _step(proposal) < 0
+
+
+def _step(proposal: Proposal) -> int:
+    """Return 1 for a namespace that comes to enforce more, -1 for less, and 0 for all else."""
+    if proposal.live.resource != NAMESPACES:
+        return 0
+    before, after = (_enforced(value) for value in (proposal.live.value, proposal.goal))
+    return (rank(after) > rank(before)) - (rank(after) < rank(before))
 
 
 def _enforced(namespace: dict[str, Any]) -> Policy | None:
     return mode_policies(namespace["metadata"].get("labels") or {}, NEWEST)["enforce"]
 
 
-def propose_undo(cluster: Cluster, changes: Sequence[Change]) -> Proposal:
+def propose_undo(
+    cluster: Cluster, changes: Sequence[Change], *, lowered: Collection[str] = (), even_if_refused: bool = False
+) -> Proposal:
     """Return a proposal that takes changes of one object back, proved by a server dry-run.
 
     ``changes`` begin with the latest; one that recreated the object stands alone.
 
     Its patch is empty where nothing of the change is left. It is refused where someone else has changed
-    the same fields since, or where another object has the name now.
+    the same fields since, where another object has the name now, and (unless ``even_if_refused``) where the
+    pods of the state before are refused today. Namespaces that are ``lowered`` first are asked about their pods
+    only after that.
     """
-    named = changes[0].object
-    group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
-    resource = Resource(group, version, named["resource"], named["kind"], namespaced=bool(named["namespace"]))
+    resource = _resource(changes[0])
     for _ in tries():
         proposal = _proposed(cluster, changes, resource)
         if proposal.refusal is not None or not proposal.patch:
             return proposal
-        live = proposal.live
+        if proposal.live.namespace in lowered and proposal.recreate:
+            return proposal
         try:
-            if proposal.recreate:
-                trial = copied(proposal.goal)
-                trial["metadata"]["generateName"] = generated_from(trial["metadata"].pop("name"))
-                answer = cluster.create(resource, live.namespace, trial, dry_run=True)
-            else:
-                answer = cluster.patch(resource, live.namespace, live.name, guarded(live, proposal.patch), dry_run=True)
+            answer = _dry_run(cluster, proposal)
         except Conflict:
             continue
         except ClusterError as error:
             return proposal._replace(refusal=f"the API server refuses to take it back: {error}", denied=True)
         # That the state before violated a level is what the change was made for.
         warnings = tuple(text for text in answer.warnings if rejecter_of(text) != POD_SECURITY)
-        return proposal._replace(returned=answer.value, warnings=warnings)
+        proposal = proposal._replace(returned=answer.value, warnings=warnings)
+        if proposal.live.namespace in lowered or resource in (NAMESPACES, PODS):
+            return proposal
+        return _with_pods_asked(cluster, proposal, even_if_refused=even_if_refused)
     return proposal._replace(
         refusal=f"it was changed by others {RETRIES} times meanwhile; try again later", denied=True
     )
+
+
+def _resource(change: Change) -> Resource:
+    named = change.object
+    group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
+    for known in (*WORKLOADS, NAMESPACES):
+        if (known.group, known.version, known.plural) == (group, version, named["resource"]):
+            return known
+    return Resource(group, version, named["resource"], named["kind"], namespaced=bool(named["namespace"]))
+
+
+def _dry_run(cluster: Cluster, proposal: Proposal) -> Answer:
+    live = proposal.live
+    if proposal.recreate:
+        trial = copied(proposal.goal)
+        trial["metadata"]["generateName"] = generated_from(trial["metadata"].pop("name"))
+        return cluster.create(live.resource, live.namespace, trial, dry_run=True)
+    return cluster.patch(live.resource, live.namespace or None, live.name, guarded(live, proposal.patch), dry_run=True)
+
+
+def _with_pods_asked(cluster: Cluster, proposal: Proposal, *, even_if_refused: bool) -> Proposal:
+    """Ask whether pods of the state before are admitted today, and refuse to bring back what is not."""
+    refused, unproven = admission(cluster, proposal.live.changed(proposal.returned or proposal.goal))
+    if unproven:
+        return proposal._replace(unproven=(unproven,))
+    if refused is None:
+        return proposal
+    if even_if_refused:
+        return proposal._replace(pods_refused=str(refused))
+    words = f"its pods as they were before would be refused now: {refused}"
+    return proposal._replace(refusal=f"{words}; --even-if-refused takes it back all the same")
 
 
 def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:
@@ -102,13 +146,13 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
     except ClusterError as error:
         return _proposal(resource, stub, refusal=str(error), denied=True)
     if value["metadata"]["uid"] != named["uid"]:
-        if change.recreated and change.state == "begun" and _is_made(value, change):
+        if change.recreated and change.state == "begun" and is_made(value, change.after):
             return _whole(resource, value, change)
         return _proposal(
             resource, value, refusal="another object has its name now (or this is another cluster); left alone"
         )
     if change.recreated:
-        if change.state == "begun":
+        if change.state == "begun" and "deletionTimestamp" not in value["metadata"]:
             return _proposal(resource, value)  # It was never deleted.
         return _whole(resource, value, change)
     goal, patch, complete = value, [], True
@@ -123,12 +167,6 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
         elif not in_force(goal, one.inverse):
             return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
     return _proposal(resource, value, owners)._replace(patch=tuple(patch), goal=goal, follow=complete)
-
-
-def _is_made(value: dict[str, Any], change: Change) -> bool:
-    """Whether an object is the one that a cut-off run created."""
-    made, wanted = fresh(value)["spec"], change.after.get("spec", {})
-    return all(made.get(key) == item for key, item in wanted.items())
 
 
 def _whole(resource: Resource, value: dict[str, Any], change: Change) -> Proposal:

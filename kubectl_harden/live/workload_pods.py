@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import PODS
-from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.mutators import Mutators
@@ -21,7 +21,7 @@ from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, highest_level
 
-__all__ = ["Key", "WorkloadPods", "keys_of", "level_of"]
+__all__ = ["Key", "WorkloadPods", "is_completed", "keys_of", "level_of"]
 
 Key = tuple[str, str]
 """The kind and the name of a workload."""
@@ -55,6 +55,17 @@ def level_of(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
     return highest_level(decoded, policy, [control.level for control, _ in findings]), not findings
 
 
+def is_completed(live: Live, trials: Trials, policy: Policy) -> bool:
+    """Whether the API server makes pods of a workload's templates, in a dry-run, that meet a policy."""
+    if live.resource == PODS:
+        return False
+    for location in live.subject.templates():
+        pod = trials.of(live.namespace, live.value, location, policy).pod
+        if pod is None or not _judged(pod, policy)[1]:
+            return False
+    return True
+
+
 class _Running(NamedTuple):
     """How many pods of a workload run, whether all meet the policy, the lowest level, and the marks of one of them."""
 
@@ -75,8 +86,8 @@ class WorkloadPods:
         self._everywhere = everywhere
         self._listed: set[str | None] = set()
         self._running: dict[tuple[str, Key], _Running] = {}
-        self._trials = Trials(finder.cluster)
-        self._mutators = Mutators(finder.cluster)
+        self._trials = Trials(finder.cluster, finder.notes)
+        self._mutators = Mutators(finder.cluster, finder.notes)
 
     def beside(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods, where they meet the policy and the template does not."""
@@ -107,8 +118,10 @@ class WorkloadPods:
             try:
                 for pod in self._finder.cluster.each(PODS, scope):
                     self._add(pod)
-            except ClusterError:
-                pass
+            except NotPermitted:
+                pass  # The dry-run alone must tell.
+            except ClusterError as error:
+                self._finder.notes.append(f"which pods run is not known: {error}")
         return self._running.get((live.namespace, (live.resource.kind, live.name)))
 
     def _add(self, pod: dict[str, Any]) -> None:

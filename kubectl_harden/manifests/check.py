@@ -9,7 +9,7 @@ from typing import Final
 from kubectl_harden.errors import unexpected
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
-from kubectl_harden.model import Checked, Checks, Problem, Replacement, Violation
+from kubectl_harden.model import Checked, Checks, Other, Problem, Replacement, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 
@@ -47,10 +47,13 @@ def check_text(
     """Evaluate every pod template in a text."""
     checked: list[Checked] = []
     problems: list[Problem] = []
+    others: list[Other] = []
     effort = 0
     for found in read(manifest, policies):
         if isinstance(found, Problem):
             problems.append(found)
+        elif isinstance(found, Other):
+            others.append(found)
         elif isinstance(found, Item):
             checks = judged(found.subject, learn)
             problems.extend(checks.problems)
@@ -63,7 +66,7 @@ def check_text(
                 except Exception as error:  # noqa: BLE001 (a verdict counts without a proposal too)
                     checked.append(item)
                     problems.append(found.subject.problem(unexpected(error)))
-    return Checks(tuple(checked), tuple(problems))
+    return Checks(tuple(checked), tuple(problems), tuple(others))
 
 
 def _with_fixes(manifest: Manifest, found: Item, checked: Checked, propose: Propose) -> Checked:

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kubectl_harden.errors import SyntaxFault
+from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomizations_above, parts_of
+from kubectl_harden.model import Problem
 from kubectl_harden.text_files import STDIN
 from kubectl_harden.yaml_text.documents import Fault, documents
 from kubectl_harden.yaml_text.tree import top_level
 
-__all__ = ["Found", "cannot_hold_pod", "directory_of", "find_files", "is_other_json", "template_line"]
+if TYPE_CHECKING:
+    from kubectl_harden.manifests.gitignore import Ignores
+
+__all__ = [
+    "Found",
+    "Listing",
+    "cannot_hold_pod",
+    "directory_of",
+    "expanded",
+    "find_files",
+    "is_other_json",
+    "other_kind",
+    "template_line",
+]
 
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
@@ -34,43 +52,127 @@ class Found(NamedTuple):
     once: str | None = None
 
 
-def find_files(names: Iterable[str], *, recursive: bool, excluded: Callable[[str], bool]) -> Iterator[Found]:
-    """Yield the files that names (of files, directories, or "-") stand for; the rest goes on after a problem.
+class Listing(NamedTuple):
+    """The files that names stand for, and notes: on what is not judged as it is, and on what is left out."""
 
-    Files for which ``excluded`` is true are left out, also where they are named.
+    files: tuple[Found, ...]
+    unjudged: tuple[Problem, ...] = ()
+    left_out: tuple[Problem, ...] = ()
+
+
+def find_files(
+    names: Iterable[str], *, recursive: bool, excluded: Callable[[str], bool], as_listed: bool = False
+) -> Listing:
+    """Return the files that names (of files, directories, or "-") stand for; the rest goes on after a problem.
+
+    Files for which ``excluded`` is true are left out, also where they are named. In directories the parts of charts and
+    kustomizations are told apart; in named files too if these are taken ``as_listed``.
     """
+    found: list[Found] = []
+    left_out: list[Problem] = []
     for name in names:
         if name != STDIN and excluded(name):
             continue
         if name == STDIN:
-            yield Found(name, listed=False)
+            found.append(Found(name, listed=False))
         elif os.path.isdir(name):
-            empty = True
-            for found in _in_directory(name, recursive=recursive):
-                empty = False
-                if not excluded(found.file):
-                    yield found
-            if empty:
+            walk = _Walk(recursive=recursive)
+            listed = list(walk.through(name, _ignores_in(name) if recursive else None))
+            found += [item for item in listed if not excluded(item.file)]
+            left_out += walk.left_out(name)
+            if not listed and not walk.ignored:
                 advice = "" if recursive else " (-R looks into subdirectories)"
-                yield Found(name, listed=False, problem=f"the directory has no .yaml, .yml or .json files{advice}")
+                words = f"the directory has no .yaml, .yml or .json files{advice}"
+                found.append(Found(name, listed=False, problem=words))
         elif os.path.lexists(name):
-            yield Found(name, listed=False)
+            found.append(Found(name, listed=False))
+        elif name.startswith(("http://", "https://")):
+            words = f"a URL is not fetched: curl -fsSL {shlex.quote(name)} | kubectl harden check -f -"
+            found.append(Found(name, listed=False, problem=words))
         else:
-            yield Found(name, listed=False, problem="no such file or directory")
+            found.append(Found(name, listed=False, problem="no such file or directory"))
+    among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
+    parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else ())
+    return Listing(tuple(item for item in found if item.file not in parts.files), parts.notes, tuple(left_out))
 
 
-def _in_directory(directory: str, *, recursive: bool) -> Iterator[Found]:
-    try:
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-    except OSError as error:
-        yield Found(directory, listed=False, problem=error.strerror)
+def _ignores_in(directory: str) -> Ignores | None:
+    # Imported late, as name_test is: one file needs none of it.
+    from kubectl_harden.manifests.gitignore import ignores_in
+
+    return ignores_in(directory)
+
+
+class _Walk:
+    """A walk through a directory; ``ignored`` counts the directories and the files that .gitignore leaves out."""
+
+    def __init__(self, *, recursive: bool) -> None:
+        self._recursive = recursive
+        self.ignored: Counter[str] = Counter()
+
+    def through(self, directory: str, ignores: Ignores | None) -> Iterator[Found]:
+        """Yield the files that may be manifests; ``ignores`` is in force in the directory."""
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except OSError as error:
+            yield Found(directory, listed=False, problem=error.strerror)
+            return
+        for entry in entries:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if not (
+                self._recursive if is_directory else entry.name.endswith(EXTENSIONS) or entry.name in KUSTOMIZATION
+            ):
+                continue
+            if ignores is not None and ignores.leave_out(entry.path, is_directory=is_directory):
+                self.ignored["directory" if is_directory else "file"] += 1
+            elif not is_directory:
+                yield Found(entry.path, listed=True)
+            elif entry.name != ".git":
+                yield from self.through(entry.path, ignores and ignores.within(entry.path))
+
+    def left_out(self, directory: str) -> Iterator[Problem]:
+        """Yield a note on what .gitignore leaves out."""
+        if self.ignored:
+            counts = ", ".join(
+                f"{_PLURALS[what] if count > 1 else what} {count:,}" for what, count in self.ignored.items()
+            )
+            words = f"left out, as .gitignore says: {counts}; what you name by -f is read"
+            yield Problem(directory, None, None, None, words)
+
+
+_PLURALS: Final = {"directory": "directories", "file": "files"}
+
+
+def expanded(name: str) -> list[str]:
+    """Return the files that a name stands for if there is none of that name: a pattern, as kubectl takes it.
+
+    After cli-runtime, pkg/resource/builder.go, expandIfFilePattern. What nothing matches is returned as it is.
+    """
+    if os.path.lexists(name) or not _MAGIC.search(name):
+        return [name]
+    from kubectl_harden.manifests.ignore import name_test
+
+    found = ["/" if name.startswith("/") else ""]
+    for part in name.strip("/").split("/"):
+        try:
+            test = name_test(part)
+        except InputError:
+            return [name]
+        found = [path for one in found for path in _inside(one, part, test)]
+    return found or [name]
+
+
+_MAGIC: Final = re.compile(r"[*?\[]")
+
+
+def _inside(directory: str, part: str, test: Callable[[str], bool]) -> Iterator[str]:
+    if not _MAGIC.search(part):
+        path = os.path.join(directory, part)
+        if os.path.lexists(path):
+            yield path
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            if recursive:
-                yield from _in_directory(entry.path, recursive=True)
-        elif entry.name.endswith(EXTENSIONS):
-            yield Found(entry.path, listed=True)
+    with suppress(OSError):
+        yield from (os.path.join(directory, name) for name in sorted(os.listdir(directory or os.curdir)) if test(name))
 
 
 def directory_of(file: str, names: Iterable[str]) -> str | None:
@@ -112,19 +214,24 @@ def _fails_alike(body: str, filler: str, offset: int, message: str) -> bool:
 
 
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
-    """Whether a YAML document is well-formed and surely of a kind that holds no pod, told without building its tree.
+    """Whether a YAML document is well-formed and surely of a kind that holds no pod, told without building its tree."""
+    return other_kind(body, kinds) is not None
 
-    True only for a mapping with one ``kind``, of none of the kinds that hold pods, no items, and no key at its top
-    level that could bring another kind in.
+
+def other_kind(body: str, kinds: frozenset[str]) -> str | None:
+    """Return the kind of a YAML document that is well-formed and surely of none of some kinds; None for any other.
+
+    No tree is built. A kind is returned only for a mapping with one ``kind``, no items, and no key at its top level
+    that could bring another kind in.
     """
-    seen = set()
+    seen: dict[str, str | None] = {}
     try:
         for key, value in top_level(body):
             if key in seen or key in ("items", "<<"):
-                return False
+                return None
             if key == "kind" and (value is None or value in kinds or value.endswith("List")):
-                return False
-            seen.add(key)
+                return None
+            seen[key] = value
     except SyntaxFault:
-        return False  # Read as a whole, the document says what is wrong with it.
-    return "kind" in seen
+        return None  # Read as a whole, the document says what is wrong with it.
+    return seen.get("kind")

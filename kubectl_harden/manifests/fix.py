@@ -14,6 +14,7 @@ from kubectl_harden.model import (
     Checked,
     FileFix,
     Identity,
+    Other,
     Path,
     Plan,
     Planned,
@@ -23,7 +24,7 @@ from kubectl_harden.model import (
     Splice,
     Violation,
 )
-from kubectl_harden.objects import items_of
+from kubectl_harden.objects import held_by
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.object_plan import edits_of, planned
 from kubectl_harden.planning.options import FixOptions
@@ -57,9 +58,12 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
     objects: list[tuple[Identity, Any, Any]] = []
     edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
     values: dict[int, Any] = {}
+    others: list[Other] = []
     for found in read(manifest, policies):
         if isinstance(found, Problem):
             problems.append(found)
+        elif isinstance(found, Other):
+            others.append(found)
         elif isinstance(found, Document):
             values[found.index] = found.value
         else:
@@ -87,8 +91,8 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
             _prove(after, values, {_key(item): item.plan for item in plans}, policies, options)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
             problems.append(Problem(file, None, None, None, f"not edited: {unexpected(error)}"))
-            return FileFix(file, text, (), (), tuple(problems))
-    return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects))
+            return FileFix(file, text, (), (), tuple(problems), (), tuple(others))
+    return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects), tuple(others))
 
 
 def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
@@ -112,10 +116,11 @@ def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, Any]]) -> 
     if base in patches:
         implied = {key for key in ("apiVersion", "kind") if key not in value}
         return {key: item for key, item in patches[base].items() if key not in implied}
-    items = items_of(value)
-    if items is None:
+    held = held_by(value)
+    if held is None:
         return value
-    return {**value, "items": [_patched(item, (*base, "items", i), patches) for i, item in enumerate(items)]}
+    key, items = held
+    return {**value, key: [_patched(item, (*base, key, i), patches) for i, item in enumerate(items)]}
 
 
 def _key(item: Planned) -> tuple[int | None, int | None, Path]:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
+from kubectl_harden.manifests.directories import KUSTOMIZATION
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.objects import annotation
 from kubectl_harden.text_files import text_of
@@ -28,9 +29,6 @@ __all__ = [
     "helm_template",
     "kustomized",
 ]
-
-KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-"""The names that kustomize looks for (api/konfig)."""
 
 ORIGIN: Final = "config.kubernetes.io/origin"
 SECONDS: Final = 300

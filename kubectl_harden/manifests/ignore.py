@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["Pattern", "ignored", "parse"]
+__all__ = ["Pattern", "decision", "ignored", "name_test", "parse"]
 
 _ANY: Final = "**"
 """A part that stands for any number of directories."""
@@ -67,6 +67,24 @@ def ignored(patterns: Sequence[Pattern], path: str) -> bool:
         if below and not above:
             above, verdict = True, pattern.leaves_out
     return above and verdict
+
+
+def decision(patterns: Sequence[Pattern], path: str, *, is_directory: bool) -> bool | None:
+    """Return whether patterns leave a path itself out; None where none of them is about it."""
+    names = path.split("/")
+    for pattern in reversed(patterns):
+        own = pattern._replace(parts=pattern.parts[:-1], below=False) if is_directory and pattern.below else pattern
+        if _matches(own, names)[0]:
+            return pattern.leaves_out
+    return None
+
+
+def name_test(pattern: str) -> Callable[[str], bool]:
+    """Return the test whether a name matches a pattern of asterisks, question marks and brackets. Raises InputError."""
+    glob = _glob(pattern, pattern)
+    if glob is None:
+        raise InputError(f'"{pattern}" is not a pattern')
+    return lambda name: _fits(glob, name)
 
 
 def _matches(pattern: Pattern, names: Sequence[str]) -> tuple[bool, bool]:

@@ -25,8 +25,7 @@ from kubectl_harden.pod_security.admission_config import (
     parse_admission_config,
     read_admission_config,
 )
-from kubectl_harden.pod_security.namespace_labels import PolicyChoice
-from kubectl_harden.pod_security.policy import worded
+from kubectl_harden.pod_security.policy import PolicyChoice, worded
 from kubectl_harden.pod_security.risks import RISKS
 from kubectl_harden.yaml_text.documents import only_document
 from kubectl_harden.yaml_text.editor import edit_document, spliced
@@ -70,6 +69,7 @@ def run_function(text: str) -> Returned:
     results = [*(_result(items, item, violation) for item in found.checked for violation in item.violations)]
     results += [_trouble(problem, "error") for problem in found.problems]
     results += [_trouble(note, "warning") for note in notes]
+    results += [_trouble(other.note, "info") for other in found.others if other.note is not None]
     failures = [
         f"{item.identity.kind} {item.identity.name}: {worded(violation.reason, violation.detail)}"
         for item in found.checked
@@ -102,10 +102,10 @@ def _config(value: Any) -> _Config:
     return _Config(rules, fix in (True, "true"), risk)
 
 
-def _admission_config(value: Any) -> AdmissionConfig:
+def _admission_config(value: Any) -> AdmissionConfig | None:
     """Return what an API server's admission configuration says: as an object, or as text in a ConfigMap."""
     if value is None:
-        return AdmissionConfig()
+        return None
     try:
         found = parse_admission_config(value) if isinstance(value, str) else read_admission_config(value)
     except InputError as error:

@@ -16,7 +16,7 @@ from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.namespaces import policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import FileFix, Identity, Planned, Problem
+from kubectl_harden.model import FileFix, Identity, Other, Planned, Problem
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
@@ -38,6 +38,7 @@ class Overlay(NamedTuple):
     planned: tuple[Planned, ...]
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
+    others: tuple[Other, ...] = ()
 
 
 def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_paths: PodPaths) -> Overlay:
@@ -51,7 +52,7 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
     policies, notes = policies_in([(file, before, False)], rules)
     fixed = fix_text(Manifest(file, before, lined=False, pod_paths=pod_paths), policies, options)
     if not fixed.objects:
-        return Overlay((), fixed.planned, fixed.problems, notes)
+        return Overlay((), fixed.planned, fixed.problems, notes, fixed.others)
     text = read_text(file)
     expected = list(_values(spliced(before, fixed.splices)))
     trouble = ""
@@ -65,10 +66,10 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
             trouble = trouble or str(error)
             continue
         if same(list(_values(made)), expected):
-            return Overlay(tuple(files), fixed.planned, fixed.problems, notes)
+            return Overlay(tuple(files), fixed.planned, fixed.problems, notes, fixed.others)
         trouble = trouble or "kustomize makes something else of the patches than was planned"
     problem = Problem(file, None, None, None, f"not patched: {trouble}; fix the files that it is built from")
-    return Overlay((), (), (*fixed.problems, problem), notes)
+    return Overlay((), (), (*fixed.problems, problem), notes, fixed.others)
 
 
 def _values(text: str) -> Iterator[Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
@@ -14,23 +16,32 @@ from kubectl_harden.manifests.discovery import Found, cannot_hold_pod
 from kubectl_harden.manifests.policies import Asking, Policies, Rules
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.model import Path, Problem
-from kubectl_harden.objects import is_namespace, item_kind, items_of
-from kubectl_harden.pod_security.namespace_labels import PREFIX, likely_typos
+from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, readable
 
 __all__ = ["Surveyed", "policies_in", "survey"]
 
-_MENTION: Final = re.compile(r"""\bkind["']?\s*:\s*["']?Namespace(?:List)?\b""")
-_KINDS: Final = frozenset({"Namespace"})
+# Quotes, tags and anchors may be in between.
+_MENTION: Final = r"(?s)\bkind\b.{1,40}?\bNamespace(?:List)?\b"
+_WORD: Final = b"Namespace"
+_LOOK: Final = 1 << 16
+"""Bytes of a file that are looked at before it is read as text; few manifests have more."""
+_OPEN: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A pipe in a directory must not hold the run up."""
+_KINDS: Final = frozenset({"Namespace", TEMPLATE})
 
 
 class Surveyed(NamedTuple):
-    """Inputs whose files are found, and the policies of their workloads; ``notes`` are about Namespace objects."""
+    """Inputs whose files are found, and the policies of their workloads.
+
+    ``notes`` are about Namespace objects and files that are left out; ``unjudged`` name what other programs render.
+    """
 
     inputs: Inputs
     policies: Policies
     notes: tuple[Problem, ...]
+    unjudged: tuple[Problem, ...] = ()
 
 
 class _Namespace(NamedTuple):
@@ -54,9 +65,10 @@ def survey(inputs: Inputs, rules: Rules) -> Surveyed:
 
     Raises UsageError for an unknown level or version.
     """
-    files = [_kept(found) for found in inputs.files()]
+    listing = inputs.listing()
+    files = [_kept(found) for found in listing.files]
     policies, notes = policies_in(_texts(files), rules)
-    return Surveyed(inputs._replace(found=tuple(files)), policies, notes)
+    return Surveyed(inputs._replace(found=tuple(files)), policies, (*listing.left_out, *notes), listing.unjudged)
 
 
 def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[Policies, tuple[Problem, ...]]:
@@ -70,7 +82,8 @@ def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[P
     for file, text, lined in texts:
         for found in _namespaces(text):
             metadata = found.value["metadata"]
-            name, labels = str(metadata.get("name")), metadata.get("labels")
+            name, labels = metadata.get("name"), metadata.get("labels")
+            name = name if isinstance(name, str) else ""
             labels = labels if isinstance(labels, dict) else {}
             told = {key: value for key, value in labels.items() if isinstance(value, str)}
             asking.append(Asking(name, told, "stdin" if file == STDIN else file))
@@ -98,13 +111,26 @@ def _kept(found: Found) -> Found:
 def _texts(files: Iterable[Found]) -> Iterator[tuple[str, str, bool]]:
     for found in files:
         text = found.text if found.text is not None else found.once
-        if text is None and found.problem is None:
-            try:
+        if text is None and found.problem is None and _may_mention(found.file):
+            with suppress(InputError):  # It is read again, and told then.
                 text = read_text(found.file, regular=found.listed)
-            except InputError:
-                continue  # It is read again, and told then.
-        if text is not None and "Namespace" in text:
+        if text is not None:
             yield found.file, text, found.text is None
+
+
+def _may_mention(file: str) -> bool:
+    """Whether a file may have a Namespace in it. Most have none, and are not worth more than a look."""
+    try:
+        handle = os.open(file, _OPEN)
+    except OSError:
+        return False
+    try:
+        start = os.read(handle, _LOOK)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return _WORD in start or len(start) == _LOOK or start[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
 
 
 def _namespaces(text: str) -> Iterator[_Namespace]:
@@ -119,11 +145,11 @@ def _namespaces(text: str) -> Iterator[_Namespace]:
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """Yield the documents that may be Namespaces, each with the number of lines before it."""
     if text.lstrip()[:1] == "{":
-        if _MENTION.search(text):
+        if re.search(_MENTION, text):
             yield 0, text
         return
     before = counted = end = 0
-    for match in _MENTION.finditer(text):
+    for match in re.finditer(_MENTION, text):
         if match.start() < end:
             continue
         start = text.rfind("\n---", max(end - 1, 0), match.start()) + 1
@@ -136,16 +162,19 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _objects(value: Any, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    items = items_of(value)
-    if items is not None:
+    held = held_by(value)
+    if held is not None:
+        key, items = held
         for index, item in enumerate(items):
-            yield from _objects(item_kind(value, item), (*base, "items", index))
+            yield from _objects(item_kind(value, item), (*base, key, index))
     elif isinstance(value, dict):
         yield base, value
 
 
 def _oddities(labels: Mapping[str, Any], annotations: Any) -> Iterator[tuple[Path, str]]:
     """Yield the keys that look as if they were meant for Pod Security admission, which does not read them."""
+    from kubectl_harden.pod_security.namespace_labels import PREFIX, likely_typos
+
     for key, words in likely_typos(labels):
         yield ("metadata", "labels", key), words
     for key in annotations if isinstance(annotations, dict) else ():

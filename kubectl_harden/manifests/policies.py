@@ -7,17 +7,20 @@ admission configuration, then the project file, then ``restricted:latest``. Exem
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.model import Policy, Problem
-from kubectl_harden.pod_security.admission_config import AdmissionConfig
-from kubectl_harden.pod_security.namespace_labels import PREFIX, Mode, PolicyChoice, asked_policy, rank
-from kubectl_harden.pod_security.policy import NEWEST, parse_policy
+from kubectl_harden.pod_security.policy import NEWEST, PolicyChoice, parse_policy
+
+if TYPE_CHECKING:
+    from kubectl_harden.pod_security.admission_config import AdmissionConfig
+    from kubectl_harden.pod_security.namespace_labels import Mode
 
 __all__ = ["Policies", "Rules"]
 
-_NONE: Final[Mapping[str, Policy]] = MappingProxyType({})
+_PREFIX: Final = "pod-security.kubernetes.io/"
+# Other processes get it, and no MappingProxyType can be sent to them.
+_NONE: Final[Mapping[str, Policy]] = {}
 
 
 class Policies(NamedTuple):
@@ -34,7 +37,8 @@ class Policies(NamedTuple):
 
     def of(self, namespace: str | None) -> Policy:
         """Return the policy for the workloads of a namespace; None is that of those that name none."""
-        return self.namespaces.get(namespace or self.release, self.default)
+        name = namespace or self.release
+        return self.namespaces.get(name, self.default) if name else self.default
 
 
 class Asking(NamedTuple):
@@ -50,14 +54,15 @@ class Rules(NamedTuple):
 
     options: PolicyChoice = PolicyChoice()
     project: PolicyChoice = PolicyChoice()
-    config: AdmissionConfig = AdmissionConfig()
+    config: AdmissionConfig | None = None
     release: str = ""
 
     def default(self) -> Policy:
         """Return the policy where no Namespace asks for one. Raises UsageError for an unknown level or version."""
-        found = None if self.options.level else asked_policy({}, NEWEST, self.config.defaults)
-        if found is not None:
-            return self._versioned(found[1], {}, found[0], f"the defaults of {self.config.file}")
+        if self.config is not None and not self.options.level:
+            found = self._asked_by({})
+            if found is not None:
+                return self._versioned(found[1], {}, found[0], f"the defaults of {self.config.file}")
         level = self.options.level or self.project.level or "restricted"
         policy = parse_policy(level, self.options.version or self.project.version or "latest")
         is_projects = self.project.level is not None and not self.options.level
@@ -68,9 +73,10 @@ class Rules(NamedTuple):
         by_name: dict[str, Policy] = {}
         for item in () if self.options.level else namespaces:
             policy = self._asked(item)
-            strictest = by_name.get(item.name)
-            if policy is not None and (strictest is None or _strictness(policy) > _strictness(strictest)):
-                by_name[item.name] = policy
+            if policy is not None:
+                by_name[item.name] = max(by_name.get(item.name, policy), policy, key=_strictness)
+        if self.config is None:
+            return Policies(self.default(), by_name, release=self.release)
         exempt = Policy("privileged", NEWEST, "latest", exempt=True)
         config = self.config
         for name in config.namespaces:
@@ -95,16 +101,24 @@ class Rules(NamedTuple):
 
     def _asked(self, item: Asking) -> Policy | None:
         """Return what a Namespace asks for by a label, or None."""
-        found = asked_policy(item.labels, NEWEST, self.config.defaults)
-        if found is None or not any(key.startswith(PREFIX) for key in item.labels):
+        # Without any label it is as if the Namespace were not there.
+        found = self._asked_by(item.labels) if any(key.startswith(_PREFIX) for key in item.labels) else None
+        if found is None:
             return None
         mode, policy = found
         by = "" if mode == "enforce" else f", {mode}"
         return self._versioned(policy, item.labels, mode, f"Namespace {item.name} in {item.file}{by}")
 
+    def _asked_by(self, labels: Mapping[str, str]) -> tuple[Mode, Policy] | None:
+        # Imported late: most inputs have no Namespace.
+        from kubectl_harden.pod_security.namespace_labels import UNCONFIGURED, asked_policy
+
+        return asked_policy(labels, NEWEST, UNCONFIGURED if self.config is None else self.config.defaults)
+
     def _versioned(self, policy: Policy, labels: Mapping[str, str], mode: Mode, origin: str) -> Policy:
         """Return a policy with the version of an option; with that of the project file where nobody else names one."""
-        is_named = f"{PREFIX}{mode}-version" in labels or self.config.defaults[mode].named != "latest"
+        is_configured = self.config is not None and self.config.defaults[mode].named != "latest"
+        is_named = is_configured or f"{_PREFIX}{mode}-version" in labels
         version = self.options.version or (None if is_named else self.project.version)
         if version is not None:
             policy = policy._replace(minor=parse_policy("restricted", version).minor, named=version)
@@ -112,4 +126,4 @@ class Rules(NamedTuple):
 
 
 def _strictness(policy: Policy) -> tuple[int, int]:
-    return rank(policy), policy.minor
+    return ("privileged", "baseline", "restricted").index(policy.level), policy.minor

@@ -5,6 +5,7 @@ docs/project-file.schema.json says the same to editors; a test holds the two tog
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,13 +14,13 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
-from kubectl_harden.manifests.ignore import ignored, parse
+from kubectl_harden.manifests.directories import upwards
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, documents
 
-__all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "read_project"]
+__all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "misnamed", "read_project"]
 
 FILE: Final = ".kubectl-harden.yaml"
 
@@ -38,6 +39,8 @@ class Project(NamedTuple):
         """Return the test whether a file is left out."""
         if not self.exclude:
             return lambda _file: False
+        from kubectl_harden.manifests.ignore import ignored, parse
+
         patterns = [pattern for line in self.exclude if (pattern := parse(line)) is not None]
 
         def test(file: str) -> bool:
@@ -52,15 +55,45 @@ NO_PROJECT: Final = Project()
 
 def find_project(start: str) -> str | None:
     """Return the project file of a directory: its own, or that of the next one above it in the same repository."""
-    directory = os.path.abspath(start)
-    while True:
-        file = os.path.join(directory, FILE)
-        if os.path.isfile(file):
-            return file
-        above = os.path.dirname(directory)
-        if above == directory or os.path.exists(os.path.join(directory, ".git")):
-            return None
-        directory = above
+    return next((file for file in (os.path.join(one, FILE) for one in upwards(start)) if os.path.isfile(file)), None)
+
+
+def misnamed(start: str) -> str | None:
+    """Return a file that looks like a project file where one is looked for, under a name that none has."""
+    for directory in upwards(start):
+        with contextlib.suppress(OSError):
+            for file in (os.path.join(directory, name) for name in os.listdir(directory) if _is_close(name)):
+                if _is_settings(file):
+                    return file
+        if os.path.isfile(os.path.join(directory, FILE)):
+            break
+    return None
+
+
+_LIKE: Final = re.compile(r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)", re.IGNORECASE)
+_LETTERS: Final = "kubectlharden"
+_CLOSE: Final = 0.8
+
+
+def _is_close(name: str) -> bool:
+    """Whether a name differs from that of project files by little: its marks, its ending, a letter or two."""
+    like = _LIKE.fullmatch(name)
+    if like is None or name == FILE:
+        return False
+    letters = re.sub("[^a-z]", "", like[1].lower())
+    if letters == _LETTERS:
+        return True
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, letters, _LETTERS).ratio() >= _CLOSE
+
+
+def _is_settings(file: str) -> bool:
+    """Whether a file is no Kubernetes object: one may have such a name too."""
+    try:
+        return os.path.isfile(file) and "apiVersion" not in read_text(file, regular=True)
+    except InputError:
+        return False
 
 
 def read_project(file: str) -> Project:
@@ -114,6 +147,9 @@ def _policy_version(value: Any) -> str:
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
+    # Imported late: most projects exclude nothing.
+    from kubectl_harden.manifests.ignore import parse
+
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise UsageError("exclude: write a list of patterns, as in .gitignore")
     for item in value:

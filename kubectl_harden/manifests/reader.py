@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,13 +13,14 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
-from kubectl_harden.manifests.discovery import Found, cannot_hold_pod, find_files, is_other_json, template_line
+from kubectl_harden.manifests.directories import KUSTOMIZATION
+from kubectl_harden.manifests.discovery import Found, Listing, find_files, is_other_json, other_kind, template_line
+from kubectl_harden.manifests.others import PATCH, Remark, is_json_patch, is_patch, may_be_workload, pod_spec, remark_on
 from kubectl_harden.manifests.policies import Policies
-from kubectl_harden.model import Identity, Path, Problem, Source
-from kubectl_harden.objects import is_namespace, item_kind, items_of
+from kubectl_harden.model import Identity, Other, Path, Problem, Source
+from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
-from kubectl_harden.pod_security.namespace_labels import label_faults
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
@@ -29,6 +32,10 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 T = TypeVar("T")
 
 _TEMPLATE: Final = "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
+
+_NOTHING: Final = "no objects passed: it is empty, or has nothing but comments; did the command before the pipe fail?"
+_CONTENT: Final = re.compile(r"^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)", re.MULTILINE)
+"""The start of a line that is no comment, no separator and not empty."""
 
 PARALLEL_BYTES: Final = 1 << 19
 """From this much input on, a second process saves more time than it costs to start."""
@@ -53,11 +60,12 @@ class Inputs(NamedTuple):
     rendered: tuple[Found, ...] = ()
     found: tuple[Found, ...] | None = None
 
-    def files(self) -> list[Found]:
+    def listing(self) -> Listing:
         """Return the files that are found, and what programs made."""
         if self.found is not None:
-            return list(self.found)
-        return [*find_files(self.names, recursive=self.recursive, excluded=self.excluded), *self.rendered]
+            return Listing(self.found)
+        found = find_files(self.names, recursive=self.recursive, excluded=self.excluded, as_listed=self.skip_others)
+        return found._replace(files=(*found.files, *self.rendered))
 
 
 class Manifest(NamedTuple):
@@ -89,7 +97,7 @@ def each_file(
 
     ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
     """
-    files = inputs.files()
+    files: Sequence[Found] = inputs.listing().files
     if inputs.skip_others:
         files = [found._replace(listed=True) for found in files]
     job = partial(_one_file, work=work, unread=unread, pod_paths=dict(inputs.pod_paths))
@@ -167,8 +175,9 @@ def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[s
 # -- objects ---------------------------------------------------------------------------------------
 
 
-def read(manifest: Manifest, policies: Policies) -> Iterator[Document | Item | Problem]:
-    """Yield each document of a text that can be read, followed by its objects that run pods, with their policies.
+def read(manifest: Manifest, policies: Policies) -> Iterator[Document | Item | Other | Problem]:
+    """Yield each document of a text that can be read, followed by its objects: those that run pods, with their
+    policies, and others.
 
     What cannot be read, and what is not an object, is a problem in its place, or nothing in a listed file. Documents
     that surely hold no pod are only checked for syntax; labels of Namespaces that admission refuses are problems.
@@ -183,13 +192,16 @@ class _Reader:
         self._manifest = manifest
         self._policies = policies
         self._lines = Lines(manifest.text)
+        self._kinds = pod_kinds(manifest.pod_paths) | {"Namespace", TEMPLATE}
+        self._skipped = ""
 
-    def events(self) -> Iterator[Document | Item | Problem]:
+    def events(self) -> Iterator[Document | Item | Other | Problem]:
         manifest = self._manifest
-        kinds = pod_kinds(manifest.pod_paths) | {"Namespace"}
         above: dict[str, str] = {}
         is_template = False
-        for found in documents(manifest.text, lambda body: cannot_hold_pod(body, kinds)):
+        if manifest.file == STDIN and not manifest.listed and _CONTENT.search(manifest.text) is None:
+            yield Problem(STDIN, None, None, None, _NOTHING)
+        for found in documents(manifest.text, self._skips):
             if isinstance(found, Fault):
                 if manifest.listed and is_other_json(manifest.text):
                     continue
@@ -203,6 +215,7 @@ class _Reader:
                 continue
             yield found
             if found.value is SKIPPED:
+                yield Other(self._skipped)
                 above = {}
                 continue
             try:
@@ -212,8 +225,14 @@ class _Reader:
             if found.value is not None:
                 above = {}
 
-    def _objects(self, document: Document, above: dict[str, str]) -> Iterator[Item | Problem]:
-        """Yield the objects of a document that run pods; ``above`` are the comments of documents of nothing else."""
+    def _skips(self, body: str) -> bool:
+        """Whether there is nothing to say of a document but its kind, which is kept."""
+        kind = other_kind(body, self._kinds)
+        self._skipped = kind or ""
+        return kind is not None and not may_be_workload(kind, body)
+
+    def _objects(self, document: Document, above: dict[str, str]) -> Iterator[Item | Other | Problem]:
+        """Yield the objects of a document; ``above`` are the comments of documents of nothing else."""
         noted: list[tuple[int, str, str]] = []
         try:
             # In a loop, since what stands before a comment that is wrong counts.
@@ -238,24 +257,22 @@ class _Reader:
         numbers: Iterator[int],
         comments: Mapping[Path, Mapping[str, str]],
         above: Mapping[str, str],
-    ) -> Iterator[Item | Problem]:
-        """Yield the objects below a place of a document that run pods.
+    ) -> Iterator[Item | Other | Problem]:
+        """Yield the objects below a place of a document.
 
         ``numbers`` count the items of a List; a List in a List counts by its items, as kubectl takes them.
         """
-        items = items_of(value)
-        item = next(numbers) if base and items is None else None
+        held = held_by(value)
+        item = next(numbers) if base and held is None else None
         missing = [key for key in ("apiVersion", "kind") if not isinstance(value, dict) or not _is_text(value.get(key))]
         if missing:
-            if not self._manifest.listed:
-                message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
-                yield self._problem(document.index, document.start, message)
+            if not self._manifest.listed or _is_half_a_workload(value, missing):
+                yield self._no_object(document, value, missing)
             return
-        if items is not None:
+        if held is not None:
+            key, items = held
             for index, child in enumerate(items):
-                yield from self._below(
-                    document, item_kind(value, child), (*base, "items", index), numbers, comments, above
-                )
+                yield from self._below(document, item_kind(value, child), (*base, key, index), numbers, comments, above)
             return
         # What stands above the document is about its first object.
         reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
@@ -266,8 +283,8 @@ class _Reader:
 
     def _object(
         self, document: Document, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
-    ) -> Iterator[Item | Problem]:
-        """Yield an object if it runs pods, and what is wrong with the labels of a Namespace."""
+    ) -> Iterator[Item | Other | Problem]:
+        """Yield an object, and what is wrong with the labels of a Namespace."""
         identity = self._identity(document, value, base, item)
         subject = Subject(
             value,
@@ -281,10 +298,30 @@ class _Reader:
         if is_namespace(value):
             yield from _refused_labels(subject)
         try:
-            if locate(value, self._manifest.pod_paths) is not None:
-                yield Item(document, base, subject)
+            templates = locate(value, self._manifest.pod_paths)
         except InputError as error:
-            yield subject.problem(error)
+            if error.args[0].startswith("required") and is_patch(value, (), document.text):
+                yield _patch(subject)
+            else:
+                yield subject.problem(error)
+            return
+        if templates is None:
+            yield _other(subject)
+        elif is_patch(value, templates, document.text):
+            yield _patch(subject)
+        else:
+            yield Item(document, base, subject)
+            if not templates:
+                yield Other(identity.kind)
+
+    def _no_object(self, document: Document, value: Any, missing: Sequence[str]) -> Other | Problem:
+        if is_json_patch(value):
+            return Other("JSON Patch", self._problem(document.index, document.start, PATCH))
+        message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
+        if os.path.basename(self._manifest.file) in KUSTOMIZATION:
+            directory = os.path.dirname(self._manifest.file) or os.curdir
+            message = f"this is a kustomization: kubectl harden check -k {shlex.quote(directory)}"
+        return self._problem(document.index, document.start, message)
 
     def _identity(self, document: Document, value: dict[str, Any], base: Path, item: int | None) -> Identity:
         metadata = value.get("metadata")
@@ -309,11 +346,35 @@ class _Reader:
         return Problem(self._manifest.file, document, line, column, message)
 
 
+def _other(subject: Subject) -> Other | Problem:
+    """Return an object that is not known to run pods, with what there is to say of it."""
+    remark = remark_on(subject.value, subject.pod_paths)
+    if remark is not None and remark.is_error:
+        return _told(subject, remark)
+    return Other(subject.identity.kind, None if remark is None else _told(subject, remark))
+
+
+def _patch(subject: Subject) -> Other:
+    return Other(f"patch of a {subject.identity.kind}", _told(subject, Remark(PATCH)))
+
+
+def _told(subject: Subject, remark: Remark) -> Problem:
+    return subject.problem(InputError(remark.words, remark.path or None))
+
+
 def _refused_labels(namespace: Subject) -> Iterator[Problem]:
+    # Imported late: most inputs have no Namespace.
+    from kubectl_harden.pod_security.namespace_labels import label_faults
+
     metadata = namespace.value.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     for key, words in label_faults(labels) if isinstance(labels, dict) else ():
         yield namespace.problem(InputError(words, ("metadata", "labels", key)))
+
+
+def _is_half_a_workload(value: Any, missing: Sequence[str]) -> bool:
+    """Whether an object that looks like a workload lacks its apiVersion or its kind: no other file has just one."""
+    return isinstance(value, dict) and len(missing) == 1 and pod_spec(value, with_images=True) is not None
 
 
 def _is_text(value: Any) -> bool:

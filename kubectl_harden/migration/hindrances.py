@@ -12,19 +12,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.propose import Proposal
+from kubectl_harden.live.recreate import held_back
 from kubectl_harden.live.rollout import selector_of
 from kubectl_harden.migration.model import Aim, Blocker, PodVerdict, Surveyed
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import finished
 
-__all__ = ["Keeper", "deletion_of_finished", "hindrances", "keeper_of", "old_pods", "recreation"]
+__all__ = ["Keeper", "deletion_of_finished", "hindrances", "keeper_of", "old_pods", "recreation", "unfinished"]
 
 _BUILT_IN: Final = ("", "apps", "batch")
 _PARTITION: Final = "/spec/updateStrategy/rollingUpdate/partition"
 _GENERATION: Final = "deprecated.daemonset.template.generation"
+_REVISION: Final = "controller-revision-hash"
+"""The label that pods of StatefulSets and DaemonSets have of the revision that they come from."""
 _NAMED: Final = 10
 """So many pods are deleted by name, more by their label."""
 
@@ -98,7 +102,7 @@ def keeper_of(live: Live) -> Keeper | None:
 def _current(value: dict[str, Any]) -> tuple[str, str] | None:
     """Return the label that pods of the present template have, for StatefulSets and DaemonSets."""
     if value["kind"] == "StatefulSet":
-        return "controller-revision-hash", (value.get("status") or {}).get("updateRevision", "")
+        return _REVISION, (value.get("status") or {}).get("updateRevision", "")
     generation = (value["metadata"].get("annotations") or {}).get(_GENERATION)
     return ("pod-template-generation", generation) if generation else None
 
@@ -177,7 +181,10 @@ def _doomed(keeper: Keeper, pods: Sequence[PodVerdict]) -> tuple[str, ...]:
     if keeper.jobs:
         return ("jobs", *dict.fromkeys(pod.maker for pod in pods), *gone)
     if len(pods) > _NAMED and keeper.selector:
-        return ("pods", "-l", keeper.selector)
+        # Pods of the new revision stay.
+        revisions = sorted({pod.labels.get(_REVISION, "") for pod in pods} - {""})
+        old = f",{_REVISION} in ({','.join(revisions)})" if revisions else ""
+        return ("pods", "-l", keeper.selector + old)
     return ("pods", *(pod.name for pod in pods), *gone)
 
 
@@ -209,3 +216,10 @@ def deletion_of_finished(commands: Commands, namespace: str) -> str:
     """Return the command that deletes the pods of a namespace that have run to their end."""
     ended = "status.phase!=Running,status.phase!=Pending"
     return commands.kubectl("delete", "pods", "--field-selector", ended, namespace=namespace)
+
+
+def unfinished(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[Blocker]:
+    """Yield what a run deleted in a namespace and did not create again."""
+    name = namespace["metadata"]["name"]
+    for words in held_back(cluster, namespace):
+        yield Blocker(f"Namespace {name}", "", words, other_cause="deleted, not created")

@@ -207,6 +207,7 @@ class Migrator:
             confirm=self._accepts,
             report=lambda subject, words: self._say(name, f"{subject.rpartition('/')[2]}: {words}", done, total),
             stop=self._stop,
+            leave=self._stop,
         )
 
     def _accepts(self, proposal: Proposal) -> bool:

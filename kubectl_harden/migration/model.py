@@ -25,6 +25,7 @@ __all__ = [
     "State",
     "Survey",
     "Surveyed",
+    "completed_pods",
     "exemption",
     "label_blockers",
     "plan_blockers",
@@ -293,3 +294,11 @@ def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:
         what = said or f'namespace "{name}" is exempt from Pod Security: a pod that violates everything is admitted'
         why = "the API server's configuration exempts it from every level"
         yield Blocker(f"Namespace {name}", "", what, why, other_cause="exempt")
+
+
+def completed_pods(names: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yield a note on the workloads, by namespace, whose pods meet the level and whose templates do not."""
+    found = [name for some in names for name in some]
+    if found:
+        what = f"{found[0]} has a template" if len(found) == 1 else f"{len(found):,} workloads have templates"
+        yield f"{what} below the level and pods that meet it, since admission completes them: no edit is needed"

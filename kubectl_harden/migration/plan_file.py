@@ -51,6 +51,7 @@ def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any
             "companions": fix.asked._asdict(),
             "recreate": allowed.recreate,
             "evenIfManaged": allowed.even_if_managed,
+            "trial": allowed.trial,
             "podPaths": [[*kind, list(paths)] for kind, paths in aim.pod_paths.items()],
         },
         "namespaces": [_namespace_value(item) for item in found.namespaces],
@@ -132,7 +133,7 @@ def read_plan(path: str) -> MigrationPlan:
             options["level"],
             options["policyVersion"],
             fix,
-            ApplyOptions(options["recreate"], options["evenIfManaged"]),
+            ApplyOptions(options["recreate"], options["evenIfManaged"], options.get("trial")),
             {(group, kind): tuple(paths) for group, kind, paths in options["podPaths"]},
         )
         namespaces = {item["name"]: item for item in value["namespaces"]}

@@ -14,22 +14,23 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resource
-from kubectl_harden.errors import ClusterError, InputError, NotPermitted
-from kubectl_harden.live.find import Finder, Live, Targets, places, prepared, problem
+from kubectl_harden.errors import ClusterError, NotPermitted
+from kubectl_harden.live.find import Finder, Live, Targets, places, prepared
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.managers import Manager, label_managers, managers_of
 from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
 from kubectl_harden.live.rollout import progress, watched
-from kubectl_harden.live.workload_pods import Key, keys_of, level_of
+from kubectl_harden.live.workload_pods import is_completed
+from kubectl_harden.migration.gathered import Gathered
 from kubectl_harden.migration.hindrances import (
-    Keeper,
     deletion_of_finished,
     hindrances,
     keeper_of,
     old_pods,
     recreation,
+    unfinished,
 )
 from kubectl_harden.migration.model import (
     Aim,
@@ -40,6 +41,7 @@ from kubectl_harden.migration.model import (
     State,
     Survey,
     Surveyed,
+    completed_pods,
     exemption,
     label_blockers,
     plan_blockers,
@@ -47,9 +49,9 @@ from kubectl_harden.migration.model import (
     reapply_notes,
 )
 from kubectl_harden.model import Level, Policy, Problem
-from kubectl_harden.objects import controller_of, finished, name_of
+from kubectl_harden.objects import controller_of, name_of
 from kubectl_harden.planning.json_patch import touched
-from kubectl_harden.pod_security.in_force import left_alone, raised_labels
+from kubectl_harden.pod_security.in_force import left_alone
 from kubectl_harden.pod_security.namespace_labels import (
     MODES,
     Mode,
@@ -59,15 +61,11 @@ from kubectl_harden.pod_security.namespace_labels import (
     pod_warnings,
     rank,
 )
-from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.policy import evaluate
 
 __all__ = ["digest_of", "survey", "survey_namespace"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 ASKED_AT_ONCE: Final = 4
-_KEPT: Final = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
-"""What is kept of the metadata of a pod that violates the goal."""
 
 
 def survey(
@@ -135,31 +133,10 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
 # -- listing -------------------------------------------------------------------------------------------
 
 
-class _Namespace:
-    """What is found of a namespace while the lists come in."""
-
-    def __init__(self, value: dict[str, Any], aim: Aim, policies: PoliciesInForce) -> None:
-        self.value = value
-        self.labels: dict[str, str] = value["metadata"].get("labels") or {}
-        self.now = policies.settled(value["metadata"]["name"], self.labels)
-        self.policy = policies.goal(self.labels, aim.target, aim.version)
-        self.workloads: list[Surveyed] = []
-        self.pods: list[tuple[dict[str, Any], str]] = []
-        self.problems: list[Problem] = []
-        self.short: list[Blocker] = []
-        self.quotas: list[dict[str, Any]] = []
-        self.rolling: set[str] = set()
-        self.keepers: dict[str, Keeper] = {}
-        self.recreations: dict[str, tuple[str, ...]] = {}
-        self.violating: set[Key] = set()
-        self.meeting: set[Key] = set()
-        self.completed: list[str] = []
-
-
 class _Finder(Finder):
     """Finds workloads with the policy that is to be enforced in their namespace."""
 
-    def __init__(self, cluster: Cluster, aim: Aim, found: Mapping[str, _Namespace], listed: Any) -> None:
+    def __init__(self, cluster: Cluster, aim: Aim, found: Mapping[str, Gathered], listed: Any) -> None:
         super().__init__(cluster, PolicyChoice(aim.target, aim.version), aim.pod_paths, listed)
         self._found = found
 
@@ -184,7 +161,7 @@ def _surveyed(
     """Survey namespaces for the level of one aim; the proposals go to ``kept`` with their objects."""
     cluster = policies.cluster
     minor = cluster.minor()
-    found = {name: _Namespace(value, aim, policies) for name, value in namespaces.items()}
+    found = {name: Gathered(value, aim, policies) for name, value in namespaces.items()}
     parents: dict[str, str] = {}
     roots: dict[str, str] = {}
 
@@ -197,12 +174,12 @@ def _surveyed(
         if owner is not None:
             parents[metadata["uid"]] = owner["uid"]
         if resource == PODS:
-            _judge_pod(namespace, value)
+            namespace.judge(value)
             aim.fix.learn.add(value)
 
-    trials = Trials(cluster)
     aim.fix.learn.begin(found)
     finder = _Finder(cluster, aim, found, listed)
+    trials = Trials(cluster, finder.notes)
     problems: list[Problem] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         words = {name: pool.submit(_server_word, policies, item, aim) for name, item in found.items()}
@@ -230,19 +207,11 @@ def _surveyed(
         made = [_summed_up(found[name], aim, minor, parents, roots, words[name], cluster) for name in sorted(found)]
     if kept is None:
         made = [_asked_again(policies, item, found[item.name], aim) for item in made]
-    notes = (*finder.notes, *_left_alone(found, aim, minor), *_completed(found))
+    notes = (*finder.notes, *_left_alone(found, aim, minor), *completed_pods(item.completed for item in found.values()))
     return Survey(tuple(made), tuple(problems), notes)
 
 
-def _completed(found: Mapping[str, _Namespace]) -> Iterator[str]:
-    """Yield how many templates may stay below the level, since admission completes the pods."""
-    names = [name for item in found.values() for name in item.completed]
-    if names:
-        what = f"{names[0]} has a template" if len(names) == 1 else f"{len(names):,} workloads have templates"
-        yield f"{what} below the level and pods that meet it, since admission completes them: no edit is needed"
-
-
-def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: bool, notes: list[str]) -> None:
+def _read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool, notes: list[str]) -> None:
     unknown: dict[str, list[str]] = {}
     for scope in (None,) if at_once else tuple(found):
         try:
@@ -259,7 +228,7 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, _Namespace], at_once: boo
 
 
 def _take(
-    cluster: Cluster, namespace: _Namespace, live: Live, aim: Aim, trials: Trials, kept: list[Proposal] | None
+    cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: Trials, kept: list[Proposal] | None
 ) -> None:
     """Plan for a workload and keep what the survey needs of it."""
     proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
@@ -272,7 +241,9 @@ def _take(
         now = after = "privileged"
     if proposal.patch and proposal.refusal is not None:
         after = now
-    if rank(now) < rank(namespace.policy) and _is_completed(namespace, live, trials):
+    key = live.resource.kind, live.name
+    runs_well = key in namespace.meeting and key not in namespace.violating
+    if runs_well and rank(now) < rank(namespace.policy) and is_completed(live, trials, namespace.policy):
         # The pod counts for enforcing: its template may stay as it is.
         proposal = proposal._replace(patch=(), planned=(), refusal=None)
         now = after = namespace.policy.level
@@ -304,46 +275,19 @@ def _take(
     namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
 
 
-def _is_completed(namespace: _Namespace, live: Live, trials: Trials) -> bool:
-    """Whether a workload's pods meet the goal although its template does not: those that run, and one in a dry-run."""
-    key = live.resource.kind, live.name
-    if key not in namespace.meeting or key in namespace.violating or live.resource == PODS:
-        return False
-    for location in live.subject.templates():
-        pod = trials.of(live.namespace, live.value, location, namespace.policy).pod
-        if pod is None or not level_of(pod, namespace.policy)[1]:
-            return False
-    return True
-
-
 def digest_of(live: Live) -> str:
     """Return what identifies the pod templates of a workload: they are the same where it is."""
     templates = [location.value for location in live.subject.templates()]
     return hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _judge_pod(namespace: _Namespace, value: dict[str, Any]) -> None:
-    try:
-        findings = evaluate(Pod(value, is_pod=True, decoded=True), namespace.policy)
-    except InputError as error:
-        namespace.problems.append(problem(error, name_of("Pod", value)))
-        return
-    if not finished(value):
-        (namespace.violating if findings else namespace.meeting).update(keys_of(value))
-    if findings:
-        words = ", ".join(finding.reason for _, finding in findings)
-        metadata = {key: value["metadata"].get(key) for key in _KEPT}
-        kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
-        namespace.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))
-
-
 # -- the server's word -----------------------------------------------------------------------------------
 
 
-def _server_word(policies: PoliciesInForce, namespace: _Namespace, aim: Aim) -> ServerWord:
+def _server_word(policies: PoliciesInForce, namespace: Gathered, aim: Aim) -> ServerWord:
     """Ask the server, by a dry-run of the enforce label, which pods would violate it."""
     cluster = policies.cluster
-    wanted = _wanted(namespace, ("enforce",), namespace.policy.level, aim, cluster.minor())
+    wanted = namespace.wanted(("enforce",), namespace.policy.level, aim, cluster.minor())
     if not wanted:
         return _enforcing(policies, namespace)
     operations = label_operations(namespace.value["metadata"].get("labels"), wanted)
@@ -354,7 +298,7 @@ def _server_word(policies: PoliciesInForce, namespace: _Namespace, aim: Aim) -> 
     return ServerWord(True, "", answer.warnings)
 
 
-def _enforcing(policies: PoliciesInForce, namespace: _Namespace) -> ServerWord:
+def _enforcing(policies: PoliciesInForce, namespace: Gathered) -> ServerWord:
     """Have the server show that it enforces what it is said to: a pod that violates everything is refused."""
     enforced = namespace.now.modes.get("enforce")
     if enforced is None:
@@ -368,11 +312,7 @@ def _enforcing(policies: PoliciesInForce, namespace: _Namespace) -> ServerWord:
     return ServerWord(False, f"it enforces {enforced} already")
 
 
-def _wanted(namespace: _Namespace, modes: tuple[Mode, ...], level: Level, aim: Aim, minor: int) -> dict[str, str]:
-    return raised_labels(namespace.labels, namespace.now, modes, level, aim.version, minor)
-
-
-def _left_alone(found: Mapping[str, _Namespace], aim: Aim, minor: int) -> list[str]:
+def _left_alone(found: Mapping[str, Gathered], aim: Aim, minor: int) -> list[str]:
     """Return which modes are not raised as asked, and why, with the number of namespaces."""
     counts: dict[str, list[str]] = {}
     for name, item in found.items():
@@ -388,19 +328,19 @@ def _expected(name: str, policy: Policy, pods: Iterable[PodVerdict]) -> tuple[st
     return tuple(pod_warnings(name, policy, ((pod.name, pod.words) for pod in pods)))
 
 
-def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: _Namespace, aim: Aim) -> NamespaceSurvey:
+def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: Gathered, aim: Aim) -> NamespaceSurvey:
     """Compare once more, closer together in time: pods come and go between a list and a question."""
     if not item.server.asked or item.server.agrees:
         return item
     namespace.pods.clear()
     try:
         for pod in policies.cluster.each(PODS, item.name):
-            _judge_pod(namespace, pod)
+            namespace.judge(pod)
     except ClusterError:
         return item
     owners = {pod.uid: pod.owner for pod in item.pods}
     pods = tuple(
-        _verdict(namespace, value, words, owners.get(value["metadata"]["uid"], "")) for value, words in namespace.pods
+        namespace.verdict(value, words, owners.get(value["metadata"]["uid"], "")) for value, words in namespace.pods
     )
     word = _server_word(policies, namespace, aim)
     return item._replace(server=word._replace(expected=_expected(item.name, namespace.policy, pods)))
@@ -409,25 +349,8 @@ def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: _N
 # -- summing up --------------------------------------------------------------------------------------------
 
 
-def _verdict(namespace: _Namespace, value: dict[str, Any], words: str, owner: str) -> PodVerdict:
-    metadata = value["metadata"]
-    deleted = bool(metadata.get("deletionTimestamp"))
-    return PodVerdict(
-        metadata["name"],
-        metadata["uid"],
-        words,
-        owner,
-        value["class"],
-        finished(value),
-        deleted or owner in namespace.rolling,
-        deleted,
-        metadata["labels"] or {},
-        (controller_of(value) or {}).get("name", ""),
-    )
-
-
 def _summed_up(
-    namespace: _Namespace,
+    namespace: Gathered,
     aim: Aim,
     minor: int,
     parents: Mapping[str, str],
@@ -442,12 +365,12 @@ def _summed_up(
         uid = value["metadata"]["uid"]
         while uid not in roots and uid in parents:
             uid = parents[uid]
-        pods.append(_verdict(namespace, value, words, roots.get(uid, "")))
+        pods.append(namespace.verdict(value, words, roots.get(uid, "")))
     now = _lowest(item.now for item in namespace.workloads)
     after = _lowest(item.after for item in namespace.workloads)
     said = word.result()
-    enforce = _wanted(namespace, ("enforce",), goal.level, aim, minor)
-    warn = _wanted(namespace, ("warn", "audit"), goal.level, aim, minor)
+    enforce = namespace.wanted(("enforce",), goal.level, aim, minor)
+    warn = namespace.wanted(("warn", "audit"), goal.level, aim, minor)
     managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
     server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
     commands = cluster.connection.commands
@@ -455,6 +378,7 @@ def _summed_up(
     old_uids = {pod.uid for _, _, kept in old for pod in kept}
     other_pods = [pod for pod in pods if pod.uid not in old_uids]
     blockers = [
+        *unfinished(cluster, namespace.value),
         *plan_blockers(namespace.workloads, goal, namespace.recreations),
         *hindrances(commands, old, aim, goal),
         *namespace.short,
@@ -492,7 +416,7 @@ def _summed_up(
     )
 
 
-def _unknown(namespace: _Namespace, aim: Aim, minor: int) -> Iterator[Blocker]:
+def _unknown(namespace: Gathered, aim: Aim, minor: int) -> Iterator[Blocker]:
     """Yield that the level cannot be enforced without knowing that it is not less than what is."""
     if "enforce" in namespace.now.unknown:
         modes: tuple[Mode, ...] = ("enforce",)
@@ -501,7 +425,7 @@ def _unknown(namespace: _Namespace, aim: Aim, minor: int) -> Iterator[Blocker]:
             yield Blocker(f"Namespace {namespace.value['metadata']['name']}", "", line, why, other_cause="not known")
 
 
-def _label_managers(namespace: _Namespace, wanted: Mapping[str, str], aim: Aim, ours: str) -> tuple[Manager, ...]:
+def _label_managers(namespace: Gathered, wanted: Mapping[str, str], aim: Aim, ours: str) -> tuple[Manager, ...]:
     """Return who else manages labels of Pod Security, where they may not be written all the same."""
     if aim.apply.even_if_managed or not wanted:
         return ()

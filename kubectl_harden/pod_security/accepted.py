@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from kubectl_harden.errors import InputError, SyntaxFault, meant
 from kubectl_harden.model import Finding, Path, Violation
-from kubectl_harden.objects import annotation
+from kubectl_harden.objects import TEMPLATE, annotation
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
@@ -80,27 +80,32 @@ class _Lists:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._items: dict[int, Sequence[Node]] = {}
+        self._items: dict[int, tuple[str, Sequence[Node]]] = {}
         self._dashes: dict[int, re.Match[str] | None] = {}
 
     def path(self, root: Node | None, offset: int) -> Path:
         """Return the path of the innermost item that an offset belongs to."""
         node = root
         path: Path = ()
-        while node is not None and (items := self._items_of(node)):
+        while node is not None:
+            key, items = self._held_by(node)
+            if not items:
+                break
             index = self._item(items, offset)
-            path, node = (*path, "items", index), items[index]
+            path, node = (*path, key, index), items[index]
         return path
 
-    def _items_of(self, node: Node) -> Sequence[Node]:
-        """Return the items of a List, or nothing."""
+    def _held_by(self, node: Node) -> tuple[str, Sequence[Node]]:
+        """Return the key of a List's items, or of a Template's objects, and these; nothing for any other object."""
         node = _target(node)
         if id(node) not in self._items:
-            value = None
-            for key, child in node.pairs() if node.kind == MAPPING else ():
-                if not key.is_merge and key_of(key) == "items":
-                    value = _target(child)
-            self._items[id(node)] = value.children if value is not None and value.kind == SEQUENCE else ()
+            pairs = node.pairs() if node.kind == MAPPING else ()
+            fields = {key_of(key): _target(child) for key, child in pairs if not key.is_merge}
+            kind = fields.get("kind")
+            is_template = kind is not None and kind.kind == SCALAR and kind.text == TEMPLATE
+            name = "objects" if is_template and "items" not in fields else "items"
+            value = fields.get(name)
+            self._items[id(node)] = name, value.children if value is not None and value.kind == SEQUENCE else ()
         return self._items[id(node)]
 
     def _item(self, items: Sequence[Node], offset: int) -> int:

@@ -7,7 +7,7 @@ names), and k8s.io/pod-security-admission, admission/api/load, admission/api/val
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, SyntaxFault, meant
@@ -101,53 +101,56 @@ def read_admission_config(value: Any) -> Parsed:
 
 def _plugin(head: dict[str, Any]) -> Parsed:
     """Return what the configuration of the plugin says; the first of several of its name counts."""
-    found: Parsed | None = None
+    found: list[tuple[Path, Any, str]] = []
     for index, plugin in enumerate(_items(head.get("plugins"), ("plugins",))):
         path = ("plugins", index)
         fields = _fields(plugin, path, ("name", "path", "configuration"))
         name, elsewhere = (_text(fields.get(key), (*path, key)) for key in ("name", "path"))
-        if name != PLUGIN or found is not None:
-            continue
-        inline = fields.get("configuration")
+        if name == PLUGIN:
+            found.append(((*path, "configuration"), fields.get("configuration"), elsewhere))
+    for where, inline, elsewhere in found[:1]:
         if inline is not None:
-            found = _pod_security(inline, (*path, "configuration"))
-        else:
-            found = Elsewhere(elsewhere) if elsewhere else AdmissionConfig()
-    return found or AdmissionConfig()
+            return _pod_security(inline, where)
+        if elsewhere:
+            return Elsewhere(elsewhere)
+    return AdmissionConfig()
 
 
 def _pod_security(value: Any, base: Path) -> AdmissionConfig:
-    """Return what a PodSecurityConfiguration says (strict decoding, defaulting, ValidatePodSecurityConfiguration)."""
+    """Return what a PodSecurityConfiguration says: decoded strictly, defaulted, and validated."""
     top = _fields(value, base, ("apiVersion", "kind", "defaults", "exemptions"))
     if top.get("kind") != _POD_SECURITY or top.get("apiVersion") not in _POD_SECURITY_VERSIONS:
         raise InputError(f"write apiVersion {_POD_SECURITY_VERSIONS[0]} and kind {_POD_SECURITY}", base)
     given = _fields(top.get("defaults"), (*base, "defaults"), _DEFAULTS)
     texts = {key: _text(given.get(key), (*base, "defaults", key)) for key in _DEFAULTS}
-    for key, text in texts.items():
-        words = invalid_version(text) if key.endswith("-version") else invalid_level(text)
-        if text and words:
-            raise _invalid(base, ("defaults", key), text, words)
+    exempt = _fields(top.get("exemptions"), (*base, "exemptions"), tuple(_EXEMPTIONS))
+    names = {key: _names(exempt.get(key), (*base, "exemptions", key)) for key in _EXEMPTIONS}
+    _validate(texts, names, base)
     defaults = {
         mode: policy_of_words(f"{texts[mode] or 'privileged'}:{texts[f'{mode}-version'] or 'latest'}", NEWEST)
         for mode in MODES
     }
-    exempt = _fields(top.get("exemptions"), (*base, "exemptions"), tuple(_EXEMPTIONS))
-    lists = {key: _listed(exempt, key, base) for key in _EXEMPTIONS}
-    return AdmissionConfig(defaults, lists["usernames"], lists["namespaces"], lists["runtimeClasses"])
+    return AdmissionConfig(defaults, names["usernames"], names["namespaces"], names["runtimeClasses"])
 
 
-def _listed(exempt: dict[str, Any], key: str, base: Path) -> tuple[str, ...]:
-    names: list[str] = []
-    for index, item in enumerate(_items(exempt.get(key), (*base, "exemptions", key))):
-        path = ("exemptions", key, index)
-        name = _text(item, (*base, *path))
-        words = _EXEMPTIONS[key](name)
-        if words:
-            raise _invalid(base, path, name, words)
-        if name in names:
-            raise InputError(f"{field_path(path)}: Duplicate value: {go_quote(name)}", (*base, *path))
-        names.append(name)
-    return tuple(names)
+def _names(value: Any, path: Path) -> tuple[str, ...]:
+    return tuple(_text(item, (*path, index)) for index, item in enumerate(_items(value, path)))
+
+
+def _validate(defaults: Mapping[str, str], exemptions: Mapping[str, tuple[str, ...]], base: Path) -> None:
+    """Raise InputError for the first thing that is wrong (ValidatePodSecurityConfiguration); empty is as by default."""
+    for key, text in defaults.items():
+        words = invalid_version(text) if key.endswith("-version") else invalid_level(text)
+        if text and words:
+            raise _invalid(base, ("defaults", key), text, words)
+    for key, names in exemptions.items():
+        for index, name in enumerate(names):
+            path = ("exemptions", key, index)
+            words = _EXEMPTIONS[key](name)
+            if words:
+                raise _invalid(base, path, name, words)
+            if name in names[:index]:
+                raise InputError(f"{field_path(path)}: Duplicate value: {go_quote(name)}", (*base, *path))
 
 
 def _invalid(base: Path, path: Path, value: str, words: str) -> InputError:
@@ -155,8 +158,10 @@ def _invalid(base: Path, path: Path, value: str, words: str) -> InputError:
 
 
 def _wrong_namespace(name: str) -> str:
-    faults = [] if re.fullmatch(_LABEL, name) else [_NOT_A_LABEL]
-    return ", ".join([*_too_long(name, 63), *faults])
+    faults = _too_long(name, 63)
+    if not re.fullmatch(_LABEL, name):
+        faults.append("must not contain dots" if re.fullmatch(_SUBDOMAIN, name) else _NOT_A_LABEL)
+    return ", ".join(faults)
 
 
 def _wrong_runtime_class(name: str) -> str:

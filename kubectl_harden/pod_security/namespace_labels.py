@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from kubectl_harden.errors import meant
 from kubectl_harden.model import Level
 from kubectl_harden.pod_security.controls._words import go_quote
-from kubectl_harden.pod_security.policy import NEWEST, Policy, parse_policy
+from kubectl_harden.pod_security.policy import NEWEST, Policy, PolicyChoice, parse_policy
 
 __all__ = [
     "LADDER",
@@ -59,13 +59,6 @@ def rank(policy: Policy | Level | None) -> int:
     """Return how strict a policy or a level is; None is privileged."""
     level = policy.level if isinstance(policy, Policy) else policy or "privileged"
     return LADDER.index(level)
-
-
-class PolicyChoice(NamedTuple):
-    """What --level and --policy-version say; None leaves it to the namespace."""
-
-    level: str | None = None
-    version: str | None = None
 
 
 def invalid_level(text: str) -> str:

@@ -18,6 +18,7 @@ from kubectl_harden.pod_security.location import Location
 
 __all__ = [
     "PodPaths",
+    "holders_of_pods",
     "holds_pods",
     "locate",
     "parse_pod_path",
@@ -55,8 +56,12 @@ _BUILT_IN: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("batch", "JobTemplate"): ("/template/spec/template",),
 }
 
+_CORE: Final = ("Pod", "PodTemplate", "ReplicationController")
+
 _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("apps.openshift.io", "DeploymentConfig"): _TEMPLATE,
+    # As versions of OpenShift before 3.6 have it; later ones take it for the other.
+    ("", "DeploymentConfig"): _TEMPLATE,
     # Argo Rollouts: argoproj/argo-rollouts, pkg/apis/rollouts/v1alpha1, types.go (RolloutSpec), experiment_types.go
     # (ExperimentSpec, TemplateSpec), analysis_types.go (Metric, JobMetric; the specs of all three have metrics)
     ("argoproj.io", "Rollout"): _TEMPLATE,
@@ -145,6 +150,15 @@ def pod_kinds(extra: PodPaths) -> frozenset[str]:
     """Return the kinds of all objects that can hold a pod, whatever their group."""
     tables = (_BUILT_IN, _CUSTOM, _KNATIVE, extra)
     return frozenset(kind for table in tables for _, kind in table) | _ARGO.keys()
+
+
+def holders_of_pods(extra: PodPaths) -> Iterator[tuple[str, str]]:
+    """Yield the (group, kind) of all objects that can hold a pod, Kubernetes' own first, but for retired ones."""
+    for group, kind in (*_BUILT_IN, *_CUSTOM, *_KNATIVE, *extra):
+        if group != "extensions" and kind not in ("ScheduledJob", "JobTemplate") and (group or kind in _CORE):
+            yield group, kind
+    for kind in _ARGO:
+        yield "argoproj.io", kind
 
 
 def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:

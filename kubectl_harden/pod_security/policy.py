@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from kubectl_harden.errors import UsageError
 from kubectl_harden.model import Finding, Level, Policy
@@ -17,6 +17,7 @@ __all__ = [
     "LEVELS",
     "NEWEST",
     "Policy",
+    "PolicyChoice",
     "controls_of",
     "evaluate",
     "highest_level",
@@ -28,6 +29,13 @@ __all__ = [
 LEVELS: Final = ("baseline", "restricted")
 NEWEST: Final = max(revision.minor for control in CONTROLS for revision in control.revisions)
 """The newest minor policy version, as in k8s.io/pod-security-admission: the newest of any revision."""
+
+
+class PolicyChoice(NamedTuple):
+    """What --level and --policy-version, or the project file, say; None leaves it to others."""
+
+    level: str | None = None
+    version: str | None = None
 
 
 def parse_policy(level: str, version: str) -> Policy:

@@ -10,6 +10,7 @@ from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Po
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import Goals, policy_json, sourced, workload_policy_json
+from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.terminal import (
     counted,
     json_text,
@@ -48,11 +49,13 @@ class Tally:
         self.known = 0
         self.violating = 0
         self.problems: list[Problem] = []
+        self.passed = Passed()
         self.goals = Goals()
 
     def add(self, found: Checks) -> None:
         """Count what one file brought."""
         self.problems.extend(found.problems)
+        self.passed.add(found.others)
         for checked in found.checked:
             self.levels[checked.level] += 1
             counts = left(checked.violations)
@@ -288,12 +291,12 @@ def yaml(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
 def summary_line(tally: Tally) -> str:
     """Return the last line for people."""
     if not tally.workloads:
-        return "no workloads could be read" if tally.problems else "no workloads found"
+        return tally.passed.instead(read=not tally.problems)
     goal = tally.goals.goal()
     excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
     excused += [f"{counted(tally.known, 'violation')} of the baseline file"] if tally.known else []
     words = " and ".join(excused)
-    unbound = tally.goals.unbound()
+    unbound = tally.goals.unbound() + tally.passed.unjudged()
     if not tally.violating:
         return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{unbound}"
     return (

@@ -13,6 +13,7 @@ from kubectl_harden.pod_security.policy import Policy, worded
 from kubectl_harden.reports.check import identity_json, problem_json
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.goals import Goals, origin_words, policy_json, sourced, workload_policy_json
+from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
 from kubectl_harden.reports.terminal import (
     counted,
@@ -42,10 +43,12 @@ class FixTally:
         self.files_changed = 0
         self.goals = Goals()
         self.problems: list[Problem] = []
+        self.passed = Passed()
 
     def add(self, found: FileFix) -> None:
         """Count what one file brought."""
         self.problems.extend(found.problems)
+        self.passed.add(found.others)
         self.files_changed += bool(found.splices)
         self.count(found.planned)
 
@@ -229,11 +232,12 @@ def _label(step: Edit) -> str:
 def summary_line(tally: FixTally, *, written: bool) -> str:
     """Return the last line for people."""
     if not tally.planned:
-        return "no workloads could be read" if tally.problems else "no workloads found"
+        return tally.passed.instead(read=not tally.problems)
     goal = tally.goals.goal()
+    more = tally.goals.unbound() + tally.passed.unjudged()
     if not tally.edited and not tally.left:
         but = f" but for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
-        return f"{counted(tally.planned, 'workload')}: all meet {goal}{but}, nothing to do{tally.goals.unbound()}"
+        return f"{counted(tally.planned, 'workload')}: all meet {goal}{but}, nothing to do{more}"
     done = "edited" if written else "to edit"
     parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]
     if tally.left:
@@ -241,4 +245,4 @@ def summary_line(tally: FixTally, *, written: bool) -> str:
     if tally.accepted:
         parts.append(counted(tally.accepted, "accepted violation"))
     advice = "" if written or not tally.edited else "; --write makes the edits"
-    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}{tally.goals.unbound()}"
+    return f"{counted(tally.planned, 'workload')}: {', '.join(parts)}{advice}{more}"

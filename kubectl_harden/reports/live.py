@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from kubectl_harden.live.apply import Outcome
 from kubectl_harden.live.propose import Proposal, fresh
 from kubectl_harden.live.reapply import Reapplied
+from kubectl_harden.live.recreate import lost_with
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
@@ -30,6 +31,8 @@ _MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
 _SHOWN: Final = {
     "applied": ("applied", "good"),
     "unwatched": ("applied, not watched to its end", "warn"),
+    "tried": ("not applied, its trial pod does not run", "bad"),
+    "down": ("applied, its pods do not run", "bad"),
     "rolled back": ("ROLLED BACK", "bad"),
     "left": ("FAILED, left in place", "bad"),
     "failed": ("not changed", "bad"),
@@ -84,11 +87,37 @@ def proposal_notes(proposal: Proposal) -> Iterator[str]:
         ("pods   ", "bad", f"will still violate it, since an admission webhook or policy changes them: {text}")
         for text in proposal.injected
     )
+    if proposal.pods_refused and not proposal.patch:
+        words = "no change of its template cures that: rejected tells what admission adds to its pods"
+        told.append(("pods   ", "bad", f"it lacks pods, and {proposal.pods_refused}; {words}"))
+    if proposal.trial and proposal.refusal is None:
+        words = "one new pod is started first, without its labels and with empty directories in place of claims"
+        told.append(("trial  ", "warn", f"{words}; --no-trial leaves that out"))
+    if proposal.recreate and proposal.patch:
+        told.extend(
+            ("lost   ", "warn", f"with the {proposal.live.resource.kind}: {text}")
+            for text in lost_with(proposal.live.value)
+        )
     told.extend(("unproved", "warn", text) for text in proposal.unproven)
     if proposal.refusal is not None:
         told.append(("cannot ", "bad", f"be applied: {proposal.refusal}"))
     for label, meaning, text in told:
         yield f"  {paint(label, meaning)} " + wrapped(text, 10, columns).lstrip() + "\n"
+
+
+def deeds(proposals: Sequence[Proposal]) -> str:
+    """Return what is to be done, by verb and kind: ``Delete and create 2 Pods, patch 1 Deployment``."""
+    counts: dict[tuple[str, str], int] = {}
+    for proposal in sorted(proposals, key=lambda proposal: not proposal.recreate):
+        deed = ("delete and create" if proposal.recreate else "patch", proposal.live.resource.kind)
+        counts[deed] = counts.get(deed, 0) + 1
+    parts: list[str] = []
+    last = ""
+    for (verb, kind), count in counts.items():
+        parts.append(("" if verb == last else f"{verb} ") + counted(count, kind))
+        last = verb
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
 
 
 def _next_write(item: Reapplied) -> str:
@@ -140,6 +169,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
         "nextWrite": next_write_json(proposal),
         "recreate": proposal.recreate,
         "notApplicable": proposal.refusal,
+        "podsRefused": proposal.pods_refused or None,
         **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
     }
 

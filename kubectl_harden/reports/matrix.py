@@ -68,6 +68,8 @@ def matrix(found: Survey, *, columns: int) -> Iterator[str]:
                 yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
             if "enforce" in item.in_force.defaults and item.in_force.enforced is not None:
                 yield wrapped("enforced by the API server's default, not by a label", 4, columns) + "\n"
+            if "enforce" in item.in_force.unknown and item.in_force.why:
+                yield wrapped(f"what it enforces is not known: {item.in_force.why}", 4, columns) + "\n"
             if item.server.asked and not item.server.agrees:
                 yield f"    {paint('the API server says otherwise', 'warn')}\n"
 

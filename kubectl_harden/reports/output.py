@@ -118,10 +118,11 @@ def report_problems(problems: Sequence[Problem], since: int = 0) -> int:
     return len(problems)
 
 
-def note_problems(notes: Iterable[Problem]) -> None:
-    """Write to stderr what is worth a look in the input, and is not an error."""
-    for item in notes:
+def note_problems(notes: Sequence[Problem], since: int = 0) -> int:
+    """Write to stderr what is worth a look in the input, and is not an error; return how many notes there are."""
+    for item in notes[since:]:
         note(error_line(item))
+    return len(notes)
 
 
 def ask(question: str) -> bool:

@@ -153,16 +153,14 @@ def rejected_json(
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}
-    later = None if restarts.unknown else [item._asdict() for item in restarts.workloads]
+    later = None if restarts.unknown and not restarts.workloads else [item._asdict() for item in restarts.workloads]
     errors = [problem_json(item) for item in problems]
     return json_text({**head, "rejections": entries, "wouldBeRefused": later, "errors": errors}) + "\n"
 
 
 def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands) -> Iterator[str]:
     """Yield how many workloads run pods that would be refused if they were created again, and what lists them."""
-    if restarts.unknown:
-        words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
-    elif restarts.workloads:
+    if restarts.workloads:
         spaces = {item.namespace for item in restarts.workloads}
         several = namespace is None and len(spaces) > 1
         command = commands.harden("check", *(("-A",) if several else ()), namespace="" if several else min(spaces))
@@ -171,9 +169,10 @@ def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands)
             f"{counted(len(restarts.workloads), 'workload')} {verb} pods that violate what their namespace enforces, "
             f"and that would be refused if they were created again: {command}"
         )
-    else:
-        return
-    yield wrapped(printable(words), 0, width()) + "\n"
+        yield wrapped(printable(words), 0, width()) + "\n"
+    if restarts.unknown:
+        words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
+        yield wrapped(printable(words), 0, width()) + "\n"
 
 
 def _injected_json(found: Rejected) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def test_lists_and_custom_resources(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n- apiVersion: example.com/v1\n  kind: Widget\n"
         "  metadata: {name: w}\n  spec:\n    pod:\n      spec: {containers: [{name: c, image: i}]}\n"
-        "---\napiVersion: apps/v1\nkind: DeploymentList\nitems:\n- metadata: {name: d}\n  spec: {template: {spec: {containers: [{name: c}]}}}\n"
+        "---\napiVersion: apps/v1\nkind: DeploymentList\nitems:\n- metadata: {name: d}\n  spec: {template: {spec: {containers: [{name: c, image: i}]}}}\n"
     )
     result = run("check", "-f", "x.yaml", "-o", "json", "--pod-path", "Widget.example.com=/spec/pod", cwd=tmp_path)
     workloads = json.loads(result.stdout)["workloads"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import socket
 import threading
 import time
@@ -17,8 +16,10 @@ import pytest
 
 from kubectl_harden.cluster import connection as module
 from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster
-from kubectl_harden.cluster.connection import Cancel, ClusterOptions, Connection, log_calls
+from kubectl_harden.cluster.call_log import LOG, log_calls
+from kubectl_harden.cluster.connection import Cancel, ClusterOptions, Connection
 from kubectl_harden.errors import ClusterError, NotFound, Unreachable
+from kubectl_harden.reports.output import line
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -315,8 +316,7 @@ def test_a_lost_answer(
 def test_calls_are_told_without_what_a_terminal_acts_on(
     tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = logging.getLogger(module.__name__)
-    before = list(log.handlers), log.propagate, log.level
+    before = list(LOG.handlers), LOG.propagate, LOG.level
     evil = "\x1b]0;title\x07\nfake line\u202e\u2028\U000e0041\u00ad"
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -326,12 +326,12 @@ def test_calls_are_told_without_what_a_terminal_acts_on(
 
     server.answer = answer
     try:
-        log_calls(bodies=True)
+        log_calls(line, bodies=True)
         with pytest.raises(Unreachable):
             connected(tmp_path, server).request("GET", "/version")
     finally:
-        log.handlers[:], log.propagate = before[:2]
-        log.setLevel(before[2])
+        LOG.handlers[:], LOG.propagate = before[:2]
+        LOG.setLevel(before[2])
     told = capsys.readouterr().err
     assert "t0ken" not in told
     assert [line for line in told.splitlines() if not line.isprintable()] == []

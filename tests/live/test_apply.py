@@ -35,8 +35,13 @@ def test_rejected_workloads_of_every_kind_come_up(namespace: Namespace, harden: 
     assert len(namespace.ready_pods()) == len(KINDS)
     assert harden("check", "-n", namespace.name).code == 0
     assert harden("fix", "-n", namespace.name, "--apply", "--yes").err.endswith("nothing to do\n")
-    undone = harden("undo", "--last", "--yes", "--timeout", "20s")
-    assert undone.code == 0, undone
+    refused = harden("undo", "--last", "--yes", "--timeout", "20s")
+    assert refused.code == 1
+    assert refused.err.count("--even-if-refused takes it back all the same") == len(KINDS)
+    assert len(namespace.ready_pods()) == len(KINDS)
+    undone = harden("undo", "--last", "--yes", "--timeout", "20s", "--even-if-refused")
+    assert undone.code == 1, undone
+    assert undone.err.count(": applied, its pods do not run\n") == len(KINDS)
     for kind in KINDS:
         assert spec_of(namespace, kind, f"w-{kind.lower()}") == before[kind]
 
@@ -109,7 +114,7 @@ def test_a_failing_rollout_is_taken_back(
         namespace.eventually(lambda wanted=wanted: len(namespace.ready_pods()) == wanted)  # type: ignore[misc]
         before = spec_of(namespace, kind, name)
         limit = "4s" if "never" in image else "60s"
-        result = harden("fix", f"{kind}/{name}", "--apply", "--yes", "--timeout", limit)
+        result = harden("fix", f"{kind}/{name}", "--apply", "--yes", "--timeout", limit, "--no-trial")
         assert result.code == 1, result
         assert "ROLLED BACK" in result.err
         shown = " ".join(result.err.split())
@@ -296,9 +301,10 @@ def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
     code, shown = at_a_terminal(harden, [b"n\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)) == (1, {})
     server = namespace.plane.server
-    assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in shown
+    assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in " ".join(shown.split())
     code, shown = at_a_terminal(harden, [b"y\n"], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
+    namespace.label(enforce="privileged")
     code, shown = at_a_terminal(harden, [b"y\n"], "undo", "--last")
     assert (code, context_of(namespace)) == (0, {})
 
@@ -323,8 +329,9 @@ def test_a_plan_that_differs_is_asked_for_again(
         assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize("numbers", [("SIGINT",), ("SIGTERM",), ("SIGHUP",), ("SIGINT", "SIGINT"), ("SIGTERM",) * 3])
 @pytest.mark.pod_security(warn="restricted")
-def test_ctrl_c_says_what_was_done(namespace: Namespace, harden: Harden) -> None:
+def test_a_signal_says_what_was_done(namespace: Namespace, harden: Harden, numbers: tuple[str, ...]) -> None:
     namespace.create(
         workload("Deployment", "web", "example.com/never-ready:1"),
         workload("Deployment", "zzz", "example.com/never-ready:1"),
@@ -335,9 +342,11 @@ def test_ctrl_c_says_what_was_done(namespace: Namespace, harden: Harden) -> None
         lambda: any(event["event"] == "applied" for event in harden.journal()) if harden.state.exists() else False
     )
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    for number in numbers:
+        process.send_signal(signal.Signals[number])
+        time.sleep(0.02)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.Signals[numbers[-1]]
     assert "web: applied, not watched to its end" in err
     assert "zzz: not begun" in err
     assert "kubectl harden undo 2" in err
@@ -421,3 +430,79 @@ def test_what_reaches_no_level_is_not_applied_unless_asked(namespace: Namespace,
     assert not spec.get("hostPID")
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["volumes"][0]["hostPath"] == {"path": "/etc/cni", "type": ""}
+
+
+# -- what is no failure of the change -------------------------------------------------------------------------
+
+
+def broken_set(namespace: Namespace) -> None:
+    """A StatefulSet whose pod does not start, for which its controller waits for ever."""
+    value = workload("StatefulSet", "db", "example.com/runs-as-root:1", replicas=2)
+    value["spec"]["template"]["spec"]["securityContext"] = {"runAsNonRoot": True}
+    namespace.create(value)
+    namespace.eventually(lambda: [pod for pod in namespace.pods() if pod["status"].get("containerStatuses")])
+    assert not namespace.ready_pods()
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_a_broken_pod_does_not_block_its_own_fix(namespace: Namespace, harden: Harden) -> None:
+    broken_set(namespace)
+    result = harden("fix", "sts/db", "--apply", "--yes", "--timeout", "60s", "--run-as-user", "1000")
+    assert result.code == 0, result
+    assert len(namespace.ready_pods()) == 2
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_what_failed_before_is_not_taken_back(namespace: Namespace, harden: Harden) -> None:
+    broken_set(namespace)
+    result = harden("fix", "sts/db", "--apply", "--yes", "--timeout", "60s")
+    assert result.code == 1, result
+    assert "applied, its pods do not run" in result.err
+    spec = spec_of(namespace, "StatefulSet", "db")["template"]["spec"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_pods_that_no_node_took_before(namespace: Namespace, harden: Harden) -> None:
+    value = workload("Deployment", "web", nodeSelector={"disk": "none"})
+    namespace.create(value)
+    namespace.eventually(lambda: [pod for pod in namespace.pods() if pod["status"].get("conditions")])
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "3s")
+    assert (result.code, "applied, its pods do not run" in result.err) == (1, True), result
+    assert context_of(namespace)["runAsNonRoot"] is True
+
+
+def test_jobs_that_have_no_pods(namespace: Namespace, harden: Harden) -> None:
+    suspended, none = workload("Job", "susp"), workload("Job", "par0")
+    suspended["spec"]["suspend"], none["spec"]["parallelism"] = True, 0
+    namespace.create(suspended, none)
+    result = harden("fix", "-n", namespace.name, "--apply", "--yes", "--recreate", "--timeout", "20s")
+    assert result.code == 0, result
+    words = " ".join(result.err.split())
+    assert "the Job is suspended: it takes effect when it is resumed" in words
+    assert "its parallelism is 0" in words
+    assert "lost with the Job: the Job's progress (0 of 1 completions)" in words
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_pods_that_are_ready_may_take_their_time_to_count(namespace: Namespace, harden: Harden) -> None:
+    value = workload("Deployment", "web", replicas=2)
+    value["spec"]["minReadySeconds"] = 8
+    namespace.create(value)
+    namespace.eventually(lambda: namespace.get("Deployment", "web")["status"].get("availableReplicas") == 2)
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "5s")
+    assert result.code == 0, result
+    assert "its pods are ready" in result.err
+
+
+@pytest.mark.pod_security(warn="restricted")
+def test_what_is_lost_is_said_and_asked_for_by_kind(namespace: Namespace, harden: Harden) -> None:
+    claim = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    volumes = [{"name": "s", "emptyDir": {}}, {"name": "g", "ephemeral": {"volumeClaimTemplate": claim}}]
+    namespace.create(workload("Pod", "one", volumes=volumes), workload("Pod", "two"), workload("Deployment", "web"))
+    code, shown = at_a_terminal(harden, [b"n\n"], "fix", "-n", namespace.name, "--apply", "--recreate")
+    words = " ".join(shown.split())
+    assert "with the Pod: what is in the emptyDir volume s" in words
+    assert "the claim of the ephemeral volume g (one-g) with its data" in words
+    assert "Delete and create 2 Pods, patch 1 Deployment in context tests" in words
+    assert code == 1

@@ -79,7 +79,8 @@ def test_a_known_custom_resource(kinds: None, namespace: Namespace, harden: Hard
     assert result.code == 0, result
     assert "its controller's progress is not known" in " ".join(result.err.split())
     assert harden("check", "ro/web").code == 0
-    assert harden("undo", "--last", "--yes").code == 0
+    assert "--even-if-refused" in harden("undo", "--last", "--yes").err
+    assert "web: applied" in harden("undo", "--last", "--yes", "--even-if-refused").err
     assert harden("check", "ro/web").code == 1
 
 

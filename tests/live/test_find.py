@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.control_plane import ApiError, ControlPlane
+from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.harden import Harden, workload
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/kube-system/deployments"
@@ -76,3 +76,15 @@ def test_an_agent_of_the_node_is_not_disarmed_by_default(proxy: str, harden: Har
     (network,) = [edit for edit in plan["heldBack"] if edit["path"] == "/spec/template/spec/hostNetwork"]
     assert network["risk"] == "breaks"
     assert "its priority class is system-node-critical, it tolerates every taint" in network["why"]
+
+
+def test_owners_in_a_circle_end(namespace: Namespace, harden: Harden) -> None:
+    for name in ("a", "b"):
+        namespace.create(workload("ReplicaSet", name, replicas=0))
+    for name, other in (("a", "b"), ("b", "a")):
+        uid = namespace.get("ReplicaSet", other)["metadata"]["uid"]
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": other, "uid": uid, "controller": True}
+        namespace.patch("ReplicaSet", name, {"metadata": {"ownerReferences": [owner]}})
+    found = harden("check", "rs/a", "rs/b", "--level", "restricted")
+    assert found.code == 1, found
+    assert "ReplicaSet" in found.out

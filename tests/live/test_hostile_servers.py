@@ -44,8 +44,9 @@ def assert_said(result: Result, took: float, *, whole: bool, what: str = "") -> 
     assert result.code in ((3, 4) if whole else (3, 4, 0, 1)), (what, result)
     if what.startswith("PATCH /api/v1/namespaces/NS:"):
         return  # A second opinion on a plan, which stands without it.
+    told = " ".join((result.err + result.out).split())
     assert re.search(
-        r"is this an API server|cannot be reached|answers 500|HTTP status|not json", said, re.IGNORECASE
+        r"is this an API server|cannot be reached|answers 500|HTTP status|not json", told, re.IGNORECASE
     ), (what, result)
 
 

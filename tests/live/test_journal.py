@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from kubectl_harden.errors import HardenError, InputError, UsageError
 from kubectl_harden.live.journal import (
     Journal,
     Run,
+    cut_off,
     journal_directory,
     last_run,
     mark_undone,
+    note_later,
     read_run,
     runs,
     unfollowed,
@@ -295,3 +298,38 @@ def test_halves_of_characters_are_written_down() -> None:
     journal.begin(WEB, FORTH, BACK, {"/a": "\ud800"}, {"/a": "\U0001f600"})
     (change,) = read_run(journal.run).changes
     assert (change.before, change.after) == ({"/a": "\ud800"}, {"/a": "\U0001f600"})
+
+
+def test_the_order_of_runs_is_not_the_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks are set back: the last run is the one that began last."""
+    for moment in (2_000_000_000, 1_500_000_000, 1_500_000_000, 1_000_000_000):
+        with monkeypatch.context() as patched:
+            patched.setattr("time.time", lambda moment=moment: moment)
+            journal = Journal()
+            journal.done(journal.begin(WEB, FORTH, BACK, BEFORE, AFTER), BACK)
+        assert last_run(_unexpected).id == journal.run
+    assert [run.about["number"] for run in runs()] == [4, 3, 2, 1]
+
+
+def test_runs_that_begin_together_have_an_order() -> None:
+    def one(_number: int) -> str:
+        journal = Journal()
+        journal.begin(WEB, FORTH, BACK, BEFORE, AFTER)
+        return journal.run
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(24)))
+    assert [run.about["number"] for run in runs()] == list(range(24, 0, -1))
+
+
+def test_recreations_of_a_run_that_lives_are_not_cut_off() -> None:
+    journal = Journal(server="https://x")
+    change = journal.begin({**WEB, "kind": "Pod"}, [], [], {}, {}, recreated=True)
+    assert list(cut_off("https://x")) == []
+    run = journal.run
+    os.close(journal._file)  # type: ignore[arg-type]
+    assert [(found, one.id) for found, one in cut_off("https://x")] == [(run, change)]
+    assert list(cut_off("https://y")) == []
+    note_later(run, change, "applied", inverse=[], uid="new")
+    assert list(cut_off("https://x")) == []
+    assert read_run(run).changes[0].object["uid"] == "new"

@@ -340,6 +340,11 @@ def test_pods_that_are_older_than_their_template_hold_back(fleet: Fleet, harden:
     outcome = report(result)["shop"]["outcome"]
     assert (result.code, outcome["state"]) == (1, "blocked"), outcome
     assert "older than it" in outcome["blockers"][0]["why"]
+    assert harden("fix", "sts/db", "-n", shop.name, "--level", "restricted", "--apply", "--yes").code == 0
+    still = harden("migrate", "-l", fleet.selector, "-o", "json", *APPLY)
+    outcome = report(still)["shop"]["outcome"]
+    assert (still.code, outcome["state"]) == (1, "blocked"), outcome
+    assert "older than it" in outcome["blockers"][0]["why"]
     shop.delete("Pod", "db-0")
     shop.eventually(lambda: shop.ready_pods())
     assert harden("migrate", "-l", fleet.selector, *APPLY).code == 0

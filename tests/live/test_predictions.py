@@ -116,7 +116,7 @@ def predicted(entry: dict[str, Any]) -> str:
 def test_what_is_predicted_happens(namespace: Namespace, harden: Harden, images: Images) -> None:
     namespace.create(*(workload_of(images, case) for case in CASES))
     namespace.eventually(lambda: len(namespace.ready_pods()) == len(CASES), 120)
-    flags = ("-n", namespace.name, "--level", "restricted", "--inspect-images")
+    flags = ("-n", namespace.name, "--level", "restricted", "--inspect-images", "--no-trial")
     told = harden("fix", *flags, "--max-risk", "breaks", "-o", "json").json
     prediction = {entry["name"]: predicted(entry) for entry in told["workloads"]}
     assert prediction.keys() == {case.name for case in CASES}

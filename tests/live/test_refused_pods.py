@@ -7,7 +7,6 @@ import shlex
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +17,9 @@ from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, pod_spec, workload
+from tests.support.mutating import COMPLETES, injects, mutating
 
 pytestmark = pytest.mark.pod_security(enforce="restricted")
-
-ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-NEW_PODS = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-CONTEXT = (
-    "Object.spec.securityContext{runAsNonRoot: true, runAsUser: 1000, "
-    'seccompProfile: Object.spec.securityContext.seccompProfile{type: "RuntimeDefault"}}'
-)
-OF_CONTAINER = (
-    "Object.spec.containers.securityContext{allowPrivilegeEscalation: false, "
-    'capabilities: Object.spec.containers.securityContext.capabilities{drop: ["ALL"]}}'
-)
-COMPLETES = (
-    f'[JSONPatch{{op: "add", path: "/spec/securityContext", value: {CONTEXT}}}, '
-    f'JSONPatch{{op: "add", path: "/spec/containers/0/securityContext", value: {OF_CONTAINER}}}]'
-)
-
-
-def injects(name: str) -> str:
-    security = (
-        "Object.spec.initContainers.securityContext{runAsUser: 0, runAsNonRoot: false, capabilities: "
-        'Object.spec.initContainers.securityContext.capabilities{add: ["NET_ADMIN"]}}'
-    )
-    container = (
-        f'Object.spec.initContainers{{name: "{name}", image: "example.com/proxy:1", securityContext: {security}}}'
-    )
-    return f'[JSONPatch{{op: "add", path: "/spec/initContainers", value: [{container}]}}]'
-
-
-@contextmanager
-def mutating(namespace: Namespace, expression: str, shows: str) -> Iterator[str]:
-    """Have a MutatingAdmissionPolicy change the namespace's new pods; ``shows`` stands in each of them then."""
-    name, plane = f"change-{namespace.name}", namespace.plane
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
-    condition = {"name": "once", "expression": "!has(object.spec.initContainers)"}
-    spec = {
-        "matchConstraints": {"namespaceSelector": selector, "resourceRules": [NEW_PODS]},
-        "matchConditions": [condition],
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "Never",
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
-    }
-    policies = f"{ADMISSION}/mutatingadmissionpolicies"
-    plane.request("POST", policies, {"metadata": {"name": name}, "spec": spec})
-    bindings = f"{ADMISSION}/mutatingadmissionpolicybindings"
-    plane.request("POST", bindings, {"metadata": {"name": name}, "spec": {"policyName": name}})
-    trial = safe(workload("Pod", "asked"))
-
-    def changes() -> bool:
-        try:
-            return shows in str(plane.request("POST", f"{namespace.path('Pod')}?dryRun=All", trial))
-        except ApiError as error:
-            return shows in str(error)
-
-    try:
-        namespace.eventually(changes)
-        yield name
-    finally:
-        plane.request("DELETE", f"{bindings}/{name}")
-        plane.request("DELETE", f"{policies}/{name}")
 
 
 def rejections(harden: Harden, *options: str) -> list[Any]:
@@ -131,6 +72,21 @@ def test_an_injected_container_is_refused_and_named(namespace: Namespace, harden
         assert "allowPrivilegeEscalation != false" in words
 
 
+def test_no_workload_is_called_well_whose_pods_are_refused(namespace: Namespace, harden: Harden) -> None:
+    with mutating(namespace, injects("mesh-init"), "mesh-init"):
+        namespace.create(safe(workload("Deployment", "good", replicas=2)))
+        only(namespace, harden, admittedNow=False)
+        shown = harden("fix", "deploy/good")
+        words = " ".join((shown.out + shown.err).split())
+        assert shown.code == 1
+        assert "nothing to do" not in words
+        assert "it lacks pods, and its pods would be refused" in words
+        assert "1 with pods below it, whatever their templates say" in words
+        result = harden("fix", "deploy/good", "-o", "json")
+        assert result.code == 1
+        assert "allowPrivilegeEscalation" in result.json["workloads"][0]["podsRefused"]
+
+
 def test_a_template_at_fault_and_an_injected_container_are_both_told(namespace: Namespace, harden: Harden) -> None:
     with mutating(namespace, injects("istio-init"), "istio-init"):
         namespace.create(workload("Deployment", "web"))
@@ -145,10 +101,10 @@ def test_a_pod_that_admission_completes_is_admitted_now(namespace: Namespace, ha
     only(namespace, harden, admittedNow=False)
     with mutating(namespace, COMPLETES, "'runAsUser': 1000"):
         # The template is as it was: only a dry-run of the pod can tell.
-        found = rejections(harden)
-        assert all(item["stale"] for item in found)
-        if found:
-            assert "has been mended since: the API server admits it now" in " ".join(harden("rejected").out.split())
+        result = harden("rejected")
+        assert result.code == 0
+        if "db" in result.out:  # The controller tries again by itself.
+            assert "has been mended since: the API server admits it now" in " ".join(result.out.split())
         namespace.eventually(lambda: namespace.pods())
 
 
@@ -239,6 +195,18 @@ def test_a_partition_keeps_the_older_revision(namespace: Namespace, harden: Hard
 # -- objects without a template of their own --------------------------------------------------------------
 
 
+CONFIGURATION = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    exemptions:
+      usernames: [exempt, "system:serviceaccount:robots:robot"]
+"""
+
 CUSTOM = (
     ("argoproj.io", "Rollout", "rollouts"),
     ("argoproj.io", "Workflow", "workflows"),
@@ -249,18 +217,29 @@ CUSTOM = (
 
 
 @pytest.fixture(scope="module")
-def custom(control_plane: ControlPlane) -> None:
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane of these tests' own: it has custom kinds, which other tests do not expect, and exempts people."""
+    directory = tmp_path_factory.mktemp("apart")
+    (directory / "admission.yaml").write_text(CONFIGURATION)
+    flag = f"--admission-control-config-file={directory / 'admission.yaml'}"
+    running = ControlPlane(directory / "plane", flags=(flag,))
     for group, kind, plural in CUSTOM:
         schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": PRESERVED, "status": PRESERVED}}}
         version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
         names = {"kind": kind, "plural": plural, "singular": kind.lower()}
         spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
         body = {"metadata": {"name": f"{plural}.{group}"}, "spec": spec}
-        try:
-            control_plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
-        except ApiError as error:
-            if error.status != 409:
-                raise
+        running.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def apart(plane: ControlPlane, tmp_path: Path) -> tuple[Namespace, Harden]:
+    """A namespace of that control plane, and the command in it."""
+    namespace = Namespace(plane, f"t-{uuid.uuid4().hex[:10]}", {"enforce": "restricted"})
+    (tmp_path / "apart").mkdir()
+    return namespace, Harden(namespace, tmp_path / "apart")
 
 
 def made(namespace: Namespace, kind: str, name: str, spec: Any, **status: Any) -> Any:
@@ -276,7 +255,8 @@ def owned(value: dict[str, Any], owner: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def test_a_rollout_takes_its_template_from_a_deployment(custom: None, namespace: Namespace, harden: Harden) -> None:
+def test_a_rollout_takes_its_template_from_a_deployment(apart: tuple[Namespace, Harden]) -> None:
+    namespace, harden = apart
     namespace.create(workload("Deployment", "shop", replicas=0))
     reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}
     owner = made(namespace, "Rollout", "shop", {"replicas": 2, "workloadRef": reference})
@@ -293,7 +273,8 @@ def test_a_rollout_takes_its_template_from_a_deployment(custom: None, namespace:
     assert only(namespace, harden)["stale"] is True
 
 
-def test_a_replica_set_whose_owner_has_no_template(custom: None, namespace: Namespace, harden: Harden) -> None:
+def test_a_replica_set_whose_owner_has_no_template(apart: tuple[Namespace, Harden]) -> None:
+    namespace, harden = apart
     owner = made(namespace, "Rollout", "shop", {"replicas": 2})
     namespace.create(owned(workload("ReplicaSet", "shop-1"), owner))
     found = only(namespace, harden)
@@ -330,7 +311,8 @@ def refusal(namespace: Namespace, name: str, spec: dict[str, Any]) -> str:
 FOUR = ["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"]
 
 
-def test_kinds_with_event_reasons_of_their_own(custom: None, namespace: Namespace, harden: Harden) -> None:
+def test_kinds_with_event_reasons_of_their_own(apart: tuple[Namespace, Harden]) -> None:
+    namespace, harden = apart
     labels = {"app": "shop"}
     template = {"metadata": {"labels": labels}, "spec": pod_spec()}
     words = refusal(namespace, "shop-x", pod_spec())
@@ -373,9 +355,39 @@ def test_kinds_with_event_reasons_of_their_own(custom: None, namespace: Namespac
             assert "what this version does not know" not in harden("rejected", "-", stdin=pasted).out
 
 
-def test_a_run_that_has_succeeded_since_and_other_warnings_are_nothing(
-    custom: None, namespace: Namespace, harden: Harden
-) -> None:
+def test_mended_is_said_after_a_dry_run_and_never_without(apart: tuple[Namespace, Harden]) -> None:
+    """No controller of this kind runs here, so that what it has said stays."""
+    namespace, harden = apart
+    words = refusal(namespace, "shop-x", pod_spec())
+    template = {"metadata": {"labels": {"app": "shop"}}, "spec": safe(workload("Pod", "p"))["spec"]}
+    fixed = made(namespace, "CloneSet", "shop", {"replicas": 2, "template": template})
+    tell(namespace, fixed, "FailedCreate", f"failed to create pod: {words}")
+    found = only(namespace, harden)
+    assert (found["admittedNow"], found["stale"], found["violations"], found["advice"]) == (True, True, [], [])
+    result = harden("rejected")
+    assert result.code == 0
+    told = (
+        "was refused by Pod Security admission, and has been mended since: the API server admits it now (by a dry-run)"
+    )
+    assert told in " ".join(result.out.split())
+    anna = Person(namespace, harden).may(
+        ("core", "events pods", "list"), ("apps.kruise.io", "clonesets", "get"), ("core", "namespaces", "get")
+    )
+    code, out, _ = anna("rejected")
+    assert code == 1 and "mended" not in out
+    assert "whether it would be admitted now is not known: you may not create pods" in " ".join(out.split())
+    assert "its template meets restricted:latest now" in out
+    # Somebody else refuses it now: its own words count.
+    quota = {"kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": {"pods": "0"}}}
+    namespace.create(quota)
+    namespace.eventually(lambda: namespace.get("ResourceQuota", "tight").get("status", {}).get("hard"))
+    found = only(namespace, harden, admittedNow=False)
+    assert found["rejectedBy"] == "the ResourceQuota tight"
+    assert harden("rejected").code == 1
+
+
+def test_a_run_that_has_succeeded_since_and_other_warnings_are_nothing(apart: tuple[Namespace, Harden]) -> None:
+    namespace, harden = apart
     words = refusal(namespace, "x", pod_spec())
     flow = made(namespace, "Workflow", "nightly", {"templates": []}, phase="Succeeded")
     tell(namespace, flow, "WorkflowFailed", words)
@@ -395,6 +407,7 @@ def test_a_cron_job_that_may_make_no_job_is_not_said_to_be_mended(namespace: Nam
     found = only(namespace, harden)
     assert (found["admittedNow"], found["stale"]) == (None, False)
     assert "what is refused is the Job" in found["notKnown"]
+    assert harden("rejected").code == 1
 
 
 # -- who asks ------------------------------------------------------------------------------------------------
@@ -414,64 +427,42 @@ def test_who_may_not_create_pods_is_not_told_that_it_is_mended(namespace: Namesp
         assert "mended" not in words
 
 
-CONFIGURATION = """
-apiVersion: apiserver.config.k8s.io/v1
-kind: AdmissionConfiguration
-plugins:
-- name: PodSecurity
-  configuration:
-    apiVersion: pod-security.admission.config.k8s.io/v1
-    kind: PodSecurityConfiguration
-    exemptions:
-      usernames: [exempt, "system:serviceaccount:NAMESPACE:robot"]
-"""
+def test_who_is_exempt_asks_in_the_controllers_name(apart: tuple[Namespace, Harden]) -> None:
+    namespace, harden = apart
+    namespace.create(workload("Deployment", "web"), workload("ReplicaSet", "bare"))
+    namespace.eventually(lambda: len(rejections(harden)) == 2)
+    exempt = Person(namespace, harden)
+    exempt.name = "exempt"
+    exempt.holds("admin")
+    # The API server admits the pod from whoever asks, and refuses it from the controller.
+    code, out, _ = exempt("rejected", "-o", "json")
+    assert [(item["admittedNow"], item["stale"]) for item in json.loads(out)["rejections"]] == [(False, False)] * 2
+    assert code == 1
 
 
-def exempt_token(namespace: Namespace) -> str:
-    """Return a token of a service account that is exempt, and holds the role admin in the namespace."""
-    namespace.create({"kind": "ServiceAccount", "metadata": {"name": "robot"}})
-    group = "rbac.authorization.k8s.io"
-    binding = {
-        "kind": "RoleBinding",
-        "metadata": {"name": "robot"},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": namespace.name}],
-    }
-    namespace.create(binding)
-    path = namespace.path("ServiceAccount", "robot/token")
-    made: str = namespace.plane.request("POST", path, {"spec": {}})["status"]["token"]
-    return made
-
-
-def test_who_is_exempt_asks_in_the_controllers_name(tmp_path: Path) -> None:
-    configuration = tmp_path / "admission.yaml"
-    name = f"t-{uuid.uuid4().hex[:10]}"
-    configuration.write_text(CONFIGURATION.replace("NAMESPACE", name))
-    plane = ControlPlane(tmp_path / "plane", flags=(f"--admission-control-config-file={configuration}",))
-    try:
-        namespace = Namespace(plane, name, {"enforce": "restricted"})
-        harden = Harden(namespace, tmp_path)
-        namespace.create(workload("Deployment", "web"))
-        only(namespace, harden)
-        exempt = Person(namespace, harden)
-        exempt.name = "exempt"
-        exempt.holds("admin")
-        namespace.create(workload("ReplicaSet", "bare"))
-        namespace.eventually(lambda: len(rejections(harden)) == 2)
-        # The API server admits the pod from whoever asks, and refuses it from the controller.
-        code, out, _ = exempt("rejected", "-o", "json")
-        found = json.loads(out)["rejections"]
-        assert [(item["admittedNow"], item["stale"]) for item in found] == [(False, False)] * 2
-        assert code == 1
-        # Who may not ask in another's name is told that it is not known.
-        token = exempt_token(namespace)
-        harden.use(plane.configuration(token))
-        found = rejections(harden)
-        assert [(item["admittedNow"], item["stale"]) for item in found] == [(None, False)] * 2
-        assert "you are exempt" in found[0]["notKnown"]
-        assert harden("rejected").code == 1
-    finally:
-        plane.stop()
+def test_who_is_exempt_and_may_not_ask_otherwise_is_told_that_it_is_not_known(
+    apart: tuple[Namespace, Harden],
+) -> None:
+    namespace, harden = apart
+    namespace.create(workload("ReplicaSet", "bare"))
+    only(namespace, harden)
+    plane = namespace.plane
+    robots = Namespace(plane, "robots", {})
+    robots.create({"kind": "ServiceAccount", "metadata": {"name": "robot"}})
+    namespace.create(
+        {
+            "kind": "RoleBinding",
+            "metadata": {"name": "robot"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": robots.name}],
+        }
+    )
+    token = plane.request("POST", robots.path("ServiceAccount", "robot/token"), {"spec": {}})["status"]["token"]
+    harden.use(plane.configuration(token))
+    found = namespace.eventually(lambda: rejections(harden))
+    assert [(item["admittedNow"], item["stale"]) for item in found] == [(None, False)]
+    assert "you are exempt" in found[0]["notKnown"]
+    assert harden("rejected").code == 1
 
 
 def test_names_of_containers() -> None:
@@ -486,65 +477,3 @@ def test_names_of_containers() -> None:
         ('container "mesh" must not include "NET_ADMIN" in securityContext.capabilities.add', ["mesh"]),
     ):
         assert named_containers(detail) == names
-
-
-# -- pods that admission completes ---------------------------------------------------------------------------
-
-
-def test_check_says_that_pods_meet_what_their_template_does_not(namespace: Namespace, harden: Harden) -> None:
-    with mutating(namespace, COMPLETES, "'runAsUser': 1000") as policy:
-        namespace.create(workload("Deployment", "web", replicas=2), workload("CronJob", "night"))
-        namespace.create(
-            workload("Deployment", "bad", hostNetwork=True, replicas=0), safe(workload("Deployment", "ok"))
-        )
-        namespace.eventually(lambda: len(namespace.ready_pods()) == 3)
-        for words in (("-n", namespace.name), ("deploy/web", "deploy/bad", "deploy/ok", "cj/night")):
-            result = harden("check", *words, "-o", "json")
-            found = {item["name"]: item for item in result.json["workloads"]}
-            assert result.code == 1
-            by = [f"MutatingAdmissionPolicy {policy}"]
-            whole = {"level": "restricted", "violations": [], "proved": True, "completedBy": by}
-            assert found["web"]["pods"] == {**whole, "running": 2}
-            assert found["night"]["pods"] == {**whole, "running": 0}
-            assert found["web"]["allowed"] is False and len(found["web"]["violations"]) == 4
-            assert "pods" not in found["bad"] and "pods" not in found["ok"]
-        for output in ("text", "wide"):
-            words = " ".join(harden("check", "deploy/web", "-o", output).out.split())
-            told = "its template does not meet restricted:latest, its pods do (2 pods running): "
-            assert f"{told}MutatingAdmissionPolicy {policy} completes them, so that none is refused" in words
-        assert "pods do" not in harden("check", "deploy/bad").out
-        anna = Person(namespace, harden).holds("view")
-        code, out, _ = anna("check", "deploy/web")
-        assert code == 1 and "its pods do (2 pods running): they may be completed" in " ".join(out.split())
-
-
-def test_pods_that_are_older_than_their_template_are_not_completed(namespace: Namespace, harden: Harden) -> None:
-    namespace.label(enforce="privileged")
-    namespace.create(safe(workload("Deployment", "web")))
-    namespace.eventually(lambda: namespace.ready_pods())
-    namespace.label(enforce="restricted")
-    namespace.patch("Deployment", "web", {"spec": {"template": {"spec": {"securityContext": None}}}})
-    for options in ((), ("--level", "restricted")):
-        assert "its pods do" not in harden("check", "deploy/web", *options).out
-
-
-@pytest.mark.pod_security
-def test_a_namespace_whose_pods_admission_completes_needs_only_the_label(namespace: Namespace, harden: Harden) -> None:
-    with mutating(namespace, COMPLETES, "'runAsUser': 1000"):
-        namespace.create(workload("Deployment", "web", replicas=2))
-        namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
-        before = namespace.get("Deployment", "web")["spec"]
-        plan = harden("migrate", namespace.name, "-o", "json")
-        assert plan.json["namespaces"][0]["state"] == "ready", plan.json["namespaces"][0]["blockers"]
-        result = harden("migrate", namespace.name, "--apply", "--yes", "-o", "json")
-        (found,) = result.json["namespaces"]
-        assert (result.code, found["outcome"]["state"]) == (0, "enforced"), found
-        assert namespace.get("Deployment", "web")["spec"] == before
-        labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
-        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    # What admission does not complete any more is fixed as ever.
-    assert harden("undo", "--last", "--yes").code == 0
-    for pod in namespace.pods():
-        namespace.delete("Pod", pod["metadata"]["name"])
-    namespace.eventually(lambda: all("runAsUser" not in str(pod["spec"]) for pod in namespace.ready_pods()))
-    assert harden("migrate", namespace.name, "-o", "json").json["namespaces"][0]["state"] == "fixable"

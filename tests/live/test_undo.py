@@ -159,7 +159,7 @@ def test_a_statefulset_that_was_left_failing_runs_again(namespace: Namespace, ha
     """Its controller waits for the failing pod for ever, unless somebody deletes it."""
     namespace.create(workload("StatefulSet", "db", "example.com/runs-as-root:1", replicas=2))
     namespace.eventually(lambda: namespace.get("StatefulSet", "db")["status"].get("readyReplicas") == 2)
-    left = harden("fix", "sts/db", "--apply", "--yes", "--no-rollback")
+    left = harden("fix", "sts/db", "--apply", "--yes", "--no-rollback", "--no-trial")
     assert "left in place" in left.err
     assert len(namespace.ready_pods()) < 2
     result = harden("undo", "--last", "--yes", "--timeout", "60s")
@@ -173,3 +173,63 @@ def test_another_address_of_the_cluster_is_told(namespace: Namespace, harden: Ha
     result = harden("undo", "--last", "--dry-run", "--server", other)
     assert f"note: the run was made on {namespace.plane.server} (context tests), and this is {other}" in result.err
     assert result.code == 1
+
+
+# -- what the namespace refuses today -------------------------------------------------------------------------
+
+
+KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+
+
+def _enforced_after_a_fix(namespace: Namespace, harden: Harden) -> dict[str, Any]:
+    """Workloads that were fixed, and whose old pods the namespace refuses by now; returns their specs before."""
+    for kind in KINDS:
+        value = workload(kind, kind.lower(), replicas=2)
+        if kind == "Deployment":
+            value["spec"]["strategy"] = {"type": "Recreate"}
+        namespace.create(value)
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 5)
+    before = {kind: namespace.get(kind, kind.lower())["spec"] for kind in KINDS}
+    fixed = harden("fix", "-n", namespace.name, "--apply", "--yes", "--timeout", "60s")
+    assert fixed.code == 0, fixed
+    assert harden("migrate", namespace.name, "--apply", "--yes").code == 0
+    return before
+
+
+def test_what_would_be_refused_today_is_not_brought_back(namespace: Namespace, harden: Harden) -> None:
+    before = _enforced_after_a_fix(namespace, harden)
+    run = next(line.split()[0] for line in harden("undo").out.splitlines() if line.split()[1] == "fix")
+    preview = harden("undo", run, "--dry-run")
+    assert preview.code == 1
+    assert " ".join(preview.err.split()).count("its pods as they were before would be refused now") == 3
+    refused = harden("undo", run, "--yes")
+    assert refused.code == 1, refused
+    assert len(namespace.ready_pods()) == 5
+    for kind in KINDS:
+        assert namespace.get(kind, kind.lower())["spec"] != before[kind]
+    told = harden("undo", run, "--yes", "--even-if-refused", "--timeout", "20s")
+    assert told.code == 1, told
+    assert told.err.count(": applied, its pods do not run\n") == 3
+    for kind in KINDS:
+        assert namespace.get(kind, kind.lower())["spec"] == before[kind]
+
+
+def test_a_label_of_the_same_run_is_lowered_first(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"), workload("Pod", "solo"))
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+    before = {kind: namespace.get(kind, name)["spec"] for kind, name in (("Deployment", "web"), ("Pod", "solo"))}
+    done = harden("migrate", namespace.name, "--apply", "--yes", "--recreate")
+    assert done.code == 0, done
+    preview = harden("undo", "--last", "--dry-run")
+    assert (preview.code, "refused" in preview.err) == (1, False)
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code == 0, undone
+    assert namespace.get("Deployment", "web")["spec"] == before["Deployment"]
+    assert namespace.get("Pod", "solo")["spec"]["securityContext"] == before["Pod"]["securityContext"] == {}
+    labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
+    assert not [key for key in labels if "pod-security" in key]
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+    # Undone once more, the workloads are changed before the label is raised.
+    again = harden("undo", harden("undo").out.split()[0], "--yes")
+    assert again.code == 0, again
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 2)

@@ -459,3 +459,40 @@ def test_a_post_renderer_plugin_of_helm_4(programs: str, chart: Path) -> None:
     done = rendered(programs, chart.parent, "helm4", "template", "web", "--post-renderer", "harden",
                     "--post-renderer-args=--skip=runAsNonRoot")  # fmt: skip
     assert done.returncode != 0
+
+
+NAMESPACE = (
+    "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: prod\n"
+    "  labels: {pod-security.kubernetes.io/enforce: baseline, pod-security.kubernetes.io/warn: Baseline}\n"
+)
+
+
+def test_a_kustomization_is_held_to_the_namespace_that_it_builds(harden: Any, overlay: Path, programs: str) -> None:
+    """Its field ``namespace`` says where workloads go that name none."""
+    (overlay / "ns.yaml").write_text(NAMESPACE.replace(", pod-security.kubernetes.io/warn: Baseline", ""))
+    kustomization = overlay / "kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("../../bases/web ", "ns.yaml\n- ../../bases/web "))
+    report = json.loads(harden("check", "-k", "overlays/prod", "-o", "json").stdout)
+    (policy,) = (workload["policy"] for workload in report["workloads"])
+    assert (policy["level"], policy["origin"]) == ("baseline", "Namespace prod in overlays/prod/ns.yaml")
+    done = harden("fix", "-k", "overlays/prod", "--write")
+    assert done.returncode == 0, done.stderr
+    assert harden("check", "-k", "overlays/prod").returncode == 0
+    assert harden("check", "-k", "overlays/prod", "--level", "restricted").returncode == 1
+    assert "runAsNonRoot" not in "".join(file.read_text() for file in overlay.glob("harden-*.yaml"))
+
+
+def test_a_chart_is_held_to_the_namespace_that_it_renders(harden: Any, helm: dict[str, str], tmp_path: Path) -> None:
+    """Workloads without a namespace go to that of the release, as -n names it."""
+    templates = tmp_path / "own" / "templates"
+    templates.mkdir(parents=True)
+    (tmp_path / "own" / "Chart.yaml").write_text("apiVersion: v2\nname: c\nversion: 1.0.0\n")
+    (templates / "ns.yaml").write_text(NAMESPACE)
+    (templates / "web.yaml").write_text(BASE)
+    for words, level in ((("-n", "prod"), "baseline"), ((), "restricted")):
+        done = harden("check", "--helm-chart", "own", *words, "-o", "json", **helm)
+        assert done.returncode == 3
+        assert b"Namespace prod: metadata.labels[pod-security.kubernetes.io/warn]: Invalid value" in done.stderr
+        report = json.loads(done.stdout)
+        (workload,) = report["workloads"]
+        assert workload.get("policy", report["policy"])["level"] == level

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.errors import UsageError
-from kubectl_harden.manifests.project_file import FILE, find_project, read_project
+from kubectl_harden.manifests.project_file import FILE, find_project, misnamed, read_project
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.tree import dump
 from tests.cli.test_main import GOOD, REJECTED, ROOT, run
@@ -138,3 +138,40 @@ def test_the_schema_says_what_the_reader_says(tmp_path_factory: pytest.TempPathF
         assert not valid
     else:
         assert valid
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".kubectl-harden.yml",
+        ".kubectl_harden.yaml",
+        "kubectl-harden.yaml",
+        ".kubectlharden.json",
+        ".Kubectl-Harden.YAML",
+        ".kubectl-hardn.yaml",
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_mistyped_name_is_a_note(tmp_path: Path, name: str, beside: bool) -> None:
+    (tmp_path / ".git").mkdir()
+    below = tmp_path / "deploy"
+    below.mkdir()
+    (tmp_path / name).write_text("level: baseline\n")
+    (below / "pod.yaml").write_text(GOOD)
+    if beside:
+        (tmp_path / FILE).write_text("level: restricted\n")
+    done = run("check", "-f", "pod.yaml", cwd=below)
+    assert f"note: ../{name} is not read: a project file has the name {FILE}".encode() in done.stderr
+    assert done.returncode == 0
+    assert b"is not read" not in run("check", "-f", "pod.yaml", "--config", f"../{name}", cwd=below).stderr
+
+
+def test_other_files_are_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for name in (FILE, "kubeconfig.yaml", "hardened.yaml", "kubectl.yaml", "charts.yaml", "kubectl-harden.txt"):
+        (tmp_path / name).write_text("level: baseline\n")
+    (tmp_path / "kubectl-harden.yaml").write_text(GOOD)
+    assert misnamed(str(tmp_path)) is None
+    (tmp_path.parent / ".kubectl-harden.yml").write_text("level: baseline\n")
+    assert misnamed(str(tmp_path)) is None
+    (tmp_path.parent / ".kubectl-harden.yml").unlink()

@@ -32,6 +32,7 @@ spec:
       volumes: [{name: logs, hostPath: {path: /var/log}}]
       containers:
       - name: agent
+        image: registry.example/agent:1
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 """
 
@@ -114,7 +115,7 @@ def test_what_stands_in_a_string_is_no_comment(quoted: str) -> None:
 )
 def test_what_is_no_allowance_is_a_problem_with_its_place(words: str, message: str) -> None:
     (problem,) = problems(f"{AGENT}# kubectl-harden/allow: {words}\n")
-    assert problem.startswith(f"12:25: {message}")
+    assert problem.startswith(f"13:25: {message}")
     (problem,) = problems(
         AGENT.replace("{name: agent}", f'{{name: agent, annotations: {{kubectl-harden/allow: "{words}"}}}}', 1)
     )

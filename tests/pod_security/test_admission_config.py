@@ -13,6 +13,7 @@ from kubectl_harden.pod_security.admission_config import AdmissionConfig, Elsewh
 from kubectl_harden.yaml_text.documents import Lines
 from kubectl_harden.yaml_text.tree import dump
 from tests.support.oracle import Oracle
+from tests.support.profile import fewer
 
 HEAD = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n"
 CONFIG = "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\n"
@@ -77,6 +78,7 @@ def _read(files: dict[str, str]) -> AdmissionConfig | SyntaxFault:
     return found
 
 
+@fewer(2)
 @given(value=ADMISSION, other=POD_SECURITY)
 def test_it_is_read_as_the_api_server_reads_it(oracle: Oracle, value: Any, other: Any) -> None:
     files = {"config.yaml": dump(value), "other.yaml": dump(other)}

@@ -67,6 +67,39 @@ def test_in_the_forms_in_which_people_paste_them(template: dict[str, Any], level
     ]
 
 
+CONTROLLERS = (
+    'failed to create pod: {}, pod: {{"metadata":{{"name":"x (y)"}},"spec":{{}}}}',  # OpenKruise
+    'failed to create pod: {}, pod: {{"metadata":{{"name":"x (y)"}},"sp',  # cut in the pod, not in the message
+    'failed to create task run pod "build": {}. Maybe missing or invalid Task shop/build',  # Tekton
+    "Failed to create head Pod shop/ray-head, {}",  # KubeRay
+    "error in entry template execution: {}",  # Argo Workflows
+    "create Pod db-0 in StatefulSet db failed error: {}",
+)
+
+
+@pytest.mark.parametrize("said", CONTROLLERS)
+@pytest.mark.parametrize("form", ["event", "table", "described", "yaml", "double quotes"])
+def test_events_of_controllers_that_word_them_their_own_way(said: str, form: str) -> None:
+    policy = parse_policy("restricted", "latest")
+    containers = [{"name": name, "securityContext": {"privileged": True}} for name in ("app", "side")]
+    found = evaluate(Pod({"spec": {"hostPID": True, "containers": containers}}, is_pod=False), policy)
+    words = f'pods "shop-x" is forbidden: violates PodSecurity "{policy.level}:latest": {message_of(found)}'
+    text = said.format(words)
+    if form == "table":
+        text = (
+            f"LAST SEEN   TYPE      REASON   OBJECT       MESSAGE\n5s          Warning   Failed   thing/shop   {text}\n"
+        )
+        text += "7s          Normal    Pulled   pod/other    Container image (x) is there\n"
+    elif form == "described":
+        text = f"Events:\n  Type     Reason  Age  From        Message\n  Warning  Failed  5s   controller  {text}\n"
+    elif form == "yaml":
+        folded = textwrap.fill(text.replace("'", "''"), 80, subsequent_indent="  ", break_long_words=False)
+        text = f"- apiVersion: v1\n  kind: Event\n  message: '{folded}'\n  reason: Failed\n  type: Warning\n"
+    elif form == "double quotes":
+        text = f"  message: {json.dumps(text)}\n  reason: Failed\n"
+    assert_read(text, found)
+
+
 def test_a_warning_and_the_object_behind_it() -> None:
     text = (
         'Warning: would violate PodSecurity "restricted:latest": host namespaces (hostPID=true)\n'

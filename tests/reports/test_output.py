@@ -16,16 +16,20 @@ from hypothesis import strategies as st
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.apply import Outcome
 from kubectl_harden.live.blame import Blame
+from kubectl_harden.live.find import Live
+from kubectl_harden.live.made_pods import Trial
 from kubectl_harden.live.managers import Manager
 from kubectl_harden.live.propose import ApplyOptions, Proposal
-from kubectl_harden.live.rejections import Rejected
+from kubectl_harden.live.refused_pods import Injected, Rejected
+from kubectl_harden.live.restarts import Restart, Restarts
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, ServerWord, Survey
-from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, Policy, Problem, Source, Violation
+from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
 from kubectl_harden.planning.plan import FixOptions
-from kubectl_harden.pod_security.messages import Message, read_messages
+from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.messages import Message, Said, read_messages
 from kubectl_harden.reports import check as check_reports
-from kubectl_harden.reports import choosing, fix, live, matrix, output, rejected
+from kubectl_harden.reports import choosing, fix, grouping, live, matrix, output, rejected
 from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.migration import markdown
 from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
@@ -168,6 +172,14 @@ def _proposal() -> Proposal:
     return hostile(found)  # type: ignore[no-any-return]
 
 
+def _refused(live: Live, rejecter: str, since: str, trial: Trial, checked: tuple[Checked, ...]) -> Rejected:
+    """Return a rejection of which everything is told."""
+    said = Said(CONTROLS[0], PAYLOAD, PAYLOAD * 9)
+    injected = Injected((PAYLOAD,), (said,), (PAYLOAD,))
+    made = Rejected(live, rejecter, f"m{PAYLOAD}", since, 1, trial, checked, (said,))
+    return made._replace(makers=(PAYLOAD,), injected=injected, ended=PAYLOAD)
+
+
 def _reports() -> Iterator[tuple[str, str]]:
     """Yield each report for people, with hostile text in all that comes from elsewhere."""
     proposal = _proposal()
@@ -175,6 +187,8 @@ def _reports() -> Iterator[tuple[str, str]]:
     violation = hostile(Violation("privileged", "baseline", "reason", "detail " * 30, (("spec", "a"),), 1, "because"))
     fact = hostile(Fact("unknown", "user", "text", "images", "value"))
     found = Checked(identity, "privileged", (violation, violation._replace(accepted="")), GOAL, (fact,))
+    pods = PodsChecked("restricted", 2, True, (PAYLOAD, PAYLOAD))
+    found = found._replace(pods=pods, advice=PAYLOAD)
     for form in (check_reports.text, check_reports.wide, check_reports.name):
         yield form.__name__, "".join(form(iter([found]), GOAL, Tally()))
     yield "notes", "".join(fix.notes(proposal.planned))
@@ -202,10 +216,21 @@ def _reports() -> Iterator[tuple[str, str]]:
     checked = (found._replace(identity=identity),)
     for rejecter in ("Pod Security admission", f"webhook{PAYLOAD}"):
         for since in ("2026-01-01T00:00:00+00:00", f"long ago{PAYLOAD}"):
-            refused = Rejected(proposal.live, rejecter, f"m{PAYLOAD}", since, 1, checked)
-            yield "rejected", "".join(rejected.rejected_text(refused, proposal, Commands()))
-            ready = proposal._replace(refusal=None)
-            yield "rejected", "".join(rejected.rejected_text(refused, ready, Commands()))
+            for trial in (Trial(False, f"m{PAYLOAD}"), Trial(None, f"why{PAYLOAD}")):
+                refused = _refused(proposal.live, rejecter, since, trial, checked)
+                yield "rejected", "".join(rejected.rejected_text(refused, proposal, Commands()))
+                ready = proposal._replace(refusal=None)
+                yield "rejected", "".join(rejected.rejected_text(refused, ready, Commands()))
+                for keeps in ("job", "paused", "partition"):
+                    kept = refused._replace(keeps=keeps, checked=())
+                    yield "rejected", "".join(rejected.rejected_text(kept, None, Commands()))
+                    many = [(kept, None)] * 6
+                    yield "many rejected", "".join(grouping.grouped_text(many, Commands()))
+            mended = refused._replace(trial=Trial(True))
+            yield "mended", "".join(rejected.rejected_text(mended, None, Commands()))
+            yield "many mended", "".join(grouping.grouped_text([(mended, None)] * 6, Commands()))
+    for restarts in (Restarts((Restart(PAYLOAD, PAYLOAD, PAYLOAD, 1),)), Restarts((), PAYLOAD)):
+        yield "restarts", "".join(rejected.restarts_text(restarts, None, Commands()))
     text = 'pods "web" is forbidden: violates PodSecurity "restricted:latest": privileged (container "a" must not set)'
     for message in (*read_messages(text), Message("webhook", "text", subject="s", others=1)):
         yield "message", "".join(rejected.message_text(hostile(message)._replace(rejecter=message.rejecter)))

@@ -22,8 +22,8 @@ from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Item, Manifest, read
-from kubectl_harden.model import Policy, Problem
-from kubectl_harden.objects import api_group, item_kind, items_of
+from kubectl_harden.model import Other, Policy, Problem
+from kubectl_harden.objects import api_group, held_by, item_kind
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import holds_pods
 from kubectl_harden.pod_security.policy import NEWEST
@@ -81,11 +81,11 @@ def objects(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for value in values:
         if not isinstance(value, dict) or not value.get("kind") or not value.get("apiVersion"):
             continue
-        items = items_of(value)
-        if items is None:
+        held = held_by(value)
+        if held is None:
             yield value
         else:
-            yield from objects(item_kind(value, item) for item in items)
+            yield from objects(item_kind(value, item) for item in held[1])
 
 
 class Fuzzer:
@@ -132,7 +132,9 @@ class Fuzzer:
             if "is a bug" in message:
                 self._fail("crashes: " + message.partition("; this")[0][-60:], text)
         seen = [(item.subject.identity.kind, item.subject.identity.name) for item in found if isinstance(item, Item)]
-        wrong = {problem.document for problem in problems}
+        # A patch is told, and is not hidden.
+        notes = [item.note for item in found if isinstance(item, Other) and item.note is not None]
+        wrong = {problem.document for problem in (*problems, *notes)}
         for index, value in enumerate(theirs):
             for one in objects([value]):
                 if not holds_pods(api_group(str(one["apiVersion"])), str(one["kind"]), {}):

@@ -1,0 +1,60 @@
+"""Ctrl-C, SIGTERM and SIGHUP: all of them end a run between two steps, and tell what it did."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+__all__ = ["calling", "ended_by", "raising"]
+
+_NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_last = [int(signal.SIGINT)]
+
+
+def ended_by() -> int:
+    """Return the exit code of a run that a signal has ended: 128 and the number of the last one."""
+    return 128 + _last[0]
+
+
+def _install(handler: Callable[[int, FrameType | None], None]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _NUMBERS:
+        # Whoever starts a command with a signal ignored (nohup) means it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def raising() -> None:
+    """Have each of the signals raise KeyboardInterrupt from here on."""
+
+    def interrupted(number: int, _frame: FrameType | None) -> None:
+        _last[0] = number
+        raise KeyboardInterrupt
+
+    _install(interrupted)
+
+
+@contextmanager
+def calling(told: Callable[[int], None]) -> Iterator[None]:
+    """Call ``told`` with a count for each signal, instead of raising.
+
+    After the first one no signal raises any more: what is left to do is to tell what was done.
+    """
+    count = [0]
+
+    def interrupted(number: int, _frame: FrameType | None) -> None:
+        _last[0] = number
+        count[0] += 1
+        told(count[0])
+
+    _install(interrupted)
+    try:
+        yield
+    finally:
+        if not count[0]:
+            raising()

@@ -1,0 +1,32 @@
+"""What is told of the calls of the API server (kubectl's -v)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["LOG", "log_calls"]
+
+LOG: Final = logging.getLogger("kubectl_harden.calls")
+"""The logger of the calls: INFO is each call, DEBUG what it carries."""
+
+
+class _Told(logging.Handler):
+    """Gives each record to a function that shows it as one line."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(self.format(record))
+
+
+def log_calls(show: Callable[[str], None], *, bodies: bool) -> None:
+    """Have every call of the API server told to ``show``; with ``bodies`` what it carries, but for Secrets."""
+    handler = _Told(show)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    LOG.addHandler(handler)
+    LOG.propagate = False
+    LOG.setLevel(logging.DEBUG if bodies else logging.INFO)

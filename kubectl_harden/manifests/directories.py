@@ -1,0 +1,192 @@
+"""What the files of directories are: manifests, or parts of charts and kustomizations, which other programs render."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.model import Problem
+from kubectl_harden.text_files import read_text
+from kubectl_harden.yaml_text.documents import only_document
+
+__all__ = ["KUSTOMIZATION", "Parts", "kustomizations_above", "parts_of", "upwards"]
+
+KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+"""The names that kustomize looks for (api/konfig)."""
+
+_CHART: Final = "Chart.yaml"
+_NAMED: Final = 3
+"""Files that a note names."""
+
+
+class Parts(NamedTuple):
+    """The files that are no manifests of their own, and notes on what renders them."""
+
+    files: frozenset[str]
+    notes: tuple[Problem, ...]
+
+
+class _Kustomization(NamedTuple):
+    """A kustomization: its file, the directories that it builds on, and the files that it uses but as resources."""
+
+    file: str
+    is_component: bool
+    resources: frozenset[str]
+    used: frozenset[str]
+
+
+def parts_of(files: Iterable[str], excluded: Callable[[str], bool], more: Iterable[str] = ()) -> Parts:
+    """Tell apart the files that directories list.
+
+    ``more`` are kustomizations of which only the files that they use count. What is ``excluded`` gets no note.
+    """
+    by_path = {os.path.abspath(file): file for file in files}
+    charts: dict[str, str] = {}
+    dropped: set[str] = set()
+    chart_of = cache(_chart_of)
+    for path, file in by_path.items():
+        chart = chart_of(os.path.dirname(path))
+        if chart is not None:
+            dropped.add(path)
+        elif os.path.basename(path) == _CHART:
+            chart = _outermost(os.path.dirname(path))
+        if chart is not None and not excluded(file):
+            charts.setdefault(chart, file)
+    notes = [_note_on_chart(_shown(chart, file)) for chart, file in charts.items()]
+    found = {path: kustomization for path in by_path if (kustomization := _read(path)) is not None}
+    around = [kustomization for path in more if (kustomization := _read(os.path.abspath(path))) is not None]
+    everyone = (*found.values(), *around)
+    resources = frozenset(path for kustomization in everyone for path in kustomization.resources)
+    dropped |= found.keys()
+    for kustomization in dict.fromkeys(everyone):
+        unjudged = [by_path[path] for path in sorted((kustomization.used - resources) & by_path.keys())]
+        dropped.update(map(os.path.abspath, unjudged))
+        is_root = kustomization.file in found and os.path.dirname(kustomization.file) not in resources
+        if (is_root and not kustomization.is_component) or unjudged:
+            file = by_path.get(kustomization.file) or _shown(kustomization.file, unjudged[0])
+            if not excluded(file):
+                notes.append(_note_on_kustomization(file, unjudged))
+    return Parts(frozenset(by_path[path] for path in dropped), tuple(notes))
+
+
+def upwards(directory: str) -> Iterator[str]:
+    """Yield the absolute path of a directory and of those above it, up to the root of its repository."""
+    current = os.path.abspath(directory)
+    while True:
+        yield current
+        above = os.path.dirname(current)
+        if above == current or os.path.exists(os.path.join(current, ".git")):
+            return
+        current = above
+
+
+def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
+    """Yield the kustomizations in the directories of files and above, in the same repository."""
+    directories = dict.fromkeys(
+        above for one in dict.fromkeys(map(os.path.dirname, files)) for above in upwards(one or os.curdir)
+    )
+    for directory in directories:
+        for name in KUSTOMIZATION:
+            file = os.path.join(directory, name)
+            if os.path.isfile(file):
+                yield file
+
+
+def _shown(path: str, beside: str) -> str:
+    """Return a path as a person wrote another one: absolute, or relative to the current directory."""
+    return path if os.path.isabs(beside) else os.path.relpath(path)
+
+
+# -- charts ----------------------------------------------------------------------------------------
+
+
+def _chart_of(directory: str) -> str | None:
+    """Return the outermost chart that the files of a directory are templates of, or None."""
+    for current in upwards(directory):
+        above, name = os.path.split(current)
+        if name == "templates" and os.path.isfile(os.path.join(above, _CHART)):
+            return _outermost(above)
+    return None
+
+
+def _outermost(chart: str) -> str:
+    """Return the chart that a chart is a part of, in its directory ``charts``; or the chart itself."""
+    above, name = os.path.split(os.path.dirname(chart))
+    if name == "charts" and os.path.isfile(os.path.join(above, _CHART)):
+        return _outermost(above)
+    return chart
+
+
+def _note_on_chart(chart: str) -> Problem:
+    command = f"kubectl harden check --helm-chart {shlex.quote(chart)}"
+    return Problem(chart, None, None, None, f"a chart, whose templates are judged when they are rendered: {command}")
+
+
+# -- kustomizations --------------------------------------------------------------------------------
+
+
+def _note_on_kustomization(file: str, unjudged: list[str]) -> Problem:
+    command = f"kubectl harden check -k {shlex.quote(os.path.dirname(file) or os.curdir)}"
+    words = f"a kustomization, of which only the files are judged; what it builds is judged by {command}"
+    if unjudged:
+        names = ", ".join(os.path.relpath(name, os.path.dirname(file) or os.curdir) for name in unjudged[:_NAMED])
+        more = f" and {len(unjudged) - _NAMED:,} more" if len(unjudged) > _NAMED else ""
+        words += f" (not judged by themselves, since it uses them as patches, values or data: {names}{more})"
+    return Problem(file, None, None, None, words)
+
+
+def _read(path: str) -> _Kustomization | None:
+    """Return what a kustomization uses, or None for another file, and for one that cannot be read."""
+    if os.path.basename(path) not in KUSTOMIZATION:
+        return None
+    try:
+        value: dict[str, Any] = only_document(read_text(path, regular=True)).value
+    except InputError:
+        return None
+    kind, version = value.get("kind"), value.get("apiVersion")
+    if kind not in (None, "Kustomization", "Component") or not str(version or _VERSION).startswith(_VERSION):
+        return None
+    directory = os.path.dirname(path)
+
+    def paths(names: Iterable[Any]) -> frozenset[str]:
+        return frozenset(
+            os.path.normpath(os.path.join(directory, name))
+            for name in names
+            if isinstance(name, str) and name and "\n" not in name
+        )
+
+    resources = paths(name for key in ("resources", "bases", "components") for name in _listed(value, key))
+    return _Kustomization(path, kind == "Component", resources, paths(_used(value)))
+
+
+_VERSION: Final = "kustomize.config.k8s.io/"
+
+
+def _used(value: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the names of the files that a kustomization uses as anything but resources (api/types/kustomization.go)."""
+    for key in ("patchesStrategicMerge", "transformers", "generators", "validators", "configurations", "crds"):
+        yield from _listed(value, key)
+    for key in ("patches", "patchesJson6902", "replacements"):
+        yield from (item.get("path") for item in _mappings(value, key))
+    for key in ("configMapGenerator", "secretGenerator"):
+        for item in _mappings(value, key):
+            yield from (name.partition("=")[2] or name for name in _listed(item, "files") if isinstance(name, str))
+            yield from (*_listed(item, "envs"), item.get("env"))
+    for item in (*_mappings(value, "helmCharts"), *_mappings(value, "helmChartInflationGenerator")):
+        yield from (item.get("valuesFile"), item.get("values"), *_listed(item, "additionalValuesFiles"))
+    openapi = value.get("openapi")
+    if isinstance(openapi, dict):
+        yield openapi.get("path")
+
+
+def _listed(value: Mapping[str, Any], key: str) -> list[Any]:
+    found = value.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _mappings(value: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
+    return (item for item in _listed(value, key) if isinstance(item, dict))

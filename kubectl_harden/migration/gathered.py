@@ -1,0 +1,80 @@
+"""What is gathered of a namespace while the lists of its objects come in."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.live.find import problem
+from kubectl_harden.live.in_force import PoliciesInForce
+from kubectl_harden.live.workload_pods import Key, keys_of
+from kubectl_harden.migration.hindrances import Keeper
+from kubectl_harden.migration.model import Aim, Blocker, PodVerdict, Surveyed
+from kubectl_harden.model import Level, Problem
+from kubectl_harden.objects import controller_of, finished, name_of
+from kubectl_harden.pod_security.in_force import raised_labels
+from kubectl_harden.pod_security.namespace_labels import Mode
+from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.policy import evaluate
+
+__all__ = ["Gathered"]
+
+_KEPT: Final = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
+"""What is kept of the metadata of a pod that violates the goal."""
+
+
+class Gathered:
+    """A namespace, the policies in force there and the one to be enforced, and what the lists show of it."""
+
+    def __init__(self, value: dict[str, Any], aim: Aim, policies: PoliciesInForce) -> None:
+        self.value = value
+        self.labels: dict[str, str] = value["metadata"].get("labels") or {}
+        self.now = policies.settled(value["metadata"]["name"], self.labels)
+        self.policy = policies.goal(self.labels, aim.target, aim.version)
+        self.workloads: list[Surveyed] = []
+        self.pods: list[tuple[dict[str, Any], str]] = []
+        self.problems: list[Problem] = []
+        self.short: list[Blocker] = []
+        self.quotas: list[dict[str, Any]] = []
+        self.rolling: set[str] = set()
+        self.keepers: dict[str, Keeper] = {}
+        self.recreations: dict[str, tuple[str, ...]] = {}
+        self.violating: set[Key] = set()
+        self.meeting: set[Key] = set()
+        self.completed: list[str] = []
+
+    def judge(self, value: dict[str, Any]) -> None:
+        """Take a pod of the namespace, whether it violates the goal or meets it."""
+        try:
+            findings = evaluate(Pod(value, is_pod=True, decoded=True), self.policy)
+        except InputError as error:
+            self.problems.append(problem(error, name_of("Pod", value)))
+            return
+        if not finished(value):
+            (self.violating if findings else self.meeting).update(keys_of(value))
+        if findings:
+            words = ", ".join(finding.reason for _, finding in findings)
+            metadata = {key: value["metadata"].get(key) for key in _KEPT}
+            kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
+            self.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))
+
+    def verdict(self, value: dict[str, Any], words: str, owner: str) -> PodVerdict:
+        """Return what is said of a pod that violates the goal, by these words, and comes from a workload."""
+        metadata = value["metadata"]
+        deleted = bool(metadata.get("deletionTimestamp"))
+        return PodVerdict(
+            metadata["name"],
+            metadata["uid"],
+            words,
+            owner,
+            value["class"],
+            finished(value),
+            deleted or owner in self.rolling,
+            deleted,
+            metadata["labels"] or {},
+            (controller_of(value) or {}).get("name", ""),
+        )
+
+    def wanted(self, modes: tuple[Mode, ...], level: Level, aim: Aim, minor: int) -> dict[str, str]:
+        """Return the labels that raise modes of the namespace to a level."""
+        return raised_labels(self.labels, self.now, modes, level, aim.version, minor)

@@ -1,0 +1,44 @@
+"""The objects that a run passed over, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from kubectl_harden.model import Other, Problem
+from kubectl_harden.reports.terminal import counted
+
+__all__ = ["Passed"]
+
+_KINDS: Final = 10
+"""Kinds that a summary names."""
+
+
+class Passed:
+    """The objects that were passed over: how many of each kind, and the notes about them."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.notes: list[Problem] = []
+
+    def add(self, others: Iterable[Other]) -> None:
+        """Count objects."""
+        for other in others:
+            self.kinds[other.kind] += 1
+            if other.note is not None:
+                self.notes.append(other.note)
+
+    def instead(self, *, read: bool) -> str:
+        """Return the summary of a run without workloads; ``read`` tells that all could be read."""
+        head = "no workloads found" if read else "no workloads could be read"
+        if not self.kinds:
+            return head + self.unjudged()
+        listed = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
+        words = ", ".join(f"{kind} {count:,}" for kind, count in listed[:_KINDS])
+        more = f" and {counted(len(listed) - _KINDS, 'further kind')}" if len(listed) > _KINDS else ""
+        return f"{head}; {counted(self.kinds.total(), 'object')} passed over: {words}{more}{self.unjudged()}"
+
+    def unjudged(self) -> str:
+        """Return what a summary goes on with, where not all that may run pods was judged."""
+        return "; the notes say what is not judged" if self.notes else ""

@@ -1,0 +1,72 @@
+"""Pods that admission completes: their template does not meet the level, and they do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.test_people import Person
+from tests.support.control_plane import Namespace
+from tests.support.fleet import safe
+from tests.support.harden import Harden, workload
+from tests.support.mutating import COMPLETES, mutating
+
+pytestmark = pytest.mark.pod_security(enforce="restricted")
+
+
+def test_check_says_that_pods_meet_what_their_template_does_not(namespace: Namespace, harden: Harden) -> None:
+    with mutating(namespace, COMPLETES, "'runAsUser': 1000") as policy:
+        namespace.create(workload("Deployment", "web", replicas=2), workload("CronJob", "night"))
+        namespace.create(
+            workload("Deployment", "bad", hostNetwork=True, replicas=0), safe(workload("Deployment", "ok"))
+        )
+        namespace.eventually(lambda: len(namespace.ready_pods()) == 3)
+        for words in (("-n", namespace.name), ("deploy/web", "deploy/bad", "deploy/ok", "cj/night")):
+            result = harden("check", *words, "-o", "json")
+            found = {item["name"]: item for item in result.json["workloads"]}
+            assert result.code == 1
+            by = [f"MutatingAdmissionPolicy {policy}"]
+            whole = {"level": "restricted", "violations": [], "proved": True, "completedBy": by}
+            assert found["web"]["pods"] == {**whole, "running": 2}
+            assert found["night"]["pods"] == {**whole, "running": 0}
+            assert found["web"]["allowed"] is False and len(found["web"]["violations"]) == 4
+            assert "pods" not in found["bad"] and "pods" not in found["ok"]
+        for output in ("text", "wide"):
+            words = " ".join(harden("check", "deploy/web", "-o", output).out.split())
+            told = "its template does not meet restricted:latest, its pods do (2 pods running): "
+            assert f"{told}MutatingAdmissionPolicy {policy} completes them, so that none is refused" in words
+        assert "pods do" not in harden("check", "deploy/bad").out
+        anna = Person(namespace, harden).holds("view")
+        code, out, _ = anna("check", "deploy/web")
+        assert code == 1 and "its pods do (2 pods running): they may be completed" in " ".join(out.split())
+
+
+def test_pods_that_are_older_than_their_template_are_not_completed(namespace: Namespace, harden: Harden) -> None:
+    namespace.label(enforce="privileged")
+    namespace.create(safe(workload("Deployment", "web")))
+    namespace.eventually(lambda: namespace.ready_pods())
+    namespace.label(enforce="restricted")
+    namespace.patch("Deployment", "web", {"spec": {"template": {"spec": {"securityContext": None}}}})
+    for options in ((), ("--level", "restricted")):
+        assert "its pods do" not in harden("check", "deploy/web", *options).out
+
+
+@pytest.mark.pod_security
+def test_a_namespace_whose_pods_admission_completes_needs_only_the_label(namespace: Namespace, harden: Harden) -> None:
+    with mutating(namespace, COMPLETES, "'runAsUser': 1000"):
+        namespace.create(workload("Deployment", "web", replicas=2))
+        namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+        before = namespace.get("Deployment", "web")["spec"]
+        plan = harden("migrate", namespace.name, "-o", "json")
+        assert plan.json["namespaces"][0]["state"] == "ready", plan.json["namespaces"][0]["blockers"]
+        result = harden("migrate", namespace.name, "--apply", "--yes", "-o", "json")
+        (found,) = result.json["namespaces"]
+        assert (result.code, found["outcome"]["state"]) == (0, "enforced"), found
+        assert namespace.get("Deployment", "web")["spec"] == before
+        labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    # What admission does not complete any more is fixed as ever.
+    assert harden("undo", "--last", "--yes").code == 0
+    for pod in namespace.pods():
+        namespace.delete("Pod", pod["metadata"]["name"])
+    namespace.eventually(lambda: all("runAsUser" not in str(pod["spec"]) for pod in namespace.ready_pods()))
+    assert harden("migrate", namespace.name, "-o", "json").json["namespaces"][0]["state"] == "fixable"
