@@ -1,7 +1,7 @@
 """The pods of Argo Workflows, whose fields are spread over the workflow, its templates and their defaults.
 
-Source: github.com/argoproj/argo-workflows, workflow/controller: workflowpod.go (build, addVolumeReferences,
-addSchedulingConstraints, addMetadata) and operator.go (mergedTemplateDefaultsInto).
+Source: github.com/argoproj/argo-workflows, workflow/controller: workflowpod.go (build, createVolumes,
+addVolumeReferences, addSchedulingConstraints, addMetadata) and operator.go (mergedTemplateDefaultsInto).
 """
 
 from __future__ import annotations
@@ -75,6 +75,10 @@ def argo_pods(value: Any, base: Path) -> Iterator[Location]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _names(items: list[Any]) -> set[str]:
+    return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
 
 
 def _size(value: Any) -> int:
@@ -218,22 +222,16 @@ class _Spread:
             yield ("containerSet", "containers", index), container
 
     def _volumes(self, containers: list[Any]) -> list[Any]:
-        """Return the volumes that containers mount: the template's, then the workflow's. Others are not in the pod."""
+        """Return the template's own volumes, all of them, and those of the workflow that containers mount."""
+        found = list(_list(self._fields.get("volumes")))
+        own = len(found)
         mounts = [
             mount
             for container in containers
             if isinstance(container, dict)
             for mount in (*_list(container.get("volumeMounts")), *_list(container.get("volumeDevices")))
         ]
-        names = {mount["name"] for mount in mounts if isinstance(mount, dict) and isinstance(mount.get("name"), str)}
-        own = _list(self._fields.get("volumes"))
-        found: list[Any] = []
-        for index, volume in enumerate(own):
-            name = volume.get("name") if isinstance(volume, dict) else None
-            if not isinstance(volume, dict) or name in names:
-                self._in_template["spec", "volumes", len(found)] = ("volumes", index)
-                found.append(volume)
-            names.discard(str(name))
+        names = _names(mounts) - _names(found)
         for name in sorted(names & self._declared.keys(), key=self._declared.__getitem__):
             index = self._declared[name]
             self._outside["spec", "volumes", len(found)] = (*self._base, "volumes", index)
@@ -241,7 +239,7 @@ class _Spread:
         # What is added comes to the template's own, whatever else there is.
         self._outside["spec", "volumes"] = (*self._where, "volumes")
         self._in_template["spec", "volumes"] = ("volumes",)
-        self._lists["spec", "volumes"] = len(found), len(own)
+        self._lists["spec", "volumes"] = len(found), own
         return found
 
     def _metadata(self) -> Any:
@@ -259,7 +257,7 @@ class _Spread:
 
     def _undecided(self, containers: list[Any]) -> str:
         """Return why the fields do not say what the pod is, where a patch of it decides, or ""."""
-        names = {item.get("name") for item in containers if isinstance(item, dict)} | _OF_THE_CONTROLLER
+        names = _names(containers) | _OF_THE_CONTROLLER
         for patch, path in ((self._workflow.get("podSpecPatch"), None), (self._fields.get("podSpecPatch"), PATCHED)):
             why = _decided_by(patch, names) if isinstance(patch, str) and patch else ""
             if why:
@@ -271,7 +269,7 @@ class _Spread:
         return ""
 
 
-def _decided_by(patch: str, names: set[Any]) -> str:
+def _decided_by(patch: str, names: set[str]) -> str:
     """Return what a podSpecPatch sets that a verdict depends on, as a reason, or ""."""
     # Imported late: few workflows have one.
     from kubectl_harden.yaml_text.tree import parse, value_of
@@ -286,7 +284,7 @@ def _decided_by(patch: str, names: set[Any]) -> str:
     for key in ("containers", "initContainers"):
         items = value.get(key)
         for item in items if isinstance(items, list) else [items] if key in value else []:
-            if not isinstance(item, dict) or item.get("name") not in names:
+            if not isinstance(item, dict) or not _names([item]) & names:
                 fields.append(key)
             else:
                 fields.extend(f"{key}.{field}" for field in item if field not in _HARMLESS_IN_CONTAINER)
