@@ -40,6 +40,7 @@ from kubectl_harden.pod_security.risks import RISKS
 __all__ = ["in_object", "left_below", "plan"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+_OF_POD: Final[Path] = ("spec", "securityContext")
 _NAMED: Final = 3
 """So many violations are named in the line that says why nothing more is changed."""
 
@@ -238,6 +239,9 @@ def _proposed(case: _Case, pod: Pod, violated: list[Control]) -> tuple[list[Edit
             obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
             continue
         remedy = control.fix(pod, context)
+        if any(edit.path[:2] == _OF_POD and case.objection(edit) for edit in remedy.edits):
+            # It stays as it is for others, and the containers say themselves what it would.
+            remedy = control.fix(pod, context._replace(pod_security_context=False))
         edits.extend(remedy.edits)
         obstacles.extend(remedy.obstacles)
     return edits, obstacles
@@ -261,7 +265,7 @@ def _risks(too_risky: list[Edit], known: Collection[Obstacle]) -> Iterator[Obsta
 
 def _apart(edit: Edit) -> tuple[str, ...]:
     """Return what a person can do where an edit of a shared field is not right for all that share it."""
-    return ("give the template a securityContext of its own",) if edit.path[:2] == ("spec", "securityContext") else ()
+    return ("give the template a securityContext of its own",) if edit.path[:2] == _OF_POD else ()
 
 
 def _size(value: Any) -> int:
