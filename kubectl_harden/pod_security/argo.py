@@ -95,22 +95,24 @@ def _size(value: Any) -> int:
 def _templates(workflow: dict[str, Any], base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the templates of a workflow, and those that stand inline in their steps and tasks."""
     for index, template in enumerate(_list(workflow.get("templates"))):
-        if not isinstance(template, dict):
-            continue
-        where = (*base, "templates", index)
-        yield where, template
-        steps: list[tuple[Path, Any]] = [
-            (("steps", first, second), step)
-            for first, group in enumerate(_list(template.get("steps")))
-            for second, step in enumerate(_list(group))
-        ]
-        dag = template.get("dag")
-        tasks = _list(dag.get("tasks")) if isinstance(dag, dict) else []
-        steps.extend((("dag", "tasks", number), task) for number, task in enumerate(tasks))
-        for path, step in steps:
-            inline = step.get("inline") if isinstance(step, dict) else None
-            if isinstance(inline, dict):
-                yield (*where, *path, "inline"), inline
+        yield from _with_inline(template, (*base, "templates", index))
+
+
+def _with_inline(template: Any, where: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if not isinstance(template, dict):
+        return
+    yield where, template
+    steps: list[tuple[Path, Any]] = [
+        (("steps", first, second), step)
+        for first, group in enumerate(_list(template.get("steps")))
+        for second, step in enumerate(_list(group))
+    ]
+    dag = template.get("dag")
+    tasks = _list(dag.get("tasks")) if isinstance(dag, dict) else []
+    steps.extend((("dag", "tasks", number), task) for number, task in enumerate(tasks))
+    for path, step in steps:
+        if isinstance(step, dict):
+            yield from _with_inline(step.get("inline"), (*where, *path, "inline"))
 
 
 def _kind(template: dict[str, Any]) -> str | None:

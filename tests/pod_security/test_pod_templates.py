@@ -160,6 +160,8 @@ MOUNTS = {"container": {"image": "i", "volumeMounts": [MOUNT]}}
         # Inline templates
         ({"templates": [{"steps": [[{"name": "x"}], [{"name": "y", "inline": APP}]]}]}, [("spec/containers/0/image", "i", "templates/0/steps/1/0/inline/container/image")]),
         ({"templates": [{"dag": {"tasks": [{"name": "y", "inline": APP}]}}]}, [("spec/containers/0/image", "i", "templates/0/dag/tasks/0/inline/container/image")]),
+        ({"templates": [{"dag": {"tasks": [{"name": "y", "inline": {"steps": [[{"name": "z", "inline": APP}]]}}]}}]},
+         [("spec/containers/0/image", "i", "templates/0/dag/tasks/0/inline/steps/0/0/inline/container/image")]),
         # Defaults: objects are merged, lists by their keys or not at all, what is empty counts as absent.
         ({"templates": [{"container": {"image": ""}}], "templateDefaults": APP}, [("spec/containers/0/image", "i", "templateDefaults/container/image")]),
         ({"templates": [{"script": {"source": "x"}}], "templateDefaults": APP}, [("spec/containers/0/image", None, "templates/0/script/image")]),
