@@ -239,7 +239,8 @@ def _proposed(case: _Case, pod: Pod, violated: list[Control]) -> tuple[list[Edit
             obstacles.append(Obstacle(control.id, "left as it is, as asked by --only or --skip"))
             continue
         remedy = control.fix(pod, context)
-        if any(edit.path[:2] == _OF_POD and case.objection(edit) for edit in remedy.edits):
+        wanted, _ = _within_risk(remedy.edits, options.max_risk)
+        if any(edit.path[:2] == _OF_POD and case.objection(edit) for edit in wanted):
             # It stays as it is for others, and the containers say themselves what it would.
             remedy = control.fix(pod, context._replace(pod_security_context=False))
         edits.extend(remedy.edits)

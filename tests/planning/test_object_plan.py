@@ -47,6 +47,22 @@ def test_case(path: Path) -> None:
     assert (fixed.return_value == 3) is any("judged" in each or "podSpecPatch" in path.read_text() for each in words)
 
 
+def test_reports_name_the_template(tmp_path: Path) -> None:
+    steps = [[{"name": "s", "inline": {"container": {"image": "i"}}}]]
+    value = workflow({"templates": [{"container": {"image": "i"}}, {"steps": steps}]})
+    value["metadata"] = {"generateName": "build-"}
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps(value))
+    told = CliRunner().invoke(cli, ["fix", "-f", str(file)]).stderr
+    for place in ("/spec/templates/0", "/spec/templates/1/steps/0/0/inline"):
+        assert f"Workflow build- {place}: baseline → restricted" in told
+    value["spec"]["podSpecPatch"] = "hostNetwork: true"
+    file.write_text(json.dumps(value))
+    told = CliRunner().invoke(cli, ["fix", "-f", str(file)]).stderr
+    assert "Workflow build-: spec.podSpecPatch: sets hostNetwork, and so the pod cannot be judged" in told
+    assert "no workloads found" not in told
+
+
 VOLUMES = [
     {"name": "tz", "hostPath": {"path": "/etc/localtime"}},
     {"name": "tmp", "hostPath": {"path": "/tmp/x"}},
