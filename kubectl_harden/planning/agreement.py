@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
@@ -42,9 +41,13 @@ def uncovered(location: Location, edit: Edit) -> str:
 
 
 class _View(NamedTuple):
-    """What a pod template's own plan makes, whatever it reaches: edits of shared fields, and edits of its own."""
+    """What a pod template's own plan makes, whatever it reaches: edits of shared fields, and edits of its own.
+
+    ``asked`` are those of the shared ones that no control asks for.
+    """
 
     shared: frozenset[_Key]
+    asked: frozenset[_Key]
     own: tuple[Edit, ...]
 
 
@@ -91,7 +94,7 @@ class Agreement:
 
     def _accepts(self, index: int, location: Location, edit: Edit) -> bool:
         if self._views is None:
-            self._views = [self._view(one) for one in self._now.templates]
+            self._views = self._viewed()
         view = self._views[index]
         if view is None:
             return False
@@ -111,23 +114,47 @@ class Agreement:
             self._planned = _State(planned, planned.templates(), {})
         return self._makes_no_difference(self._planned, index, location, edit)
 
-    def _view(self, location: Location) -> _View | None:
+    def _viewed(self) -> list[_View | None]:
+        """Return the views of all pod templates. What is only asked for is in none where not all would make it."""
+        refused: set[_Key] = set()
+        while True:
+            views = [self._view(one, refused) for one in self._now.templates]
+            asked = {key for view in views if view is not None for key in view.asked}
+            more = {key for key in asked if not self._is_made_by_all(key, views)}
+            if not more:
+                return views
+            refused |= more
+
+    def _is_made_by_all(self, key: _Key, views: list[_View | None]) -> bool:
+        return all(
+            view is not None and key in view.shared
+            for location, view in zip(self._now.templates, views, strict=True)
+            if location.layout is not None and location.layout.sees(key[1])
+        )
+
+    def _view(self, location: Location, refused: Collection[_Key]) -> _View | None:
         """Return what the plan for a pod template makes, or None where it cannot be planned."""
         subject, options = self._now.subject, self._options
         shared: set[_Key] = set()
+        asked: set[_Key] = set()
         own: list[Edit] = []
+
+        def objection(edit: Edit) -> str:
+            return uncovered(location, edit) or ("refused" if _key(location, edit) in refused else "")
+
         try:
             learned = options.learn(subject.named(location), subject.value, location.value)
             for number, policy in enumerate(_policies(subject.policy_for(location))):
-                alone = partial(uncovered, location)
-                made = plan(subject.value, location, policy, options, learned, None, self._accepted, alone)
-                shared.update(_key(location, step) for step in made.steps if is_shared(location, step))
+                made = plan(subject.value, location, policy, options, learned, None, self._accepted, objection)
+                common = [step for step in made.steps if is_shared(location, step)]
+                shared.update(_key(location, step) for step in common)
+                asked.update(_key(location, step) for step in common if not step.checks)
                 if number == 0:
                     steps = [step for step in made.steps if not is_shared(location, step)]
                     own = in_object(subject.value, location, steps)
         except InputError:
             return None
-        return _View(frozenset(shared), tuple(own))
+        return _View(frozenset(shared), frozenset(asked), tuple(own))
 
     @staticmethod
     def _makes_no_difference(state: _State, index: int, location: Location, edit: Edit) -> bool:

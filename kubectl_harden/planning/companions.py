@@ -50,11 +50,11 @@ def companions(
     asked: Asked,
     *,
     pod_security_context: bool,
-    mounts_closed: Callable[[Container], str] = lambda _container: "",
+    objection: Callable[[Edit], str] = lambda _edit: "",
 ) -> Companions:
     """Return the companions that a pod template has a use for.
 
-    ``mounts_closed`` returns why a container can have no mount of its own, or "".
+    ``objection`` returns why an edit must not be made, or "": others depend on some.
     """
     if asked == _NOTHING or policy.level == "privileged" or pod.is_windows:
         return Companions()
@@ -62,6 +62,7 @@ def companions(
     edits: list[Edit] = []
     given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
     prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
+    prepared = [one for one in prepared if _may_go(one[0], objection, notes)]
     gone = {container.path for container, _ in prepared}
     given = {path: user for path, user in given.items() if path not in gone}
     if asked.fs_group:
@@ -69,7 +70,7 @@ def companions(
     if asked.low_ports:
         edits.extend(_low_ports(pod, facts))
     edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
-    edits.extend(_writable(pod, facts, asked.writable, mounts_closed, notes))
+    edits.extend(_writable(pod, facts, asked.writable, objection, notes))
     if asked.recorded_seccomp:
         edits.extend(_recorded(pod, facts))
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
@@ -162,6 +163,13 @@ def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
                 yield container, fact.value
 
 
+def _may_go(container: Container, objection: Callable[[Edit], str], notes: list[str]) -> bool:
+    against = objection(Edit("remove", container.path, None, (), "safe", ""))
+    if against:
+        notes.append(f'--fs-group does not remove init container "{container.name}": {against}')
+    return not against
+
+
 def _fs_group(
     pod: Pod, facts: Facts, given: dict[Path, int], prepared: list[tuple[Container, int | None]], notes: list[str]
 ) -> Iterator[Edit]:
@@ -218,7 +226,7 @@ def _writable(
     pod: Pod,
     facts: Facts,
     asked: Iterable[tuple[str, str]],
-    mounts_closed: Callable[[Container], str],
+    objection: Callable[[Edit], str],
     notes: list[str],
 ) -> Iterator[Edit]:
     volumes: list[dict[str, object]] = []
@@ -234,9 +242,9 @@ def _writable(
                 if covering.get("readOnly"):
                     notes.append(f'container "{container.name}" has a read-only volume at {covering["mountPath"]}')
                 continue
-            closed = mounts_closed(container)
-            if closed:
-                notes.append(f'--writable is not done in container "{container.name}": {closed}')
+            against = objection(Edit("add", (*container.path, "volumeMounts"), [], (), "safe", ""))
+            if against:
+                notes.append(f'--writable is not done in container "{container.name}": {against}')
                 continue
             volume = _volume_name(path, taken)
             taken.add(volume)

@@ -33,7 +33,7 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
-from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
 from kubectl_harden.pod_security.risks import RISKS
 
@@ -187,17 +187,13 @@ def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
     """Return the companions that are made, those that are too risky, and notes on what is not known or not done."""
     facts = case.facts(case.pod)
     in_context = case.location.pod_security_context
-
-    def closed(container: Container) -> str:
-        return case.objection(Edit("add", (*container.path, "volumeMounts"), [], (), "safe", ""))
-
     asked = companions(
         case.pod,
         facts,
         case.policy,
         case.options.asked,
         pod_security_context=in_context,
-        mounts_closed=closed,
+        objection=case.objection,
     )
     beside, held_back = _within_risk(asked.edits, case.options.max_risk)
     unknown = dict.fromkeys(_missing(facts)) if case.violations else ()

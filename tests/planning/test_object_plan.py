@@ -173,6 +173,26 @@ def test_every_template_gets_what_is_planned_for_it(
                 assert not inherits(location.pod())
 
 
+@fewer(2)
+@given(
+    templates=st.lists(st.one_of(TEMPLATES, TEMPLATES, INLINE), min_size=1, max_size=4),
+    place=st.integers(0, 4),
+    max_risk=st.sampled_from(["safe", "review", "breaks"]),
+    partial=st.booleans(),
+)
+def test_a_template_that_cannot_be_judged_holds_no_other_back(
+    templates: list[Any], place: int, max_risk: Any, partial: bool
+) -> None:
+    def reached(parts: list[Any]) -> list[str]:
+        text = json.dumps(workflow({"templates": parts}), indent=1)
+        found = fix_text(Manifest("f.json", text), POLICIES, FixOptions(max_risk, partial=partial))
+        assert all("cannot be judged" in problem.message for problem in found.problems)
+        return [item.plan.after for item in found.planned]
+
+    patched = {"container": {"image": "i"}, "podSpecPatch": "hostPID: true"}
+    assert reached([*templates[:place], patched, *templates[place:]]) == reached(templates)
+
+
 def inherits(pod: Pod) -> list[str]:
     """Return the containers that need root and say nothing of it."""
     return [
