@@ -133,7 +133,7 @@ class FixContext(NamedTuple):
     facts: Facts = Facts()
     host_paths: Mapping[str, HostPathChoice] = _EMPTY
     pod_security_context: bool = True
-    """Whether pod-level security fields take effect (Knative drops them)."""
+    """Whether pod-level security fields may be set: Knative drops them, and Argo's templates share them."""
     os_name: bool = False
     """Whether spec.os.name may say windows, for a pod that is known to run there."""
 

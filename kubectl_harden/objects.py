@@ -62,10 +62,10 @@ def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def name_of(kind: str, value: dict[str, Any]) -> str:
-    """Return ``Deployment shop/web``, or ``Namespace shop``."""
+    """Return ``Deployment shop/web``, ``Namespace shop``, or ``Job build-`` where the API server completes the name."""
     metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    name = metadata.get("name", "")
+    name = metadata.get("name") or metadata.get("generateName", "")
     return f"{kind} {metadata['namespace']}/{name}" if metadata.get("namespace") else f"{kind} {name}"
 
 

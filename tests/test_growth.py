@@ -243,8 +243,10 @@ def test_proposals_end_where_they_would_take_minutes() -> None:
 
 def test_workflows_that_share_too_many_volumes_are_refused() -> None:
     volumes = [{"name": f"v{i}", "emptyDir": {}} for i in range(1000)]
+    mounts = [{"name": f"v{i}", "mountPath": f"/{i}"} for i in range(1000)]
     parts = [{"name": f"t{i}", "container": {"image": "a"}} for i in range(200)]
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"},
-                "spec": {"volumes": volumes, "templates": parts}}  # fmt: skip
+                "spec": {"volumes": volumes, "templates": parts,
+                         "templateDefaults": {"container": {"volumeMounts": mounts}}}}  # fmt: skip
     found = check_text(Manifest("f.yaml", json.dumps(workflow)), POLICIES)
-    assert "more than 100,000 containers and volumes" in found.problems[0].message
+    assert "more than 100,000 containers, volumes and defaults" in found.problems[0].message

@@ -41,6 +41,9 @@ TOGETHER: Final = 500
 """For how many workloads evidence is asked at a time."""
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
+_MADE_OF_OTHERS: Final = frozenset((("argoproj.io", "AnalysisRun"),))
+"""Kinds that are made by an owner of something else than its own pod template: of an AnalysisTemplate."""
+
 
 class Targets(NamedTuple):
     """Which live workloads: named ones, or all of some types (of all types where there is none).
@@ -384,6 +387,8 @@ class Finder:
             if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
                 above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])
             maker = f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
+            if (resource.group, resource.kind) in _MADE_OF_OTHERS:
+                return resource, value, maker
             namespace = value["metadata"]["namespace"]
             if above is None or (above, namespace) in self._unreadable:
                 return resource, value, maker

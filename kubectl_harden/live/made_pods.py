@@ -13,9 +13,9 @@ from kubectl_harden.errors import ClusterError, Denied, InputError, NotPermitted
 from kubectl_harden.live.in_force import CONTROLLER
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import generated_from
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import evaluate
 
 __all__ = ["Trial", "Trials", "made_pod"]
@@ -105,7 +105,7 @@ class Trials:
         ``owner`` is what makes the pod (the object itself where it is None). ``policy`` is what the namespace enforces,
         as far as it is known: where a pod is admitted that violates it, whoever asks may be exempt.
         """
-        if location.moved or not location.pod_security_context:
+        if location.spread or not location.pod_security_context:
             return Trial(
                 None, f"the controller of a {value['kind']} makes another pod of it than what is written there"
             )

@@ -19,8 +19,8 @@ from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, star
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
 from kubectl_harden.planning.json_patch import operations
+from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import planned
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded

@@ -48,7 +48,7 @@ _CLAIMS: Final = {"persistentVolumeClaim", "ephemeral"}
 def dry_runs(cluster: Cluster, live: Live) -> Iterator[Answer | ClusterError]:
     """Have the server judge a pod of each template of an object, without creating it, and yield its answers."""
     for location in live.subject.templates():
-        if location.moved or not location.pod_security_context:
+        if location.spread or not location.pod_security_context:
             continue  # The controller makes another pod of it than what stands there.
         try:
             yield cluster.create(PODS, live.namespace, made_pod(live.value, location), dry_run=True)
@@ -94,7 +94,7 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
     if live.resource.kind == "Job":
         return "a Job's pod would do its work twice"
     locations = live.subject.templates()
-    if len(locations) != 1 or locations[0].moved or not locations[0].pod_security_context:
+    if len(locations) != 1 or locations[0].spread or not locations[0].pod_security_context:
         return "its pods are made of more than one template"
     verb = {"namespace": live.namespace, "verb": "delete", "resource": "pods"}
     try:

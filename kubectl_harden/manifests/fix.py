@@ -26,8 +26,8 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.objects import held_by
 from kubectl_harden.planning.json_patch import apply
+from kubectl_harden.planning.object_plan import edits_of, planned
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import plan, planned
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
 from kubectl_harden.yaml_text.editor import edit_document, spliced
@@ -97,14 +97,11 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
 
 def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
     """Return what fixes one violation of a pod template in its text; nothing where no edit can be proposed."""
-    subject, path = found.subject, checked.identity.pod_path
-    location = next(location for location in subject.templates() if location.path == path)
+    subject = found.subject
     try:
-        made = plan(
-            subject.value, location, subject.policy_for(location), FixOptions(only=frozenset((violation.check,)))
-        )
-        goal = _patched(found.document.value, (), {found.base: apply(subject.value, made.edits)})
-        splices = edit_document(found.document, goal) if made.edits else ()
+        edits = edits_of(subject, checked.identity.pod_path, FixOptions(only=frozenset((violation.check,))))
+        goal = _patched(found.document.value, (), {found.base: apply(subject.value, edits)})
+        splices = edit_document(found.document, goal) if edits else ()
     except (InputError, EditError):
         return ()
     place = Lines(manifest.text).place

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Path
 from kubectl_harden.objects import api_group
-from kubectl_harden.pod_security.pod_templates import Location, PodPaths, holders_of_pods
+from kubectl_harden.pod_security.location import Location
+from kubectl_harden.pod_security.pod_templates import PodPaths, holders_of_pods
 
 __all__ = ["PATCH", "RENDERED", "Remark", "is_json_patch", "is_patch", "may_be_workload", "pod_spec", "remark_on"]
 

@@ -6,7 +6,7 @@ Each is proposed only where the evidence shows a use for it, and judged by the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
@@ -43,8 +43,19 @@ class Companions(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_security_context: bool) -> Companions:
-    """Return the companions that a pod template has a use for."""
+def companions(
+    pod: Pod,
+    facts: Facts,
+    policy: Policy,
+    asked: Asked,
+    *,
+    pod_security_context: bool,
+    objection: Callable[[Edit], str] = lambda _edit: "",
+) -> Companions:
+    """Return the companions that a pod template has a use for.
+
+    ``objection`` returns why an edit must not be made, or "": others depend on some.
+    """
     if asked == _NOTHING or policy.level == "privileged":
         return Companions()
     if any(fact.topic == WINDOWS for fact in facts.pod):
@@ -53,6 +64,7 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
     edits: list[Edit] = []
     given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
     prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
+    prepared = [one for one in prepared if _may_go(one[0], objection, notes)]
     gone = {container.path for container, _ in prepared} if pod_security_context else set()
     given = {path: user for path, user in given.items() if path not in gone}
     of_pod: list[Edit] = []
@@ -65,7 +77,7 @@ def companions(pod: Pod, facts: Facts, policy: Policy, asked: Asked, *, pod_secu
     else:
         notes.extend(f"{edit.companion}: Knative does not allow a pod-level securityContext" for edit in of_pod)
     edits.extend(_run_as_user(pod, _eased(facts, edits), given, gone, pod_security_context))
-    edits.extend(_writable(pod, facts, asked.writable, notes))
+    edits.extend(_writable(pod, facts, asked.writable, objection, notes))
     if asked.recorded_seccomp:
         edits.extend(_recorded(pod, facts))
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
@@ -158,6 +170,13 @@ def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
                 yield container, fact.value
 
 
+def _may_go(container: Container, objection: Callable[[Edit], str], notes: list[str]) -> bool:
+    against = objection(Edit("remove", container.path, None, (), "safe", ""))
+    if against:
+        notes.append(f'--fs-group does not remove init container "{container.name}": {against}')
+    return not against
+
+
 def _fs_group(
     pod: Pod, facts: Facts, given: dict[Path, int], prepared: list[tuple[Container, int | None]], notes: list[str]
 ) -> Iterator[Edit]:
@@ -210,7 +229,13 @@ def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
         yield Edit("add", path, [entry], (), *judgement, "--low-ports")
 
 
-def _writable(pod: Pod, facts: Facts, asked: Iterable[tuple[str, str]], notes: list[str]) -> Iterator[Edit]:
+def _writable(
+    pod: Pod,
+    facts: Facts,
+    asked: Iterable[tuple[str, str]],
+    objection: Callable[[Edit], str],
+    notes: list[str],
+) -> Iterator[Edit]:
     volumes: list[dict[str, object]] = []
     mounts: dict[Path, list[dict[str, object]]] = {}
     taken = {volume.get("name") for _, volume in pod.volumes()}
@@ -223,6 +248,10 @@ def _writable(pod: Pod, facts: Facts, asked: Iterable[tuple[str, str]], notes: l
             if covering is not None:
                 if covering.get("readOnly"):
                     notes.append(f'container "{container.name}" has a read-only volume at {covering["mountPath"]}')
+                continue
+            against = objection(Edit("add", (*container.path, "volumeMounts"), [], (), "safe", ""))
+            if against:
+                notes.append(f'--writable is not done in container "{container.name}": {against}')
                 continue
             volume = _volume_name(path, taken)
             taken.add(volume)

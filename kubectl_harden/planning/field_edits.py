@@ -51,11 +51,15 @@ def _marked(value: Any, edits: Iterable[Edit]) -> Any:
     removed: list[Path] = []
     for edit in edits:
         last = edit.path[-1]
+        if isinstance(last, int) and edit.op != "remove" and not _present(value, edit.path[:-1]):
+            above = draft.at(edit.path[:-2], make=True)
+            above[edit.path[-2]] = above.get(edit.path[-2]) or []
         parent = draft.at(edit.path[:-1], make=edit.op != "remove")
         if edit.op == "remove":
             parent[last] = _DROP
             removed.append(edit.path)
-        elif isinstance(parent, list) and last == len(parent):
+        elif isinstance(parent, list) and isinstance(last, int) and last >= len(parent):
+            # The edits that append the items before it may be left out.
             parent.append(edit.value)
         else:
             parent[last] = edit.value

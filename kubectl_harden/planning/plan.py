@@ -7,11 +7,10 @@ API's own rules and the controls themselves, kept where they reach a level, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.errors import InputError, unexpected
+from kubectl_harden.errors import InputError
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.model import (
     Edit,
@@ -23,27 +22,26 @@ from kubectl_harden.model import (
     Obstacle,
     Path,
     Plan,
-    Planned,
-    Problem,
     Remaining,
+    Remedy,
 )
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.companions import companions, refused_by_kubelet
 from kubectl_harden.planning.field_edits import edited, lowered, place_before
-from kubectl_harden.planning.json_patch import apply, resolve_path
+from kubectl_harden.planning.json_patch import resolve_path
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.proposals import proposals, within_risk
-from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location, argo_pod
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
 from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS
 
-__all__ = ["ObjectPlan", "left_below", "plan", "planned"]
+__all__ = ["in_object", "left_below", "plan"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+_OF_POD: Final[Path] = ("spec", "securityContext")
 _NAMED: Final = 3
 """So many violations are named in the line that says why nothing more is changed."""
 
@@ -53,41 +51,8 @@ MAX_EFFORT: Final = 500_000
 """Edits of a pod template times its fields, where each edit is tried without: some seconds."""
 
 
-class ObjectPlan(NamedTuple):
-    """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
-
-    value: dict[str, Any]
-    planned: tuple[Planned, ...]
-    problems: tuple[Problem, ...]
-
-
-def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
-    """Plan for each pod template of an object in turn, each on what the plans before it made of the object."""
-    accepted, problems = subject.accepted()
-    found = list(problems)
-    plans = []
-    for first in subject.templates():
-        try:
-            made = _planned(subject, first, options, accepted)
-            subject = subject.changed(apply(subject.value, made.plan.edits))
-            plans.append(made)
-        except InputError as error:
-            found.append(subject.problem(error, first))
-        except Exception as error:  # noqa: BLE001 (one object must not end the run)
-            found.append(subject.problem(unexpected(error)))
-    return ObjectPlan(subject.value, tuple(plans), tuple(found))
-
-
-def _planned(subject: Subject, first: Location, options: FixOptions, accepted: Mapping[str, str]) -> Planned:
-    # What a plan before it has changed may be shared by Argo's templates; others stand in fields of their own.
-    location = (
-        argo_pod(subject.value, first) if first.moved else first._replace(value=resolve_path(subject.value, first.path))
-    )
-    identity, policy = subject.named(location), subject.policy_for(location)
-    choose = partial(options.choose, identity) if options.choose is not None else None
-    learned = options.learn(identity, subject.value, location.value)
-    made = plan(subject.value, location, policy, options, learned, choose, accepted)
-    return Planned(identity, made, policy)
+def _allowed(_edit: Edit) -> str:
+    return ""
 
 
 def left_below(made: Plan) -> bool:
@@ -103,6 +68,7 @@ def plan(
     learned: Learned = _EMPTY,
     choose: Callable[[list[Edit]], list[Edit]] | None = None,
     accepted: Mapping[str, str] = _EMPTY,
+    objection: Callable[[Edit], str] = _allowed,
 ) -> Plan:
     """Return the plan for one pod template of an object.
 
@@ -110,22 +76,22 @@ def plan(
     With ``options.partial``, or where a person chooses, it makes every edit.
 
     ``value`` is the object, ``location`` one of its pod templates, ``learned`` what else is known of its containers,
-    ``choose`` returns the edits that a person wants, ``accepted`` are reasons by control. Raises InputError where the
-    pod template cannot be decoded.
+    ``choose`` returns the edits that a person wants, ``accepted`` are reasons by control. ``objection`` returns why an
+    edit must not be made whatever its risk, or "". Raises InputError where the pod template cannot be judged.
     """
-    pod = Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
+    pod = location.pod()
     violations = evaluate(pod, policy)
-    case = _Case(pod, location, policy, violations, options, learned, choose, accepted)
+    case = _Case(pod, location, policy, violations, options, learned, choose, accepted, objection)
     draft = _drafted(case)
     if not options.partial and choose is None:
         draft = _reaching(case, draft)
     return Plan(
         case.level(pod, violations),
         case.level(draft.after, draft.left),
-        tuple(lowered(value, _in_object(location, draft.edits))),
+        tuple(lowered(value, in_object(value, location, draft.edits))),
         tuple(_remaining(case, draft)),
         tuple(draft.edits),
-        tuple(_in_object(location, draft.held_back)),
+        tuple(in_object(value, location, draft.held_back)),
         tuple(draft.notes),
         draft.reaches,
     )
@@ -142,6 +108,7 @@ class _Case(NamedTuple):
     learned: Learned
     choose: Callable[[list[Edit]], list[Edit]] | None
     accepted: Mapping[str, str]
+    objection: Callable[[Edit], str]
 
     def facts(self, pod: Pod) -> Facts:
         return facts_of(pod, self.learned)
@@ -206,6 +173,8 @@ def _drafted(case: _Case) -> _Draft:
     cures, told = _proposed(case, pod, violations, accepted)
     cures, too_risky = within_risk(cures, case.options.max_risk)
     obstacles = list(_risks(too_risky, told))
+    cures, against = _without_objection(case, cures)
+    obstacles.extend(Obstacle(edit.checks[0], case.objection(edit), _apart(edit)) for edit in against)
     cures, refused = _chosen(case, cures)
     obstacles.extend(refused)
     edits = [*beside, *cures]
@@ -219,18 +188,33 @@ def _drafted(case: _Case) -> _Draft:
         _refuse_too_much(case, edits)
         edits, after = _effective(case, edits, after, left)
     reaches = None if list(_unsaid(case, left, accepted)) else case.policy.level
-    return _Draft(edits, after, left, [*held_back, *too_risky], obstacles, notes, accepted, reaches)
+    return _Draft(edits, after, left, [*held_back, *too_risky, *against], obstacles, notes, accepted, reaches)
 
 
 def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
     """Return the companions that are made, those that are too risky, and notes on what is not known or not done."""
     facts = case.facts(case.pod)
     in_context = case.location.pod_security_context
-    asked = companions(case.pod, facts, case.policy, case.options.asked, pod_security_context=in_context)
+    asked = companions(
+        case.pod,
+        facts,
+        case.policy,
+        case.options.asked,
+        pod_security_context=in_context,
+        objection=case.objection,
+    )
     beside, held_back = within_risk(case.offering(list(asked.edits)), case.options.max_risk)
     unknown = dict.fromkeys(_missing(facts)) if case.violations else ()
     notes = [*unknown, *asked.notes, *(f"{edit.companion} is not done: {edit.why}" for edit in held_back)]
-    return case.wanted(beside), held_back, notes
+    beside, against = _without_objection(case, beside)
+    notes.extend(f"{edit.companion} is not done: {case.objection(edit)}" for edit in against)
+    return case.wanted(beside), [*held_back, *against], notes
+
+
+def _without_objection(case: _Case, edits: list[Edit]) -> tuple[list[Edit], list[Edit]]:
+    """Return the edits that may be made as far as others are concerned, and those that may not."""
+    against = [edit for edit in edits if case.objection(edit)]
+    return [edit for edit in edits if edit not in against], against
 
 
 def _missing(facts: Facts) -> Iterator[str]:
@@ -257,16 +241,25 @@ def _proposed(
     left = [control.id for control, _ in violations if options.leaves(control.id) and control.id not in accepted]
     leaving = [Obstacle(check, "left as it is, as asked by --only or --skip") for check in left]
     asked = [control for control, _ in violations if control.id not in accepted and control.id not in left]
-    has_os = in_context and not case.location.moved and "os" not in pod.spec
+    has_os = in_context and not case.location.spread and "os" not in pod.spec
     edits, obstacles = proposals(
         asked,
         context,
-        lambda control, context: control.fix(pod, context),
+        lambda control, context: _remedy(case, pod, control, context),
         options.max_risk,
         lambda edits: case.facts(Pod(edited(pod.written, edits), is_pod=case.location.is_pod, decoded=True)),
         (lambda edits: bool(case.refusals(case.patched(edits), edits) - refusals(case.pod))) if has_os else None,
     )
     return case.offering(edits), [*leaving, *obstacles]
+
+
+def _remedy(case: _Case, pod: Pod, control: Control, context: FixContext) -> Remedy:
+    """Return what a control proposes; for the containers, where the pod's securityContext stays as it is for others."""
+    remedy = control.fix(pod, context)
+    wanted, _ = within_risk(remedy.edits, case.options.max_risk)
+    if any(edit.path[:2] == _OF_POD and case.objection(edit) for edit in wanted):
+        return control.fix(pod, context._replace(pod_security_context=False))
+    return remedy
 
 
 def _risks(too_risky: list[Edit], known: Collection[Obstacle]) -> Iterator[Obstacle]:
@@ -277,6 +270,11 @@ def _risks(too_risky: list[Edit], known: Collection[Obstacle]) -> Iterator[Obsta
             told.add((edit.checks[0], edit.why))
             choices = (*edit.offers, f"accept it: --max-risk {edit.risk}")
             yield Obstacle(edit.checks[0], edit.why, choices)
+
+
+def _apart(edit: Edit) -> tuple[str, ...]:
+    """Return what a person can do where an edit of a shared field is not right for all that share it."""
+    return ("give the template a securityContext of its own",) if edit.path[:2] == _OF_POD else ()
 
 
 def _size(value: Any) -> int:
@@ -441,8 +439,23 @@ def _undone(undone: list[Edit], chosen: _Draft, short_of: Level, because: list[F
 # -- the plan ----------------------------------------------------------------------------------------------
 
 
-def _in_object(location: Location, edits: list[Edit]) -> list[Edit]:
-    return [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
+    """Return edits of a pod template as edits of the object that it stands in."""
+    placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+    return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
+
+
+def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
+    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
+    try:
+        present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
+    except (KeyError, IndexError, TypeError):
+        present = None
+    if not isinstance(present, list):
+        yield edit
+        return
+    for index, item in enumerate(edit.value, start=len(present)):
+        yield edit._replace(path=(*edit.path, index), value=item)
 
 
 def _remaining(case: _Case, draft: _Draft) -> Iterable[Remaining]:

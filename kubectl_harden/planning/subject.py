@@ -11,8 +11,9 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.model import Identity, Path, Policy, Problem, Source
 from kubectl_harden.objects import name_of
 from kubectl_harden.pod_security.accepted import annotated
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location, PodPaths, locate
+from kubectl_harden.pod_security.pod_templates import PodPaths, locate
 
 __all__ = ["Subject"]
 
@@ -64,7 +65,7 @@ class Subject(NamedTuple):
 
     def pod(self, location: Location) -> Pod:
         """Return the pod of one of its templates. Raises InputError where it cannot be decoded."""
-        return Pod(location.value, is_pod=location.is_pod, decoded=location.decoded)
+        return location.pod()
 
     def accepted(self) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
         """Return the reasons, by control, for which its violations are accepted, and what is wrong with them."""

@@ -9,8 +9,8 @@ from kubectl_harden.model import Checked, Checks, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.pod_templates import Location
 from kubectl_harden.pod_security.policy import evaluate, highest_level
 
 __all__ = ["judged"]

@@ -7,19 +7,17 @@ are a table of JSON pointers; ``*`` stands for every item of a list or every val
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
-from operator import getitem
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.model import Path
 from kubectl_harden.objects import api_group
+from kubectl_harden.pod_security.argo import argo_pods
+from kubectl_harden.pod_security.location import Location
 
 __all__ = [
-    "Location",
     "PodPaths",
-    "argo_pod",
     "holders_of_pods",
     "holds_pods",
     "locate",
@@ -35,36 +33,11 @@ PodPaths = Mapping[tuple[str, str], tuple[str, ...]]
 MAX_TEMPLATES: Final = 1000
 """Pod templates of one object. Each plan is made on what the ones before it made of the whole object."""
 
-MAX_SHARED: Final = 100_000
-"""Containers and volumes of an Argo Workflow, counted in each template that has them."""
-
-
-class Location(NamedTuple):
-    """A pod template inside an object.
-
-    ``value`` has the shape ``{"metadata": …, "spec": …}``. ``moved`` maps paths of that shape to
-    paths of the object where the two differ (Argo Workflows); elsewhere ``path`` is the prefix. ``decoded``
-    tells that an API server has decoded the value by its own types.
-    """
-
-    path: Path
-    value: Any
-    is_pod: bool = False
-    pod_security_context: bool = True
-    decoded: bool = False
-    moved: tuple[tuple[Path, Path], ...] = ()
-
-    def in_object(self, path: Path) -> Path:
-        """Return the object's path for a path of the pod template."""
-        for prefix, real in self.moved:
-            if path[: len(prefix)] == prefix:
-                return real + path[len(prefix) :]
-        return self.path + path
-
-
 _TEMPLATE: Final = ("/spec/template",)
 _JOB_TEMPLATE: Final = ("/spec/jobTemplate/spec/template",)
+_JOB_METRICS: Final = ("/spec/metrics/*/provider/job/spec/template",)
 _RAY_CLUSTER: Final = ("headGroupSpec/template", "workerGroupSpecs/*/template")
+_RAY_JOB: Final = (*(f"rayClusterSpec/{path}" for path in _RAY_CLUSTER), "submitterPodTemplate")
 
 _BUILT_IN: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): ("",),
@@ -89,7 +62,13 @@ _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("apps.openshift.io", "DeploymentConfig"): _TEMPLATE,
     # As versions of OpenShift before 3.6 have it; later ones take it for the other.
     ("", "DeploymentConfig"): _TEMPLATE,
+    # Argo Rollouts: argoproj/argo-rollouts, pkg/apis/rollouts/v1alpha1, types.go (RolloutSpec), experiment_types.go
+    # (ExperimentSpec, TemplateSpec), analysis_types.go (Metric, JobMetric; the specs of all three have metrics)
     ("argoproj.io", "Rollout"): _TEMPLATE,
+    ("argoproj.io", "Experiment"): ("/spec/templates/*/template",),
+    ("argoproj.io", "AnalysisTemplate"): _JOB_METRICS,
+    ("argoproj.io", "ClusterAnalysisTemplate"): _JOB_METRICS,
+    ("argoproj.io", "AnalysisRun"): _JOB_METRICS,
     # OpenKruise
     ("apps.kruise.io", "CloneSet"): _TEMPLATE,
     ("apps.kruise.io", "StatefulSet"): _TEMPLATE,
@@ -105,12 +84,11 @@ _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "/spec/template/cloneSetTemplate/spec/template",
         "/spec/template/deploymentTemplate/spec/template",
     ),
-    # KubeRay
+    # KubeRay: ray-project/kuberay, ray-operator/apis/ray/v1, raycluster_types.go, rayjob_types.go, rayservice_types.go,
+    # raycronjob_types.go (its jobTemplate is the spec of a RayJob)
     ("ray.io", "RayCluster"): tuple(f"/spec/{path}" for path in _RAY_CLUSTER),
-    ("ray.io", "RayJob"): (
-        *(f"/spec/rayClusterSpec/{path}" for path in _RAY_CLUSTER),
-        "/spec/submitterPodTemplate",
-    ),
+    ("ray.io", "RayJob"): tuple(f"/spec/{path}" for path in _RAY_JOB),
+    ("ray.io", "RayCronJob"): tuple(f"/spec/jobTemplate/{path}" for path in _RAY_JOB),
     ("ray.io", "RayService"): tuple(f"/spec/rayClusterConfig/{path}" for path in _RAY_CLUSTER),
     # Batch and serving of the Kubernetes SIGs
     ("jobset.x-k8s.io", "JobSet"): ("/spec/replicatedJobs/*/template/spec/template",),
@@ -118,7 +96,15 @@ _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "/spec/leaderWorkerTemplate/leaderTemplate",
         "/spec/leaderWorkerTemplate/workerTemplate",
     ),
+    # Volcano: volcano-sh/volcano, staging/src/volcano.sh/apis/pkg/apis, batch/v1alpha1/job.go (JobSpec, TaskSpec,
+    # CronJobSpec, JobTemplateSpec), flow/v1alpha1/jobtemplate_types.go; the patches of a JobFlow are parts of these
     ("batch.volcano.sh", "Job"): ("/spec/tasks/*/template",),
+    ("batch.volcano.sh", "CronJob"): ("/spec/jobTemplate/spec/tasks/*/template",),
+    ("flow.volcano.sh", "JobTemplate"): ("/spec/tasks/*/template",),
+    # Knative Eventing: knative/eventing, pkg/apis, sources/v1/container_types.go (made a Deployment of), and
+    # sinks/v1alpha1/job_sink_types.go (a Job)
+    ("sources.knative.dev", "ContainerSource"): _TEMPLATE,
+    ("sinks.knative.dev", "JobSink"): ("/spec/job/spec/template",),
     ("keda.sh", "ScaledJob"): ("/spec/jobTargetRef/template",),
     # Kubeflow's training operator
     ("kubeflow.org", "TFJob"): ("/spec/tfReplicaSpecs/*/template",),
@@ -230,7 +216,7 @@ def _located(value: Any) -> list[Location] | None:
     if key in _KNATIVE:
         return _at(value, _KNATIVE[key], required=True, pod_security_context=False)
     if key[0] == "argoproj.io" and kind in _ARGO:
-        return list(_argo_pods(value, parse_pointer(_ARGO[kind])))
+        return list(argo_pods(value, parse_pointer(_ARGO[kind])))
     return None
 
 
@@ -266,67 +252,3 @@ def _walk(value: Any, parts: Path, path: Path) -> Iterator[tuple[Path, Any]]:
         keys = list(value) if head == "*" else [head] if head in value else []
         for key in keys:
             yield from _walk(value[key], rest, (*path, key))
-
-
-def _argo_pods(value: Any, base: Path) -> Iterator[Location]:
-    """Yield each template of an Argo Workflow that runs a pod, as the pod it becomes.
-
-    After workflow/controller/workflowpod.go: the main container, sidecars and volumes are spread
-    over the template and the workflow, whose securityContext counts where the template has none.
-    """
-    shared = 0
-    workflow = next((found for _, found in _walk(value, base, ())), None)
-    for where, template in _walk(workflow, ("templates", "*"), base):
-        location = _argo_location(workflow, base, template, where)
-        if location is None:
-            continue
-        spec = location.value["spec"]
-        shared += len(spec["containers"]) + len(spec["volumes"])
-        if shared > MAX_SHARED:
-            raise InputError(
-                f"its templates have more than {MAX_SHARED:,} containers and volumes, which is refused", base
-            )
-        yield location
-
-
-def argo_pod(value: Any, known: Location) -> Location:
-    """Return the location of a pod template of an Argo Workflow in another state of the Workflow."""
-    base = parse_pointer(_ARGO[value["kind"]])
-    workflow, template = (reduce(getitem, where, value) for where in (base, known.path))
-    found = _argo_location(workflow, base, template, known.path)
-    return known if found is None else found._replace(decoded=known.decoded)
-
-
-def _argo_location(workflow: Any, base: Path, template: Any, where: Path) -> Location | None:
-    if not isinstance(template, dict):
-        return None
-    containers: list[tuple[Path, Any]] = []
-    for key in ("container", "script"):
-        if isinstance(template.get(key), dict):
-            containers.append(((*where, key), {"name": "main", **_without_source(template[key])}))
-    containers.extend(_walk(template, ("containerSet", "containers", "*"), where))
-    containers.extend(_walk(template, ("sidecars", "*"), where))
-    if not containers:
-        return None
-    volumes = list(_walk(template, ("volumes", "*"), where)) + list(_walk(workflow, ("volumes", "*"), base))
-    own = isinstance(template.get("securityContext"), dict)
-    spec = {
-        "containers": [item for _, item in containers],
-        "volumes": [item for _, item in volumes],
-        "initContainers": template.get("initContainers"),
-        "securityContext": (template if own else workflow).get("securityContext"),
-        "hostNetwork": workflow.get("hostNetwork"),
-    }
-    moved: list[tuple[Path, Path]] = [
-        *((("spec", "containers", index), path) for index, (path, _) in enumerate(containers)),
-        *((("spec", "volumes", index), path) for index, (path, _) in enumerate(volumes)),
-        (("spec", "initContainers"), (*where, "initContainers")),
-        (("spec", "securityContext"), (*(where if own else base), "securityContext")),
-        (("spec", "hostNetwork"), (*base, "hostNetwork")),
-    ]
-    return Location(where, {"metadata": template.get("metadata"), "spec": spec}, moved=tuple(moved))
-
-
-def _without_source(container: dict[str, Any]) -> dict[str, Any]:
-    """Return a script template's container without the script, which is no container field."""
-    return {key: item for key, item in container.items() if key != "source"}

@@ -19,6 +19,7 @@ from kubectl_harden.reports.terminal import (
     paint,
     place,
     printable,
+    template_of,
     width,
     wrapped,
 )
@@ -129,9 +130,7 @@ def _of_pods(checked: Checked, columns: int) -> Iterator[str]:
 
 def _heading(checked: Checked) -> str:
     identity = checked.identity
-    name = paint(object_name(identity), "strong")
-    if identity.pod_path not in ((), ("template",), ("spec", "template")):
-        name += " " + printable(pointer(identity.pod_path))
+    name = paint(object_name(identity), "strong") + template_of(identity)
     owner = f", {place(identity.source)}" if isinstance(identity.source, LiveSource) and identity.source.owner else ""
     return f"{name}: {level_text(checked.level)}, not {sourced(checked.policy)}{owner}\n"
 

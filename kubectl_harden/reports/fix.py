@@ -22,6 +22,7 @@ from kubectl_harden.reports.terminal import (
     object_name,
     paint,
     place,
+    template_of,
     width,
     wrapped,
 )
@@ -194,10 +195,10 @@ def notes(planned: Iterable[Planned]) -> Iterator[str]:
         identity = item.identity
         change = f"{level_text(plan.before)} → {level_text(plan.after)}"
         where = place(identity.source)
-        room = columns - len(f"{object_name(identity)}: {plan.before} → {plan.after}  {where}")
+        room = columns - len(f"{object_name(identity)}{template_of(identity)}: {plan.before} → {plan.after}  {where}")
         gap = "  " if room >= 0 else "\n  "
         gap = gap if where else ""
-        name = paint(object_name(identity), "strong")
+        name = paint(object_name(identity), "strong") + template_of(identity)
         yield f"{name}: {change}{gap}{paint(where, 'place')}\n"
         if origin_words(item.policy):
             yield f"  {'level':<7} " + wrapped(sourced(item.policy), 10, columns).lstrip() + "\n"

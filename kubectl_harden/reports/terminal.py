@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
+from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Identity, LiveSource, Problem, Source
 from kubectl_harden.yaml_text.tree import UNSAFE
 
@@ -24,6 +25,7 @@ __all__ = [
     "paint",
     "place",
     "printable",
+    "template_of",
     "width",
     "wrapped",
 ]
@@ -119,6 +121,12 @@ def object_name(identity: Identity) -> str:
     name = identity.name or "(no name)"
     full = f"{identity.namespace}/{name}" if identity.namespace else name
     return printable(f"{identity.kind} {full}")
+
+
+def template_of(identity: Identity) -> str:
+    """Return which pod template of an object is meant, with a blank before it, or "" where that goes without saying."""
+    usual = ((), ("template",), ("spec", "template"))
+    return "" if identity.pod_path in usual else f" {printable(pointer(identity.pod_path))}"
 
 
 def level_text(level: str) -> str:

@@ -15,10 +15,11 @@ PRESERVED = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 @pytest.fixture(scope="module")
 def kinds(control_plane: ControlPlane) -> None:
-    """A kind that is known (Rollout), and one that is not (Widget); they stay as long as the control plane."""
+    """Kinds that are known (of Argo Rollouts), and one that is not (Widget); they stay as long as the control plane."""
     base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for group, kind, plural, short in (
         ("argoproj.io", "Rollout", "rollouts", "ro"),
+        ("argoproj.io", "AnalysisRun", "analysisruns", "ar"),
         ("example.com", "Widget", "widgets", "wi"),
     ):
         schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": PRESERVED, "status": PRESERVED}}}
@@ -83,6 +84,30 @@ def test_a_known_custom_resource(kinds: None, namespace: Namespace, harden: Hard
     assert harden("check", "ro/web").code == 1
 
 
+def test_an_analysis_run_is_not_followed_to_what_made_it(kinds: None, namespace: Namespace, harden: Harden) -> None:
+    def owner(made: Any) -> list[dict[str, Any]]:
+        about = {"apiVersion": made["apiVersion"], "kind": made["kind"], "controller": True}
+        return [{**about, "name": made["metadata"]["name"], "uid": made["metadata"]["uid"]}]
+
+    above = create(namespace, "argoproj.io", "rollouts", rollout("shop"))
+    provider = {"job": {"spec": {"template": {"spec": {**pod_spec(), "restartPolicy": "Never"}}}}}
+    run = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "AnalysisRun",
+        "metadata": {"name": "run", "ownerReferences": owner(above)},
+        "spec": {"metrics": [{"name": "m", "provider": provider}]},
+    }
+    made = create(namespace, "argoproj.io", "analysisruns", run)
+    job = workload("Job", "run-m-1")
+    job["metadata"]["ownerReferences"] = owner(made)
+    namespace.create(job)
+    for words in (["ar/run"], ["job/run-m-1"]):
+        found = harden("check", *words, "-o", "json").json["workloads"]
+        assert [(item["kind"], item["podPath"]) for item in found] == [
+            ("AnalysisRun", "/spec/metrics/0/provider/job/spec/template")
+        ], words
+
+
 def test_a_pod_path_makes_a_kind_known(kinds: None, namespace: Namespace, harden: Harden) -> None:
     value = {
         "apiVersion": "example.com/v1alpha1",
@@ -135,6 +160,7 @@ def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Har
     rules = [
         {"apiGroups": ["", "apps", "batch"], "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get"]},
+        {"apiGroups": ["argoproj.io"], "resources": ["analysisruns"], "verbs": ["get", "list"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
     ]
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace.name}"

@@ -392,6 +392,23 @@ def test_a_volume_that_a_person_keeps_mounted_stays() -> None:
     assert "the API server would refuse the change: mounts a volume that is not there: tz" in why
 
 
+def test_a_person_may_refuse_one_of_several_items_that_are_added() -> None:
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    value = pod(
+        containers=[{"name": "c", "image": "i", "volumeMounts": mounts}], volumes=[{"name": "v", "emptyDir": {}}]
+    )
+    (location,) = locate(value, {}) or ()
+
+    def without_first(edits: list[Edit]) -> list[Edit]:
+        return [edit for edit in edits if "/a" not in str(edit.value) and "writable-a" not in str(edit.value)]
+
+    options = FixOptions(asked=Asked(writable=(("", "/a"), ("", "/b"))))
+    found = plan(value, location, Policy("restricted", NEWEST), options, choose=without_first)
+    fixed = apply(value, found.edits)["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in fixed["volumes"]] == ["v", "writable-b"]
+    assert [mount["name"] for mount in fixed["containers"][0]["volumeMounts"]] == ["v", "writable-b"]
+
+
 def test_the_same_input_gives_the_same_plan() -> None:
     value = pod(hostNetwork=True, volumes=[{"name": "t", "hostPath": {"path": "/tmp/x"}}])
     assert restricted(value) == restricted(value)

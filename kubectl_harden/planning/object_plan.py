@@ -1,0 +1,199 @@
+"""Plans for the pod templates of an object: each by itself, but for fields that several have in common.
+
+A field that several pod templates share, as those of an Argo Workflow do, is only edited where that is right for all.
+These edits are made first; each pod template is then planned for on what they make of the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.errors import InputError, unexpected
+from kubectl_harden.field_path import field_path
+from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Problem
+from kubectl_harden.planning.agreement import Agreement, is_shared, uncovered
+from kubectl_harden.planning.field_edits import lowered
+from kubectl_harden.planning.json_patch import apply, resolve_path
+from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.planning.plan import in_object, plan
+from kubectl_harden.planning.subject import Subject
+from kubectl_harden.pod_security.location import Location
+
+__all__ = ["ObjectPlan", "edits_of", "planned"]
+
+_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+_ROUNDS: Final = 4
+"""So often shared fields are edited, each time on what the edits before have made possible."""
+
+
+class ObjectPlan(NamedTuple):
+    """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
+
+    value: dict[str, Any]
+    planned: tuple[Planned, ...]
+    problems: tuple[Problem, ...]
+
+
+def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
+    """Plan for each pod template of an object in turn, each on what the plans before it made of the object."""
+    accepted, problems = subject.accepted()
+    found = list(problems)
+    plans = []
+    planner = _Planner(options, accepted)
+    templates = subject.templates()
+    try:
+        subject, common = planner.share(subject, templates)
+    except Exception as error:  # noqa: BLE001 (one object must not end the run)
+        return ObjectPlan(subject.value, (), (*found, subject.problem(unexpected(error))))
+    # Edits of shared fields change other pod templates, those of one change no other.
+    current = subject.templates() if common else templates
+    for index, first in enumerate(templates):
+        try:
+            location = current[index]
+            if not location.spread:
+                location = location._replace(value=resolve_path(subject.value, location.path))
+            made = planner.plan(subject, location, shares=False)
+            subject = subject.changed(apply(subject.value, made.edits))
+            identity, policy = subject.named(location), subject.policy_for(location)
+            plans.append(Planned(identity, common[index].before(made) if index in common else made, policy))
+        except InputError as error:
+            found.append(subject.problem(error, first))
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found.append(subject.problem(unexpected(error)))
+    return ObjectPlan(subject.value, tuple(plans), tuple(found))
+
+
+def edits_of(subject: Subject, pod_path: Path, options: FixOptions) -> tuple[Edit, ...]:
+    """Return the edits to an object for one of its pod templates. Raises InputError where they cannot be planned."""
+    templates = subject.templates()
+    index = next(index for index, location in enumerate(templates) if location.path == pod_path)
+    planner = _Planner(options, _EMPTY)
+    after, common = planner.share(subject, templates, only=index)
+    made = planner.plan(after, after.templates()[index], shares=False)
+    return (common[index].before(made) if index in common else made).edits
+
+
+class _Common(NamedTuple):
+    """Edits of shared fields that come with a pod template: its level before them, and the steps that it needs."""
+
+    level: Level
+    steps: tuple[Edit, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+    def before(self, made: Plan) -> Plan:
+        """Return the plan with these before its own edits."""
+        return made._replace(before=self.level, steps=(*self.steps, *made.steps), edits=(*self.edits, *made.edits))
+
+
+class _Planner:
+    """Makes the plans for the pod templates of one object; a person is asked once for each edit."""
+
+    def __init__(self, options: FixOptions, accepted: Mapping[str, str]) -> None:
+        self._options, self._accepted = options, accepted
+        self._agreement: Agreement | None = None
+        self._answers: dict[tuple[Path, str, Path], Edit | None] = {}
+
+    def share(
+        self, subject: Subject, templates: list[Location], only: int | None = None
+    ) -> tuple[Subject, dict[int, _Common]]:
+        """Return the object with the edits of shared fields that the plans make, and these by pod template.
+
+        ``only`` makes those that one of the pod templates needs.
+        """
+        common: dict[int, _Common] = {}
+        if len(templates) == 1 or not any(location.spread for location in templates):
+            return subject, common
+        for _ in range(_ROUNDS):
+            self._agreement = Agreement(subject, templates, self._options, self._accepted)
+            wanted: dict[tuple[bool, Path], Edit] = {}
+            first: int | None = None
+            for index, location in enumerate(templates):
+                if only not in (None, index):
+                    continue
+                try:
+                    made = self.plan(subject, location, shares=True)
+                except InputError:
+                    continue  # It is reported where its own plan is made.
+                common.setdefault(index, _Common(made.before))
+                steps = tuple(step for step in made.steps if is_shared(location, step))
+                for edit in in_object(subject.value, location, steps):
+                    wanted.setdefault((edit.op == "remove", edit.path), edit)
+                if steps and first is None:
+                    first = index
+                    common[index] = common[index]._replace(steps=(*common[index].steps, *steps))
+            if first is None:
+                break
+            edits = lowered(subject.value, list(wanted.values()))
+            changed = subject.changed(apply(subject.value, edits))
+            orphans = _orphans(templates, changed.templates(), list(wanted.values()))
+            more = lowered(changed.value, orphans)
+            subject = changed.changed(apply(changed.value, more))
+            templates = subject.templates()
+            common[first] = common[first]._replace(edits=(*common[first].edits, *edits, *more))
+        return subject, common
+
+    def plan(self, subject: Subject, location: Location, *, shares: bool) -> Plan:
+        """Return the plan for a pod template; without ``shares`` it leaves shared fields as they are."""
+        identity, policy = subject.named(location), subject.policy_for(location)
+        learned = self._options.learn(identity, subject.value, location.value)
+        choose = partial(self._choose, identity) if self._options.choose is not None else None
+
+        def objection(edit: Edit) -> str:
+            why = uncovered(location, edit)
+            if why:
+                return why
+            if self._agreement is None or not is_shared(location, edit):
+                return ""
+            if edit.op == "add" and "volumeMounts" in edit.path:
+                # Its volume comes to one template only.
+                return f"{field_path(location.in_object(edit.path))} is shared with others"
+            why = self._agreement.objection(location, edit)
+            return why or ("" if shares else f"{field_path(location.in_object(edit.path))} is shared with others")
+
+        return plan(subject.value, location, policy, self._options, learned, choose, self._accepted, objection)
+
+    def _choose(self, identity: Identity, edits: list[Edit]) -> list[Edit]:
+        """Return those of the edits that a person wants, who is asked for what is new."""
+        ask = self._options.choose
+        if ask is None:
+            return edits
+        path = identity.pod_path
+        new = [edit for edit in edits if (path, edit.op, edit.path) not in self._answers]
+        if new:
+            wanted = {(edit.op, edit.path): edit for edit in ask(identity, new)}
+            for edit in new:
+                self._answers[path, edit.op, edit.path] = wanted.get((edit.op, edit.path))
+        answers = (self._answers[path, edit.op, edit.path] for edit in edits)
+        return [answer for answer in answers if answer is not None]
+
+
+def _orphans(before: list[Location], after: list[Location], edits: list[Edit]) -> list[Edit]:
+    """Return the removals of mounts, in the object, of volumes that pod templates had before and have no more."""
+    found: dict[Path, Edit] = {}
+    cause = next((edit for edit in edits if edit.op == "remove" and "volumes" in edit.path), None)
+    for old, new in zip(before, after, strict=True) if cause is not None else ():
+        gone = _volumes(old) - _volumes(new)
+        for path, mount in _mounts(new):
+            if gone and cause is not None and mount.get("name") in gone:
+                real = new.in_object(path)
+                found[real] = cause._replace(path=real)
+    return list(found.values())
+
+
+def _volumes(location: Location) -> set[str]:
+    volumes = location.value["spec"]["volumes"]
+    return {volume["name"] for volume in volumes if isinstance(volume, dict) and isinstance(volume.get("name"), str)}
+
+
+def _mounts(location: Location) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the mounts of a pod template that is spread over an object, and their paths in the pod template."""
+    for key in ("initContainers", "containers"):
+        containers = location.value["spec"][key]
+        for number, container in enumerate(containers if isinstance(containers, list) else ()):
+            mounts = container.get("volumeMounts") if isinstance(container, dict) else None
+            for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
+                if isinstance(mount, dict):
+                    yield ("spec", key, number, "volumeMounts", index), mount
