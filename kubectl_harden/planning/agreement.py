@@ -74,31 +74,35 @@ class Agreement:
         self._options, self._accepted = options._replace(partial=True, choose=None), accepted
         self._views: list[_View | None] | None = None
         self._planned: _State | None = None
+        self._against: dict[tuple[_Key, tuple[str, ...]], list[Path]] = {}
 
     def objection(self, location: Location, edit: Edit) -> str:
         """Return why an edit of a shared field must not be made for the sake of others, or ""."""
         path = location.in_object(edit.path)
-        against = [
-            other.path
-            for index, other in enumerate(self._now.templates)
-            if other.path != location.path
-            and other.layout is not None
-            and other.layout.sees(path)
-            and not self._accepts(index, location, edit)
-        ]
+        key = _key(location, edit)
+        # Many pod templates plan the same edit, and the others say the same of it each time.
+        if (key, edit.checks) not in self._against:
+            self._against[key, edit.checks] = [
+                other.path
+                for index, other in enumerate(self._now.templates)
+                if other.layout is not None
+                and other.layout.sees(path)
+                and not self._accepts(index, location, edit, key)
+            ]
+        against = [other for other in self._against[key, edit.checks] if other != location.path]
         if not against:
             return ""
         names = ", ".join(field_path(each) for each in against[:_NAMED])
         more = f" and {len(against) - _NAMED} more" if len(against) > _NAMED else ""
         return f"{field_path(path)} is shared with {names}{more}, for which the same change is not planned"
 
-    def _accepts(self, index: int, location: Location, edit: Edit) -> bool:
+    def _accepts(self, index: int, location: Location, edit: Edit, key: _Key) -> bool:
         if self._views is None:
             self._views = self._viewed()
         view = self._views[index]
         if view is None:
             return False
-        if _key(location, edit) in view.shared:
+        if key in view.shared:
             return True
         if not edit.checks:
             return False
