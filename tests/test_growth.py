@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from kubectl_harden.evidence import registry
 from kubectl_harden.json_values import align
-from kubectl_harden.manifests import discovery, namespaces
+from kubectl_harden.live import quota
+from kubectl_harden.manifests import discovery, generators, namespaces
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.fix import fix_text, proposal
 from kubectl_harden.manifests.ignore import ignored, parse
@@ -191,6 +193,13 @@ PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[int], str]]] = {
     "a comment's blanks": (accepted._COMMENT, lambda n: "#" + " " * n),
     "comment signs": (accepted._COMMENT, lambda n: " #" * n),
     "backslashes": (messages._ESCAPED_QUOTE, lambda n: "\\" * n),
+    "blanks of a row": (messages._NEXT, lambda n: "\na" + " " * n + "x"),
+    "a row and blank lines": (messages._NEXT, lambda n: "\na" + "\t" * n + "\n" + " " * n + "x"),
+    "blanks behind a template's name": (generators._SOURCE, lambda n: "# Source: a" + " " * n + "x"),
+    "blanks for a template's name": (generators._SOURCE, lambda n: "# Source: " + " " * n),
+    "digits of a quantity": (re.compile(rf"\A{quota._QUANTITY.pattern}\Z"), lambda n: "1" * n + "x"),
+    "letters of an image": (re.compile(rf"\A{registry._NAME.pattern}\Z"), lambda n: "a" * n + "!"),
+    "parts of an image": (re.compile(rf"\A{registry._NAME.pattern}\Z"), lambda n: "a-b." * n + "!"),
     "would": (messages._VIOLATES, lambda n: "would" + " " * n),
     "violates": (messages._VIOLATES, lambda n: "would violate " * n),
     **{

@@ -87,6 +87,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         tally.passed.excluded = left_out(inputs, found)
         results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
     if write_known is not None:
+        if tally.passed.excluded:
+            note(tally.passed.excluded)
         return _write_known(write_known, results)
     baseline = None
     if known is None and not isinstance(inputs, LiveInputs) and inputs.project.known is not None:

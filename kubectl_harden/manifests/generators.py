@@ -34,7 +34,7 @@ ORIGIN: Final = "config.kubernetes.io/origin"
 SECONDS: Final = 300
 """How long a program may take: charts and remote bases may be fetched."""
 
-_SOURCE: Final = re.compile(r"^# Source: (.+?)[ \t\r]*$", re.MULTILINE)
+_SOURCE: Final = re.compile(r"^# Source: (.*[^ \t\r\n])[ \t\r]*$", re.MULTILINE)
 _UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
 """How far the files of a kustomization reach up: ``../../base``."""
 

@@ -64,7 +64,7 @@ _OTHER_REASON: Final = re.compile(r"[^\n,(]*\([^\n]*\)")
 _OPENED: Final = re.compile(r"\s+\(")
 _CUT: Final = re.compile(r"(?:\.\.\.|…)(?=[\s\"'}\]]|$)")
 """What is written where a text is cut off."""
-_NEXT: Final = re.compile(r"\n\s*\n|\n(?:\S+\s+)?\s*(?:Warning|Normal)\s")
+_NEXT: Final = re.compile(r"\n\s*\n|\n(?:\S++\s++|\s*+)(?:Warning|Normal)\s")
 """Where something else than a message begins: an empty line, or the next row of a table of events."""
 _COMMA: Final = re.compile(r",\s+")
 _DUMPED: Final = re.compile(r"\w+: \{")

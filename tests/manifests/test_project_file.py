@@ -159,6 +159,8 @@ def test_the_summary_says_which_file_excludes_how_much(tmp_path: Path, command: 
     assert told("-f", "bad.yaml").endswith(f"no workloads found; ../{FILE} excludes 1 path")
     assert told("-f", ".", "-R", "-o", "json").endswith(f"note: ../{FILE} excludes 3 paths")
     assert "excludes" not in told("-f", "good.yaml")
+    if command == "check":
+        assert told("-f", ".", "-R", "--write-known", "k.json").startswith(f"note: ../{FILE} excludes 3 paths")
 
 
 @pytest.mark.parametrize("name", ["../known.json", "a/../../known.json", "link.json", "/dev/stdin", "/etc/passwd"])

@@ -118,6 +118,8 @@ class _Matcher:
             return rest in ("", "\n") or bool(self.flags & re.MULTILINE and rest[0] == "\n")
         if where is op.AT_BEGINNING_STRING:
             return position == 0
+        if where is op.AT_END_STRING:
+            return position == len(self.text)
         if where is op.AT_BOUNDARY:
             around = self.text[max(position - 1, 0) : position], self.text[position : position + 1]
             before, after = (bool(character) and (character.isalnum() or character == "_") for character in around)
