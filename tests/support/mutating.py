@@ -67,3 +67,5 @@ def mutating(namespace: Namespace, expression: str, shows: str) -> Iterator[str]
     finally:
         plane.request("DELETE", f"{bindings}/{name}")
         plane.request("DELETE", f"{policies}/{name}")
+    # Until the API server's cache has dropped them, pods are still changed.
+    namespace.eventually(lambda: not changes())
