@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from threading import Event, Lock
+from queue import SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.interrupts import calling
+from kubectl_harden.cli.interrupts import calling, raising_again
 from kubectl_harden.cli.resume import missing_elsewhere, resume_cut_off
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
@@ -157,7 +160,8 @@ def carry_out(
         return outcomes, False
     if not yes and not asked and not agreed(ready, cluster):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
-    stop, leave, asking = Event(), Event(), Lock()
+    stop, leave = Event(), Event()
+    questions: SimpleQueue[tuple[Proposal, Future[bool]]] = SimpleQueue()
     signals = 0
 
     def interrupt(count: int) -> None:
@@ -177,9 +181,21 @@ def carry_out(
         def confirm(proposal: Proposal) -> bool:
             if yes:
                 return True
-            with asking, display.paused():
-                show(proposal)
-                return agreed([proposal], cluster)
+            # Signals come to the main thread alone: it asks, so that they end the question.
+            answer: Future[bool] = Future()
+            questions.put((proposal, answer))
+            return answer.result()
+
+        def answered(proposal: Proposal) -> bool:
+            if stop.is_set():
+                return False
+            try:
+                with display.paused():
+                    show(proposal)
+                    return agreed([proposal], cluster)
+            except (KeyboardInterrupt, click.Abort):
+                interrupt(signals + 1)
+                return False
 
         applier = Applier(
             cluster,
@@ -212,6 +228,9 @@ def carry_out(
                 for future in ended:
                     display.finish(future.result().proposal.name)
             outcomes.extend(future.result() for future in ended)
+            while not questions.empty():
+                proposal, answer = questions.get()
+                answer.set_result(answered(proposal))
     if journal.trouble is not None:
         report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
@@ -222,16 +241,18 @@ def carry_out(
 
 
 def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:
-    """Ask whether proposals are to be carried out, in this cluster."""
+    """Ask whether proposals are to be carried out, in this cluster. A signal at the question raises click.Abort."""
     from kubectl_harden.reports.live import deeds
     from kubectl_harden.reports.output import ask
 
     unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
     what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
-    if len(proposals) > 1 and any(proposal.recreate for proposal in proposals):
-        return ask(f"{deeds(proposals)} {cluster.connection.place}?")
     verb = "Delete and create" if proposals[0].recreate else "Change"
-    return ask(f"{verb} {what} {cluster.connection.place}?")
+    question = f"{verb} {what} {cluster.connection.place}?"
+    if len(proposals) > 1 and any(proposal.recreate for proposal in proposals):
+        question = f"{deeds(proposals)} {cluster.connection.place}?"
+    with raising_again():
+        return ask(question)
 
 
 def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:

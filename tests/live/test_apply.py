@@ -273,19 +273,24 @@ def test_another_field_manager_of_the_very_field(namespace: Namespace, harden: H
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
 
 
-def at_a_terminal(harden: Harden, answers: list[bytes], *arguments: str) -> tuple[int, str]:
-    """Run the command at a terminal and answer its questions; returns the exit code and what was shown."""
+def at_a_terminal(harden: Harden, answers: list[bytes | signal.Signals], *arguments: str) -> tuple[int, str]:
+    """Run the command at a terminal and answer its questions, also with signals; returns the exit code and what was shown."""
     main, other = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=harden.environment
-    )
+        [*COMMAND, *arguments], stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=harden.environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     os.close(other)
     shown, asked = b"", 0
     with contextlib.suppress(OSError):
         while piece := os.read(main, 4096):
             shown += piece
             if shown.count(b"[y/N]: ") > asked:
-                os.write(main, answers[asked])
+                answer = answers[asked]
+                if isinstance(answer, bytes):
+                    os.write(main, answer)
+                else:
+                    process.send_signal(answer)
                 asked += 1
     os.close(main)
     assert asked == len(answers), shown
@@ -309,9 +314,17 @@ def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
     assert (code, context_of(namespace)) == (0, {})
 
 
-@pytest.mark.parametrize("answer", [b"y\n", b"n\n"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_question(namespace: Namespace, harden: Harden, number: signal.Signals) -> None:
+    namespace.create(workload("Deployment", "web"))
+    code, shown = at_a_terminal(harden, [number], "fix", "deploy/web", "--apply")
+    assert (code, context_of(namespace)) == (128 + number, {})
+    assert "everything else is as it was" in shown
+
+
+@pytest.mark.parametrize("answer", [b"y\n", b"n\n", signal.SIGINT, signal.SIGTERM])
 def test_a_plan_that_differs_is_asked_for_again(
-    namespace: Namespace, harden: Harden, proxy: FaultProxy, answer: bytes
+    namespace: Namespace, harden: Harden, proxy: FaultProxy, answer: bytes | signal.Signals
 ) -> None:
     namespace.create(workload("Deployment", "web"))
 
@@ -325,7 +338,7 @@ def test_a_plan_that_differs_is_asked_for_again(
     if answer == b"y\n":
         assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
     else:
-        assert (code, context_of(namespace)) == (1, {})
+        assert (code, context_of(namespace)) == (1 if isinstance(answer, bytes) else 128 + answer, {})
         assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
 
 
