@@ -88,33 +88,37 @@ def undo(
         show(proposal)
         name = undoing.changes[proposal.live.uid][0].name
         if not proposal.patch and proposal.refusal is None:
-            line(f"{name}: nothing of the change is left")
+            but = f", but its fields belong to {cluster.manager} in managedFields" if proposal.ownership else ""
+            line(f"{name}: nothing of the change is left{but}")
         elif proposal.refusal and not proposal.patch:
             line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
-        return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
+        return VIOLATIONS if any(item.patch or item.ownership for item in proposals) or refusals else OK
     about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
     journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
     ready = [item for item in proposals if item.patch and item.refusal is None]
-    agrees = yes or not ready or agreed(ready, cluster)
+    behind = [item for item in proposals if not item.patch and item.refusal is None and item.ownership]
+    agrees = yes or not (ready or behind) or agreed([*ready, *behind], cluster)
     stop = Event()
     # A signal between two phases, or before what was done is noted and told, ends nothing half way.
     with calling(lambda _count: stop.set()):
         if agrees:
             outcomes = _phases(undoing, journal, proposals, yes=yes, limit=limit, parallel=parallel, stop=stop)
+            behind = _not_given_back(cluster, behind)
         else:
             outcomes = [Outcome(item, "skipped", "not confirmed") for item in ready]
-        _mark(chosen, undoing.changes, proposals, outcomes)
+        kept = {item.live.uid for item in behind}
+        _mark(chosen, undoing.changes, [item for item in proposals if item.live.uid not in kept], outcomes)
         if outcomes:
             back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
             line(summary(outcomes, back))
-        elif not refusals:
+        elif not refusals and not behind:
             line(f"run {chosen.id}: everything is as it was before")
     if stop.is_set():
         return INTERRUPTED
     denied = [Problem(None, None, None, None, item.refusal or "", refused=True) for item in refusals if item.denied]
-    left = bool(refusals) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
+    left = bool(refusals or behind) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
     return exit_code([*refused(outcomes), *denied], left=left)
 
 
@@ -209,6 +213,20 @@ def _phases(
         if interrupted:
             stop.set()
     return outcomes
+
+
+def _not_given_back(cluster: Cluster, proposals: list[Proposal]) -> list[Proposal]:
+    """Have fields of objects that are as they were belong to whom they belonged to; returns where they do not."""
+    from kubectl_harden.live.ownership import given_back
+    from kubectl_harden.reports.output import note
+
+    left = []
+    for item in proposals:
+        trouble = given_back(cluster, item.live.resource, item.live.value, item.owners)
+        if trouble:
+            note(f"{item.name}: {trouble}")
+            left.append(item)
+    return left
 
 
 def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposal], outcomes: list[Outcome]) -> None:
