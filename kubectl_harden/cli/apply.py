@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event, Lock
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.parallel import in_parallel
+from kubectl_harden.cli.interrupts import raising_again
+from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import missing_elsewhere, resume_cut_off
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
@@ -96,7 +97,7 @@ def fix_live(
             yes=yes,
             limit=limit,
             rollback=not no_rollback,
-            parallel=parallel,
+            at_once=parallel,
             fail_fast=fail_fast,
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
@@ -136,7 +137,7 @@ def carry_out(
     yes: bool,
     limit: float,
     rollback: bool,
-    parallel: int,
+    at_once: int,
     fail_fast: bool,
     asked: bool = False,
 ) -> tuple[list[Outcome], bool]:
@@ -154,7 +155,7 @@ def carry_out(
         return outcomes, False
     if not yes and not asked and not agreed(ready, cluster):
         return outcomes + [Outcome(proposal, "skipped", "not confirmed") for proposal in ready], False
-    stop, leave, asking = Event(), Event(), Lock()
+    stop, leave = Event(), Event()
 
     def report(name: str, words: str) -> None:
         # A terminal or pipe that is gone must not end a step half way.
@@ -170,14 +171,16 @@ def carry_out(
         with suppress(OSError):
             line("interrupted: finishing the step that each workload is in …")
 
+    parallel = Parallel(at_once, (stop, leave), interrupted)
     with Progress(len(ready)) as display:
 
-        def confirm(proposal: Proposal) -> bool:
-            if yes:
-                return True
-            with asking, display.paused():
+        def asked_again(proposal: Proposal) -> bool:
+            with display.paused():
                 show(proposal)
                 return agreed([proposal], cluster)
+
+        def confirm(proposal: Proposal) -> bool:
+            return yes or parallel.ask(lambda: asked_again(proposal))
 
         applier = Applier(
             cluster,
@@ -200,8 +203,7 @@ def carry_out(
                 stop.set()
             return outcome
 
-        stages = (stop, leave)
-        signalled = in_parallel(ready, work, parallel, stages=stages, ended=ended, interrupted=interrupted)
+        signalled = parallel(ready, work, ended)
     if journal.trouble is not None:
         report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
@@ -212,16 +214,18 @@ def carry_out(
 
 
 def agreed(proposals: Sequence[Proposal], cluster: Cluster) -> bool:
-    """Ask whether proposals are to be carried out, in this cluster."""
+    """Ask whether proposals are to be carried out, in this cluster. A signal at the question raises click.Abort."""
     from kubectl_harden.reports.live import deeds
     from kubectl_harden.reports.output import ask
 
     unit = "workloads" if all(proposal.live.namespace for proposal in proposals) else "objects"
     what = proposals[0].name if len(proposals) == 1 else f"these {len(proposals)} {unit}"
-    if len(proposals) > 1 and any(proposal.recreate for proposal in proposals):
-        return ask(f"{deeds(proposals)} {cluster.connection.place}?")
     verb = "Delete and create" if proposals[0].recreate else "Change"
-    return ask(f"{verb} {what} {cluster.connection.place}?")
+    question = f"{verb} {what} {cluster.connection.place}?"
+    if len(proposals) > 1 and any(proposal.recreate for proposal in proposals):
+        question = f"{deeds(proposals)} {cluster.connection.place}?"
+    with raising_again():
+        return ask(question)
 
 
 def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:

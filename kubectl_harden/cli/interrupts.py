@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["calling", "ended_by", "raising"]
+__all__ = ["calling", "ended_by", "raising", "raising_again"]
 
 _NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _last = [int(signal.SIGINT)]
@@ -20,28 +20,47 @@ def ended_by() -> int:
     return 128 + _last[0]
 
 
-def _install(handler: Callable[[int, FrameType | None], None]) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in _NUMBERS:
-        # Whoever starts a command with a signal ignored (nohup) means it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
+def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Have a function called for each of the signals; returns what was called before."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _NUMBERS:
+            # Whoever starts a command with a signal ignored (nohup) means it.
+            now = signal.getsignal(number)
+            if now is not signal.SIG_IGN:
+                before[number] = now
+                signal.signal(number, handler)
+    return before
+
+
+def _restore(before: dict[int, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    _last[0] = number
+    raise KeyboardInterrupt
 
 
 def raising() -> None:
     """Have each of the signals raise KeyboardInterrupt from here on."""
+    _install(_raise)
 
-    def interrupted(number: int, _frame: FrameType | None) -> None:
-        _last[0] = number
-        raise KeyboardInterrupt
 
-    _install(interrupted)
+@contextmanager
+def raising_again() -> Iterator[None]:
+    """Have each of the signals raise KeyboardInterrupt for a question to a person, also within ``calling``."""
+    before = _install(_raise)
+    try:
+        yield
+    finally:
+        _restore(before)
 
 
 @contextmanager
 def calling(told: Callable[[int], None]) -> Iterator[None]:
-    """Call ``told`` with a count for each signal, instead of raising.
+    """Call ``told`` with a count for each signal, instead of what was done with it before.
 
     After the first one no signal raises any more: what is left to do is to tell what was done.
     """
@@ -52,9 +71,9 @@ def calling(told: Callable[[int], None]) -> Iterator[None]:
         count[0] += 1
         told(count[0])
 
-    _install(interrupted)
+    before = _install(interrupted)
     try:
         yield
     finally:
         if not count[0]:
-            raising()
+            _restore(before)

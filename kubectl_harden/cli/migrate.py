@@ -18,7 +18,7 @@ from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
-from kubectl_harden.cli.parallel import in_parallel
+from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 
@@ -381,7 +381,7 @@ def _carry_out(
         def interrupted() -> None:
             display.say(_INTERRUPTED)
 
-        signalled = in_parallel(todo, work, parallel, stages=(halt, stop), ended=ended, interrupted=interrupted)
+        signalled = Parallel(parallel, (halt, stop), interrupted)(todo, work, ended)
     return [done[item.name] for item in found.namespaces], signalled
 
 

@@ -20,15 +20,18 @@ def resume_cut_off(
 ) -> list[Problem]:
     """Create what earlier runs of this machine have deleted in namespaces that are taken.
 
-    Returns a problem for all that is still missing: without ``apply``, or where that is refused.
+    Returns a problem for all that is still missing: without ``apply``, or where that is refused. Runs that cannot be
+    read are named in notes.
     """
     from kubectl_harden.live.find import problem
     from kubectl_harden.live.journal import cut_off
     from kubectl_harden.live.recreate import lost, resume
-    from kubectl_harden.reports.output import ask, line, report_problems
+    from kubectl_harden.reports.output import ask, line, note, report_problems
 
     problems = []
-    for run, change in cut_off(cluster.connection.server):
+    for run, change in cut_off(
+        cluster.connection.server, lambda damaged: note(f"{damaged.trouble}, and what it was cut off in is not known")
+    ):
         namespace = change.object["namespace"]
         if not takes(namespace):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -11,6 +12,7 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
 
@@ -60,7 +62,8 @@ def undo(
       kubectl harden undo --last
       kubectl harden undo 20261121T105236.482Z-1f0c --dry-run
     """
-    from kubectl_harden.cli.apply import may_ask, show
+    from kubectl_harden.cli.apply import agreed, may_ask, show
+    from kubectl_harden.live.apply import Outcome
     from kubectl_harden.live.journal import Journal, last_run, read_run
     from kubectl_harden.live.undo import by_object
     from kubectl_harden.model import Problem
@@ -85,25 +88,37 @@ def undo(
         show(proposal)
         name = undoing.changes[proposal.live.uid][0].name
         if not proposal.patch and proposal.refusal is None:
-            line(f"{name}: nothing of the change is left")
+            but = f", but its fields belong to {cluster.manager} in managedFields" if proposal.ownership else ""
+            line(f"{name}: nothing of the change is left{but}")
         elif proposal.refusal and not proposal.patch:
             line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
-        return VIOLATIONS if any(item.patch for item in proposals) or refusals else OK
+        return VIOLATIONS if any(item.patch or item.ownership for item in proposals) or refusals else OK
     about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
     journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
-    outcomes, interrupted = _phases(undoing, journal, proposals, yes=yes, limit=limit, parallel=parallel)
-    _mark(chosen, undoing.changes, proposals, outcomes)
-    if outcomes:
-        back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
-        line(summary(outcomes, back))
-    elif not refusals:
-        line(f"run {chosen.id}: everything is as it was before")
-    if interrupted:
+    ready = [item for item in proposals if item.patch and item.refusal is None]
+    behind = [item for item in proposals if not item.patch and item.refusal is None and item.ownership]
+    agrees = yes or not (ready or behind) or agreed([*ready, *behind], cluster)
+    stop = Event()
+    # A signal between two phases, or before what was done is noted and told, ends nothing half way.
+    with calling(lambda _count: stop.set()):
+        if agrees:
+            outcomes = _phases(undoing, journal, proposals, yes=yes, limit=limit, parallel=parallel, stop=stop)
+            behind = _not_given_back(cluster, behind)
+        else:
+            outcomes = [Outcome(item, "skipped", "not confirmed") for item in ready]
+        kept = {item.live.uid for item in behind}
+        _mark(chosen, undoing.changes, [item for item in proposals if item.live.uid not in kept], outcomes)
+        if outcomes:
+            back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
+            line(summary(outcomes, back))
+        elif not refusals and not behind:
+            line(f"run {chosen.id}: everything is as it was before")
+    if stop.is_set():
         return INTERRUPTED
     denied = [Problem(None, None, None, None, item.refusal or "", refused=True) for item in refusals if item.denied]
-    left = bool(refusals) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
+    left = bool(refusals or behind) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
     return exit_code([*refused(outcomes), *denied], left=left)
 
 
@@ -128,14 +143,14 @@ class _Undoing:
         """Propose once more for the same object."""
         return self._proposed(self.changes[old.live.uid])
 
-    def after_labels(self, old: Proposal) -> Proposal:
-        """Propose once more, after the namespaces were lowered."""
+    def after_labels(self, old: Proposal, stop: Event) -> Proposal:
+        """Propose once more, after the namespaces were lowered; a set ``stop`` ends the waiting for that."""
         was_lowered = old.live.namespace in self._lowered
         self._lowered -= {old.live.namespace}
         # The server reads the label from its cache.
         deadline = time.monotonic() + (_LAG_SECONDS if was_lowered else 0)
-        while (now := self.again(old)).refusal is not None and time.monotonic() < deadline:
-            time.sleep(0.2)
+        while (now := self.again(old)).refusal is not None and time.monotonic() < deadline and not stop.is_set():
+            stop.wait(0.2)
         return now
 
     def _proposed(self, group: list[Change]) -> Proposal:
@@ -148,25 +163,39 @@ class _Undoing:
 
 
 def _phases(
-    undoing: _Undoing, journal: Journal, proposals: list[Proposal], *, yes: bool, limit: float, parallel: int
-) -> tuple[list[Outcome], bool]:
-    """Ask once, and carry proposals out phase by phase; returns the outcomes and whether Ctrl-C ended it."""
-    from kubectl_harden.cli.apply import agreed, carry_out, show
+    undoing: _Undoing,
+    journal: Journal,
+    proposals: list[Proposal],
+    *,
+    yes: bool,
+    limit: float,
+    parallel: int,
+    stop: Event,
+) -> list[Outcome]:
+    """Carry proposals out phase by phase, and return the outcomes; ``stop`` is set where a signal ends it."""
+    from kubectl_harden.cli.apply import carry_out, show
     from kubectl_harden.live.apply import Outcome
     from kubectl_harden.live.undo import in_phases, lowers
+    from kubectl_harden.reports.live import outcome_lines
+    from kubectl_harden.reports.output import tell
 
-    ready = [item for item in proposals if item.patch and item.refusal is None]
-    if ready and not yes and not agreed(ready, undoing.cluster):
-        return [Outcome(item, "skipped", "not confirmed") for item in ready], False
     outcomes: list[Outcome] = []
     lowered = False
     for phase in in_phases(proposals):
-        if lowered:
+        if lowered and not stop.is_set():
             before = phase
-            phase = [undoing.after_labels(item) if item.patch and item.refusal is None else item for item in before]
+            phase = [
+                undoing.after_labels(item, stop) if item.patch and item.refusal is None else item for item in before
+            ]
             for old, now in zip(before, phase, strict=True):
                 if now.refusal != old.refusal:
                     show(now)
+        if stop.is_set():
+            for item in phase:
+                if item.patch and item.refusal is None:
+                    outcomes.append(Outcome(item, "skipped", "not begun"))
+                    tell(outcome_lines(outcomes[-1]))
+            continue
         ended, interrupted = carry_out(
             undoing.cluster,
             journal,
@@ -176,14 +205,28 @@ def _phases(
             asked=True,
             limit=limit,
             rollback=False,
-            parallel=parallel,
+            at_once=parallel,
             fail_fast=False,
         )
         outcomes.extend(ended)
         lowered = lowered or any(map(lowers, phase))
         if interrupted:
-            return outcomes, True
-    return outcomes, False
+            stop.set()
+    return outcomes
+
+
+def _not_given_back(cluster: Cluster, proposals: list[Proposal]) -> list[Proposal]:
+    """Have fields of objects that are as they were belong to whom they belonged to; returns where they do not."""
+    from kubectl_harden.live.ownership import given_back
+    from kubectl_harden.reports.output import note
+
+    left = []
+    for item in proposals:
+        trouble = given_back(cluster, item.live.resource, item.live.value, item.owners)
+        if trouble:
+            note(f"{item.name}: {trouble}")
+            left.append(item)
+    return left
 
 
 def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposal], outcomes: list[Outcome]) -> None:

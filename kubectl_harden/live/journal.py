@@ -376,9 +376,14 @@ def _add(run: str, entries: list[dict[str, Any]]) -> None:
         raise HardenError(f"the journal of run {run} cannot be written: {error.strerror}") from None
 
 
-def cut_off(server: str) -> Iterator[tuple[str, Change]]:
-    """Yield the recreations on a server that were begun and not ended, with their runs, but those still at work."""
+def cut_off(server: str, passed_over: Callable[[Run], None]) -> Iterator[tuple[str, Change]]:
+    """Yield the recreations on a server that were begun and not ended, with their runs, but those still at work.
+
+    ``passed_over`` gets the runs that cannot be read, and are of this server as far as is known.
+    """
     for run in runs():
+        if run.trouble and run.about.get("server") in (None, server):
+            passed_over(run)
         begun = [change for change in run.changes if change.recreated and change.state == "begun"]
         if begun and run.about.get("server") == server and not _at_work(journal_directory() / f"{run.id}.jsonl"):
             yield from ((run.id, change) for change in begun)
@@ -415,7 +420,10 @@ def runs() -> Iterator[Run]:
 
 
 def unfollowed() -> dict[str, tuple[str, Change]]:
-    """Return the latest change of each object whose pods no run has seen the end of, by uid, with its run."""
+    """Return the latest change of each object whose pods no run has seen the end of, by uid, with its run.
+
+    Runs that cannot be read are not in it: cut_off tells of them.
+    """
     found: dict[str, tuple[str, Change]] = {}
     for run in reversed(list(runs())):
         for change in run.changes:

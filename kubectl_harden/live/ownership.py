@@ -25,6 +25,7 @@ __all__ = [
     "fields_of",
     "given_back",
     "inverted",
+    "left_behind",
     "members",
     "owned_part",
     "owners_of",
@@ -104,6 +105,23 @@ def transfers(before: Sequence[Entry], after: Sequence[Entry]) -> list[Transfer]
 def inverted(changes: Iterable[Transfer]) -> list[Transfer]:
     """Return what takes transfers back."""
     return [{**change, "lost": change["gained"], "gained": change["lost"]} for change in changes]
+
+
+def left_behind(managed: Sequence[Entry], changes: Sequence[Transfer], manager: str) -> list[Transfer]:
+    """Return what gives the fields of a change that was taken back to whom they belonged to, nothing where they are.
+
+    They are not where the run was cut off between the write that took the change back and the one that gives its fields
+    back: ``manager``, who made both, owns what others had lost to it.
+    """
+    lost = [(change.get("manager") == manager, members(change["lost"])) for change in changes]
+    others = {member for own, fields in lost if not own for member in fields}
+    others -= {member for own, fields in lost if own for member in fields}
+    for writer, entry in _by_writer(managed).items():
+        held = members(entry.get("fieldsV1") or {}) & others
+        if writer[:2] == (manager, "Update") and held:
+            head = {key: text for key, text in zip(_NAMING, writer, strict=True) if text}
+            return [*inverted(changes), {**head, "lost": fields_of(held), "gained": {}}]
+    return []
 
 
 def transferred(managed: Sequence[Entry], changes: Iterable[Transfer]) -> list[Entry]:

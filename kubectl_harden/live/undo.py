@@ -11,7 +11,7 @@ from kubectl_harden.errors import ClusterError, Conflict, NotFound
 from kubectl_harden.json_values import copied
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change
-from kubectl_harden.live.ownership import Entry, inverted, transferred, transfers
+from kubectl_harden.live.ownership import Entry, inverted, left_behind, transferred, transfers
 from kubectl_harden.live.propose import RETRIES, Proposal, guarded, tries
 from kubectl_harden.live.recreate import is_made
 from kubectl_harden.live.trial import admission
@@ -69,10 +69,10 @@ def propose_undo(
 
     ``changes`` begin with the latest; one that recreated the object stands alone.
 
-    Its patch is empty where nothing of the change is left. It is refused where someone else has changed
-    the same fields since, where another object has the name now, and (unless ``even_if_refused``) where the
-    pods of the state before are refused today. Namespaces that are ``lowered`` first are asked about their pods
-    only after that.
+    Its patch is empty where nothing of the change is left, but perhaps the ``ownership`` of its fields. It is refused
+    where someone else has changed the same fields since, where another object has the name now, and (unless
+    ``even_if_refused``) where the pods of the state before are refused today. Namespaces that are ``lowered`` first are
+    asked about their pods only after that.
     """
     resource = _resource(changes[0])
     for _ in tries():
@@ -166,6 +166,8 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
             complete = complete and one.complete
         elif not in_force(goal, one.inverse):
             return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
+        else:
+            owners = transferred(owners, left_behind(owners, one.ownership, cluster.manager))
     return _proposal(resource, value, owners)._replace(patch=tuple(patch), goal=goal, follow=complete)
 
 

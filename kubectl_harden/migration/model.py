@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -28,6 +28,7 @@ __all__ = [
     "completed_pods",
     "exemption",
     "label_blockers",
+    "older_pods",
     "plan_blockers",
     "planned_checks",
     "pod_blockers",
@@ -247,12 +248,18 @@ def _obstacle(proposal: Proposal) -> str:
     return "cannot be patched in place" if proposal.recreate else "cannot be applied"
 
 
-def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict], delete: str) -> Iterator[Blocker]:
+def older_pods(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict]) -> Iterator[PodVerdict]:
+    """Yield the running pods that violate the goal, and stay, although nothing is wrong with what makes them."""
+    faulty = {item.proposal.name for item in workloads if item.proposal.patch or _left(item)}
+    return (pod for pod in pods if not pod.finished and not pod.passing and pod.owner not in faulty)
+
+
+def pod_blockers(workloads: Iterable[Surveyed], pods: Sequence[PodVerdict], delete: str) -> Iterator[Blocker]:
     """Yield pods that violate the goal although nothing is wrong with what makes them.
 
     ``delete`` is the command that deletes the namespace's pods that have run to their end.
     """
-    faulty = {item.proposal.name for item in workloads if item.proposal.patch or _left(item)}
+    older = {pod.uid for pod in older_pods(workloads, pods)}
     for pod in pods:
         name = f"pod {pod.name}"
         what = f"{name} violates it: {pod.words}"
@@ -260,7 +267,7 @@ def pod_blockers(workloads: Iterable[Surveyed], pods: Iterable[PodVerdict], dele
             why = "it has run to its end and stays as it is, and the API server warns of it all the same"
             choice = f"delete it, or all that have run to their end: {delete}"
             yield Blocker(pod.owner or name, "", what, why, (choice,), other_cause="finished pods")
-        elif not pod.passing and pod.owner not in faulty:
+        elif pod.uid in older:
             why = "its template does not: the pod is older than it, or an admission webhook changes new pods"
             yield Blocker(pod.owner or name, "", what, why, other_cause="running pods")
 

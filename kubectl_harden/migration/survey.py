@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, Final
@@ -44,6 +44,7 @@ from kubectl_harden.migration.model import (
     completed_pods,
     exemption,
     label_blockers,
+    older_pods,
     plan_blockers,
     pod_blockers,
     reapply_notes,
@@ -366,13 +367,15 @@ def _summed_up(
         while uid not in roots and uid in parents:
             uid = parents[uid]
         pods.append(namespace.verdict(value, words, roots.get(uid, "")))
+    expected = _expected(metadata["name"], goal, pods)
+    pods = _still_there(cluster, metadata["name"], namespace.workloads, pods)
     now = _lowest(item.now for item in namespace.workloads)
     after = _lowest(item.after for item in namespace.workloads)
     said = word.result()
     enforce = namespace.wanted(("enforce",), goal.level, aim, minor)
     warn = namespace.wanted(("warn", "audit"), goal.level, aim, minor)
     managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
-    server = said._replace(expected=_expected(metadata["name"], goal, pods)) if said.asked else said
+    server = said._replace(expected=expected) if said.asked else said
     commands = cluster.connection.commands
     old = old_pods(namespace.keepers, namespace.workloads, pods)
     old_uids = {pod.uid for _, _, kept in old for pod in kept}
@@ -414,6 +417,23 @@ def _summed_up(
         managers,
         namespace.now,
     )
+
+
+def _still_there(
+    cluster: Cluster, name: str, workloads: Sequence[Surveyed], pods: list[PodVerdict]
+) -> list[PodVerdict]:
+    """Return pods as they are now, where some violate the goal for nothing that is wrong with their workloads.
+
+    Pods are listed before what makes them: a rollout whose end the workload tells may have removed them in between.
+    """
+    if not any(older_pods(workloads, pods)):
+        return pods
+    try:
+        now = {pod["metadata"]["uid"]: pod["metadata"] for pod in cluster.each(PODS, name)}
+    except ClusterError:
+        return pods
+    deleted = {uid for uid, metadata in now.items() if metadata.get("deletionTimestamp")}
+    return [pod._replace(passing=True, deleted=True) if pod.uid in deleted else pod for pod in pods if pod.uid in now]
 
 
 def _unknown(namespace: Gathered, aim: Aim, minor: int) -> Iterator[Blocker]:

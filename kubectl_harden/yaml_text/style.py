@@ -129,6 +129,8 @@ class Style:
         indent = 0 if any(digit in indicator for digit in "123456789") else len(first) - len(first.lstrip(" "))
         kept = "+" in indicator
         last = end = node.start + len(header)
+        if not lines:  # Its lines end with other breaks than line feeds.
+            return min(node.end, len(self.text))
         for line in lines[: None if lines[-1] else -1]:
             end += 1 + len(line)
             if kept or len(line.rstrip("\r")) > indent or line.strip(" \r"):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import pty
 import signal
-import subprocess
 import time
 from typing import Any
 
 import pytest
 
+from tests.live.test_questions import at_a_terminal, context_of
 from tests.support.control_plane import ControlPlane, Namespace
-from tests.support.harden import COMMAND, Harden, workload
-from tests.support.proxy import Fault, FaultProxy
+from tests.support.harden import Harden, workload
+from tests.support.proxy import FaultProxy
 
 pytestmark = pytest.mark.pod_security(enforce="restricted")
 
@@ -271,62 +268,6 @@ def test_another_field_manager_of_the_very_field(namespace: Namespace, harden: H
         kind="application/apply-patch+yaml",
     )
     assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
-
-
-def at_a_terminal(harden: Harden, answers: list[bytes], *arguments: str) -> tuple[int, str]:
-    """Run the command at a terminal and answer its questions; returns the exit code and what was shown."""
-    main, other = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=harden.environment
-    )
-    os.close(other)
-    shown, asked = b"", 0
-    with contextlib.suppress(OSError):
-        while piece := os.read(main, 4096):
-            shown += piece
-            if shown.count(b"[y/N]: ") > asked:
-                os.write(main, answers[asked])
-                asked += 1
-    os.close(main)
-    assert asked == len(answers), shown
-    return process.wait(timeout=60), shown.decode()
-
-
-def context_of(namespace: Namespace) -> Any:
-    return spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"]
-
-
-def test_a_person_is_asked(namespace: Namespace, harden: Harden) -> None:
-    namespace.create(workload("Deployment", "web"))
-    code, shown = at_a_terminal(harden, [b"n\n"], "fix", "deploy/web", "--apply")
-    assert (code, context_of(namespace)) == (1, {})
-    server = namespace.plane.server
-    assert f"Change Deployment {namespace.name}/web in context tests ({server})? [y/N]: " in " ".join(shown.split())
-    code, shown = at_a_terminal(harden, [b"y\n"], "fix", "deploy/web", "--apply")
-    assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
-    namespace.label(enforce="privileged")
-    code, shown = at_a_terminal(harden, [b"y\n"], "undo", "--last")
-    assert (code, context_of(namespace)) == (0, {})
-
-
-@pytest.mark.parametrize("answer", [b"y\n", b"n\n"])
-def test_a_plan_that_differs_is_asked_for_again(
-    namespace: Namespace, harden: Harden, proxy: FaultProxy, answer: bytes
-) -> None:
-    namespace.create(workload("Deployment", "web"))
-
-    def add_container() -> None:
-        containers = [{"name": "sidecar", "image": "example.com/side:1"}, {"name": "app", "image": "example.com/app:1"}]
-        namespace.patch("Deployment", "web", {"spec": {"template": {"spec": {"containers": containers}}}})
-
-    proxy.times(1, lambda request: request.is_write, Fault(before=add_container))
-    code, shown = at_a_terminal(harden, [b"y\n", answer], "fix", "deploy/web", "--apply")
-    assert shown.count("Change Deployment") == 2
-    if answer == b"y\n":
-        assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
-    else:
-        assert (code, context_of(namespace)) == (1, {})
-        assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("numbers", [("SIGINT",), ("SIGTERM",), ("SIGHUP",), ("SIGINT", "SIGINT"), ("SIGTERM",) * 3])

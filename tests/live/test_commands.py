@@ -13,7 +13,7 @@ import click
 import pytest
 
 from kubectl_harden.cli.main import cli
-from tests.live.test_apply import at_a_terminal
+from tests.live.test_questions import at_a_terminal
 from tests.support.control_plane import Namespace, executable
 from tests.support.fleet import safe
 from tests.support.harden import Harden, pod_spec, workload

@@ -205,6 +205,9 @@ def test_a_damaged_line_concerns_its_run_only(line: bytes) -> None:
     assert last_run(told.append).id == first
     assert [run.id for run in told] == [second]
     assert {run for run, _ in unfollowed().values()} == {first}
+    told.clear()
+    assert list(cut_off("https://x", told.append)) == []
+    assert [run.id for run in told] == [second]
 
 
 def test_a_full_disk_leaves_no_half_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,11 +328,11 @@ def test_runs_that_begin_together_have_an_order() -> None:
 def test_recreations_of_a_run_that_lives_are_not_cut_off() -> None:
     journal = Journal(server="https://x")
     change = journal.begin({**WEB, "kind": "Pod"}, [], [], {}, {}, recreated=True)
-    assert list(cut_off("https://x")) == []
+    assert list(cut_off("https://x", _unexpected)) == []
     run = journal.run
     os.close(journal._file)  # type: ignore[arg-type]
-    assert [(found, one.id) for found, one in cut_off("https://x")] == [(run, change)]
-    assert list(cut_off("https://y")) == []
+    assert [(found, one.id) for found, one in cut_off("https://x", _unexpected)] == [(run, change)]
+    assert list(cut_off("https://y", _unexpected)) == []
     note_later(run, change, "applied", inverse=[], uid="new")
-    assert list(cut_off("https://x")) == []
+    assert list(cut_off("https://x", _unexpected)) == []
     assert read_run(run).changes[0].object["uid"] == "new"

@@ -130,6 +130,27 @@ def test_two_at_once_lose_nothing_and_roll_out_once(fleet: Fleet, harden: Harden
         assert len(revisions) == 2
 
 
+@pytest.mark.parametrize("arguments", [(), APPLY])
+def test_a_rollout_that_ends_between_the_list_of_pods_and_that_of_workloads(
+    fleet: Fleet, harden: Harden, proxy: FaultProxy, arguments: tuple[str, ...]
+) -> None:
+    shop = fleet.add("shop", workload("Deployment", "web", replicas=2))
+    fleet.running()
+    old = {pod["metadata"]["uid"] for pod in shop.pods()}
+
+    def rolled_out() -> None:
+        template = safe(workload("Deployment", "web"))["spec"]["template"]
+        shop.patch("Deployment", "web", {"spec": {"template": template}})
+        shop.eventually(lambda: not old & {pod["metadata"]["uid"] for pod in shop.pods()})
+        shop.settled("web")
+
+    proxy.times(1, lambda request: request.path.endswith("/deployments"), Fault(before=rolled_out))
+    result = harden("migrate", "-l", fleet.selector, "-o", "json", *arguments)
+    found = report(result)["shop"]
+    assert not found["blockers"], found
+    assert found["outcome"]["state"] == "enforced" if arguments else found["state"] == "ready"
+
+
 def test_a_failing_rollout_that_was_cut_off_is_taken_back_by_the_next_run(fleet: Fleet, harden: Harden) -> None:
     fleet.add("root", workload("Deployment", "old", "example.com/runs-as-root:1"))
     fleet.running()

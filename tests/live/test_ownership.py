@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kubectl_harden.live.ownership import Changed, changed_fields, fields_of, inverted, members, transferred, transfers
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.harden import Harden, workload
+from tests.support.proxy import Fault, FaultProxy, Request
 from tests.support.writers import Writers, owners
 
 PARTS = ("f:a", 'k:{"name":"x"}')
@@ -160,6 +161,40 @@ def test_an_undo_that_is_undone_takes_the_fields_again(namespace: Namespace, har
     run = harden("undo").out.split()[0]
     assert harden("undo", run, "--yes").code == 0
     assert owners(deployment(namespace)) == fixed
+
+
+@pytest.mark.parametrize("tool", WRITES)
+def test_an_undo_that_was_killed_before_it_gave_the_fields_back(
+    tool: str, namespace: Namespace, harden: Harden, writers: Writers, proxy: FaultProxy
+) -> None:
+    assert (first := WRITES[tool](writers, then=False)).returncode == 0, first
+    namespace.eventually(namespace.ready_pods)
+    before, spec = owners(deployment(namespace)), deployment(namespace)["spec"]
+    assert harden("fix", "deploy/web", "--apply", "--yes", "--even-if-managed").code == 0
+    proxy.wait_until_idle()
+    process: list[Any] = []
+
+    def kill() -> None:
+        process[0].kill()
+        process[0].wait()
+
+    writes = []
+
+    def second(request: Request) -> bool:
+        writes.extend([request] if request.is_write and request.path.endswith("/deployments/web") else [])
+        return len(writes) == 2 and request.is_write
+
+    proxy.rules.append(lambda request: Fault(503, before=kill) if second(request) else None)
+    process.append(harden.start("undo", "--last", "--yes"))
+    process[0].communicate(timeout=60)
+    proxy.rules.clear()
+    assert (deployment(namespace)["spec"], owners(deployment(namespace)) == before) == (spec, False)
+    told = harden("undo", "--last", "--dry-run")
+    assert (told.code, "its fields belong to kubectl-harden" in " ".join(told.err.split())) == (1, True), told
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code == 0, undone
+    assert (deployment(namespace)["spec"], owners(deployment(namespace))) == (spec, before)
+    assert harden("undo", "--last", "--yes").err == "error: there is nothing to undo\n"
 
 
 def test_a_rollback_gives_the_fields_back(namespace: Namespace, harden: Harden, writers: Writers) -> None:

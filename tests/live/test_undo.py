@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
+
+import pytest
 
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
+from tests.support.proxy import Fault, FaultProxy, Request
 
 # What the hard case has shows an agent of the node.
 CURE = ("--host-path", "gone=remove", "--max-risk", "breaks")
@@ -233,3 +237,43 @@ def test_a_label_of_the_same_run_is_lowered_first(namespace: Namespace, harden: 
     again = harden("undo", harden("undo").out.split()[0], "--yes")
     assert again.code == 0, again
     namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_phases_says_what_was_done(
+    namespace: Namespace, harden: Harden, proxy: FaultProxy, number: signal.Signals
+) -> None:
+    namespace.create(workload("Deployment", "web"))
+    before = spec_of(namespace)
+    assert harden("migrate", namespace.name, "--apply", "--yes").code == 0
+    processes = []
+    lowered = []
+
+    def after_the_label(request: Request) -> bool:
+        of_namespace = request.path.endswith(f"/namespaces/{namespace.name}")
+        lowered.extend([request] if request.is_write and of_namespace else [])
+        return bool(lowered) and request.path.endswith("/deployments/web")
+
+    proxy.times(1, after_the_label, Fault(before=lambda: processes[0].send_signal(number), delay=1))
+    processes.append(harden.start("undo", "--last", "--yes"))
+    _, err = processes[0].communicate(timeout=60)
+    assert processes[0].returncode == 128 + number, err
+    assert f"Deployment {namespace.name}/web: not begun" in " ".join(err.split())
+    assert "kubectl harden undo 2" in err
+    assert spec_of(namespace) != before
+    rest = harden("undo", "--last", "--yes")
+    assert rest.code == 0, rest
+    assert spec_of(namespace) == before
+    assert harden("undo", "--last", "--yes").err == "error: there is nothing to undo\n"
+
+
+def test_a_run_that_cannot_be_read_is_told(namespace: Namespace, harden: Harden) -> None:
+    applied(namespace, harden)
+    journal = next((harden.state / "kubectl-harden" / "journal").glob("*.jsonl"))
+    head, *rest = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join((head, "{]\n", *rest)))
+    for command in (("fix", "deploy/web"), ("migrate", namespace.name, "--apply", "--yes")):
+        result = harden(*command)
+        assert result.code == 0, result
+        assert f"{journal.name}:2: this line of the journal is damaged" in "".join(result.err.split("\n")), result
+        assert result.err.count("is damaged") == 1

@@ -68,7 +68,11 @@ def test_a_namespace_whose_pods_admission_completes_needs_only_the_label(namespa
     assert harden("undo", "--last", "--yes").code == 0
     for pod in namespace.pods():
         namespace.delete("Pod", pod["metadata"]["name"])
-    namespace.eventually(lambda: all("runAsUser" not in str(pod["spec"]) for pod in namespace.ready_pods()))
+
+    def not_completed() -> bool:
+        return ["runAsUser" in str(pod["spec"]) for pod in namespace.ready_pods()] == [False, False]
+
+    namespace.eventually(not_completed)
     assert harden("migrate", namespace.name, "-o", "json").json["namespaces"][0]["state"] == "fixable"
 
 

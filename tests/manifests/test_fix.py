@@ -120,3 +120,19 @@ def test_what_is_safe_is_made(tmp_path: Path) -> None:
     assert {edit["risk"] for edit in plan["edits"]} == {"safe"}
     assert plan["edits"]
     assert plan["notes"][0].startswith("nothing more is changed: it stays below baseline because of ")
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize(
+    "scalar", ["|\n{i}x", ">-\n{i}x\n{i}y", "|2\n{i}x", "|+\n{i}x\n\n", "|", '"x\n{i}y"', "x\n{i}y"]
+)
+def test_any_line_break_around_any_scalar_is_edited_or_said(line_break: str, scalar: str) -> None:
+    for indent, place in ((6, "    workingDir: "), (4, "  hostname: "), (6, "    command:\n    - ")):
+        value = scalar.replace("{i}", " " * indent)
+        head = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: a\n    image: a\n"
+        text = f"{head}{place}{value}\n  restartPolicy: Never\n".replace("\n", line_break)
+        fixed = fix_text(Manifest("f.yaml", text), Policies(Policy("restricted", NEWEST)), FixOptions())
+        told = [problem.message for problem in fixed.problems]
+        assert fixed.splices or told
+        assert not any("is a bug" in message for message in told), (text, told)
+        assert fixed.splices or line_break not in ("\n", "\r\n"), (text, told)

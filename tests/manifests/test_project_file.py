@@ -221,7 +221,10 @@ def test_further_paths_hide_nothing_that_is_known(kind: tuple[str, str], pointer
     known = locate(value, {})
     more = locate(value, {kind: (pointer,)})
     assert known is not None and more is not None
-    assert more[: len(known)] == known
+    # Layouts are objects that are made each time.
+    assert [location._replace(layout=None) for location in more[: len(known)]] == [
+        location._replace(layout=None) for location in known
+    ]
 
 
 def test_another_one_can_be_named(tmp_path: Path) -> None:

@@ -67,5 +67,5 @@ def mutating(namespace: Namespace, expression: str, shows: str) -> Iterator[str]
     finally:
         plane.request("DELETE", f"{bindings}/{name}")
         plane.request("DELETE", f"{policies}/{name}")
-        # The API server goes on with what it has cached for a while.
-        namespace.eventually(lambda: not changes())
+    # Until the API server's cache has dropped them, pods are still changed.
+    namespace.eventually(lambda: not changes())

@@ -178,7 +178,7 @@ CASES = {
   initContainers:
   - name: b
     image: i
-    command: [mount]
+    command: [mount, -a]
     securityContext: *sc
 """,
         None,
