@@ -16,17 +16,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from importlib.metadata import distributions
 from pathlib import Path
 
 import manifest
+from shipped import complete, licences, versions_of
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 DIST = ROOT / "dist"
 SYSTEM = {"linux": "linux", "darwin": "darwin", "win32": "windows"}[sys.platform]
 MACHINE = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine().lower()]
-LICENCE_NAMES = ("licen", "copying", "notice", "authors")
 EPOCH = 1577836800  # a date for all files; zip has none before 1980
 
 COMPLETE = """\
@@ -59,17 +58,6 @@ def runtime(built: Path) -> tuple[Path, Path]:
     return python, Path(subprocess.check_output(ask, text=True).strip())
 
 
-def licences(packages: Path, target: Path) -> None:
-    """Put the licence texts of everything that is shipped into a directory, by distribution."""
-    for distribution in distributions(path=[str(packages)]):
-        name = distribution.metadata["Name"]
-        for file in distribution.files or ():
-            if ".dist-info" in str(file) and any(word in file.name.lower() for word in LICENCE_NAMES):
-                place = target / f"{name}-{distribution.version}" / file.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(str(file.locate()), place)
-
-
 def frozen(packages: Path) -> Path:
     """Make the directory that is archived."""
     tree = BUILD / "kubectl-harden"
@@ -80,8 +68,7 @@ def frozen(packages: Path) -> Path:
     # Certificates come with certifi.
     shutil.rmtree(tree / "share", ignore_errors=True)
     shutil.copyfile(ROOT / "LICENSE", tree / "LICENSE")
-    licences(packages, tree / "licenses")
-    (tree / "frozen_application_license.txt").rename(tree / "licenses" / "python.txt")
+    licences(packages, tree)
     if SYSTEM != "windows":
         script = tree / "kubectl_complete-harden"
         script.write_text(COMPLETE)
@@ -108,18 +95,11 @@ def archive(tree: Path, target: Path) -> None:
             tar.add(file, file.relative_to(tree.parent).as_posix(), recursive=False, filter=plain)
 
 
-def sbom(python: Path, tree: Path, target: Path) -> None:
-    """Write the bill of materials: every distribution, and the interpreter, which cx_Freeze brings."""
+def sbom(python: Path, packages: Path, tree: Path, target: Path) -> None:
+    """Write the bill of materials of the archive."""
     run(sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON",
         "--pyproject", ROOT / "pyproject.toml", "-o", target, python)  # fmt: skip
-    bill = json.loads(target.read_text())
-    about = subprocess.check_output([tree / "kubectl-harden", "version", "-o", "json"], text=True)
-    number = json.loads(about)["python"]
-    interpreter = {"type": "framework", "bom-ref": "cpython", "name": "cpython", "version": number,
-                   "purl": f"pkg:generic/cpython@{number}",
-                   "licenses": [{"license": {"id": "PSF-2.0"}}]}  # fmt: skip
-    bill["components"].append(interpreter)
-    bill["dependencies"].append({"ref": "cpython"})
+    bill = complete(json.loads(target.read_text()), packages, tree, versions_of(tree))
     target.write_text(json.dumps(bill, indent=2, sort_keys=True) + "\n")
 
 
@@ -132,7 +112,7 @@ def main() -> None:
     name = f"kubectl-harden_v{manifest.version()}_{SYSTEM}_{MACHINE}"
     tree = frozen(packages)
     archive(tree, DIST / f"{name}.tar.gz")
-    sbom(python, tree, DIST / f"{name}.cdx.json")
+    sbom(python, packages, tree, DIST / f"{name}.cdx.json")
     manifest.main()
     for file in sorted(DIST.iterdir()):
         print(f"{file.stat().st_size:>12,} {file.relative_to(ROOT)}")

@@ -17,7 +17,11 @@ from cx_Freeze import Executable, setup
 UNUSED = [
     "distutils", "ensurepip", "idlelib", "lib2to3", "pip", "pkg_resources", "pydoc_data", "readline", "setuptools",
     "sqlite3", "test", "tkinter", "unittest",
+    # Formats of zip files that nobody opens here, and highlighting of source code, which rich does where it is asked.
+    "_bz2", "bz2", "_lzma", "lzma", "_uuid", "pygments",
 ]  # fmt: skip
+if os.name != "nt":
+    UNUSED += ["_ctypes", "ctypes"]  # Consoles of Windows are spoken to with it.
 # Requests are made without the generated classes: two thirds of the package, which it loads where they are asked for.
 GENERATED = ("kubernetes/client/api", "kubernetes/client/models")
 

@@ -98,8 +98,14 @@ def version(output: str) -> int:
     from kubectl_harden.reports.output import data
 
     if output == "json":
+        import decimal
         import json
         import platform
+        import pyexpat
+        import ssl
+        import zlib
+
+        from kubectl_harden.yaml_text.tree import libyaml_version
 
         about = {
             "version": __version__,
@@ -107,6 +113,14 @@ def version(output: str) -> int:
             "python": platform.python_version(),
             "platform": f"{sys.platform}/{platform.machine()}",
             "frozen": bool(getattr(sys, "frozen", False)),
+            "libraries": {
+                "cpython": platform.python_version(),
+                "openssl": ssl.OPENSSL_VERSION.split()[1],
+                "zlib": zlib.ZLIB_RUNTIME_VERSION,
+                "expat": pyexpat.EXPAT_VERSION.removeprefix("expat_"),
+                "libmpdec": getattr(decimal, "__libmpdec_version__", ""),
+                "libyaml": libyaml_version(),
+            },
         }
         data([json.dumps(about, indent=2), "\n"])
     else:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import yaml
-from yaml._yaml import CParser
+from yaml._yaml import CParser, get_version_string
 from yaml.events import (
     AliasEvent,
     DocumentEndEvent,
@@ -40,6 +40,7 @@ __all__ = [
     "Node",
     "dump",
     "key_of",
+    "libyaml_version",
     "parse",
     "top_level",
     "value_of",
@@ -97,6 +98,11 @@ class Node:
     def is_merge(self) -> bool:
         """Whether this mapping key is the merge key ``<<`` (decode.go, isMerge)."""
         return self.kind == SCALAR and self.text == "<<" and (self.plain or self.tag == "tag:yaml.org,2002:merge")
+
+
+def libyaml_version() -> str:
+    """Return the version of the library that parses."""
+    return str(get_version_string())
 
 
 def _fault(error: yaml.YAMLError) -> SyntaxFault:

@@ -1,0 +1,134 @@
+"""What lies in the frozen directory: Python distributions, C libraries, their licences, and the bill of it all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Any, NamedTuple
+
+LICENCES = Path(__file__).with_name("licences")
+LICENCE_NAMES = ("licen", "copying", "notice", "authors")
+
+
+class Library(NamedTuple):
+    """A library of C: names of files that it is, or is linked into, and the SPDX identifier of its licence."""
+
+    files: tuple[str, ...]
+    licence: str
+
+
+LIBRARIES = {
+    "cpython": Library(("kubectl-harden", "kubectl-harden.exe"), "PSF-2.0"),
+    "openssl": Library(("libcrypto*", "libssl*"), "Apache-2.0"),
+    "zlib": Library(("libz.*", "zlib.*"), "Zlib"),
+    "expat": Library(("pyexpat.*",), "MIT"),
+    "libmpdec": Library(("_decimal.*",), "BSD-2-Clause"),
+    "libyaml": Library(("_yaml.*",), "MIT"),
+}
+
+
+def shipped(packages: Path, tree: Path) -> Iterator[Distribution]:
+    """Yield the installed distributions of which a module lies in the frozen directory."""
+    with zipfile.ZipFile(tree / "lib" / "library.zip") as library:
+        modules = {name.removesuffix(".pyc") for name in library.namelist() if name.endswith(".pyc")}
+    modules |= {file.relative_to(tree / "lib").as_posix().partition(".")[0] for file in (tree / "lib").rglob("*")}
+    for distribution in distributions(path=[str(packages)]):
+        files = distribution.files or ()
+        if any(file.suffix in (".py", ".so", ".pyd") and _module(file.as_posix()) in modules for file in files):
+            yield distribution
+
+
+def _module(file: str) -> str:
+    """Return ``yaml/_yaml`` of ``yaml/_yaml.cpython-311-x86_64-linux-gnu.so``."""
+    return file.partition(".")[0]
+
+
+def licences(packages: Path, tree: Path) -> None:
+    """Put the licence texts of all that is shipped into ``licenses``. Raises ValueError where one is not known."""
+    target = tree / "licenses"
+    for distribution in shipped(packages, tree):
+        name = distribution.metadata["Name"]
+        texts = [
+            Path(str(file.locate()))
+            for file in distribution.files or ()
+            if ".dist-info" in str(file) and any(word in file.name.lower() for word in LICENCE_NAMES)
+        ] or list(LICENCES.glob(f"{name.lower()}.txt"))
+        if not texts:
+            raise ValueError(f"{name} comes without the text of its licence: put it into {LICENCES}")
+        place = target / f"{name}-{distribution.version}"
+        place.mkdir(parents=True, exist_ok=True)
+        for text in texts:
+            shutil.copyfile(text, place / text.name)
+    (tree / "frozen_application_license.txt").rename(target / "cx_freeze.txt")
+    for name in LIBRARIES:
+        shutil.copyfile(LICENCES / f"{name}.txt", target / f"{name}.txt")
+
+
+def complete(bill: dict[str, Any], packages: Path, tree: Path, versions: dict[str, str]) -> dict[str, Any]:
+    """Return the bill of an environment as that of the frozen directory: what is not shipped goes, libraries come.
+
+    ``versions`` are those of the libraries by name. Raises ValueError for a shared library that is nobody's.
+    """
+    _refuse_unknown(tree)
+    names = {_canonical(distribution.metadata["Name"]) for distribution in shipped(packages, tree)}
+    kept = [part for part in bill["components"] if _canonical(part["name"]) in names]
+    parts = [_library(tree, name, library, versions[name]) for name, library in LIBRARIES.items()]
+    refs = {part["bom-ref"] for part in (*kept, *parts)} | {bill["metadata"]["component"]["bom-ref"]}
+    links = [
+        {**link, "dependsOn": [ref for ref in link.get("dependsOn", ()) if ref in refs]}
+        for link in (*bill["dependencies"], *({"ref": part["bom-ref"]} for part in parts))
+        if link["ref"] in refs
+    ]
+    return {**bill, "components": [*kept, *parts], "dependencies": links}
+
+
+def _files(tree: Path, library: Library) -> list[Path]:
+    return sorted({file for pattern in library.files for file in tree.rglob(pattern) if file.suffix != ".pyc"})
+
+
+def _refuse_unknown(tree: Path) -> None:
+    """Raise ValueError for a shared library that is none of the known ones, nor a module of Python."""
+    known = {file for library in LIBRARIES.values() for file in _files(tree, library)}
+    for file in tree.rglob("lib*.so*"):
+        if file not in known:
+            raise ValueError(f"{file.name} is shipped, and in no bill: name it in LIBRARIES")
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _library(tree: Path, name: str, library: Library, version: str) -> dict[str, Any]:
+    files = _files(tree, library)
+    if not files:
+        raise ValueError(f"{name} is in none of {', '.join(library.files)}")
+    return {
+        "type": "library",
+        "bom-ref": name,
+        "name": name,
+        "version": version,
+        "purl": f"pkg:generic/{name}@{version}",
+        "licenses": [{"license": {"id": library.licence}}],
+        "components": [
+            {
+                "type": "file",
+                "bom-ref": f"{name}/{file.name}",
+                "name": file.relative_to(tree).as_posix(),
+                "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}],
+            }
+            for file in files
+        ],
+    }
+
+
+def versions_of(tree: Path) -> dict[str, str]:
+    """Return the versions of the libraries, as the frozen interpreter has them."""
+    done = subprocess.run([tree / "kubectl-harden", "version", "-o", "json"], check=True, capture_output=True)
+    found: dict[str, str] = json.loads(done.stdout)["libraries"]
+    return found
