@@ -223,11 +223,11 @@ class Problem(NamedTuple):
     ``namespace`` is that of a live object, empty for the cluster at large.
     """
 
-    file: str | None
-    document: int | None
-    line: int | None
-    column: int | None
     message: str
+    file: str | None = None
+    document: int | None = None
+    line: int | None = None
+    column: int | None = None
     refused: bool = False
     namespace: str = ""
 

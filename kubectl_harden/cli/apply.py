@@ -205,7 +205,7 @@ def carry_out(
 
         signalled = parallel(ready, work, ended)
     if journal.trouble is not None:
-        report_problems([Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")])
+        report_problems([Problem(f"{journal.trouble}: not all that was done is written down")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
@@ -237,11 +237,7 @@ def _refused(outcomes: Sequence[Outcome]) -> list[Problem]:
 def _denied(proposals: Sequence[Proposal]) -> list[Problem]:
     from kubectl_harden.model import Problem
 
-    return [
-        Problem(None, None, None, None, f"{item.name}: {item.refusal}", refused=True)
-        for item in proposals
-        if item.denied
-    ]
+    return [Problem(f"{item.name}: {item.refusal}", refused=True) for item in proposals if item.denied]
 
 
 def _left(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], *, people: bool, apply: bool) -> bool:

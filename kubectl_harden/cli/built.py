@@ -49,7 +49,7 @@ def fix_kustomization(
         except EditError as error:
             from kubectl_harden.model import Problem
 
-            problems.append(Problem(None, None, None, None, str(error)))
+            problems.append(Problem(str(error)))
             planned = ()
     return _shown(overlay.files, planned, problems, passed, write=write, quiet=quiet)
 

@@ -230,7 +230,7 @@ def _write(found: Any, names: tuple[str, ...]) -> Any:
         write_text(found.file, found.before, after, inside=directory_of(found.file, names))
     except EditError as error:
         message = str(error).removeprefix(f"{found.file}: ")
-        problem = Problem(found.file, None, None, None, message)
+        problem = Problem(message, found.file)
         return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
     return found
 

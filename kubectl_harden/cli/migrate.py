@@ -408,14 +408,14 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
 
     # A rollout that was rolled back is the workload's fault, not the cluster's.
     problems = [
-        Problem(None, None, None, None, f"namespace {item.name}: {item.message}", refused=True, namespace=item.name)
+        Problem(f"namespace {item.name}: {item.message}", refused=True, namespace=item.name)
         for item in done
         if item.state == "failed" and not item.blockers
     ]
     if journal.trouble is not None:
         from kubectl_harden.reports.output import report_problems
 
-        trouble = Problem(None, None, None, None, f"{journal.trouble}: not all that was done is written down")
+        trouble = Problem(f"{journal.trouble}: not all that was done is written down")
         report_problems([trouble])
         problems.append(trouble)
     return problems

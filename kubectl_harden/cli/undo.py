@@ -117,7 +117,7 @@ def undo(
             line(f"run {chosen.id}: everything is as it was before")
     if stop.is_set():
         return INTERRUPTED
-    denied = [Problem(None, None, None, None, item.refusal or "", refused=True) for item in refusals if item.denied]
+    denied = [Problem(item.refusal or "", refused=True) for item in refusals if item.denied]
     left = bool(refusals or behind) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
     return exit_code([*refused(outcomes), *denied], left=left)
 

@@ -180,12 +180,12 @@ def read_observations(names: Iterable[str], enough: float) -> tuple[Observations
                 with opened(file, regular=file != name) as stream:
                     wrong = _read(stream, found)
             except InputError as error:
-                problems.append(Problem(file, None, None, None, error.args[0]))
+                problems.append(Problem(error.args[0], file))
                 continue
             if wrong:
                 line, count = wrong[0], len(wrong)
                 more = f" ({count} such lines)" if count > 1 else ""
-                problems.append(Problem(file, None, line, None, f"this is no JSON object of a runtime sensor{more}"))
+                problems.append(Problem(f"this is no JSON object of a runtime sensor{more}", file, line=line))
     return found, problems
 
 

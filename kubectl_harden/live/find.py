@@ -177,7 +177,7 @@ def left_out(namespaces: Iterable[str], workloads: int = 0) -> str:
 def problem(error: HardenError | str, about: str = "", namespace: str = "") -> Problem:
     """Return a problem of a live object in a namespace, or of the cluster itself."""
     message = f"{about}: {error}" if about else str(error)
-    return Problem(None, None, None, None, message, isinstance(error, ClusterError), namespace)
+    return Problem(message, refused=isinstance(error, ClusterError), namespace=namespace)
 
 
 def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | Problem]:

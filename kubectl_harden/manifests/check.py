@@ -38,7 +38,7 @@ def check_files(
 
 
 def _unread(file: str, message: str) -> Checks:
-    return Checks((), (Problem(file, None, None, None, message),))
+    return Checks((), (Problem(message, file),))
 
 
 def check_text(

@@ -136,7 +136,7 @@ def _outermost(chart: str) -> str:
 
 def _note_on_chart(chart: str) -> Problem:
     command = f"kubectl harden check --helm-chart {shlex.quote(chart)}"
-    return Problem(chart, None, None, None, f"a chart, whose templates are judged when they are rendered: {command}")
+    return Problem(f"a chart, whose templates are judged when they are rendered: {command}", chart)
 
 
 # -- kustomizations --------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def _note_on_kustomization(file: str, unjudged: list[str]) -> Problem:
         names = ", ".join(os.path.relpath(name, os.path.dirname(file) or os.curdir) for name in unjudged[:_NAMED])
         more = f" and {len(unjudged) - _NAMED:,} more" if len(unjudged) > _NAMED else ""
         words += f" (not judged by themselves, since it uses them as patches, values or data: {names}{more})"
-    return Problem(file, None, None, None, words)
+    return Problem(words, file)
 
 
 def _read(path: str) -> _Kustomization | None:

@@ -145,7 +145,7 @@ class _Walk:
                 f"{_PLURALS[what] if count > 1 else what} {count:,}" for what, count in self.ignored.items()
             )
             words = f"left out, as .gitignore says: {counts}; what you name by -f is read"
-            yield Problem(directory, None, None, None, words)
+            yield Problem(words, directory)
 
 
 _PLURALS: Final = {"directory": "directories", "file": "files"}

@@ -44,7 +44,7 @@ def fix_files(inputs: Inputs, policies: Policies, options: FixOptions) -> Iterat
 
 
 def _unread(file: str, message: str) -> FileFix:
-    return FileFix(file, "", (), (), (Problem(file, None, None, None, message),))
+    return FileFix(file, "", (), (), (Problem(message, file),))
 
 
 def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> FileFix:
@@ -80,7 +80,7 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
             splices.extend(edit_document(document, goal))
         except Exception as error:  # noqa: BLE001 (one document must not end the run)
             line, column = Lines(text).place(document.start) if manifest.lined else (None, None)
-            problems.append(Problem(file, index, line, column, f"not edited: {unexpected(error)}"))
+            problems.append(Problem(f"not edited: {unexpected(error)}", file, index, line, column))
             plans = [item for item in plans if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
@@ -90,7 +90,7 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
             after = manifest._replace(text=spliced(text, splices))
             _prove(after, values, {_key(item): item.plan for item in plans}, policies, options)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
-            problems.append(Problem(file, None, None, None, f"not edited: {unexpected(error)}"))
+            problems.append(Problem(f"not edited: {unexpected(error)}", file))
             return FileFix(file, text, (), (), tuple(problems), (), tuple(others))
     return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects), tuple(others))
 

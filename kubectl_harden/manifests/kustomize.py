@@ -68,7 +68,7 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
         if same(list(_values(made)), expected):
             return Overlay(tuple(files), fixed.planned, fixed.problems, notes, fixed.others)
         trouble = trouble or "kustomize makes something else of the patches than was planned"
-    problem = Problem(file, None, None, None, f"not patched: {trouble}; fix the files that it is built from")
+    problem = Problem(f"not patched: {trouble}; fix the files that it is built from", file)
     return Overlay((), (), (*fixed.problems, problem), notes, fixed.others)
 
 

@@ -93,7 +93,7 @@ def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[P
             for path, words in _oddities(labels, metadata.get("annotations")):
                 line, column = found.place(path) if lined else (None, None)
                 words = f"Namespace {name}: {field_path(path)}: {words}"
-                notes.append(Problem(file, found.document.index, line, column, words))
+                notes.append(Problem(words, file, found.document.index, line, column))
     return rules.policies(asking), (*notes, *rules.disagreements(asking))
 
 

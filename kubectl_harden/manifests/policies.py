@@ -97,7 +97,7 @@ class Rules(NamedTuple):
             if len(files) > 1:
                 asked = ", ".join(f"{policy} in {file}" for policy, file in files.items())
                 words = f"Namespace {name} asks for different policies: {asked}; the strictest counts"
-                yield Problem(None, None, None, None, words)
+                yield Problem(words)
 
     def _asked(self, item: Asking) -> Policy | None:
         """Return what a Namespace asks for by a label, or None."""

@@ -200,7 +200,7 @@ class _Reader:
         above: dict[str, str] = {}
         is_template = False
         if manifest.file == STDIN and not manifest.listed and _CONTENT.search(manifest.text) is None:
-            yield Problem(STDIN, None, None, None, _NOTHING)
+            yield Problem(_NOTHING, STDIN)
         for found in documents(manifest.text, self._skips):
             if isinstance(found, Fault):
                 if manifest.listed and is_other_json(manifest.text):
@@ -211,7 +211,7 @@ class _Reader:
                 elif not is_template:
                     # One problem for the whole template: what its pieces mean is only known when it is rendered.
                     is_template = True
-                    yield Problem(manifest.file, None, line, None, _TEMPLATE)
+                    yield Problem(_TEMPLATE, manifest.file, line=line)
                 continue
             yield found
             if found.value is SKIPPED:
@@ -343,7 +343,7 @@ class _Reader:
 
     def _problem(self, document: int, offset: int, message: str) -> Problem:
         line, column = self._lines.place(offset) if self._manifest.lined else (None, None)
-        return Problem(self._manifest.file, document, line, column, message)
+        return Problem(message, self._manifest.file, document, line, column)
 
 
 def _other(subject: Subject) -> Other | Problem:

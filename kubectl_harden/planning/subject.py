@@ -86,5 +86,5 @@ class Subject(NamedTuple):
         text = f"{name_of(self.identity.kind, self.value)}: {where}{message}"
         if isinstance(source, Source):
             line, column = self.place(path)
-            return Problem(source.file, source.document, line, column, text)
-        return Problem(None, None, None, None, text, namespace=self.identity.namespace or "")
+            return Problem(text, source.file, source.document, line, column)
+        return Problem(text, namespace=self.identity.namespace or "")

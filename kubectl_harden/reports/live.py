@@ -201,4 +201,4 @@ def refused(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
         if outcome.state in ("failed", "unknown", "unwatched") or (
             outcome.state == "refused" and outcome.proposal.denied
         ):
-            yield Problem(None, None, None, None, f"{outcome.proposal.name}: {outcome.message}", refused=True)
+            yield Problem(f"{outcome.proposal.name}: {outcome.message}", refused=True)

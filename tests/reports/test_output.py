@@ -109,7 +109,7 @@ def test_each_way_to_write(text: str, terminal: bool) -> None:
             line = err.getvalue()[before:]
             assert "\x1b" not in line
             assert line.count("\n") == 1 or say is output.paragraph
-        output.report_problems([Problem(text, None, 1, None, text)])
+        output.report_problems([Problem(text, text, line=1)])
         out.truncate(0)
         out.seek(0)
         output.data([text])
@@ -239,7 +239,7 @@ def _reports() -> Iterator[tuple[str, str]]:
     yield "heading", "".join(choosing.heading(identity))
     for one_edit in (edit, edit._replace(value=PAYLOAD), edit._replace(op="remove", path=("spec", PAYLOAD))):
         yield "question", "".join(choosing.question(identity, one_edit))
-    yield "problem", error_line(Problem(PAYLOAD, 1, 1, 1, PAYLOAD))
+    yield "problem", error_line(Problem(PAYLOAD, PAYLOAD, 1, 1, 1))
 
 
 REPORTS = list(_reports())
