@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kubectl_harden.cluster.api import NAMESPACES, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, Conflict, NotFound, NotPermitted, Unreachable
+from kubectl_harden.field_path import pointer
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change, note_later
 from kubectl_harden.live.propose import fresh, tries
@@ -23,7 +24,7 @@ __all__ = ["MARKER", "held_back", "is_made", "lost", "lost_with", "replace", "re
 
 MARKER: Final = "kubectl-harden/recreating"
 """Annotation of a namespace: which of its objects are being deleted and created, as KIND/NAME:RUN, by blanks."""
-_ESCAPED: Final = MARKER.replace("/", "~1")
+_MARKED: Final = pointer(("metadata", "annotations", MARKER))
 _ANY: Final = Policy("privileged", 0)
 _lock: Final = Lock()
 
@@ -187,9 +188,9 @@ def _annotate(cluster: Cluster, namespace: str, what: str, entry: str) -> bool:
             ]
             if not metadata.get("annotations"):
                 operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
-            path = f"/metadata/annotations/{_ESCAPED}"
             text = " ".join(after)
-            operations.append({"op": "add", "path": path, "value": text} if text else {"op": "remove", "path": path})
+            change = {"op": "add", "value": text} if text else {"op": "remove"}
+            operations.append({**change, "path": _MARKED})
             try:
                 cluster.patch(NAMESPACES, None, namespace, operations, dry_run=False)
             except Conflict:

@@ -28,14 +28,7 @@ def apply(value: Any, edits: Iterable[Edit]) -> Any:
     """
     draft = Draft(value)
     for edit in edits:
-        parent = draft.at(edit.path[:-1])
-        last = edit.path[-1]
-        if edit.op == "remove":
-            del parent[last]
-        elif isinstance(parent, list) and edit.op == "add":
-            parent.insert(len(parent) if last == "-" else int(last), edit.value)
-        else:
-            parent[last] = edit.value
+        _make(draft.at(edit.path[:-1]), edit.path[-1], edit.op, edit.value)
     return draft.value
 
 
@@ -59,34 +52,9 @@ def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list
     steps: list[list[Operation]] = []
     value = copied(before)
     for operation in operations:
-        place, op = operation["path"], operation["op"]
-        parent, last = _parent(value, place)
-        if op == "test":
-            continue
-        if op == "add" and isinstance(parent, list):
-            index = len(parent) if last == "-" else int(last)
-            item = f"{place.rpartition('/')[0]}/{index}"
-            steps.append([{"op": "test", "path": item}, {"op": "remove", "path": item}])
-            parent.insert(index, copied(operation["value"]))
-        elif op in ("add", "replace"):
-            key = int(last) if isinstance(parent, list) else last
-            present = isinstance(parent, list) or key in parent
-            back = (
-                {"op": "replace", "path": place, "value": copied(parent[key])}
-                if present
-                else {"op": "remove", "path": place}
-            )
-            steps.append([{"op": "test", "path": place}, back])
-            parent[key] = copied(operation["value"])
-        elif isinstance(parent, list):
-            around = place.rpartition("/")[0]
-            steps.append(
-                [{"op": "test", "path": around}, {"op": "add", "path": place, "value": copied(parent[int(last)])}]
-            )
-            del parent[int(last)]
-        else:
-            steps.append([{"op": "add", "path": place, "value": copied(parent[last])}])
-            del parent[last]
+        if operation["op"] != "test":
+            steps.append(_back(value, operation))
+            _carry_out(value, operation)
     out = []
     current = copied(after)
     for group in reversed(steps):
@@ -104,8 +72,27 @@ def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list
     return out
 
 
-def _at(value: Any, place: str) -> Any:
+def _back(value: Any, operation: Operation) -> list[Operation]:
+    """Return what takes an operation back that is carried out on ``value``: the test for it, and the step."""
+    place, op = operation["path"], operation["op"]
     parent, last = _parent(value, place)
+    around, _, _ = place.rpartition("/")
+    if op == "remove":
+        again = {"op": "add", "path": place, "value": copied(_item(parent, last))}
+        return [{"op": "test", "path": around}, again] if isinstance(parent, list) else [again]
+    if op == "add" and isinstance(parent, list):
+        item = f"{around}/{len(parent) if last == '-' else int(last)}"
+        return [{"op": "test", "path": item}, {"op": "remove", "path": item}]
+    if isinstance(parent, dict) and last not in parent:
+        return [{"op": "test", "path": place}, {"op": "remove", "path": place}]
+    return [{"op": "test", "path": place}, {"op": "replace", "path": place, "value": copied(_item(parent, last))}]
+
+
+def _at(value: Any, place: str) -> Any:
+    return _item(*_parent(value, place))
+
+
+def _item(parent: Any, last: str) -> Any:
     return parent[int(last) if isinstance(parent, list) else last]
 
 
@@ -178,10 +165,19 @@ def _parent(value: Any, place: str) -> tuple[Any, str]:
 
 
 def _carry_out(value: Any, operation: Operation) -> None:
+    """Carry out an operation on a value that may be changed."""
     parent, last = _parent(value, operation["path"])
-    if operation["op"] == "remove":
-        del parent[int(last) if isinstance(parent, list) else last]
-    elif isinstance(parent, list) and operation["op"] == "add":
-        parent.insert(len(parent) if last == "-" else int(last), copied(operation["value"]))
+    _make(parent, last, operation["op"], copied(operation.get("value")))
+
+
+def _make(parent: Any, last: str | int, op: str, value: Any) -> None:
+    """Carry out an operation on the object or list that holds its place."""
+    if isinstance(parent, list):
+        if op == "add":
+            parent.insert(len(parent) if last == "-" else int(last), value)
+            return
+        last = int(last)
+    if op == "remove":
+        del parent[last]
     else:
-        parent[int(last) if isinstance(parent, list) else last] = copied(operation["value"])
+        parent[last] = value

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from kubectl_harden.errors import meant
+from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Level
 from kubectl_harden.pod_security.controls._words import go_quote
 from kubectl_harden.pod_security.policy import NEWEST, Policy, PolicyChoice, parse_policy
@@ -199,7 +200,7 @@ def label_operations(labels: Mapping[str, str] | None, wanted: Mapping[str, str]
     return [
         {
             "op": "replace" if key in labels else "add",
-            "path": "/metadata/labels/" + key.replace("~", "~0").replace("/", "~1"),
+            "path": pointer(("metadata", "labels", key)),
             "value": text,
         }
         for key, text in wanted.items()
