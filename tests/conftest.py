@@ -15,6 +15,7 @@ from tests.support.control_plane import ApiError, ControlPlane, Namespace, share
 from tests.support.fleet import Fleet
 from tests.support.harden import Harden
 from tests.support.oracle import Oracle
+from tests.support.profile import EXAMPLES
 from tests.support.proxy import FaultProxy
 from tests.support.registry import Images
 
@@ -23,6 +24,9 @@ settings.register_profile("ordinary", max_examples=2_000, derandomize=True, **_C
 settings.register_profile("nightly", max_examples=20_000, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("quick", max_examples=100, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
+if EXAMPLES:
+    settings.register_profile("counted", max_examples=EXAMPLES, **_COMMON)  # type: ignore[arg-type]
+    settings.load_profile("counted")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.model import Checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from kubectl_harden.manifests.generators import Chart
     from kubectl_harden.manifests.policies import Policies, Rules
@@ -42,7 +42,7 @@ def fix_kustomization(
     passed.add(overlay.others)
     note_problems(passed.notes)
     problems = list(overlay.problems)
-    planned = overlay.planned
+    files = overlay.files
     if write and overlay.files:
         try:
             write_overlay(overlay)
@@ -50,8 +50,8 @@ def fix_kustomization(
             from kubectl_harden.model import Problem
 
             problems.append(Problem(str(error)))
-            planned = ()
-    return _shown(overlay.files, planned, problems, passed, write=write, quiet=quiet)
+            files = ()
+    return _shown(files, overlay.planned, problems, passed, write=write, quiet=quiet)
 
 
 def fix_chart(
@@ -111,8 +111,8 @@ def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Itera
 
 
 def _shown(
-    files: Iterable[FileFix],
-    planned: Iterable[Planned],
+    files: Sequence[FileFix],
+    planned: Sequence[Planned],
     problems: list[Problem],
     passed: Passed,
     *,
@@ -122,7 +122,12 @@ def _shown(
     """Show diffs, notes, problems and the summary, and return the exit code."""
     from kubectl_harden.reports.fix import FixTally, diff, notes, summary_line
     from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.terminal import counted
 
+    if not files and any(item.plan.edits for item in planned):
+        report_problems(problems)
+        paragraph(f"{counted(len(planned), 'workload')}: nothing is changed")
+        return UNREADABLE
     tally = FixTally()
     tally.count(planned)
     tally.problems.extend(problems)

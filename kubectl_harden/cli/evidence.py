@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.options import with_options
 from kubectl_harden.errors import UsageError
@@ -61,12 +62,14 @@ class EvidenceOptions(NamedTuple):
     platform: str | None
     observed: tuple[str, ...]
     observed_for: float
+    looked_at: list[bool]
+    """Whether all of what was observed could be read, each time that it is read."""
 
     def of_files(self) -> Learner:
         """Return what brings the evidence for manifests."""
         from kubectl_harden.evidence.collector import Learner
 
-        return Learner(images=self._images(None), observations=self._observations())
+        return Learner(images=self._images(None), observations=self.of_observations())
 
     def of_cluster(self, cluster: Cluster, notes: list[str], *, whole: bool, recorded: bool) -> Learner:
         """Return what brings the evidence for live workloads.
@@ -81,7 +84,7 @@ class EvidenceOptions(NamedTuple):
         pods = RunningPods(cluster, notes, whole=whole)
         return Learner(
             images=self._images(pods),
-            observations=self._observations(),
+            observations=self.of_observations(),
             pods=pods,
             profiles=RecordedProfiles(cluster, notes) if whole or recorded else None,
         )
@@ -111,7 +114,8 @@ class EvidenceOptions(NamedTuple):
 
         return make
 
-    def _observations(self) -> Any:
+    def of_observations(self) -> Any:
+        """Return what sensors have seen, or None; what cannot be read of it is told."""
         if not self.observed:
             return None
         from kubectl_harden.evidence.sensors import read_observations
@@ -119,8 +123,7 @@ class EvidenceOptions(NamedTuple):
 
         found, problems = read_observations(self.observed, self.observed_for)
         report_problems(problems)
-        if problems and not found:
-            raise UsageError("--observed: nothing could be read")
+        self.looked_at.append(not problems)
         return found
 
 
@@ -138,13 +141,18 @@ def evidence_options(command: Callable[..., int]) -> Callable[..., Any]:
             own["platform"],
             own["observed"],
             seconds(own["observed_for"], "--observed-for"),
+            [],
         )
         if evidence.registry_ca and not os.path.isfile(evidence.registry_ca):
             raise UsageError(f'--registry-ca "{evidence.registry_ca}": there is no such file')
         for name in evidence.observed:
             if not os.path.exists(name):
                 raise UsageError(f'--observed "{name}": there is no such file or directory')
-        return command(evidence=evidence, **given)
+        code = command(evidence=evidence, **given)
+        if not evidence.looked_at:
+            # What is named is an input, also of an output that shows no evidence.
+            evidence.of_observations()
+        return UNREADABLE if code in (OK, VIOLATIONS) and not all(evidence.looked_at) else code
 
     return with_options(_EVIDENCE, call)
 

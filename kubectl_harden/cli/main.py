@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import re
@@ -200,9 +201,31 @@ def _show_traceback() -> None:
             line(words)
 
 
+_CANNOT_WRITE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""How a full or broken disk refuses what is printed; files that are named are told by their own errors."""
+
+
+def _open_streams() -> None:
+    """Open the standard streams that whoever started the command has closed: they lead nowhere then."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is given.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def _leave_stdout() -> None:
+    """Send nowhere what is left to write: the interpreter must not complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run() -> int:
     # What is read lives until it is reported: looking for cycles in between only costs time.
     gc.set_threshold(1_000_000, 20, 20)
+    _open_streams()
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -232,9 +255,15 @@ def _run() -> int:
         line("interrupted: what is already named as done stays done, everything else is as it was")
         return ended_by()
     except BrokenPipeError:
-        # The reader has what it wanted; the interpreter must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has what it wanted.
+        _leave_stdout()
         return OK
     except Exception as error:  # noqa: BLE001 (a person gets a sentence, and the traceback when asked for)
-        _say_bug(error)
+        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+            from kubectl_harden.reports.output import error as say
+
+            _leave_stdout()
+            say(f"the output is incomplete, since it cannot be written: {error.strerror}")
+        else:
+            _say_bug(error)
         return UNREADABLE

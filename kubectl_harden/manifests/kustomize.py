@@ -31,7 +31,8 @@ __all__ = ["Overlay", "fix_kustomization", "write_overlay"]
 class Overlay(NamedTuple):
     """What lifts a kustomization: its new files and its own change, the plans that they carry out, what went wrong.
 
-    ``notes`` are about the Namespace objects that it builds.
+    Plans with edits and no files are plans that kustomize does not carry out. ``notes`` are about the Namespace objects
+    that it builds.
     """
 
     files: tuple[FileFix, ...]
@@ -69,7 +70,7 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
             return Overlay(tuple(files), fixed.planned, fixed.problems, notes, fixed.others)
         trouble = trouble or "kustomize makes something else of the patches than was planned"
     problem = Problem(f"not patched: {trouble}; fix the files that it is built from", file)
-    return Overlay((), (), (*fixed.problems, problem), notes, fixed.others)
+    return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)
 
 
 def _values(text: str) -> Iterator[Any]:

@@ -5,6 +5,7 @@ The keys that lists are merged by are those of k8s.io/api/core/v1/types.go (patc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kubectl_harden.json_values import same
@@ -20,15 +21,18 @@ MERGE_KEYS: Final = {
     "volumeMounts": "mountPath",
     "ports": "containerPort",
 }
+_FURTHER_KEYS: Final = {"ports": ("protocol",)}
+"""Fields by which kustomize also tells items apart, where they have them (x-kubernetes-list-map-keys)."""
+
 BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
 
 
 def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
-    """Return the patch that makes ``new`` of ``old``, with the head that names the object.
+    """Return the patch that makes ``new`` of ``old``, with the head that names the object as its own does.
 
     Of custom resources, which know no strategic merge, it is a JSON merge patch (RFC 7386).
     """
-    metadata = {"name": identity.name}
+    metadata = {_name_field(old): identity.name}
     if identity.namespace:
         metadata["namespace"] = identity.namespace
     group, slash, _ = identity.api_version.partition("/")
@@ -36,6 +40,12 @@ def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
     if isinstance(patch.get("metadata"), dict):
         metadata.update(patch.pop("metadata"))
     return {"apiVersion": identity.api_version, "kind": identity.kind, "metadata": metadata, **patch}
+
+
+def _name_field(value: dict[str, Any]) -> str:
+    metadata = value.get("metadata")
+    is_generated = isinstance(metadata, dict) and not metadata.get("name") and metadata.get("generateName")
+    return "generateName" if is_generated else "name"
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[str, Any]:
@@ -48,7 +58,7 @@ def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[
             if isinstance(before, dict) and isinstance(after, dict):
                 out[key] = _difference(before, after, merges)
             elif merges and key in MERGE_KEYS and keyed(before, MERGE_KEYS[key]) and keyed(after, MERGE_KEYS[key]):
-                out[key] = _merged_list(before, after, MERGE_KEYS[key])
+                out[key] = _merged_list(before, after, MERGE_KEYS[key], _FURTHER_KEYS.get(key, ()))
             elif merges and key in MERGE_KEYS and isinstance(after, list):
                 out[key] = [{"$patch": "replace"}, *after]
             else:
@@ -63,8 +73,8 @@ def keyed(items: Any, key: str) -> bool:
     return len({item[key] for item in items}) == len(items)
 
 
-def _merged_list(old: Any, new: Any, key: str) -> list[dict[str, Any]]:
-    """Return the items that change, and those before them by their key alone.
+def _merged_list(old: Any, new: Any, key: str, further: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the items that change, and those before them by their keys alone.
 
     kustomize puts what a patch names before the rest, in the patch's order: the order of containers would change.
     """
@@ -73,12 +83,13 @@ def _merged_list(old: Any, new: Any, key: str) -> list[dict[str, Any]]:
     out = []
     unchanged = []
     for name, item in before.items():
+        keys = {field: item[field] for field in (key, *further) if field in item}
         if name not in after:
-            out.append({"$patch": "delete", key: name})
+            out.append({"$patch": "delete", **keys})
         elif same(item, after[name]):
-            unchanged.append({key: name})
+            unchanged.append(keys)
         else:
-            out += [*unchanged, {key: name, **_difference(item, after[name], True)}]
+            out += [*unchanged, {**keys, **_difference(item, after[name], True)}]
             unchanged = []
     added = [item for name, item in after.items() if name not in before]
     return [*out, *unchanged, *added] if added else out

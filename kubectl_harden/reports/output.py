@@ -82,13 +82,17 @@ def write(pieces: Iterable[str]) -> None:
 
 
 def tell(pieces: Iterable[str]) -> None:
-    """Write text for people to stderr, behind all that went to stdout before."""
+    """Write text for people to stderr, behind all that went to stdout before.
+
+    The work goes on where it cannot be written; what stdout does not take is told when it is written itself.
+    """
     colour = coloured(sys.stderr)
     for piece in pieces:
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             sys.stdout.flush()
-        # click has the consoles of old Windows show colours.
-        click.echo(shown(piece, colour=colour), nl=False, err=True, color=True)
+        with suppress(OSError):
+            # click has the consoles of old Windows show colours.
+            click.echo(shown(piece, colour=colour), nl=False, err=True, color=True)
 
 
 def line(words: str) -> None:

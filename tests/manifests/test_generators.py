@@ -223,6 +223,41 @@ def test_a_component_is_checked_by_itself(harden: Any, overlay: Path) -> None:
     assert done.returncode == 1 and b"overlays/prod/kustomization.yaml" in done.stdout
 
 
+PORT = "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: c, image: i, ports: {}}}]}}\n"
+PORTS = {
+    "a protocol": "[{containerPort: 80, hostPort: 80, name: http, protocol: TCP}, {containerPort: 443, protocol: TCP}]",
+    "none": "[{containerPort: 80, hostPort: 80, name: http}]",
+    "some": "[{containerPort: 80, hostPort: 80}, {containerPort: 443, hostPort: 443, protocol: TCP}]",
+    "two of a number": "[{containerPort: 53, hostPort: 53, protocol: UDP}, {containerPort: 53, hostPort: 53, protocol: TCP}]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ports", PORTS.values(), ids=PORTS)
+def test_host_ports_go_whatever_their_protocol(harden: Any, programs: str, tmp_path: Path, ports: str) -> None:
+    (tmp_path / "pod.yaml").write_text(PORT.format(ports))
+    (tmp_path / "kustomization.yaml").write_text("resources: [pod.yaml]\n")
+    done = harden("fix", "-k", ".", "--write", "--level", "baseline")
+    assert done.returncode == 0, done.stderr
+    (pod,) = kustomize(tmp_path, programs)
+    (was,) = [found.value for found in documents((tmp_path / "pod.yaml").read_text()) if isinstance(found, Document)]
+    expected = [{key: item for key, item in port.items() if key != "hostPort"}
+                for port in was["spec"]["containers"][0]["ports"]]  # fmt: skip
+    assert pod["spec"]["containers"][0]["ports"] == expected
+
+
+def test_what_kustomize_does_not_carry_out_changes_nothing(harden: Any, tmp_path: Path) -> None:
+    """It cannot tell a port that names no protocol from another of the same number."""
+    (tmp_path / "pod.yaml").write_text(
+        PORT.format("[{containerPort: 53, hostPort: 53, protocol: UDP}, {containerPort: 53}]")
+    )
+    (tmp_path / "kustomization.yaml").write_text("resources: [pod.yaml]\n")
+    done = harden("fix", "-k", ".", "--write", "--level", "baseline")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"not patched: kustomize makes something else of the patches" in done.stderr
+    assert done.stderr.endswith(b"1 workload: nothing is changed\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"pod.yaml", "kustomization.yaml"}
+
+
 def test_what_cannot_be_built_says_why(harden: Any, overlay: Path, tmp_path: Path) -> None:
     assert b"there is no kustomization.yaml here" in harden("check", "-k", "bases").stderr
     (tmp_path / "bases" / "web" / "deployment.yaml").unlink()
