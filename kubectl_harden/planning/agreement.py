@@ -41,7 +41,7 @@ def uncovered(location: Location, edit: Edit) -> str:
 
 
 class _View(NamedTuple):
-    """What a pod template's own plan makes, whatever it reaches: edits of shared fields, and edits of its own.
+    """What a pod template's own plan makes: edits of shared fields, and edits of its own.
 
     ``asked`` are those of the shared ones that no control asks for.
     """
@@ -71,7 +71,7 @@ class Agreement:
         self, subject: Subject, templates: list[Location], options: FixOptions, accepted: Mapping[str, str]
     ) -> None:
         self._now = _State(subject, templates, {})
-        self._options, self._accepted = options._replace(partial=True, choose=None), accepted
+        self._options, self._accepted = options._replace(choose=None), accepted
         self._views: list[_View | None] | None = None
         self._planned: _State | None = None
         self._against: dict[tuple[_Key, tuple[str, ...]], list[Path]] = {}
