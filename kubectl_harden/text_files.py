@@ -1,4 +1,4 @@
-"""The one way to read a text file: as UTF-8, with the place of what is wrong in it."""
+"""The one way to open text: files as UTF-8, with the place of what is wrong in them, and standard streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["STDIN", "encoding_of", "json_of", "opened", "read_json", "read_text", "text_of"]
+__all__ = ["STDIN", "encoding_of", "json_of", "open_streams", "opened", "read_json", "read_text", "text_of"]
 
 STDIN: Final = "-"
 MAX_FILE: Final = 256 << 20
@@ -120,3 +120,15 @@ def json_of(text: str) -> Any:
     except (ValueError, RecursionError):
         # A number of thousands of digits, or brackets in brackets without an end.
         raise InputError("not JSON that anything sensible writes") from None
+
+
+def open_streams() -> None:
+    """Open the standard streams that whoever started the command has closed: they lead nowhere then."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is given.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

@@ -205,18 +205,6 @@ _CANNOT_WRITE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno
 """How a full or broken disk refuses what is printed; files that are named are told by their own errors."""
 
 
-def _open_streams() -> None:
-    """Open the standard streams that whoever started the command has closed: they lead nowhere then."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest free number is given.
-            os.open(os.devnull, os.O_RDWR)
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-
-
 def _leave_stdout() -> None:
     """Send nowhere what is left to write: the interpreter must not complain when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -225,7 +213,10 @@ def _leave_stdout() -> None:
 def _run() -> int:
     # What is read lives until it is reported: looking for cycles in between only costs time.
     gc.set_threshold(1_000_000, 20, 20)
-    _open_streams()
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from kubectl_harden.text_files import open_streams
+
+        open_streams()
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
