@@ -16,7 +16,12 @@ _last = [int(signal.SIGINT)]
 
 
 def ended_by() -> int:
-    """Return the exit code of a run that a signal has ended: 128 and the number of the last one."""
+    """Return the exit code of a run that a signal has ended: 128 and the number of the last one.
+
+    Another signal changes nothing any more: as Python ends, it would kill the process instead.
+    """
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
     return 128 + _last[0]
 
 

@@ -57,6 +57,7 @@ _BUILT_IN: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 }
 
 _CORE: Final = ("Pod", "PodTemplate", "ReplicationController")
+_RETIRED: Final = (("batch", "ScheduledJob"), ("batch", "JobTemplate"))
 
 _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("apps.openshift.io", "DeploymentConfig"): _TEMPLATE,
@@ -163,7 +164,8 @@ def pod_kinds(extra: PodPaths) -> frozenset[str]:
 def holders_of_pods(extra: PodPaths) -> Iterator[tuple[str, str]]:
     """Yield the (group, kind) of all objects that can hold a pod, Kubernetes' own first, but for retired ones."""
     for group, kind in (*_BUILT_IN, *_CUSTOM, *_KNATIVE, *extra):
-        if group != "extensions" and kind not in ("ScheduledJob", "JobTemplate") and (group or kind in _CORE):
+        retired = group == "extensions" or (group, kind) in _RETIRED or (not group and kind not in _CORE)
+        if not retired:
             yield group, kind
     for kind in _ARGO:
         yield "argoproj.io", kind
