@@ -23,7 +23,7 @@ from kubectl_harden.cluster.time_limits import timed
 from kubectl_harden.errors import ClusterError, Unreachable
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, PoolManager
 
 __all__ = ["Answer", "Cancel", "Connection"]
 
