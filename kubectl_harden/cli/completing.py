@@ -88,7 +88,7 @@ def kubeconfig_names(section: str) -> Completer:
     """Return a completer for the entries of a section of the kubeconfig: contexts, clusters, users."""
 
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-        from kubectl_harden.cluster.connection import entries_of
+        from kubectl_harden.cluster.kubeconfig import entries_of
 
         return _of(entries_of(ctx.params.get("kubeconfig"), section), incomplete)
 

@@ -29,7 +29,8 @@ def seconds(text: str, option: str) -> float:
 def open_cluster(given: dict[str, Any]) -> Cluster:
     """Return the cluster that the options of ``cluster_options`` name, and take them out. Raises ClusterError."""
     from kubectl_harden.cluster.api import Cluster
-    from kubectl_harden.cluster.connection import ClusterOptions, Connection
+    from kubectl_harden.cluster.connection import Connection
+    from kubectl_harden.cluster.kubeconfig import ClusterOptions
 
     own = {name: given.pop(name) for name in CLUSTER_NAMES}
     timeout = seconds(own.pop("request_timeout"), "--request-timeout")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kubectl_harden.cli.check import check
 from kubectl_harden.cluster.command import Commands
-from kubectl_harden.cluster.connection import ClusterOptions
+from kubectl_harden.cluster.kubeconfig import ClusterOptions
 from kubectl_harden.reports.terminal import wrapped
 from tests.support.profile import fewer
 

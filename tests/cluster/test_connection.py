@@ -17,7 +17,8 @@ import pytest
 from kubectl_harden.cluster import connection as module
 from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster
 from kubectl_harden.cluster.call_log import LOG, log_calls
-from kubectl_harden.cluster.connection import Cancel, ClusterOptions, Connection
+from kubectl_harden.cluster.connection import Cancel, Connection
+from kubectl_harden.cluster.kubeconfig import ClusterOptions
 from kubectl_harden.errors import ClusterError, NotFound, Unreachable
 from kubectl_harden.reports.output import line
 

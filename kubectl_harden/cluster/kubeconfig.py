@@ -1,0 +1,249 @@
+"""Who one is to an API server, and how it is reached: the only module that imports ``kubernetes``.
+
+The kubernetes package finds the server, the certificates, the proxy and the credentials (plugins included).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from kubectl_harden.errors import ClusterError
+from kubectl_harden.text_files import read_text
+
+if TYPE_CHECKING:
+    from urllib3 import PoolManager
+
+__all__ = ["IMPERSONATE", "Access", "ClusterOptions", "entries_of", "first_line", "log_in"]
+
+IMPERSONATE: Final = "Impersonate-User"
+_SERVICE_ACCOUNT_NAMESPACE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_CONNECTIONS: Final = 16
+
+
+class ClusterOptions(NamedTuple):
+    """How to reach the cluster, as kubectl's global options say it.
+
+    ``timeout`` is for a whole request with all its attempts, in seconds; 0 stands for LONGEST_REQUEST.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    cluster: str | None = None
+    user: str | None = None
+    server: str | None = None
+    token: str | None = None
+    as_user: str | None = None
+    as_groups: tuple[str, ...] = ()
+    insecure: bool = False
+    certificate_authority: str | None = None
+    timeout: float = 0
+
+    def words(self) -> tuple[str, ...]:
+        """Return the options that lead to the same cluster as the same user. A token is no part of a command."""
+        named = {
+            "--kubeconfig": self.kubeconfig,
+            "--context": self.context,
+            "--cluster": self.cluster,
+            "--user": self.user,
+            "--server": self.server,
+            "--certificate-authority": self.certificate_authority,
+            "--as": self.as_user,
+        }
+        words = [word for option, value in named.items() if value for word in (option, value)]
+        words += [word for group in self.as_groups for word in ("--as-group", group)]
+        return (*words, *(("--insecure-skip-tls-verify",) if self.insecure else ()))
+
+
+class _Chosen(NamedTuple):
+    """What a kubeconfig says beside the server and the credentials: see Access."""
+
+    context: str | None = None
+    namespace: str = "default"
+    impersonation: tuple[tuple[str, str], ...] = ()
+
+
+class Access:
+    """What a request to the API server needs.
+
+    ``server`` is its URL, ``context`` the context's name (None in a pod, or with --server alone), ``namespace`` the
+    context's, ``impersonation`` the headers that make one another user.
+    """
+
+    def __init__(self, configuration: Any, chosen: _Chosen) -> None:
+        self._configuration = configuration
+        self.server = str(configuration.host)
+        self.context, self.namespace, self.impersonation = chosen
+
+    def authorization(self) -> str | None:
+        """Return the Authorization header as it is now: tokens of plugins and files are renewed when they expire."""
+        found: str | None = self._configuration.get_api_key_with_prefix("BearerToken")
+        return found
+
+    def pool(self) -> PoolManager:
+        """Return connections with the certificates and the proxy. Raises ClusterError where they cannot be used."""
+        from kubernetes.client.rest import RESTClientObject
+
+        try:
+            pool: PoolManager = RESTClientObject(self._configuration).pool_manager
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"the kubeconfig cannot be used: {first_line(error)}") from None
+        return pool
+
+
+def log_in(options: ClusterOptions) -> Access:
+    """Read the kubeconfig, and run its credential plugin. Raises ClusterError where it cannot be used."""
+    from kubernetes.client.configuration import Configuration
+    from kubernetes.config.config_exception import ConfigException
+
+    words = _Words()
+    logging.getLogger().addHandler(words)
+    try:
+        configuration = Configuration()
+        chosen = _configure(configuration, options)
+    except (ConfigException, OSError, ValueError) as error:
+        raise ClusterError(f"the kubeconfig cannot be used: {first_line(error)}") from None
+    except (AttributeError, KeyError, IndexError, TypeError, RecursionError):
+        raise ClusterError("the kubeconfig cannot be used: a part of it is not of the type that it must be") from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "yaml":
+            raise
+        raise ClusterError(f"the kubeconfig is no YAML: {first_line(error)}") from None
+    finally:
+        logging.getLogger().removeHandler(words)
+    if words.said:
+        raise ClusterError(f"no credentials: {'; '.join(words.said)}")
+    _overrule(configuration, options)
+    return Access(configuration, chosen)
+
+
+def _overrule(configuration: Any, options: ClusterOptions) -> None:
+    """Put the options of the command line over what the kubeconfig says."""
+    if options.server:
+        configuration.host = options.server.rstrip("/")
+    if options.token:
+        configuration.api_key["BearerToken"] = f"Bearer {options.token}"
+        configuration.refresh_api_key_hook = None
+    if options.insecure:
+        configuration.verify_ssl = False
+    if options.certificate_authority:
+        configuration.ssl_ca_cert = options.certificate_authority
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    # As client-go: a connection whose other end is gone is noticed within a minute and a half.
+    configuration.keep_alive = True
+    if not configuration.verify_ssl:
+        import urllib3
+
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        configuration.ssl_ca_cert = None
+
+
+def _configure(configuration: Any, options: ClusterOptions) -> _Chosen:
+    """Fill a configuration in from the kubeconfig, or from the pod that this runs in."""
+    from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
+    from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+
+    paths = options.kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    if options.kubeconfig and not os.path.exists(options.kubeconfig):
+        raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
+    # kubectl reads an empty file, such as /dev/null, as an empty configuration.
+    filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
+    merged = KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
+    if merged.config is None:
+        namespace = "default"
+        if os.environ.get(SERVICE_HOST_ENV_NAME):
+            load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            if os.path.exists(_SERVICE_ACCOUNT_NAMESPACE):
+                namespace = read_text(_SERVICE_ACCOUNT_NAMESPACE).strip()
+        elif not options.server:
+            raise ClusterError(
+                "no cluster is configured: set KUBECONFIG or --kubeconfig, or name --server "
+                "(to check manifests instead: -f FILE)"
+            )
+        return _Chosen(None, namespace, _impersonation({}, options))
+    config: dict[str, Any] = merged.config.value
+    # Of several files the first that says it counts, as for kubectl.
+    named = (text["current-context"] for text in merged.config_files.values() if text.get("current-context"))
+    name = options.context or next(named, None)
+    context = _entry(config, "contexts", name, "context")
+    if name is not None and context is None:
+        known = ", ".join(sorted(str(_value(item).get("name")) for item in config["contexts"]))
+        raise ClusterError(f'the kubeconfig has no context "{name}"; it has: {known or "none"}')
+    cluster = options.cluster or (context or {}).get("cluster")
+    user = options.user or (context or {}).get("user")
+    namespace = (context or {}).get("namespace") or "default"
+    if cluster is None and options.server:
+        return _Chosen(name, namespace, _impersonation({}, options))
+    for kind, given, known_as in (("clusters", cluster, "cluster"), ("users", user, "user")):
+        if given is not None and _entry(config, kind, given, known_as) is None:
+            raise ClusterError(f'the kubeconfig has no {known_as} "{given}"')
+    if cluster is None:
+        raise ClusterError("the kubeconfig names no current context: use --context")
+    chosen = {"name": "kubectl-harden", "context": {"cluster": cluster, "user": user}}
+    config["contexts"].append(type(merged.config)("context", chosen, merged.config.path))
+    loader: Any = KubeConfigLoader
+    loader(merged.config, active_context="kubectl-harden", config_base_path=None).load_and_set(configuration)
+    return _Chosen(name, namespace, _impersonation(_entry(config, "users", user, "user") or {}, options))
+
+
+class _Words(logging.Handler):
+    """Keeps what the kubernetes package only logs: why a credential plugin failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(first_line(record.getMessage()))
+
+
+def entries_of(kubeconfig: str | None, section: str) -> list[str]:
+    """Return the names in a section (contexts, clusters, users) of the kubeconfig; none where it cannot be read."""
+    from kubernetes.config.config_exception import ConfigException
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    try:
+        merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
+        return [str(_value(item).get("name")) for item in merged.config.value[section]] if merged.config else []
+    except (ConfigException, OSError, ValueError, KeyError, AttributeError):
+        return []
+
+
+def _is_empty(path: str) -> bool:
+    """Whether a file is there and has nothing in it."""
+    try:
+        with open(path, "rb") as file:
+            return not file.read(1)
+    except OSError:
+        return False
+
+
+def _value(item: Any) -> Any:
+    return getattr(item, "value", item)
+
+
+def _entry(config: dict[str, Any], kind: str, name: str | None, key: str) -> dict[str, Any] | None:
+    for item in config[kind]:
+        found = _value(item)
+        if name is not None and found.get("name") == name:
+            return found.get(key) or {}
+    return None
+
+
+def _impersonation(user: dict[str, Any], options: ClusterOptions) -> tuple[tuple[str, str], ...]:
+    """Return the headers for ``--as``, or for a kubeconfig's ``as``."""
+    name = options.as_user or user.get("as")
+    if not name:
+        return ()
+    headers = [(IMPERSONATE, name)]
+    headers.extend(("Impersonate-Group", group) for group in options.as_groups or user.get("as-groups") or ())
+    if user.get("as-uid") and not options.as_user:
+        headers.append(("Impersonate-Uid", user["as-uid"]))
+    return tuple(headers)
+
+
+def first_line(error: object) -> str:
+    """Return the first line of what an error says, or its type."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
