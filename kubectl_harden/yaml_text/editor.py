@@ -37,6 +37,10 @@ def edit_document(document: Document, value: Any) -> list[Splice]:
     root = document.tree()
     if root is None:
         raise EditError("there is nothing in this document")
+    if not document.is_json and "\r\r\n" in document.text:
+        # kubectl takes one carriage return off each line (apimachinery, pkg/util/yaml, LineReader) before YAML's parser
+        # sees it: what stands in blocks of text is another value there.
+        raise EditError("its lines end in CR CR LF, which kubectl and YAML read differently: make them LF or CR LF")
     editor = _Editor(document.text, root, is_json=document.is_json)
     if "&" in document.text:
         editor.note_anchors(root, document.value, value)

@@ -45,8 +45,11 @@ def assert_said(result: Result, took: float, *, whole: bool, what: str = "") -> 
     if what.startswith("PATCH /api/v1/namespaces/NS:"):
         return  # A second opinion on a plan, which stands without it.
     told = " ".join((result.err + result.out).split())
+    # A 422 to a patch is what the API server answers where a value that the patch tests is another one by now.
     assert re.search(
-        r"is this an API server|cannot be reached|answers 500|HTTP status|not json", told, re.IGNORECASE
+        r"is this an API server|cannot be reached|answers 500|HTTP status|not json|changed by others 5 times",
+        told,
+        re.IGNORECASE,
     ), (what, result)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_harden.errors import EditError
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
@@ -18,9 +19,11 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.output import patched
-from kubectl_harden.yaml_text.editor import spliced
+from kubectl_harden.yaml_text.documents import Document, documents
+from kubectl_harden.yaml_text.editor import edit_document, spliced
 from tests.planning.test_plan import workload
 from tests.reports.test_diff import changes_in, fewest_changes, lines_of
+from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import ends_alike, json_texts, streams, yaml_texts
@@ -266,3 +269,19 @@ def test_json_with_tabs() -> None:
     )
     assert '\n\t\t],\n\t\t"securityContext": {\n\t\t\t"runAsNonRoot": true,\n' in after
     assert '"hostPID": false,\n' in after
+
+
+TWICE = "a: 1\r\r\nb: |\r\r\n  x\r\r\n  y\r\r\nc: 2\r\r\n"
+
+
+def test_lines_that_end_in_two_carriage_returns_are_not_edited(oracle: Oracle) -> None:
+    """kubectl reads each as one line end, YAML as two."""
+    (theirs,) = oracle.stream(TWICE.encode())
+    (document,) = documents(TWICE)
+    assert isinstance(document, Document) and theirs["json"] != document.value
+    with pytest.raises(EditError, match="CR CR LF"):
+        edit_document(document, {**document.value, "c": 3})
+    once = TWICE.replace("\r\r\n", "\r\n")
+    (document,) = documents(once)
+    assert isinstance(document, Document) and oracle.stream(once.encode())[0]["json"] == document.value
+    assert spliced(once, edit_document(document, {**document.value, "c": 3})) == once.replace("c: 2", "c: 3")
