@@ -26,7 +26,7 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.objects import held_by
 from kubectl_harden.planning.json_patch import apply
-from kubectl_harden.planning.object_plan import edits_of, planned
+from kubectl_harden.planning.object_plan import edits_of, planned, undone
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
@@ -156,11 +156,9 @@ def _prove(
             if first is None:
                 continue
             checked = verdicts[item.identity.pod_path]
-            on_the_way = first.reaches == "baseline" and item.policy.level == "restricted"
-            more = [edit for edit in item.plan.edits if not (on_the_way and edit.risk == "safe")]
             verdict = [(violation.check, violation.reason, violation.detail) for violation in checked.violations]
             left = [(left.check, left.reason, left.detail) for left in first.remaining]
-            if more or checked.level != first.after or verdict != left:
+            if undone(first, item) or checked.level != first.after or verdict != left:
                 raise EditError(
                     f"{item.identity.kind} {item.identity.name}: the edited text does not have the planned verdict"
                 )

@@ -21,8 +21,9 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import in_object, plan
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.location import Location
+from kubectl_harden.pod_security.policy import evaluate
 
-__all__ = ["ObjectPlan", "edits_of", "planned"]
+__all__ = ["ObjectPlan", "edits_of", "planned", "undone"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 _ROUNDS: Final = 4
@@ -38,32 +39,37 @@ class ObjectPlan(NamedTuple):
 
 
 def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
-    """Plan for each pod template of an object in turn, each on what the plans before it made of the object."""
+    """Plan for each pod template of an object in turn, each on what the plans before it made of the object.
+
+    Where they share fields, edits of some may let others agree to more: they are planned until nothing is left to do.
+    The edits of shared fields come with the first pod template that needs one.
+    """
     accepted, problems = subject.accepted()
-    found = list(problems)
-    plans = []
     planner = _Planner(options, accepted)
     templates = subject.templates()
-    try:
-        subject, common = planner.share(subject, templates)
-    except Exception as error:  # noqa: BLE001 (one object must not end the run)
-        return ObjectPlan(subject.value, (), (*found, subject.problem(unexpected(error))))
-    # Edits of shared fields change other pod templates, those of one change no other.
-    current = subject.templates() if common else templates
-    for index, first in enumerate(templates):
-        try:
-            location = current[index]
-            if not location.spread:
-                location = location._replace(value=resolve_path(subject.value, location.path))
-            made = planner.plan(subject, location, shares=False)
-            subject = subject.changed(apply(subject.value, made.edits))
-            identity, policy = subject.named(location), subject.policy_for(location)
-            plans.append(Planned(identity, common[index].before(made) if index in common else made, policy))
-        except InputError as error:
-            found.append(subject.problem(error, first))
-        except Exception as error:  # noqa: BLE001 (one object must not end the run)
-            found.append(subject.problem(unexpected(error)))
-    return ObjectPlan(subject.value, tuple(plans), tuple(found))
+    turn = _in_turn(planner, subject, templates)
+    plans = {item.identity.pod_path: item for item in turn.planned}
+    if len(templates) > 1 and any(location.spread for location in templates):
+        for _ in range(_ROUNDS):
+            changed = subject.changed(turn.value)
+            again = _in_turn(planner, changed, changed.templates())
+            if not any(undone(plans[item.identity.pod_path].plan, item) for item in again.planned):
+                break
+            turn = again._replace(shared=(*turn.shared, *again.shared), sharing=turn.sharing | again.sharing)
+            plans = {item.identity.pod_path: _after(plans[item.identity.pod_path].plan, item) for item in again.planned}
+    after = {location.path: location for location in subject.changed(turn.value).templates()} if turn.shared else {}
+    made = [_reworded(item, after[path]) if after else item for path, item in plans.items()]
+    if turn.shared:
+        first = next((at for at, item in enumerate(made) if item.identity.pod_path in turn.sharing), 0)
+        plan_of_first = made[first].plan
+        made[first] = made[first]._replace(plan=plan_of_first._replace(edits=(*turn.shared, *plan_of_first.edits)))
+    return ObjectPlan(turn.value, tuple(made), (*problems, *turn.problems))
+
+
+def undone(first: Plan, again: Planned) -> list[Edit]:
+    """Return what a second plan finds to do that the first should have: what is safe may be left at baseline."""
+    at_baseline = first.reaches == "baseline" and again.policy.level == "restricted"
+    return [edit for edit in (*again.plan.edits, *again.plan.steps) if not (at_baseline and edit.risk == "safe")]
 
 
 def edits_of(subject: Subject, pod_path: Path, options: FixOptions) -> tuple[Edit, ...]:
@@ -71,21 +77,82 @@ def edits_of(subject: Subject, pod_path: Path, options: FixOptions) -> tuple[Edi
     templates = subject.templates()
     index = next(index for index, location in enumerate(templates) if location.path == pod_path)
     planner = _Planner(options, _EMPTY)
-    after, common = planner.share(subject, templates, only=index)
-    made = planner.plan(after, after.templates()[index], shares=False)
-    return (common[index].before(made) if index in common else made).edits
+    after, _, shared = planner.share(subject, templates, only=index)
+    return (*shared, *planner.plan(after, after.templates()[index], shares=False).edits)
+
+
+class _Turn(NamedTuple):
+    """A plan for each pod template, and what they make of the object.
+
+    ``shared`` are the edits of shared fields, which are made first and stand in none of the plans; ``sharing`` are the
+    pod templates that need them.
+    """
+
+    value: dict[str, Any]
+    planned: tuple[Planned, ...]
+    problems: tuple[Problem, ...]
+    shared: tuple[Edit, ...] = ()
+    sharing: frozenset[Path] = frozenset()
+
+
+def _in_turn(planner: _Planner, subject: Subject, templates: list[Location]) -> _Turn:
+    plans: list[Planned] = []
+    found: list[Problem] = []
+    original = subject.value
+    try:
+        subject, common, shared = planner.share(subject, templates)
+    except Exception as error:  # noqa: BLE001 (one object must not end the run)
+        return _Turn(original, (), (subject.problem(unexpected(error)),))
+    # Edits of shared fields change other pod templates, those of one change no other.
+    current = subject.templates() if shared else templates
+    for index, first in enumerate(templates):
+        try:
+            location = current[index]
+            if not location.spread:
+                location = location._replace(value=resolve_path(subject.value, location.path))
+            made = planner.plan(subject, location, shares=False)
+            subject = subject.changed(apply(subject.value, made.edits))
+            made = common[index].before(made) if index in common else made
+            plans.append(Planned(subject.named(location), made, subject.policy_for(location)))
+        except InputError as error:
+            found.append(subject.problem(error, first))
+        except Exception as error:  # noqa: BLE001 (one object must not end the run)
+            found.append(subject.problem(unexpected(error)))
+    if not plans:
+        return _Turn(original, (), tuple(found))
+    sharing = frozenset(templates[index].path for index, each in common.items() if each.steps)
+    return _Turn(subject.value, tuple(plans), tuple(found), shared, sharing)
+
+
+def _after(first: Plan, item: Planned) -> Planned:
+    """Return what is planned in a later round, with what was planned before."""
+    then = item.plan
+    notes = tuple(dict.fromkeys((*first.notes, *then.notes)))
+    steps, edits = (*first.steps, *then.steps), (*first.edits, *then.edits)
+    return item._replace(plan=then._replace(before=first.before, steps=steps, edits=edits, notes=notes))
+
+
+def _reworded(item: Planned, after: Location) -> Planned:
+    """Return a plan with what remains in the words of the pod after all plans: merged lists may be in another order."""
+    if not item.plan.remaining:
+        return item
+    found = {control.id: finding for control, finding in evaluate(after.pod(), item.policy)}
+    remaining = (
+        left._replace(reason=found[left.check].reason, detail=found[left.check].detail) if left.check in found else left
+        for left in item.plan.remaining
+    )
+    return item._replace(plan=item.plan._replace(remaining=tuple(remaining)))
 
 
 class _Common(NamedTuple):
-    """Edits of shared fields that come with a pod template: its level before them, and the steps that it needs."""
+    """What comes before the plan of a pod template: its level then, and the steps in shared fields that it needs."""
 
     level: Level
     steps: tuple[Edit, ...] = ()
-    edits: tuple[Edit, ...] = ()
 
     def before(self, made: Plan) -> Plan:
-        """Return the plan with these before its own edits."""
-        return made._replace(before=self.level, steps=(*self.steps, *made.steps), edits=(*self.edits, *made.edits))
+        """Return the plan with these before its own steps."""
+        return made._replace(before=self.level, steps=(*self.steps, *made.steps))
 
 
 class _Planner:
@@ -98,14 +165,15 @@ class _Planner:
 
     def share(
         self, subject: Subject, templates: list[Location], only: int | None = None
-    ) -> tuple[Subject, dict[int, _Common]]:
-        """Return the object with the edits of shared fields that the plans make, and these by pod template.
+    ) -> tuple[Subject, dict[int, _Common], tuple[Edit, ...]]:
+        """Return the object with the edits of shared fields that the plans make, who needs them, and these edits.
 
         ``only`` makes those that one of the pod templates needs.
         """
         common: dict[int, _Common] = {}
+        shared: list[Edit] = []
         if len(templates) == 1 or not any(location.spread for location in templates):
-            return subject, common
+            return subject, common, ()
         for _ in range(_ROUNDS):
             self._agreement = Agreement(subject, templates, self._options, self._accepted)
             wanted: dict[tuple[bool, Path], Edit] = {}
@@ -132,8 +200,8 @@ class _Planner:
             more = lowered(changed.value, orphans)
             subject = changed.changed(apply(changed.value, more))
             templates = subject.templates()
-            common[first] = common[first]._replace(edits=(*common[first].edits, *edits, *more))
-        return subject, common
+            shared.extend((*edits, *more))
+        return subject, common, tuple(shared)
 
     def plan(self, subject: Subject, location: Location, *, shares: bool) -> Plan:
         """Return the plan for a pod template; without ``shares`` it leaves shared fields as they are."""
