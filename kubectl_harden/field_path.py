@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kubectl_harden.model import Path
 
-__all__ = ["field_path", "parse_pointer", "pointer"]
+__all__ = ["field_path", "named_path", "parse_pointer", "pointer"]
 
 
 def parse_pointer(text: str) -> Path:
@@ -23,8 +25,30 @@ def pointer(path: Path) -> str:
 
 def field_path(path: Path) -> str:
     """Return a path as Kubernetes writes it: ``spec.containers[0].image``, ``metadata.labels[example.com/team]``."""
-    return "".join(f".{part}" if _is_plain(part) else f"[{part}]" for part in path).lstrip(".")
+    return "".join(map(_written, path)).lstrip(".")
 
 
-def _is_plain(part: str | int) -> bool:
-    return isinstance(part, str) and "." not in part and "/" not in part
+def named_path(value: Any, path: Path) -> str:
+    """Return a path where the items of lists go by what they are, which stays when others come or go.
+
+    That is an item's name, else its host port, else the text that it is: ``spec.containers[web].ports[80].hostPort``.
+    """
+    out = ""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        else:
+            there = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            value = value[part] if there else None
+        out += f"[{_called(value, part)}]" if isinstance(part, int) else _written(part)
+    return out.lstrip(".")
+
+
+def _called(item: Any, index: int) -> Any:
+    """Return what an item of a list is called."""
+    found = item.get("name") or item.get("hostPort") if isinstance(item, dict) else item
+    return index if found is None else found
+
+
+def _written(part: str | int) -> str:
+    return f".{part}" if isinstance(part, str) and "." not in part and "/" not in part else f"[{part}]"

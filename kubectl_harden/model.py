@@ -164,6 +164,8 @@ class Violation(NamedTuple):
     accepted: str = ""
     known: bool = False
     fix: tuple[Replacement, ...] = ()
+    at: tuple[str, ...] = ()
+    """The fields at fault, where items of lists go by what they are: ``spec.containers[web].securityContext``."""
 
 
 class Remaining(NamedTuple):

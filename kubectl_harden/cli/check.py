@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -60,7 +61,6 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     from kubectl_harden.reports.check import Tally, summary_line
     from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
-    from kubectl_harden.reports.terminal import counted
 
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
@@ -120,9 +120,9 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     for words in notes:
         note(words)
     if baseline is not None and baseline.cured:
-        entries = counted(baseline.cured, "violation")
-        verb = "is" if baseline.cured == 1 else "are"
-        note(f"{entries} of {baseline.file} {verb} cured; --write-known {baseline.file} writes it anew")
+        entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
+        verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
+        note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
     if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
@@ -144,18 +144,22 @@ def _proposal() -> Any:
 
 
 def _write_known(file: str, results: Iterable[Any]) -> int:
-    """Write the baseline file; what cannot be read is told, and stands in no file."""
-    from kubectl_harden.manifests.baseline_file import collected, save
+    """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
+    from kubectl_harden.manifests.baseline_file import Known, load, save
     from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.reports.terminal import counted
 
-    found = list(results)
+    known = load(file) if os.path.exists(file) else Known(file, ())
+    found = [known.mark(item) for item in results]
     note_problems([other.note for item in found for other in item.others if other.note is not None])
     problems = [problem for item in found for problem in item.problems]
-    entries = collected(file, (checked for item in found for checked in item.checked))
+    violations = sum(not one.accepted for item in found for checked in item.checked for one in checked.violations)
+    entries = known.renewed()
     save(file, entries)
     report_problems(problems)
-    line(f"{counted(len(entries), 'violation')} written to {file}: check --known {file} fails on new ones only")
+    kept = known.kept(entries)
+    beside = f", beside {kept:,} that were not judged" if kept else ""
+    line(f"{counted(violations, 'violation')} written to {file}{beside}: check --known {file} fails on new ones only")
     return exit_code(problems, left=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kubectl_harden.errors import InputError, unexpected
+from kubectl_harden.field_path import named_path
 from kubectl_harden.model import Checked, Checks, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.subject import Subject
@@ -45,7 +46,10 @@ def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[s
         paths = tuple(location.in_object(path) for path in finding.paths)
         line, _ = subject.place(paths[0])
         reason = reasons.get(control.id, "")
-        violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason))
+        at = tuple(dict.fromkeys(named_path(pod.written, path) for path in finding.paths))
+        violations.append(
+            Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason, at=at)
+        )
     level = highest_level(pod, policy, [violation.level for violation in violations])
     return Checked(subject.named(location), level, tuple(violations), policy)
 
