@@ -131,8 +131,9 @@ def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
 
 
 def _shown(path: str, beside: str) -> str:
-    """Return a path as a person wrote another one: absolute, or relative to the current directory."""
-    return path if os.path.isabs(beside) else os.path.relpath(path)
+    """Return a path as a person wrote another one (absolute or relative), never like an option."""
+    shown = path if os.path.isabs(beside) else os.path.relpath(path)
+    return os.path.join(os.curdir, shown) if shown.startswith("-") else shown
 
 
 # -- charts ----------------------------------------------------------------------------------------
