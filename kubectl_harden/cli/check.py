@@ -48,6 +48,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     Examples:
       kubectl harden check -f deployment.yaml
       kubectl harden check -f manifests/ -R --level baseline
+      kubectl harden check -f . -R --build
       kubectl harden check -k overlays/prod
       kubectl harden check --helm-chart charts/web --values prod.yaml
       helm template charts/web | kubectl harden check -f - -o json
@@ -172,4 +173,5 @@ def _advice(inputs: Any) -> str:
     command = commands.harden("fix", *repeated(click.get_current_context(), fix))
     if len(command) > _LONGEST:
         return "See the smallest fix with fix in place of check"
-    return f"See the smallest fix: {command}"
+    of_builds = " (and fix -k DIR, fix --helm-chart DIR)" if click.get_current_context().params.get("build") else ""
+    return f"See the smallest fix: {command}{of_builds}"

@@ -145,6 +145,10 @@ def fix(
         return fix_live(inputs, options, output, apply=apply_, yes=yes, notes=notes, **applying)
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
+    if inputs.inputs.render is not None:
+        raise UsageError(
+            "--build is for check: fix -k DIR makes patches of a kustomization, fix --helm-chart DIR values of a chart"
+        )
     options = options._replace(learn=evidence.of_files())
     if inputs.kustomization and output in (None, "diff", "kustomize"):
         from kubectl_harden.cli.built import fix_kustomization

@@ -159,10 +159,10 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
 
 
 def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
-    """Return the words that give another command what was given to this one, but the output and how the cluster is
-    reached.
+    """Return the words that give another command what was given to this one, but the output, how the cluster is
+    reached, and ``--build``, which only ``check`` takes.
     """
-    left_out = {*CLUSTER_NAMES, "output", *(option.name for option in OUTPUT)}
+    left_out = {*CLUSTER_NAMES, "output", "build", *(option.name for option in OUTPUT)}
     names = {parameter.name for parameter in command.params} - left_out
     words: list[str] = []
     for parameter in ctx.command.params:

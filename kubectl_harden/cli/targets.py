@@ -39,6 +39,8 @@ _FILES: Final = (
     click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
                  help="File, directory or - for stdin."),
     click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
+    click.option("--build", is_flag=True,
+                 help="check: render the charts and the kustomizations in the directories, too."),
     click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(file_okay=False), multiple=True,
                  callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
     click.option("--helm-chart", "chart", metavar="DIR", type=click.Path(), multiple=True, callback=_once,
@@ -142,12 +144,17 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
             rules = _rules(_choice(level, policy_version), project, admission_config, namespace or "")
             # What reports begin with names no origin: workloads may have others.
             policy = rules.default()._replace(origin="")
-            given = {name: others.pop(name) for name in ("recursive", "values", "skip_others")}
+            given = {name: others.pop(name) for name in ("recursive", "build", "values", "skip_others")}
             inputs = _files(names, files, kustomization, chart, rules, paths, project, **given)
             return command(inputs=inputs, policy=policy, **others)
         if admission_config:
             raise UsageError("--admission-config is about manifests: a cluster says itself what is in force")
-        for name, meaning in (("recursive", "-R"), ("values", "--values"), ("skip_others", "--skip-others")):
+        for name, meaning in (
+            ("recursive", "-R"),
+            ("build", "--build"),
+            ("values", "--values"),
+            ("skip_others", "--skip-others"),
+        ):
             if others.pop(name):
                 raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
         looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
@@ -220,6 +227,7 @@ def _files(
     project: Project,
     *,
     recursive: bool,
+    build: bool,
     values: tuple[str, ...],
     skip_others: bool,
 ) -> FileInputs:
@@ -229,6 +237,8 @@ def _files(
 
     if values and not chart:
         raise UsageError("--values are those of a chart: name it by --helm-chart")
+    if build and (not files or skip_others):
+        raise UsageError("--build renders what is in directories: name them by -f, without -k, --helm-chart and hooks")
     if kustomization:
         return FileInputs(Inputs((), pod_paths=paths), rules, project, kustomization)
     if chart:
@@ -242,4 +252,9 @@ def _files(
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
         note(f"{project.file} excludes all that is named")
-    return FileInputs(Inputs(tuple(listed), recursive, paths, excluded, skip_others), rules, project)
+    inputs = Inputs(tuple(listed), recursive, paths, excluded, skip_others)
+    if build:
+        from kubectl_harden.manifests.generators import rendered
+
+        inputs = inputs._replace(render=rendered)
+    return FileInputs(inputs, rules, project)

@@ -6,14 +6,14 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import only_document
 
-__all__ = ["KUSTOMIZATION", "Parts", "ancestors", "kustomizations_above", "parts_of", "upwards"]
+__all__ = ["KUSTOMIZATION", "Build", "Parts", "ancestors", "kustomizations_above", "parts_of", "upwards"]
 
 KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that kustomize looks for (api/konfig)."""
@@ -23,11 +23,19 @@ _NAMED: Final = 3
 """Files that a note names."""
 
 
+class Build(NamedTuple):
+    """A directory that another program renders: a chart or a kustomization."""
+
+    directory: str
+    what: Literal["chart", "kustomization"]
+
+
 class Parts(NamedTuple):
-    """The files that are no manifests of their own, and notes on what renders them."""
+    """The files that are not manifests of their own, notes on what renders them, and what is to be rendered."""
 
     files: frozenset[str]
     notes: tuple[Problem, ...]
+    builds: tuple[Build, ...] = ()
 
 
 class _Kustomization(NamedTuple):
@@ -38,11 +46,19 @@ class _Kustomization(NamedTuple):
     resources: frozenset[str]
     used: frozenset[str]
 
+    @property
+    def directory(self) -> str:
+        return os.path.dirname(self.file)
 
-def parts_of(files: Iterable[str], excluded: Callable[[str], bool], more: Iterable[str] = ()) -> Parts:
+
+def parts_of(
+    files: Iterable[str], excluded: Callable[[str], bool], more: Iterable[str] = (), *, build: bool = False
+) -> Parts:
     """Tell apart the files that directories list.
 
-    ``more`` are kustomizations of which only the files that they use count. What is ``excluded`` gets no note.
+    ``more`` are kustomizations of which only the files that they use count. What is ``excluded`` gets no note. With
+    ``build`` charts, and kustomizations that no other one here uses, are to be rendered, and the files that these take
+    as resources are not manifests of their own either.
     """
     by_path = {os.path.abspath(file): file for file in files}
     charts: dict[str, str] = {}
@@ -56,21 +72,28 @@ def parts_of(files: Iterable[str], excluded: Callable[[str], bool], more: Iterab
             chart = _outermost(os.path.dirname(path))
         if chart is not None and not excluded(file):
             charts.setdefault(chart, file)
-    notes = [_note_on_chart(_shown(chart, file)) for chart, file in charts.items()]
+    shown = {chart: _shown(chart, file) for chart, file in charts.items()}
+    builds = [Build(name, "chart") for chart, name in shown.items() if build and not _is_library(chart)]
+    notes = [_note_on_chart(name, built=Build(name, "chart") in builds) for name in shown.values()]
     found = {path: kustomization for path in by_path if (kustomization := _read(path)) is not None}
     around = [kustomization for path in more if (kustomization := _read(os.path.abspath(path))) is not None]
     everyone = (*found.values(), *around)
     resources = frozenset(path for kustomization in everyone for path in kustomization.resources)
     dropped |= found.keys()
+    roots, reached = _roots(found.values(), resources) if build else (frozenset(), frozenset())
+    dropped |= reached & by_path.keys()
     for kustomization in dict.fromkeys(everyone):
         unjudged = [by_path[path] for path in sorted((kustomization.used - resources) & by_path.keys())]
         dropped.update(map(os.path.abspath, unjudged))
-        is_root = kustomization.file in found and os.path.dirname(kustomization.file) not in resources
-        if (is_root and not kustomization.is_component) or unjudged:
+        is_root = kustomization.file in found and kustomization.directory not in resources
+        if kustomization in roots or (is_root and not kustomization.is_component) or unjudged:
             file = by_path.get(kustomization.file) or _shown(kustomization.file, unjudged[0])
             if not excluded(file):
-                notes.append(_note_on_kustomization(file, unjudged))
-    return Parts(frozenset(by_path[path] for path in dropped), tuple(notes))
+                inside = kustomization.directory in reached
+                notes.append(_note_on_kustomization(file, unjudged, built=kustomization in roots, inside=inside))
+                if kustomization in roots:
+                    builds.append(Build(os.path.dirname(file) or os.curdir, "kustomization"))
+    return Parts(frozenset(by_path[path] for path in dropped), tuple(notes), tuple(builds))
 
 
 def upwards(directory: str) -> Iterator[str]:
@@ -108,8 +131,9 @@ def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
 
 
 def _shown(path: str, beside: str) -> str:
-    """Return a path as a person wrote another one: absolute, or relative to the current directory."""
-    return path if os.path.isabs(beside) else os.path.relpath(path)
+    """Return a path as a person wrote another one (absolute or relative), never like an option."""
+    shown = path if os.path.isabs(beside) else os.path.relpath(path)
+    return os.path.join(os.curdir, shown) if shown.startswith("-") else shown
 
 
 # -- charts ----------------------------------------------------------------------------------------
@@ -134,17 +158,59 @@ def _outermost(chart: str) -> str:
     return chart
 
 
-def _note_on_chart(chart: str) -> Problem:
+def _is_library(chart: str) -> bool:
+    """Whether a chart only has templates for other charts: helm renders none of it (chart/metadata.go)."""
+    try:
+        value = only_document(read_text(os.path.join(chart, _CHART), regular=True)).value
+    except InputError:
+        return False  # helm says what is wrong with it.
+    return bool(value.get("type") == "library")
+
+
+def _note_on_chart(chart: str, *, built: bool) -> Problem:
     command = f"kubectl harden check --helm-chart {shlex.quote(chart)}"
+    if built:
+        return Problem(f"a chart, rendered with its own values, as by {command}", chart)
+    if _is_library(chart):
+        return Problem("a library chart, whose templates are judged in the charts that use it", chart)
     return Problem(f"a chart, whose templates are judged when they are rendered: {command}", chart)
 
 
 # -- kustomizations --------------------------------------------------------------------------------
 
 
-def _note_on_kustomization(file: str, unjudged: list[str]) -> Problem:
+def _roots(
+    found: Iterable[_Kustomization], resources: frozenset[str]
+) -> tuple[frozenset[_Kustomization], frozenset[str]]:
+    """Return the kustomizations to build, and the paths of all that they are built from, themselves included.
+
+    Components are not built by themselves. Of kustomizations that use each other in a circle the first one is built,
+    so that kustomize says what is wrong.
+    """
+    directories = {one.directory: one for one in found}
+    roots: list[_Kustomization] = []
+    reached: set[str] = set()
+    for root in sorted(directories.values(), key=lambda one: one.directory in resources):
+        if root.is_component or root.directory in reached:
+            continue
+        roots.append(root)
+        ahead = [root.directory]
+        while ahead:
+            path = ahead.pop()
+            if path not in reached:
+                reached.add(path)
+                ahead += directories[path].resources if path in directories else ()
+    return frozenset(roots), frozenset(reached)
+
+
+def _note_on_kustomization(file: str, unjudged: list[str], *, built: bool, inside: bool) -> Problem:
     command = f"kubectl harden check -k {shlex.quote(os.path.dirname(file) or os.curdir)}"
-    words = f"a kustomization, of which only the files are judged; what it builds is judged by {command}"
+    if built:
+        words = f"a kustomization, built as by {command}"
+    elif inside:
+        words = "a kustomization, judged in what is built of those that use it"
+    else:
+        words = f"a kustomization, of which only the files are judged; what it builds is judged by {command}"
     if unjudged:
         names = ", ".join(os.path.relpath(name, os.path.dirname(file) or os.curdir) for name in unjudged[:_NAMED])
         more = f" and {len(unjudged) - _NAMED:,} more" if len(unjudged) > _NAMED else ""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomizations_above, parts_of
+from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, kustomizations_above, parts_of
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import STDIN
 from kubectl_harden.yaml_text.documents import Fault, documents
@@ -55,22 +55,29 @@ class Found(NamedTuple):
 class Listing(NamedTuple):
     """The files that names stand for, and notes: on what is not judged as it is, and on what is left out.
 
-    ``excluded`` counts the names and the files that the caller's own test left out.
+    ``builds`` are to be rendered. ``excluded`` counts the names and the files that the caller's own test left out.
     """
 
     files: tuple[Found, ...]
     unjudged: tuple[Problem, ...] = ()
     left_out: tuple[Problem, ...] = ()
     excluded: int = 0
+    builds: tuple[Build, ...] = ()
 
 
 def find_files(
-    names: Iterable[str], *, recursive: bool, excluded: Callable[[str], bool], as_listed: bool = False
+    names: Iterable[str],
+    *,
+    recursive: bool,
+    excluded: Callable[[str], bool],
+    as_listed: bool = False,
+    build: bool = False,
 ) -> Listing:
     """Return the files that names (of files, directories, or "-") stand for; the rest goes on after a problem.
 
     Files for which ``excluded`` is true are left out, also where they are named. In directories the parts of charts and
-    kustomizations are told apart; in named files too if these are taken ``as_listed``.
+    kustomizations are told apart; in named files too if these are taken ``as_listed``. With ``build`` they are to be
+    rendered.
     """
     found: list[Found] = []
     left_out: list[Problem] = []
@@ -100,8 +107,9 @@ def find_files(
         else:
             found.append(Found(name, listed=False, problem="no such file or directory"))
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
-    parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else ())
-    return Listing(tuple(item for item in found if item.file not in parts.files), parts.notes, tuple(left_out), passed)
+    parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else (), build=build)
+    files = tuple(item for item in found if item.file not in parts.files)
+    return Listing(files, parts.notes, tuple(left_out), passed, parts.builds)
 
 
 def _ignores_in(directory: str) -> Ignores | None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
-from kubectl_harden.manifests.directories import KUSTOMIZATION
+from kubectl_harden.manifests.directories import KUSTOMIZATION, Build
 from kubectl_harden.manifests.discovery import Found, Listing, find_files, is_other_json, other_kind, template_line
 from kubectl_harden.manifests.others import PATCH, Remark, is_json_patch, is_patch, may_be_workload, pod_spec, remark_on
 from kubectl_harden.manifests.policies import Policies
@@ -49,7 +49,8 @@ class Inputs(NamedTuple):
     """Which files to read, and what in them is a workload.
 
     ``excluded`` files are left out; ``skip_others`` passes over what is not a Kubernetes object in named files too;
-    ``rendered`` are texts that programs made. ``found`` are all files that these stand for, if they have been found.
+    ``rendered`` are texts that programs made; ``render`` makes those of the charts and kustomizations in directories.
+    ``found`` are all files that these stand for, if they have been found.
     """
 
     names: tuple[str, ...]
@@ -58,14 +59,22 @@ class Inputs(NamedTuple):
     excluded: Callable[[str], bool] = _none
     skip_others: bool = False
     rendered: tuple[Found, ...] = ()
+    render: Callable[[Build], Iterable[Found]] | None = None
     found: tuple[Found, ...] | None = None
 
     def listing(self) -> Listing:
         """Return the files that are found, and what programs made."""
         if self.found is not None:
             return Listing(self.found)
-        found = find_files(self.names, recursive=self.recursive, excluded=self.excluded, as_listed=self.skip_others)
-        return found._replace(files=(*found.files, *self.rendered))
+        found = find_files(
+            self.names,
+            recursive=self.recursive,
+            excluded=self.excluded,
+            as_listed=self.skip_others,
+            build=self.render is not None,
+        )
+        rendered = [text for build in found.builds for text in self.render(build)] if self.render else ()
+        return found._replace(files=(*found.files, *self.rendered, *rendered))
 
 
 class Manifest(NamedTuple):
