@@ -8,11 +8,22 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any, BinaryIO, Final
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["STDIN", "encoding_of", "json_of", "open_streams", "opened", "read_json", "read_text", "text_of"]
+__all__ = [
+    "STDIN",
+    "encoding_of",
+    "json_of",
+    "leads_out",
+    "open_streams",
+    "opened",
+    "read_json",
+    "read_text",
+    "text_of",
+]
 
 STDIN: Final = "-"
 MAX_FILE: Final = 256 << 20
@@ -132,3 +143,8 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def leads_out(relative: str) -> bool:
+    """Whether a relative path leads out of its directory: it does not where a name only begins with two dots."""
+    return PurePath(relative).parts[:1] == (os.pardir,)

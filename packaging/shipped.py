@@ -76,8 +76,12 @@ def complete(bill: dict[str, Any], packages: Path, tree: Path, versions: dict[st
     ``versions`` are those of the libraries by name. Raises ValueError for a shared library that is nobody's.
     """
     _refuse_unknown(tree)
-    names = {_canonical(distribution.metadata["Name"]) for distribution in shipped(packages, tree)}
-    kept = [part for part in bill["components"] if _canonical(part["name"]) in names]
+    own = {_canonical(distribution.metadata["Name"]): _linked(distribution) for distribution in shipped(packages, tree)}
+    kept = [
+        {**part, "components": own[name]} if own[name] else part
+        for part in bill["components"]
+        if (name := _canonical(part["name"])) in own
+    ]
     parts = [_library(tree, name, library, versions[name]) for name, library in LIBRARIES.items()]
     refs = {part["bom-ref"] for part in (*kept, *parts)} | {bill["metadata"]["component"]["bom-ref"]}
     links = [
@@ -88,8 +92,20 @@ def complete(bill: dict[str, Any], packages: Path, tree: Path, versions: dict[st
     return {**bill, "components": [*kept, *parts], "dependencies": links}
 
 
+def _linked(distribution: Distribution) -> list[dict[str, Any]]:
+    """Return what a distribution's own bill names (PEP 770), such as the crates that its modules are built of."""
+    bills = [file for file in distribution.files or () if "/sboms/" in file.as_posix() and file.name.endswith(".json")]
+    parts = [part for file in bills for part in json.loads(file.read_text()).get("components", ())]
+    name = _canonical(distribution.metadata["Name"])
+    return [{**part, "bom-ref": f"{name}/{number}"} for number, part in enumerate(parts)]
+
+
 def _files(tree: Path, library: Library) -> list[Path]:
-    return sorted({file for pattern in library.files for file in tree.rglob(pattern) if file.suffix != ".pyc"})
+    return sorted({file for pattern in library.files for file in tree.rglob(pattern) if _is_binary(file)})
+
+
+def _is_binary(file: Path) -> bool:
+    return file.suffix not in (".pyc", ".txt")
 
 
 def _refuse_unknown(tree: Path) -> None:

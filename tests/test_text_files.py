@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.text_files import encoding_of, json_of, read_json, read_text, text_of
+from kubectl_harden.text_files import encoding_of, json_of, leads_out, read_json, read_text, text_of
 
 
 @given(data=st.binary(max_size=40) | st.text(max_size=20).map(lambda text: text.encode(errors="surrogatepass")))
@@ -89,3 +89,12 @@ def test_what_a_shell_pipes_in_is_read(tmp_path: Path) -> None:
     os.close(reader)
     (tmp_path / "empty.yaml").touch()
     assert read_text(str(tmp_path / "empty.yaml"), regular=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [("..", True), ("../a", True), ("../../a", True), ("a", False), ("..a", False), ("..\\a", False), ("...", False),
+     ("a/../b", False), (".", False)],
+)  # fmt: skip
+def test_a_path_that_leads_out(path: str, out: bool) -> None:
+    assert leads_out(path) is out

@@ -18,7 +18,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.directories import KUSTOMIZATION, Build
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.objects import annotation
-from kubectl_harden.text_files import text_of
+from kubectl_harden.text_files import leads_out, text_of
 from kubectl_harden.yaml_text.documents import Document, readable
 from kubectl_harden.yaml_text.tree import dump
 
@@ -161,7 +161,7 @@ def _origin(document: Document, file: str, outer: str) -> str:
         return f"{origin['repo']}//{origin['path']}?ref={origin.get('ref', '')}".removesuffix("?ref=")
     path = os.path.normpath(os.path.join(os.path.realpath(outer), origin["path"]))
     below = os.path.relpath(path)
-    return path if below.startswith("..") and os.path.isabs(file) else below
+    return path if leads_out(below) and os.path.isabs(file) else below
 
 
 def _gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:

@@ -18,7 +18,7 @@ from kubectl_harden.errors import InputError, UsageError, meant
 from kubectl_harden.manifests.directories import ancestors, upwards
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
-from kubectl_harden.text_files import read_text
+from kubectl_harden.text_files import leads_out, read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, documents
 
 __all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "misnamed", "not_obeyed", "read_project"]
@@ -49,7 +49,7 @@ class Project(NamedTuple):
 
         def test(file: str) -> bool:
             relative = os.path.relpath(os.path.abspath(file), self.directory)
-            return not relative.startswith("..") and ignored(patterns, PurePath(relative).as_posix())
+            return not leads_out(relative) and ignored(patterns, PurePath(relative).as_posix())
 
         return test
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from kubectl_harden.model import Splice
 from kubectl_harden.reports.terminal import UNPRINTABLE
+from kubectl_harden.text_files import leads_out
 from kubectl_harden.yaml_text.editor import spliced
 
 __all__ = ["unified"]
@@ -200,7 +201,7 @@ def _way_back(steps: list[dict[int, int]], x: int, y: int) -> list[tuple[int, in
 
 def _name(file: str) -> str:
     relative = os.path.relpath(file)
-    return file.lstrip("/") if relative.startswith(os.pardir) else relative
+    return file.lstrip("/") if leads_out(relative) else relative
 
 
 _ESCAPES: Final = {"\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", '"': '"', "\\": "\\"}

@@ -24,6 +24,7 @@ from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.goals import workload_policy_json
 from kubectl_harden.reports.terminal import json_text, object_name, printable
+from kubectl_harden.text_files import leads_out
 
 __all__ = ["sarif"]
 
@@ -143,12 +144,12 @@ def _object(identity: Identity) -> dict[str, Any]:
 def _relative(file: str) -> str:
     """Return a file's name from where the command runs, if it is below that."""
     relative = os.path.relpath(file)
-    return file if relative.startswith("..") else PurePath(relative).as_posix()
+    return file if leads_out(relative) else PurePath(relative).as_posix()
 
 
 def _artifact(file: str) -> dict[str, str]:
     name = "stdin" if file == "-" else _relative(file)
-    if os.path.isabs(name) or name.startswith(".."):
+    if os.path.isabs(name) or leads_out(name):
         return {"uri": PurePath(os.path.abspath(name)).as_uri()}
     return {"uri": quote(os.fsencode(name)), "uriBaseId": _ROOT}
 
