@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same"]
+__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same", "size"]
 
 ABSENT: Final = object()
 """What a difference has on the side where there is no value."""
@@ -65,6 +65,17 @@ def copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value
+
+
+def size(value: Any) -> int:
+    """Return how many fields and items a JSON value has."""
+    count, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        count += 1
+        if isinstance(item, (dict, list)):
+            stack.extend(item.values() if isinstance(item, dict) else item)
+    return count
 
 
 def same(left: Any, right: Any) -> bool:

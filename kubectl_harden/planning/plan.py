@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.evidence.manifest import facts_of
+from kubectl_harden.json_values import size
 from kubectl_harden.model import (
     Edit,
     Facts,
@@ -277,24 +278,12 @@ def _apart(edit: Edit) -> tuple[str, ...]:
     return ("give the template a securityContext of its own",) if edit.path[:2] == _OF_POD else ()
 
 
-def _size(value: Any) -> int:
-    """Return how many fields and items a JSON value has."""
-    count = 0
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        count += 1
-        if isinstance(item, (dict, list)):
-            stack.extend(item.values() if isinstance(item, dict) else item)
-    return count
-
-
 def _refuse_too_much(case: _Case, edits: Collection[Edit]) -> None:
     """Raise InputError where trying a plan without each of its edits would take longer than seconds."""
-    size = _size(case.pod.written)
-    if len(edits) * size > MAX_EFFORT:
+    fields = size(case.pod.written)
+    if len(edits) * fields > MAX_EFFORT:
         raise InputError(
-            f"cannot be planned: {len(edits):,} edits in a pod template of {size:,} fields "
+            f"cannot be planned: {len(edits):,} edits in a pod template of {fields:,} fields "
             f"(at most {MAX_EFFORT:,} in their product)"
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError, SyntaxFault
+from kubectl_harden.json_values import size
 from kubectl_harden.model import Path
 from kubectl_harden.pod_security.location import PATCHED, Location
 from kubectl_harden.pod_security.template_defaults import Layered
@@ -54,7 +55,7 @@ def argo_pods(value: Any, base: Path) -> Iterator[Location]:
         if isinstance(name, str):
             volumes.setdefault(name, index)
     defaults = workflow.get("templateDefaults")
-    layers = (defaults, _size(defaults)) if isinstance(defaults, dict) else (None, 0)
+    layers = (defaults, size(defaults)) if isinstance(defaults, dict) else (None, 0)
     shared = 0
     for where, template in _templates(workflow, base):
         kind = _kind(template)
@@ -79,17 +80,6 @@ def _list(value: Any) -> list[Any]:
 
 def _names(items: list[Any]) -> set[str]:
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
-
-
-def _size(value: Any) -> int:
-    """Return how many fields and items a JSON value has."""
-    count, stack = 0, [value]
-    while stack:
-        item = stack.pop()
-        count += 1
-        if isinstance(item, (dict, list)):
-            stack.extend(item.values() if isinstance(item, dict) else item)
-    return count
 
 
 def _templates(workflow: dict[str, Any], base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
