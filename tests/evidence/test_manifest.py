@@ -18,6 +18,7 @@ from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import NODE_AGENT, WINDOWS
 from tests.cli.test_main import REJECTED, run
+from tests.support.answering import answered
 from tests.support.registry import Images, fronted
 
 
@@ -417,23 +418,17 @@ def test_wrong_usage(flags: tuple[str, ...], words: str) -> None:
 
 def interactive(file: Path, answers: list[bytes], *flags: str, **environment: str) -> tuple[int, str]:
     """Answer the questions of fix -i on a terminal."""
-    main, other = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", str(file), "-i", *flags],
-        stdin=other, stdout=subprocess.DEVNULL, stderr=other,
-        env={**os.environ, "NO_COLOR": "1", **environment},
-    )  # fmt: skip
-    os.close(other)
-    shown, asked = b"", 0
-    with contextlib.suppress(OSError):
-        while piece := os.read(main, 4096):
-            shown += piece
-            if shown.count(b"[y,n,a,q,e,?]? ") > asked:
-                os.write(main, answers[asked])
-                asked += 1
-    os.close(main)
-    assert asked == len(answers), shown.decode()
-    return process.wait(timeout=60), shown.decode()
+    command = [
+        sys.executable,
+        "-c",
+        "from kubectl_harden.cli import main; main()",
+        "fix",
+        "-f",
+        str(file),
+        "-i",
+        *flags,
+    ]
+    return answered(command, b"[y,n,a,q,e,?]? ", answers, {**os.environ, "NO_COLOR": "1", **environment})
 
 
 def test_one_edit_at_a_time(tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pty
 import signal
-import subprocess
 from typing import Any
 
 import pytest
 
+from tests.support.answering import answered
 from tests.support.control_plane import Namespace
 from tests.support.harden import COMMAND, Harden, workload
 from tests.support.proxy import Fault, FaultProxy
@@ -20,26 +17,7 @@ pytestmark = pytest.mark.pod_security(enforce="restricted")
 
 def at_a_terminal(harden: Harden, answers: list[bytes | signal.Signals], *arguments: str) -> tuple[int, str]:
     """Run the command at a terminal and answer its questions, also by signals; returns the exit code and what is shown."""
-    main, other = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=harden.environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    os.close(other)
-    shown, asked = b"", 0
-    with contextlib.suppress(OSError):
-        while piece := os.read(main, 4096):
-            shown += piece
-            if shown.count(b"[y/N]: ") > asked:
-                answer = answers[asked]
-                if isinstance(answer, bytes):
-                    os.write(main, answer)
-                else:
-                    process.send_signal(answer)
-                asked += 1
-    os.close(main)
-    assert asked == len(answers), shown
-    return process.wait(timeout=60), shown.decode()
+    return answered([*COMMAND, *arguments], b"[y/N]: ", answers, harden.environment)
 
 
 def context_of(namespace: Namespace) -> Any:
