@@ -115,7 +115,7 @@ class Known:
         """Whether a verdict is by the policy of an entry, or, where that is not known, by one with its control."""
         if entry.policy:
             return entry.policy == _policy(checked)
-        return any(control.id == entry.check for control, _ in controls_of(checked.policy))
+        return _has_control(checked, entry.check)
 
     def renewed(self) -> list[Entry]:
         """Return the entries for what was found, with those of what was not judged, in a stable order.
@@ -136,8 +136,7 @@ class Known:
             for entry in entries:
                 checked = self._seen.get(entry.place)
                 if checked is not None:
-                    has = any(control.id == entry.check for control, _ in controls_of(checked.policy))
-                    kept = not has
+                    kept = not _has_control(checked, entry.check)
                 else:
                     moved = (entry.object, entry.pod_path) in places and not self._is_there(entry.file)
                     kept = entry.file not in files and not moved
@@ -152,6 +151,11 @@ class Known:
             for entry in renewed
             for checked in [self._seen.get(entry.place)]
         )
+
+
+def _has_control(checked: Checked, check: str) -> bool:
+    """Whether the policy of a verdict has a control."""
+    return any(control.id == check for control, _ in controls_of(checked.policy))
 
 
 def _covers(entry: Entry, violation: Violation) -> bool:

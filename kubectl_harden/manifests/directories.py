@@ -13,7 +13,7 @@ from kubectl_harden.model import Problem
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import only_document
 
-__all__ = ["KUSTOMIZATION", "Build", "Parts", "ancestors", "kustomizations_above", "parts_of", "upwards"]
+__all__ = ["KUSTOMIZATION", "Build", "Parts", "ancestors", "kustomizations_above", "operand", "parts_of", "upwards"]
 
 KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that kustomize looks for (api/konfig)."""
@@ -132,8 +132,12 @@ def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
 
 def _shown(path: str, beside: str) -> str:
     """Return a path as a person wrote another one (absolute or relative), never like an option."""
-    shown = path if os.path.isabs(beside) else os.path.relpath(path)
-    return os.path.join(os.curdir, shown) if shown.startswith("-") else shown
+    return operand(path if os.path.isabs(beside) else os.path.relpath(path))
+
+
+def operand(path: str) -> str:
+    """Return a path that programs do not take for an option."""
+    return os.path.join(os.curdir, path) if path.startswith("-") else path
 
 
 # -- charts ----------------------------------------------------------------------------------------

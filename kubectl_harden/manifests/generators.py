@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.directories import KUSTOMIZATION, Build
+from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, operand
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.objects import annotation
 from kubectl_harden.text_files import leads_out, text_of
@@ -63,11 +63,6 @@ def _run(command: Sequence[str], advice: str) -> str:
         raise InputError(f"what {' '.join(command[:2])} prints: {error.args[0]}") from None
 
 
-def _operand(path: str) -> str:
-    """Return a path that programs do not take for an option."""
-    return os.path.join(os.curdir, path) if path.startswith("-") else path
-
-
 def rendered(build: Build) -> list[Found]:
     """Return what a chart or a kustomization that was found renders to; where that fails, the problem in its place."""
     try:
@@ -91,7 +86,7 @@ def _build(directory: str, *options: str) -> str:
     """Return what kubectl's kustomize (or the program of that name) builds. Raises InputError."""
     advice = "kustomizations are built by kubectl kustomize, or by kustomize build"
     command = ["kubectl", "kustomize"] if shutil.which("kubectl") else ["kustomize", "build"]
-    return _run([*command, _operand(directory), *options], advice)
+    return _run([*command, operand(directory), *options], advice)
 
 
 def build_with(directory: str, files: Mapping[str, str]) -> str:
@@ -185,7 +180,7 @@ class Chart(NamedTuple):
 
 def helm_template(chart: Chart) -> list[Found]:
     """Return what the user's helm renders of a chart, by template file. Raises InputError."""
-    command = [os.environ.get("HELM_BIN") or "helm", "template", _operand(chart.path)]
+    command = [os.environ.get("HELM_BIN") or "helm", "template", operand(chart.path)]
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
     text = _run(command, "charts are rendered by helm template")
