@@ -122,7 +122,7 @@ def test_two_at_once_lose_nothing_and_roll_out_once(fleet: Fleet, harden: Harden
     command = ("migrate", "-l", fleet.selector, "--level", "restricted", *APPLY)
     both = [harden.start(*command), harden.start(*command)]
     told = [process.communicate(timeout=170)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    assert [process.returncode for process in both] == [0, 0], "\n".join(told)
     assert all(fleet.levels(word) == pinned("restricted") for word in fleet.namespaces)
     assert generations(fleet) == {key: generation + 1 for key, generation in before.items()}
     for namespace in fleet.namespaces.values():
