@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
@@ -32,6 +33,7 @@ from kubectl_harden.migration.hindrances import (
     recreation,
     unfinished,
 )
+from kubectl_harden.migration.labels import LAG_SECONDS
 from kubectl_harden.migration.model import (
     Aim,
     Blocker,
@@ -304,13 +306,28 @@ def _enforcing(policies: PoliciesInForce, namespace: Gathered) -> ServerWord:
     enforced = namespace.now.modes.get("enforce")
     if enforced is None:
         return ServerWord(False, "which level it enforces is not known")
+    name = namespace.value["metadata"]["name"]
     try:
-        if policies.refused(namespace.value["metadata"]["name"]) is None:
+        if _admits_everything(policies, name, namespace.labels):
             namespace.now = namespace.now._replace(exempt="namespace")
             return ServerWord(False, "it admits a pod that violates everything")
     except ClusterError as error:
         return ServerWord(False, f"it enforces {enforced} already, unless it is exempt: {error}")
     return ServerWord(False, f"it enforces {enforced} already")
+
+
+def _admits_everything(policies: PoliciesInForce, name: str, labels: dict[str, str]) -> bool:
+    """Return whether a pod that violates everything is admitted, and not only since the server's cache lags."""
+    if policies.refused(name) is not None:
+        return False
+    if policies.is_exempt(name, labels):
+        return True
+    deadline = time.monotonic() + LAG_SECONDS
+    while policies.refused(name) is None:
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _left_alone(found: Mapping[str, Gathered], aim: Aim, minor: int) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,35 @@ def test_a_rollout_that_ends_between_the_list_of_pods_and_that_of_workloads(
     found = report(result)["shop"]
     assert not found["blockers"], found
     assert found["outcome"]["state"] == "enforced" if arguments else found["state"] == "ready"
+
+
+def admitted(handler: BaseHTTPRequestHandler, request: Request) -> None:
+    """Answer as an API server whose admission has not seen a new label yet."""
+    metadata = {
+        "name": "asked",
+        "namespace": request.path.split("/")[4],
+        "uid": "1",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    body = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}}).encode()
+    handler.send_response(201)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def test_a_namespace_that_was_labelled_a_moment_ago_is_not_called_exempt(
+    fleet: Fleet, harden: Harden, proxy: FaultProxy
+) -> None:
+    fleet.add("shop", safe(workload("Deployment", "web")))
+    fleet.running()
+    assert harden("migrate", "-l", fleet.selector, "--level", "restricted", *APPLY).code == 0
+    proxy.times(3, lambda request: request.dry_run and request.path.endswith("/pods"), Fault(answer=admitted))
+    result = harden("migrate", "-l", fleet.selector, "--level", "restricted", "-o", "json", *APPLY)
+    found = report(result)["shop"]
+    assert "unless" not in found["server"]["why"], found
+    assert (result.code, found["state"], found["blockers"]) == (0, "done", []), result
 
 
 def test_a_failing_rollout_that_was_cut_off_is_taken_back_by_the_next_run(fleet: Fleet, harden: Harden) -> None:
