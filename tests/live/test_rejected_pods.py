@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.test_custom import PRESERVED, create
+from tests.live.test_custom_resources import PRESERVED, create
 from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.fleet import safe
