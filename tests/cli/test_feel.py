@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden import __version__
-from tests.cli.test_main import REJECTED, ROOT, run
+from tests.support.command import REJECTED, ROOT, run
 from tests.support.terminal import Terminal
 
 HARDEN = Path(sys.executable).parent / "kubectl-harden"

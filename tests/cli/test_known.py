@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import REJECTED, run
 from tests.reports.test_sarif import sarif
+from tests.support.command import REJECTED, run
 
 OTHER = REJECTED.replace("name: web", "name: api", 1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.yaml_text.documents import only_document
-from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.command import GOOD, REJECTED, run
 from tests.support.programs import KUSTOMIZE
 from tests.support.tools import build
 

@@ -18,8 +18,8 @@ from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
-from tests.cli.test_main import run
 from tests.manifests.conftest import BASE, VENV
+from tests.support.command import run
 
 
 def kustomize(directory: Path, programs: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.test_main import REJECTED, run
+from tests.support.command import REJECTED, run
 
 ACCEPTED = "# kubectl-harden/allow: hostNamespaces: 100%, sure: it listens\n"
 

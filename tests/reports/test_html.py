@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.test_main import GOOD, REJECTED, run
 from tests.support.browser import browser
+from tests.support.command import GOOD, REJECTED, run
 
 ACCEPTED = "# kubectl-harden/allow: hostNamespaces: 100%, sure: it listens\n"
 
