@@ -1,4 +1,7 @@
-"""``check -f`` as users and scripts meet it."""
+"""``check -f`` as users and scripts meet it.
+
+By the command line alone this tests ``manifests/check.py``, ``reports/check.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How the command behaves towards a person: widths, colours, mistakes, faults of its own."""
+"""How the command behaves towards a person: widths, colours, mistakes, faults of its own.
+
+By the command line alone this tests ``cli/explain.py``, ``reports/explain.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``fix -f`` as users and scripts meet it."""
+"""``fix -f`` as users and scripts meet it.
+
+By the command line alone this tests ``reports/patches.py``, too.
+"""
 
 from __future__ import annotations
 

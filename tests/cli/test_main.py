@@ -1,4 +1,7 @@
-"""The command as users and scripts meet it: exit codes, messages, signals."""
+"""The command as users and scripts meet it: exit codes, messages, signals.
+
+By the command line alone this tests ``cli/codes.py``, ``cli/options.py``, too.
+"""
 
 from __future__ import annotations
 

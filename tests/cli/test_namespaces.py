@@ -1,4 +1,7 @@
-"""Workloads in manifests are held to what their Namespaces ask for."""
+"""Workloads in manifests are held to what their Namespaces ask for.
+
+By the command line alone this tests ``reports/goals.py``, too.
+"""
 
 from __future__ import annotations
 

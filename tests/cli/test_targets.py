@@ -1,4 +1,7 @@
-"""What is named on the command line is looked at, or told; a run in which nothing was judged does not read as well."""
+"""What is named on the command line is looked at, or told; a run in which nothing was judged does not read as well.
+
+By the command line alone this tests ``reports/passed.py``, too.
+"""
 
 from __future__ import annotations
 

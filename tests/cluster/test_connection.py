@@ -1,4 +1,7 @@
-"""HTTP to an API server: limits of time and size, and what is asked again."""
+"""HTTP to an API server: limits of time and size, and what is asked again.
+
+This is the test of ``cluster/time_limits.py``, too.
+"""
 
 from __future__ import annotations
 

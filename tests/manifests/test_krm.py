@@ -1,4 +1,7 @@
-"""The KRM function: a ResourceList by hand, and as kustomize runs it."""
+"""The KRM function: a ResourceList by hand, and as kustomize runs it.
+
+By the command line alone this tests ``cli/krm.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Kustomizations: what real kubectl builds of them is checked and fixed."""
+"""Kustomizations: what real kubectl builds of them is checked and fixed.
+
+By the command line alone this tests ``cli/built.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Namespace objects in the input: found wherever they are, without reading anything else."""
+"""Namespace objects in the input: found wherever they are, without reading anything else.
+
+By the command line alone this tests ``cli/admission_config.py``, too.
+"""
 
 from __future__ import annotations
 
