@@ -17,8 +17,8 @@ import pytest
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import NODE_AGENT, WINDOWS
-from tests.cli.test_main import REJECTED, run
 from tests.support.answering import answered
+from tests.support.command import REJECTED, run
 from tests.support.registry import Images, fronted
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.live.test_migrate import APPLY, pinned, report
+from tests.support.control_plane import Namespace
 from tests.support.fleet import Fleet, helm, safe, socket_agent
 from tests.support.harden import Harden, workload
 from tests.support.proxy import Fault, FaultProxy, Request
@@ -360,3 +361,11 @@ def test_a_plan_cannot_be_bent(fleet: Fleet, harden: Harden, tmp_path: Path) -> 
     result = harden("migrate", "--plan", file, "--apply", "--yes")
     assert result.code == 3
     assert "uid" in result.err
+
+
+def test_a_lost_review_is_asked_again(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
+    proxy.times(3, lambda request: request.path.endswith("/selfsubjectaccessreviews"), Fault(cut=-1))
+    result = harden("migrate", namespace.name, "--level", "restricted", "--apply", "--yes")
+    assert result.code == 0, result

@@ -1,4 +1,7 @@
-"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours."""
+"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours.
+
+This is the test of ``reports/terminal.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from kubectl_harden.live.reapply import LAST_APPLIED, reapplied
 from kubectl_harden.model import Edit, Identity, LiveSource, Policy
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.subject import Subject
-from tests.live.test_custom import create, kinds, rollout
+from tests.live.test_custom_resources import create, kinds, rollout
 from tests.live.test_undo import hard_case
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
