@@ -60,9 +60,10 @@ def fix_chart(
     """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
     from kubectl_harden.atomic_files import write_change
     from kubectl_harden.manifests.helm_values import cure, edited, values_file
-    from kubectl_harden.reports.check import Tally, summary_line, text
+    from kubectl_harden.reports.check import text
     from kubectl_harden.reports.diff import unified
     from kubectl_harden.reports.output import note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.tally import Tally, summary_line
     from kubectl_harden.reports.terminal import counted
     from kubectl_harden.yaml_text.editor import spliced
 

@@ -13,12 +13,13 @@ from kubectl_harden.cli.evidence import evidence_options
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
+from kubectl_harden.reports.formats import FORMATS, render
 
 __all__ = ["check"]
 
 _LONGEST: Final = 1000
 """Of a command that is printed: a shell's pattern may have named thousands of files."""
-_FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github", "html")
+_NAMES: Final = tuple(FORMATS)
 
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
@@ -27,10 +28,10 @@ _FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "gi
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(_NAMES),
     default="text",
     metavar="FORMAT",
-    help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: text]",
+    help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. [default: text]",
 )
 @click.option("--known", metavar="FILE", type=click.Path(),
               help="Baseline file: the violations in it do not count.")  # fmt: skip
@@ -59,10 +60,10 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --write-known known.json
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
-    from kubectl_harden.reports.check import Tally, summary_line
-    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
+    from kubectl_harden.reports.tally import Tally, summary_line
 
+    form = FORMATS[output]
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     notes: list[str] = []
@@ -74,14 +75,14 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
         learn = None
-        if output in EVIDENCE:
+        if form.evidence:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn, pods=output in PODS)
+        results = check_live(finder, inputs.targets, learn, pods=form.pods)
     else:
         from kubectl_harden.manifests.check import check_files
 
-        learn = evidence.of_files() if output in EVIDENCE else None
+        learn = evidence.of_files() if form.evidence else None
         found = surveyed(inputs, origins=True)
         note_problems((*found.notes, *found.unjudged))
         tally.passed.notes.extend(found.unjudged)
@@ -101,7 +102,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         baseline = load(known, regular=known == tally.baseline)
         results = map(baseline.mark, results)
     told, noted = 0, len(tally.passed.notes)
-    pieces = render(output, results, policy, tally)
+    pieces = render(form, results, policy, tally)
 
     def report() -> None:
         nonlocal told, noted
@@ -113,7 +114,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
             yield piece
             report()
 
-    if output in PEOPLE:
+    if form.people:
         write(with_problems())
     else:
         data(pieces)
@@ -124,13 +125,13 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
         verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
         note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
-    if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
+    if form.people and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
         write(propose_values(inputs.chart, found.inputs, found.policies))
-    if output not in PEOPLE and tally.passed.excluded:
+    if not form.people and tally.passed.excluded:
         note(tally.passed.excluded)
-    if output in PEOPLE:
+    if form.people:
         paragraph(summary_line(tally))
         if tally.violating and output == "text":
             line(_advice(inputs))

@@ -10,8 +10,8 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
-from kubectl_harden.reports.check import identity_json, problem_json
 from kubectl_harden.reports.diff import unified
+from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import Goals, origin_words, policy_json, sourced, workload_policy_json
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic

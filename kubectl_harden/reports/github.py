@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from kubectl_harden.model import Checked, Policy, Source
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import object_name, printable
 
 __all__ = ["github"]

@@ -9,8 +9,9 @@ from typing import Final
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Policy, Problem, Source, Violation
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally, known_words, summary_line
+from kubectl_harden.reports.check import known_words
 from kubectl_harden.reports.goals import sourced
+from kubectl_harden.reports.tally import Tally, summary_line
 from kubectl_harden.reports.terminal import error_line, object_name, place, printable
 
 __all__ = ["html"]

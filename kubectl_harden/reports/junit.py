@@ -10,7 +10,7 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Policy, Source
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import error_line, object_name, place, printable
 
 __all__ = ["junit"]

@@ -11,7 +11,7 @@ from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey
 from kubectl_harden.model import Problem
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import MODES
-from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.live import next_write_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
 from kubectl_harden.reports.terminal import printable

@@ -13,7 +13,7 @@ from kubectl_harden.live.rejections import named
 from kubectl_harden.live.restarts import Restarts
 from kubectl_harden.model import Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
-from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes

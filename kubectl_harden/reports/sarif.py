@@ -21,8 +21,8 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement, Source, Violation
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.goals import workload_policy_json
+from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import json_text, object_name, printable
 from kubectl_harden.text_files import leads_out
 

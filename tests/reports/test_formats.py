@@ -19,8 +19,8 @@ from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import parse_policy
-from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.sarif import sarif as sarif_log
+from kubectl_harden.reports.tally import Tally
 from kubectl_harden.yaml_text.editor import spliced
 from tests.cli.test_main import GOOD, REJECTED, run
 from tests.planning.test_plan import workload

@@ -30,8 +30,8 @@ from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.messages import Message, Said, read_messages
 from kubectl_harden.reports import check as check_reports
 from kubectl_harden.reports import choosing, fix, grouping, live, matrix, output, rejected
-from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.migration import markdown
+from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
 from tests.support.fleet import socket_agent
