@@ -13,7 +13,10 @@ import click
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["checks", "kubeconfig_names", "levels", "namespaces", "resources", "runs", "topics"]
+__all__ = ["VARIABLE", "checks", "kubeconfig_names", "levels", "namespaces", "resources", "runs", "topics"]
+
+VARIABLE: Final = "_KUBECTL_HARDEN_COMPLETE"
+"""The environment variable by which a shell's function asks the bare command."""
 
 DEADLINE: Final = 3.0
 """Seconds in which a cluster must answer; a person waits for it with a finger on a key."""
