@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
+from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Source
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
 from kubectl_harden.reports.diff import unified
@@ -29,7 +29,7 @@ from kubectl_harden.reports.terminal import (
 from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 
-__all__ = ["FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
+__all__ = ["FORMATS", "FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
 
 
 class FixTally:
@@ -71,13 +71,10 @@ def diff(found: FileFix) -> Iterator[tuple[str, str]]:
 
 def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
     """Yield an output for programs in pieces; ``yaml`` does not wait for all files."""
-    if output == "yaml":
-        yield from _stream(results)
-    else:
-        yield _whole(output, list(results), policy)
+    return FORMATS[output](results, policy)
 
 
-def _stream(results: Iterator[FileFix]) -> Iterator[str]:
+def _stream(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
     """Yield the fixed texts, byte for byte where there is one; further ones begin with a separator.
 
     kubectl reads a series of JSON values at the start of a stream only, and no YAML behind one.
@@ -98,23 +95,40 @@ def _stream(results: Iterator[FileFix]) -> Iterator[str]:
         ended = text.endswith("\n")
 
 
-def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
-    if output == "json":
-        return json_text(_plan_json(results, policy)) + "\n"
-    if output == "strategic-patch":
-        return strategic([entry for found in results for entry in found.objects])
-    objects: dict[tuple[Any, ...], tuple[Identity, list[Plan]]] = {}
+def _json(results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
+    yield json_text(_plan_json(results, policy)) + "\n"
+
+
+def _json_patch(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
+    yield json_patch(_by_object(results))
+
+
+def _kustomize(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
+    yield kustomize(_by_object(results))
+
+
+def _strategic(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
+    yield strategic([entry for found in results for entry in found.objects])
+
+
+FORMATS: Final[dict[str, Callable[[Iterator[FileFix], Policy], Iterator[str]]]] = {
+    "json-patch": _json_patch,
+    "strategic-patch": _strategic,
+    "kustomize": _kustomize,
+    "yaml": _stream,
+    "json": _json,
+}
+"""The outputs for programs, by the name that -o takes."""
+
+
+def _by_object(results: Iterator[FileFix]) -> list[tuple[Identity, list[Plan]]]:
+    """Return the plans that edit something, those of one object together."""
+    objects: dict[tuple[str, Source | LiveSource], tuple[Identity, list[Plan]]] = {}
     for found in results:
         for item in found.planned:
             if item.plan.edits:
-                objects.setdefault(_object_key(found.file, item), (item.identity, []))[1].append(item.plan)
-    listed = list(objects.values())
-    return json_patch(listed) if output == "json-patch" else kustomize(listed)
-
-
-def _object_key(file: str, item: Planned) -> tuple[Any, ...]:
-    source = item.identity.source
-    return file, source
+                objects.setdefault((found.file, item.identity.source), (item.identity, []))[1].append(item.plan)
+    return list(objects.values())
 
 
 def _edit_json(edit: Edit) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def _edit_json(edit: Edit) -> dict[str, Any]:
     return out
 
 
-def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
+def _plan_json(results: Iterator[FileFix], policy: Policy) -> dict[str, Any]:
     tally = FixTally()
     workloads = []
     for found in results:
