@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kubectl_harden.model import LADDER
+
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
 
@@ -100,7 +102,7 @@ def kubeconfig_names(section: str) -> Completer:
 
 def levels(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the levels that can be asked for."""
-    return _of(("baseline", "restricted"), incomplete)
+    return _of(LADDER[1:], incomplete)
 
 
 def checks(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

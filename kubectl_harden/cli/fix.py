@@ -13,6 +13,7 @@ from kubectl_harden.cli.evidence import companion_options, evidence_options
 from kubectl_harden.cli.options import Command
 from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError, meant
+from kubectl_harden.model import RISKS
 
 __all__ = ["fix"]
 
@@ -35,7 +36,7 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option(
     "--max-risk",
-    type=click.Choice(("safe", "review", "breaks")),
+    type=click.Choice(RISKS),
     default="review",
     show_default=True,
     help="The highest risk of edits to make.",

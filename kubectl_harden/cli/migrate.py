@@ -21,6 +21,7 @@ from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_p
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
+from kubectl_harden.model import RISKS
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -67,7 +68,7 @@ class _Result(NamedTuple):
 @click.option("--level", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
               show_default=True, help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
 @click.option("--policy-version", metavar="VERSION", help="Policy version to pin. [default: as the namespace has it]")
-@click.option("--max-risk", type=click.Choice(("safe", "review", "breaks")), default="review", show_default=True,
+@click.option("--max-risk", type=click.Choice(RISKS), default="review", show_default=True,
               help="The highest risk of edits to make.")  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
               default="text", show_default=True, help="Output format.")  # fmt: skip

@@ -15,7 +15,7 @@ from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.mutators import Mutators
-from kubectl_harden.model import Checked, Level, PodsChecked, Policy
+from kubectl_harden.model import LADDER, Checked, Level, PodsChecked, Policy
 from kubectl_harden.objects import controller_of, finished, missing_pods, name_of
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.messages import policies_named
@@ -157,7 +157,7 @@ class WorkloadPods:
             if before is None:
                 self._running[namespace, key] = _Running(1, meets, level, annotations)
             else:
-                lowest = min(before.level, level, key=("privileged", "baseline", "restricted").index)
+                lowest = min(before.level, level, key=LADDER.index)
                 self._running[namespace, key] = _Running(
                     before.pods + 1, before.meet and meets, lowest, before.annotations
                 )

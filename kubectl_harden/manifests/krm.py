@@ -15,7 +15,7 @@ from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.namespaces import policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
+from kubectl_harden.model import RISKS, Checked, Problem, Risk, Source, Violation
 from kubectl_harden.objects import annotation, api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
@@ -26,7 +26,6 @@ from kubectl_harden.pod_security.admission_config import (
     read_admission_config,
 )
 from kubectl_harden.pod_security.policy import PolicyChoice, worded
-from kubectl_harden.pod_security.risks import RISKS
 from kubectl_harden.yaml_text.documents import only_document
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 

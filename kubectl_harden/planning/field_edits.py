@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from kubectl_harden.json_values import Draft
-from kubectl_harden.model import Edit, Op, Path
+from kubectl_harden.model import RISKS, Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
-from kubectl_harden.pod_security.risks import RISKS
 
 __all__ = ["edited", "lowered", "place_before", "united"]
 

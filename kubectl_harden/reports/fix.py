@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Source
+from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Risk, Source
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
 from kubectl_harden.reports.diff import unified
@@ -22,6 +22,7 @@ from kubectl_harden.reports.terminal import (
     object_name,
     paint,
     place,
+    risk_text,
     template_of,
     width,
     wrapped,
@@ -216,13 +217,12 @@ def notes(planned: Iterable[Planned]) -> Iterator[str]:
         yield f"{name}: {change}{gap}{paint(where, 'place')}\n"
         if origin_words(item.policy):
             yield f"  {'level':<7} " + wrapped(sourced(item.policy), 10, columns).lstrip() + "\n"
-        reasons: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+        reasons: dict[tuple[Risk, str, str, tuple[str, ...]], list[str]] = {}
         for step in plan.steps:
             reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
         for (risk, why, companion, offers), labels in reasons.items():
-            shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"))
             text = f"{', '.join(dict.fromkeys(labels))}{f' ({companion})' if companion else ''}: {why}"
-            yield f"  {shown} " + wrapped(text, 10, columns).lstrip() + "\n"
+            yield f"  {risk_text(risk, 7)} " + wrapped(text, 10, columns).lstrip() + "\n"
             for offer in offers if risk != "safe" else ():
                 yield wrapped("– " + offer, 10, columns) + "\n"
         for left in plan.remaining:

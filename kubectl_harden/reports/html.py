@@ -12,7 +12,7 @@ from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import known_words
 from kubectl_harden.reports.goals import sourced
 from kubectl_harden.reports.tally import Tally, summary_line
-from kubectl_harden.reports.terminal import error_line, object_name, place, printable
+from kubectl_harden.reports.terminal import error_line, meaning_of, object_name, place, printable
 
 __all__ = ["html"]
 
@@ -24,7 +24,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 0; display: inline; }
 details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { cursor: pointer; }
 code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 li { margin: .4rem 0; } .where { opacity: .75; }
-.privileged, .bad { color: var(--bad); } .baseline, .warn { color: var(--warn); } .restricted { color: var(--good); }
+.bad { color: var(--bad); } .warn { color: var(--warn); } .good { color: var(--good); }
 @media print { details:not([open]) > *:not(summary) { display: block; } }
 """
 
@@ -50,7 +50,7 @@ def _workload(item: Checked) -> Iterator[str]:
     identity = item.identity
     where = place(identity.source)
     yield f"<details{' open' if item.violations else ''}><summary><h2>{escape(object_name(identity))}</h2> "
-    yield f'<span class="{item.level}">{item.level}</span>'
+    yield f'<span class="{meaning_of(item.level)}">{item.level}</span>'
     held = escape(sourced(item.policy))
     yield f", not {held} " if item.violations else f" ({held}) " if item.policy.origin else " "
     yield f'<code class="where">{escape(where)}</code></summary>\n' if where else "</summary>\n"

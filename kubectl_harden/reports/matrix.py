@@ -7,7 +7,8 @@ from typing import Final
 
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Blocker, NamespaceSurvey, State, Survey
-from kubectl_harden.pod_security.namespace_labels import LADDER, PREFIX
+from kubectl_harden.model import LADDER
+from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
 
 __all__ = [

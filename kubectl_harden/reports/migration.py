@@ -8,7 +8,7 @@ from typing import Any
 from kubectl_harden.field_path import pointer
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
-from kubectl_harden.model import Problem
+from kubectl_harden.model import LADDER, RISKS, Problem
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import MODES
 from kubectl_harden.reports.entries import problem_json
@@ -44,8 +44,7 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
 
 
 def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
-    levels = {level: sum(workload.now == level for workload in item.workloads) for level in
-              ("restricted", "baseline", "privileged")}  # fmt: skip
+    levels = {level: sum(workload.now == level for workload in item.workloads) for level in reversed(LADDER)}
     out: dict[str, Any] = {
         "name": item.name,
         "uid": item.uid,
@@ -97,7 +96,7 @@ def in_force_json(now: InForce) -> dict[str, Any]:
 def _workload(item: Surveyed) -> dict[str, Any]:
     proposal = item.proposal
     edits = [edit for planned in proposal.planned for edit in planned.plan.edits]
-    risks = {risk: sum(edit.risk == risk for edit in edits) for risk in ("safe", "review", "breaks")}
+    risks = {risk: sum(edit.risk == risk for edit in edits) for risk in RISKS}
     held_back = [edit for planned in proposal.planned for edit in planned.plan.held_back]
     return {
         "apiVersion": proposal.live.resource.api_version,

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from kubectl_harden.cluster.api import Resource
 from kubectl_harden.migration.model import NamespaceSurvey, Survey, Surveyed
-from kubectl_harden.model import Remaining
+from kubectl_harden.model import RISKS, Remaining
 from kubectl_harden.pod_security.policy import worded
 
 __all__ = ["api_of", "reports"]
@@ -69,7 +69,7 @@ def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[di
     held = {remaining.check for remaining in left}
     for check in cured:
         if check not in held:
-            risk = max((edit.risk for edit in edits if check in edit.checks), key=("safe", "review", "breaks").index)
+            risk = max((edit.risk for edit in edits if check in edit.checks), key=RISKS.index)
             yield _result(item, workload, now, check, "fail", "a patch cures it", {"fix": "automatic", "risk": risk})
     for remaining in left:
         yield _result(item, workload, now, remaining.check, "fail", _words(remaining), {"fix": "by hand"})

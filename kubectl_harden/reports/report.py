@@ -14,8 +14,9 @@ from typing import Any
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
+from kubectl_harden.model import LADDER, RISKS
 from kubectl_harden.reports.matrix import STATES, enforced, reached
-from kubectl_harden.reports.terminal import printable
+from kubectl_harden.reports.terminal import meaning_of, printable
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["field_diff", "report_page"]
@@ -31,6 +32,10 @@ def report_page(found: Survey, aim: Aim, done: Sequence[Migrated], *, where: str
         "level": aim.level,
         "applied": bool(done),
         "states": {state: words for state, (_, _, words) in STATES.items()},
+        "ladder": LADDER,
+        "risks": RISKS,
+        "tones": {word: meaning_of(word) for word in (*LADDER, *RISKS)},
+        "stateTones": {state: meaning for state, (_, meaning, _) in STATES.items()},
         "namespaces": [_namespace(item, outcomes.get(item.name), texts) for item in found.namespaces],
         "texts": texts.listed,
     }
@@ -92,7 +97,7 @@ def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[Any]
     name = proposal.name.replace(f" {proposal.live.namespace}/", " ", 1)
     plans = [planned.plan for planned in proposal.planned]
     whys = list(dict.fromkeys((step.risk, step.why) for plan in plans for step in (*plan.steps, *plan.held_back)))
-    risk = max((risk for risk, _ in whys), key=("safe", "review", "breaks").index, default="")
+    risk = max((risk for risk, _ in whys), key=RISKS.index, default="")
     shown = "\n".join(field_diff(proposal.patch, item.before))
     outcome = ""
     for ended in done.outcomes if done is not None else ():

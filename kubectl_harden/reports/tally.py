@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubectl_harden.model import Checks, Problem
+from kubectl_harden.model import LADDER, Checks, Problem
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.goals import Goals
 from kubectl_harden.reports.passed import Passed
@@ -15,7 +15,7 @@ class Tally:
     """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's."""
 
     def __init__(self) -> None:
-        self.levels = {"restricted": 0, "baseline": 0, "privileged": 0}
+        self.levels: dict[str, int] = dict.fromkeys(reversed(LADDER), 0)
         self.violations = 0
         self.accepted = 0
         self.known = 0

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Identity, LiveSource, Problem, Source
+from kubectl_harden.model import Identity, LiveSource, Problem, Risk, Source
 from kubectl_harden.yaml_text.tree import UNSAFE
 
 __all__ = [
@@ -21,10 +21,12 @@ __all__ = [
     "escaped",
     "json_text",
     "level_text",
+    "meaning_of",
     "object_name",
     "paint",
     "place",
     "printable",
+    "risk_text",
     "template_of",
     "width",
     "wrapped",
@@ -32,6 +34,16 @@ __all__ = [
 
 MARKS: Final = {"good": "\ufdd1", "bad": "\ufdd2", "warn": "\ufdd3", "place": "\ufdd4", "strong": "\ufdd5"}
 """The mark that begins each meaning's colour: a noncharacter, which no text for interchange holds (Unicode, 23.7)."""
+
+_MEANING_OF: Final = {
+    "restricted": "good",
+    "baseline": "warn",
+    "privileged": "bad",
+    "safe": "good",
+    "review": "warn",
+    "breaks": "bad",
+}
+"""The colours of levels and risks."""
 
 PLAIN: Final = "\ufdd0"
 """The mark that ends a colour."""
@@ -69,6 +81,16 @@ def paint(text: str, meaning: str) -> str:
     Only what writes to a terminal makes colours of marks, or leaves them out (output.shown).
     """
     return f"{MARKS[meaning]}{printable(text)}{PLAIN}"
+
+
+def meaning_of(word: str) -> str:
+    """Return the meaning of a level's or a risk's colour; a word that is neither is bad news."""
+    return _MEANING_OF.get(word, "bad")
+
+
+def risk_text(risk: Risk, columns: int) -> str:
+    """Return a risk in its colour, padded to a column's width."""
+    return paint(f"{risk:<{columns}}", meaning_of(risk))
 
 
 def width() -> int:
@@ -131,7 +153,7 @@ def template_of(identity: Identity) -> str:
 
 def level_text(level: str) -> str:
     """Return a level in its colour."""
-    return paint(level, {"restricted": "good", "baseline": "warn"}.get(level, "bad"))
+    return paint(level, meaning_of(level))
 
 
 def counted(count: int, singular: str) -> str:
