@@ -57,11 +57,12 @@ class Chooser:
     def _ask(self, identity: Identity, about: tuple[Any, ...], edit: Edit) -> Edit | None:
         from kubectl_harden.reports.choosing import heading, question
         from kubectl_harden.reports.output import ask_word, tell
+        from kubectl_harden.reports.terminal import width
 
         if self._shown != about:
             self._shown = about
             tell(heading(identity))
-        tell(question(identity, edit))
+        tell(question(identity, edit, columns=width()))
         while True:
             answer = ask_word("Make this edit [y,n,a,q,e,?]?").strip().lower()[:1]
             if answer == "y":

@@ -182,6 +182,7 @@ def _fix_files(found: Any, excluded: str, head: Any, options: Any, output: str |
     from kubectl_harden.manifests.fix import fix_files
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
     from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.terminal import width
 
     if write and "-" in found.inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
@@ -206,7 +207,7 @@ def _fix_files(found: Any, excluded: str, head: Any, options: Any, output: str |
         for fixed in results():
             if output == "diff" or not write:
                 patch(diff(fixed))
-            tell(notes(fixed.planned))
+            tell(notes(fixed.planned, columns=width()))
         paragraph(summary_line(tally, written=write))
     else:
         data(render(str(output), results(), head))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Fact, LiveSource, Policy, Source, Violation
+from kubectl_harden.model import Checked, Fact, LiveSource, Source, Violation
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import sourced
-from kubectl_harden.reports.tally import Tally
+from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import (
     counted,
     level_text,
@@ -18,17 +18,16 @@ from kubectl_harden.reports.terminal import (
     place,
     printable,
     template_of,
-    width,
     wrapped,
 )
 
 __all__ = ["known_words", "name", "text", "wide"]
 
 
-def text(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def text(report: Report) -> Iterator[str]:
     """Yield a paragraph for each workload below the level."""
-    columns = width()
-    for checked in results:
+    columns = report.columns
+    for checked in report.results:
         if not all(violation.known for violation in checked.violations):
             yield "".join(_described(checked, columns))
 
@@ -73,10 +72,10 @@ def _heading(checked: Checked) -> str:
     return f"{name}: {level_text(checked.level)}, not {sourced(checked.policy)}{owner}\n"
 
 
-def wide(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def wide(report: Report) -> Iterator[str]:
     """Yield every workload with the API server's message, the field paths and the evidence."""
-    columns = width()
-    for checked in results:
+    columns = report.columns
+    for checked in report.results:
         identity = checked.identity
         where = paint(place(identity.source), "place")
         name = paint(object_name(identity), "strong")
@@ -118,9 +117,9 @@ def _message(violations: Iterable[Violation]) -> str:
     return ", ".join(worded(v.reason, v.detail) for v in violations)
 
 
-def name(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def name(report: Report) -> Iterator[str]:
     """Yield the names of the workloads below the level, as kubectl writes them."""
-    for checked in results:
+    for checked in report.results:
         if left(checked.violations):
             identity = checked.identity
             group, slash, _ = identity.api_version.partition("/")

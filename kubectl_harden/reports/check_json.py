@@ -9,7 +9,7 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Policy
 from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import policy_json, workload_policy_json
-from kubectl_harden.reports.tally import Tally
+from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import json_text
 from kubectl_harden.yaml_text.tree import dump
 
@@ -65,19 +65,19 @@ def _head(policy: Policy) -> dict[str, Any]:
     }
 
 
-def json(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def json(report: Report) -> Iterator[str]:
     """Yield the CheckReport as JSON."""
-    yield json_text(_head(policy))[:-2] + ',\n  "workloads": ['
+    yield json_text(_head(report.policy))[:-2] + ',\n  "workloads": ['
     separator = "\n    "
-    for checked in results:
-        yield separator + json_text(_workload_json(checked, policy)).replace("\n", "\n    ")
+    for checked in report.results:
+        yield separator + json_text(_workload_json(checked, report.policy)).replace("\n", "\n    ")
         separator = ",\n    "
-    tail = {"errors": [problem_json(problem) for problem in tally.problems], "summary": tally.summary()}
+    tail = {"errors": [problem_json(problem) for problem in report.tally.problems], "summary": report.tally.summary()}
     yield "\n  ],\n" + json_text(tail)[2:] + "\n"
 
 
-def yaml(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def yaml(report: Report) -> Iterator[str]:
     """Yield the CheckReport as YAML."""
-    workloads = [_workload_json(checked, policy) for checked in results]
-    errors = [problem_json(problem) for problem in tally.problems]
-    yield dump({**_head(policy), "workloads": workloads, "errors": errors, "summary": tally.summary()})
+    workloads = [_workload_json(checked, report.policy) for checked in report.results]
+    errors = [problem_json(problem) for problem in report.tally.problems]
+    yield dump({**_head(report.policy), "workloads": workloads, "errors": errors, "summary": report.tally.summary()})

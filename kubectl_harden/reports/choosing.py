@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Edit, Identity
-from kubectl_harden.reports.terminal import object_name, paint, place, risk_text, width, wrapped
+from kubectl_harden.reports.terminal import object_name, paint, place, risk_text, wrapped
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["heading", "question"]
@@ -18,9 +18,8 @@ def heading(identity: Identity) -> Iterator[str]:
     yield f"\n{paint(object_name(identity), 'strong')}{f'  {where}' if where else ''}\n"
 
 
-def question(identity: Identity, edit: Edit) -> Iterator[str]:
+def question(identity: Identity, edit: Edit, *, columns: int) -> Iterator[str]:
     """Yield an edit as a diff of its field, with its risk and the evidence."""
-    columns = width()
     field = pointer((*identity.pod_path, *edit.path))
     if edit.op == "remove":
         yield f"\n  {paint(f'- {field}', 'bad')}\n"

@@ -24,7 +24,6 @@ from kubectl_harden.reports.terminal import (
     place,
     risk_text,
     template_of,
-    width,
     wrapped,
 )
 from kubectl_harden.yaml_text.documents import separated
@@ -200,9 +199,8 @@ def plan_json(
     }
 
 
-def notes(planned: Iterable[Planned]) -> Iterator[str]:
+def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
     """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
-    columns = width()
     for item in planned:
         plan = item.plan
         if not plan.edits and not plan.remaining and not plan.notes:

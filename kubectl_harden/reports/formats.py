@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from kubectl_harden.model import Checked, Checks, Policy
-    from kubectl_harden.reports.tally import Tally
+    from kubectl_harden.reports.tally import Report, Tally
 
-    Render = Callable[[Iterator[Checked], Policy, Tally], Iterator[str]]
-    """Takes the verdicts, the policy, and the counts (whole once the verdicts are at their end)."""
+    Render = Callable[[Report], Iterator[str]]
 
 __all__ = ["FORMATS", "Format", "render"]
 
@@ -97,11 +96,16 @@ FORMATS: Final = {
 
 
 def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally) -> Iterator[str]:
-    """Yield the report in pieces, counting into ``tally``; text, wide, json and name do not wait for later files."""
+    """Yield the report in pieces, as wide as the terminal is, counting into ``tally``.
+
+    Text, wide, json and name do not wait for later files.
+    """
+    from kubectl_harden.reports.tally import Report
+    from kubectl_harden.reports.terminal import width
 
     def counted() -> Iterator[Checked]:
         for found in results:
             tally.add(found)
             yield from found.checked
 
-    return form.loaded()(counted(), policy, tally)
+    return form.loaded()(Report(counted(), policy, tally, width()))

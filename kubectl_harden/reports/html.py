@@ -7,11 +7,11 @@ from html import escape
 from typing import Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Policy, Problem, Source, Violation
+from kubectl_harden.model import Checked, Problem, Source, Violation
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import known_words
 from kubectl_harden.reports.goals import sourced
-from kubectl_harden.reports.tally import Tally, summary_line
+from kubectl_harden.reports.tally import Report, summary_line
 from kubectl_harden.reports.terminal import error_line, meaning_of, object_name, place, printable
 
 __all__ = ["html"]
@@ -29,16 +29,16 @@ li { margin: .4rem 0; } .where { opacity: .75; }
 """
 
 
-def html(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def html(report: Report) -> Iterator[str]:
     """Yield the page: what is below the level first, each with its violations, fields and evidence."""
-    found = sorted(results, key=lambda item: not item.violations)
+    found = sorted(report.results, key=lambda item: not item.violations)
     title = "Pod Security: what admission would say"
     yield f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
     yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>\n'
-    yield f"<h1>{title}</h1>\n<p>{_text(summary_line(tally))}</p>\n"
+    yield f"<h1>{title}</h1>\n<p>{_text(summary_line(report.tally))}</p>\n"
     for item in found:
         yield from _workload(item)
-    yield from _problems(tally.problems)
+    yield from _problems(report.tally.problems)
     yield "</html>\n"
 
 

@@ -12,7 +12,7 @@ from kubectl_harden.live.reapply import Reapplied
 from kubectl_harden.live.recreate import lost_with
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.fix import notes
-from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
+from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = [
@@ -74,10 +74,9 @@ def yaml_text(proposal: Proposal) -> str:
     return _text(proposal.goal)
 
 
-def proposal_notes(proposal: Proposal) -> Iterator[str]:
+def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
     """Yield what a person should know of a proposal: risks, what is left, who manages it, what is not proved."""
-    columns = width()
-    yield from notes(proposal.planned)
+    yield from notes(proposal.planned, columns=columns)
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
     told.extend(("next   ", "warn", _next_write(item)) for item in proposal.reapplied)
@@ -132,9 +131,8 @@ def _next_write(item: Reapplied) -> str:
     return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all, {item.advice}"
 
 
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
+def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
     """Yield what became of a proposal."""
-    columns = width()
     word, meaning = _SHOWN[outcome.state]
     name = paint(outcome.proposal.name, "strong")
     yield f"{name}: {paint(word, meaning)}\n"

@@ -22,7 +22,7 @@ from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import workload_policy_json
-from kubectl_harden.reports.tally import Tally
+from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import json_text, object_name, printable
 from kubectl_harden.text_files import leads_out
 
@@ -34,12 +34,16 @@ _STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-st
 _ROOT: Final = "%SRCROOT%"
 
 
-def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def sarif(report: Report) -> Iterator[str]:
     """Yield the log: one run, a rule for each control, a result for each violation."""
     rules = explanations()
     indexes = {rule.check: index for index, rule in enumerate(rules)}
     seen: Counter[str] = Counter()
-    found = [_result(item, violation, policy, indexes, seen) for item in results for violation in item.violations]
+    found = [
+        _result(item, violation, report.policy, indexes, seen)
+        for item in report.results
+        for violation in item.violations
+    ]
     driver = {
         "name": "kubectl harden",
         "version": __version__,
@@ -53,10 +57,10 @@ def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[
         "invocations": [
             {
                 "executionSuccessful": True,
-                "toolExecutionNotifications": [_notification(problem) for problem in tally.problems],
+                "toolExecutionNotifications": [_notification(problem) for problem in report.tally.problems],
             }
         ],
-        "properties": {"policy": str(policy)},
+        "properties": {"policy": str(report.policy)},
         "results": found,
     }
     yield json_text({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}) + "\n"

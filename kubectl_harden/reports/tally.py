@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from kubectl_harden.model import LADDER, Checks, Problem
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kubectl_harden.model import LADDER, Checked, Checks, Policy, Problem
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.goals import Goals
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.terminal import counted
 
-__all__ = ["Tally", "summary_line"]
+__all__ = ["Report", "Tally", "summary_line"]
 
 
 class Tally:
@@ -56,6 +59,18 @@ class Tally:
             "exempt": self.goals.exempt,
             "errors": len(self.problems),
         }
+
+
+class Report(NamedTuple):
+    """What a format is made of: verdicts as they come, the policy of the run, and the columns to write in.
+
+    ``tally`` is whole once the verdicts are at their end.
+    """
+
+    results: Iterator[Checked]
+    policy: Policy
+    tally: Tally
+    columns: int
 
 
 def summary_line(tally: Tally) -> str:

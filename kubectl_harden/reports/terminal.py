@@ -107,17 +107,18 @@ def width() -> int:
 def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: str = "") -> str:
     """Return the text, escaped, in lines that fit, each indented, and in the marks of a meaning if there is one.
 
-    A command at its end stays in one line, so that it can be pasted.
-
-    ``head`` stands before it, with the marks that it has.
+    A command at its end stays in one line, so that it can be pasted. ``head`` stands before it, strong and unbroken.
+    Marks take no room: they are put on lines that are whole.
     """
-    text, pad = printable(text), " " * indent
+    text, head, pad = printable(text), printable(head), " " * indent
     command = _COMMAND.search(text)
     if indent + len(head) + len(text) <= columns:
         lines = [text]
     elif command is not None:
         before = text[: command.start()].rstrip()
-        above = f"{wrapped(before, indent, columns, head=head, meaning=meaning)}\n{pad}" if before else pad + head
+        above = pad + _strong(head)
+        if before:
+            above = f"{wrapped(before, indent, columns, head=head, meaning=meaning)}\n{pad}"
         return above + (paint(command[0], meaning) if meaning else command[0])
     else:
         import textwrap
@@ -126,7 +127,11 @@ def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: st
         lines = textwrap.wrap(text, room, initial_indent=" " * len(head), break_long_words=False,
                               break_on_hyphens=False) or [head]  # fmt: skip
         lines[0] = lines[0][len(head) :]
-    return pad + head + f"\n{pad}".join(paint(line, meaning) if meaning else line for line in lines)
+    return pad + _strong(head) + f"\n{pad}".join(paint(line, meaning) if meaning else line for line in lines)
+
+
+def _strong(head: str) -> str:
+    return paint(head, "strong") if head else ""
 
 
 def place(source: Source | LiveSource, line: int | None = None) -> str:
