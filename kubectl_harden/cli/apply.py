@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
@@ -316,6 +316,6 @@ def _print(
         data(render(output, iter(fixes), policy))
 
 
-def proposal_key(proposal: Proposal) -> Any:
+def proposal_key(proposal: Proposal) -> str:
     """Return what tells proposals apart."""
     return proposal.live.uid

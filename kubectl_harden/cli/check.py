@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kubectl_harden.cli.codes import exit_code
-from kubectl_harden.cli.evidence import evidence_options
+from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.options import Command, repeated
-from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
+from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
+
+if TYPE_CHECKING:
+    from kubectl_harden.manifests.check import Propose
+    from kubectl_harden.model import Checks, Policy
 
 __all__ = ["check"]
 
@@ -37,7 +41,14 @@ _NAMES: Final = tuple(FORMATS)
               help="Baseline file: the violations in it do not count.")  # fmt: skip
 @click.option("--write-known", metavar="FILE", type=click.Path(),
               help="Write a baseline file with the violations that there are.")  # fmt: skip
-def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | None, write_known: str | None) -> int:
+def check(
+    inputs: FileInputs | LiveInputs,
+    policy: Policy,
+    output: str,
+    evidence: EvidenceOptions,
+    known: str | None,
+    write_known: str | None,
+) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
@@ -138,14 +149,14 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
 
 
-def _proposal() -> Any:
+def _proposal() -> Propose:
     """Return what proposes fixes; it is loaded only where they are asked for."""
     from kubectl_harden.manifests.fix import proposal
 
     return proposal
 
 
-def _write_known(file: str, results: Iterable[Any]) -> int:
+def _write_known(file: str, results: Iterable[Checks]) -> int:
     """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
     from kubectl_harden.manifests.baseline_file import Known, load, save
     from kubectl_harden.reports.output import line, note_problems, report_problems
@@ -165,7 +176,7 @@ def _write_known(file: str, results: Iterable[Any]) -> int:
     return exit_code(problems, left=False)
 
 
-def _advice(inputs: Any) -> str:
+def _advice(inputs: FileInputs | LiveInputs) -> str:
     """Return how to see the smallest fix of the same inputs."""
     from kubectl_harden.cli.fix import fix
     from kubectl_harden.cluster.command import Commands

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -95,7 +95,7 @@ def complete(ctx: click.Context, words: tuple[str, ...]) -> int:
     from kubectl_harden.reports.output import data
 
     *before, incomplete = words or ("",)
-    proposals: list[Any] = ShellComplete(ctx.find_root().command, {}, "kubectl-harden", VARIABLE).get_completions(
+    proposals = ShellComplete(ctx.find_root().command, {}, "kubectl-harden", VARIABLE).get_completions(
         before, incomplete
     )
     directive = NO_FILES

@@ -39,7 +39,9 @@ class _Group(click.Group):
         """Return a command, or None for an unknown one."""
         return COMMANDS[cmd_name]() if cmd_name in COMMANDS else super().get_command(ctx, cmd_name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -119,7 +121,8 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
     top = ctx.find_root()
     if words:
         _, command, _ = cli.resolve_command(top, list(words))
-        top = click.Context(command, info_name=words[0], parent=top)
+        if command is not None:
+            top = click.Context(command, info_name=words[0], parent=top)
     data([top.get_help(), "\n"])
     return OK
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import click
 
@@ -16,7 +16,7 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.evidence import companion_options, evidence_options
+from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey
     from kubectl_harden.migration.plan_file import MigrationPlan
     from kubectl_harden.migration.selection import Chosen, Selection
-    from kubectl_harden.model import Problem
+    from kubectl_harden.model import Problem, Risk
+    from kubectl_harden.planning.companions import Asked
 
 __all__ = ["migrate"]
 
@@ -100,9 +101,9 @@ def migrate(
     exclude: tuple[str, ...],
     exclude_from: str | None,
     shard: str | None,
-    level: Any,
+    level: Literal["baseline", "restricted", "highest"],
     policy_version: str | None,
-    max_risk: Any,
+    max_risk: Risk,
     output: str,
     report_file: str | None,
     plan_out: str | None,
@@ -117,8 +118,8 @@ def migrate(
     even_if_managed: bool,
     team_label: str,
     pod_paths: tuple[str, ...],
-    asked: Any,
-    evidence: Any,
+    asked: Asked,
+    evidence: EvidenceOptions,
 ) -> int:
     """Show how far namespaces are from a level, and take them there.
 
