@@ -37,7 +37,7 @@ _OTHER_VERSION: Final = "v1.0"
 """No configuration has it as its default: to that the API server is silent about exempt namespaces."""
 
 
-def _pod(security: dict[str, Any], **spec: Any) -> dict[str, Any]:
+def _pod(security: dict[str, object], **spec: object) -> dict[str, Any]:
     container = {"name": "asked", "image": "registry.k8s.io/pause:3.10", "securityContext": security}
     return {
         "apiVersion": "v1",
@@ -173,7 +173,7 @@ class PoliciesInForce:
         named = "latest" if f"{PREFIX}{mode}-version" in labels else policy.named
         self._defaults[mode] = policy._replace(named=named)
 
-    def _probe(self, namespace: str, pod: dict[str, Any], as_user: str = "") -> _Said:
+    def _probe(self, namespace: str, pod: dict[str, object], as_user: str = "") -> _Said:
         try:
             warnings = self.cluster.create(PODS, namespace, pod, dry_run=True, as_user=as_user).warnings
         except NotPermitted:

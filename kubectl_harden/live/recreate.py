@@ -56,8 +56,8 @@ def is_made(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
 def replace(
     cluster: Cluster,
     live: Live,
-    before: dict[str, Any],
-    after: dict[str, Any],
+    before: dict[str, object],
+    after: dict[str, object],
     *,
     run: str,
     seconds: float,
@@ -93,7 +93,7 @@ def replace(
 
 
 def _created(
-    cluster: Cluster, resource: Resource, namespace: str, after: dict[str, Any], before: dict[str, Any]
+    cluster: Cluster, resource: Resource, namespace: str, after: dict[str, object], before: dict[str, object]
 ) -> tuple[dict[str, Any] | None, str]:
     trouble = ""
     for value in (after, before):

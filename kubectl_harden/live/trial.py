@@ -188,6 +188,6 @@ def _swept(cluster: Cluster, namespace: str) -> None:
                 cluster.delete(PODS, namespace, pod["metadata"]["name"], pod["metadata"]["uid"], dry_run=False)
 
 
-def is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
+def is_one_too_many(value: dict[str, object], rejecter: str) -> bool:
     """Whether a quota refused one more pod, which the rollout does not need."""
     return rejecter.startswith("the ResourceQuota") and not surges(value)

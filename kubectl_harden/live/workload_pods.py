@@ -49,7 +49,7 @@ def keys_of(pod: dict[str, Any]) -> Iterator[Key]:
         yield _NUMBERED[kind], match[1]
 
 
-def level_of(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
+def level_of(pod: dict[str, object], policy: Policy) -> tuple[Level, bool]:
     """Return the highest level that a pod of the API server meets, and whether it meets a policy. Raises InputError."""
     decoded = Pod(pod, is_pod=True, decoded=True)
     findings = evaluate(decoded, policy)
@@ -163,7 +163,7 @@ class WorkloadPods:
                 )
 
 
-def _judged(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
+def _judged(pod: dict[str, object], policy: Policy) -> tuple[Level, bool]:
     try:
         return level_of(pod, policy)
     except InputError:

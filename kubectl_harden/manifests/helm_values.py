@@ -83,7 +83,7 @@ def values_file(chart: Chart) -> str:
     return chart.values[-1] if chart.values else os.path.join(chart.path, "values.yaml")
 
 
-def edited(file: str, values: Mapping[str, Any]) -> FileFix:
+def edited(file: str, values: Mapping[str, object]) -> FileFix:
     """Return the change of a values file that adds values. Raises InputError, and EditError where it is not proved."""
     text = read_text(file) if os.path.exists(file) else ""
     if all(isinstance(found, Document) and found.value is None for found in documents(text)):
@@ -131,7 +131,7 @@ def _charts(chart: str, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, read_text(own)
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _merge(into: dict[str, object], values: Mapping[str, object]) -> None:
     for key, value in values.items():
         there = into.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
@@ -140,7 +140,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = copied(value)
 
 
-def _places(values: Mapping[str, Any], path: tuple[str, ...], depth: int) -> Iterator[_Place]:
+def _places(values: Mapping[str, object], path: tuple[str, ...], depth: int) -> Iterator[_Place]:
     for key, value in values.items():
         if key in KEYS and (value is None or isinstance(value, dict)):
             yield _Place((*path, key), isinstance(value, dict) and value.get("enabled") is False)
@@ -152,7 +152,7 @@ def _texts(rendered: Iterable[Found], pod_paths: PodPaths) -> list[Manifest]:
     return [Manifest(one.file, one.text or "", listed=True, lined=False, pod_paths=pod_paths) for one in rendered]
 
 
-def _with(chart: Chart, values: Mapping[str, Any], pod_paths: PodPaths) -> list[Manifest]:
+def _with(chart: Chart, values: Mapping[str, object], pod_paths: PodPaths) -> list[Manifest]:
     """Return what a chart renders with further values."""
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
         file = FilePath(directory, "values.yaml")
@@ -187,7 +187,7 @@ def _arrivals(
     return arrivals
 
 
-def _contexts(spec: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _contexts(spec: object) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the security contexts of a pod with their paths in the template."""
     if not isinstance(spec, dict):
         return
@@ -241,7 +241,7 @@ def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Pl
                     yield place, field, value
 
 
-def _override(before: Any, after: Any) -> Any:
+def _override(before: object, after: object) -> Any:
     """Return the value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return after

@@ -119,7 +119,7 @@ def _config(value: Any) -> _Config:
     return _Config(rules, fix in (True, "true"), risk)
 
 
-def _admission_config(value: Any) -> AdmissionConfig | None:
+def _admission_config(value: object) -> AdmissionConfig | None:
     """Return what an API server's admission configuration says: as an object, or as text in a ConfigMap."""
     if value is None:
         return None
@@ -132,7 +132,7 @@ def _admission_config(value: Any) -> AdmissionConfig | None:
     return found._replace(file="the functionConfig")
 
 
-def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[str, Any]:
+def _result(items: list[object], checked: Checked, violation: Violation) -> dict[str, Any]:
     identity = checked.identity
     reference = {"apiVersion": identity.api_version, "kind": identity.kind, "name": identity.name}
     if identity.namespace:
@@ -154,7 +154,7 @@ def _trouble(problem: Problem, severity: str) -> dict[str, Any]:
     return {"message": problem.message, "severity": severity}
 
 
-def _place(item: Any) -> Mapping[str, Any]:
+def _place(item: object) -> Mapping[str, Any]:
     """Return the file that an item came from, as the orchestrator notes it in annotations."""
     for prefix in _PLACES:
         path, index = annotation(item, f"{prefix}path"), str(annotation(item, f"{prefix}index"))

@@ -107,7 +107,7 @@ def _workload_value(item: Surveyed) -> dict[str, Any]:
     return out
 
 
-def write_plan(path: str, value: dict[str, Any]) -> None:
+def write_plan(path: str, value: dict[str, object]) -> None:
     """Write a plan; the file is whole or not there. Raises HardenError."""
     write_new(path, json_line(value, indent=2) + "\n")
 

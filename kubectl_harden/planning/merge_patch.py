@@ -42,13 +42,13 @@ def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
     return {"apiVersion": identity.api_version, "kind": identity.kind, "metadata": metadata, **patch}
 
 
-def _name_field(value: dict[str, Any]) -> str:
+def _name_field(value: dict[str, object]) -> str:
     metadata = value.get("metadata")
     is_generated = isinstance(metadata, dict) and not metadata.get("name") and metadata.get("generateName")
     return "generateName" if is_generated else "name"
 
 
-def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[str, Any]:
+def _difference(old: dict[str, object], new: dict[str, object], merges: bool) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key in [*old, *(key for key in new if key not in old)]:
         before, after = old.get(key), new.get(key)
@@ -66,7 +66,7 @@ def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[
     return out
 
 
-def keyed(items: Any, key: str) -> bool:
+def keyed(items: object, key: str) -> bool:
     """Whether every item of a list has a key of its own."""
     if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
         return False

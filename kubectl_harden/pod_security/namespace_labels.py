@@ -126,7 +126,7 @@ def asked_policy(
     return None
 
 
-def label_faults(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
+def label_faults(labels: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return the labels for which admission refuses a namespace, each with its words (PolicyToEvaluate)."""
     faults = []
     for key in _LABELS:

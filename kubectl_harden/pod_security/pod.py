@@ -116,7 +116,7 @@ def _defaulted(spec: dict[str, Any], annotations: dict[str, str], *, is_pod: boo
     return out
 
 
-def _with_source(volume: dict[str, Any]) -> dict[str, Any]:
+def _with_source(volume: dict[str, object]) -> dict[str, Any]:
     return volume if any(key != "name" for key in volume) else {**volume, "emptyDir": {}}
 
 

@@ -178,7 +178,7 @@ def planned_json(item: Planned, head: Policy) -> dict[str, Any]:
 
 
 def plan_json(
-    workloads: list[dict[str, Any]], problems: list[Problem], policy: Policy, tally: FixTally
+    workloads: list[dict[str, object]], problems: list[Problem], policy: Policy, tally: FixTally
 ) -> dict[str, Any]:
     """Return a FixPlan."""
     return {

@@ -119,7 +119,7 @@ def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[Any]
     ]
 
 
-def field_diff(patch: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> Iterator[str]:
+def field_diff(patch: Sequence[Mapping[str, Any]], before: Mapping[str, object]) -> Iterator[str]:
     """Yield the lines of a diff of the touched fields alone, each under its field path.
 
     ``patch`` is an RFC 6902 patch, ``before`` the values of its fields by JSON pointer.
@@ -141,7 +141,7 @@ def _dotted(parts: Sequence[str | int]) -> str:
     return out.removeprefix(".")
 
 
-def _lines(sign: str, key: str | int, value: Any) -> Iterator[str]:
+def _lines(sign: str, key: str | int, value: object) -> Iterator[str]:
     item = str(key).isdecimal() or key == "-"
     text = _yaml(json.dumps([value] if item else {str(key): value}))
     for line in text.splitlines():

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Identity, LiveSource, Problem, Risk, Source
@@ -69,7 +69,7 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(escaped, text)
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)

@@ -38,7 +38,7 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
     begin = _skip_space(text, start)
     repeats = False
 
-    def collected(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def collected(pairs: list[tuple[str, object]]) -> dict[str, Any]:
         nonlocal repeats
         out = dict(pairs)
         repeats = repeats or len(out) != len(pairs)
@@ -76,7 +76,7 @@ def _skip_space(text: str, start: int) -> int:
     return start if match is None else match.end()
 
 
-def _scrub(value: Any) -> Any:
+def _scrub(value: object) -> Any:
     """Replace lone surrogates as encoding/json does."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)

@@ -168,7 +168,7 @@ def format_float32(value: float) -> str:
     return f"{float(text):.{max(digits - 1 - power, 0)}f}"
 
 
-def key_text(key: Any) -> str:
+def key_text(key: object) -> str:
     """Return the JSON key for a decoded YAML key. Raises Unresolvable for null and uint64 keys."""
     if isinstance(key, str):
         return key

@@ -331,7 +331,7 @@ class _Decoder:
             return [self.value(child) for child in node.children]
         return self.alias(node, None)
 
-    def alias(self, node: Node, out: dict[Any, Any] | None) -> Any:
+    def alias(self, node: Node, out: dict[object, object] | None) -> Any:
         if id(node) in self.active:
             raise SyntaxFault(f"anchor '{node.text}' value contains itself", node.start)
         if len(self.active) > MAX_DEPTH:
@@ -363,7 +363,7 @@ class _Decoder:
         self.decoded += 1
         return key_of(node)
 
-    def mapping(self, node: Node, out: dict[Any, Any]) -> None:
+    def mapping(self, node: Node, out: dict[object, object]) -> None:
         seen: set[Any] = set()
         for key_node, value_node in node.pairs():
             if key_node.is_merge:
@@ -375,7 +375,7 @@ class _Decoder:
             seen.add(text)
             out[text] = self.value(value_node)
 
-    def merge(self, node: Node, out: dict[Any, Any]) -> None:
+    def merge(self, node: Node, out: dict[object, object]) -> None:
         sources = reversed(node.children) if node.kind == SEQUENCE else (node,)
         for source in sources:
             target = source.children[0] if source.kind == ALIAS else source
@@ -428,7 +428,7 @@ def value_of(root: Node | None) -> tuple[Any, list[Node]]:
         raise SyntaxFault(TOO_DEEP, root.start) from None
 
 
-def dump(value: Any) -> str:
+def dump(value: object) -> str:
     """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
     text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
     return re.sub(_ESCAPED, _escape, text)
@@ -450,7 +450,7 @@ def _escape(match: re.Match[str]) -> str:
 class _Dumper(yaml.SafeDumper):
     """Quotes what kubectl would not read as a string, which PyYAML's own rules do not all cover."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the name is PyYAML's)
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (the name is PyYAML's)
         return True
 
 
