@@ -26,7 +26,7 @@ _TEMPLATES: Final = ("template.openshift.io/v1", "v1")
 """What OpenShift's Templates have as their apiVersion; the second one is of its versions before 3.6."""
 
 
-def held_by(value: object) -> tuple[str, list[Any]] | None:
+def held_by(value: object) -> tuple[str, list[object]] | None:
     """Return the objects that an object holds, and the key that they are under; None for one that holds none.
 
     These are the items of a List (unstructured.IsList: any object with a list of items), and the objects of a Template.

@@ -34,7 +34,7 @@ _NOT_PERMITTED: Final = re.compile(
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _no_number(text: str) -> Any:
+def _no_number(text: str) -> object:
     raise ValueError(f"{text} is not JSON")
 
 
@@ -106,7 +106,7 @@ def _named(version: object, kind: object) -> str:
     return words.get(str(kind)) or f"{f'{version} '[:80] if version else ''}{kind or 'something'}"[:160]
 
 
-def items_in(value: object, about: tuple[str, str], what: str) -> list[Any]:
+def items_in(value: object, about: tuple[str, str], what: str) -> list[object]:
     """Take the items out of a list of objects and return them; their own shapes are not looked at.
 
     ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null: it is

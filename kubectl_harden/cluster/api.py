@@ -432,7 +432,7 @@ def _object(
     return found
 
 
-def _item(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
+def _item(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, object]:
     """Return an item of a list as an object of its own, with the apiVersion and kind that lists leave out."""
     if not isinstance(value, dict):
         raise bad_answer(what, "an item of the list is not an object")

@@ -220,5 +220,5 @@ def _fields(value: dict[str, object], shape: dict[str, object], prefix: str) -> 
     return None
 
 
-_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]]] = {}
+_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, object]]]] = {}
 """Of each shape of an object, by identity: the fields that it needs, all fields, and itself, so that it stays."""

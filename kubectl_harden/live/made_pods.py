@@ -67,7 +67,7 @@ def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | 
     }
 
 
-def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
+def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[object]:
     """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
     own = [
         {

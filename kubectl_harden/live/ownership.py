@@ -63,7 +63,7 @@ def _members(fields: dict[str, Any], above: Member) -> Iterator[Member]:
             yield (*above, key)
 
 
-def fields_of(of: Iterable[Member]) -> dict[str, Any]:
+def fields_of(of: Iterable[Member]) -> dict[str, object]:
     """Return a set of paths as fieldsV1."""
     root: dict[str, Any] = {}
     paths = sorted(of)
@@ -240,7 +240,7 @@ def changed_fields(entry: Entry, before: dict[str, object], after: dict[str, obj
     return sorted(out, key=lambda one: str(one.path))
 
 
-def owned_part(entry: Entry, value: dict[str, object]) -> dict[str, Any]:
+def owned_part(entry: Entry, value: dict[str, object]) -> dict[str, object]:
     """Return what of an object a manager's entry owns, as its manifest would have it."""
     part = _part(entry.get("fieldsV1") or {}, value)
     return part if isinstance(part, dict) else {}
@@ -268,7 +268,7 @@ def _by_presence(value: object, *, nested: bool) -> bool:
     return nested or (isinstance(value, dict) and not value)
 
 
-def _resolved(value: object, member: Member) -> tuple[Path, Any] | None:
+def _resolved(value: object, member: Member) -> tuple[Path, object] | None:
     """Return where the field of a fieldsV1 path is in an object, and its value; None where it is not there."""
     path: Path = ()
     for part in member:

@@ -50,7 +50,7 @@ def tries() -> Iterator[int]:
 
 _LONGEST: Final = 200
 """How many characters of a value are shown."""
-_DEFAULTS: Final[Mapping[str | int, Any]] = {"defaultMode": 420}
+_DEFAULTS: Final[Mapping[str | int, object]] = {"defaultMode": 420}
 """What the API server adds to fields that an edit may set (pkg/apis/core/v1/defaults.go)."""
 UNPATCHABLE: Final = ("Pod", "Job")
 _MIRROR: Final = "kubernetes.io/config.mirror"

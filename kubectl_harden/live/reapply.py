@@ -97,7 +97,7 @@ def _merges(value: dict[str, object]) -> bool:
     return api_group(str(value.get("apiVersion", ""))) in BUILT_IN_GROUPS
 
 
-def _last_applied(value: dict[str, Any]) -> dict[str, Any] | None:
+def _last_applied(value: dict[str, Any]) -> dict[str, object] | None:
     text = (value["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     try:
         last = json.loads(text) if text else None
@@ -126,7 +126,7 @@ def _equal(left: object, right: object) -> bool:
     return left is right if left is _ABSENT or right is _ABSENT else same(left, right)
 
 
-def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bool = False) -> dict[str, Any]:
+def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bool = False) -> dict[str, object]:
     """Return what a client-side apply makes of an object when the manifest is the one that was applied last.
 
     With the same manifest nothing was removed from it: what only the object has stays. ``merges`` tells that
@@ -149,14 +149,14 @@ def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bo
     return out
 
 
-def _merged_list(current: Any, wanted: Any, key: str, *, retain: bool) -> list[Any]:
+def _merged_list(current: Any, wanted: Any, key: str, *, retain: bool) -> list[object]:
     of = {item[key]: item for item in wanted}
     known = {item[key] for item in current}
     merged = [_merged(item, of[item[key]], True, retain=retain) if item[key] in of else item for item in current]
     return merged + [copied(item) for item in wanted if item[key] not in known]
 
 
-def _place(value: object, path: Path, merges: bool) -> tuple[tuple[Any, ...], Path]:
+def _place(value: object, path: Path, merges: bool) -> tuple[tuple[object, ...], Path]:
     """Return how apply names a field: items by their key, a list that it replaces as a whole; and its path."""
     place: tuple[Any, ...] = ()
     shown: Path = ()

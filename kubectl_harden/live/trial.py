@@ -106,7 +106,7 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
     return ""
 
 
-def trial_pod(live: Live, run: str, seconds: float) -> dict[str, Any]:
+def trial_pod(live: Live, run: str, seconds: float) -> dict[str, object]:
     """Return a pod of an object's template that nothing selects, without claims, that ends by itself."""
     location = live.subject.templates()[0]
     pod = made_pod(live.value, location)

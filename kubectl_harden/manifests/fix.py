@@ -55,9 +55,9 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
     file, text = manifest.file, manifest.text
     problems: list[Problem] = []
     plans: list[Planned] = []
-    objects: list[tuple[Identity, Any, Any]] = []
-    edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
-    values: dict[int, Any] = {}
+    objects: list[tuple[Identity, object, object]] = []
+    edited: dict[int, tuple[Document, dict[Path, dict[str, object]]]] = {}
+    values: dict[int, object] = {}
     others: list[Other] = []
     for found in read(manifest, policies):
         if isinstance(found, Problem):

@@ -77,7 +77,7 @@ def run_function(text: str) -> Returned:
     return Returned(_with_results(text, results), tuple(failures))
 
 
-def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[Any]:
+def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[object]:
     """Return the items of a ResourceList. Raises InputError for one in which another reader may see others."""
     if value.get("kind") != KIND:
         raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
@@ -132,13 +132,13 @@ def _admission_config(value: object) -> AdmissionConfig | None:
     return found._replace(file="the functionConfig")
 
 
-def _result(items: list[object], checked: Checked, violation: Violation) -> dict[str, Any]:
+def _result(items: list[object], checked: Checked, violation: Violation) -> dict[str, object]:
     identity = checked.identity
     reference = {"apiVersion": identity.api_version, "kind": identity.kind, "name": identity.name}
     if identity.namespace:
         reference["namespace"] = identity.namespace
     message = worded(violation.reason, violation.detail)
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "message": f"{message}, accepted: {violation.accepted}" if violation.accepted else message,
         "severity": "info" if violation.accepted else "error",
         "resourceRef": reference,
@@ -150,7 +150,7 @@ def _result(items: list[object], checked: Checked, violation: Violation) -> dict
     return {**out, "file": place} if place else out
 
 
-def _trouble(problem: Problem, severity: str) -> dict[str, Any]:
+def _trouble(problem: Problem, severity: str) -> dict[str, object]:
     return {"message": problem.message, "severity": severity}
 
 

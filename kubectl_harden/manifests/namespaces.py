@@ -164,7 +164,7 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
             yield before, piece
 
 
-def _objects(value: object, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _objects(value: object, base: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     held = held_by(value)
     if held is not None:
         key, items = held

@@ -86,7 +86,7 @@ def _keys(value: object) -> Iterator[str]:
             yield from (key for key in node if isinstance(key, str))
 
 
-def _nodes(value: object) -> Iterator[tuple[Path, Any]]:
+def _nodes(value: object) -> Iterator[tuple[Path, object]]:
     """Yield the mappings and lists of a value with their paths, outer ones first, each once."""
     queue: deque[tuple[Path, Any]] = deque([((), value)])
     seen: set[int] = set()
@@ -96,7 +96,7 @@ def _nodes(value: object) -> Iterator[tuple[Path, Any]]:
             continue
         seen.add(id(node))
         yield path, node
-        pairs: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)
+        pairs: Iterable[tuple[Any, object]] = node.items() if isinstance(node, dict) else enumerate(node)
         queue.extend(((*path, key), child) for key, child in pairs if isinstance(child, (dict, list)))
 
 

@@ -237,7 +237,7 @@ def _known(value: object) -> str:
 
 _KIND: Final = r"[A-Za-z][A-Za-z0-9]*(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 
-_KEYS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+_KEYS: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "level": ("level", _level),
     "policyVersion": ("policy_version", _policy_version),
     "exclude": ("exclude", _patterns),

@@ -171,7 +171,7 @@ def templates(inputs: Inputs, policies: Policies) -> Iterator[tuple[str, dict[st
         yield from found
 
 
-def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, Any]]]:
+def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, object]]]:
     return [
         (item.subject.identity.namespace or "", location.value)
         for item in read(manifest, policies)

@@ -33,7 +33,7 @@ class MigrationPlan(NamedTuple):
     namespaces: dict[str, dict[str, Any]]
 
 
-def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any]:
+def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, object]:
     """Return the file's content: ``made`` is the time (RFC 3339), ``found`` a detailed survey."""
     fix, allowed = aim.fix, aim.apply
     return {
@@ -58,7 +58,7 @@ def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any
     }
 
 
-def _namespace_value(item: NamespaceSurvey) -> dict[str, Any]:
+def _namespace_value(item: NamespaceSurvey) -> dict[str, object]:
     blocked = item.state == "blocked"
     return {
         "name": item.name,
@@ -82,7 +82,7 @@ def _namespace_value(item: NamespaceSurvey) -> dict[str, Any]:
     }
 
 
-def _workload_value(item: Surveyed) -> dict[str, Any]:
+def _workload_value(item: Surveyed) -> dict[str, object]:
     live = item.proposal.live
     metadata = live.value["metadata"]
     out: dict[str, Any] = {

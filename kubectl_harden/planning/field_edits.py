@@ -94,7 +94,7 @@ def _prune(root: Any, path: Path) -> None:
         parents[length - 1][path[length - 1]] = _DROP
 
 
-def _without_marks(value: object) -> Any:
+def _without_marks(value: object) -> object:
     """Return a value without what is marked."""
     if isinstance(value, dict):
         return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}

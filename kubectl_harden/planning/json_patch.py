@@ -92,7 +92,7 @@ def _at(value: object, place: str) -> Any:
     return _item(*_parent(value, place))
 
 
-def _item(parent: Any, last: str) -> Any:
+def _item(parent: Any, last: str) -> object:
     return parent[int(last) if isinstance(parent, list) else last]
 
 

@@ -27,7 +27,7 @@ _FURTHER_KEYS: Final = {"ports": ("protocol",)}
 BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
 
 
-def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
+def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, object]:
     """Return the patch that makes ``new`` of ``old``, with the head that names the object as its own does.
 
     Of custom resources, which know no strategic merge, it is a JSON merge patch (RFC 7386).
@@ -49,7 +49,7 @@ def _name_field(value: dict[str, object]) -> str:
 
 
 def _difference(old: dict[str, object], new: dict[str, object], merges: bool) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for key in [*old, *(key for key in new if key not in old)]:
         before, after = old.get(key), new.get(key)
         if key not in new:
@@ -73,7 +73,7 @@ def keyed(items: object, key: str) -> bool:
     return len({item[key] for item in items}) == len(items)
 
 
-def _merged_list(old: Any, new: Any, key: str, further: Sequence[str]) -> list[dict[str, Any]]:
+def _merged_list(old: Any, new: Any, key: str, further: Sequence[str]) -> list[dict[str, object]]:
     """Return the items that change, and those before them by their keys alone.
 
     kustomize puts what a patch names before the rest, in the patch's order: the order of containers would change.

@@ -101,7 +101,7 @@ def read_admission_config(value: object) -> Parsed:
 
 def _plugin(head: dict[str, object]) -> Parsed:
     """Return what the configuration of the plugin says; the first of several of its name counts."""
-    found: list[tuple[Path, Any, str]] = []
+    found: list[tuple[Path, object, str]] = []
     for index, plugin in enumerate(_items(head.get("plugins"), ("plugins",))):
         path = ("plugins", index)
         fields = _fields(plugin, path, ("name", "path", "configuration"))
@@ -201,7 +201,7 @@ def _fields(value: object, path: Path, known: tuple[str, ...] | None) -> dict[st
     return value
 
 
-def _items(value: Any, path: Path) -> list[Any]:
+def _items(value: Any, path: Path) -> list[object]:
     if value is not None and not isinstance(value, list):
         raise _type(path, "a list")
     return value or []

@@ -74,7 +74,7 @@ def argo_pods(value: object, base: Path) -> Iterator[Location]:
         yield location
 
 
-def _list(value: object) -> list[Any]:
+def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
@@ -82,17 +82,17 @@ def _names(items: list[object]) -> set[str]:
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
 
 
-def _templates(workflow: dict[str, object], base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _templates(workflow: dict[str, object], base: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     """Yield the templates of a workflow, and those that stand inline in their steps and tasks."""
     for index, template in enumerate(_list(workflow.get("templates"))):
         yield from _with_inline(template, (*base, "templates", index))
 
 
-def _with_inline(template: object, where: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _with_inline(template: object, where: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     if not isinstance(template, dict):
         return
     yield where, template
-    steps: list[tuple[Path, Any]] = [
+    steps: list[tuple[Path, object]] = [
         (("steps", first, second), step)
         for first, group in enumerate(_list(template.get("steps")))
         for second, step in enumerate(_list(group))
@@ -183,7 +183,7 @@ class _Spread:
         outside = self._outside.values()
         return any(path[: len(one)] == one or one[: len(path)] == path for one in outside) or self._template.sees(path)
 
-    def _containers(self) -> list[Any]:
+    def _containers(self) -> list[object]:
         found: list[tuple[Path, Any]] = []
         main = self._fields.get(self._kind)
         if self._kind == "containerSet":
@@ -198,7 +198,7 @@ class _Spread:
             self._in_template["spec", "containers", index] = path
         return [item for _, item in found]
 
-    def _set(self, containers: object) -> Iterator[tuple[Path, Any]]:
+    def _set(self, containers: object) -> Iterator[tuple[Path, object]]:
         """Yield the containers of a set, each with the mounts of the set behind its own (GetContainers)."""
         fields = containers if isinstance(containers, dict) else {}
         common = _list(fields.get("volumeMounts"))
@@ -234,7 +234,7 @@ class _Spread:
         self._lists["spec", "volumes"] = len(found), own
         return found
 
-    def _metadata(self) -> Any:
+    def _metadata(self) -> object:
         """Return the metadata of the pod: the template's annotations count before the workflow's."""
         own, of_all = self._fields.get("metadata"), self._workflow.get("podMetadata")
         common = of_all.get("annotations") if isinstance(of_all, dict) else None

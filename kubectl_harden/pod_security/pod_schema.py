@@ -64,10 +64,10 @@ def _decode(value: object, kind: str, path: Path, table: dict[str, dict[str, str
     return _scalar(value, kind, path)
 
 
-_ZERO: Final[dict[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0}
+_ZERO: Final[dict[str, object]] = {"string": "", "bool": False, "int32": 0, "int64": 0}
 
 
-def _scalar(value: Any, kind: str, path: Path) -> Any:
+def _scalar(value: Any, kind: str, path: Path) -> object:
     if value is None:
         return _ZERO.get(kind)
     given = type(value)

@@ -239,7 +239,7 @@ def _at(
     return found
 
 
-def _walk(value: object, parts: Path, path: Path) -> Iterator[tuple[Path, Any]]:
+def _walk(value: object, parts: Path, path: Path) -> Iterator[tuple[Path, object]]:
     """Yield what stands where the parts lead; wrong types yield nothing, null as much as absence."""
     if not parts:
         if value is not None:

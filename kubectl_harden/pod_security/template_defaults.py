@@ -69,7 +69,7 @@ def _pairs(default: object, own: object, name: str) -> Pairs | None:
         return None
     if not all(isinstance(item, dict) and isinstance(item.get(key), (str, int)) for item in (*default, *own)):
         return None
-    places: dict[Any, int] = {}
+    places: dict[object, int] = {}
     for number, item in enumerate(default):
         places.setdefault(item[key], number)
     mine: Pairs = [(places.get(item[key]), index) for index, item in enumerate(own)]

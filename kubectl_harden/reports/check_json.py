@@ -16,7 +16,7 @@ from kubectl_harden.yaml_text.tree import dump
 __all__ = ["json", "yaml"]
 
 
-def _workload_json(checked: Checked, head: Policy) -> dict[str, Any]:
+def _workload_json(checked: Checked, head: Policy) -> dict[str, object]:
     return {
         **identity_json(checked.identity),
         **workload_policy_json(checked.identity, checked.policy, head),
@@ -41,7 +41,7 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, Any]:
     }
 
 
-def _pods_json(checked: Checked) -> dict[str, Any]:
+def _pods_json(checked: Checked) -> dict[str, object]:
     pods = checked.pods
     if pods is None:
         return {}

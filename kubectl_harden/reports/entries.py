@@ -15,13 +15,13 @@ def source_json(source: Source | LiveSource) -> dict[str, Any]:
     if isinstance(source, LiveSource):
         live = {"uid": source.uid, "resourceVersion": source.resource_version}
         return {**live, "owner": source.owner} if source.owner else live
-    out: dict[str, Any] = {"file": source.file, "document": source.document, "line": source.line}
+    out: dict[str, object] = {"file": source.file, "document": source.document, "line": source.line}
     if source.item is not None:
         out["item"] = source.item
     return out
 
 
-def identity_json(identity: Identity) -> dict[str, Any]:
+def identity_json(identity: Identity) -> dict[str, object]:
     """Return what all reports say of an object."""
     return {
         "source": source_json(identity.source),
@@ -33,7 +33,7 @@ def identity_json(identity: Identity) -> dict[str, Any]:
     }
 
 
-def problem_json(problem: Problem) -> dict[str, Any]:
+def problem_json(problem: Problem) -> dict[str, object]:
     """Return an entry of ``errors``."""
     return {
         "file": problem.file,

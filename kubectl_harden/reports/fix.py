@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Risk, Source
@@ -131,8 +131,8 @@ def _by_object(results: Iterator[FileFix]) -> list[tuple[Identity, list[Plan]]]:
     return list(objects.values())
 
 
-def _edit_json(edit: Edit) -> dict[str, Any]:
-    out: dict[str, Any] = {"op": edit.op, "path": pointer(edit.path)}
+def _edit_json(edit: Edit) -> dict[str, object]:
+    out: dict[str, object] = {"op": edit.op, "path": pointer(edit.path)}
     if edit.op != "remove":
         out["value"] = edit.value
     out.update(checks=list(edit.checks), risk=edit.risk, why=edit.why)
@@ -143,7 +143,7 @@ def _edit_json(edit: Edit) -> dict[str, Any]:
     return out
 
 
-def _plan_json(results: Iterator[FileFix], policy: Policy) -> dict[str, Any]:
+def _plan_json(results: Iterator[FileFix], policy: Policy) -> dict[str, object]:
     tally = FixTally()
     workloads = []
     for found in results:
@@ -153,7 +153,7 @@ def _plan_json(results: Iterator[FileFix], policy: Policy) -> dict[str, Any]:
     return plan_json(workloads, tally.problems, policy, tally)
 
 
-def planned_json(item: Planned, head: Policy) -> dict[str, Any]:
+def planned_json(item: Planned, head: Policy) -> dict[str, object]:
     """Return an entry of a FixPlan's ``workloads``."""
     return {
         **identity_json(item.identity),
@@ -179,7 +179,7 @@ def planned_json(item: Planned, head: Policy) -> dict[str, Any]:
 
 def plan_json(
     workloads: list[dict[str, object]], problems: list[Problem], policy: Policy, tally: FixTally
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a FixPlan."""
     return {
         "apiVersion": "kubectl-harden/v1",

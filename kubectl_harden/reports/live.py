@@ -63,7 +63,7 @@ def diff(proposal: Proposal) -> str:
 
 def _text(value: dict[str, Any]) -> str:
     """Return an object as YAML, without what the server counts at every change."""
-    head: dict[str, Any] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
+    head: dict[str, object] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
     shown = {**head, **{key: item for key, item in value.items() if key != "status"}}
     shown["metadata"] = {key: item for key, item in value["metadata"].items() if key not in _HIDDEN}
     return dump(shown)
@@ -160,7 +160,7 @@ def summary(outcomes: Iterable[Outcome], undo: str) -> str:
     return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 
-def proposal_json(proposal: Proposal) -> dict[str, Any]:
+def proposal_json(proposal: Proposal) -> dict[str, object]:
     """Return what a FixPlan's workload says beside the plan."""
     return {
         "managedBy": [manager.name for manager in proposal.managers],
@@ -172,7 +172,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def next_write_json(proposal: Proposal) -> list[dict[str, Any]]:
+def next_write_json(proposal: Proposal) -> list[dict[str, object]]:
     """Return what the next write from the manifests does to the edits."""
     return [
         {
@@ -185,9 +185,9 @@ def next_write_json(proposal: Proposal) -> list[dict[str, Any]]:
     ]
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: Outcome) -> dict[str, object]:
     """Return what a FixPlan's workload says of its application."""
-    out: dict[str, Any] = {"state": outcome.state, "message": outcome.message}
+    out: dict[str, object] = {"state": outcome.state, "message": outcome.message}
     if outcome.blamed is not None:
         out["blamed"] = list(outcome.blamed.checks)
     return out

@@ -43,7 +43,7 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
     }
 
 
-def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
+def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object]:
     levels = {level: sum(workload.now == level for workload in item.workloads) for level in reversed(LADDER)}
     out: dict[str, Any] = {
         "name": item.name,
@@ -83,9 +83,9 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
     return out
 
 
-def in_force_json(now: InForce) -> dict[str, Any]:
+def in_force_json(now: InForce) -> dict[str, object]:
     """Return the policies in force by mode, where each comes from, and whether the namespace is exempt."""
-    out: dict[str, Any] = {"exempt": now.exempt == "namespace"}
+    out: dict[str, object] = {"exempt": now.exempt == "namespace"}
     for mode in MODES:
         policy = now.modes.get(mode)
         origin = "not known" if mode in now.unknown else "cluster default" if mode in now.defaults else "label"
@@ -93,7 +93,7 @@ def in_force_json(now: InForce) -> dict[str, Any]:
     return out
 
 
-def _workload(item: Surveyed) -> dict[str, Any]:
+def _workload(item: Surveyed) -> dict[str, object]:
     proposal = item.proposal
     edits = [edit for planned in proposal.planned for edit in planned.plan.edits]
     risks = {risk: sum(edit.risk == risk for edit in edits) for risk in RISKS}
@@ -116,7 +116,7 @@ def _workload(item: Surveyed) -> dict[str, Any]:
     }
 
 
-def _blocker(blocker: Blocker) -> dict[str, Any]:
+def _blocker(blocker: Blocker) -> dict[str, object]:
     return {
         "object": blocker.subject,
         "check": blocker.check,

@@ -174,7 +174,7 @@ def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands,
         yield wrapped(printable(words), 0, columns) + "\n"
 
 
-def _injected_json(found: Rejected) -> dict[str, Any]:
+def _injected_json(found: Rejected) -> dict[str, object]:
     injected = found.injected
     if injected is None:
         return {}

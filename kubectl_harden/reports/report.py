@@ -66,7 +66,7 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> dict[str, Any]:
+def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> dict[str, object]:
     out: dict[str, Any] = {
         "name": item.name,
         "state": item.state,
@@ -86,13 +86,13 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> d
     return out
 
 
-def _blocker(blocker: Blocker, texts: _Texts) -> list[Any]:
+def _blocker(blocker: Blocker, texts: _Texts) -> list[object]:
     why = "; ".join(filter(None, (blocker.why, *(f"– {choice}" for choice in (*blocker.choices, *blocker.commands)))))
     numbers = [texts.number(text) for text in (blocker.cause, blocker.what, why, blocker.owner)]
     return [blocker.subject, *numbers, blocker.team]
 
 
-def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[Any]:
+def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[object]:
     proposal = item.proposal
     name = proposal.name.replace(f" {proposal.live.namespace}/", " ", 1)
     plans = [planned.plan for planned in proposal.planned]

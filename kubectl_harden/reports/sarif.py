@@ -66,7 +66,7 @@ def sarif(report: Report) -> Iterator[str]:
     yield json_text({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}) + "\n"
 
 
-def _rule(rule: Explanation) -> dict[str, Any]:
+def _rule(rule: Explanation) -> dict[str, object]:
     parts = {"Without it": rule.gain, "May break": rule.breaks, "Fix": rule.fix}
     return {
         "id": rule.check,
@@ -84,15 +84,15 @@ def _rule(rule: Explanation) -> dict[str, Any]:
 
 def _result(
     item: Checked, violation: Violation, head: Policy, indexes: dict[str, int], seen: Counter[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     name = object_name(item.identity)
-    location: dict[str, Any] = {"logicalLocations": [_object(item.identity)]}
+    location: dict[str, object] = {"logicalLocations": [_object(item.identity)]}
     source = item.identity.source
     file = source.file if isinstance(source, Source) else None
     if file is not None:
         # Code scanning shows a result only where it has a line.
         location["physicalLocation"] = _place(file, violation.line or 1)
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "ruleId": violation.check,
         "ruleIndex": indexes[violation.check],
         "level": "error",
@@ -163,7 +163,7 @@ def _place(file: str, line: int, column: int | None = None) -> dict[str, Any]:
     return {"artifactLocation": _artifact(file), "region": region}
 
 
-def _replacement(change: Replacement) -> dict[str, Any]:
+def _replacement(change: Replacement) -> dict[str, object]:
     region = {
         "startLine": change.start_line,
         "startColumn": change.start_column,
@@ -173,8 +173,8 @@ def _replacement(change: Replacement) -> dict[str, Any]:
     return {"deletedRegion": region, "insertedContent": {"text": change.text}}
 
 
-def _notification(problem: Problem) -> dict[str, Any]:
-    out: dict[str, Any] = {"level": "error", "message": {"text": printable(problem.message)}}
+def _notification(problem: Problem) -> dict[str, object]:
+    out: dict[str, object] = {"level": "error", "message": {"text": printable(problem.message)}}
     if problem.file is not None:
         out["locations"] = [{"physicalLocation": _place(problem.file, problem.line or 1, problem.column)}]
     return out

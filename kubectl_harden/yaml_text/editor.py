@@ -205,7 +205,7 @@ class _Editor:
         else:
             self.change_pairs(node, gone, added)
 
-    def merged(self, merges: list[_Pair]) -> dict[str, Any]:
+    def merged(self, merges: list[_Pair]) -> dict[str, object]:
         """Return what the merge keys bring in once their anchors are edited."""
         out: dict[str, Any] = {}
         for _, value in merges:
@@ -255,7 +255,7 @@ class _Editor:
         if same(old, new) and not self.final:
             return
         gone: list[Node] = []
-        added: list[tuple[int, Any]] = []
+        added: list[tuple[int, object]] = []
         count = 0
         for i, j in align(old, new):
             if i is not None:

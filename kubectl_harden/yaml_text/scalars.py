@@ -14,7 +14,7 @@ __all__ = ["Unresolvable", "format_float32", "json_number", "key_text", "resolve
 _PREFIX: Final = "tag:yaml.org,2002:"
 _RESOLVABLE: Final = {None, "", *(_PREFIX + name for name in ("str", "bool", "int", "float", "null", "timestamp"))}
 
-_WORDS: Final[dict[str, Any]] = {
+_WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -117,7 +117,7 @@ def _digits(digits: str) -> int:
     return int(digits)
 
 
-def _float(number: str, text: str) -> tuple[str, Any]:
+def _float(number: str, text: str) -> tuple[str, object]:
     if _FLOAT.fullmatch(number):
         value = float(number)
         if math.isfinite(value):

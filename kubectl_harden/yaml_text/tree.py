@@ -324,14 +324,14 @@ class _Decoder:
         if node.kind == SCALAR:
             return self.scalar(node)
         if node.kind == MAPPING:
-            out: dict[Any, Any] = {}
+            out: dict[Any, object] = {}
             self.mapping(node, out)
             return out
         if node.kind == SEQUENCE:
             return [self.value(child) for child in node.children]
         return self.alias(node, None)
 
-    def alias(self, node: Node, out: dict[object, object] | None) -> Any:
+    def alias(self, node: Node, out: dict[object, object] | None) -> object:
         if id(node) in self.active:
             raise SyntaxFault(f"anchor '{node.text}' value contains itself", node.start)
         if len(self.active) > MAX_DEPTH:
@@ -350,7 +350,7 @@ class _Decoder:
         self.active.discard(id(node))
         return result
 
-    def scalar(self, node: Node) -> Any:
+    def scalar(self, node: Node) -> object:
         if node.tag is None and not node.plain:
             return node.text
         try:
@@ -364,7 +364,7 @@ class _Decoder:
         return key_of(node)
 
     def mapping(self, node: Node, out: dict[object, object]) -> None:
-        seen: set[Any] = set()
+        seen: set[object] = set()
         for key_node, value_node in node.pairs():
             if key_node.is_merge:
                 self.merge(value_node, out)
@@ -414,7 +414,7 @@ def _plain_key(tag: str | None, text: str) -> str:
     return key_text(resolve(tag, text))
 
 
-def value_of(root: Node | None) -> tuple[Any, list[Node]]:
+def value_of(root: Node | None) -> tuple[object, list[Node]]:
     """Return what a tree means to kubectl, as JSON types, and the keys that repeat an earlier one.
 
     kubectl takes the last of duplicate keys. Raises SyntaxFault where kubectl gives an error.
