@@ -44,7 +44,7 @@ def named_path(value: Any, path: Path) -> str:
     return out.lstrip(".")
 
 
-def _called(item: Any, index: int) -> Any:
+def _called(item: object, index: int) -> object:
     """Return what an item of a list is called."""
     found = item.get("name") or item.get("hostPort") if isinstance(item, dict) else item
     return index if found is None else found

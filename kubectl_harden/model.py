@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -19,7 +19,11 @@ Splice = tuple[int, int, str]
 """A change to a text: from this character, to that one, comes this text."""
 
 Level = Literal["privileged", "baseline", "restricted"]
+LADDER: Final[tuple[Level, ...]] = get_args(Level)
+"""The levels, each stricter than the one before."""
 Risk = Literal["safe", "review", "breaks"]
+RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
+"""From the lowest to the highest."""
 Op = Literal["add", "replace", "remove"]
 Origin = Literal["manifest", "image", "live pod", "observed", "node"]
 

@@ -26,7 +26,7 @@ _TEMPLATES: Final = ("template.openshift.io/v1", "v1")
 """What OpenShift's Templates have as their apiVersion; the second one is of its versions before 3.6."""
 
 
-def held_by(value: Any) -> tuple[str, list[Any]] | None:
+def held_by(value: object) -> tuple[str, list[object]] | None:
     """Return the objects that an object holds, and the key that they are under; None for one that holds none.
 
     These are the items of a List (unstructured.IsList: any object with a list of items), and the objects of a Template.
@@ -39,12 +39,12 @@ def held_by(value: Any) -> tuple[str, list[Any]] | None:
     return (key, held) if isinstance(held, list) else None
 
 
-def is_namespace(value: dict[str, Any]) -> bool:
+def is_namespace(value: dict[str, object]) -> bool:
     """Whether an object is a Namespace."""
     return value.get("kind") == "Namespace" and value.get("apiVersion") == "v1"
 
 
-def item_kind(value: Any, item: Any) -> Any:
+def item_kind(value: Any, item: object) -> Any:
     """Return an item of a typed List with the apiVersion and kind that it may leave out."""
     kind = value.get("kind")
     if isinstance(item, dict) and not item.get("kind") and isinstance(kind, str) and kind.endswith("List"):
@@ -61,7 +61,7 @@ def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def name_of(kind: str, value: dict[str, Any]) -> str:
+def name_of(kind: str, value: dict[str, object]) -> str:
     """Return ``Deployment shop/web``, ``Namespace shop``, or ``Job build-`` where the API server completes the name."""
     metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
@@ -78,7 +78,7 @@ def generated_from(name: str) -> str:
     return f"{name[:50].rstrip('.-')}-"
 
 
-def annotation(value: Any, key: str) -> Any:
+def annotation(value: object, key: str) -> Any:
     """Return an annotation of an object as it was read, whose parts may be of any type; None where it has none."""
     for part in ("metadata", "annotations", key):
         value = value.get(part) if isinstance(value, dict) else None

@@ -414,7 +414,7 @@ class Cluster:
 
 
 def _object(
-    value: Any, resource: Resource, namespace: str | None, what: str, name: str | None = None, *, stored: bool = True
+    value: object, resource: Resource, namespace: str | None, what: str, name: str | None = None, *, stored: bool = True
 ) -> dict[str, Any]:
     """Return an object that has the shape of its kind, and is the one that was asked for (by ``name``, if any).
 
@@ -432,7 +432,7 @@ def _object(
     return found
 
 
-def _item(value: Any, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
+def _item(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, object]:
     """Return an item of a list as an object of its own, with the apiVersion and kind that lists leave out."""
     if not isinstance(value, dict):
         raise bad_answer(what, "an item of the list is not an object")

@@ -184,8 +184,8 @@ class Applier:
         self,
         proposal: Proposal,
         change: str,
-        inverse: list[dict[str, Any]],
-        returned: dict[str, Any],
+        inverse: list[dict[str, object]],
+        returned: dict[str, object],
         before: Snapshot | None,
         silent: str | None,
     ) -> Outcome:
@@ -222,7 +222,7 @@ class Applier:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
         return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
 
-    def resume(self, proposal: Proposal, inverse: list[dict[str, Any]], undone: Callable[[str], None]) -> Outcome:
+    def resume(self, proposal: Proposal, inverse: list[dict[str, object]], undone: Callable[[str], None]) -> Outcome:
         """Follow a change that an earlier run made and did not see the end of; where it fails, take it back.
 
         ``proposal`` has the change as the steps of its plan, ``inverse`` takes it back, ``undone`` notes that.
@@ -239,7 +239,7 @@ class Applier:
             return Outcome(proposal, "unwatched", "its pods were not ready yet when it was interrupted")
         return self._taken_back(self._explained(proposal, followed), undone, inverse, followed)
 
-    def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
+    def _follow(self, live: Live, value: dict[str, object], before: Snapshot) -> Followed:
         name = name_of(live.resource.kind, live.value)
 
         def report(now: Progress) -> None:
@@ -259,7 +259,7 @@ class Applier:
         return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
 
     def _taken_back(
-        self, failed: Outcome, undone: Callable[[str], None], inverse: list[dict[str, Any]], followed: Followed
+        self, failed: Outcome, undone: Callable[[str], None], inverse: list[dict[str, object]], followed: Followed
     ) -> Outcome:
         """Take a change back, note it, and wait until the old state runs again."""
         live = failed.proposal.live
@@ -311,7 +311,7 @@ class Applier:
                 return f"; pod {name} must be deleted before the old state runs again: {error}"
         return ""
 
-    def _restored(self, live: Live, value: dict[str, Any], before: Snapshot) -> str:
+    def _restored(self, live: Live, value: dict[str, object], before: Snapshot) -> str:
         """Wait for the old state; returns what a person should know of it."""
         try:
             ended = self._follow(live, value, before)
@@ -415,7 +415,7 @@ def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal:
 
 
 def reverted(
-    cluster: Cluster, now: Live, inverse: Sequence[dict[str, Any]], ownership: Sequence[Transfer]
+    cluster: Cluster, now: Live, inverse: Sequence[dict[str, object]], ownership: Sequence[Transfer]
 ) -> tuple[dict[str, Any], str]:
     """Take a change back in exactly this state of the object, and give the fields back to whom they belonged to.
 
@@ -438,17 +438,17 @@ def _was_so(followed: Followed, before: Snapshot) -> bool:
     return bool(now) and now <= known
 
 
-def _is_unready(pod: dict[str, Any]) -> bool:
+def _is_unready(pod: dict[str, object]) -> bool:
     return not pod_ready(pod)
 
 
-def _carries(proposal: Proposal, pod: dict[str, Any]) -> bool:
+def _carries(proposal: Proposal, pod: dict[str, object]) -> bool:
     """Whether a pod already has what a proposal's plan sets (its template may be an earlier revision's)."""
     steps = [step for item in proposal.planned for step in item.plan.steps]
     return bool(steps) and in_force(pod, operations(steps))
 
 
-def _with_kind(live: Live, value: dict[str, Any]) -> dict[str, Any]:
+def _with_kind(live: Live, value: dict[str, object]) -> dict[str, Any]:
     return {"apiVersion": live.resource.api_version, "kind": live.resource.kind, **value}
 
 

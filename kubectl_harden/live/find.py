@@ -330,7 +330,7 @@ class Finder:
         if text not in self.notes:
             self.notes.append(text)
 
-    def _is_part(self, value: dict[str, Any], unlisted: list[Resource]) -> bool:
+    def _is_part(self, value: dict[str, object], unlisted: list[Resource]) -> bool:
         """Whether another object, which is found by itself, made this one."""
         owner = controller_of(value)
         if owner is None:

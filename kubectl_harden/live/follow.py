@@ -66,7 +66,7 @@ class Followed(NamedTuple):
     unready: tuple[dict[str, Any], ...] = ()
 
 
-def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, Any]], bool]) -> Snapshot:
+def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, object]], bool]) -> Snapshot:
     """Note the pods of a workload, and which of them ``is_new``. Raises ClusterError."""
     found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value) or "")
     pods = {pod["metadata"]["uid"]: pod for pod in found}
@@ -77,7 +77,7 @@ def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dic
 def follow(
     cluster: Cluster,
     resource: Resource,
-    value: dict[str, Any],
+    value: dict[str, object],
     before: Snapshot,
     seconds: float,
     stop: Event,
@@ -172,7 +172,7 @@ class _Seen:
         """Whether nothing was heard for so long that the cluster is to be asked."""
         return time.monotonic() - self._heard > self._patience
 
-    def answered(self, value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> None:
+    def answered(self, value: dict[str, object], pods: dict[str, dict[str, object]]) -> None:
         """Take the object and its new pods as the cluster has them now."""
         self.value, self._pods = value, pods
         self._heard, self.asked = time.monotonic(), True
@@ -216,7 +216,7 @@ def _ask(
     return now, {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
 
 
-def _settling(value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> float:
+def _settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> float:
     """Return how much longer pods that are all ready need to count as available, one after the other."""
     spec = value.get("spec") or {}
     if not pods or _unready(pods):
@@ -277,5 +277,5 @@ def _pump(
             return
 
 
-def _unready(pods: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+def _unready(pods: dict[str, dict[str, object]]) -> tuple[dict[str, Any], ...]:
     return tuple(pod for pod in pods.values() if not pod_ready(pod))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import RLock
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
@@ -37,7 +37,7 @@ _OTHER_VERSION: Final = "v1.0"
 """No configuration has it as its default: to that the API server is silent about exempt namespaces."""
 
 
-def _pod(security: dict[str, Any], **spec: Any) -> dict[str, Any]:
+def _pod(security: dict[str, object], **spec: object) -> dict[str, object]:
     container = {"name": "asked", "image": "registry.k8s.io/pause:3.10", "securityContext": security}
     return {
         "apiVersion": "v1",
@@ -188,7 +188,7 @@ class PoliciesInForce:
         named = "latest" if f"{PREFIX}{mode}-version" in labels else policy.named
         self._defaults[mode] = policy._replace(named=named)
 
-    def _probe(self, namespace: str, pod: dict[str, Any], as_user: str = "") -> _Said:
+    def _probe(self, namespace: str, pod: dict[str, object], as_user: str = "") -> _Said:
         try:
             warnings = self.cluster.create(PODS, namespace, pod, dry_run=True, as_user=as_user).warnings
         except NotPermitted:

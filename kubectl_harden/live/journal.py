@@ -118,12 +118,12 @@ class Journal:
         target: dict[str, str],
         operations: list[Operation],
         inverse: list[Operation],
-        before: dict[str, Any],
-        after: dict[str, Any],
+        before: dict[str, object],
+        after: dict[str, object],
         *,
         recreated: bool = False,
         complete: bool = True,
-        ownership: Sequence[dict[str, Any]] = (),
+        ownership: Sequence[dict[str, object]] = (),
     ) -> str:
         """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
@@ -177,7 +177,7 @@ class Journal:
         if trouble is not None and state == "begun":
             raise HardenError(f"{trouble}; nothing is started without it")
 
-    def _write(self, event: str, change: str, **fields: Any) -> str | None:
+    def _write(self, event: str, change: str, **fields: object) -> str | None:
         line = _line({"event": event, "change": change, "time": _now(), **fields})
         with self._lock:
             try:
@@ -242,7 +242,7 @@ def _order(path: Path) -> tuple[bool, int, str]:
     return number is None, number or 0, path.name
 
 
-def _line(value: dict[str, Any]) -> bytes:
+def _line(value: dict[str, object]) -> bytes:
     return json_line(value).encode() + b"\n"
 
 
@@ -325,7 +325,7 @@ def _read(path: Path) -> Run | None:
     return Run(path.stem, about, tuple(changes.values()))
 
 
-def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Change]) -> None:
+def _take(entry: dict[str, Any], about: dict[str, object], changes: dict[str, Change]) -> None:
     """Take an event. Raises LookupError, TypeError, ValueError or AttributeError for what is none."""
     event = entry["event"]
     if event == "run":
@@ -357,12 +357,12 @@ def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     _add(run, [{"event": "undone", "change": change, "time": _now(), "why": why} for change in changes])
 
 
-def note_later(run: str, change: str, event: str, **fields: Any) -> None:
+def note_later(run: str, change: str, event: str, **fields: object) -> None:
     """Note in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
     _add(run, [{"event": event, "change": change, "time": _now(), "later": True, **fields}])
 
 
-def _add(run: str, entries: list[dict[str, Any]]) -> None:
+def _add(run: str, entries: list[dict[str, object]]) -> None:
     if not entries:
         return
     try:

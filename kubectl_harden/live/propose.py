@@ -50,7 +50,7 @@ def tries() -> Iterator[int]:
 
 _LONGEST: Final = 200
 """How many characters of a value are shown."""
-_DEFAULTS: Final[Mapping[str | int, Any]] = {"defaultMode": 420}
+_DEFAULTS: Final[Mapping[str | int, object]] = {"defaultMode": 420}
 """What the API server adds to fields that an edit may set (pkg/apis/core/v1/defaults.go)."""
 UNPATCHABLE: Final = ("Pod", "Job")
 _MIRROR: Final = "kubernetes.io/config.mirror"
@@ -230,7 +230,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
 # -- what the server says ------------------------------------------------------------------------------
 
 
-def guarded(live: Live, patch: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def guarded(live: Live, patch: Iterable[dict[str, object]]) -> list[dict[str, Any]]:
     """Return a patch that applies to exactly this state of the object."""
     return [
         {"op": "test", "path": "/metadata/uid", "value": live.uid},
@@ -327,7 +327,7 @@ def _undone(proposal: Proposal) -> Iterator[str]:
                 yield text
 
 
-def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
+def _beyond(goal: dict[str, object], returned: dict[str, object]) -> Iterator[str]:
     """Yield what the server changed besides the patch, a line each, but for defaults of what the patch adds."""
     for path, ours, theirs in differences(_comparable(goal), _comparable(returned)):
         if ours is ABSENT and _DEFAULTS.get(path[-1]) == theirs:
@@ -341,12 +341,12 @@ def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
             yield f"changes {where} from {_shown(ours)} to {_shown(theirs)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _comparable(value: dict[str, Any]) -> dict[str, Any]:
+def _comparable(value: dict[str, object]) -> dict[str, Any]:
     """Return an object without what the server counts by itself."""
     out = copied({key: item for key, item in value.items() if key != "status"})
     for key in (*_SERVER_FIELDS, "name", "generateName"):
@@ -391,7 +391,7 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
         yield (finding.reason, finding.detail), worded(finding.reason, finding.detail)
 
 
-def fresh(value: dict[str, Any]) -> dict[str, Any]:
+def fresh(value: dict[str, object]) -> dict[str, Any]:
     """Return a Pod or Job as it could be created anew: without what the server and its admission filled in."""
     out: dict[str, Any] = copied({key: item for key, item in value.items() if key != "status"})
     for key in _SERVER_FIELDS:

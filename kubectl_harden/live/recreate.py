@@ -56,8 +56,8 @@ def is_made(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
 def replace(
     cluster: Cluster,
     live: Live,
-    before: dict[str, Any],
-    after: dict[str, Any],
+    before: dict[str, object],
+    after: dict[str, object],
     *,
     run: str,
     seconds: float,
@@ -93,7 +93,7 @@ def replace(
 
 
 def _created(
-    cluster: Cluster, resource: Resource, namespace: str, after: dict[str, Any], before: dict[str, Any]
+    cluster: Cluster, resource: Resource, namespace: str, after: dict[str, object], before: dict[str, object]
 ) -> tuple[dict[str, Any] | None, str]:
     trouble = ""
     for value in (after, before):
@@ -105,7 +105,7 @@ def _created(
     return None, f"deleted, and neither the new nor the old one could be created: {last}"
 
 
-def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: dict[str, Any]) -> dict[str, Any]:
+def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: dict[str, Any]) -> dict[str, object]:
     """Create an object, or return the one that is there as it would be: an answer may be lost. Raises ClusterError."""
     lost: ClusterError = Unreachable("not created")
     for _ in tries():
@@ -115,7 +115,7 @@ def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: d
         except (Conflict, Unreachable) as error:
             lost = error
         try:
-            now: dict[str, Any] = cluster.get(resource, namespace, value["metadata"]["name"])
+            now: dict[str, object] = cluster.get(resource, namespace, value["metadata"]["name"])
         except ClusterError:
             continue
         if is_made({"apiVersion": resource.api_version, "kind": resource.kind, **now}, value):

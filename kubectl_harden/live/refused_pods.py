@@ -96,7 +96,7 @@ class Rejected(NamedTuple):
         )
 
 
-def run_end(value: dict[str, Any]) -> str | None:
+def run_end(value: dict[str, object]) -> str | None:
     """Return how a run of a custom resource has ended: "" for well, None where it has not, or is not known to have."""
     status = value.get("status")
     status = status if isinstance(status, dict) else {}

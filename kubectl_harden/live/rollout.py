@@ -117,7 +117,7 @@ def _missing(value: dict[str, Any]) -> int:
     return wanted - there
 
 
-def progress(value: dict[str, Any], new_pods: Iterable[dict[str, Any]]) -> Progress:
+def progress(value: dict[str, Any], new_pods: Iterable[dict[str, object]]) -> Progress:
     """Return the progress of a workload whose spec was changed, from its status and its new pods."""
     kind = value.get("kind")
     spec, status = value.get("spec") or {}, value.get("status") or {}
@@ -164,7 +164,7 @@ def pod_ready(pod: dict[str, Any]) -> bool:
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
 
 
-def reason_of(pod: dict[str, Any]) -> str:
+def reason_of(pod: dict[str, object]) -> str:
     """Return in one word why a pod is not ready, which other pods of its kind share; "" where it says none."""
     failure = pod_failure(pod)
     return failure.reason if failure is not None else pod_obstacle(pod).partition(":")[0]

@@ -73,7 +73,7 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
     return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)
 
 
-def _values(text: str) -> Iterator[Any]:
+def _values(text: str) -> Iterator[object]:
     return (document.value for document in readable(text))
 
 

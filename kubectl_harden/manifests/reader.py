@@ -171,7 +171,7 @@ def templates(inputs: Inputs, policies: Policies) -> Iterator[tuple[str, dict[st
         yield from found
 
 
-def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, Any]]]:
+def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, object]]]:
     return [
         (item.subject.identity.namespace or "", location.value)
         for item in read(manifest, policies)
@@ -290,7 +290,7 @@ class _Reader:
             yield self._problem(document.index, document.start, unexpected(error).args[0])
 
     def _object(
-        self, document: Document, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
+        self, document: Document, value: dict[str, object], base: Path, item: int | None, reasons: Mapping[str, str]
     ) -> Iterator[Item | Other | Problem]:
         """Yield an object, and what is wrong with the labels of a Namespace."""
         identity = self._identity(document, value, base, item)
@@ -322,7 +322,7 @@ class _Reader:
             if not templates:
                 yield Other(identity.kind)
 
-    def _no_object(self, document: Document, value: Any, missing: Sequence[str]) -> Other | Problem:
+    def _no_object(self, document: Document, value: object, missing: Sequence[str]) -> Other | Problem:
         if is_json_patch(value):
             return Other("JSON Patch", self._problem(document.index, document.start, PATCH))
         message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
@@ -380,10 +380,10 @@ def _refused_labels(namespace: Subject) -> Iterator[Problem]:
         yield namespace.problem(InputError(words, ("metadata", "labels", key)))
 
 
-def _is_half_a_workload(value: Any, missing: Sequence[str]) -> bool:
+def _is_half_a_workload(value: object, missing: Sequence[str]) -> bool:
     """Whether an object that looks like a workload lacks its apiVersion or its kind: no other file has just one."""
     return isinstance(value, dict) and len(missing) == 1 and pod_spec(value, with_images=True) is not None
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""

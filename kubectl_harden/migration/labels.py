@@ -134,5 +134,5 @@ class Labels:
             self._halt.wait(0.2)
 
 
-def _as_live(value: dict[str, Any], policy: Policy) -> Live:
+def _as_live(value: dict[str, object], policy: Policy) -> Live:
     return Live.of(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", **value}, policy)

@@ -6,22 +6,21 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from kubectl_harden.json_values import Draft
-from kubectl_harden.model import Edit, Op, Path
+from kubectl_harden.model import RISKS, Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
-from kubectl_harden.pod_security.risks import RISKS
 
 __all__ = ["edited", "lowered", "place_before", "united"]
 
 _DROP: Final = object()
 
 
-def edited(value: Any, edits: Collection[Edit]) -> Any:
+def edited(value: object, edits: Collection[Edit]) -> Any:
     """Return a value with the edits applied: missing parents are created, emptied ones go."""
     out = _marked(value, edits)
     return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
 
 
-def place_before(value: Any, edits: Collection[Edit]) -> Callable[[Path], Path]:
+def place_before(value: object, edits: Collection[Edit]) -> Callable[[Path], Path]:
     """Return what maps a path of ``edited(value, edits)`` to the one that all edits are written for.
 
     The two differ behind list items that go; an item that is appended has its place behind all that were there.
@@ -42,7 +41,7 @@ def place_before(value: Any, edits: Collection[Edit]) -> Callable[[Path], Path]:
     return before
 
 
-def _marked(value: Any, edits: Iterable[Edit]) -> Any:
+def _marked(value: object, edits: Iterable[Edit]) -> Any:
     """Return a value with the edits applied, where everything that goes is marked with _DROP.
 
     All paths count from the value as it was: nothing moves while there are only marks.
@@ -76,7 +75,7 @@ def united(edits: Iterable[Edit]) -> list[Edit]:
     return list(out.values())
 
 
-def _is_gone(value: Any) -> bool:
+def _is_gone(value: object) -> bool:
     if isinstance(value, dict):
         return bool(value) and all(item is _DROP for item in value.values())
     return isinstance(value, list) and bool(value) and all(item is _DROP for item in value)
@@ -95,7 +94,7 @@ def _prune(root: Any, path: Path) -> None:
         parents[length - 1][path[length - 1]] = _DROP
 
 
-def _without_marks(value: Any) -> Any:
+def _without_marks(value: object) -> object:
     """Return a value without what is marked."""
     if isinstance(value, dict):
         return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}
@@ -104,7 +103,7 @@ def _without_marks(value: Any) -> Any:
     return value
 
 
-def lowered(value: Any, edits: list[Edit]) -> list[Edit]:
+def lowered(value: object, edits: list[Edit]) -> list[Edit]:
     """Return the edits as RFC 6902 operations on the object, each applicable without the others.
 
     Fields below a missing parent become one operation that adds the parent; removals that empty a
@@ -129,7 +128,7 @@ def lowered(value: Any, edits: list[Edit]) -> list[Edit]:
     return [*additions.values(), *last_first]
 
 
-def _emptied(goal: Any, path: Path) -> Path:
+def _emptied(goal: object, path: Path) -> Path:
     """Return the path of the outermost thing that a removal takes away."""
     for length in range(1, len(path)):
         if resolve_path(goal, path[:length]) is _DROP:
@@ -137,7 +136,7 @@ def _emptied(goal: Any, path: Path) -> Path:
     return path
 
 
-def _present(value: Any, path: Path) -> bool:
+def _present(value: object, path: Path) -> bool:
     try:
         resolve_path(value, path)
     except (KeyError, IndexError, TypeError):

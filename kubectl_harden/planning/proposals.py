@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from kubectl_harden.model import Edit, Facts, FixContext, Obstacle, Remedy, Risk
+from kubectl_harden.model import RISKS, Edit, Facts, FixContext, Obstacle, Remedy, Risk
 from kubectl_harden.planning.field_edits import united
 from kubectl_harden.pod_security.control import Control
-from kubectl_harden.pod_security.risks import RISKS, WINDOWS
+from kubectl_harden.pod_security.risks import WINDOWS
 
 __all__ = ["proposals", "within_risk"]
 

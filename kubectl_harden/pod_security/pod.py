@@ -74,7 +74,7 @@ class Pod:
 
     def written_at(self, path: Path) -> Any:
         """Return the value that stands in the object itself, or None: no default is in it."""
-        node: Any = self.written
+        node: object = self.written
         for part in path:
             if isinstance(node, dict) and part in node:
                 node = node[part]
@@ -116,11 +116,11 @@ def _defaulted(spec: dict[str, Any], annotations: dict[str, str], *, is_pod: boo
     return out
 
 
-def _with_source(volume: dict[str, Any]) -> dict[str, Any]:
+def _with_source(volume: dict[str, object]) -> dict[str, object]:
     return volume if any(key != "name" for key in volume) else {**volume, "emptyDir": {}}
 
 
-def _with_host_ports(container: dict[str, Any]) -> dict[str, Any]:
+def _with_host_ports(container: dict[str, Any]) -> dict[str, object]:
     ports = container.get("ports")
     if not ports:
         return container
@@ -128,7 +128,7 @@ def _with_host_ports(container: dict[str, Any]) -> dict[str, Any]:
     return {**container, "ports": filled}
 
 
-def _with_app_armor(container: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+def _with_app_armor(container: dict[str, Any], annotations: dict[str, str]) -> dict[str, object]:
     security = container.get("securityContext", _NO_FIELDS)
     if "appArmorProfile" in security or annotations.get(_APP_ARMOR_KEY + container.get("name", "")) != "unconfined":
         return container

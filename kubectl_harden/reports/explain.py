@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from kubectl_harden.pod_security.documentation import RUNTIME, Explanation, companion_rules
 from kubectl_harden.pod_security.risks import Rule
-from kubectl_harden.reports.terminal import level_text, paint, wrapped
+from kubectl_harden.reports.terminal import level_text, paint, risk_text, wrapped
 
 __all__ = ["listed", "reference", "runtime", "text"]
 
@@ -26,8 +26,9 @@ def text(item: Explanation, *, columns: int) -> Iterator[str]:
     yield f"\n{paint('How its edits are judged', 'strong')}\n"
     yield wrapped("The first rule that finds evidence decides.", 2, columns) + "\n"
     for risk in item.risks:
-        shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"))
-        yield f"  {shown}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
+        yield (
+            f"  {risk_text(risk.risk, 6)}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
+        )
         yield from (wrapped(f"– {offer}", 10, columns) + "\n" for offer in risk.offers)
     yield f"\n{paint('Source', 'strong')}\n"
     yield wrapped(f"k8s.io/pod-security-admission, {item.source}", 2, columns) + "\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from kubectl_harden.model import Identity, Plan
 from kubectl_harden.planning.json_patch import operations
@@ -51,6 +50,6 @@ def kustomize(objects: list[tuple[Identity, list[Plan]]]) -> str:
     return dump({**head, "patches": patches})
 
 
-def strategic(objects: list[tuple[Identity, Any, Any]]) -> str:
+def strategic(objects: list[tuple[Identity, object, object]]) -> str:
     """Return merge patches of (identity, old object, new object), as YAML documents."""
     return "---\n".join(dump(merge_patch(identity, old, new)) for identity, old, new in objects)

@@ -29,7 +29,7 @@ _ABSENT: Final = object()
 _Pair = tuple[Node, Node]
 
 
-def edit_document(document: Document, value: Any) -> list[Splice]:
+def edit_document(document: Document, value: object) -> list[Splice]:
     """Return the splices of the whole text that make a document mean ``value``, in order and without overlap.
 
     Raises EditError where the change cannot be made or cannot be proved.
@@ -61,7 +61,7 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
     return "".join(out) + text[position:]
 
 
-def prove(text: str, value: Any, repeated: Iterable[str], *, is_json: bool) -> None:
+def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -> None:
     """Raise EditError unless a text is one document that means this value, with no other keys repeated than these.
 
     ``is_json`` tells how kubectl reads it where it stands: as JSON, or as YAML that may look like it.
@@ -177,7 +177,7 @@ class _Editor:
         elif not same(old, new):
             self.replace(node, new, key)
 
-    def change_mapping(self, node: Node, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def change_mapping(self, node: Node, old: dict[str, object], new: dict[str, object]) -> None:
         merges = [(key, value) for key, value in node.pairs() if key.is_merge]
         if not merges and same(old, new) and not self.final:
             return
@@ -205,7 +205,7 @@ class _Editor:
         else:
             self.change_pairs(node, gone, added)
 
-    def merged(self, merges: list[_Pair]) -> dict[str, Any]:
+    def merged(self, merges: list[_Pair]) -> dict[str, object]:
         """Return what the merge keys bring in once their anchors are edited."""
         out: dict[str, Any] = {}
         for _, value in merges:
@@ -217,7 +217,7 @@ class _Editor:
                 out.update(final if isinstance(final, dict) else {})
         return out
 
-    def change_pairs(self, node: Node, gone: list[_Pair], added: dict[str, Any]) -> None:
+    def change_pairs(self, node: Node, gone: list[_Pair], added: dict[str, object]) -> None:
         """Take pairs out of a block mapping, and put new ones behind what stays."""
         doomed = {id(key) for key, _ in gone}
         kept = [key for key, _ in node.pairs() if id(key) not in doomed]
@@ -251,11 +251,11 @@ class _Editor:
             line = self.style.line_start(start)
             self.splice(line + len(self.text[line:start].rstrip(" ")), self.style.line_end(behind - 1), "")
 
-    def change_sequence(self, node: Node, old: list[Any], new: list[Any]) -> None:
+    def change_sequence(self, node: Node, old: list[object], new: list[object]) -> None:
         if same(old, new) and not self.final:
             return
         gone: list[Node] = []
-        added: list[tuple[int, Any]] = []
+        added: list[tuple[int, object]] = []
         count = 0
         for i, j in align(old, new):
             if i is not None:
@@ -273,7 +273,7 @@ class _Editor:
         else:
             self.change_items(node, gone, added)
 
-    def change_items(self, node: Node, gone: list[Node], added: list[tuple[int, Any]]) -> None:
+    def change_items(self, node: Node, gone: list[Node], added: list[tuple[int, object]]) -> None:
         """Take items out of a block sequence, and put new ones in, each behind a number of the old ones."""
         column = self.style.column(self.bare_start(node))
         for item in gone:
@@ -312,7 +312,7 @@ class _Editor:
 
     # -- replacing -----------------------------------------------------------------------------
 
-    def replace(self, node: Node, new: Any, key: Node | None) -> None:
+    def replace(self, node: Node, new: object, key: Node | None) -> None:
         """Replace a whole node by the text of a value."""
         start, last = self.bare_start(node) if node.kind != ALIAS else node.start, self.end(node)
         end = last
@@ -349,7 +349,7 @@ class _Editor:
             column = max(column, self.style.column(key.start) + 1)
         self.put_lines(behind, lines, column)
 
-    def scalar(self, node: Node, value: Any) -> str:
+    def scalar(self, node: Node, value: object) -> str:
         """Return a scalar in the quotes of the one that it replaces."""
         if self.is_json:
             return json.dumps(value, ensure_ascii=False)
@@ -420,5 +420,5 @@ def _last_pairs(node: Node) -> dict[str, _Pair]:
     return {key_of(key): (key, value) for key, value in node.pairs() if not key.is_merge}
 
 
-def _goes(name: str, own: dict[str, _Pair], new: dict[str, Any]) -> bool:
+def _goes(name: str, own: dict[str, _Pair], new: dict[str, object]) -> bool:
     return name in own and name not in new

@@ -18,7 +18,7 @@ UNSAFE: Final = (
 _PREFIX: Final = "tag:yaml.org,2002:"
 _RESOLVABLE: Final = {None, "", *(_PREFIX + name for name in ("str", "bool", "int", "float", "null", "timestamp"))}
 
-_WORDS: Final[dict[str, Any]] = {
+_WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -121,7 +121,7 @@ def _digits(digits: str) -> int:
     return int(digits)
 
 
-def _float(number: str, text: str) -> tuple[str, Any]:
+def _float(number: str, text: str) -> tuple[str, object]:
     if _FLOAT.fullmatch(number):
         value = float(number)
         if math.isfinite(value):
@@ -172,7 +172,7 @@ def format_float32(value: float) -> str:
     return f"{float(text):.{max(digits - 1 - power, 0)}f}"
 
 
-def key_text(key: Any) -> str:
+def key_text(key: object) -> str:
     """Return the JSON key for a decoded YAML key. Raises Unresolvable for null and uint64 keys."""
     if isinstance(key, str):
         return key

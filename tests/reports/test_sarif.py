@@ -18,8 +18,8 @@ from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import parse_policy
-from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.sarif import sarif as sarif_log
+from kubectl_harden.reports.tally import Report, Tally
 from kubectl_harden.yaml_text.editor import spliced
 from tests.planning.test_plan import workload
 from tests.support.command import REJECTED, run
@@ -100,7 +100,7 @@ def test_sarifs_fixes_do_what_fixing_one_control_does(drawn: tuple[Any, str]) ->
     text = drawn[1]
     tally, policy = Tally(), parse_policy("restricted", "latest")
     found = check_text(Manifest("f.yaml", text), Policies(policy), propose=proposal)
-    log = json.loads("".join(sarif_log(iter(found.checked), policy, tally)))
+    log = json.loads("".join(sarif_log(Report(iter(found.checked), policy, tally, 80))))
     for result in log["runs"][0]["results"]:
         only = FixOptions(only=frozenset((result["ruleId"],)))
         fixed = fix_text(Manifest("f.yaml", text), Policies(policy), only)
