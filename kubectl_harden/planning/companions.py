@@ -34,6 +34,8 @@ class Asked(NamedTuple):
 
 
 _NOTHING: Final = Asked()
+_UNJUDGED: Final = Judgement("safe", "")
+"""Of an edit that others are asked about before it is judged."""
 
 
 class Companions(NamedTuple):
@@ -156,7 +158,7 @@ def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], 
     meaning = f"runs as user {user}, who may write only what belongs to that user"
     checks = ("runAsUser",) if pod.written_at(path) == 0 else ()
     judgement = judge("set runAsUser", meaning, pod, containers, facts, str(user))
-    return Edit("add", path, user, checks, *judgement, "--run-as-user")
+    return judgement.edit("add", path, user, checks=checks, companion="--run-as-user")
 
 
 # -- fsGroup -------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
 
 
 def _may_go(container: Container, objection: Callable[[Edit], str], notes: list[str]) -> bool:
-    against = objection(Edit("remove", container.path, None, (), "safe", ""))
+    against = objection(_UNJUDGED.edit("remove", container.path))
     if against:
         notes.append(f'--fs-group does not remove init container "{container.name}": {against}')
     return not against
@@ -197,11 +199,11 @@ def _fs_group(
         return
     meaning = f"the kubelet gives the volumes to group {groups[0]} and starts every process with it"
     judgement = judge("set fsGroup", meaning, pod, writing, facts)
-    yield Edit("add", (*_SECURITY, "fsGroup"), groups[0], (), *judgement, "--fs-group")
+    yield judgement.edit("add", (*_SECURITY, "fsGroup"), groups[0], companion="--fs-group")
     for container, _ in prepared:
         meaning = f'init container "{container.name}" only changes owners, which fsGroup {groups[0]} does'
         judgement = judge("remove a chown", meaning, pod, (), facts)
-        yield Edit("remove", container.path, None, (), *judgement, "--fs-group")
+        yield judgement.edit("remove", container.path, companion="--fs-group")
 
 
 # -- ports, directories, profiles -----------------------------------------------------------------------
@@ -220,13 +222,13 @@ def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
     path: Path = (*_SECURITY, "sysctls")
     for index, item in enumerate(listed):
         if item.get("name") == _PORT_START:
-            yield Edit("add", (*path, index, "value"), "0", (), *judgement, "--low-ports")
+            yield judgement.edit("add", (*path, index, "value"), "0", companion="--low-ports")
             return
     entry = {"name": _PORT_START, "value": "0"}
     if listed:
-        yield Edit("add", (*path, len(listed)), entry, (), *judgement, "--low-ports")
+        yield judgement.edit("add", (*path, len(listed)), entry, companion="--low-ports")
     else:
-        yield Edit("add", path, [entry], (), *judgement, "--low-ports")
+        yield judgement.edit("add", path, [entry], companion="--low-ports")
 
 
 def _writable(
@@ -249,7 +251,7 @@ def _writable(
                 if covering.get("readOnly"):
                     notes.append(f'container "{container.name}" has a read-only volume at {covering["mountPath"]}')
                 continue
-            against = objection(Edit("add", (*container.path, "volumeMounts"), [], (), "safe", ""))
+            against = objection(_UNJUDGED.edit("add", (*container.path, "volumeMounts"), []))
             if against:
                 notes.append(f'--writable is not done in container "{container.name}": {against}')
                 continue
@@ -265,10 +267,10 @@ def _writable(
     for parent, entries in ((("spec", "volumes"), volumes), *((((*p, "volumeMounts")), m) for p, m in mounts.items())):
         present = pod.written_at(parent)
         if not present:
-            yield Edit("add", parent, entries, (), *judgement, "--writable")
+            yield judgement.edit("add", parent, entries, companion="--writable")
             continue
         for offset, entry in enumerate(entries):
-            yield Edit("add", (*parent, len(present) + offset), entry, (), *judgement, "--writable")
+            yield judgement.edit("add", (*parent, len(present) + offset), entry, companion="--writable")
 
 
 def _covering(container: Container, path: str) -> dict[str, object] | None:
@@ -295,5 +297,5 @@ def _recorded(pod: Pod, facts: Facts) -> Iterator[Edit]:
             profile = {"type": "Localhost", "localhostProfile": fact.value}
             if fact.kind == "profile" and container.security.get("seccompProfile") != profile:
                 judgement = judge("recorded seccomp", fact.text, pod, [container], facts)
-                yield Edit("add", container.field("seccompProfile"), profile, (), *judgement, "--recorded-seccomp")
+                yield judgement.edit("add", container.field("seccompProfile"), profile, companion="--recorded-seccomp")
                 break

@@ -123,7 +123,7 @@ def lowered(value: Any, edits: list[Edit]) -> list[Edit]:
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
             additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = Edit(op, path, resolve_path(goal, path), *edit[3:])
+            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
@@ -160,15 +160,12 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return Edit(
-        second.op,
-        second.path,
-        second.value,
-        tuple(dict.fromkeys((*first.checks, *second.checks))),
-        max(first.risk, second.risk, key=RISKS.index),
-        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
-        tuple(dict.fromkeys((*first.offers, *second.offers))),
-        " ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
+    return second._replace(
+        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
+        risk=max(first.risk, second.risk, key=RISKS.index),
+        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+        offers=tuple(dict.fromkeys((*first.offers, *second.offers))),
+        companion=" ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
     )
 
 

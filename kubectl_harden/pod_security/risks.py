@@ -8,9 +8,9 @@ the decision, a person hears all that there is to review.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kubectl_harden.model import Fact, Facts, Risk
+from kubectl_harden.model import Edit, Fact, Facts, Op, Path, Risk
 from kubectl_harden.pod_security.pod import Container, Pod
 
 __all__ = [
@@ -99,6 +99,13 @@ class Judgement(NamedTuple):
     risk: Risk
     why: str
     offers: tuple[str, ...] = ()
+
+    def edit(self, op: Op, path: Path, value: Any = None, *, checks: tuple[str, ...] = (), companion: str = "") -> Edit:
+        """Return the edit that is judged so; ``checks`` are the controls that ask for it."""
+        return Edit(
+            op=op, path=path, value=value, checks=checks, companion=companion,
+            risk=self.risk, why=self.why, offers=self.offers,
+        )  # fmt: skip
 
 
 # -- evidence ------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubectl_harden.model import Edit, FixContext
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Judgement, judge
 
 __all__ = ["DEFAULT_SET", "added", "fix_added", "uses"]
 
@@ -86,9 +86,9 @@ def fix_added(pod: Pod, container: Container, allowed: frozenset[str], check: st
         if canonical in allowed and canonical not in kept:
             kept.add(canonical)
             why = f"the standard knows this capability as {canonical}"
-            edits.append(Edit("replace", path, canonical, (check,), "safe", why))
+            edits.append(Judgement("safe", why).edit("replace", path, canonical, checks=(check,)))
             continue
         why = f"takes away {canonical}: {uses(canonical)}"
         judgement = judge("remove a capability", why, pod, [container], context.facts, canonical)
-        edits.append(Edit("remove", path, None, (check,), *judgement))
+        edits.append(judgement.edit("remove", path, checks=(check,)))
     return edits

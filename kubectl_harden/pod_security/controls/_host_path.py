@@ -157,7 +157,9 @@ def mounts_of(pod: Pod, name: str) -> list[tuple[Container, Path]]:
 
 def without_unused(index: int, name: str, check: str) -> Edit:
     """Return the edit that takes away a volume which no container mounts: the kubelet does not mount it, either."""
-    return Edit("remove", ("spec", "volumes", index), None, (check,), "safe", f"no container mounts volume {name}")
+    return Judgement("safe", f"no container mounts volume {name}").edit(
+        "remove", ("spec", "volumes", index), checks=(check,)
+    )
 
 
 def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[int]) -> Remedy:
@@ -226,8 +228,8 @@ def _as_chosen(
 
 def _replace(location: Path, volume: dict[str, Any], source: dict[str, Any], check: str, judgement: Judgement) -> Edit:
     kept = {key: value for key, value in volume.items() if key != "hostPath"}
-    return Edit("replace", location, {**kept, **source}, (check,), *judgement)
+    return judgement.edit("replace", location, {**kept, **source}, checks=(check,))
 
 
 def _remove(location: Path, mounts: list[Path], check: str, judgement: Judgement) -> Remedy:
-    return Remedy(tuple(Edit("remove", path, None, (check,), *judgement) for path in (location, *mounts)))
+    return Remedy(tuple(judgement.edit("remove", path, checks=(check,)) for path in (location, *mounts)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubectl_harden.model import Edit, FixContext, Path
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Judgement, judge
 
 __all__ = ["CONTAINER_KEY", "POD", "POD_KEY", "bad_type", "correct", "correct_bad_types", "require", "valid_annotation"]
 
@@ -38,8 +38,8 @@ def correct(
     judgement = judge("seccomp", _WHY, pod, containers, context.facts)
     if len(security["seccompProfile"]) > 1:
         # The API server refuses a localhostProfile beside any type but Localhost.
-        return Edit("replace", path, {"type": "RuntimeDefault"}, (check,), *judgement)
-    return Edit("add", (*path, "type"), "RuntimeDefault", (check,), *judgement)
+        return judgement.edit("replace", path, {"type": "RuntimeDefault"}, checks=(check,))
+    return judgement.edit("add", (*path, "type"), "RuntimeDefault", checks=(check,))
 
 
 def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
@@ -65,7 +65,7 @@ def require(pod: Pod, path: Path, key: str, containers: list[Container], check: 
     if annotation.startswith("localhost/") and len(annotation) > len("localhost/"):
         profile = {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
         judgement = judgement._replace(why=f"the annotation {key} asks for this profile, but has no effect since v1.27")
-    edit = Edit("add", path, profile, (check,), *judgement)
+    edit = judgement.edit("add", path, profile, checks=(check,))
     return [edit] if profile["type"] == "Localhost" else _with_annotation(pod, key, edit)
 
 
@@ -77,4 +77,4 @@ def _with_annotation(pod: Pod, key: str, edit: Edit, was: str | None = None) -> 
     if was == "Unconfined" and annotation != "unconfined":
         return [edit]  # It contradicted the field before, which is not for a fix to mend.
     why = "the API server refuses an annotation that contradicts seccompProfile, and it has no effect since v1.27"
-    return [edit, Edit("remove", ("metadata", "annotations", key), None, edit.checks, edit.risk, why)]
+    return [edit, Judgement(edit.risk, why).edit("remove", ("metadata", "annotations", key), checks=edit.checks)]

@@ -20,7 +20,7 @@ Source: policy/check_allowPrivilegeEscalation.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text
@@ -54,7 +54,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     for container in pod.containers:
         if container.security.get("allowPrivilegeEscalation") is not False:
             judgement = judge("no privilege escalation", _WHY, pod, [container], context.facts)
-            edits.append(Edit("add", container.field("allowPrivilegeEscalation"), False, (ID,), *judgement))
+            edits.append(judgement.edit("add", container.field("allowPrivilegeEscalation"), False, checks=(ID,)))
     return Remedy(tuple(edits))
 
 

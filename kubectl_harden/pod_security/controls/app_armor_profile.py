@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import go_quote, join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
@@ -93,7 +93,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             fields.append(path)
     fields.extend(("metadata", "annotations", key) for key in _bad_annotations(pod))
     judgement = judge("default AppArmor", _WHY, pod, (), context.facts)
-    return Remedy(tuple(Edit("remove", path, None, (ID,), *judgement) for path in fields))
+    return Remedy(tuple(judgement.edit("remove", path, checks=(ID,)) for path in fields))
 
 
 CONTROL = Control(

@@ -80,10 +80,10 @@ def _drop_all(pod: Pod, container: Container, context: FixContext) -> Edit:
     dropped = _dropped(container)
     for index, name in enumerate(dropped):
         if name.upper() == "ALL":
-            return Edit("replace", container.field("capabilities", "drop", index), "ALL", (ID,), *judgement)
+            return judgement.edit("replace", container.field("capabilities", "drop", index), "ALL", checks=(ID,))
     if dropped:
-        return Edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", (ID,), *judgement)
-    return Edit("add", container.field("capabilities", "drop"), ["ALL"], (ID,), *judgement)
+        return judgement.edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", checks=(ID,))
+    return judgement.edit("add", container.field("capabilities", "drop"), ["ALL"], checks=(ID,))
 
 
 CONTROL = Control(

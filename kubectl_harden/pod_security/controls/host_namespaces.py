@@ -21,7 +21,7 @@ Source: policy/check_hostNamespaces.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import judge
@@ -46,7 +46,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     for name, use in _USES.items():
         if pod.spec.get(name):
             judgement = judge("no host namespace", use, pod, (), context.facts, name)
-            edits.append(Edit("replace", ("spec", name), False, (ID,), *judgement))
+            edits.append(judgement.edit("replace", ("spec", name), False, checks=(ID,)))
     return Remedy(tuple(edits))
 
 

@@ -18,7 +18,7 @@ Source: policy/check_hostPorts.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import containers_text, plural
 from kubectl_harden.pod_security.pod import Container, Pod
@@ -57,7 +57,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             if pod.written_at(path):
                 why = f"port {number} of the node no longer leads here: reach the pod by a Service instead"
                 judgement = judge("no host port", why, pod, [container], context.facts)
-                edits.append(Edit("remove", path, None, (ID,), *judgement))
+                edits.append(judgement.edit("remove", path, checks=(ID,)))
     return Remedy(tuple(edits))
 
 

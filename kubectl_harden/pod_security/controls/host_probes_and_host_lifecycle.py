@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import join_quote, plural
 from kubectl_harden.pod_security.pod import Container, Pod
@@ -73,7 +73,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             if host in ("localhost", "127.0.0.1", "::1"):
                 why += ", so a server that listens on loopback only must listen on the pod's IP too"
             judgement = judge("probe the pod", why, pod, [container], context.facts)
-            edits.append(Edit("remove", path, None, (ID,), *judgement))
+            edits.append(judgement.edit("remove", path, checks=(ID,)))
     return Remedy(tuple(edits))
 
 

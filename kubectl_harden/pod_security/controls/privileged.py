@@ -19,7 +19,7 @@ Source: policy/check_privileged.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
@@ -45,7 +45,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         if container.security.get("privileged"):
             why = "usually needed to mount file systems, load kernel modules or reach the node's devices"
             judgement = judge("not privileged", why, pod, [container], context.facts)
-            edits.append(Edit("replace", container.field("privileged"), False, (ID,), *judgement))
+            edits.append(judgement.edit("replace", container.field("privileged"), False, checks=(ID,)))
     return Remedy(tuple(edits))
 
 

@@ -18,7 +18,7 @@ Source: policy/check_procMount_baseline.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Pod
@@ -51,7 +51,7 @@ def fix(pod: Pod, context: FixContext, check: str) -> Remedy:
     for c in pod.containers:
         if c.security.get("procMount", "Default") != "Default":
             judgement = judge("default procMount", why, pod, [c], context.facts)
-            edits.append(Edit("replace", c.field("procMount"), "Default", (check,), *judgement))
+            edits.append(judgement.edit("replace", c.field("procMount"), "Default", checks=(check,)))
     return Remedy(tuple(edits))
 
 

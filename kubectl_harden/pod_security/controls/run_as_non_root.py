@@ -79,7 +79,8 @@ def _edit(pod: Pod, path: Path, containers: list[Container], context: FixContext
     on_windows = any(fact.topic == WINDOWS for fact in context.facts.pod)
     refused = "is ContainerAdministrator" if on_windows else "is root, or a name"
     meaning = f"the kubelet refuses an image whose user {refused} (CreateContainerConfigError)"
-    return Edit("add", path, True, (ID,), *judge("require non-root", meaning, pod, containers, context.facts))
+    judgement = judge("require non-root", meaning, pod, containers, context.facts)
+    return judgement.edit("add", path, True, checks=(ID,))
 
 
 CONTROL = Control(

@@ -62,7 +62,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 def _edit(pod: Pod, path: Path, containers: list[Container], then: str, context: FixContext) -> Edit:
     why = f"runs as {then} instead of root, so files that only root may read or write are out of reach"
-    return Edit("remove", path, None, (ID,), *judge("remove runAsUser 0", why, pod, containers, context.facts))
+    judgement = judge("remove runAsUser 0", why, pod, containers, context.facts)
+    return judgement.edit("remove", path, checks=(ID,))
 
 
 CONTROL = Control(

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
@@ -76,7 +76,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     found = (_check_1_31 if context.minor >= 31 else _check_1_0)(pod)
     why = "the runtime labels the process container_t again, which cannot reach files of the node"
     judgement = judge("default SELinux", why, pod, (), context.facts)
-    return Remedy(tuple(Edit("remove", p, None, (ID,), *judgement) for p in (found.paths if found else ())))
+    return Remedy(tuple(judgement.edit("remove", p, checks=(ID,)) for p in (found.paths if found else ())))
 
 
 CONTROL = Control(

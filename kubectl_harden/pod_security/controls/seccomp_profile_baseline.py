@@ -25,7 +25,7 @@ Source: policy/check_seccompProfile_baseline.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls import _seccomp as seccomp
 from kubectl_harden.pod_security.controls._words import go_quote, join_quote, plural, setters
@@ -75,7 +75,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         return Remedy(tuple(seccomp.correct_bad_types(pod, ID, context)))
     why = "switches the seccomp filter back to the node's default"
     judgement = judge("seccomp", why, pod, pod.containers, context.facts)
-    edits = (Edit("remove", ("metadata", "annotations", key), None, (ID,), *judgement) for key in _bad_annotations(pod))
+    edits = (judgement.edit("remove", ("metadata", "annotations", key), checks=(ID,)) for key in _bad_annotations(pod))
     return Remedy(tuple(edits))
 
 

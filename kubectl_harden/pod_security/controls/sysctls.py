@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import judge
@@ -89,7 +89,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         if since is not None:
             why += f", or choose policy version v1.{since} or later, which allows it"
         judgement = judge("remove a sysctl", why, pod, (), context.facts)
-        edits.append(Edit("remove", _path(index), None, (ID,), *judgement))
+        edits.append(judgement.edit("remove", _path(index), checks=(ID,)))
     return Remedy(tuple(edits))
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import setters
 from kubectl_harden.pod_security.pod import Pod
@@ -53,7 +53,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     found = _check_1_0(pod)
     why = "HostProcess containers manage the node, and find neither its files nor their rights without it"
     judgement = judge("not HostProcess", why, pod, (), context.facts)
-    return Remedy(tuple(Edit("replace", p, False, (ID,), *judgement) for p in (found.paths if found else ())))
+    return Remedy(tuple(judgement.edit("replace", p, False, checks=(ID,)) for p in (found.paths if found else ())))
 
 
 CONTROL = Control(
