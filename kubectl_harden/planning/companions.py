@@ -1,6 +1,6 @@
 """Edits that keep an app running once it is hardened: the level does not demand them, a person asks for them.
 
-Each is proposed only where the evidence shows a use for it, and judged by the same table of risks.
+Each is proposed only where the evidence shows a use for it, and judged by rules as those of controls are.
 """
 
 from __future__ import annotations
@@ -10,8 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
+from kubectl_harden.planning.companion_changes import (
+    MAKE_WRITABLE,
+    OPEN_PORTS,
+    REMOVE_CHOWN,
+    SET_GROUP,
+    SET_USER,
+    USE_RECORDED,
+)
+from kubectl_harden.pod_security.conditions import low_port, users
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import WINDOWS, Judgement, judge, low_port, user_of, users
+from kubectl_harden.pod_security.risks import WINDOWS, Judgement, user_of
 
 __all__ = ["Asked", "Companions", "companions", "refused_by_kubelet"]
 
@@ -157,7 +166,7 @@ def _run_as_user(
 def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], user: int) -> Edit:
     meaning = f"runs as user {user}, who may write only what belongs to that user"
     checks = ("runAsUser",) if pod.written_at(path) == 0 else ()
-    judgement = judge("set runAsUser", meaning, pod, containers, facts, str(user))
+    judgement = SET_USER.judge(meaning, pod, containers, facts, str(user))
     return judgement.edit("add", path, user, checks=checks, companion="--run-as-user")
 
 
@@ -198,11 +207,11 @@ def _fs_group(
         notes.append("the uid that writes to the volumes is not known, so --fs-group auto sets no group: --run-as-user")
         return
     meaning = f"the kubelet gives the volumes to group {groups[0]} and starts every process with it"
-    judgement = judge("set fsGroup", meaning, pod, writing, facts)
+    judgement = SET_GROUP.judge(meaning, pod, writing, facts)
     yield judgement.edit("add", (*_SECURITY, "fsGroup"), groups[0], companion="--fs-group")
     for container, _ in prepared:
         meaning = f'init container "{container.name}" only changes owners, which fsGroup {groups[0]} does'
-        judgement = judge("remove a chown", meaning, pod, (), facts)
+        judgement = REMOVE_CHOWN.judge(meaning, pod, (), facts)
         yield judgement.edit("remove", container.path, companion="--fs-group")
 
 
@@ -216,7 +225,7 @@ def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
     evidence = low_port(pod, facts.containers.get(serving[0].path, ()))
     meaning = f"{evidence.text if evidence else 'a low port is served'}; NET_BIND_SERVICE would not help: a process "
     meaning += "of another user than root has no capability of its own, and under no_new_privs gets none from a file"
-    judgement = judge("open low ports", meaning, pod, (), facts)
+    judgement = OPEN_PORTS.judge(meaning, pod, (), facts)
     judgement = Judgement(judgement.risk, meaning, judgement.offers)
     listed = pod.security.get("sysctls") or []
     path: Path = (*_SECURITY, "sysctls")
@@ -263,7 +272,7 @@ def _writable(
     if not volumes:
         return
     meaning = f"an emptyDir at {', '.join(dict.fromkeys(paths))} hides what the image has there"
-    judgement = judge("make writable", meaning, pod, (), facts)
+    judgement = MAKE_WRITABLE.judge(meaning, pod, (), facts)
     for parent, entries in ((("spec", "volumes"), volumes), *((((*p, "volumeMounts")), m) for p, m in mounts.items())):
         present = pod.written_at(parent)
         if not present:
@@ -296,6 +305,6 @@ def _recorded(pod: Pod, facts: Facts) -> Iterator[Edit]:
         for fact in facts.containers.get(container.path, ()):
             profile = {"type": "Localhost", "localhostProfile": fact.value}
             if fact.kind == "profile" and container.security.get("seccompProfile") != profile:
-                judgement = judge("recorded seccomp", fact.text, pod, [container], facts)
+                judgement = USE_RECORDED.judge(fact.text, pod, [container], facts)
                 yield judgement.edit("add", container.field("seccompProfile"), profile, companion="--recorded-seccomp")
                 break

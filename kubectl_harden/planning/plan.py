@@ -33,11 +33,11 @@ from kubectl_harden.planning.json_patch import resolve_path
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.proposals import proposals, within_risk
 from kubectl_harden.pod_security.accepted import excused
+from kubectl_harden.pod_security.conditions import POD_LEVEL_OFFERS
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
-from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS
 
 __all__ = ["in_object", "left_below", "plan"]
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kubectl_harden.model import Finding, FixContext, Level, Remedy
 from kubectl_harden.pod_security.pod import Pod
+from kubectl_harden.pod_security.risks import Change
 
 __all__ = ["Control", "Revision"]
 
@@ -28,5 +29,7 @@ class Control(NamedTuple):
     fix: Callable[[Pod, FixContext], Remedy]
     reasons: tuple[str, ...]
     """The words that begin its violations in the API server's messages."""
+    changes: tuple[Change, ...]
+    """The changes that its edits make, with the rules by which they are judged."""
     cure: str
     """What to do about a violation, where only the message is known."""

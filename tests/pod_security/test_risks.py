@@ -1,16 +1,24 @@
-"""Every rule of the table of risks: what finds it, and what it then says."""
+"""Every rule by which edits are judged: what finds it, and what it then says."""
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.model import Fact
+from kubectl_harden.planning.companion_changes import COMPANION_CHANGES
+from kubectl_harden.pod_security import controls
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import CHANGES, RISKS, RULES, judge
+from kubectl_harden.pod_security.risks import RISKS, Change, Rule
+
+CHANGES = {change.name: change for control in CONTROLS for change in control.changes}
+CHANGES |= {change.name: change for change in COMPANION_CHANGES}
+RULES = [(change, rule) for change in CHANGES.values() for rule in change.rules]
 
 
 class Case(NamedTuple):
@@ -113,16 +121,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_a_rule_decides_where_its_evidence_is_found(rule: Any) -> None:
+@pytest.mark.parametrize(("change", "rule"), RULES, ids=[rule.name for _, rule in RULES])
+def test_a_rule_decides_where_its_evidence_is_found(change: Change, rule: Rule) -> None:
     case = CASES.get(rule.name, Case())
     container = {"name": "c", "image": "i", **case.container}
     spec: dict[str, Any] = {"containers": [container], **case.pod}
     if case.init:
         spec.update(initContainers=[container], containers=[{"name": "app", "image": "i"}])
     pod = Pod({"metadata": {}, "spec": spec}, is_pod=False)
-    found = judge(
-        rule.change, "MEANING", pod, [c for c in pod.containers if c.name == "c"],
+    found = change.judge(
+        "MEANING", pod, [c for c in pod.containers if c.name == "c"],
         facts_of(pod, {"c": case.learned}), case.topic,
     )  # fmt: skip
     assert (found.risk, found.offers) == (rule.risk, rule.offers)
@@ -131,22 +139,32 @@ def test_a_rule_decides_where_its_evidence_is_found(rule: Any) -> None:
         assert found.why.startswith("MEANING")
 
 
-def test_the_table_is_whole() -> None:
-    names = [rule.name for rule in RULES]
+def test_the_rules_are_whole() -> None:
+    names = [rule.name for _, rule in RULES]
     assert len(set(names)) == len(names)
     assert set(CASES) <= set(names)
-    checks = {check for of_change in CHANGES.values() for check in of_change}
-    assert checks == {control.id for control in CONTROLS}
-    for change in CHANGES:
-        last = [rule for rule in RULES if rule.change == change][-1]
+    assert all(control.changes for control in CONTROLS)
+    for change in CHANGES.values():
+        last = change.rules[-1]
         # The last one needs no evidence.
         pod = Pod({"spec": {"containers": [{"name": "c", "image": "i"}]}}, is_pod=False)
-        found = judge(change, "", pod, pod.containers, facts_of(pod), "1")
-        assert found.risk == last.risk, change
-    for rule in RULES:
+        found = change.judge("", pod, pod.containers, facts_of(pod), "1")
+        assert found.risk == last.risk, change.name
+    for _, rule in RULES:
         assert rule.risk in RISKS
         assert rule.sentence.endswith(".")
         assert rule.source
+
+
+def test_every_change_belongs_to_a_control_and_has_a_name_of_its_own() -> None:
+    """What a control's file defines, and what its changes are, is the same: ``explain`` leaves none out."""
+    modules = [
+        import_module(f"{controls.__name__}.{module.name}") for module in pkgutil.iter_modules(controls.__path__)
+    ]
+    defined = {value for module in modules for value in vars(module).values() if isinstance(value, Change)}
+    assert defined == {change for control in CONTROLS for change in control.changes}
+    every = [*defined, *COMPANION_CHANGES]
+    assert len({change.name for change in every}) == len(every) == len(CHANGES)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +182,14 @@ def test_the_table_is_whole() -> None:
 )
 def test_who_may_bind_a_low_port(learned: tuple[Fact, ...], pod: dict[str, Any], expected: bool) -> None:
     value = Pod({"spec": {"containers": [{"name": "c", "image": "i", **PORT}], **pod}}, is_pod=False)
-    found = judge("require non-root", "", value, value.containers, facts_of(value, {"c": learned}))
+    found = CHANGES["require non-root"].judge("", value, value.containers, facts_of(value, {"c": learned}))
     assert ("port" in found.why) is expected
 
 
 def test_replicas_that_disagree_count_as_their_worst() -> None:
     pod = Pod({"spec": {"containers": [{"name": "c", "image": "i"}]}}, is_pod=False)
     learned = (user(101, "live pod"), user(0, "live pod"))
-    found = judge("require non-root", "", pod, pod.containers, facts_of(pod, {"c": learned}))
+    found = CHANGES["require non-root"].judge("", pod, pod.containers, facts_of(pod, {"c": learned}))
     assert (found.risk, found.why) == ("breaks", "it says 0")
 
 
@@ -179,8 +197,8 @@ def test_of_several_containers_the_worst_counts() -> None:
     containers = [{"name": name, "image": "i"} for name in ("a", "b")]
     pod = Pod({"spec": {"containers": containers}}, is_pod=False)
     facts = facts_of(pod, {"a": (user(1000),), "b": (user(0),)})
-    assert judge("require non-root", "", pod, pod.containers, facts).risk == "breaks"
-    assert judge("require non-root", "", pod, pod.containers[:1], facts).risk == "safe"
+    assert CHANGES["require non-root"].judge("", pod, pod.containers, facts).risk == "breaks"
+    assert CHANGES["require non-root"].judge("", pod, pod.containers[:1], facts).risk == "safe"
 
 
 def test_ping_is_free_where_the_pods_sysctl_says_so() -> None:
@@ -188,7 +206,7 @@ def test_ping_is_free_where_the_pods_sysctl_says_so() -> None:
     sysctls = {"sysctls": [{"name": "net.ipv4.ping_group_range", "value": "0 2147483647"}]}
     for security, expected in (({}, True), (sysctls, False)):
         pod = Pod({"spec": {"containers": [container], "securityContext": security}}, is_pod=False)
-        assert ("ping" in judge("drop ALL", "", pod, pod.containers, facts_of(pod)).why) is expected
+        assert ("ping" in CHANGES["drop ALL"].judge("", pod, pod.containers, facts_of(pod)).why) is expected
 
 
 CLAIM_AND_PORT = Case({**MOUNT, **PORT}, pod=CLAIM)
@@ -213,7 +231,7 @@ CLAIM_AND_PORT = Case({**MOUNT, **PORT}, pod=CLAIM)
 )
 def test_a_review_tells_all_that_there_is_to_review(change: str, case: Case, words: list[str]) -> None:
     pod = Pod({"spec": {"containers": [{"name": "c", "image": "i", **case.container}], **case.pod}}, is_pod=False)
-    found = judge(change, "", pod, pod.containers, facts_of(pod, {"c": case.learned}))
+    found = CHANGES[change].judge("", pod, pod.containers, facts_of(pod, {"c": case.learned}))
     told = [part for part in found.why.split("; ") if part]
     assert len(told) == len(words), found.why
     assert all(any(word in part for part in told) for word in words)

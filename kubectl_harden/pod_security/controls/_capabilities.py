@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, FixContext
-from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import Judgement, judge
+from typing import Final
 
-__all__ = ["DEFAULT_SET", "added", "fix_added", "uses"]
+from kubectl_harden.model import Edit, FixContext
+from kubectl_harden.pod_security.conditions import CAPABILITIES, always, first
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import Change, Judgement, Rule
+
+__all__ = ["DEFAULT_SET", "REMOVE", "added", "fix_added", "uses"]
 
 DEFAULT_SET = frozenset(
     (
@@ -56,6 +59,23 @@ _USES = {
     "SYS_TIME": "setting the clock",
 }
 
+REMOVE: Final = Change(
+    "remove a capability",
+    (
+        Rule("capability-used", "breaks", "It uses the capability.", CAPABILITIES, first("needs")),
+        Rule(
+            "capability-unused",
+            "safe",
+            "It was watched, and did not use the capability.",
+            CAPABILITIES,
+            first("unused"),
+        ),
+        Rule(
+            "capability-unknown", "review", "Whoever added a capability had a reason, as a rule.", CAPABILITIES, always
+        ),
+    ),
+)
+
 
 def uses(name: str) -> str:
     """Return what a capability is usually added for, as a phrase."""
@@ -89,6 +109,6 @@ def fix_added(pod: Pod, container: Container, allowed: frozenset[str], check: st
             edits.append(Judgement("safe", why).edit("replace", path, canonical, checks=(check,)))
             continue
         why = f"takes away {canonical}: {uses(canonical)}"
-        judgement = judge("remove a capability", why, pod, [container], context.facts, canonical)
+        judgement = REMOVE.judge(why, pod, [container], context.facts, canonical)
         edits.append(judgement.edit("remove", path, checks=(check,)))
     return edits

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.model import Edit, Facts, FixContext, HostPathChoice, Obstacle, Path, Remedy
+from kubectl_harden.pod_security.conditions import AGENTS, PSS, always, first
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, Judgement, judge
+from kubectl_harden.pod_security.risks import NODE_AGENT, Change, Judgement, Rule
 
-__all__ = ["fix_host_paths", "mounts_of", "without_unused"]
+__all__ = ["NO_HOST_PATH", "fix_host_paths", "mounts_of", "without_unused"]
 
 
 class _Purpose(NamedTuple):
@@ -122,6 +123,24 @@ _DATA = _Purpose(
     ),
 )
 
+NO_HOST_PATH: Final = Change(
+    "no host path",
+    (
+        Rule("host-path-used", "breaks", "Its processes opened files of the node.", PSS, first("needs")),
+        Rule(
+            "host-path-unused", "safe", "Its processes were watched, and opened nothing below it.", PSS, first("unused")
+        ),
+        Rule(
+            "host-path-agent",
+            "breaks",
+            "An agent of the node works on the node's files.",
+            AGENTS,
+            first("needs", NODE_AGENT),
+        ),
+        Rule("host-path-unknown", "review", "Nothing is known of what it reads and writes there.", PSS, always),
+    ),
+)
+
 
 def _matches(path: str, pattern: str) -> bool:
     if pattern == "/":
@@ -186,7 +205,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != NODE_AGENT))
 
     def judged(meaning: str, facts: Facts = context.facts) -> Judgement:
-        return judge("no host path", meaning, pod, users, facts, name)
+        return NO_HOST_PATH.judge(meaning, pod, users, facts, name)
 
     if chosen is not None:
         return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path", whoever))

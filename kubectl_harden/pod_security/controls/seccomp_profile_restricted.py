@@ -82,5 +82,6 @@ CONTROL = Control(
     ),
     _fix,
     reasons=("seccompProfile",),
+    changes=(seccomp.SECCOMP,),
     cure="set spec.securityContext.seccompProfile.type: RuntimeDefault, and remove Unconfined from the containers",
 )

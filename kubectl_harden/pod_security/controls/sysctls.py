@@ -24,11 +24,13 @@ Source: policy/check_sysctls.go
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "sysctls"
 
@@ -50,6 +52,11 @@ _ADDED = {
     32: ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"),
     37: ("net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"),
 }
+
+_REMOVE: Final = Change(
+    "remove a sysctl",
+    (Rule("sysctl", "review", "The kernel's default applies again.", PSS, always),),
+)
 
 
 def _allowed(minor: int) -> frozenset[str]:
@@ -88,7 +95,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         why = f"the kernel's default of {name} applies again: set it on the node if it matters"
         if since is not None:
             why += f", or choose policy version v1.{since} or later, which allows it"
-        judgement = judge("remove a sysctl", why, pod, (), context.facts)
+        judgement = _REMOVE.judge(why, pod, (), context.facts)
         edits.append(judgement.edit("remove", _path(index), checks=(ID,)))
     return Remedy(tuple(edits))
 
@@ -99,5 +106,6 @@ CONTROL = Control(
     tuple(Revision(minor, _check(minor)) for minor in _ADDED),
     _fix,
     reasons=("forbidden sysctls",),
+    changes=(_REMOVE,),
     cure="remove the sysctls named from spec.securityContext.sysctls",
 )
