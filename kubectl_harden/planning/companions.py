@@ -19,10 +19,11 @@ from kubectl_harden.planning.companion_changes import (
     USE_RECORDED,
 )
 from kubectl_harden.pod_security.conditions import low_port, users
+from kubectl_harden.pod_security.controls import run_as_non_root, run_as_user, sysctls
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import WINDOWS, Judgement, user_of
 
-__all__ = ["Asked", "Companions", "companions", "refused_by_kubelet"]
+__all__ = ["Asked", "Companions", "companions", "without_refused"]
 
 _SECURITY: Final[Path] = ("spec", "securityContext")
 _PORT_START: Final = "net.ipv4.ip_unprivileged_port_start"
@@ -73,7 +74,7 @@ def companions(
         return Companions(notes=("no companion edits: they are for Linux, and the pod runs on Windows nodes",))
     notes: list[str] = []
     edits: list[Edit] = []
-    given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
+    given = _users(pod, facts, asked, notes) if run_as_non_root.is_required(pod, policy) else {}
     prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
     prepared = [one for one in prepared if _may_go(one[0], objection, notes)]
     gone = {container.path for container, _ in prepared} if pod_security_context else set()
@@ -94,14 +95,12 @@ def companions(
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
 
 
-def refused_by_kubelet(after: Pod, edits: Iterable[Edit]) -> tuple[list[Edit], list[str]]:
-    """Return the companions that a kubelet would refuse in the pod that edits make, and why.
-
-    Source: pkg/kubelet/sysctl/allowlist.go, validateSysctl.
-    """
-    refused = [edit for edit in edits if edit.companion == "--low-ports"] if after.spec.get("hostNetwork") else []
-    why = "--low-ports: the kubelet refuses network sysctls for a pod on the node's network"
-    return refused, [why] if refused else []
+def without_refused(edits: Iterable[Edit], after: Pod) -> tuple[list[Edit], list[str]]:
+    """Return the companions that the kubelet takes in the pod that a plan makes, and why the others are left out."""
+    known = list(edits)
+    why = sysctls.refused_by_kubelet(after)
+    kept = [edit for edit in known if not (why and edit.companion == "--low-ports")]
+    return kept, [f"--low-ports: {why}"] if len(kept) < len(known) else []
 
 
 def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
@@ -111,12 +110,6 @@ def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
     topics = {gone[name] for name in done & gone.keys()}
     left = {path: tuple(f for f in known if f.topic not in topics) for path, known in facts.containers.items()}
     return Facts(left, facts.pod)
-
-
-def _non_root(pod: Pod, policy: Policy) -> bool:
-    """Whether users other than root are required once the plan is carried out."""
-    demanded = policy.level == "restricted" and not (pod.in_user_namespace and policy.minor >= 35)
-    return demanded or bool(pod.security.get("runAsNonRoot"))
 
 
 # -- runAsUser -----------------------------------------------------------------------------------------
@@ -165,7 +158,7 @@ def _run_as_user(
 
 def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], user: int) -> Edit:
     meaning = f"runs as user {user}, who may write only what belongs to that user"
-    checks = ("runAsUser",) if pod.written_at(path) == 0 else ()
+    checks = (run_as_user.ID,) if pod.written_at(path) == 0 else ()
     judgement = SET_USER.judge(meaning, pod, containers, facts, str(user))
     return judgement.edit("add", path, user, checks=checks, companion="--run-as-user")
 

@@ -27,7 +27,7 @@ from kubectl_harden.model import (
     Remedy,
 )
 from kubectl_harden.planning.api_rules import refusals
-from kubectl_harden.planning.companions import companions, refused_by_kubelet
+from kubectl_harden.planning.companions import companions, without_refused
 from kubectl_harden.planning.field_edits import edited, lowered, place_before
 from kubectl_harden.planning.json_patch import resolve_path
 from kubectl_harden.planning.options import FixOptions
@@ -179,9 +179,10 @@ def _drafted(case: _Case) -> _Draft:
     cures, refused = _chosen(case, cures)
     obstacles.extend(refused)
     edits = [*beside, *cures]
-    impossible, why = refused_by_kubelet(case.patched(edits), edits) if beside else ([], [])
-    notes.extend(why)
-    edits, after, refused = _without_refusals(case, [edit for edit in edits if edit not in impossible])
+    if beside:
+        edits, why = without_refused(edits, case.patched(edits))
+        notes.extend(why)
+    edits, after, refused = _without_refusals(case, edits)
     obstacles.extend(refused)
     notes.extend(obstacle.why for obstacle in refused if not obstacle.check)
     left = evaluate(after, case.policy)
@@ -456,15 +457,7 @@ def _remaining(case: _Case, draft: _Draft) -> Iterable[Remaining]:
             yield Remaining(control.id, found.reason, found.detail, why, (), accepted=True)
             continue
         mine = [obstacle for obstacle in obstacles if obstacle.check == control.id]
-        why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or _consequence(control.id, draft.after)
+        why = "; ".join(dict.fromkeys(obstacle.why for obstacle in mine)) or control.stays(draft.after)
+        why = why or "no automatic edit is known"
         choices = tuple(dict.fromkeys(choice for obstacle in mine for choice in obstacle.choices))
         yield Remaining(control.id, found.reason, found.detail, why, choices)
-
-
-def _consequence(check: str, after: Pod) -> str:
-    """Explain a violation that no control owns an edit for: another one's remainder causes it."""
-    if check == "hostPorts" and after.spec.get("hostNetwork"):
-        return "the API server fills these in while hostNetwork is true"
-    if check == "appArmorProfile":
-        return "the API server fills the profile in from an annotation"
-    return "no automatic edit is known"

@@ -9,7 +9,7 @@ from kubectl_harden.model import Finding, FixContext, Level, Remedy
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import Change
 
-__all__ = ["Control", "Revision"]
+__all__ = ["Control", "Revision", "Sign"]
 
 
 class Revision(NamedTuple):
@@ -18,6 +18,21 @@ class Revision(NamedTuple):
     minor: int
     check: Callable[[Pod], Finding | None]
     overrides: tuple[str, ...] = ()
+
+
+class Sign(NamedTuple):
+    """Words (in lower case) of a pod that fails, which point at the edits of a control, and what to do about it.
+
+    ``general`` words could mean any of several controls: those that are not are looked for first.
+    """
+
+    words: tuple[str, ...]
+    advice: str
+    general: bool = False
+
+
+def _nothing(_pod: Pod) -> str:
+    return ""
 
 
 class Control(NamedTuple):
@@ -33,3 +48,7 @@ class Control(NamedTuple):
     """The changes that its edits make, with the rules by which they are judged."""
     cure: str
     """What to do about a violation, where only the message is known."""
+    signs: tuple[Sign, ...] = ()
+    """What a failing pod says where an edit of it is to blame."""
+    stays: Callable[[Pod], str] = _nothing
+    """Why a violation stays in a pod although no edit of its own is left to make, or "": another control's does it."""

@@ -25,6 +25,7 @@ from typing import Final
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.conditions import always, first
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
@@ -97,4 +98,5 @@ CONTROL = Control(
     reasons=("allowPrivilegeEscalation != false",),
     changes=(_NO_ESCALATION,),
     cure="set securityContext.allowPrivilegeEscalation: false in each container named",
+    signs=(DENIED,),
 )

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.conditions import PSS, always
-from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.control import Control, Revision, Sign
 from kubectl_harden.pod_security.controls._words import go_quote, join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import Change, Rule
@@ -102,6 +102,10 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(judgement.edit("remove", path, checks=(ID,)) for path in fields))
 
 
+def _stays(_pod: Pod) -> str:
+    return "the API server fills the profile in from an annotation"
+
+
 CONTROL = Control(
     ID,
     "baseline",
@@ -113,4 +117,6 @@ CONTROL = Control(
     ),
     changes=(_DEFAULT_PROFILE,),
     cure="remove the AppArmor profile named, so that the runtime's own applies",
+    signs=(Sign(("apparmor",), "check the node's AppArmor profiles"),),
+    stays=_stays,
 )

@@ -23,6 +23,7 @@ from __future__ import annotations
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._capabilities import DEFAULT_SET, REMOVE, added, fix_added
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Pod
 
@@ -58,4 +59,5 @@ CONTROL = Control(
     reasons=("non-default capabilities",),
     changes=(REMOVE,),
     cure="remove the capabilities named from securityContext.capabilities.add",
+    signs=(DENIED,),
 )

@@ -38,6 +38,7 @@ from kubectl_harden.pod_security.conditions import (
 )
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._capabilities import REMOVE, added, fix_added
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Container, Pod
@@ -178,4 +179,5 @@ CONTROL = Control(
         REMOVE,
     ),
     cure='set securityContext.capabilities.drop: ["ALL"] in each container named, and add nothing but NET_BIND_SERVICE',
+    signs=(DENIED,),
 )

@@ -69,6 +69,10 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     return Remedy(tuple(edits))
 
 
+def _stays(pod: Pod) -> str:
+    return "the API server fills these in while hostNetwork is true" if pod.spec.get("hostNetwork") else ""
+
+
 CONTROL = Control(
     ID,
     "baseline",
@@ -77,4 +81,5 @@ CONTROL = Control(
     reasons=("hostPort",),
     changes=(_NO_HOST_PORT,),
     cure="remove hostPort from the ports of each container named, and reach the pod through a Service",
+    stays=_stays,
 )

@@ -24,6 +24,7 @@ from typing import Final
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.conditions import AGENTS, PSS, always, first
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import NODE_AGENT, Change, Rule
@@ -81,4 +82,5 @@ CONTROL = Control(
     reasons=("privileged",),
     changes=(_NOT_PRIVILEGED,),
     cure="remove securityContext.privileged: true from each container named",
+    signs=(DENIED,),
 )

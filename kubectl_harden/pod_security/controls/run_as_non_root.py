@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Policy, Remedy
 from kubectl_harden.pod_security.conditions import (
     AS_USER,
     CAPABILITIES,
@@ -41,12 +41,15 @@ from kubectl_harden.pod_security.conditions import (
     user_is,
     users,
 )
-from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.control import Control, Revision, Sign
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text, setters
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import WINDOWS, Case, Change, Rule
 
 ID = "runAsNonRoot"
+_EXEMPT_FROM = 35
+"""The policy version from which pods in a user namespace are exempt."""
 _POD: Path = ("spec", "securityContext", "runAsNonRoot")
 
 _WINDOWS = "pkg/kubelet/kuberuntime/security_context_windows.go, verifyRunAsNonRoot"
@@ -230,6 +233,12 @@ def _check_1_0(pod: Pod) -> Finding | None:
     )
 
 
+def is_required(pod: Pod, policy: Policy) -> bool:
+    """Whether users other than root are required of a pod once it meets a policy."""
+    exempt = pod.in_user_namespace and policy.minor >= _EXEMPT_FROM
+    return (policy.level == "restricted" and not exempt) or bool(pod.security.get("runAsNonRoot"))
+
+
 def _check_1_35(pod: Pod) -> Finding | None:
     return None if pod.in_user_namespace else _check_1_0(pod)
 
@@ -254,12 +263,19 @@ def _edit(pod: Pod, path: Path, containers: list[Container], context: FixContext
     return judgement.edit("add", path, True, checks=(ID,))
 
 
+# The kubelet's words: pkg/kubelet/kuberuntime/security_context_others.go, verifyRunAsNonRoot.
+_NON_ROOT: Final = Sign(
+    ("runasnonroot", "non-root", "non-numeric user"),
+    "run the image as a user of its own: set runAsUser to a number other than 0, or build it with a numeric USER",
+)
+
 CONTROL = Control(
     ID,
     "restricted",
-    (Revision(0, _check_1_0), Revision(35, _check_1_35)),
+    (Revision(0, _check_1_0), Revision(_EXEMPT_FROM, _check_1_35)),
     _fix,
     reasons=("runAsNonRoot != true",),
     changes=(_REQUIRE,),
     cure="set spec.securityContext.runAsNonRoot: true, and remove false from the containers",
+    signs=(_NON_ROOT, DENIED),
 )

@@ -28,6 +28,7 @@ from __future__ import annotations
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls import _seccomp as seccomp
+from kubectl_harden.pod_security.controls._signs import SECCOMP_ERROR
 from kubectl_harden.pod_security.controls._words import go_quote, join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
 
@@ -86,4 +87,5 @@ CONTROL = Control(
     reasons=("seccompProfile",),
     changes=(seccomp.SECCOMP,),
     cure="remove the seccomp profile Unconfined",
+    signs=(SECCOMP_ERROR,),
 )

@@ -28,7 +28,7 @@ from typing import Final
 
 from kubectl_harden.model import Finding, FixContext, Path, Remedy
 from kubectl_harden.pod_security.conditions import PSS, always
-from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.control import Control, Revision, Sign
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import Change, Rule
 
@@ -66,6 +66,14 @@ def _allowed(minor: int) -> frozenset[str]:
 def _forbidden(pod: Pod, allowed: frozenset[str]) -> list[tuple[int, str]]:
     names = [(index, item.get("name", "")) for index, item in enumerate(pod.security.get("sysctls", ()))]
     return [(index, name) for index, name in names if name not in allowed]
+
+
+def refused_by_kubelet(pod: Pod) -> str:
+    """Return why the kubelet refuses network sysctls for a pod, or "".
+
+    Source: pkg/kubelet/sysctl/allowlist.go, validateSysctl.
+    """
+    return "the kubelet refuses network sysctls for a pod on the node's network" if pod.spec.get("hostNetwork") else ""
 
 
 def _path(index: int, *field: str) -> Path:
@@ -108,4 +116,5 @@ CONTROL = Control(
     reasons=("forbidden sysctls",),
     changes=(_REMOVE,),
     cure="remove the sysctls named from spec.securityContext.sysctls",
+    signs=(Sign(("sysctl",), "set the sysctl on the node, or use one that the level allows"),),
 )
