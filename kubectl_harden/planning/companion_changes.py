@@ -23,7 +23,7 @@ __all__ = ["COMPANION_CHANGES", "MAKE_WRITABLE", "OPEN_PORTS", "REMOVE_CHOWN", "
 
 
 def _becomes_itself(case: Case) -> str | None:
-    return next((f.text for f in users(case.facts) if f.value == int(case.topic)), None)
+    return next((f.text for f in users(case.facts) if f.value == int(case.name)), None)
 
 
 def _unmounted_directory(case: Case) -> str | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
-from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
+from kubectl_harden.model import Edit, Fact, Facts, Path, Policy, Topic
 from kubectl_harden.planning.companion_changes import (
     MAKE_WRITABLE,
     OPEN_PORTS,
@@ -18,10 +18,10 @@ from kubectl_harden.planning.companion_changes import (
     SET_USER,
     USE_RECORDED,
 )
-from kubectl_harden.pod_security.conditions import low_port, users
+from kubectl_harden.pod_security.conditions import low_port, users, windows_sign
 from kubectl_harden.pod_security.controls import run_as_non_root, run_as_user, sysctls
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import WINDOWS, Judgement, user_of
+from kubectl_harden.pod_security.risks import Judgement, user_of
 
 __all__ = ["Asked", "Companions", "companions", "without_refused"]
 
@@ -70,7 +70,7 @@ def companions(
     """
     if asked == _NOTHING or policy.level == "privileged":
         return Companions()
-    if any(fact.topic == WINDOWS for fact in facts.pod):
+    if windows_sign(facts.pod):
         return Companions(notes=("no companion edits: they are for Linux, and the pod runs on Windows nodes",))
     notes: list[str] = []
     edits: list[Edit] = []
@@ -106,7 +106,7 @@ def without_refused(edits: Iterable[Edit], after: Pod) -> tuple[list[Edit], list
 def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
     """Return the facts as they are beside other companions: volumes of the group, open ports."""
     done = {edit.companion for edit in edits}
-    gone = {"--fs-group": "volume", "--low-ports": "low port"}
+    gone: dict[str, Topic] = {"--fs-group": "volume", "--low-ports": "low port"}
     topics = {gone[name] for name in done & gone.keys()}
     left = {path: tuple(f for f in known if f.topic not in topics) for path, known in facts.containers.items()}
     return Facts(left, facts.pod)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from kubectl_harden.model import Edit, Facts, FixContext, Obstacle, Remedy, Risk
 from kubectl_harden.planning.field_edits import united
+from kubectl_harden.pod_security.conditions import windows_sign
 from kubectl_harden.pod_security.control import Control
-from kubectl_harden.pod_security.risks import RISKS, WINDOWS
+from kubectl_harden.pod_security.risks import RISKS
 
 __all__ = ["proposals", "within_risk"]
 
@@ -27,7 +28,7 @@ def proposals(
     ``fix`` returns a control's remedy, ``facts_after`` what is known of the pod that edits make, ``refused`` whether
     the API server refuses that pod; None: the pod has no spec.os to state.
     """
-    on_windows = refused is not None and any(fact.topic == WINDOWS for fact in context.facts.pod)
+    on_windows = refused is not None and bool(windows_sign(context.facts.pod))
     remedies = _remedies(controls, context._replace(os_name=on_windows), fix, max_risk, facts_after)
     edits = united(edit for remedy in remedies for edit in remedy.edits)
     # Beside a field that only Linux has, the API server does not take os.name: windows.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, Literal
 
-from kubectl_harden.model import Fact
+from kubectl_harden.model import Fact, FactKind, Origin, Topic
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import Case
 
@@ -24,10 +24,12 @@ __all__ = [
     "always",
     "first",
     "low_port",
+    "named",
     "serves_low_port",
     "unknown",
     "user_is",
     "users",
+    "windows_sign",
 ]
 
 VERIFY: Final = "pkg/kubelet/kuberuntime/security_context_others.go, verifyRunAsNonRoot"
@@ -46,9 +48,9 @@ POD_LEVEL_OFFERS: Final = (GROUP, OWNER, LOW_PORTS)
 """What only a field of the pod's securityContext can do."""
 
 
-def users(facts: Iterable[Fact], origin: str = "") -> Iterator[Fact]:
+def users(facts: Iterable[Fact], origin: Origin | None = None) -> Iterator[Fact]:
     """Yield what is known of the user that a container runs as."""
-    return (fact for fact in facts if fact.kind == "user" and origin in ("", fact.origin))
+    return (fact for fact in facts if fact.kind == "user" and origin in (None, fact.origin))
 
 
 def low_port(pod: Pod, facts: Iterable[Fact]) -> Fact | None:
@@ -71,17 +73,31 @@ def low_port(pod: Pod, facts: Iterable[Fact]) -> Fact | None:
     return next(iter((*seen, *used)), None)
 
 
-def first(kind: str, topic: str = "") -> Callable[[Case], str | None]:
-    """Return a condition: some fact says this of the topic (without one: of what the edit takes away)."""
+def first(kind: FactKind, topic: Topic) -> Callable[[Case], str | None]:
+    """Return a condition: some fact says this of the topic."""
 
     def when(case: Case) -> str | None:
-        wanted = topic or case.topic
-        return next((fact.text for fact in case.facts if fact.kind == kind and fact.topic == wanted), None)
+        return next((fact.text for fact in case.facts if fact.kind == kind and fact.topic == topic), None)
 
     return when
 
 
-def user_is(origin: str, kind: str) -> Callable[[Case], str | None]:
+def named(kind: FactKind, topic: Topic) -> Callable[[Case], str | None]:
+    """Return a condition: some fact says this of just the one of a topic that the edit takes away."""
+
+    def when(case: Case) -> str | None:
+        about = (fact for fact in case.facts if fact.kind == kind and fact.topic == topic)
+        return next((fact.text for fact in about if fact.name == case.name), None)
+
+    return when
+
+
+def windows_sign(facts: Iterable[Fact]) -> str:
+    """Return what shows that a pod runs on nodes with Windows, or ""."""
+    return next((fact.text for fact in facts if fact.topic == "windows"), "")
+
+
+def user_is(origin: Origin, kind: Literal["root", "number", "name"]) -> Callable[[Case], str | None]:
     """Return a condition on the user of the image or the live pod: "root", "number" (not 0) or "name"."""
 
     def when(case: Case) -> str | None:

@@ -14,10 +14,7 @@ from kubectl_harden.model import Edit, Fact, Facts, Op, Path, Risk
 from kubectl_harden.pod_security.pod import Container, Pod
 
 __all__ = [
-    "DEFAULT_CAPABILITIES",
-    "NODE_AGENT",
     "RISKS",
-    "WINDOWS",
     "Case",
     "Change",
     "Judgement",
@@ -28,18 +25,6 @@ __all__ = [
 RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
 """From the lowest to the highest."""
 
-DEFAULT_CAPABILITIES: Final = frozenset(
-    ("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
-     "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
-)  # fmt: skip
-"""What container runtimes give root by default (CRI-O leaves out some of these)."""
-
-NODE_AGENT: Final = "node agent"
-"""The topic of what shows that a pod works on its node, and not only runs there."""
-
-WINDOWS: Final = "windows"
-"""The topic of what shows that a pod runs on nodes with Windows."""
-
 
 def user_of(pod: Pod, container: Container) -> int | None:
     """Return the runAsUser that holds for a container, or None."""
@@ -48,12 +33,15 @@ def user_of(pod: Pod, container: Container) -> int | None:
 
 
 class Case(NamedTuple):
-    """What a rule looks at: a container (None: the pod as a whole), what is known of it, and what is taken away."""
+    """What a rule looks at: a container (None: the pod as a whole), what is known of it, and what the change is of.
+
+    ``name`` is the capability, host namespace or hostPath volume that is taken away, or the number of a user.
+    """
 
     pod: Pod
     container: Container | None
     facts: tuple[Fact, ...]
-    topic: str = ""
+    name: str = ""
 
     @property
     def user(self) -> int | None:
@@ -96,21 +84,19 @@ class Change(NamedTuple):
     name: str
     rules: tuple[Rule, ...]
 
-    def judge(
-        self, meaning: str, pod: Pod, containers: Iterable[Container], facts: Facts, topic: str = ""
-    ) -> Judgement:
+    def judge(self, meaning: str, pod: Pod, containers: Iterable[Container], facts: Facts, name: str = "") -> Judgement:
         """Judge the change of some containers (none: of the pod); the worst of them counts.
 
-        ``meaning`` says what the change does, ``topic`` what it takes away. A safe change is explained by the
-        evidence alone.
+        ``meaning`` says what the change does, ``name`` which of its kind it takes away (see ``Case``). A safe change is
+        explained by the evidence alone.
         """
         listed = tuple(containers)
         if not facts.containers and not facts.pod and not any(user_of(pod, c) for c in listed):
             # Nothing is known, and only the last rule asks for nothing.
             last = self.rules[-1]
             return Judgement(last.risk, meaning, last.offers)
-        cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), topic) for c in listed]
-        decided = [found for case in cases or [Case(pod, None, facts.pod, topic)] for found in self._decide(case)]
+        cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), name) for c in listed]
+        decided = [found for case in cases or [Case(pod, None, facts.pod, name)] for found in self._decide(case)]
         risk = max((rule.risk for rule, _ in decided), key=RISKS.index)
         worst = [(rule, evidence) for rule, evidence in decided if rule.risk == risk]
         evidence = dict.fromkeys(text for _, text in worst if text)

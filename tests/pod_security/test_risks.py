@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
-from kubectl_harden.model import Fact
+from kubectl_harden.model import Fact, Topic
 from kubectl_harden.planning.companion_changes import COMPANION_CHANGES
 from kubectl_harden.pod_security import controls
 from kubectl_harden.pod_security.controls import CONTROLS
@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
     container: dict[str, Any] = {}  # noqa: RUF012
     learned: tuple[Fact, ...] = ()
-    topic: str = ""
+    name: str = ""
     words: str = ""
     pod: dict[str, Any] = {}  # noqa: RUF012
     init: bool = False
@@ -36,12 +36,12 @@ def user(value: int | str, origin: Any = "image") -> Fact:
     return Fact("user", "user", f"it says {value}", origin, value)
 
 
-def needs(topic: str, value: Any = None, origin: Any = "observed") -> Fact:
-    return Fact("needs", topic, f"it used {topic}", origin, value)
+def needs(topic: Topic, value: Any = None, origin: Any = "observed", name: str = "") -> Fact:
+    return Fact("needs", topic, f"it used {name or topic}", origin, value, name)
 
 
-def unused(topic: str) -> Fact:
-    return Fact("unused", topic, f"it did not use {topic}", "observed")
+def unused(topic: Topic, name: str = "") -> Fact:
+    return Fact("unused", topic, f"it did not use {name or topic}", "observed", name=name)
 
 
 UNKNOWN = Fact("unknown", "image", "nothing is known of image i", "image")
@@ -88,9 +88,11 @@ CASES = {
     "default-capability-unused": Case(learned=(unused("default capability"),), words="it did not use"),
     "ping": Case({"command": ["ping", "db"]}, words="runs ping"),
     "drop-all-unknown": Case(),
-    "capability-used": Case(learned=(needs("NET_RAW"),), topic="NET_RAW", words="it used NET_RAW"),
-    "capability-unused": Case(learned=(unused("NET_RAW"),), topic="NET_RAW", words="it did not use NET_RAW"),
-    "capability-unknown": Case(topic="NET_RAW"),
+    "capability-used": Case(learned=(needs("capability", name="NET_RAW"),), name="NET_RAW", words="it used NET_RAW"),
+    "capability-unused": Case(
+        learned=(unused("capability", name="NET_RAW"),), name="NET_RAW", words="it did not use NET_RAW"
+    ),
+    "capability-unknown": Case(name="NET_RAW"),
     "setuid-used": Case({"command": ["sudo", "app"]}, words="runs sudo"),
     "setuid-unused": Case(learned=(unused("setuid"),), words="it did not use setuid"),
     "escalation-unknown": Case(),
@@ -99,25 +101,27 @@ CASES = {
     "seccomp-unknown": Case(),
     "privileged-used": Case({"command": ["mount", "/dev/sda", "/mnt"]}, words="runs mount"),
     "privileged-unknown": Case(),
-    "host-namespace-used": Case(learned=(needs("hostPID"),), topic="hostPID", words="it used hostPID"),
-    "host-namespace-unknown": Case(topic="hostPID"),
-    "host-path-used": Case(learned=(needs("root-fs"),), topic="root-fs", words="it used root-fs"),
-    "host-path-unused": Case(learned=(unused("root-fs"),), topic="root-fs", words="it did not use root-fs"),
-    "host-path-unknown": Case(topic="root-fs"),
+    "host-namespace-used": Case(
+        learned=(needs("host namespace", name="hostPID"),), name="hostPID", words="it used hostPID"
+    ),
+    "host-namespace-unknown": Case(name="hostPID"),
+    "host-path-used": Case(learned=(needs("host path", name="root-fs"),), name="root-fs", words="it used root-fs"),
+    "host-path-unused": Case(
+        learned=(unused("host path", name="root-fs"),), name="root-fs", words="it did not use root-fs"
+    ),
+    "host-path-unknown": Case(name="root-fs"),
     "privileged-agent": Case(pod={"tolerations": [{"operator": "Exists"}]}, words="it tolerates every taint"),
     "host-namespace-agent": Case(
-        topic="hostPID", pod={"priorityClassName": "system-node-critical"}, words="class is system-node-critical"
+        name="hostPID", pod={"priorityClassName": "system-node-critical"}, words="class is system-node-critical"
     ),
-    "host-path-agent": Case(
-        topic="v", pod={"tolerations": [{"operator": "Exists"}]}, words="the pod works on its node"
-    ),
-    "user-needs-root": Case(CHOWN, topic="1000", words="runs chown"),
-    "user-low-port": Case(learned=(needs("low port", 80),), topic="1000", words="it used low port"),
-    "user-same": Case(learned=(user(1000, "live pod"),), topic="1000", words="it says 1000"),
-    "user-declared-low-port": Case(PORT, topic="1000", words="serves port 80"),
-    "user-volume": Case(MOUNT, pod=CLAIM, topic="1000", words="writes to the claim"),
-    "user-directory": Case(learned=(needs("directory", "/data", "image"),), topic="1000", words="it used directory"),
-    "user-writes": Case(topic="1000"),
+    "host-path-agent": Case(name="v", pod={"tolerations": [{"operator": "Exists"}]}, words="the pod works on its node"),
+    "user-needs-root": Case(CHOWN, name="1000", words="runs chown"),
+    "user-low-port": Case(learned=(needs("low port", 80),), name="1000", words="it used low port"),
+    "user-same": Case(learned=(user(1000, "live pod"),), name="1000", words="it says 1000"),
+    "user-declared-low-port": Case(PORT, name="1000", words="serves port 80"),
+    "user-volume": Case(MOUNT, pod=CLAIM, name="1000", words="writes to the claim"),
+    "user-directory": Case(learned=(needs("directory", "/data", "image"),), name="1000", words="it used directory"),
+    "user-writes": Case(name="1000"),
 }
 
 
@@ -131,7 +135,7 @@ def test_a_rule_decides_where_its_evidence_is_found(change: Change, rule: Rule) 
     pod = Pod({"metadata": {}, "spec": spec}, is_pod=False)
     found = change.judge(
         "MEANING", pod, [c for c in pod.containers if c.name == "c"],
-        facts_of(pod, {"c": case.learned}), case.topic,
+        facts_of(pod, {"c": case.learned}), case.name,
     )  # fmt: skip
     assert (found.risk, found.offers) == (rule.risk, rule.offers)
     assert case.words in found.why
@@ -207,6 +211,15 @@ def test_ping_is_free_where_the_pods_sysctl_says_so() -> None:
     for security, expected in (({}, True), (sysctls, False)):
         pod = Pod({"spec": {"containers": [container], "securityContext": security}}, is_pod=False)
         assert ("ping" in CHANGES["drop ALL"].judge("", pod, pod.containers, facts_of(pod)).why) is expected
+
+
+def test_the_name_of_a_volume_is_not_a_topic() -> None:
+    volume = {"name": "root", "hostPath": {"path": "/srv"}}
+    container = {"name": "c", "image": "i", "volumeMounts": [{"name": "root", "mountPath": "/srv"}]}
+    pod = Pod({"spec": {"containers": [container], "volumes": [volume]}}, is_pod=False)
+    facts = facts_of(pod, {"c": (needs("path", "/srv/x"),)})
+    assert CHANGES["no host path"].judge("", pod, pod.containers, facts, "root").risk == "breaks"
+    assert CHANGES["require non-root"].judge("", pod, pod.containers, facts).risk == "review"
 
 
 CLAIM_AND_PORT = Case({**MOUNT, **PORT}, pod=CLAIM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kubectl_harden.model import Edit, FixContext
-from kubectl_harden.pod_security.conditions import CAPABILITIES, always, first
+from kubectl_harden.pod_security.conditions import CAPABILITIES, always, named
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import Change, Judgement, Rule
 
@@ -62,13 +62,13 @@ _USES = {
 REMOVE: Final = Change(
     "remove a capability",
     (
-        Rule("capability-used", "breaks", "It uses the capability.", CAPABILITIES, first("needs")),
+        Rule("capability-used", "breaks", "It uses the capability.", CAPABILITIES, named("needs", "capability")),
         Rule(
             "capability-unused",
             "safe",
             "It was watched, and did not use the capability.",
             CAPABILITIES,
-            first("unused"),
+            named("unused", "capability"),
         ),
         Rule(
             "capability-unknown", "review", "Whoever added a capability had a reason, as a rule.", CAPABILITIES, always

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.model import Edit, Facts, FixContext, HostPathChoice, Obstacle, Path, Remedy
-from kubectl_harden.pod_security.conditions import AGENTS, PSS, always, first
+from kubectl_harden.pod_security.conditions import AGENTS, PSS, always, first, named
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, Change, Judgement, Rule
+from kubectl_harden.pod_security.risks import Change, Judgement, Rule
 
 __all__ = ["NO_HOST_PATH", "fix_host_paths", "mounts_of", "without_unused"]
 
@@ -126,16 +126,20 @@ _DATA = _Purpose(
 NO_HOST_PATH: Final = Change(
     "no host path",
     (
-        Rule("host-path-used", "breaks", "Its processes opened files of the node.", PSS, first("needs")),
+        Rule("host-path-used", "breaks", "Its processes opened files of the node.", PSS, named("needs", "host path")),
         Rule(
-            "host-path-unused", "safe", "Its processes were watched, and opened nothing below it.", PSS, first("unused")
+            "host-path-unused",
+            "safe",
+            "Its processes were watched, and opened nothing below it.",
+            PSS,
+            named("unused", "host path"),
         ),
         Rule(
             "host-path-agent",
             "breaks",
             "An agent of the node works on the node's files.",
             AGENTS,
-            first("needs", NODE_AGENT),
+            first("needs", "node agent"),
         ),
         Rule("host-path-unknown", "review", "Nothing is known of what it reads and writes there.", PSS, always),
     ),
@@ -202,7 +206,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     paths = [mount for _, mount in mounts]
 
     # That an agent works on the node says nothing of a time zone, nor against what a person has decided.
-    whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != NODE_AGENT))
+    whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != "node agent"))
 
     def judged(meaning: str, facts: Facts = context.facts) -> Judgement:
         return NO_HOST_PATH.judge(meaning, pod, users, facts, name)

@@ -24,10 +24,10 @@ from __future__ import annotations
 from typing import Final
 
 from kubectl_harden.model import Finding, FixContext, Remedy
-from kubectl_harden.pod_security.conditions import AGENTS, always, first
+from kubectl_harden.pod_security.conditions import AGENTS, always, first, named
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, Change, Rule
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "hostNamespaces"
 _USES = {
@@ -39,13 +39,19 @@ _USES = {
 _NO_HOST_NAMESPACE: Final = Change(
     "no host namespace",
     (
-        Rule("host-namespace-used", "breaks", "What it executes looks at the node.", "namespaces(7)", first("needs")),
+        Rule(
+            "host-namespace-used",
+            "breaks",
+            "What it executes looks at the node.",
+            "namespaces(7)",
+            named("needs", "host namespace"),
+        ),
         Rule(
             "host-namespace-agent",
             "breaks",
             "An agent of the node works on the node's network and processes.",
             AGENTS,
-            first("needs", NODE_AGENT),
+            first("needs", "node agent"),
         ),
         Rule("host-namespace-unknown", "review", "Nothing is known of what it does there.", "namespaces(7)", always),
     ),

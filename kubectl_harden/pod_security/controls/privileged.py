@@ -27,7 +27,7 @@ from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, Change, Rule
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "privileged"
 
@@ -46,7 +46,7 @@ _NOT_PRIVILEGED: Final = Change(
             "breaks",
             "An agent of the node is privileged for its work on the node.",
             AGENTS,
-            first("needs", NODE_AGENT),
+            first("needs", "node agent"),
         ),
         Rule("privileged-unknown", "review", "Whoever made it privileged had a reason, as a rule.", PSS, always),
     ),

@@ -40,12 +40,13 @@ from kubectl_harden.pod_security.conditions import (
     unknown,
     user_is,
     users,
+    windows_sign,
 )
 from kubectl_harden.pod_security.control import Control, Revision, Sign
 from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text, setters
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import WINDOWS, Case, Change, Rule
+from kubectl_harden.pod_security.risks import Case, Change, Rule
 
 ID = "runAsNonRoot"
 _EXEMPT_FROM = 35
@@ -77,8 +78,8 @@ def _windows_user(wanted: bool | None) -> Callable[[Case], str | None]:
     """Return a condition on the user name of a container on Windows: not the administrator, the administrator, none."""
 
     def when(case: Case) -> str | None:
-        shown = first("needs", WINDOWS)(case)
-        if shown is None or case.container is None:
+        shown = windows_sign(case.facts)
+        if not shown or case.container is None:
             return None
         own, of_pod = (security.get("windowsOptions", {}) for security in (case.container.security, case.pod.security))
         name = own.get("runAsUserName") or of_pod.get("runAsUserName")
@@ -256,8 +257,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 
 def _edit(pod: Pod, path: Path, containers: list[Container], context: FixContext) -> Edit:
-    on_windows = any(fact.topic == WINDOWS for fact in context.facts.pod)
-    refused = "is ContainerAdministrator" if on_windows else "is root, or a name"
+    refused = "is ContainerAdministrator" if windows_sign(context.facts.pod) else "is root, or a name"
     meaning = f"the kubelet refuses an image whose user {refused} (CreateContainerConfigError)"
     judgement = _REQUIRE.judge(meaning, pod, containers, context.facts)
     return judgement.edit("add", path, True, checks=(ID,))
