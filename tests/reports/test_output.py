@@ -25,7 +25,7 @@ from kubectl_harden.live.restarts import Restart, Restarts
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, ServerWord, Survey
 from kubectl_harden.model import Checked, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.messages import Message, Said, read_messages
 from kubectl_harden.pod_security.risks import Judgement
