@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from kubectl_harden.field_path import parse_pointer
-from kubectl_harden.model import Edit
 from kubectl_harden.planning.json_patch import apply
+from kubectl_harden.pod_security.risks import Judgement
 from kubectl_harden.yaml_text.tree import parse, value_of
 from tests.support.command import GOOD, REJECTED, ROOT, run
 from tests.support.oracle import Oracle
@@ -120,7 +120,7 @@ def test_patches_mean_the_same_to_their_tools(oracle: Oracle, tmp_path: Path) ->
         "name": "web",
         "namespace": "shop",
     }
-    edits = [Edit(op["op"], _path(op["path"]), op.get("value"), (), "safe", "") for op in patch["patch"]]
+    edits = [Judgement("safe", "").edit(op["op"], _path(op["path"]), op.get("value")) for op in patch["patch"]]
     assert apply(value, edits) == expected
 
 
