@@ -7,6 +7,7 @@ from typing import Any
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Policy, Problem, Source, Violation
+from kubectl_harden.objects import api_group
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import Goals, policy_json, sourced, workload_policy_json
@@ -185,8 +186,8 @@ def name(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
     for checked in results:
         if left(checked.violations):
             identity = checked.identity
-            group, slash, _ = identity.api_version.partition("/")
-            suffix = f".{group}" if slash else ""
+            group = api_group(identity.api_version)
+            suffix = f".{group}" if group else ""
             yield printable(f"{identity.kind.lower()}{suffix}/{identity.name}") + "\n"
 
 
