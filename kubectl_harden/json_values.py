@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same", "size"]
+__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same", "size", "value_at"]
 
 ABSENT: Final = object()
-"""What a difference has on the side where there is no value."""
+"""What stands for a value where there is none: on one side of a difference, or at a path."""
 
 
 class Difference(NamedTuple):
@@ -58,6 +58,17 @@ class Draft:
             found[part] = item
             found = item
         return found
+
+
+def value_at(value: object, path: Iterable[str | int]) -> Any:
+    """Return what is at a path of keys and list indexes, ``ABSENT`` where nothing is."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part, ABSENT)
+        else:
+            there = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            value = value[part] if there else ABSENT  # type: ignore[index]
+    return value
 
 
 def copied(value: object) -> Any:

@@ -1,4 +1,4 @@
-"""What Kubernetes objects have in common: names, groups, owners, lists, annotations, and how they end."""
+"""What Kubernetes objects have in common: names, groups, owners, lists, annotations, conditions, and how they end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ __all__ = [
     "TEMPLATE",
     "annotation",
     "api_group",
+    "conditions_of",
     "controller_of",
     "finished",
     "generated_from",
+    "group_version",
     "held_by",
     "is_namespace",
+    "is_true",
     "item_kind",
     "missing_pods",
     "name_of",
@@ -85,20 +88,34 @@ def annotation(value: object, key: str) -> Any:
     return value
 
 
+def group_version(api_version: str) -> tuple[str, str]:
+    """Return the group of an apiVersion, empty for the core group, and the version."""
+    group, slash, version = api_version.partition("/")
+    return (group, version) if slash else ("", api_version)
+
+
 def api_group(api_version: str) -> str:
     """Return the group of an apiVersion, empty for the core group."""
-    group, slash, _ = api_version.partition("/")
-    return group if slash else ""
+    return group_version(api_version)[0]
+
+
+def conditions_of(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the conditions in an object's status; parts of custom resources may be of any type."""
+    status = value.get("status")
+    found = status.get("conditions") if isinstance(status, dict) else None
+    return [condition for condition in found if isinstance(condition, dict)] if isinstance(found, list) else []
+
+
+def is_true(value: dict[str, Any], *types: str) -> bool:
+    """Whether a condition of one of some types is true."""
+    return any(c.get("type") in types and c.get("status") == "True" for c in conditions_of(value))
 
 
 def finished(value: dict[str, Any]) -> bool:
     """Whether a Pod or a Job has run to its end."""
-    status = value.get("status") or {}
     if value["kind"] == "Pod":
-        return status.get("phase") in ("Succeeded", "Failed")
-    return any(
-        c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in status.get("conditions") or ()
-    )
+        return (value.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return is_true(value, "Complete", "Failed")
 
 
 def missing_pods(value: dict[str, Any]) -> int | None:

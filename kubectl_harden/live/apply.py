@@ -115,7 +115,7 @@ class Applier:
         try:
             ended = started(
                 self._cluster,
-                live.changed(_with_kind(live, value)),
+                live.changed({**live.resource.head, **value}),
                 self._journal,
                 seconds=self._seconds,
                 stop=self._stop,
@@ -267,7 +267,9 @@ class Applier:
         self._report(failed.proposal.name, "its new pods fail; taking the change back")
         for _ in tries():
             try:
-                now = live.changed(_with_kind(live, self._cluster.get(live.resource, live.namespace, live.name)))
+                now = live.changed(
+                    {**live.resource.head, **self._cluster.get(live.resource, live.namespace, live.name)}
+                )
                 if now.uid != live.uid:
                     return failed._replace(message=f"{failed.message}; it was replaced meanwhile and is left alone")
                 moved = moved_on(now.value, inverse)
@@ -344,7 +346,7 @@ class Applier:
             return Outcome(proposal, "failed", trouble)
         self._journal.done(change, [], made["metadata"]["uid"])
         owned = given_back(self._cluster, live.resource, made, proposal.owners)
-        outcome = self._recreated(proposal, change, live.changed(_with_kind(live, made)))
+        outcome = self._recreated(proposal, change, live.changed({**live.resource.head, **made}))
         return outcome._replace(message="; ".join(text for text in (outcome.message, owned) if text))
 
     def _recreated(self, proposal: Proposal, change: str, now: Live) -> Outcome:
@@ -410,8 +412,8 @@ def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal:
             raise Unreachable(str(error)) from None
         if moved_on(now, inverse_of(live.value, goal, patch)) is not None:
             raise
-        return _with_kind(live, now)
-    return _with_kind(live, answer.value)
+        return {**live.resource.head, **now}
+    return {**live.resource.head, **answer.value}
 
 
 def reverted(
@@ -423,7 +425,7 @@ def reverted(
     """
     owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(ownership))
     answer = cluster.patch(now.resource, now.namespace or None, now.name, guarded(now, inverse), dry_run=False)
-    return _with_kind(now, answer.value), given_back(cluster, now.resource, answer.value, owners)
+    return {**now.resource.head, **answer.value}, given_back(cluster, now.resource, answer.value, owners)
 
 
 def _was_so(followed: Followed, before: Snapshot) -> bool:
@@ -448,15 +450,10 @@ def _carries(proposal: Proposal, pod: dict[str, object]) -> bool:
     return bool(steps) and in_force(pod, operations(steps))
 
 
-def _with_kind(live: Live, value: dict[str, object]) -> dict[str, Any]:
-    return {"apiVersion": live.resource.api_version, "kind": live.resource.kind, **value}
-
-
 def target_of(live: Live) -> dict[str, str]:
     """Return what the journal names an object by."""
     return {
-        "apiVersion": live.resource.api_version,
-        "kind": live.resource.kind,
+        **live.resource.head,
         "resource": live.resource.plural,
         "namespace": live.namespace,
         "name": live.name,

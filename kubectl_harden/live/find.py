@@ -348,7 +348,7 @@ class Finder:
             except ClusterError as error:
                 yield problem(error, "" if isinstance(error, NotFound) else f"{resource.kind} {name}")
                 continue
-            value = {"apiVersion": resource.api_version, "kind": resource.kind, **value}
+            value = {**resource.head, **value}
             if self._pods_too and resource == PODS and value["metadata"]["uid"] not in seen:
                 seen.add(value["metadata"]["uid"])
                 yield self.workload(resource, value, minor)

@@ -158,7 +158,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
             return _with_way_back(cluster, judged, options)
         except Conflict:
             try:
-                live = live.changed({**_head(live), **cluster.get(live.resource, live.namespace, live.name)})
+                live = live.changed({**live.resource.head, **cluster.get(live.resource, live.namespace, live.name)})
                 live.subject.templates()
             except (ClusterError, InputError) as error:
                 return proposal._replace(refusal=str(error), denied=True)
@@ -185,10 +185,6 @@ def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
         recreate=live.resource.kind in UNPATCHABLE and live.resource.group in ("", "batch"),
         problems=made.problems,
     )
-
-
-def _head(live: Live) -> dict[str, str]:
-    return {"apiVersion": live.resource.api_version, "kind": live.resource.kind}
 
 
 def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:

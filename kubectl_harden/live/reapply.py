@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import copied, same
+from kubectl_harden.json_values import ABSENT, copied, same
 from kubectl_harden.live.ownership import Entry, changed_fields, owned_part
 from kubectl_harden.model import Edit, Path
 from kubectl_harden.objects import api_group
@@ -29,7 +29,6 @@ __all__ = ["Reapplied", "reapplied"]
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _FILES: Final = "make the change in the file too: kubectl harden fix -f FILE --write"
 _CHART: Final = "put the change into the chart or its values: kubectl harden fix --helm-chart DIR --write"
-_ABSENT: Final = object()
 
 
 class Reapplied(NamedTuple):
@@ -123,7 +122,7 @@ def _undone(
 
 def _equal(left: object, right: object) -> bool:
     """Whether two values are equal, or both absent."""
-    return left is right if left is _ABSENT or right is _ABSENT else same(left, right)
+    return left is right if left is ABSENT or right is ABSENT else same(left, right)
 
 
 def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bool = False) -> dict[str, object]:
@@ -176,9 +175,9 @@ def _at(value: object, place: tuple[object, ...]) -> Any:
     for part in place:
         if isinstance(part, tuple):
             items = value if isinstance(value, list) else ()
-            value = next((item for item in items if item.get(part[0]) == part[1]), _ABSENT)
+            value = next((item for item in items if item.get(part[0]) == part[1]), ABSENT)
         else:
-            value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
-        if value is _ABSENT:
-            return _ABSENT
+            value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
+        if value is ABSENT:
+            return ABSENT
     return value

@@ -118,7 +118,7 @@ def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: d
             now: dict[str, object] = cluster.get(resource, namespace, value["metadata"]["name"])
         except ClusterError:
             continue
-        if is_made({"apiVersion": resource.api_version, "kind": resource.kind, **now}, value):
+        if is_made({**resource.head, **now}, value):
             return now
         raise lost
     raise lost
@@ -236,10 +236,9 @@ def _resource(change: Change) -> Resource:
 
 
 def _now(cluster: Cluster, change: Change) -> dict[str, Any] | None:
-    named = change.object
-    head = {"apiVersion": named["apiVersion"], "kind": named["kind"]}
+    named, resource = change.object, _resource(change)
     try:
-        return {**head, **cluster.get(_resource(change), named["namespace"], named["name"])}
+        return {**resource.head, **cluster.get(resource, named["namespace"], named["name"])}
     except NotFound:
         return None
 

@@ -19,7 +19,7 @@ from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trial, Trials
 from kubectl_harden.live.mutators import Mutators
 from kubectl_harden.model import Checked, Policy
-from kubectl_harden.objects import name_of
+from kubectl_harden.objects import conditions_of, name_of
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, Said, read_messages, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import policy_of_words
@@ -105,8 +105,8 @@ def run_end(value: dict[str, object]) -> str | None:
         return ""
     if phase in ("Failed", "Error"):
         return str(phase)
-    for condition in status.get("conditions") or ():
-        if isinstance(condition, dict) and condition.get("type") == "Succeeded":
+    for condition in conditions_of(value):
+        if condition.get("type") == "Succeeded":
             return {"True": "", "False": str(condition.get("reason") or "Failed")}.get(str(condition.get("status")))
     return None
 

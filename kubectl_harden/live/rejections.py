@@ -16,7 +16,7 @@ from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitt
 from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
 from kubectl_harden.live.refused_pods import Judge, Rejected, run_end
 from kubectl_harden.model import Problem
-from kubectl_harden.objects import api_group, controller_of, missing_pods, name_of
+from kubectl_harden.objects import conditions_of, controller_of, group_version, missing_pods, name_of
 from kubectl_harden.pod_security.messages import POD_SECURITY, policies_named, rejecter_of
 
 __all__ = ["Rejected", "find_rejected", "named"]
@@ -77,7 +77,7 @@ def _told(finder: Finder, namespace: str | None) -> Iterator[_Refusal | Problem 
         resource = of_kind(kind)
         try:
             for value in cluster.each(resource, namespace):
-                for condition in (value.get("status") or {}).get("conditions") or ():
+                for condition in conditions_of(value):
                     if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
                         meta, since = value["metadata"], condition.get("lastTransitionTime", "")
                         message = condition.get("message", "")
@@ -113,14 +113,14 @@ def _refused(cluster: Cluster, event: dict[str, Any]) -> Resource | None:
     """Return the kind of object whose pod an event says was refused, None for other events. Raises ClusterError."""
     message, about = str(event.get("message", "")), event["involvedObject"]
     api_version, kind = about.get("apiVersion", ""), about.get("kind", "")
-    group = api_group(api_version)
+    group, version = group_version(api_version)
     for resource in WORKLOADS:
         if (resource.group, resource.kind) == (group, kind) or (not api_version and resource.kind == kind):
             return resource if event.get("reason") == "FailedCreate" or _speaks_of_a_pod(message) else None
     if not _speaks_of_a_pod(message):
         return None
     known = cluster.resource_of(api_version, kind)
-    return known or Resource(group, api_version.rpartition("/")[2], "", kind)
+    return known or Resource(group, version, "", kind)
 
 
 def _speaks_of_a_pod(message: str) -> bool:
@@ -162,11 +162,10 @@ def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | Non
 def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
     """Return the object that an event is about, or None where it is gone; what may not be read is only named."""
     resource = refusal.resource
-    head = {"apiVersion": resource.api_version, "kind": resource.kind}
     try:
         if resource.plural:
             value = finder.cluster.get(resource, refusal.namespace, refusal.name)
-            return {**head, **value} if value["metadata"]["uid"] == refusal.uid else None
+            return {**resource.head, **value} if value["metadata"]["uid"] == refusal.uid else None
     except NotFound:
         return None
     except NotPermitted as error:
@@ -174,7 +173,7 @@ def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
             raise
         finder.notes.append(f"{resource.kind} {refusal.namespace}/{refusal.name} cannot be read: {error}")
     metadata = {"namespace": refusal.namespace, "name": refusal.name, "uid": refusal.uid, "resourceVersion": ""}
-    return {**head, "metadata": metadata}
+    return {**resource.head, "metadata": metadata}
 
 
 def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.json_values import copied
+from kubectl_harden.json_values import ABSENT, copied, value_at
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
@@ -231,7 +231,8 @@ def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Pl
         if at is None or at + 1 >= len(path):
             continue
         context, field = path[: at + 1], str(path[at + 1])
-        value = _override(_at(plan.before, (*context, field)), _at(plan.after, (*context, field)))
+        before, after = (value_at(values, (*context, field)) for values in (plan.before, plan.after))
+        value = None if after is ABSENT else _override(before, after)
         if context in arrives:
             yield arrives[context], field, value
         elif context == pod_context:
@@ -247,12 +248,6 @@ def _override(before: object, after: object) -> object:
         return after
     gone = {key: None for key in before if key not in after}
     return {**{key: _override(before.get(key), value) for key, value in after.items()}, **gone}
-
-
-def _at(value: Any, path: Path) -> Any:
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else value[part] if isinstance(part, int) else None
-    return value
 
 
 def _reach(values: dict[str, Any], path: Iterable[str]) -> dict[str, object]:

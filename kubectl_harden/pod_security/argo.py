@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.json_values import size
+from kubectl_harden.json_values import size, value_at
 from kubectl_harden.model import Path
 from kubectl_harden.pod_security.location import PATCHED, Location
 from kubectl_harden.pod_security.template_defaults import Layered
@@ -44,9 +44,7 @@ def argo_pods(value: object, base: Path) -> Iterator[Location]:
 
     ``base`` is the path of the workflow's spec. Raises InputError where its templates share too much.
     """
-    workflow = value
-    for part in base:
-        workflow = workflow.get(part) if isinstance(workflow, dict) else None
+    workflow = value_at(value, base)
     if not isinstance(workflow, dict):
         return
     volumes: dict[Any, int] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError
+from kubectl_harden.json_values import ABSENT, value_at
 from kubectl_harden.model import Path
 from kubectl_harden.pod_security.pod_schema import decode_pod_template
 
@@ -74,15 +75,8 @@ class Pod:
 
     def written_at(self, path: Path) -> Any:
         """Return the value that stands in the object itself, or None: no default is in it."""
-        node: object = self.written
-        for part in path:
-            if isinstance(node, dict) and part in node:
-                node = node[part]
-            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-                node = node[part]
-            else:
-                return None
-        return node
+        found = value_at(self.written, path)
+        return None if found is ABSENT else found
 
     def volumes(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the index and the fields of each volume."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from kubectl_harden.json_values import ABSENT, value_at
 from kubectl_harden.model import Path
 
 __all__ = ["Layered"]
@@ -139,14 +140,8 @@ def _inherited_source(default: object, default_path: Path, own_path: Path, path:
 
 
 def _present(value: object, path: Path) -> bool:
-    for part in path:
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return False
-    return not _absent(value)
+    found = value_at(value, path)
+    return found is not ABSENT and not _absent(found)
 
 
 def _sees(default: Any, own: Any, path: Path, name: str) -> bool:

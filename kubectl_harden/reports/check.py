@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Fact, LiveSource, Source, Violation
+from kubectl_harden.objects import api_group
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import sourced
@@ -122,6 +123,6 @@ def name(report: Report) -> Iterator[str]:
     for checked in report.results:
         if left(checked.violations):
             identity = checked.identity
-            group, slash, _ = identity.api_version.partition("/")
-            suffix = f".{group}" if slash else ""
+            group = api_group(identity.api_version)
+            suffix = f".{group}" if group else ""
             yield printable(f"{identity.kind.lower()}{suffix}/{identity.name}") + "\n"

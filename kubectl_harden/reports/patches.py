@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kubectl_harden.model import Identity, Plan
+from kubectl_harden.objects import group_version
 from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.reports.terminal import json_text
@@ -14,10 +15,10 @@ __all__ = ["json_patch", "kustomize", "strategic"]
 
 
 def _target(identity: Identity) -> dict[str, str]:
-    group, slash, version = identity.api_version.partition("/")
+    group, version = group_version(identity.api_version)
     target = {
-        "group": group if slash else "",
-        "version": version or group,
+        "group": group,
+        "version": version,
         "kind": identity.kind,
         "name": identity.name,
     }

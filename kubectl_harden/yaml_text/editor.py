@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
 from kubectl_harden.errors import EditError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import align, differences, same
+from kubectl_harden.json_values import ABSENT, align, differences, same
 from kubectl_harden.model import Splice
 from kubectl_harden.yaml_text.brackets import Brackets
 from kubectl_harden.yaml_text.documents import Document, documents
@@ -25,7 +25,6 @@ from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node
 
 __all__ = ["edit_document", "prove", "spliced"]
 
-_ABSENT: Final = object()
 _Pair = tuple[Node, Node]
 
 
@@ -157,11 +156,11 @@ class _Editor:
         # What a merge key overrides may mean something of another type than it says; its anchors are left alone.
         if node.kind == MAPPING and isinstance(old, dict):
             for name, (_, child) in _last_pairs(node).items():
-                self.note_anchors(child, old.get(name), new.get(name, _ABSENT) if isinstance(new, dict) else _ABSENT)
+                self.note_anchors(child, old.get(name), new.get(name, ABSENT) if isinstance(new, dict) else ABSENT)
         elif node.kind == SEQUENCE and isinstance(old, list) and len(old) == len(node.children):
             for i, j in align(old, new if isinstance(new, list) else []):
                 if i is not None:
-                    self.note_anchors(node.children[i], old[i], _ABSENT if j is None else new[j])
+                    self.note_anchors(node.children[i], old[i], ABSENT if j is None else new[j])
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -186,14 +185,14 @@ class _Editor:
         for name in merged.keys() & own.keys():
             # kubectl's parser lets a merge key override what stands before it.
             if own[name][0].start < merges[-1][0].start:
-                if not same(merged[name], new.get(name, _ABSENT)):
+                if not same(merged[name], new.get(name, ABSENT)):
                     raise EditError(f"{name} is overridden by a merge key behind it")
                 del own[name]
         unmerged = any(name in merged for name in old if name not in new)
         if unmerged:
             merged = {}  # What the merge keys bring in is written out.
         gone = [pair for pair in node.pairs() if (unmerged if pair[0].is_merge else _goes(key_of(pair[0]), own, new))]
-        added = {name: new[name] for name in new if name not in own and not same(merged.get(name, _ABSENT), new[name])}
+        added = {name: new[name] for name in new if name not in own and not same(merged.get(name, ABSENT), new[name])}
         for name, (key, value) in own.items():
             if name in new:
                 self.change(value, old.get(name), new[name], key)
