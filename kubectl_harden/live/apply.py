@@ -391,7 +391,7 @@ class Applier:
         )
 
 
-def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:
+def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, object]) -> dict[str, Any]:
     """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
 
     ``goal`` is the object as the patch should make it. Raises Conflict where the object has changed (nothing

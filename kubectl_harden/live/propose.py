@@ -191,7 +191,7 @@ def _head(live: Live) -> dict[str, str]:
     return {"apiVersion": live.resource.api_version, "kind": live.resource.kind}
 
 
-def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
+def _without_managed_fields(value: dict[str, Any]) -> dict[str, object]:
     """Return an object without what is half of it, and of use to find its managers only."""
     metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
     return {**value, "metadata": metadata}

@@ -110,7 +110,7 @@ def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: d
     lost: ClusterError = Unreachable("not created")
     for _ in tries():
         try:
-            made: dict[str, Any] = cluster.create(resource, namespace, value, dry_run=False).value
+            made: dict[str, object] = cluster.create(resource, namespace, value, dry_run=False).value
             return made
         except (Conflict, Unreachable) as error:
             lost = error

@@ -252,7 +252,7 @@ def _pod_security(message: str) -> Message | None:
     return next((item for item in read_messages(message) if item.rejecter == POD_SECURITY and not item.warned), None)
 
 
-def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, Any]:
+def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, object]:
     """Return a Deployment whose pods are labelled as those of its ReplicaSet."""
     labels = ((maker["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
     marks = {key: text for key, text in labels.items() if key.endswith(_HASH)}

@@ -14,7 +14,7 @@ __all__ = ["apply", "carried_out", "in_force", "inverse_of", "moved_on", "operat
 Operation = dict[str, Any]
 
 
-def resolve_path(value: Any, path: Path) -> Any:
+def resolve_path(value: Any, path: Path) -> object:
     """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
     for part in path:
         value = value[part]
