@@ -26,6 +26,31 @@ RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
 """From the lowest to the highest."""
 Op = Literal["add", "replace", "remove"]
 Origin = Literal["manifest", "image", "live pod", "observed", "node"]
+FactKind = Literal["needs", "unused", "open", "user", "unknown", "profile"]
+Topic = Literal[
+    "capability",
+    "default capability",
+    "directory",
+    "host namespace",
+    "host path",
+    "image",
+    "low port",
+    "node agent",
+    "path",
+    "ping",
+    "privileged",
+    "root",
+    "seccomp",
+    "setuid",
+    "user",
+    "volume",
+    "volume owner",
+    "waiting",
+    "windows",
+]
+"""What a fact is about. "default capability": one that root has by default; "node agent": that a pod works on its node,
+and does not only run there; "windows": that it runs on nodes with Windows; "path": a file that a container opened, of a
+"host path" volume; "volume owner": that an init container only gives volumes to a user."""
 
 
 class Policy(NamedTuple):
@@ -105,17 +130,18 @@ class HostPathChoice(NamedTuple):
 class Fact(NamedTuple):
     """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
-    ``kind`` "needs": it uses ``topic`` (a capability such as "NET_ADMIN", "root", "setuid", "low port", …);
-    "unused": it was watched, and did not; "open": the node gives it anyway; "user": it runs as ``value``, a uid
-    or the name that the image has for it; "unknown": what could not be learned (``value``: why). ``value`` of a low
-    port is its number, of a host path the path inside the container.
+    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway;
+    "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what could not be learned
+    (``value``: why). ``value`` of a low port is its number, of a path the path inside the container. ``name`` tells
+    which capability ("NET_ADMIN"), host namespace ("hostPID") or hostPath volume it is.
     """
 
-    kind: Literal["needs", "unused", "open", "user", "unknown", "profile"]
-    topic: str
+    kind: FactKind
+    topic: Topic
     text: str
     origin: Origin = "manifest"
     value: Any = None
+    name: str = ""
 
 
 Learned = Mapping[str, tuple[Fact, ...]]

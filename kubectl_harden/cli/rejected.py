@@ -69,7 +69,10 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     problems = []
     all_found = []
     unseen: list[str] = []
-    for found in find_rejected(finder, namespace, unseen):
+    for found in find_rejected(finder, namespace):
+        if isinstance(found, str):
+            unseen.append(found)
+            continue
         if isinstance(found, Problem):
             problems.append(found)
             report_problems([found])

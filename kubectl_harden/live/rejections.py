@@ -39,21 +39,19 @@ class _Refusal(NamedTuple):
     value: dict[str, Any] | None = None
 
 
-def find_rejected(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[Rejected | Problem]:
+def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem | str]:
     """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
-    ``unseen`` gets a sentence for what cannot be seen, where that is no problem of its own. Raises ClusterError where
-    the cluster does not tell its version.
+    What cannot be seen is a sentence, where it is not a problem of its own. Raises ClusterError where the cluster does
+    not tell its version.
     """
     finder.cluster.minor()
     refusals: dict[str, _Refusal] = {}
-    problems: list[Problem] = []
-    for found in _told(finder, namespace, unseen):
-        if isinstance(found, Problem):
-            problems.append(found)
-        else:
+    for found in _told(finder, namespace):
+        if isinstance(found, _Refusal):
             refusals[found.uid] = _joined(refusals.get(found.uid), found)
-    yield from problems
+        else:
+            yield found
     if namespace is None:
         system = [refusal.namespace for refusal in refusals.values() if refusal.namespace in SYSTEM]
         finder.notes += [left_out(system)] if system else []
@@ -72,7 +70,7 @@ def find_rejected(finder: Finder, namespace: str | None, unseen: list[str]) -> I
     yield from grouped.values()
 
 
-def _told(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[_Refusal | Problem]:
+def _told(finder: Finder, namespace: str | None) -> Iterator[_Refusal | Problem | str]:
     cluster = finder.cluster
     unlisted = []
     for kind in _MAKERS:
@@ -108,9 +106,7 @@ def _told(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[
         return
     if unlisted:
         names = " and ".join(unlisted)
-        unseen.append(
-            f"you may not list {names}: pods that were refused more than an hour ago, when events end, cannot be seen"
-        )
+        yield f"you may not list {names}: pods that were refused more than an hour ago, when events end, cannot be seen"
 
 
 def _refused(cluster: Cluster, event: dict[str, Any]) -> Resource | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from kubectl_harden.json_values import Draft
 from kubectl_harden.model import RISKS, Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
+from kubectl_harden.pod_security.location import Location
 
-__all__ = ["edited", "lowered", "place_before", "united"]
+__all__ = ["edited", "in_object", "lowered", "place_before", "united"]
 
 _DROP: Final = object()
 
@@ -122,7 +123,7 @@ def lowered(value: object, edits: list[Edit]) -> list[Edit]:
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
             additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = Edit(op, path, resolve_path(goal, path), *edit[3:])
+            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
@@ -159,17 +160,33 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return Edit(
-        second.op,
-        second.path,
-        second.value,
-        tuple(dict.fromkeys((*first.checks, *second.checks))),
-        max(first.risk, second.risk, key=RISKS.index),
-        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
-        tuple(dict.fromkeys((*first.offers, *second.offers))),
-        " ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
+    return second._replace(
+        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
+        risk=max(first.risk, second.risk, key=RISKS.index),
+        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+        offers=tuple(dict.fromkeys((*first.offers, *second.offers))),
+        companion=" ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
     )
 
 
 def _order(path: Path) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, part, "") if isinstance(part, int) else (1, 0, part) for part in path)
+
+
+def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
+    """Return edits of a pod template as edits of the object that it stands in."""
+    placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+    return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
+
+
+def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
+    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
+    try:
+        present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
+    except (KeyError, IndexError, TypeError):
+        present = None
+    if not isinstance(present, list):
+        yield edit
+        return
+    for index, item in enumerate(edit.value, start=len(present)):
+        yield edit._replace(path=(*edit.path, index), value=item)

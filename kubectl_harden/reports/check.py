@@ -104,7 +104,7 @@ def wide(report: Report) -> Iterator[str]:
 
 def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
     """Yield facts without those that only say of one capability more that it was not used."""
-    return (fact for fact in facts if not (fact.kind == "unused" and fact.topic.isupper()))
+    return (fact for fact in facts if not (fact.kind == "unused" and fact.topic == "capability"))
 
 
 def known_words(fact: Fact) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Identity, LiveSource, Problem, Risk, Source
-from kubectl_harden.yaml_text.tree import UNSAFE
+from kubectl_harden.yaml_text.scalars import UNSAFE
 
 __all__ = [
     "MARKS",

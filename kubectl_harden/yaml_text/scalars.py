@@ -9,8 +9,12 @@ import math
 import re
 from typing import Any, Final
 
-__all__ = ["Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
+__all__ = ["UNSAFE", "Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
 
+UNSAFE: Final = (
+    "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
 _PREFIX: Final = "tag:yaml.org,2002:"
 _RESOLVABLE: Final = {None, "", *(_PREFIX + name for name in ("str", "bool", "int", "float", "null", "timestamp"))}
 

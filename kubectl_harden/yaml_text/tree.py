@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import yaml
-from yaml._yaml import CParser, get_version_string
 from yaml.events import (
     AliasEvent,
     DocumentEndEvent,
@@ -26,8 +25,16 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from kubectl_harden.errors import SyntaxFault
-from kubectl_harden.yaml_text.scalars import Unresolvable, json_number, key_text, resolve
+from kubectl_harden.errors import HardenError, SyntaxFault
+from kubectl_harden.yaml_text.scalars import UNSAFE, Unresolvable, json_number, key_text, resolve
+
+try:
+    from yaml._yaml import CParser, get_version_string
+except ImportError:
+    raise HardenError(
+        "PyYAML is installed without libyaml, which reads YAML as kubectl does: install PyYAML as a wheel (pip install "
+        "--force-reinstall --only-binary PyYAML PyYAML), or build it where libyaml's headers are"
+    ) from None
 
 __all__ = [
     "ALIAS",
@@ -36,7 +43,6 @@ __all__ = [
     "SCALAR",
     "SEQUENCE",
     "TOO_DEEP",
-    "UNSAFE",
     "Node",
     "dump",
     "key_of",
@@ -433,11 +439,6 @@ def dump(value: object) -> str:
     text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
     return re.sub(_ESCAPED, _escape, text)
 
-
-UNSAFE: Final = (
-    "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
-)
-"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
 
 _ESCAPED: Final = f"[{UNSAFE}]"
 

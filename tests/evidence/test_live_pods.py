@@ -111,9 +111,9 @@ def test_recorded_apparmor_profiles() -> None:
         "metadata": {"name": "p"},
         "spec": {"abstract": {"capability": {"allowedCapabilities": ["chown", "net_admin"]}}},
     }
-    found = {(f.kind, f.topic) for f in profile_facts("AppArmorProfile", profile, "app")}
+    found = {(f.kind, f.name or f.topic) for f in profile_facts("AppArmorProfile", profile, "app")}
     assert found == {("needs", "CHOWN"), ("needs", "NET_ADMIN"), ("needs", "default capability")}
     quiet = {"metadata": {"name": "p"}, "spec": {"abstract": {"filesystem": {}}}}
-    assert [(f.kind, f.topic) for f in profile_facts("AppArmorProfile", quiet, "app")] == [
+    assert [(f.kind, f.name or f.topic) for f in profile_facts("AppArmorProfile", quiet, "app")] == [
         ("unused", "default capability")
     ]

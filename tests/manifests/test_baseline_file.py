@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.test_main import run
+from tests.support.command import run
 
 FIELDS: dict[str, dict[str, Any]] = {
     "hostNetwork": {"hostNetwork": True},

@@ -1,4 +1,7 @@
-"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours."""
+"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours.
+
+This is the test of ``reports/terminal.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,12 @@ from kubectl_harden.live.refused_pods import Injected, Rejected
 from kubectl_harden.live.restarts import Restart, Restarts
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, ServerWord, Survey
-from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.model import Checked, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.documentation import explanations
 from kubectl_harden.pod_security.messages import Message, Said, read_messages
+from kubectl_harden.pod_security.risks import Judgement
 from kubectl_harden.reports import check as check_reports
 from kubectl_harden.reports import choosing, explain, fix, grouping, live, matrix, output, rejected, terminal
 from kubectl_harden.reports.migration import markdown
@@ -238,7 +242,7 @@ def _reports(columns: int) -> Iterator[tuple[str, str]]:
             "message",
             "".join(rejected.message_text(hostile(message)._replace(rejecter=message.rejecter), columns=columns)),
         )
-    edit = Edit("add", ("spec", "a"), {"k": [PAYLOAD, "a\nb"]}, ("privileged",), "safe", PAYLOAD)
+    edit = Judgement("safe", PAYLOAD).edit("add", ("spec", "a"), {"k": [PAYLOAD, "a\nb"]}, checks=("privileged",))
     edit = edit._replace(offers=(PAYLOAD,), companion=PAYLOAD)
     yield "heading", "".join(choosing.heading(identity))
     for one_edit in (edit, edit._replace(value=PAYLOAD), edit._replace(op="remove", path=("spec", PAYLOAD))):
