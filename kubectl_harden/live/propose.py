@@ -214,7 +214,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
         if finished(live.value):
             kind = live.resource.kind
             command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
-            words = "has run to its end: correct its manifest for the next one, and delete it with"
+            words = "has run to its end: correct its manifest for the next one, and delete it:"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
             words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"

@@ -300,9 +300,9 @@ def _advice(found: Rejected, commands: Commands) -> Iterator[str]:
             )
         old = f"{name} is paused, so that its pods are still made of the template of ReplicaSet {found.makers[0]}"
         yield (
-            f"the template has been fixed since, but {old}: resume it with {command}"
+            f"the template has been fixed since, but {old}; resume it: {command}"
             if fixed
-            else f"{old}: when the template is fixed, resume it with {command}"
+            else f"{old}: when the template is fixed, resume it: {command}"
         )
     elif found.keeps == "partition":
         patch = json.dumps({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}})
@@ -329,7 +329,7 @@ def _jobs(found: Rejected, name: str, fixed: bool, commands: Commands) -> str:
     command = commands.kubectl("delete", "job", *jobs, namespace=found.live.namespace)
     state = f"the template of {name} has been fixed since, but" if fixed else "when the template is fixed:"
     kept = "the template that it was made of" if one else "the template that they were made of"
-    return f"{state} {what} {kept}, which cannot be changed{after}: delete {'it' if one else 'them'} with {command}"
+    return f"{state} {what} {kept}, which cannot be changed{after}; to delete {'it' if one else 'them'}: {command}"
 
 
 def _injection(injected: Injected, policy: Policy) -> Iterator[str]:
