@@ -59,7 +59,7 @@ def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
     """Return the owner reference of the controller that made an object."""
     for owner in value.get("metadata", {}).get("ownerReferences") or ():
         if owner.get("controller"):
-            found: dict[str, Any] = owner
+            found: dict[str, object] = owner
             return found
     return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from kubectl_harden.cluster.shapes import SHAPES, fault
 from kubectl_harden.errors import (
@@ -34,7 +34,7 @@ _NOT_PERMITTED: Final = re.compile(
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _no_number(text: str) -> object:
+def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 

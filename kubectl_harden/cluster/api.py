@@ -230,7 +230,7 @@ class Cluster:
 
     def _ask(self, path: str, kind: str) -> dict[str, Any]:
         """Return what describes the API itself. Raises ClusterError."""
-        value: dict[str, Any] = checked(self.connection.request("GET", path).value, ("", kind), f"GET {path}")
+        value: dict[str, object] = checked(self.connection.request("GET", path).value, ("", kind), f"GET {path}")
         return value
 
     def resource(self, text: str) -> Resource:

@@ -20,7 +20,7 @@ from kubectl_harden.live.recreate import replace
 from kubectl_harden.live.rollout import Progress, pod_ready, progress, reason_of, watched
 from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
-from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
+from kubectl_harden.planning.json_patch import Operation, in_force, inverse_of, moved_on, operations, touched
 
 __all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
@@ -80,7 +80,7 @@ class Applier:
 
     def apply(self, proposal: Proposal) -> Outcome:
         """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
-        tried: list[dict[str, Any]] | None = None
+        tried: list[Operation] | None = None
         for _ in tries():
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
@@ -184,7 +184,7 @@ class Applier:
         self,
         proposal: Proposal,
         change: str,
-        inverse: list[dict[str, object]],
+        inverse: list[Operation],
         returned: dict[str, object],
         before: Snapshot | None,
         silent: str | None,
@@ -222,7 +222,7 @@ class Applier:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
         return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
 
-    def resume(self, proposal: Proposal, inverse: list[dict[str, object]], undone: Callable[[str], None]) -> Outcome:
+    def resume(self, proposal: Proposal, inverse: list[Operation], undone: Callable[[str], None]) -> Outcome:
         """Follow a change that an earlier run made and did not see the end of; where it fails, take it back.
 
         ``proposal`` has the change as the steps of its plan, ``inverse`` takes it back, ``undone`` notes that.
@@ -259,7 +259,7 @@ class Applier:
         return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
 
     def _taken_back(
-        self, failed: Outcome, undone: Callable[[str], None], inverse: list[dict[str, object]], followed: Followed
+        self, failed: Outcome, undone: Callable[[str], None], inverse: list[Operation], followed: Followed
     ) -> Outcome:
         """Take a change back, note it, and wait until the old state runs again."""
         live = failed.proposal.live
@@ -393,7 +393,7 @@ class Applier:
         )
 
 
-def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:
+def written(cluster: Cluster, live: Live, patch: Sequence[Operation], goal: dict[str, object]) -> dict[str, Any]:
     """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
 
     ``goal`` is the object as the patch should make it. Raises Conflict where the object has changed (nothing
@@ -417,7 +417,7 @@ def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal:
 
 
 def reverted(
-    cluster: Cluster, now: Live, inverse: Sequence[dict[str, object]], ownership: Sequence[Transfer]
+    cluster: Cluster, now: Live, inverse: Sequence[Operation], ownership: Sequence[Transfer]
 ) -> tuple[dict[str, Any], str]:
     """Take a change back in exactly this state of the object, and give the fields back to whom they belonged to.
 

@@ -51,7 +51,7 @@ class Snapshot(NamedTuple):
     uids: frozenset[str]
     version: str
     new: dict[str, dict[str, Any]]
-    unready: tuple[dict[str, Any], ...] = ()
+    unready: tuple[dict[str, object], ...] = ()
 
 
 class Followed(NamedTuple):
@@ -63,7 +63,7 @@ class Followed(NamedTuple):
     state: Literal["ready", "failed", "timeout", "interrupted"]
     words: str = ""
     failure: PodFailure | None = None
-    unready: tuple[dict[str, Any], ...] = ()
+    unready: tuple[dict[str, object], ...] = ()
 
 
 def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, object]], bool]) -> Snapshot:
@@ -199,7 +199,7 @@ class _Seen:
 
 def _ask(
     cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | Followed:
+) -> tuple[dict[str, object], dict[str, dict[str, object]]] | Followed:
     """Return the object and its new pods as the cluster has them now, or how it ended. Raises ClusterError."""
     metadata = value["metadata"]
     try:
@@ -277,5 +277,5 @@ def _pump(
             return
 
 
-def _unready(pods: dict[str, dict[str, object]]) -> tuple[dict[str, Any], ...]:
+def _unready(pods: dict[str, dict[str, object]]) -> tuple[dict[str, object], ...]:
     return tuple(pod for pod in pods.values() if not pod_ready(pod))

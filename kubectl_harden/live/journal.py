@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.errors import HardenError, InputError, UsageError
 from kubectl_harden.json_values import json_line
 from kubectl_harden.text_files import json_of, opened, text_of
+
+if TYPE_CHECKING:
+    from kubectl_harden.live.ownership import Transfer
+    from kubectl_harden.planning.json_patch import Operation
 
 __all__ = [
     "Change",
@@ -40,8 +44,6 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks.
     fcntl = None
-
-Operation = dict[str, Any]
 
 
 class Change(NamedTuple):
@@ -66,7 +68,7 @@ class Change(NamedTuple):
     complete: bool = True
     state: str = "begun"
     followed: bool = False
-    ownership: Sequence[dict[str, Any]] = ()
+    ownership: Sequence[Transfer] = ()
 
     @property
     def name(self) -> str:
@@ -123,7 +125,7 @@ class Journal:
         *,
         recreated: bool = False,
         complete: bool = True,
-        ownership: Sequence[dict[str, object]] = (),
+        ownership: Sequence[Transfer] = (),
     ) -> str:
         """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
@@ -150,7 +152,7 @@ class Journal:
         change: str,
         inverse: list[Operation],
         uid: str | None = None,
-        ownership: Sequence[dict[str, Any]] | None = None,
+        ownership: Sequence[Transfer] | None = None,
     ) -> None:
         """Write down that a change was made; ``uid`` is that of a recreated object.
 

@@ -257,7 +257,7 @@ def _part(fields: dict[str, Any], value: object) -> Any:
     return value
 
 
-def _keyed_part(key: str, fields: dict[str, object], item: object) -> Any:
+def _keyed_part(key: str, fields: dict[str, object], item: object) -> object:
     if not isinstance(item, dict):
         return item
     return {**json.loads(key.partition(":")[2]), **_part(fields or {".": {}}, item)}

@@ -18,7 +18,7 @@ from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
-from kubectl_harden.planning.json_patch import operations
+from kubectl_harden.planning.json_patch import Operation, operations
 from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
@@ -97,7 +97,7 @@ class Proposal(NamedTuple):
 
     live: Live
     planned: tuple[Planned, ...]
-    patch: tuple[dict[str, Any], ...]
+    patch: tuple[Operation, ...]
     goal: dict[str, Any]
     returned: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
@@ -187,7 +187,7 @@ def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
     )
 
 
-def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
+def _without_managed_fields(value: dict[str, Any]) -> dict[str, object]:
     """Return an object without what is half of it, and of use to find its managers only."""
     metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
     return {**value, "metadata": metadata}
@@ -210,7 +210,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
         if finished(live.value):
             kind = live.resource.kind
             command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
-            words = "has run to its end: correct its manifest for the next one, and delete it with"
+            words = "has run to its end: correct its manifest for the next one, and delete it:"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
             words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"
@@ -226,7 +226,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
 # -- what the server says ------------------------------------------------------------------------------
 
 
-def guarded(live: Live, patch: Iterable[dict[str, object]]) -> list[dict[str, Any]]:
+def guarded(live: Live, patch: Iterable[Operation]) -> list[Operation]:
     """Return a patch that applies to exactly this state of the object."""
     return [
         {"op": "test", "path": "/metadata/uid", "value": live.uid},

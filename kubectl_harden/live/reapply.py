@@ -132,7 +132,7 @@ def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bo
     the kind knows the strategic merge; others have lists replaced. ``retain``: where anything differs, only
     what the manifest has stays (patchStrategy retainKeys, of volumes).
     """
-    out: dict[str, Any] = {**current}
+    out: dict[str, object] = {**current}
     for key, item in wanted.items():
         now = out.get(key)
         if item is None:

@@ -19,6 +19,7 @@ from kubectl_harden.live.journal import Change, note_later
 from kubectl_harden.live.propose import fresh, tries
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import annotation, api_group, name_of
+from kubectl_harden.planning.json_patch import Operation
 
 __all__ = ["MARKER", "held_back", "is_made", "lost", "lost_with", "replace", "resume", "unmarked"]
 
@@ -110,7 +111,7 @@ def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: d
     lost: ClusterError = Unreachable("not created")
     for _ in tries():
         try:
-            made: dict[str, Any] = cluster.create(resource, namespace, value, dry_run=False).value
+            made: dict[str, object] = cluster.create(resource, namespace, value, dry_run=False).value
             return made
         except (Conflict, Unreachable) as error:
             lost = error
@@ -183,7 +184,7 @@ def _annotate(cluster: Cluster, namespace: str, what: str, entry: str) -> bool:
             after = [one for one in before if not one.startswith(f"{what}:")] + ([entry] if entry else [])
             if after == before:
                 return True
-            operations: list[dict[str, Any]] = [
+            operations: list[Operation] = [
                 {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
             ]
             if not metadata.get("annotations"):

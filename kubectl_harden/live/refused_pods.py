@@ -252,7 +252,7 @@ def _pod_security(message: str) -> Message | None:
     return next((item for item in read_messages(message) if item.rejecter == POD_SECURITY and not item.warned), None)
 
 
-def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, Any]:
+def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, object]:
     """Return a Deployment whose pods are labelled as those of its ReplicaSet."""
     labels = ((maker["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
     marks = {key: text for key, text in labels.items() if key.endswith(_HASH)}
@@ -300,9 +300,9 @@ def _advice(found: Rejected, commands: Commands) -> Iterator[str]:
             )
         old = f"{name} is paused, so that its pods are still made of the template of ReplicaSet {found.makers[0]}"
         yield (
-            f"the template has been fixed since, but {old}: resume it with {command}"
+            f"the template has been fixed since, but {old}; resume it: {command}"
             if fixed
-            else f"{old}: when the template is fixed, resume it with {command}"
+            else f"{old}: when the template is fixed, resume it: {command}"
         )
     elif found.keeps == "partition":
         patch = json.dumps({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}})
@@ -329,7 +329,7 @@ def _jobs(found: Rejected, name: str, fixed: bool, commands: Commands) -> str:
     command = commands.kubectl("delete", "job", *jobs, namespace=found.live.namespace)
     state = f"the template of {name} has been fixed since, but" if fixed else "when the template is fixed:"
     kept = "the template that it was made of" if one else "the template that they were made of"
-    return f"{state} {what} {kept}, which cannot be changed{after}: delete {'it' if one else 'them'} with {command}"
+    return f"{state} {what} {kept}, which cannot be changed{after}; to delete {'it' if one else 'them'}: {command}"
 
 
 def _injection(injected: Injected, policy: Policy) -> Iterator[str]:

@@ -176,7 +176,7 @@ def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
     return {**resource.head, "metadata": metadata}
 
 
-def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:
+def _superseded(maker: dict[str, object], top: dict[str, Any]) -> bool:
     """Whether a ReplicaSet is an earlier revision of a Deployment that already has its pods."""
     status, spec = top.get("status") or {}, top.get("spec") or {}
     owner = controller_of(maker)

@@ -108,7 +108,7 @@ def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Viola
     return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
 
 
-def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, object]]) -> Any:
+def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, object]]) -> object:
     """Return a document's value with the objects at the bases replaced.
 
     A kind that a typed List implied for an object stays out.

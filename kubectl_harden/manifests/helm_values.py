@@ -65,7 +65,7 @@ def cure(chart: Chart, manifests: Inputs, policies: Policies, options: FixOption
         return None
     plans = [plan for one in found for plan in _plans(one, policies, options)]
     arrives = _arrivals(_with(chart, _probe(places), pod_paths), places, policies)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for plan in plans:
         for place, field, value in _settings(plan, arrives.get(_key(plan.planned.identity), {})):
             inner = _reach(values, place.path)

@@ -91,7 +91,7 @@ def _before_affixes(text: str) -> Callable[[str], str]:
 
 
 def _files(
-    file: str, text: str, objects: Iterable[tuple[Identity, Any, Any]], name_of: Callable[[str], str]
+    file: str, text: str, objects: Iterable[tuple[Identity, Any, object]], name_of: Callable[[str], str]
 ) -> list[FileFix]:
     """Return the patch files and the kustomization with their entries. Raises EditError."""
     directory = os.path.dirname(file)

@@ -9,12 +9,23 @@ from kubectl_harden.field_path import parse_pointer, pointer
 from kubectl_harden.json_values import Draft, copied, same
 from kubectl_harden.model import Edit, Path
 
-__all__ = ["apply", "carried_out", "in_force", "inverse_of", "moved_on", "operations", "resolve_path", "touched"]
+__all__ = [
+    "Operation",
+    "apply",
+    "carried_out",
+    "in_force",
+    "inverse_of",
+    "moved_on",
+    "operations",
+    "resolve_path",
+    "touched",
+]
 
 Operation = dict[str, Any]
+"""An operation of a JSON Patch (RFC 6902), as the API server takes it."""
 
 
-def resolve_path(value: Any, path: Path) -> Any:
+def resolve_path(value: Any, path: Path) -> object:
     """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
     for part in path:
         value = value[part]

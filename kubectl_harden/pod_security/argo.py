@@ -211,7 +211,7 @@ class _Spread:
                 container = {**container, "volumeMounts": [*mounts, *common]}
             yield ("containerSet", "containers", index), container
 
-    def _volumes(self, containers: list[Any]) -> list[Any]:
+    def _volumes(self, containers: list[Any]) -> list[object]:
         """Return the template's own volumes, all of them, and those of the workflow that containers mount."""
         found = list(_list(self._fields.get("volumes")))
         own = len(found)

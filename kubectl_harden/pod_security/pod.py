@@ -16,7 +16,7 @@ CONTAINER_LISTS: Final = ("initContainers", "containers", "ephemeralContainers")
 """The order of policy/visitor.go."""
 
 _APP_ARMOR_KEY: Final = "container.apparmor.security.beta.kubernetes.io/"
-_NO_FIELDS: Final[dict[str, Any]] = {}
+_NO_FIELDS: Final[dict[str, object]] = {}
 
 
 class Container:

@@ -36,7 +36,7 @@ def decode_pod_template(value: object) -> dict[str, Any]:
 
     Raises InputError with the path (relative to the pod template) of a value of the wrong type.
     """
-    result: dict[str, Any] = _decode(value, "PodTemplateSpec", (), type_table())
+    result: dict[str, object] = _decode(value, "PodTemplateSpec", (), type_table())
     return result
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.refused_pods import Rejected, advice
 from kubectl_harden.live.rejections import named
 from kubectl_harden.live.restarts import Restarts
-from kubectl_harden.model import Problem
+from kubectl_harden.model import Planned, Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
 from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.fix import planned_json
@@ -93,7 +93,7 @@ def _unknown(found: Rejected, columns: int) -> Iterator[str]:
         yield wrapped(words, 2, columns) + "\n"
 
 
-def _only_left(proposal: Proposal) -> tuple[Any, ...]:
+def _only_left(proposal: Proposal) -> tuple[Planned, ...]:
     """Return the plans of which something is left; their risks are shown before they are applied."""
     return tuple(item._replace(plan=item.plan._replace(steps=())) for item in proposal.planned if item.plan.remaining)
 

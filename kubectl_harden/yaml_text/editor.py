@@ -149,7 +149,7 @@ class _Editor:
 
     # -- anchors -------------------------------------------------------------------------------
 
-    def note_anchors(self, node: Node, old: Any, new: Any) -> None:
+    def note_anchors(self, node: Node, old: object, new: Any) -> None:
         """Remember what every anchored node will mean: the value planned for its own place, if any."""
         if node.anchor is not None:
             self.final[id(node)] = new

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.yaml_text.scalars import Unresolvable, json_number
@@ -18,7 +18,7 @@ _ESCAPES: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def _constant(text: str) -> object:
+def _constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON value")
 
 
