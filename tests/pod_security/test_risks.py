@@ -1,152 +1,36 @@
-"""Every rule by which edits are judged: what finds it, and what it then says."""
+"""What holds of all rules by which edits are judged, and how they decide together."""
 
 from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
-from kubectl_harden.model import Fact, Topic
+from kubectl_harden.model import Fact
 from kubectl_harden.planning.companion_changes import COMPANION_CHANGES
 from kubectl_harden.pod_security import controls
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import RISKS, Change, Rule
+from kubectl_harden.pod_security.risks import RISKS, Change
+from tests.support.rules import Case, needs, unused, user
 
 CHANGES = {change.name: change for control in CONTROLS for change in control.changes}
 CHANGES |= {change.name: change for change in COMPANION_CHANGES}
 RULES = [(change, rule) for change in CHANGES.values() for rule in change.rules]
 
-
-class Case(NamedTuple):
-    """A container, what was learned of it, what is taken away, and words that the reason must have."""
-
-    container: dict[str, Any] = {}  # noqa: RUF012
-    learned: tuple[Fact, ...] = ()
-    name: str = ""
-    words: str = ""
-    pod: dict[str, Any] = {}  # noqa: RUF012
-    init: bool = False
-
-
-def user(value: int | str, origin: Any = "image") -> Fact:
-    return Fact("user", "user", f"it says {value}", origin, value)
-
-
-def needs(topic: Topic, value: Any = None, origin: Any = "observed", name: str = "") -> Fact:
-    return Fact("needs", topic, f"it used {name or topic}", origin, value, name)
-
-
-def unused(topic: Topic, name: str = "") -> Fact:
-    return Fact("unused", topic, f"it did not use {name or topic}", "observed", name=name)
-
-
-UNKNOWN = Fact("unknown", "image", "nothing is known of image i", "image")
 PORT = {"ports": [{"containerPort": 80}]}
-CHOWN = {"command": ["chown", "1:1", "/data"]}
 CLAIM = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]}
 MOUNT = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
 NUMBER = {"securityContext": {"runAsUser": 1000}}
-
 WINDOWS = {"nodeSelector": {"kubernetes.io/os": "windows"}}
-
-
-def as_user(name: str) -> dict[str, Any]:
-    return {"securityContext": {"windowsOptions": {"runAsUserName": name}}}
-
-
-# By rule; a rule that needs no evidence decides for an empty container.
-CASES = {
-    "windows-user": Case(as_user("ContainerUser"), pod=WINDOWS, words="it runs as ContainerUser"),
-    "windows-administrator": Case(pod={**WINDOWS, **as_user("CONTAINERADMINISTRATOR")}, words="CONTAINERADMINISTRATOR"),
-    "windows-unknown": Case(pod=WINDOWS, words="the pod runs on Windows nodes: its nodeSelector has"),
-    "non-root-volume": Case(MOUNT, pod=CLAIM, words="writes to the claim of volume data"),
-    "own-number": Case(NUMBER, words="already runs as user 1000"),
-    "image-root": Case(learned=(user(0),), words="it says 0"),
-    "image-name": Case(learned=(user("nginx"),), words="it says nginx"),
-    "prepares-volumes": Case({**CHOWN, **MOUNT}, pod=CLAIM, init=True, words="does nothing but give volumes"),
-    "needs-root": Case(CHOWN, words="runs chown (command)"),
-    "image-number": Case(learned=(user(1000),), words="it says 1000"),
-    "live-root": Case(learned=(user(0, "live pod"),), words="it says 0"),
-    "observed-root": Case(learned=(user(0, "observed"),), words="it says 0"),
-    "live-number": Case(learned=(user(101, "live pod"),), words="it says 101"),
-    "low-port-non-root": Case(PORT, words="serves port 80"),
-    "non-root-unknown": Case(learned=(UNKNOWN,), words="nothing is known of image i"),
-    "uid-0-needs-root": Case(CHOWN, words="runs chown"),
-    "uid-0-image-root": Case({"securityContext": {"runAsUser": 0}}, (user(0),), words="it says 0"),
-    "uid-0-image-name": Case({"securityContext": {"runAsUser": 0}}, (user("app"),), words="it says app"),
-    "uid-0-volume": Case(MOUNT, pod=CLAIM, words="writes to the claim of volume data"),
-    "uid-0-low-port": Case(PORT, words="serves port 80"),
-    "uid-0-unknown": Case(),
-    "owner-capability": Case({**CHOWN, **MOUNT}, pod=CLAIM, init=True, words="does nothing but give volumes"),
-    "default-capability-used": Case(learned=(needs("default capability"),), words="it used default capability"),
-    "file-capability-port": Case({**PORT, **NUMBER}, words="serves port 80"),
-    "no-capabilities": Case(NUMBER, words="runs as user 1000, who has no capabilities anyway"),
-    "default-capability-unused": Case(learned=(unused("default capability"),), words="it did not use"),
-    "ping": Case({"command": ["ping", "db"]}, words="runs ping"),
-    "drop-all-unknown": Case(),
-    "capability-used": Case(learned=(needs("capability", name="NET_RAW"),), name="NET_RAW", words="it used NET_RAW"),
-    "capability-unused": Case(
-        learned=(unused("capability", name="NET_RAW"),), name="NET_RAW", words="it did not use NET_RAW"
-    ),
-    "capability-unknown": Case(name="NET_RAW"),
-    "setuid-used": Case({"command": ["sudo", "app"]}, words="runs sudo"),
-    "setuid-unused": Case(learned=(unused("setuid"),), words="it did not use setuid"),
-    "escalation-unknown": Case(),
-    "blocked-call-used": Case({"command": ["unshare", "app"]}, words="runs unshare"),
-    "blocked-call-unused": Case(learned=(unused("seccomp"),), words="it did not use seccomp"),
-    "seccomp-unknown": Case(),
-    "privileged-used": Case({"command": ["mount", "/dev/sda", "/mnt"]}, words="runs mount"),
-    "privileged-unknown": Case(),
-    "host-namespace-used": Case(
-        learned=(needs("host namespace", name="hostPID"),), name="hostPID", words="it used hostPID"
-    ),
-    "host-namespace-unknown": Case(name="hostPID"),
-    "host-path-used": Case(learned=(needs("host path", name="root-fs"),), name="root-fs", words="it used root-fs"),
-    "host-path-unused": Case(
-        learned=(unused("host path", name="root-fs"),), name="root-fs", words="it did not use root-fs"
-    ),
-    "host-path-unknown": Case(name="root-fs"),
-    "privileged-agent": Case(pod={"tolerations": [{"operator": "Exists"}]}, words="it tolerates every taint"),
-    "host-namespace-agent": Case(
-        name="hostPID", pod={"priorityClassName": "system-node-critical"}, words="class is system-node-critical"
-    ),
-    "host-path-agent": Case(name="v", pod={"tolerations": [{"operator": "Exists"}]}, words="the pod works on its node"),
-    "user-needs-root": Case(CHOWN, name="1000", words="runs chown"),
-    "user-low-port": Case(learned=(needs("low port", 80),), name="1000", words="it used low port"),
-    "user-same": Case(learned=(user(1000, "live pod"),), name="1000", words="it says 1000"),
-    "user-declared-low-port": Case(PORT, name="1000", words="serves port 80"),
-    "user-volume": Case(MOUNT, pod=CLAIM, name="1000", words="writes to the claim"),
-    "user-directory": Case(learned=(needs("directory", "/data", "image"),), name="1000", words="it used directory"),
-    "user-writes": Case(name="1000"),
-}
-
-
-@pytest.mark.parametrize(("change", "rule"), RULES, ids=[rule.name for _, rule in RULES])
-def test_a_rule_decides_where_its_evidence_is_found(change: Change, rule: Rule) -> None:
-    case = CASES.get(rule.name, Case())
-    container = {"name": "c", "image": "i", **case.container}
-    spec: dict[str, Any] = {"containers": [container], **case.pod}
-    if case.init:
-        spec.update(initContainers=[container], containers=[{"name": "app", "image": "i"}])
-    pod = Pod({"metadata": {}, "spec": spec}, is_pod=False)
-    found = change.judge(
-        "MEANING", pod, [c for c in pod.containers if c.name == "c"],
-        facts_of(pod, {"c": case.learned}), case.name,
-    )  # fmt: skip
-    assert (found.risk, found.offers) == (rule.risk, rule.offers)
-    assert case.words in found.why
-    if rule.risk != "safe":
-        assert found.why.startswith("MEANING")
 
 
 def test_the_rules_are_whole() -> None:
     names = [rule.name for _, rule in RULES]
     assert len(set(names)) == len(names)
-    assert set(CASES) <= set(names)
     assert all(control.changes for control in CONTROLS)
     for change in CHANGES.values():
         last = change.rules[-1]
