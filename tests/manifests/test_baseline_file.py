@@ -102,7 +102,7 @@ def test_what_is_taken_away_is_never_new(before: dict[str, str], fields: set[str
     from kubectl_harden.pod_security.policy import NEWEST
 
     def found(value: dict[str, Any]) -> Any:
-        return check_text(Manifest("f.json", json.dumps(value)), Policies(Policy("restricted", NEWEST)))
+        return check_text(Manifest("f.json", json.dumps(value)), Policies(Policy("restricted", NEWEST)), named=True)
 
     first = Known("known.json", ())
     first.mark(found(pod("p", before, *fields)))
