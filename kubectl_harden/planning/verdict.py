@@ -82,7 +82,8 @@ def _at_fault(value: Any, path: Path) -> FieldAtFault:
     found = value
     for part in path:
         if isinstance(found, dict):
-            found = found.get(part)
+            # A profile without a type has the empty one, which a pod without a profile has not.
+            found = found.get(part, "" if part == "type" else None)
         else:
             found = found[part] if isinstance(found, list) and isinstance(part, int) and part < len(found) else None
     told = isinstance(found, str | int) and not isinstance(found, bool)

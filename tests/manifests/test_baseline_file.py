@@ -345,6 +345,8 @@ def test_an_entry_stands_for_the_control_of_the_other_level(tmp_path: Path) -> N
     other["spec"]["containers"][0].update({"securityContext": BAD})
     write(tmp_path / "f.yaml", other)
     assert check(tmp_path, "-f", "f.yaml", "--level", "baseline")[0] == 1
+    other["spec"]["containers"][0].update({"securityContext": {"seccompProfile": {}}})
+    assert new_in(entries_of(pod("p", {"c": "plain"})), other, "baseline") == {"seccompProfile_baseline"}
     # Of the other level only what is there still stays, and it is not known when it comes back.
     write(tmp_path / "f.yaml", value)
     for one, two in (("restricted", "baseline"), ("baseline", "restricted")):
