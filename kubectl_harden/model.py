@@ -80,12 +80,14 @@ class Finding(NamedTuple):
     """What a control says of a pod that it forbids.
 
     ``reason`` and ``detail`` are Pod Security admission's words, ``paths`` the fields at fault
-    (present or missing), relative to the pod template.
+    (present or missing) that they name, relative to the pod template. ``hidden`` are fields that are at fault as well,
+    and that the words name only once the others are cured.
     """
 
     reason: str
     detail: str
     paths: tuple[Path, ...]
+    hidden: tuple[Path, ...] = ()
 
 
 class Edit(NamedTuple):
@@ -178,6 +180,16 @@ class Replacement(NamedTuple):
     text: str
 
 
+class FieldAtFault(NamedTuple):
+    """A field at fault, as a baseline file has it: ``spec.containers[web].ports[http].hostPort`` and ``8080``.
+
+    ``value`` is JSON: a text or a number, and ``null`` for all else, of which a change makes no other violation.
+    """
+
+    field: str
+    value: str
+
+
 class Violation(NamedTuple):
     """A finding with the control that made it, and the line (from 1) of its first field.
 
@@ -194,8 +206,10 @@ class Violation(NamedTuple):
     accepted: str = ""
     known: bool = False
     fix: tuple[Replacement, ...] = ()
-    at: tuple[str, ...] = ()
-    """The fields at fault, where items of lists go by what they are: ``spec.containers[web].securityContext``."""
+    at: tuple[FieldAtFault, ...] = ()
+    """The fields that its words name, for a baseline file."""
+    hidden: tuple[FieldAtFault, ...] = ()
+    """The fields that are at fault as well, and hidden by these, for a baseline file."""
 
 
 class Remaining(NamedTuple):
@@ -312,6 +326,10 @@ class Checked(NamedTuple):
     """What to do about a pod that cannot be edited."""
     pods_refused: str = ""
     """Why the API server refuses the pods that a workload lacks, although its template violates nothing."""
+    named_path: str = ""
+    """Where its pod template is, for a baseline file: items of lists go by their names."""
+    counterparts: tuple[tuple[str, FieldAtFault], ...] = ()
+    """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
 
 
 class Planned(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
+    from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.manifests.check import Propose
     from kubectl_harden.model import Checks, Policy
 
@@ -79,6 +79,12 @@ def check(
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     notes: list[str] = []
     tally = Tally()
+    of_project = None if isinstance(inputs, LiveInputs) or write_known is not None else inputs.project.known
+    if known is None and of_project is not None:
+        # The summary names what no person has named.
+        known = tally.baseline = of_project
+    baseline = _baseline(known, write_known, regular=known == tally.baseline)
+    named = baseline is not None
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
@@ -89,7 +95,7 @@ def check(
         if form.evidence:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn, pods=form.pods)
+        results = check_live(finder, inputs.targets, learn, pods=form.pods, named=named)
     else:
         from kubectl_harden.manifests.check import check_files
 
@@ -98,19 +104,13 @@ def check(
         note_problems((*found.notes, *found.unjudged))
         tally.passed.notes.extend(found.unjudged)
         tally.passed.excluded = left_out(inputs, found)
-        results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
-    if write_known is not None:
+        propose = _proposal() if output == "sarif" else None
+        results = check_files(found.inputs, found.policies, learn, propose, named=named)
+    if baseline is not None and write_known is not None:
         if tally.passed.excluded:
             note(tally.passed.excluded)
-        return _write_known(write_known, results)
-    baseline = None
-    if known is None and not isinstance(inputs, LiveInputs) and inputs.project.known is not None:
-        # The summary names what no person has named.
-        known = tally.baseline = inputs.project.known
-    if known is not None:
-        from kubectl_harden.manifests.baseline_file import load
-
-        baseline = load(known, regular=known == tally.baseline)
+        return _write_known(baseline, results)
+    if baseline is not None:
         results = map(baseline.mark, results)
     told, noted = 0, len(tally.passed.notes)
     pieces = render(form, results, policy, tally)
@@ -131,6 +131,8 @@ def check(
         data(pieces)
     report()
     for words in notes:
+        note(words)
+    for words in baseline.notes if baseline is not None else ():
         note(words)
     if baseline is not None and baseline.cured:
         entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
@@ -156,13 +158,23 @@ def _proposal() -> Propose:
     return proposal
 
 
-def _write_known(file: str, results: Iterable[Checks]) -> int:
+def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:
+    """Return the baseline file that is to be written, or that tells what is known, if there is one."""
+    if known is None and write_known is None:
+        return None
+    # Imported late: few checks have one.
+    from kubectl_harden.manifests.baseline_file import load, load_to_write
+
+    return load_to_write(write_known) if write_known is not None else load(known or "", regular=regular)
+
+
+def _write_known(known: Known, results: Iterable[Checks]) -> int:
     """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
-    from kubectl_harden.manifests.baseline_file import Known, load, save
+    from kubectl_harden.manifests.baseline_file import save
     from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.reports.terminal import counted
 
-    known = load(file) if os.path.exists(file) else Known(file, ())
+    file = known.file
     found = [known.mark(item) for item in results]
     note_problems([other.note for item in found for other in item.others if other.note is not None])
     problems = [problem for item in found for problem in item.problems]

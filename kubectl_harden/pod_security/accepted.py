@@ -174,7 +174,7 @@ def _through_others(pod: Pod, policy: Policy, finding: Finding, accepted: Mappin
             if same is not None and set(same.paths) & set(finding.paths):
                 covered.update(same.paths)
                 reasons.append(accepted[control.id])
-    return reasons if covered >= set(finding.paths) else []
+    return reasons if covered >= {*finding.paths, *finding.hidden} else []
 
 
 def _parsed(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:

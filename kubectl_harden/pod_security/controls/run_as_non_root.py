@@ -220,18 +220,16 @@ def _implicit(pod: Pod) -> list[Container]:
 def _check_1_0(pod: Pod) -> Finding | None:
     pod_is_bad = pod.security.get("runAsNonRoot") is False
     explicit = _explicit(pod)
+    implicit = _implicit(pod)
+    silent = tuple(c.field("runAsNonRoot") for c in implicit)
     if pod_is_bad or explicit:
         paths = (*((_POD,) if pod_is_bad else ()), *(c.field("runAsNonRoot") for c in explicit))
         who = setters(pod_is_bad, explicit)
-        return Finding("runAsNonRoot != true", f"{who} must not set securityContext.runAsNonRoot=false", paths)
-    implicit = _implicit(pod)
+        return Finding("runAsNonRoot != true", f"{who} must not set securityContext.runAsNonRoot=false", paths, silent)
     if not implicit:
         return None
-    return Finding(
-        "runAsNonRoot != true",
-        f"pod or {containers_text(implicit)} must set securityContext.runAsNonRoot=true",
-        tuple(c.field("runAsNonRoot") for c in implicit),
-    )
+    who = f"pod or {containers_text(implicit)}"
+    return Finding("runAsNonRoot != true", f"{who} must set securityContext.runAsNonRoot=true", silent)
 
 
 def is_required(pod: Pod, policy: Policy) -> bool:

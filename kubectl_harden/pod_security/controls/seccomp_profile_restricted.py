@@ -41,16 +41,17 @@ def _implicit(pod: Pod) -> list[Container]:
 
 def _check_1_19(pod: Pod) -> Finding | None:
     found = _check_types(pod)
-    if found is not None:
-        return found
     implicit = _implicit(pod)
+    silent = tuple(c.field("seccompProfile", "type") for c in implicit)
+    if found is not None:
+        return found._replace(hidden=silent)
     if not implicit:
         return None
     return Finding(
         "seccompProfile",
         f"pod or {containers_text(implicit)} must set securityContext.seccompProfile.type "
         'to "RuntimeDefault" or "Localhost"',
-        tuple(c.field("seccompProfile", "type") for c in implicit),
+        silent,
     )
 
 
