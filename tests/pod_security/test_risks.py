@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
-from kubectl_harden.model import Fact
+from kubectl_harden.model import RISKS, Fact
 from kubectl_harden.planning.companion_changes import COMPANION_CHANGES
 from kubectl_harden.pod_security import controls
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import RISKS, Change
+from kubectl_harden.pod_security.risks import Change
 from tests.support.rules import Case, needs, unused, user
 
 CHANGES = {change.name: change for control in CONTROLS for change in control.changes}
