@@ -23,8 +23,8 @@ from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.sarif import sarif as sarif_log
 from kubectl_harden.yaml_text.editor import spliced
 from tests.cli.test_main import GOOD, REJECTED, run
-from tests.planning.test_plan import workload
 from tests.support.browser import browser
+from tests.support.plans import workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import yaml_texts
