@@ -287,6 +287,7 @@ class _Planner:
         own = [held_back_by(problem, "could not be read") for names, problem in self._errors if names & group.names]
         below = [item for item in items if rank(item.plan.after) < rank(goal)]
         split = len(group.versions(goal.level)) > 1
+        own += [_judged_apart(item) for item in items if item.policy.minor != goal.minor]
         if not below and not own and not split:
             return False
         if group.first is None:
@@ -405,6 +406,12 @@ def _declared_apart(group: Group) -> Iterator[HeldBack]:
     what = f"it is declared {len(group.declared)} times with policies of different versions: {places}"
     choices = ("give these Namespace objects the same versions", "name the directories one at a time")
     yield HeldBack(f"Namespace {group.name}", "declared several times", what, group.declared[0].source, choices=choices)
+
+
+def _judged_apart(item: Planned) -> HeldBack:
+    what = "kustomizations put it into namespaces whose policies are of different versions: it is judged by one of them"
+    source = item.identity.source
+    return HeldBack(_named(item), "policy versions", what, source if isinstance(source, Source) else None)
 
 
 def _named(item: Planned) -> str:
