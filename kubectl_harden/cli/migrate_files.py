@@ -44,9 +44,7 @@ def refuse_options(files: tuple[str, ...], output: str) -> None:
     """Raise UsageError for options that mean nothing with files, or without them."""
     refused = [option for name, option in (_OF_CLUSTERS if files else _OF_FILES).items() if _is_given(name)]
     if refused and files:
-        raise UsageError(
-            f"-f works on files, without a cluster: leave out {', '.join(refused)} (--write edits the files)"
-        )
+        raise UsageError(f"-f works on files, which --write edits, without a cluster: leave out {', '.join(refused)}")
     if refused:
         raise UsageError(f"{' and '.join(refused)} {'is' if len(refused) == 1 else 'are'} about files: name them by -f")
     if files and output in ("markdown", "policyreport"):

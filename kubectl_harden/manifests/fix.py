@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from kubectl_harden.atomic_files import write_text
 from kubectl_harden.errors import EditError, InputError, unexpected
@@ -34,7 +34,11 @@ from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 
-__all__ = ["fix_files", "fix_text", "proposal", "written"]
+__all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "written"]
+
+
+NOT_EDITED: Final = "not edited"
+"""How a problem begins that keeps a text as it is."""
 
 
 def fix_files(inputs: Inputs, policies: Policies, options: FixOptions) -> Iterator[FileFix]:
@@ -95,7 +99,7 @@ def fix_text(
             splices.extend(edit_document(document, goal))
         except Exception as error:  # noqa: BLE001 (one document must not end the run)
             line, column = Lines(text).place(document.start) if manifest.lined else (None, None)
-            problems.append(Problem(f"not edited: {unexpected(error)}", file, index, line, column))
+            problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file, index, line, column))
             plans = [item for item in plans if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
@@ -105,7 +109,7 @@ def fix_text(
             after = manifest._replace(text=spliced(text, splices))
             _prove(after, values, {_key(item): item.plan for item in plans}, policies, options)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
-            problems.append(Problem(f"not edited: {unexpected(error)}", file))
+            problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file))
             return FileFix(file, text, (), (), tuple(problems), (), tuple(others))
     return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects), tuple(others))
 

@@ -17,7 +17,7 @@ from kubectl_harden.manifests.contents import NO_POLICY, Contents, Declared, Sta
 from kubectl_harden.manifests.destinations import destinations_in
 from kubectl_harden.manifests.directories import kustomizations_above
 from kubectl_harden.manifests.discovery import Found, Listing
-from kubectl_harden.manifests.fix import fix_text, written
+from kubectl_harden.manifests.fix import NOT_EDITED, fix_text, written
 from kubectl_harden.manifests.namespace_plans import (
     Aim,
     Group,
@@ -83,7 +83,7 @@ def write_migration(found: Migration, inputs: Inputs) -> Migration:
         fix = fix_text(manifest, NO_POLICY, FixOptions(), partial(_relabelled, labels=labels[whole.file]))
         done = written(fix, inputs.names) if fix.splices else fix
         # What else is wrong with the text was told before, in the lines that it had then.
-        problems.extend(problem for problem in fix.problems if problem.message.startswith("not edited"))
+        problems.extend(problem for problem in fix.problems if problem.message.startswith(NOT_EDITED))
         problems.extend(done.problems[len(fix.problems) :])
     return found._replace(problems=tuple(problems), not_raised=lost)
 
@@ -175,6 +175,7 @@ class _Planner:
         self._goals: dict[str, Policy] = {}
         self._items: dict[int, list[Planned]] = {}
         self._errors: list[tuple[frozenset[str], Problem]] = []
+        self._told: dict[Problem, None] = {}
 
     def migration(self) -> Migration:
         """Return what is to be done."""
@@ -186,12 +187,15 @@ class _Planner:
             self._goals = {name: goal for name, group in self._by_name.items() if (goal := group.goal) is not None}
             self._fixes.update((fix.file, fix) for fix in self._round(stale, {}))
             self._take_stock()
+            # What could not be edited is not tried again where it is given up, and was an error all the same.
+            self._told.update((problem, None) for _, problem in self._errors)
             lowered = [group for group in self._groups if self._lower(group)]
             names = frozenset[str]().union(*(group.names for group in lowered))
             stale = [file for file in running if names and self._unseen.named_in(file) & names]
         namespaces, files = self._with_labels([self._summed_up(group) for group in self._groups])
         problems = (
             *(one.note for found in self._contents.values() for one in found.stands if one.is_error),
+            *self._told,
             *(problem for fix in files for problem in fix.problems),
             *self._missing(),
         )
@@ -284,7 +288,7 @@ class _Planner:
         if group.goal is None:
             return False
         items, goal = self._of(group), group.goal
-        own = [held_back_by(problem, "could not be read") for names, problem in self._errors if names & group.names]
+        own = [held_back_by(problem, _cause(problem)) for names, problem in self._errors if names & group.names]
         below = [item for item in items if rank(item.plan.after) < rank(goal)]
         split = len(group.versions(goal.level)) > 1
         own += [_judged_apart(item) for item in items if item.policy.minor != goal.minor]
@@ -406,6 +410,10 @@ def _declared_apart(group: Group) -> Iterator[HeldBack]:
     what = f"it is declared {len(group.declared)} times with policies of different versions: {places}"
     choices = ("give these Namespace objects the same versions", "name the directories one at a time")
     yield HeldBack(f"Namespace {group.name}", "declared several times", what, group.declared[0].source, choices=choices)
+
+
+def _cause(problem: Problem) -> str:
+    return "could not be edited" if problem.message.startswith(NOT_EDITED) else "could not be read"
 
 
 def _judged_apart(item: Planned) -> HeldBack:

@@ -118,7 +118,7 @@ def summary(found: Migration, aim: Aim, *, written: bool) -> str:
         done = "edited" if written else "to edit"
         of = f"{counted(edited, 'workload')} in " if edited else ""
         line += f"; {of}{counted(len(found.files), 'file')} {done}" + ("" if written else "; --write makes the edits")
-    return f"{line}. What else runs in these namespaces, the files do not show: kubectl harden migrate asks the cluster"
+    return f"{line}. Files do not show what else runs in their namespaces; migrate without -f asks the cluster"
 
 
 # -- JSON --------------------------------------------------------------------------------------------------
