@@ -45,6 +45,9 @@ __all__ = ["plan_migration", "write_migration"]
 SYSTEM: Final = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Kubernetes' own namespaces, which are left out unless they are named."""
 
+_BASELINE: Final = (
+    "where the API server's own configuration enforces restricted by default, the label baseline enforces less"
+)
 _EMPTY: Final = "no workload of it is in these files: what runs there, they do not show"
 
 
@@ -362,6 +365,9 @@ class _Planner:
             state = "fixable"
         elif any(enforce) or (group.first is not None and any(warn)):
             state = "ready"
+        if any(f"{PREFIX}enforce" not in one.labels and wanted.get(f"{PREFIX}enforce") == "baseline"
+               for one, wanted in zip(group.declared, enforce, strict=True)):  # fmt: skip
+            self._notes.append(Problem(f"no label says what {group.name} enforces now: {_BASELINE}"))
         labels = tuple({**a, **b} if state != "done" else {} for a, b in zip(enforce, warn, strict=True))
         return NamespacePlan(
             group.name,

@@ -91,11 +91,8 @@ def unplaced_note(unplaced: Iterable[Planned]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    who = "names" if len(names) == 1 else "name"
-    return (
-        f"{counted(len(names), 'workload')} {who} no namespace and may be deployed into any of these, so that what is "
-        f"said here does not hold for it if it is: {', '.join(names[:_NAMED])}{more}"
-    )
+    head = "what names no namespace may be deployed into any of these, is not edited, and holds none back"
+    return f"{head}: {', '.join(names[:_NAMED])}{more}"
 
 
 def summary(found: Migration, aim: Aim, *, written: bool) -> str:
