@@ -78,6 +78,9 @@ def migrate_files(
     found = plan_migration(inputs, aim)
     if write:
         found = write_migration(found, inputs)
+    for name in () if recursive else listed:
+        if os.path.isdir(name) and any(entry.is_dir() for entry in os.scandir(name)):
+            note(f"{name}: workloads in its subdirectories are not looked at; -R does")
     note_problems(found.notes)
     if found.excluded:
         note(f"{project.file} excludes {counted(found.excluded, 'path')}")

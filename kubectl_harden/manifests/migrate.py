@@ -34,6 +34,7 @@ from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Manifest, each_file, templates
 from kubectl_harden.manifests.unseen import Unseen, held_back_by
 from kubectl_harden.model import Checks, FileFix, Level, Path, Planned, Policy, Problem, Source
+from kubectl_harden.objects import is_namespace
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
 from kubectl_harden.pod_security.policy import worded
@@ -133,7 +134,8 @@ def _relabelled(
     places = {base: wanted for (index, base), wanted in labels.items() if index == document.index}
     found = {}
     for base, value in objects_in(document.value) if places else ():
-        if base in places:
+        # The file may have been changed since it was looked through.
+        if base in places and is_namespace(value) and isinstance(value.get("metadata"), dict):
             metadata = value["metadata"]
             relabelled = {**(metadata.get("labels") or {}), **places[base]}
             found[base] = {**value, "metadata": {**metadata, "labels": relabelled}}
@@ -246,7 +248,9 @@ class _Planner:
             yield Problem(f"no Namespace {name} in these files")
 
     def _goes_to(self, item: Planned) -> frozenset[str | None]:
-        return self._destinations.of(_file(item), item.identity.namespace)
+        names = self._destinations.of(_file(item), item.identity.namespace)
+        # What a template or Flux fills in may be any namespace.
+        return frozenset(None if name is not None and "${" in name else name for name in names)
 
     def _planned(self) -> Iterator[Planned]:
         return (item for fix in self._fixes.values() for item in fix.planned)

@@ -153,6 +153,7 @@ def test_which_files_and_namespaces(repository: Path) -> None:
     assert run("migrate", *two, "-n", "shopp", cwd=repository).returncode == 3
     stream = NAMESPACE + "---\n" + text()
     assert b"+ shop" in run("migrate", "-f", "-", stdin=stream).stderr
+    assert b".: workloads in its subdirectories are not looked at" in run("migrate", "-f", ".", cwd=repository).stderr
     none = run("migrate", "-f", "apps", cwd=repository)
     assert (none.returncode, none.stdout) == (0, b"")
     assert b"no Namespaces found in these files" in none.stderr

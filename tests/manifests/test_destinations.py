@@ -18,7 +18,7 @@ NAMES = st.sampled_from([None, None, "a", "b", "c"])
 PARENTS = st.lists(st.integers(0, 5), max_size=5)
 
 
-@fewer(4)
+@fewer(8)
 @given(parents=PARENTS, names=st.lists(NAMES, min_size=6, max_size=6), own=st.lists(NAMES, min_size=6, max_size=6), prefix=st.booleans())  # fmt: skip
 def test_as_kustomize_builds_it(
     oracle: Oracle, parents: list[int], names: list[str | None], own: list[str | None], prefix: bool
