@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -78,15 +79,20 @@ def migrate_files(
     found = plan_migration(inputs, aim)
     if write:
         found = write_migration(found, inputs)
-    for name in () if recursive else listed:
-        if os.path.isdir(name) and any(entry.is_dir() for entry in os.scandir(name)):
-            note(f"{name}: workloads in its subdirectories are not looked at; -R does")
+    for name in () if recursive else filter(_has_directories, listed):
+        note(f"{name}: workloads in its subdirectories are not looked at; -R does")
     note_problems(found.notes)
     if found.excluded:
         note(f"{project.file} excludes {counted(found.excluded, 'path')}")
     report_problems(found.problems)
     _show(found, aim, output, write=write)
     return exit_code(found.problems, left=_left(found, write=write))
+
+
+def _has_directories(name: str) -> bool:
+    with suppress(OSError), os.scandir(name) as entries:
+        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+    return False
 
 
 def _show(found: Migration, aim: Aim, output: str, *, write: bool) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kubectl_harden.manifests.migrate import plan_migration, write_migration
 from kubectl_harden.manifests.namespace_plans import Aim, Migration, NamespacePlan
-from kubectl_harden.manifests.reader import Inputs
+from kubectl_harden.manifests.reader import PARALLEL_BYTES, Inputs
 from kubectl_harden.objects import held_by, item_kind
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.namespace_labels import PREFIX, policies_of
@@ -423,6 +423,16 @@ def test_a_file_that_is_named_twice_and_by_a_link(tmp_path: Path) -> None:
     assert len(found.namespaces[0].declared) == 1
     assert not write_migration(found, inputs).problems
     assert (tmp_path / "a" / "aa.yaml").is_symlink()
+    assert one(tmp_path).state == "done"
+
+
+def test_on_all_cores(tmp_path: Path) -> None:
+    padding = "# " + "x" * PARALLEL_BYTES + "\n"
+    workloads = {f"w{number}.yaml": padding + text("Deployment", f"w{number}") for number in range(3)}
+    tree(tmp_path, {"ns.yaml": NAMESPACE, "nfs.yaml": needs_baseline(), **workloads})
+    inputs, found = planned(tmp_path)
+    assert (found.namespaces[0].state, len(found.namespaces[0].workloads)) == ("ready", 4)
+    assert not write_migration(found, inputs).problems
     assert one(tmp_path).state == "done"
 
 
