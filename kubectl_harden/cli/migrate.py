@@ -17,6 +17,7 @@ from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
@@ -60,6 +61,10 @@ class _Result(NamedTuple):
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
 @click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
+@click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
+              help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
+@click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories.")
+@click.option("--write", is_flag=True, help="Edit the files in place: workloads, and the labels of Namespaces.")
 @click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
@@ -96,6 +101,9 @@ def migrate(
     connect: Callable[[], Cluster],
     namespace: str | None,
     names: tuple[str, ...],
+    files: tuple[str, ...],
+    recursive: bool,
+    write: bool,
     selector: str,
     all_namespaces: bool,
     exclude: tuple[str, ...],
@@ -131,21 +139,40 @@ def migrate(
     namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
     refused.
 
+    With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
+    the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
+    What the files do not show (charts, patches of kustomizations, what cannot be read) keeps a level from being
+    enforced, and is named. The exit code is 0 when nothing is left to do, 1 when a diff was shown or something is
+    held back, 3 when something could not be read.
+
     \b
     Examples:
+      kubectl harden migrate -f deploy/ -R --level highest
+      kubectl harden migrate -f deploy/ -R --level highest --write
       kubectl harden migrate -A --level highest
       kubectl harden migrate shop billing --level restricted --apply
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
     """
+    from kubectl_harden.planning.options import FixOptions
+    from kubectl_harden.pod_security.policy import parse_policy
+
+    refuse_options(files, output)
+    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
+    if files:
+        from kubectl_harden.manifests.namespace_plans import Aim as AimOfFiles
+
+        parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
+        wanted = FixOptions(max_risk, asked=asked, learn=evidence.of_files())
+        only = frozenset(() if namespace is None else (namespace,))
+        in_files = AimOfFiles(level, policy_version, wanted, only, patterns)
+        return migrate_files(in_files, files, names, pod_paths, output, recursive=recursive, write=write)
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.propose import ApplyOptions
     from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.planning.options import FixOptions
-    from kubectl_harden.pod_security.policy import parse_policy
     from kubectl_harden.reports.output import note
 
     limit = seconds(timeout, "--timeout")
@@ -168,7 +195,6 @@ def migrate(
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
-    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
