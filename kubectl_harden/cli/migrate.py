@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Event
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -18,6 +17,15 @@ from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
+from kubectl_harden.cli.migrate_results import (
+    OUTPUTS,
+    Result,
+    is_left,
+    show,
+    sum_up,
+    write_plan_file,
+    write_report,
+)
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
@@ -42,21 +50,6 @@ _INTERRUPTED: Final = (
 )
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
-
-
-class _Result(NamedTuple):
-    """What a run came to: the survey, what was migrated, and the command that takes it back ("" where none does).
-
-    ``applied`` tells whether that was asked for.
-    """
-
-    cluster: Cluster
-    aim: Aim
-    found: Survey
-    done: Sequence[Migrated]
-    problems: Sequence[Problem]
-    undo: str
-    applied: bool
 
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
@@ -203,11 +196,11 @@ def migrate(
     chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
     if output in ("text", "wide"):
         wide = output == "wide"
-        _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
+        show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
     for words in (*chosen.notes, *found.notes, *notes):
         note(words)
     if plan_out is not None:
-        _write_plan(plan_out, found, aim, cluster)
+        write_plan_file(plan_out, found, aim, cluster)
     done: list[Migrated] = []
     interrupted = False
     undo = ""
@@ -220,15 +213,15 @@ def migrate(
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
-    result = _Result(cluster, aim, found, done, problems, undo, apply_)
+    result = Result(cluster, aim, found, done, problems, undo, apply_)
     if report_file is not None:
-        _write_report(report_file, result)
-    if output in _OUTPUTS:
-        _OUTPUTS[output](result)
-    _sum_up(result)
+        write_report(report_file, result)
+    if output in OUTPUTS:
+        OUTPUTS[output](result)
+    sum_up(result)
     if interrupted:
         return INTERRUPTED
-    return exit_code(problems, left=_left(result))
+    return exit_code(problems, left=is_left(result))
 
 
 def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
@@ -328,43 +321,6 @@ def _survey(
     report_problems(problems)
     problems += lost
     return chosen, found, problems
-
-
-def _show(found: Survey, *, detailed: bool, wide: bool) -> None:
-    from kubectl_harden.reports.matrix import cause_lines, details, matrix
-    from kubectl_harden.reports.output import write
-    from kubectl_harden.reports.terminal import width
-
-    columns = width()
-    write(matrix(found, columns=columns))
-    if detailed:
-        for item in found.namespaces:
-            write(details(item, columns=columns, labels=wide))
-    elif any(item.blockers for item in found.namespaces):
-        write(cause_lines(found, columns=columns))
-
-
-def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
-    from kubectl_harden.migration.plan_file import plan_value, write_plan
-    from kubectl_harden.reports.output import line
-
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_plan(file, plan_value(found, aim, cluster.connection.server, made))
-    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, "--apply")
-    line(f"plan written to {file}: {carry_out}")
-
-
-def _write_report(file: str, result: _Result) -> None:
-    from kubectl_harden.atomic_files import write_new
-    from kubectl_harden.reports.output import line
-    from kubectl_harden.reports.report import report_page
-
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    write_new(
-        file,
-        report_page(result.found, result.aim, result.done, where=result.cluster.connection.context or "", made=made),
-    )
-    line(f"report written to {file}")
 
 
 # -- carrying out --------------------------------------------------------------------------------------
@@ -467,56 +423,3 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
         report_problems([trouble])
         problems.append(trouble)
     return problems
-
-
-# -- telling ---------------------------------------------------------------------------------------------
-
-
-def _print_json(result: _Result) -> None:
-    from kubectl_harden.reports.migration import report_json
-    from kubectl_harden.reports.output import data
-    from kubectl_harden.reports.terminal import json_text
-
-    data([json_text(report_json(result.found, result.aim, result.done, result.problems)), "\n"])
-
-
-def _print_markdown(result: _Result) -> None:
-    from kubectl_harden.reports.migration import markdown
-    from kubectl_harden.reports.output import data
-
-    data(markdown(result.found, result.aim, result.done))
-
-
-def _print_policy_report(result: _Result) -> None:
-    from kubectl_harden.reports.output import data, note
-    from kubectl_harden.reports.policy_report import api_of, reports
-    from kubectl_harden.reports.terminal import json_text
-
-    api, words = api_of(result.cluster.resources())
-    if words:
-        note(words)
-    data([json_text(reports(result.found, api, int(time.time()))), "\n"])
-
-
-_OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyreport": _print_policy_report}
-"""What prints the outputs for programs."""
-
-
-def _sum_up(result: _Result) -> None:
-    from kubectl_harden.reports.matrix import migrated_summary, survey_summary
-    from kubectl_harden.reports.output import paragraph
-
-    if result.applied and result.done:
-        line = migrated_summary(result.done, result.undo)
-    else:
-        line = survey_summary(result.found, result.aim.level)
-        if any(item.state in ("ready", "fixable") for item in result.found.namespaces):
-            line += "; --apply takes them there"
-    paragraph(line)
-
-
-def _left(result: _Result) -> bool:
-    """Whether a namespace is below what was asked for."""
-    if result.applied:
-        return any(item.state not in ("enforced", "done") or item.blockers for item in result.done)
-    return any(item.state != "done" or item.blockers for item in result.found.namespaces)

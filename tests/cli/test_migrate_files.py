@@ -1,4 +1,7 @@
-"""``migrate -f`` as people and pipelines meet it: outputs, exit codes, refusals."""
+"""``migrate -f`` as people and pipelines meet it: outputs, exit codes, refusals.
+
+``reports/migrate_files.py`` and ``reports/states.py`` are tested through it.
+"""
 
 from __future__ import annotations
 

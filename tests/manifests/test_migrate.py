@@ -1,4 +1,7 @@
-"""The Namespaces of files: what their workloads in the same files allow, and what is written."""
+"""The Namespaces of files: what their workloads in the same files allow, and what is written.
+
+``manifests/contents.py``, ``manifests/unseen.py`` and ``manifests/namespace_plans.py`` are tested here, through the whole.
+"""
 
 from __future__ import annotations
 
