@@ -81,6 +81,8 @@ def mounting(path: str, spec: dict[str, Any], security: dict[str, Any], **mount:
 # Evidence for an edit that another edit takes away.
 AGENT: Final = mounting("/", {"hostNetwork": True}, {"privileged": True})
 CNI: Final = mounting("/etc/cni/net.d", {"hostNetwork": True}, {})
+WINDOWS: Final = {"metadata": {}, "spec": {"containers": [{"name": "web", "image": "i"}],
+                                           "nodeSelector": {"kubernetes.io/os": "windows"}}}  # fmt: skip
 BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPropagation="Bidirectional")
 
 
@@ -94,6 +96,7 @@ BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPro
 @example(template=AGENT, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="breaks", removed=set())
 @example(template=CNI, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="review", removed={"v0"})
 @example(template=BOTH_WAYS, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="review", removed=set())
+@example(template=WINDOWS, kind="Pod", policy=Policy("restricted", 25), max_risk="safe", removed=set())
 def test_plans_are_sufficient_minimal_and_valid(
     oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any, removed: set[str]
 ) -> None:
