@@ -37,7 +37,10 @@ _WITHOUT_PODS: Final = frozenset({"ConfigMap", "CustomResourceDefinition", "Secr
 
 
 class Release(NamedTuple):
-    """A revision of a release. ``documents`` are the template and the text of each object that may run pods."""
+    """A revision of a release. ``documents`` are the template and the text of each object that may run pods.
+
+    ``has_values`` tells that a user gave values of their own.
+    """
 
     namespace: str
     name: str
@@ -46,6 +49,7 @@ class Release(NamedTuple):
     chart: str
     version: str
     documents: tuple[tuple[str, str], ...]
+    has_values: bool = False
 
     def template_of(self, value: dict[str, Any]) -> str | None:
         """Return the template that made an object; "" where the release does not tell, None where it has no such."""
@@ -119,6 +123,7 @@ def release_of(value: dict[str, Any]) -> Release:
         _text(metadata.get("name")),
         _text(metadata.get("version")),
         tuple(item for item in documents if _may_run_pods(item[1])),
+        bool(value.get("config")),
     )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "mapping",
     "release_of_flux",
     "source_place",
+    "strings",
     "text",
     "without_secrets",
 ]
@@ -67,6 +68,11 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def listed(value: Any) -> list[Mapping[str, Any]]:
     """Return the items of a list that are objects."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def strings(value: Any) -> list[str]:
+    """Return the items of a list that are strings."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def without_secrets(url: str) -> str:
@@ -114,7 +120,7 @@ def helm_release(value: Mapping[str, Any]) -> OriginLink:
         target = text(item.get("targetPath"))
         inputs.append(f"valuesFrom {_named(item)}" + (f" at {target}" if target else ""))
     chart = mapping(mapping(spec.get("chart")).get("spec"))
-    files = [name for name in chart.get("valuesFiles") or () if isinstance(name, str)] if chart else []
+    files = strings(chart.get("valuesFiles"))
     inputs += [f"valuesFiles {', '.join(files)}"] if files else []
     inputs += ["postRenderers"] if listed(spec.get("postRenderers")) else []
     return link._replace(inputs=tuple(inputs))
@@ -210,7 +216,7 @@ def application(value: Mapping[str, Any]) -> OriginLink:
 
 def _application_inputs(source: Mapping[str, Any]) -> Iterator[str]:
     helm, kustomize = mapping(source.get("helm")), mapping(source.get("kustomize"))
-    files = [name for name in helm.get("valueFiles") or () if isinstance(name, str)] if helm else []
+    files = strings(helm.get("valueFiles"))
     if files:
         yield f"helm.valueFiles {', '.join(files)}"
     for key in ("valuesObject", "values", "parameters", "fileParameters"):
