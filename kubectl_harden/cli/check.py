@@ -60,7 +60,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
     from kubectl_harden.reports.check import Tally, summary_line
-    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
+    from kubectl_harden.reports.formats import EVIDENCE, ORIGINS, PEOPLE, PODS, render
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
 
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
@@ -70,6 +70,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
+        from kubectl_harden.live.origin import Origins
 
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
@@ -77,7 +78,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         if output in EVIDENCE:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn, pods=output in PODS)
+        origins = Origins(inputs.cluster) if output in ORIGINS else None
+        results = check_live(finder, inputs.targets, learn, pods=output in PODS, origins=origins)
     else:
         from kubectl_harden.manifests.check import check_files
 

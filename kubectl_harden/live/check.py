@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
+from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.workload_pods import WorkloadPods
 from kubectl_harden.model import Checked, Checks, Problem
 from kubectl_harden.objects import controller_of, finished
@@ -17,10 +18,12 @@ from kubectl_harden.pod_security.accepted import left
 __all__ = ["check_live"]
 
 
-def check_live(finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True) -> Iterator[Checks]:
+def check_live(
+    finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True, origins: Origins | None = None
+) -> Iterator[Checks]:
     """Yield what is found in each live workload, and whether pods that it lacks are refused all the same.
 
-    With ``pods`` also whether pods of those that violate do not.
+    With ``pods`` also whether pods of those that violate do not, with ``origins`` where each comes from.
 
     Raises UsageError, and ClusterError before the first.
     """
@@ -35,6 +38,9 @@ def check_live(finder: Finder, targets: Targets, learn: Learn | None = None, *, 
         verdict = verdict._replace(
             checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
         )
+        if origins is not None:
+            origin = origins.of(found.value)
+            verdict = verdict._replace(checked=tuple(item._replace(origin=origin) for item in verdict.checked))
         if found.resource == PODS:
             commands = finder.cluster.connection.commands
             verdict = verdict._replace(checked=tuple(_advised(found, item, commands) for item in verdict.checked))

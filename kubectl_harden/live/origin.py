@@ -377,7 +377,7 @@ def _slim(value: dict[str, Any]) -> dict[str, Any]:
 
 def _owner_of(value: dict[str, Any]) -> dict[str, Any] | None:
     """Return the reference to the custom resource that owns an object: its controller, or its only owner."""
-    owners = value["metadata"].get("ownerReferences") or ()
+    owners = list(value["metadata"].get("ownerReferences") or ())
     owner = controller_of(value) or (owners[0] if len(owners) == 1 else None)
     return owner if owner is not None and api_group(owner["apiVersion"]) not in _BUILT_IN else None
 

@@ -10,6 +10,7 @@ from kubectl_harden.model import Checked, Checks, Fact, Identity, LiveSource, Po
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import Goals, policy_json, sourced, workload_policy_json
+from kubectl_harden.reports.origin import origin_json, origin_words
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.terminal import (
     counted,
@@ -160,6 +161,8 @@ def wide(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[s
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
         yield from _of_pods(checked, columns)
+        if checked.origin:
+            yield f"  {paint('from', 'strong')} " + wrapped(origin_words(checked.origin), 7, columns).lstrip() + "\n"
         for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong')} "
             yield wrapped(f"{text} ({origin})", 8, columns).lstrip() + "\n"
@@ -246,6 +249,7 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, Any]:
         **_pods_json(checked),
         **({"advice": checked.advice} if checked.advice else {}),
         **({"podsRefused": checked.pods_refused} if checked.pods_refused else {}),
+        **origin_json(checked.origin),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from kubectl_harden.model import Checked, Checks, Policy
 from kubectl_harden.reports.check import Tally
 
-__all__ = ["EVIDENCE", "FORMATS", "PEOPLE", "PODS", "render"]
+__all__ = ["EVIDENCE", "FORMATS", "ORIGINS", "PEOPLE", "PODS", "render"]
 
 Format = Callable[[Iterator[Checked], Policy, Tally], Iterator[str]]
 """Takes the verdicts, the policy, and the counts (whole once the verdicts are at their end)."""
@@ -22,6 +22,9 @@ EVIDENCE: Final = ("wide", "html")
 
 PODS: Final = ("text", "wide", "json", "yaml")
 """The formats that say where pods meet the level and their template does not."""
+
+ORIGINS: Final = ("wide", "json", "yaml", "html")
+"""The formats that say where live objects come from."""
 
 FORMATS: Final = {
     "text": "check",

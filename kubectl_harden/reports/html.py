@@ -11,6 +11,7 @@ from kubectl_harden.model import Checked, Policy, Problem, Source, Violation
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import Tally, known_words, summary_line
 from kubectl_harden.reports.goals import sourced
+from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.terminal import error_line, object_name, place, printable
 
 __all__ = ["html"]
@@ -58,6 +59,8 @@ def _workload(item: Checked) -> Iterator[str]:
         for violation in item.violations:
             yield from _violation(item, violation)
         yield "</ul>\n"
+    if item.origin:
+        yield f"<p>From {_text(origin_words(item.origin))}</p>\n"
     known = list(dict.fromkeys(f"{known_words(fact)} ({fact.origin})" for fact in item.facts))
     if known:
         yield "<p>What is known of how it runs:</p><ul>\n"

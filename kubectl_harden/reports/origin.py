@@ -19,9 +19,7 @@ def _words(link: OriginLink) -> str:
     parts = [f"{link.kind} {name}".rstrip()]
     parts += ["; ".join(words)] if (words := [text for place in link.places if (text := _place(place))]) else []
     parts += [f"with {', '.join(link.inputs)}"] if link.inputs else []
-    more = "; ".join(
-        filter(None, (link.note, f"where it comes from is not wholly known: {link.problem}" if link.problem else ""))
-    )
+    more = "; ".join(filter(None, (link.note, f"not known: {link.problem}" if link.problem else "")))
     return " ".join(parts) + (f" ({more})" if more else "")
 
 
