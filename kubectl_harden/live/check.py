@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Final
 
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.workload_pods import WorkloadPods
-from kubectl_harden.model import Checked, Checks, Problem
+from kubectl_harden.model import Checked, Checks, Origin, Problem
 from kubectl_harden.objects import controller_of, finished
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.accepted import left
 
 __all__ = ["check_live"]
+
+_ASKED_AT_ONCE: Final = 4
+_TOGETHER: Final = 64
+"""For how many workloads it is asked at a time where they come from."""
 
 
 def check_live(
@@ -29,7 +36,7 @@ def check_live(
     """
     beside = WorkloadPods(finder, everywhere=targets.namespace is None)
     found_all = finder.find(targets)
-    for found in found_all if learn is None else prepared(found_all, learn):
+    for found, origin in _with_origins(found_all if learn is None else prepared(found_all, learn), origins):
         if isinstance(found, Problem):
             yield Checks((), (found,))
             continue
@@ -38,13 +45,24 @@ def check_live(
         verdict = verdict._replace(
             checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
         )
-        if origins is not None:
-            origin = origins.of(found.value)
+        if origin:
             verdict = verdict._replace(checked=tuple(item._replace(origin=origin) for item in verdict.checked))
         if found.resource == PODS:
             commands = finder.cluster.connection.commands
             verdict = verdict._replace(checked=tuple(_advised(found, item, commands) for item in verdict.checked))
         yield verdict
+
+
+def _with_origins(found: Iterable[Live | Problem], origins: Origins | None) -> Iterator[tuple[Live | Problem, Origin]]:
+    """Yield what is found, with where it comes from if that is asked for."""
+    if origins is None:
+        yield from ((item, ()) for item in found)
+        return
+    waiting = iter(found)
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        while some := list(islice(waiting, _TOGETHER)):
+            chains = pool.map(lambda item: origins.of(item.value) if isinstance(item, Live) else (), some)
+            yield from zip(some, chains, strict=True)
 
 
 def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:

@@ -45,6 +45,8 @@ APPLY: Final = "kubectl apply"
 
 _LONGEST: Final = 16
 """Links of a chain."""
+_TRIES: Final = 3
+"""Requests without an answer, each of which may have waited for a minute."""
 _FLUX: Final = {"Kustomization": "kustomize.toolkit.fluxcd.io", "HelmRelease": "helm.toolkit.fluxcd.io"}
 _ARGO: Final = "argoproj.io"
 _ARGO_NAMESPACE: Final = "argocd"
@@ -76,7 +78,7 @@ class Origins:
         self._cluster = cluster
         self._lock = Lock()
         self._asked: dict[Hashable, Future[Any]] = {}
-        self._gone = ""
+        self._unanswered = 0
         self._no_secrets: dict[str, str] = {}
 
     def of(self, value: dict[str, Any]) -> Origin:
@@ -316,14 +318,15 @@ class Origins:
         return future.result()
 
     def _guarded(self, ask: Callable[[], Any]) -> Any:
-        """Return what is asked, or why it cannot be had. A server that does not answer is not asked again."""
-        if self._gone:
-            return self._gone
+        """Return what is asked, or why it cannot be had. A server that does not answer is not asked on and on."""
+        if self._unanswered >= _TRIES:
+            return "it was not asked for: the API server did not answer the requests before"
         try:
             return ask()
         except (Unreachable, Unauthorized) as error:
-            self._gone = str(error)
-            return self._gone
+            with self._lock:
+                self._unanswered += 1
+            return str(error)
         except NotFound:
             return "it does not exist"
         except ClusterError as error:
