@@ -481,10 +481,10 @@ def test_what_may_not_be_read_is_said_and_changes_no_verdict(
     assert [{**item, "origin": None} for item in result.json["workloads"]] == without
     assert (result.code, result.json["errors"]) == (1, [])
     assert harden("fix", "-n", namespace.name).code == 1
-    # A server that does not answer any more is not asked for each of them.
+    # A server that takes the credentials no more, or does not answer, is not asked for each of them.
     for number in range(16):
         namespace.create(marked(f"more-{number}", labels=kustomize_labels(other.name, f"more-{number}")))
-    proxy.rules[:] = [lambda request: Fault(cut=-1) if "/kustomizations/" in request.path else None]
+    proxy.rules[:] = [lambda request: Fault(status=401) if "/kustomizations/" in request.path else None]
     proxy.requests.clear()
     result = harden("check", "-n", namespace.name, "-o", "json")
     assert (result.code, len(result.json["workloads"])) == (1, len(whole["workloads"]) + 16)
