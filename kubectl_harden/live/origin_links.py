@@ -42,8 +42,9 @@ _BRANCH: Final = "master"
 """What a GitRepository without a ref follows."""
 _GIT_REFS: Final = ("commit", "name", "semver", "tag", "branch")
 _OCI_REFS: Final = ("digest", "semver", "tag")
-_USER: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)([^/@]*)@")
-_HTTP: Final = re.compile(r"^(?:https?|oci)://", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_HTTP: Final = re.compile(r"(?:https?|oci)://", re.IGNORECASE)
+_NO_PORT: Final = re.compile(r":(?!\d*$)")
 
 
 class SourceRef(NamedTuple):
@@ -80,12 +81,19 @@ def without_secrets(url: str) -> str:
 
     The user of ssh stays, who is a part of the address.
     """
-    found = _USER.match(url)
-    if found is not None:
-        user, _, _ = found[2].partition(":")
-        keep = "" if _HTTP.match(url) else f"{user}@"
-        url = f"{found[1]}{keep}{url[found.end() :]}"
-    return re.split(r"[?#]", url, maxsplit=1)[0] if _HTTP.match(url) else url
+    match = _SCHEME.match(url)
+    scheme = match[0] if match else ""
+    rest = url.removeprefix(scheme)
+    host = rest.partition("/")[0]
+    # A password may hold what ends a host: what then stands there is no port.
+    end = host.rfind("@") if "@" in host else rest.rfind("@") if _NO_PORT.search(host) and scheme else -1
+    if end >= 0:
+        user, colon, _ = rest[:end].partition(":")
+        rest = rest[end + 1 :]
+        rest = f"{user}@{rest}" if user and not _HTTP.match(scheme) and (scheme or not colon) else rest
+    if _HTTP.match(scheme):
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    return scheme + rest
 
 
 # -- Flux ------------------------------------------------------------------------------------------------
