@@ -41,7 +41,8 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
     object that a person edits; a pod that is named is judged itself, too. With -o wide what is known of how
-    each workload runs stands beside it, as fix judges its edits by. The exit code is 0 when all meet the
+    each workload runs stands beside it, as fix judges its edits by, and where it comes from: a Helm release, what
+    Flux or Argo CD apply, or kubectl apply. The exit code is 0 when all meet the
     level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
 
     \b

@@ -72,8 +72,8 @@ def listed(value: Any) -> list[Mapping[str, Any]]:
 
 
 def strings(value: Any) -> list[str]:
-    """Return the items of a list that are strings."""
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    """Return the items of a list that are strings; of urls what may be shown."""
+    return [without_secrets(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def without_secrets(url: str) -> str:
