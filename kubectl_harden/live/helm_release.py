@@ -28,6 +28,11 @@ TYPE: Final = "helm.sh/release.v1"
 LARGEST: Final = 32 << 20
 """Bytes of JSON: a Secret holds at most 1 MiB, and what unpacks to more than this was made to do harm."""
 
+_LARGEST_DOCUMENT: Final = 2 << 20
+"""Characters of an object: an API server stores none that is larger (etcd's limit is 1.5 MiB)."""
+_MOST_READ: Final = 4 << 20
+"""Characters that are read to find one object."""
+
 _GZIP: Final = b"\x1f\x8b\x08"
 _SEPARATOR: Final = re.compile(r"^---[ \t\r]*(?:\n|$)", re.MULTILINE)
 _SOURCE: Final = re.compile(r"\s*# Source: ([^\n]*[^\s])")
@@ -52,13 +57,15 @@ class Release(NamedTuple):
     has_values: bool = False
 
     def template_of(self, value: dict[str, Any]) -> str | None:
-        """Return the template that made an object; "" where the release does not tell, None where it has no such."""
+        """Return the template that made an object; "" where that cannot be told, None where there is no such object."""
         about = api_group(_text(value.get("apiVersion"))), value["kind"], value["metadata"]["name"]
         namespace = value["metadata"].get("namespace", "")
+        likely = [item for item in self.documents if about[1] in item[1] and about[2] in item[1]]
+        if sum(len(text) for _, text in likely) > _MOST_READ:
+            return ""
         found = {
             template
-            for template, text in self.documents
-            if about[1] in text and about[2] in text
+            for template, text in likely
             for item in _objects(text)
             if _about(item) == about and (not namespace or (_namespace(item) or self.namespace) == namespace)
         }
@@ -147,7 +154,7 @@ def _sources(manifest: str) -> Iterator[tuple[str, str]]:
 
 def _may_run_pods(text: str) -> bool:
     kind = _KIND.search(text)
-    return bool(text.strip()) and (kind is None or kind[1] not in _WITHOUT_PODS)
+    return 0 < len(text.strip()) <= _LARGEST_DOCUMENT and (kind is None or kind[1] not in _WITHOUT_PODS)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

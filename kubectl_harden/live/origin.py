@@ -137,7 +137,8 @@ class Origins:
             named = OriginLink(reference.kind, reference.namespace, reference.name, problem=source)
             return _Step((link, named))
         place = source_place(source)
-        place = place._replace(path=path or place.path or "./")
+        applied = text(mapping(found.get("status")).get("lastAppliedRevision")) or place.applied
+        place = place._replace(path=path or place.path or "./", applied=applied)
         return _Step((link, custom_resource(source)._replace(places=(place,))))
 
     def _release_of_flux(self, found: dict[str, Any], value: dict[str, Any]) -> _Step:
@@ -150,7 +151,8 @@ class Origins:
         kept = release.places[0] if release.places else OriginPlace()
         place = place._replace(template=kept.template, applied=kept.version or place.applied)
         problems = "; ".join(filter(None, (problem, release.problem)))
-        return _Step((link._replace(places=(place,), problem=problems),), found)
+        notes = "; ".join(filter(None, (link.note, release.note)))
+        return _Step((link._replace(places=(place,), note=notes, problem=problems),), found)
 
     def _chart(self, found: dict[str, Any], depth: int) -> tuple[OriginPlace, str]:
         """Return where the chart of a HelmRelease or a HelmChart lies, and what of it is not known."""
@@ -196,7 +198,7 @@ class Origins:
         if len(found) > 1:
             found = [item for item in found if in_resources(item, value)] or found
         if len(found) > 1:
-            names = ", ".join(f"{item['metadata']['namespace']}/{name}" for item in found)
+            names = ", ".join(f"{item['metadata'].get('namespace', '')}/{name}" for item in found)
             return f"there are several of this name: {names}"
         return found[0] if found else "this cluster has none of this name; Argo CD may run in another one"
 
@@ -238,9 +240,12 @@ class Origins:
             return link._replace(problem=found)
         release, note = found
         template = release.template_of(value)
-        problem = "which template made the object is not recorded" if template == "" else ""
+        problem = ""
         if template is None:
             problem = f"the manifest of its revision {release.revision} does not have this object"
+        elif not template:
+            # Post-renderers, which Flux always has, take away Helm's comments.
+            note = "; ".join(filter(None, (note, "it does not tell which template made the object")))
         place = OriginPlace(chart=release.chart, version=release.version, template=template or "")
         inputs = ("values",) if release.has_values else ()
         return link._replace(places=(place,), inputs=inputs, note=note, problem=problem)
@@ -370,7 +375,7 @@ def _slim(value: dict[str, Any]) -> dict[str, Any]:
     metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
     (metadata.get("annotations") or {}).pop(_LAST_APPLIED, None)
     status = mapping(value.get("status"))
-    kept = {key: status[key] for key in ("artifact", "inventory", "sync") if key in status}
+    kept = {key: status[key] for key in ("artifact", "inventory", "lastAppliedRevision", "sync") if key in status}
     if isinstance(status.get("resources"), list):
         keys = ("group", "kind", "namespace", "name")
         kept["resources"] = [{key: item.get(key) for key in keys} for item in listed(status["resources"])]

@@ -105,6 +105,25 @@ def test_two_templates_that_make_the_same_object_are_not_told_apart() -> None:
     assert release_of({**RELEASE, "manifest": manifest}).template_of(live("Deployment", "web")) == ""
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, '{"kind": ' * 200_000, "a: " + "[" * 50_000, "&a [*a]", "kind: !!x Deployment\n" * 9],
+    ids=range(5),
+)
+def test_what_no_parser_takes_is_not_the_object(text: str) -> None:
+    release = release_of({**RELEASE, "manifest": f"# Source: a/b\n# Deployment web\n{text}"})
+    assert len(release.documents) == 2
+    assert release.template_of(live("Deployment", "web")) is None
+
+
+def test_work_that_nobody_needs_is_not_done() -> None:
+    one = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"
+    large = release_of({**RELEASE, "manifest": f"# Source: a/b\n{one}# {'x' * (2 << 20)}"})
+    assert large.template_of(live("Deployment", "web")) is None
+    many = release_of({**RELEASE, "manifest": f"---\n# Source: a/b\n{one}# {'x' * (1 << 20)}\n" * 5})
+    assert many.template_of(live("Deployment", "web")) == ""
+
+
 def test_a_release_from_before_helm_compressed_them() -> None:
     assert decoded(base64.b64encode(json.dumps(RELEASE).encode()).decode()) == RELEASE
 

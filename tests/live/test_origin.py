@@ -88,7 +88,14 @@ def test_a_kustomization_and_its_repository(
         "inputs": ["postBuild.substitute cluster, tier", "postBuild.substituteFrom Secret cluster-secrets"],
     }
     assert source["kind"] == "GitRepository"
-    assert source["places"] == [{"url": URL, "revision": "main", "revisionType": "branch", "path": "./apps/shop"}]
+    place = {
+        "url": URL,
+        "revision": "main",
+        "revisionType": "branch",
+        "applied": "main@sha1:abc",
+        "path": "./apps/shop",
+    }
+    assert source["places"] == [place]
     # What was copied with its labels is not applied from there.
     (copy,) = found["copy"]
     assert copy["problem"] == "its inventory does not have this object"
@@ -232,6 +239,19 @@ def test_a_release_and_the_template_that_made_the_object(
     assert line.replace("from", "from:") in " ".join((migrated.out + migrated.err).split()), migrated
     applied = harden("fix", "deploy/web", "--apply", "--yes", "--even-if-managed", "--no-rollback", "--timeout", "1s")
     assert SECRET not in str(applied) + json.dumps(harden.journal())
+
+
+def test_a_release_whose_comments_a_post_renderer_took_away(
+    namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    script = tmp_path / "without-comments"
+    script.write_text("#!/bin/sh\ngrep -v '^#'\n")
+    script.chmod(0o755)
+    done = Writers(namespace, tmp_path).upgrade(3, "--post-renderer", str(script))
+    assert done.returncode == 0, done.stderr
+    (link,) = origins(harden)["web"]
+    assert link["note"] == "it does not tell which template made the object"
+    assert "template" not in link["places"][0]
 
 
 def test_a_release_that_failed_and_an_object_that_it_does_not_have(
