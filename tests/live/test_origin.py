@@ -514,7 +514,9 @@ def test_what_may_not_be_read_is_said_and_changes_no_verdict(
 def test_the_origin_of_a_namespace_and_the_report(
     delivery: None, namespace: Namespace, other: Namespace, harden: Harden, tmp_path: Path
 ) -> None:
-    fleet(namespace.plane, other.name)
+    name = namespace.name
+    entries = [{"id": id, "v": "v1"} for id in (f"_{name}__Namespace", f"{name}_web_apps_Deployment")]
+    fleet(namespace.plane, other.name, status={"inventory": {"entries": entries}})
     namespace.plane.request(
         "PATCH",
         f"/api/v1/namespaces/{namespace.name}",
@@ -527,6 +529,7 @@ def test_the_origin_of_a_namespace_and_the_report(
     (found,) = result.json["namespaces"]
     for origin in (found["origin"], found["workloads"][0]["origin"]):
         assert [link["kind"] for link in origin] == ["Kustomization", "GitRepository"]
+        assert not any(link.get("problem") for link in origin)
     assert report.read_text().count(f"GitRepository {other.name}/fleet {URL}@main ./apps/shop") >= 2
     shown = harden("migrate", namespace.name)
     assert shown.out.count("→ GitRepository") == 2, shown
