@@ -515,7 +515,7 @@ def test_the_origin_of_a_namespace_and_the_report(
     delivery: None, namespace: Namespace, other: Namespace, harden: Harden, tmp_path: Path
 ) -> None:
     name = namespace.name
-    entries = [{"id": id, "v": "v1"} for id in (f"_{name}__Namespace", f"{name}_web_apps_Deployment")]
+    entries = [{"id": entry, "v": "v1"} for entry in (f"_{name}__Namespace", f"{name}_web_apps_Deployment")]
     fleet(namespace.plane, other.name, status={"inventory": {"entries": entries}})
     namespace.plane.request(
         "PATCH",
