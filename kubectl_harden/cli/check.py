@@ -71,7 +71,6 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
-        from kubectl_harden.live.origin import Origins
 
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
@@ -79,7 +78,7 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         if output in EVIDENCE:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        origins = Origins(inputs.cluster) if output in ORIGINS else None
+        origins = _origins(inputs.cluster) if output in ORIGINS else None
         results = check_live(finder, inputs.targets, learn, pods=output in PODS, origins=origins)
     else:
         from kubectl_harden.manifests.check import check_files
@@ -138,6 +137,13 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         if tally.violating and output == "text":
             line(_advice(inputs))
     return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
+
+
+def _origins(cluster: Any) -> Any:
+    """Return what tells where workloads come from; it is loaded only where that is shown."""
+    from kubectl_harden.live.origin import Origins
+
+    return Origins(cluster)
 
 
 def _proposal() -> Any:

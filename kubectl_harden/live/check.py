@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
-from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.workload_pods import WorkloadPods
 from kubectl_harden.model import Checked, Checks, Origin, Problem
 from kubectl_harden.objects import controller_of, finished
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.accepted import left
+
+if TYPE_CHECKING:
+    from kubectl_harden.live.origin import Origins
 
 __all__ = ["check_live"]
 
