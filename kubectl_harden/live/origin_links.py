@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kubectl_harden.model import OriginLink, OriginPlace
 from kubectl_harden.objects import api_group
@@ -56,22 +56,22 @@ class SourceRef(NamedTuple):
     group: str = FLUX_SOURCES
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Return a string, empty for what is none."""
     return value if isinstance(value, str) else ""
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, object]:
     """Return an object, empty for what is none."""
     return value if isinstance(value, dict) else {}
 
 
-def listed(value: Any) -> list[Mapping[str, Any]]:
+def listed(value: object) -> list[Mapping[str, object]]:
     """Return the items of a list that are objects."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def strings(value: Any) -> list[str]:
+def strings(value: object) -> list[str]:
     """Return the items of a list that are strings; of urls what may be shown."""
     return [without_secrets(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
@@ -99,7 +99,7 @@ def without_secrets(url: str) -> str:
 # -- Flux ------------------------------------------------------------------------------------------------
 
 
-def kustomization(value: Mapping[str, Any]) -> tuple[OriginLink, SourceRef, str]:
+def kustomization(value: Mapping[str, object]) -> tuple[OriginLink, SourceRef, str]:
     """Return the link of a Kustomization, its source, and the path in it."""
     spec, link = mapping(value.get("spec")), _link(value)
     inputs = []
@@ -118,7 +118,7 @@ def kustomization(value: Mapping[str, Any]) -> tuple[OriginLink, SourceRef, str]
     return link._replace(inputs=tuple(inputs)), reference, text(spec.get("path"))
 
 
-def helm_release(value: Mapping[str, Any]) -> OriginLink:
+def helm_release(value: Mapping[str, object]) -> OriginLink:
     """Return the link of a HelmRelease, without the place of its chart."""
     spec, link = mapping(value.get("spec")), _link(value)
     inputs = []
@@ -134,7 +134,7 @@ def helm_release(value: Mapping[str, Any]) -> OriginLink:
     return link._replace(inputs=tuple(inputs))
 
 
-def chart_ref(value: Mapping[str, Any]) -> tuple[OriginPlace, SourceRef]:
+def chart_ref(value: Mapping[str, object]) -> tuple[OriginPlace, SourceRef]:
     """Return which chart a HelmRelease or a HelmChart names, and the object that it is fetched from."""
     spec, namespace = mapping(value.get("spec")), text(mapping(value.get("metadata")).get("namespace"))
     reference = mapping(spec.get("chartRef"))
@@ -145,7 +145,7 @@ def chart_ref(value: Mapping[str, Any]) -> tuple[OriginPlace, SourceRef]:
     return place, _source_ref(mapping(chart.get("sourceRef")), namespace)
 
 
-def release_of_flux(value: Mapping[str, Any]) -> tuple[str, str]:
+def release_of_flux(value: Mapping[str, object]) -> tuple[str, str]:
     """Return the namespace in which Helm keeps the release of a HelmRelease, and the release's name."""
     spec, metadata = mapping(value.get("spec")), mapping(value.get("metadata"))
     namespace, name = text(metadata.get("namespace")), text(metadata.get("name"))
@@ -154,7 +154,7 @@ def release_of_flux(value: Mapping[str, Any]) -> tuple[str, str]:
     return text(spec.get("storageNamespace")) or namespace, release
 
 
-def source_place(value: Mapping[str, Any]) -> OriginPlace:
+def source_place(value: Mapping[str, object]) -> OriginPlace:
     """Return what one of Flux' sources says of where it fetches from."""
     spec, kind = mapping(value.get("spec")), text(value.get("kind"))
     applied = text(mapping(mapping(value.get("status")).get("artifact")).get("revision"))
@@ -172,7 +172,7 @@ def source_place(value: Mapping[str, Any]) -> OriginPlace:
     return OriginPlace(without_secrets(text(spec.get("url"))), revision, found, applied)
 
 
-def in_inventory(value: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
+def in_inventory(value: Mapping[str, object], of: Mapping[str, object]) -> bool:
     """Whether a Kustomization says that it has applied an object, or says nothing of what it has applied.
 
     An entry is NAMESPACE_NAME_GROUP_KIND (cli-utils, pkg/object, ObjMetadata).
@@ -186,7 +186,7 @@ def in_inventory(value: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
     return any(item.get("id") == wanted for item in listed(inventory["entries"]))
 
 
-def _source_ref(reference: Mapping[str, Any], namespace: str) -> SourceRef:
+def _source_ref(reference: Mapping[str, object], namespace: str) -> SourceRef:
     group = api_group(text(reference.get("apiVersion"))) or FLUX_SOURCES
     where = text(reference.get("namespace")) or namespace
     return SourceRef(text(reference.get("kind")), where, text(reference.get("name")), group)
@@ -195,11 +195,11 @@ def _source_ref(reference: Mapping[str, Any], namespace: str) -> SourceRef:
 # -- Argo CD ---------------------------------------------------------------------------------------------
 
 
-def application(value: Mapping[str, Any]) -> OriginLink:
+def application(value: Mapping[str, object]) -> OriginLink:
     """Return the link of an Application, with a place for each of its sources."""
     spec, link = mapping(value.get("spec")), _link(value)
     hydrator = mapping(spec.get("sourceHydrator"))
-    sources: Sequence[Mapping[str, Any]] = listed(spec.get("sources"))
+    sources: Sequence[Mapping[str, object]] = listed(spec.get("sources"))
     sources = [mapping(hydrator.get("drySource"))] if hydrator else sources or [mapping(spec.get("source"))]
     sync = mapping(mapping(value.get("status")).get("sync"))
     revisions = sync.get("revisions")
@@ -222,7 +222,7 @@ def application(value: Mapping[str, Any]) -> OriginLink:
     return link._replace(places=tuple(places), inputs=tuple(inputs), note=note)
 
 
-def _application_inputs(source: Mapping[str, Any]) -> Iterator[str]:
+def _application_inputs(source: Mapping[str, object]) -> Iterator[str]:
     helm, kustomize = mapping(source.get("helm")), mapping(source.get("kustomize"))
     files = strings(helm.get("valueFiles"))
     if files:
@@ -245,7 +245,7 @@ def _application_inputs(source: Mapping[str, Any]) -> Iterator[str]:
         yield f"its files as ${source['ref']}"
 
 
-def in_resources(value: Mapping[str, Any], of: Mapping[str, Any]) -> bool | None:
+def in_resources(value: Mapping[str, object], of: Mapping[str, object]) -> bool | None:
     """Whether an Application lists an object among its resources; None where it has not listed any yet."""
     resources = mapping(value.get("status")).get("resources")
     if not isinstance(resources, list):
@@ -263,7 +263,7 @@ def in_resources(value: Mapping[str, Any], of: Mapping[str, Any]) -> bool | None
 # -- others ----------------------------------------------------------------------------------------------
 
 
-def custom_resource(value: Mapping[str, Any]) -> OriginLink:
+def custom_resource(value: Mapping[str, object]) -> OriginLink:
     """Return the link of a custom resource that others own objects of; of an ApplicationSet also its generators."""
     link, spec = _link(value), mapping(value.get("spec"))
     if api_group(link.api_version) != "argoproj.io" or link.kind != "ApplicationSet":
@@ -281,7 +281,7 @@ def custom_resource(value: Mapping[str, Any]) -> OriginLink:
     return link._replace(places=tuple(places), inputs=inputs)
 
 
-def _link(value: Mapping[str, Any]) -> OriginLink:
+def _link(value: Mapping[str, object]) -> OriginLink:
     metadata, spec = mapping(value.get("metadata")), mapping(value.get("spec"))
     return OriginLink(
         text(value.get("kind")),
@@ -293,6 +293,6 @@ def _link(value: Mapping[str, Any]) -> OriginLink:
     )
 
 
-def _named(item: Mapping[str, Any]) -> str:
+def _named(item: Mapping[str, object]) -> str:
     key = text(item.get("valuesKey"))
     return f"{text(item.get('kind'))} {text(item.get('name'))}" + (f" key {key}" if key else "")
