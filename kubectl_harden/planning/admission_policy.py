@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
@@ -47,6 +47,8 @@ _KEYS: Final = {
 }
 """By what items of a list are found, in lists of objects."""
 _MAPS: Final = ("annotations", "labels")
+_ALWAYS: Final = ("metadata", "spec", "containers")
+"""Fields that every pod has."""
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
 _JOB_NAME: Final = "job-name"
@@ -186,90 +188,99 @@ def mutation(template: Mapping[str, Any], step: Edit) -> str:
     if isinstance(last, int):
         return _of_item(place, last, step)
     old = place.value.get(last) if isinstance(place.value, dict) else None
-    there = _all((*place.parents, place.has(last)))
+    field = place.field(last)
+    there = f"{field}.hasValue()"
     if step.op == "remove":
-        is_old = (f"{place.field(last)} == {_literal(old)}",) if _is_plain(old) else ()
-        return place.expression((there, *is_old), [f"[{_patch('remove', place.path(last))}]"])
-    absent = f"!({there})"
-    wanted = f"({absent} || {place.field(last)} == {_literal(old)})" if _is_plain(old) else absent
-    if isinstance(old, dict):
-        wanted = there
-    return place.expression((wanted,), [*place.creation(), f"[{_patch('add', place.path(last), step.value)}]"])
+        is_old = f" && {field}.value() == {_literal(old)}" if _is_plain(old) else ""
+        return place.expression(there + is_old, [_patch("remove", place.path(last))])
+    wanted = there if isinstance(old, dict) else f"!{there}"
+    if _is_plain(old):
+        wanted = f"{field}.orValue({_literal(old)}) == {_literal(old)}"
+    return place.expression(wanted, [*place.creation(), _patch("add", place.path(last), step.value)])
 
 
 def _of_item(place: _Place, index: int, step: Edit) -> str:
     """Return the expression that adds, replaces or removes an item of a list."""
     items = place.value if isinstance(place.value, list) else []
-    there = _all(place.parents)
     if index >= len(items):
-        item = place.item(step.value)
-        creation = [*place.creation(of_list=True)]
-        wanted = f"!({there} && {place.accessor}.exists(e, {item.test}))"
-        return place.expression((wanted,), [*creation, f"[{_patch('add', place.path('-'), step.value)}]"])
+        wanted = f"!{place.items}.exists(e, {place.item(step.value).test('e')})"
+        return place.expression(wanted, [*place.creation(of_list=True), _patch("add", place.path("-"), step.value)])
     old = items[index]
     item = place.item(old)
     new = step.value if isinstance(step.value, dict) else {}
     # Where another has made something else of it, it is not what the edit is for.
-    kept = [f"has(e.{key})" for key in old if key not in new and _FIELD.fullmatch(key)] if isinstance(old, dict) else []
-    tests = (there, f"{place.accessor}.exists(e, {_all((item.test, *kept))})")
-    path = [*place.pointer, "/", f"string({item.at})"]
-    if step.op == "remove":
-        return place.expression(tests, [f"[{_patch('remove', path)}]"])
-    return place.expression(tests, [f"[{_patch('replace', path, step.value)}]"])
+    tests = [item.test("e")]
+    if isinstance(old, dict):
+        tests += [f"has(e.{key})" for key in old if key not in new and _FIELD.fullmatch(key)]
+    path = [*place.pointer, "/", f"string({item.index_in(place.whole)})"]
+    patch = _patch("remove", path) if step.op == "remove" else _patch("replace", path, step.value)
+    return place.expression(f"{place.items}.exists(e, {' && '.join(tests)})", [patch])
 
 
 class _Item(NamedTuple):
-    """How an item of a list is found: a CEL test of ``e``, and the CEL expression of its index."""
+    """How an item of a list is found: by what it is called (a CEL expression of ``{}``), and what that is."""
 
-    test: str
-    at: str
+    called: str
+    name: str
+
+    def test(self, variable: str) -> str:
+        """Return the CEL test of an item."""
+        return f"{self.called.format(variable)} == {self.name}"
+
+    def index_in(self, items: str) -> str:
+        """Return the CEL expression of its index in a list."""
+        return f"{items}.map(e, {self.called.format('e')}).indexOf({self.name})"
 
 
 class _Place:
     """A place in a pod on the way to a field, as CEL has it.
 
-    ``accessor`` is the expression of what is there, ``pointer`` the pieces of its JSON pointer (those that begin with a
-    slash are texts, the others expressions), ``value`` what the template has there. ``guards`` are conditions without
-    which there is no such place, ``parents`` those that hold unless parents of the field are missing.
+    ``pointer`` has the pieces of its JSON pointer (those that begin with a slash are texts, the others expressions),
+    ``whole`` is the expression of what is there, which fails where it is missing, ``value`` what the template has
+    there.
     """
 
     def __init__(self, template: Mapping[str, Any]) -> None:
-        self.accessor = "object"
+        self.whole = "object"
         self.pointer: list[str] = []
         self.value: object = template
-        self.guards: list[str] = []
-        self.parents: list[str] = []
-        self._missing: list[list[str]] = []
+        self._optional = "object"
+        """The expression of what is here in terms of the item of a list that it is in."""
+        self._around: list[tuple[str, str, str]] = []
+        """The lists that it is in: each in terms of the item before, the variable of its items, and their test."""
+        self._parents: list[tuple[str, list[str]]] = []
         self._list = ""
+
+    @property
+    def items(self) -> str:
+        """The expression of the list that is here, empty where it is missing."""
+        return self._optional if ".?" not in self._optional else f"{self._optional}.orValue([])"
 
     def enter(self, part: str | int) -> None:
         """Go on to a field, or to an item of the list that is here. Raises InputError."""
         if isinstance(part, str):
-            self.parents.append(self.has(part))
-            self.accessor, self.pointer = self.field(part), self.path(part)
-            self._missing.append(self.pointer)
+            self._optional, self.whole, self.pointer = self.field(part), f"{self.whole}.{part}", self.path(part)
+            if part not in _ALWAYS:
+                self._parents.append((self._optional, self.pointer))
             self.value = self.value.get(part) if isinstance(self.value, dict) else None
             self._list = part
             return
         there = self.value[part] if isinstance(self.value, list) and part < len(self.value) else None
         item = self.item(there)
-        self.guards += [*self.parents, f"{self.accessor}.exists(e, {item.test})"]
-        self.parents, self._missing = [], []
-        self.pointer = [*self.pointer, "/", f"string({item.at})"]
-        self.accessor = f"{self.accessor}.filter(e, {item.test})[0]"
-        self.value = there
+        variable = "cde"[len(self._around)]
+        self._around.append((self.items, variable, item.test(variable)))
+        self._parents = []
+        self.pointer = [*self.pointer, "/", f"string({item.index_in(self.whole)})"]
+        self.whole = f"{self.whole}.filter(e, {item.test('e')})[0]"
+        self._optional, self.value = variable, there
 
     def field(self, name: str) -> str:
         """Return the expression of a field of what is here. Raises InputError for a name that CEL does not take."""
         if self._list in _MAPS:
-            return f"{self.accessor}[{_literal(name)}]"
+            return f"{self._optional}[?{_literal(name)}]"
         if not _FIELD.fullmatch(name):
             raise InputError(f"{name} is not the name of a field")
-        return f"{self.accessor}.{name}"
-
-    def has(self, name: str) -> str:
-        """Return the condition that a field is there. Raises InputError for a name that CEL does not take."""
-        return f"{_literal(name)} in {self.accessor}" if self._list in _MAPS else f"has({self.field(name)})"
+        return f"{self._optional}.{'' if name in _ALWAYS else '?'}{name}"
 
     def path(self, name: str) -> list[str]:
         """Return the pieces of the JSON pointer of a field of what is here."""
@@ -277,40 +288,38 @@ class _Place:
 
     def item(self, value: object) -> _Item:
         """Return how an item with a value is found in the list that is here. Raises InputError where nothing tells."""
-        if isinstance(value, dict):
-            key = _KEYS.get(self._list, "")
-            if not isinstance(value.get(key), str | int):
-                raise InputError(f"nothing names the items of {self._list}")
-            of_item, wanted = f"e.{key}", _literal(value[key])
-            if self._list == "ports":
-                of_item = 'string(e.containerPort) + "/" + e.protocol'
-                wanted = _literal(f"{value[key]}/{value.get('protocol', 'TCP')}")
-        else:
-            of_item, wanted = "e", _literal(value)
-        return _Item(f"{of_item} == {wanted}", f"{self.accessor}.map(e, {of_item}).indexOf({wanted})")
+        if not isinstance(value, dict):
+            return _Item("{}", _literal(value))
+        key = _KEYS.get(self._list, "")
+        if not isinstance(value.get(key), str | int):
+            raise InputError(f"nothing names the items of {self._list}")
+        if self._list == "ports":
+            name = f"{value[key]}/{value.get('protocol', 'TCP')}"
+            return _Item('string({0}.containerPort) + "/" + {0}.protocol', _literal(name))
+        return _Item(f"{{}}.{key}", _literal(value[key]))
 
     def creation(self, *, of_list: bool = False) -> Iterator[str]:
-        """Yield the expressions that add what is missing of the parents of a field, or of the list that is here."""
-        for number, path in enumerate(self._missing, start=1):
-            value: object = [] if of_list and number == len(self._missing) else {}
-            # A pod without a spec is none.
-            if path != ["/spec"]:
-                yield f"({_all(self.parents[:number])} ? [] : [{_patch('add', path, value)}])"
+        """Yield the patches that add what is missing of the parents of a field, or of the list that is here."""
+        for number, (parent, path) in enumerate(self._parents, start=1):
+            value: object = [] if of_list and number == len(self._parents) else {}
+            yield f"({self._wrapped(f'{parent}.hasValue()')} ? [] : {_patch('add', path, value)})"
 
-    def expression(self, tests: Sequence[str], patches: Sequence[str]) -> str:
-        """Return the expression that makes patches where the tests hold, and none elsewhere."""
-        return f"{_all((*self.guards, *tests))}\n? {' + '.join(patches)}\n: []"
+    def expression(self, test: str, patches: Sequence[str]) -> str:
+        """Return the expression that makes patches where a test of what is here holds, and none elsewhere."""
+        return f"{self._wrapped(test)}\n? " + "\n+ ".join(patches) + "\n: []"
 
-
-def _all(tests: Iterable[str]) -> str:
-    return " && ".join(tests)
+    def _wrapped(self, test: str) -> str:
+        """Return a test in terms of the pod."""
+        for items, variable, of_item in reversed(self._around):
+            test = f"{items}.exists({variable}, {of_item} && {test})"
+        return test
 
 
 _NOTHING: Final = object()
 
 
 def _patch(op: str, path: Sequence[str], value: object = _NOTHING) -> str:
-    """Return a JSONPatch of CEL; the pieces of its path that begin with a slash are texts."""
+    """Return a list of one JSONPatch in CEL; the pieces of its path that begin with a slash are texts."""
     pieces: list[str] = []
     text = ""
     for piece in path:
@@ -321,7 +330,7 @@ def _patch(op: str, path: Sequence[str], value: object = _NOTHING) -> str:
             text = ""
     pieces += [_literal(text)] if text else []
     what = "" if value is _NOTHING else f", value: {_literal(value)}"
-    return f'JSONPatch{{op: "{op}", path: {" + ".join(pieces)}{what}}}'
+    return f'[JSONPatch{{op: "{op}", path: {" + ".join(pieces)}{what}}}]'
 
 
 def _literal(value: object) -> str:
