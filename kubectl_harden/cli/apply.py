@@ -8,6 +8,7 @@ from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
+from kubectl_harden.cli.at_admission import expiry, print_policies
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import raising_again
@@ -41,6 +42,7 @@ def fix_live(
     trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
+    expires: str,
     notes: list[str],
 ) -> int:
     """Propose for live workloads, and apply what was agreed to; returns the exit code.
@@ -55,10 +57,12 @@ def fix_live(
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
+    day = expiry(expires)
     if apply and output not in (None, "diff", "json"):
         raise UsageError(f"-o {output} prints patches for others to apply; leave out --apply")
     allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
     people = output is None or output == "diff"
+    left_out = False
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
     targets = inputs.targets
@@ -106,11 +110,13 @@ def fix_live(
         problems.extend(_denied(proposals))
     if people:
         _sum_up(proposals, outcomes, problems, undo)
+    elif output == "mutating-policy":
+        left_out, problems = print_policies(inputs.cluster, proposals, problems, day)
     else:
         _print(str(output), proposals, outcomes, problems, inputs)
     if interrupted:
         return INTERRUPTED
-    return exit_code(problems, left=_left(proposals, outcomes, people=people, apply=apply))
+    return exit_code(problems, left=left_out or _left(proposals, outcomes, people=people, apply=apply))
 
 
 def may_ask(apply: bool, yes: bool) -> None:
