@@ -75,8 +75,10 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @click.option("--trial/--no-trial", default=None,
               help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@click.option("--at-admission", is_flag=True,
+              help="With --apply: leave the workloads alone, and have a policy change their new pods.")  # fmt: skip
 @click.option("--expires", default="90d", show_default=True, metavar="TIME",
-              help="When the policies of -o mutating-policy are to be looked at again: days, or a date.")  # fmt: skip
+              help="When such policies are to be looked at again: days, or a date.")  # fmt: skip
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 def fix(
     inputs: FileInputs | LiveInputs,
@@ -99,6 +101,7 @@ def fix(
     fail_fast: bool,
     trial: bool | None,
     recreate: bool,
+    at_admission: bool,
     expires: str,
     even_if_managed: bool,
 ) -> int:
@@ -112,7 +115,8 @@ def fix(
     together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
     the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
     the level alone would stop. What nobody can edit, since an operator or a chart writes it again, -o mutating-policy
-    changes at admission: a MutatingAdmissionPolicy makes the same edits to the workload's new pods. The exit code is 0
+    and --at-admission change at admission: a MutatingAdmissionPolicy makes the same edits to the workload's new pods.
+    The exit code is 0
     when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could not
     be read, 4 when the cluster refused.
 
@@ -127,7 +131,8 @@ def fix(
       helm template charts/web | kubectl harden fix -f - -o yaml
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
-      kubectl harden fix sts/db -n ops -o mutating-policy | kubectl apply -f -
+      kubectl harden fix sts/db -n ops -o mutating-policy
+      kubectl harden fix sts/db -n ops --at-admission --apply
     """
     from kubectl_harden.planning.options import FixOptions
 
@@ -174,13 +179,14 @@ def fix(
             trial=trial,
             recreate=recreate,
             even_if_managed=even_if_managed,
+            at_admission=at_admission,
             expires=expires,
             notes=notes,
         )
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
-    if output == "mutating-policy":
-        raise UsageError("-o mutating-policy makes policies for live workloads: name them by TYPE/NAME")
+    if at_admission or output == "mutating-policy":
+        raise UsageError("policies at admission are made for live workloads: name them by TYPE/NAME")
     if inputs.inputs.render is not None:
         raise UsageError(
             "--build is for check: fix -k DIR makes patches of a kustomization, fix --helm-chart DIR values of a chart"
