@@ -70,7 +70,7 @@ def create_policies(
     report_problems(wrong)
     if not made:
         return [], wrong, False
-    write([printable(policies_yaml(objects for _, objects in made))])
+    write([f"{printable(text)}\n" for text in policies_yaml(objects for _, objects in made).splitlines()])
     what = made[0][0].name if len(made) == 1 else counted(len(made), "workload")
     with raising_again():
         agreed = yes or ask(f"Create {counted(len(made), 'policy')} for new pods of {what} {cluster.connection.place}?")

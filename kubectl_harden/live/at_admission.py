@@ -20,7 +20,7 @@ from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change, Journal
 from kubectl_harden.live.made_pods import Trials, made_pod
 from kubectl_harden.live.propose import Proposal, fresh
-from kubectl_harden.live.workload_pods import keys_of, level_of
+from kubectl_harden.live.workload_pods import RESTARTABLE, keys_of, level_of
 from kubectl_harden.objects import finished, group_version
 from kubectl_harden.planning.admission_policy import GROUP, PolicyObjects, policy_objects
 from kubectl_harden.pod_security.messages import rejecter_of
@@ -33,7 +33,6 @@ _POLICIES: Final = "mutatingadmissionpolicies"
 _BINDINGS: Final = "mutatingadmissionpolicybindings"
 _LAG_SECONDS: Final = 30.0
 """How long the API server may take to know a policy (it watches them, and reads them again every few seconds)."""
-_RESTARTABLE: Final = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 def served_version(cluster: Cluster) -> str:
@@ -200,7 +199,7 @@ class Creator:
             return words
         named = ", ".join(old[:3]) + (f" and {len(old) - 3} more" if len(old) > 3 else "")
         words += f"; {named} {'is' if len(old) == 1 else 'are'} older and will stay below it until made again"
-        if live.resource.kind in _RESTARTABLE:
+        if live.resource.kind in RESTARTABLE:
             commands = self._cluster.connection.commands
             words += f": {commands.kubectl('rollout', 'restart', live.target, namespace=live.namespace)}"
         return words
