@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from kubectl_harden.json_values import copied
-from tests.support.control_plane import ApiError, Namespace
+from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.harden import Harden, workload
 from tests.support.mutating import ADMISSION
 
@@ -207,3 +208,32 @@ def test_the_pods_of_a_cron_job(namespace: Namespace, harden: Harden) -> None:
     with applied(namespace, shown.out):
         namespace.eventually(lambda: not refused("night-29384756"))
         assert "violates PodSecurity" in refused("night-by-hand")
+
+
+_RESOURCE = "admissionregistration.k8s.io/v1/mutatingadmissionpolic"
+
+
+@pytest.mark.parametrize("version", ["v1beta1", ""])
+def test_the_version_is_what_the_server_has(version: str, tmp_path: Path) -> None:
+    served = f"{_RESOURCE}ies=false,{_RESOURCE}ybindings=false"
+    served += f",admissionregistration.k8s.io/{version}=true" if version else ""
+    flags = (f"--runtime-config={served}", "--disable-admission-plugins=MutatingAdmissionPolicy")
+    plane = ControlPlane(tmp_path / "plane", controllers=False, flags=flags)
+    try:
+        namespace = Namespace(plane, "ops", {})
+        harden = Harden(namespace, tmp_path)
+        namespace.create(workload("StatefulSet", "db"))
+        shown = harden("fix", "sts/db", "-o", "mutating-policy")
+        if not version:
+            assert (shown.code, shown.out) == (4, "")
+            assert "the API server does not have MutatingAdmissionPolicies" in " ".join(shown.err.split())
+            applied = harden("fix", "sts/db", "--at-admission", "--apply", "--yes")
+            assert applied.code == 4 and "does not have MutatingAdmissionPolicies" in " ".join(applied.err.split())
+            return
+        assert shown.code == 0, shown
+        for value in yaml.safe_load_all(shown.out):
+            path = path_of(value).replace("/v1/", f"/{version}/")
+            made = plane.request("POST", f"{path}?dryRun=All&fieldValidation=Strict", value)
+            assert made["apiVersion"] == f"admissionregistration.k8s.io/{version}"
+    finally:
+        plane.stop()
