@@ -102,12 +102,12 @@ class Fact(NamedTuple):
     """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
     ``kind`` "needs": it uses ``topic`` (a capability such as "NET_ADMIN", "root", "setuid", "low port", …);
-    "unused": it was watched, and did not; "open": the node gives it anyway; "user": it runs as ``value``, a uid
-    or the name that the image has for it; "unknown": what could not be learned (``value``: why). ``value`` of a low
-    port is its number, of a host path the path inside the container.
+    "unused": it was watched, and did not; "open": the node gives it anyway, "closed": a node does not; "user": it runs
+    as ``value``, a uid or the name that the image has for it; "unknown": what could not be learned (``value``: why).
+    ``value`` of a low port is its number, of a host path the path inside the container, of a volume its name.
     """
 
-    kind: Literal["needs", "unused", "open", "user", "unknown", "profile"]
+    kind: Literal["needs", "unused", "open", "closed", "user", "unknown", "profile"]
     topic: str
     text: str
     origin: Origin = "manifest"

@@ -139,7 +139,11 @@ def fix(
         notes: list[str] = []
         options = options._replace(
             learn=evidence.of_cluster(
-                inputs.cluster, notes, whole=not inputs.targets.names, recorded=asked.recorded_seccomp
+                inputs.cluster,
+                notes,
+                whole=not inputs.targets.names,
+                recorded=asked.recorded_seccomp,
+                namespaced=interactive or asked.user_namespace is not None,
             )
         )
         return fix_live(inputs, options, output, apply=apply_, yes=yes, notes=notes, **applying)

@@ -102,6 +102,10 @@ EVENTS: Final = _resource("", "events", "Event", "ev")
 QUOTAS: Final = _resource("", "resourcequotas", "ResourceQuota", "quota")
 SECRETS: Final = _resource("", "secrets", "Secret")
 SERVICE_ACCOUNTS: Final = _resource("", "serviceaccounts", "ServiceAccount", "sa")
+CLAIMS: Final = _resource("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc")
+VOLUMES: Final = Resource(
+    "", "v1", "persistentvolumes", "PersistentVolume", ("pv",), "persistentvolume", namespaced=False
+)
 NODES: Final = Resource("", "v1", "nodes", "Node", ("no",), "node", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", ("ns",), "namespace", namespaced=False)
 

@@ -9,10 +9,10 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import json_line
 from kubectl_harden.model import Edit, Path, Policy
-from kubectl_harden.planning.field_edits import lowered
+from kubectl_harden.planning.field_edits import in_object, lowered
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import in_object, plan
+from kubectl_harden.planning.plan import plan
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import CONTAINER_LISTS, Pod

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from kubectl_harden.json_values import Draft
 from kubectl_harden.model import Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.risks import RISKS
 
-__all__ = ["edited", "lowered", "place_before", "united"]
+__all__ = ["edited", "in_object", "lowered", "place_before", "united"]
 
 _DROP: Final = object()
 
@@ -102,6 +103,25 @@ def _without_marks(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_marks(item) for item in value if item is not _DROP]
     return value
+
+
+def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
+    """Return edits of a pod template as edits of the object that it stands in."""
+    placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+    return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
+
+
+def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
+    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
+    try:
+        present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
+    except (KeyError, IndexError, TypeError):
+        present = None
+    if not isinstance(present, list):
+        yield edit
+        return
+    for index, item in enumerate(edit.value, start=len(present)):
+        yield edit._replace(path=(*edit.path, index), value=item)
 
 
 def lowered(value: Any, edits: list[Edit]) -> list[Edit]:

@@ -15,10 +15,10 @@ from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import field_path
 from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Problem
 from kubectl_harden.planning.agreement import Agreement, is_shared, uncovered
-from kubectl_harden.planning.field_edits import lowered
+from kubectl_harden.planning.field_edits import in_object, lowered
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import in_object, plan
+from kubectl_harden.planning.plan import plan
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.policy import evaluate

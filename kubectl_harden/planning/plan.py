@@ -28,18 +28,18 @@ from kubectl_harden.model import (
 )
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.companions import companions, refused_by_kubelet
-from kubectl_harden.planning.field_edits import edited, lowered, place_before
-from kubectl_harden.planning.json_patch import resolve_path
+from kubectl_harden.planning.field_edits import edited, in_object, lowered, place_before
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.proposals import proposals, within_risk
+from kubectl_harden.planning.user_namespaces import ENTER, Rootful, entering, may_enter
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import Policy, controls_of, evaluate, highest_level, worded
-from kubectl_harden.pod_security.risks import POD_LEVEL_OFFERS
+from kubectl_harden.pod_security.risks import IN_USER_NAMESPACE, POD_LEVEL_OFFERS
 
-__all__ = ["in_object", "left_below", "plan"]
+__all__ = ["left_below", "plan"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 _OF_POD: Final[Path] = ("spec", "securityContext")
@@ -127,10 +127,11 @@ class _Case(NamedTuple):
         return {(before(path), why) for path, why in found}
 
     def offering(self, edits: list[Edit]) -> list[Edit]:
-        """Return edits that offer nothing which takes a field that the object has not."""
-        if self.location.pod_security_context:
-            return edits
-        return [edit._replace(offers=tuple(o for o in edit.offers if o not in POD_LEVEL_OFFERS)) for edit in edits]
+        """Return edits that offer nothing which takes a field that the object has not, or that is of no use to it."""
+        without = () if self.location.pod_security_context else POD_LEVEL_OFFERS
+        if not may_enter(self.location, self.policy):
+            without = (*without, IN_USER_NAMESPACE)
+        return [edit._replace(offers=tuple(o for o in edit.offers if o not in without)) for edit in edits]
 
     def level(self, pod: Pod, violations: _Violations) -> Level:
         return highest_level(pod, self.policy, [control.level for control, _ in violations])
@@ -167,9 +168,40 @@ class _Draft(NamedTuple):
 
 def _drafted(case: _Case) -> _Draft:
     """Return the edits for all violations that nobody has accepted or left out, as far as they may be made."""
-    beside, held_back, notes = _companions(case)
-    pod = _accompanied(case, beside) if beside else case.pod
-    violations = evaluate(pod, case.policy) if beside else case.violations
+    asked = case.options.asked.user_namespace
+    if asked is None and case.choose is None:
+        return _edits(case)
+    silent = _edits(case._replace(choose=None))
+    enter, notes = entering(_rootful(case, silent), asked or "stopped")
+    made, too_risky = within_risk([] if enter is None else [enter], case.options.max_risk)
+    wanted = case.wanted(made)
+    draft = _edits(case, wanted) if wanted or case.choose is not None else silent
+    if asked is None:
+        return draft
+    notes.extend(f"--user-namespace is not done: {edit.why}" for edit in too_risky)
+    return draft._replace(held_back=[*draft.held_back, *too_risky], notes=[*draft.notes, *notes])
+
+
+def _rootful(case: _Case, silent: _Draft) -> Rootful:
+    """Return what tells whether a pod needs a user namespace; ``silent`` is the draft without one."""
+    inside = {control.id for control, _ in evaluate(case.patched([ENTER]), case.policy)}
+    violated = [control.id for control, _ in case.violations]
+    violated = [check for check in violated if check not in silent.accepted and not case.options.leaves(check)]
+    broken = {check for edit in silent.edits if edit.risk == "breaks" for check in edit.checks}
+    beside = _accompanied(case, [edit for edit in silent.edits if edit.companion])
+    relieved = tuple(check for check in violated if check not in inside)
+    stopped = broken.union(control.id for control, _ in silent.left).intersection(violated)
+    facts = case.facts(beside)
+    return Rootful(case.location, beside, silent.after, facts, case.policy, tuple(violated), relieved, stopped)
+
+
+def _edits(case: _Case, first: list[Edit] | None = None) -> _Draft:
+    """Return the edits beside those that come ``first``, for what is still violated then."""
+    first = first or []
+    inside = case.patched(first) if first else case.pod
+    beside, held_back, notes = _companions(case, inside)
+    pod = _accompanied(case, [*first, *beside]) if first or beside else case.pod
+    violations = evaluate(pod, case.policy) if first or beside else case.violations
     accepted = excused(pod, case.policy, violations, case.accepted)
     cures, told = _proposed(case, pod, violations, accepted)
     cures, too_risky = within_risk(cures, case.options.max_risk)
@@ -178,7 +210,7 @@ def _drafted(case: _Case) -> _Draft:
     obstacles.extend(Obstacle(edit.checks[0], case.objection(edit), _apart(edit)) for edit in against)
     cures, refused = _chosen(case, cures)
     obstacles.extend(refused)
-    edits = [*beside, *cures]
+    edits = [*first, *beside, *cures]
     impossible, why = refused_by_kubelet(case.patched(edits), edits) if beside else ([], [])
     notes.extend(why)
     edits, after, refused = _without_refusals(case, [edit for edit in edits if edit not in impossible])
@@ -192,16 +224,15 @@ def _drafted(case: _Case) -> _Draft:
     return _Draft(edits, after, left, [*held_back, *too_risky, *against], obstacles, notes, accepted, reaches)
 
 
-def _companions(case: _Case) -> tuple[list[Edit], list[Edit], list[str]]:
+def _companions(case: _Case, pod: Pod) -> tuple[list[Edit], list[Edit], list[str]]:
     """Return the companions that are made, those that are too risky, and notes on what is not known or not done."""
-    facts = case.facts(case.pod)
-    in_context = case.location.pod_security_context
+    facts = case.facts(pod)
     asked = companions(
-        case.pod,
+        pod,
         facts,
         case.policy,
-        case.options.asked,
-        pod_security_context=in_context,
+        case.options.asked._replace(user_namespace=None),
+        pod_security_context=case.location.pod_security_context,
         objection=case.objection,
     )
     beside, held_back = within_risk(case.offering(list(asked.edits)), case.options.max_risk)
@@ -426,25 +457,6 @@ def _undone(undone: list[Edit], chosen: _Draft, short_of: Level, because: list[F
 
 
 # -- the plan ----------------------------------------------------------------------------------------------
-
-
-def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
-    """Return edits of a pod template as edits of the object that it stands in."""
-    placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
-    return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
-
-
-def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
-    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
-    try:
-        present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
-    except (KeyError, IndexError, TypeError):
-        present = None
-    if not isinstance(present, list):
-        yield edit
-        return
-    for index, item in enumerate(edit.value, start=len(present)):
-        yield edit._replace(path=(*edit.path, index), value=item)
 
 
 def _remaining(case: _Case, draft: _Draft) -> Iterable[Remaining]:

@@ -16,10 +16,12 @@ from kubectl_harden.pod_security.pod import Container, Pod
 __all__ = [
     "CHANGES",
     "DEFAULT_CAPABILITIES",
+    "IN_USER_NAMESPACE",
     "NODE_AGENT",
     "POD_LEVEL_OFFERS",
     "RISKS",
     "RULES",
+    "UNMAPPED",
     "WINDOWS",
     "Case",
     "Judgement",
@@ -45,9 +47,13 @@ NODE_AGENT: Final = "node agent"
 WINDOWS: Final = "windows"
 """The topic of what shows that a pod runs on nodes with Windows."""
 
+UNMAPPED: Final = "volume without ID mapping"
+"""The topic of what is known of a volume's file system ("unused": it has ID-mapped mounts); ``value``: its name."""
+
 CHANGES: Final[dict[str, tuple[str, ...]]] = {
     "require non-root": ("runAsNonRoot",),
     "remove runAsUser 0": ("runAsUser",),
+    "user namespace": ("runAsNonRoot", "runAsUser", "procMount"),
     "drop ALL": ("capabilities_restricted",),
     "remove a capability": ("capabilities_baseline", "capabilities_restricted"),
     "no privilege escalation": ("allowPrivilegeEscalation",),
@@ -261,10 +267,12 @@ _CAPABILITIES = "capabilities(7)"
 _NO_NEW_PRIVS = "Documentation/userspace-api/no_new_privs.rst of the Linux kernel"
 _PORTS = "Documentation/networking/ip-sysctl.rst of the Linux kernel, ip_unprivileged_port_start"
 _PSS = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
+_USERNS = "https://kubernetes.io/docs/concepts/workloads/pods/user-namespaces/"
 _SECCOMP = "https://docs.docker.com/engine/security/seccomp/, blocked system calls"
 _AGENTS = "https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-scheduling-critical-addon-pods/"
 _FS_GROUP = "pkg/volume/volume_linux.go, SetVolumeOwnership"
 _AS_USER = "give it a user of its own: --run-as-user UID"
+IN_USER_NAMESPACE: Final = "let it stay root, in a user namespace: --user-namespace"
 _AS_KNOWN_USER = "give it the number of that user: --run-as-user UID (auto where a running pod tells it)"
 _GROUP = "let the kubelet give the volume to the pod's group: --fs-group auto"
 _OWNER = "leave that to the kubelet: --fs-group auto"
@@ -287,7 +295,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "A runAsUser other than 0 is all that the kubelet asks for.", _VERIFY, _runs_as_number),
     Rule("image-root", "require non-root", "breaks",
          "The image runs as root: the container does not start (CreateContainerConfigError, \"container has "
-         "runAsNonRoot and image will run as root\").", _VERIFY, _user("image", "root"), (_AS_USER,)),
+         "runAsNonRoot and image will run as root\").", _VERIFY, _user("image", "root"), (_AS_USER, IN_USER_NAMESPACE)),
     Rule("image-name", "require non-root", "breaks",
          "The image names its user: the container does not start (CreateContainerConfigError, \"container has "
          "runAsNonRoot and image has non-numeric user, cannot verify user is non-root\").",
@@ -303,10 +311,10 @@ RULES: Final[tuple[Rule, ...]] = (
          _VERIFY, _user("image", "number")),
     Rule("live-root", "require non-root", "breaks",
          "A running container has uid 0, and no runAsUser asks for it: its image runs as root.",
-         "KEP-3619, containerStatuses[].user.linux.uid", _user("live pod", "root"), (_AS_USER,)),
+         "KEP-3619, containerStatuses[].user.linux.uid", _user("live pod", "root"), (_AS_USER, IN_USER_NAMESPACE)),
     Rule("observed-root", "require non-root", "breaks",
          "A sensor saw processes of uid 0: the image runs as root, or becomes root.",
-         _VERIFY, _user("observed", "root"), (_AS_USER,)),
+         _VERIFY, _user("observed", "root"), (_AS_USER, IN_USER_NAMESPACE)),
     Rule("live-number", "require non-root", "review",
          "A running container has a uid other than 0; should the image name that user, the kubelet cannot verify "
          "it.", _VERIFY, _user("live pod", "number"), ("state that uid: --run-as-user auto",)),
@@ -322,7 +330,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "What it executes needs root.", _CAPABILITIES, _first("needs", "root"), (_AS_USER,)),
     Rule("uid-0-image-root", "remove runAsUser 0", "breaks",
          "The image itself runs as root, and beside runAsNonRoot the container does not start.",
-         _VERIFY, _user("image", "root"), (_AS_USER,)),
+         _VERIFY, _user("image", "root"), (_AS_USER, IN_USER_NAMESPACE)),
     Rule("uid-0-image-name", "remove runAsUser 0", "breaks",
          "The image names its user, and beside runAsNonRoot the kubelet cannot verify it.",
          _VERIFY, _user("image", "name"), (_AS_USER,)),
@@ -334,6 +342,12 @@ RULES: Final[tuple[Rule, ...]] = (
          _PORTS, _serves_low_port, (_LOW_PORTS,)),
     Rule("uid-0-unknown", "remove runAsUser 0", "review",
          "Files that belong to root are out of reach, and nothing is known of which it writes.", _VERIFY, _unknown),
+    Rule("user-namespace-low-port", "user namespace", "review",
+         "Root without NET_BIND_SERVICE may not bind ports below 1024.", _PORTS, _serves_low_port, (_LOW_PORTS,)),
+    Rule("user-namespace-volume", "user namespace", "review",
+         "A file system without ID-mapped mounts (NFS) keeps it from starting.", _USERNS, _first("needs", UNMAPPED)),
+    Rule("user-namespace", "user namespace", "review",
+         "The nodes must have user namespaces, and root has no capabilities left.", _USERNS, _always),
     Rule("owner-capability", "drop ALL", "breaks",
          "Giving files away takes CAP_CHOWN.", _CAPABILITIES, _first("needs", "volume owner"),
          (_OWNER,)),

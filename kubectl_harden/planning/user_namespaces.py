@@ -1,0 +1,168 @@
+"""Root where it is needed: a user namespace (hostUsers: false) in place of runAsNonRoot and runAsUser.
+
+Sources: KEP-127; relaxPolicyForUserNamespacePod in policy/helpers.go of k8s.io/pod-security-admission;
+https://kubernetes.io/docs/concepts/workloads/pods/user-namespaces/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+from kubectl_harden.evidence.user_namespaces import NAMESPACED_NODES
+from kubectl_harden.model import Edit, Fact, Facts, Policy
+from kubectl_harden.pod_security.location import Location
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import UNMAPPED, WINDOWS, judge, user_of, users
+
+__all__ = ["ENTER", "Rootful", "entering", "may_enter"]
+
+ENTER: Final = Edit("add", ("spec", "hostUsers"), False, (), "review", "")
+"""The edit, before it is judged."""
+
+_OPTION: Final = "--user-namespace"
+_OF_ROOT: Final = ("runAsNonRoot", "runAsUser")
+# The policy version from which pods in a user namespace may run as root.
+_RELAXED_FROM: Final = 35
+# pkg/kubelet/apis/config, UserNamespaces.IDsPerPod: the length of a pod's range where nobody sets another.
+_IDS: Final = 65536
+_HOST: Final = ("hostNetwork", "hostPID", "hostIPC")
+# Volumes whose file system has no ID-mapped mounts: FS_ALLOW_IDMAP in the fs_flags of Linux's file systems.
+_WITHOUT_MAPPING: Final = {"nfs": "NFS", "azureFile": "SMB", "glusterfs": "GlusterFS"}
+_MEANING: Final = (
+    "root in the container is an ordinary user of the node, without any capability but NET_BIND_SERVICE where that is "
+    "added: chown, su, gosu, a server that changes its user, files of other users fail"
+)
+_NODES: Final = (
+    "whether the nodes have user namespaces is not known: they need Kubernetes 1.33, Linux 6.3 and a runtime that "
+    "reports them, such as containerd 2.0 or CRI-O"
+)
+
+
+class Rootful(NamedTuple):
+    """A pod beside its companions, the pod ``after`` a plan without a user namespace, and what is known of it.
+
+    Of the ``violated`` controls a user namespace satisfies those that are ``relieved``; ``stopped`` stop the plan.
+    """
+
+    location: Location
+    pod: Pod
+    after: Pod
+    facts: Facts
+    policy: Policy
+    violated: tuple[str, ...]
+    relieved: tuple[str, ...]
+    stopped: Collection[str]
+
+
+def may_enter(location: Location, policy: Policy) -> bool:
+    """Whether an object has a place for hostUsers, and its policy lets root run in a user namespace."""
+    return not _no_field(location) and policy.minor >= _RELAXED_FROM
+
+
+def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | None, list[str]]:
+    """Return the judged edit that puts a pod into a user namespace, if it has a use for one; else why it has not.
+
+    "auto": only evidence of root counts, else also that a plan is stopped by what a user namespace satisfies.
+    """
+    shown = next(_as_root(case.pod, case.facts), "")
+    concerned = {*case.violated}.intersection(case.relieved or _OF_ROOT)
+    if not concerned:
+        return None, []
+    if not shown and (asked == "auto" or not concerned.intersection(case.stopped)):
+        words = f"so {_OPTION} leaves it as it is"
+        return None, [f'nothing tells the user of container "{name}", {words}' for name in _unknown(case)]
+    if not case.relieved:
+        words = f"policy {case.policy.version} forbids root in a user namespace, too; v1.{_RELAXED_FROM} does not"
+        return None, [f"{_OPTION} is not done: {words}"]
+    against = _no_field(case.location) or "; ".join(_impediments(case.after, case.facts))
+    if against:
+        return None, [f"{_OPTION} is not done: {against}"]
+    nodes = [fact.text for fact in case.facts.pod if fact.topic == NAMESPACED_NODES] or [_NODES]
+    volumes = (Fact("needs", UNMAPPED, text) for text in _volumes(case.after, case.facts))
+    facts = Facts(case.facts.containers, (*case.facts.pod, *volumes))
+    meaning = "; ".join((*((shown,) if shown else ()), _MEANING, *nodes))
+    judged = judge("user namespace", meaning, case.pod, case.pod.containers, facts)
+    return ENTER._replace(checks=case.relieved, risk=judged.risk, why=judged.why, offers=judged.offers), []
+
+
+def _unknown(case: Rootful) -> Iterator[str]:
+    """Yield the containers of which nothing tells the user."""
+    for container in case.pod.containers:
+        if user_of(case.pod, container) is None and not any(users(case.facts.containers.get(container.path, ()))):
+            yield container.name
+
+
+def _no_field(location: Location) -> str:
+    """Return why an object has no place for hostUsers, or an empty text."""
+    if location.spread:
+        return "an Argo Workflow has no field hostUsers"
+    return "" if location.pod_security_context else "Knative has no field hostUsers"
+
+
+def _as_root(pod: Pod, facts: Facts) -> Iterator[str]:
+    """Yield what shows that a container runs as root."""
+    for container in pod.containers:
+        user = user_of(pod, container)
+        if user == 0:
+            yield f'container "{container.name}" runs as user 0 (runAsUser)'
+        if user is not None:
+            continue
+        known = facts.containers.get(container.path, ())
+        # What the image says is what the kubelet asks; a running pod may have become root since.
+        for fact in list(users(known, "image")) or users(known):
+            if fact.value == 0:
+                yield fact.text
+
+
+def _impediments(pod: Pod, facts: Facts) -> Iterator[str]:
+    """Yield why a pod cannot be in a user namespace.
+
+    Source: validateHostUsers in pkg/apis/core/validation/validation.go, pkg/kubelet/userns.
+    """
+    if pod.is_windows or any(fact.topic == WINDOWS for fact in facts.pod):
+        yield "it is for Linux, and the pod runs on Windows nodes"
+    for name in _HOST:
+        if pod.spec.get(name):
+            yield f"{name} is true, refused by the API server beside hostUsers: false"
+    for container in pod.containers:
+        if container.fields.get("volumeDevices"):
+            yield f'container "{container.name}" has volumeDevices, refused by the API server beside hostUsers: false'
+    for name, number in _ids(pod):
+        if number >= _IDS:
+            yield f"{name} is {number}, and a user namespace has the ids 0 to {_IDS - 1}"
+    yield from (fact.text for fact in facts.pod if fact.topic == NAMESPACED_NODES and fact.kind == "closed")
+
+
+def _ids(pod: Pod) -> Iterator[tuple[str, int]]:
+    for name in ("runAsUser", "runAsGroup", "fsGroup"):
+        for security in (pod.security, *(container.security for container in pod.containers)):
+            if name in security:
+                yield name, security[name]
+    yield from (("supplementalGroups", group) for group in pod.security.get("supplementalGroups", ()))
+
+
+def _volumes(pod: Pod, facts: Facts) -> Iterator[str]:
+    """Yield what is to be said of volumes whose file system must have ID-mapped mounts."""
+    known = {fact.value: fact for fact in facts.pod if fact.topic == UNMAPPED}
+    declared = {volume.get("name", ""): volume for _, volume in pod.volumes()}
+    unsure: list[str] = []
+    for name in dict.fromkeys(_mounted(pod.containers)):
+        # What is mounted and not declared is a claim that a StatefulSet adds.
+        volume: dict[str, Any] = declared.get(name, {"persistentVolumeClaim": {}})
+        kind = next((words for source, words in _WITHOUT_MAPPING.items() if source in volume), "")
+        if kind:
+            yield f"volume {name} is {kind}, which has no ID-mapped mounts: the container does not start"
+        elif name in known:
+            if known[name].kind == "needs":
+                yield known[name].text
+        elif any(source in volume for source in ("persistentVolumeClaim", "ephemeral", "csi")):
+            unsure.append(name)
+    if unsure:
+        names = ", ".join(unsure)
+        yield f"what storage is behind {names} is not known: on NFS or SMB, without ID-mapped mounts, it does not start"
+
+
+def _mounted(containers: Iterable[Container]) -> Iterator[str]:
+    for container in containers:
+        yield from (mount.get("name", "") for mount in container.fields.get("volumeMounts", ()))
