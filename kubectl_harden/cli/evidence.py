@@ -25,7 +25,7 @@ _COMPANIONS: Final = (
     click.option("--run-as-user", metavar="UID|auto",
                  help="State the user of containers whose image is not known to run as a number other than 0."),
     click.option("--user-namespace", is_flag=False, flag_value="stopped", metavar="[auto]",
-                 help="Put pods that root keeps from the level into a user namespace (auto: that are known to be root)."),
+                 help="Let pods that are stopped by root (auto: that are known to be root) have a user namespace."),
     click.option("--fs-group", type=click.Choice(("auto",)),
                  help="Give the volumes to the app's group, in place of init containers that chown them."),
     click.option("--low-ports", is_flag=True, help="Let users other than root bind ports below 1024."),

@@ -79,8 +79,10 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
     if against:
         return None, [f"{_OPTION} is not done: {against}"]
     nodes = [fact.text for fact in case.facts.pod if fact.topic == NAMESPACED_NODES] or [_NODES]
-    volumes = (Fact("needs", UNMAPPED, text) for text in _volumes(case.after, case.facts))
-    facts = Facts(case.facts.containers, (*case.facts.pod, *volumes))
+    volumes = "; ".join(_volumes(case.after, case.facts))
+    of_pod = [fact for fact in case.facts.pod if fact.topic != UNMAPPED]
+    of_pod.extend([Fact("needs", UNMAPPED, volumes)] if volumes else ())
+    facts = Facts(case.facts.containers, tuple(of_pod))
     meaning = "; ".join((*((shown,) if shown else ()), _MEANING, *nodes))
     judged = judge("user namespace", meaning, case.pod, case.pod.containers, facts)
     return ENTER._replace(checks=case.relieved, risk=judged.risk, why=judged.why, offers=judged.offers), []

@@ -10,7 +10,7 @@ from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.model import Fact
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import CHANGES, RISKS, RULES, judge
+from kubectl_harden.pod_security.risks import CHANGES, RISKS, RULES, UNMAPPED, judge
 
 
 class Case(NamedTuple):
@@ -73,6 +73,9 @@ CASES = {
     "uid-0-volume": Case(MOUNT, pod=CLAIM, words="writes to the claim of volume data"),
     "uid-0-low-port": Case(PORT, words="serves port 80"),
     "uid-0-unknown": Case(),
+    "user-namespace-low-port": Case(PORT, words="serves port 80"),
+    "user-namespace-volume": Case(learned=(needs(UNMAPPED),), words=f"it used {UNMAPPED}"),
+    "user-namespace": Case(learned=(user(0),)),
     "owner-capability": Case({**CHOWN, **MOUNT}, pod=CLAIM, init=True, words="does nothing but give volumes"),
     "default-capability-used": Case(learned=(needs("default capability"),), words="it used default capability"),
     "file-capability-port": Case({**PORT, **NUMBER}, words="serves port 80"),
