@@ -29,9 +29,10 @@ _IDS: Final = 65536
 _HOST: Final = ("hostNetwork", "hostPID", "hostIPC")
 # Volumes whose file system has no ID-mapped mounts: FS_ALLOW_IDMAP in the fs_flags of Linux's file systems.
 _WITHOUT_MAPPING: Final = {"nfs": "NFS", "azureFile": "SMB", "glusterfs": "GlusterFS"}
-_MEANING: Final = (
-    "root in the container is an ordinary user of the node, without any capability but NET_BIND_SERVICE where that is "
-    "added: chown, su, gosu, a server that changes its user, files of other users fail"
+_MEANING: Final = "root in the container is an ordinary user of the node"
+_POWERLESS: Final = (
+    "it has no capability but NET_BIND_SERVICE where that is added, without which chown, su and gosu fail, servers "
+    "that change their user, and access to files of others"
 )
 _NODES: Final = (
     "whether the nodes have user namespaces is not known: they need Kubernetes 1.33, Linux 6.3 and a runtime that "
@@ -65,13 +66,14 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
 
     "auto": only evidence of root counts, else also that a plan is stopped by what a user namespace satisfies.
     """
-    shown = next(_as_root(case.pod, case.facts), "")
+    shown = next(_as_root(case.pod, case.facts), "") or (_unmasked(case) if asked == "stopped" else "")
     concerned = {*case.violated}.intersection(case.relieved or _OF_ROOT)
     if not concerned:
         return None, []
     if not shown and (asked == "auto" or not concerned.intersection(case.stopped)):
         words = f"so {_OPTION} leaves it as it is"
-        return None, [f'nothing tells the user of container "{name}", {words}' for name in _unknown(case)]
+        unknown = _unknown(case) if concerned.intersection(_OF_ROOT) else ()
+        return None, [f'nothing tells the user of container "{name}", {words}' for name in unknown]
     if not case.relieved:
         words = f"policy {case.policy.version} forbids root in a user namespace, too; v1.{_RELAXED_FROM} does not"
         return None, [f"{_OPTION} is not done: {words}"]
@@ -83,9 +85,17 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
     of_pod = [fact for fact in case.facts.pod if fact.topic != UNMAPPED]
     of_pod.extend([Fact("needs", UNMAPPED, volumes)] if volumes else ())
     facts = Facts(case.facts.containers, tuple(of_pod))
-    meaning = "; ".join((*((shown,) if shown else ()), _MEANING, *nodes))
+    powerless = [_POWERLESS] if case.policy.level == "restricted" else []
+    meaning = "; ".join((*((shown,) if shown else ()), _MEANING, *powerless, *nodes))
     judged = judge("user namespace", meaning, case.pod, case.pod.containers, facts)
     return ENTER._replace(checks=case.relieved, risk=judged.risk, why=judged.why, offers=judged.offers), []
+
+
+def _unmasked(case: Rootful) -> str:
+    """Return which container unmasks /proc, as only a pod in a user namespace may at baseline, or an empty text."""
+    unmasked = (c for c in case.pod.containers if c.security.get("procMount") == "Unmasked")
+    first = next(unmasked, None) if "procMount" in case.relieved else None
+    return f'container "{first.name}" has procMount: Unmasked, which takes hostUsers: false' if first else ""
 
 
 def _unknown(case: Rootful) -> Iterator[str]:

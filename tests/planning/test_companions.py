@@ -94,6 +94,7 @@ ASKED = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from([(), (("", "/var/cache"),), (("", "/a/b"), ("", "/a"))]),
+    user_namespace=st.sampled_from([None, "auto", "stopped"]),
 )
 FACTS = st.sampled_from([0, 1000, "nginx"]).map(lambda user: (Fact("user", "user", "known", "image", user),))
 
@@ -145,8 +146,8 @@ def test_knative_gets_no_companion_of_the_pod_and_no_offer_of_one(
     assert not [step for step in companions if step.path[:2] == ("spec", "securityContext") or step.op == "remove"]
     offers = {offer for step in (*found.steps, *found.held_back) for offer in step.offers}
     offers |= {choice for left in found.remaining for choice in left.choices}
-    assert not [offer for offer in offers if "--fs-group" in offer or "--low-ports" in offer]
-    assert not [step for step in found.steps if step.path[:2] == ("spec", "os")]
+    assert not [offer for offer in offers if "--fs-group" in offer or "--low-ports" in offer or "--user-n" in offer]
+    assert not [step for step in found.steps if step.path[:2] in (("spec", "os"), ("spec", "hostUsers"))]
     # Elsewhere the same pod gets what Knative has no field for, and the note says what that is.
     elsewhere = made(workload(template, "Deployment"), Policy("restricted", NEWEST), asked, {})
     of_pod = {step.companion for step in elsewhere.steps if step.path[1:2] == ("securityContext",)}
