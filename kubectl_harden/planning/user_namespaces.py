@@ -86,6 +86,7 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
     of_pod.extend([Fact("needs", UNMAPPED, volumes)] if volumes else ())
     facts = Facts(case.facts.containers, tuple(of_pod))
     powerless = [_POWERLESS] if case.policy.level == "restricted" else []
+    shown = shown or next(_stopping(case), "")
     meaning = "; ".join((*((shown,) if shown else ()), _MEANING, *powerless, *nodes))
     judged = judge("user namespace", meaning, case.pod, case.pod.containers, facts)
     return ENTER._replace(checks=case.relieved, risk=judged.risk, why=judged.why, offers=judged.offers), []
@@ -96,6 +97,14 @@ def _unmasked(case: Rootful) -> str:
     unmasked = (c for c in case.pod.containers if c.security.get("procMount") == "Unmasked")
     first = next(unmasked, None) if "procMount" in case.relieved else None
     return f'container "{first.name}" has procMount: Unmasked, which takes hostUsers: false' if first else ""
+
+
+def _stopping(case: Rootful) -> Iterator[str]:
+    """Yield what stops a plan that requires users other than root, although nothing shows root."""
+    for container in case.pod.containers:
+        for fact in case.facts.containers.get(container.path, ()):
+            if (fact.kind == "user" and isinstance(fact.value, str)) or (fact.kind, fact.topic) == ("needs", "root"):
+                yield fact.text
 
 
 def _unknown(case: Rootful) -> Iterator[str]:
