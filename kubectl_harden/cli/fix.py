@@ -95,8 +95,9 @@ def fix(
     images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
     together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
     the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop. The exit code is 0 when nothing is left to do, 1 when a diff was shown or
-    something stays below the level, 3 when something could not be read, 4 when the cluster refused.
+    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). The exit code
+    is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something
+    could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -104,6 +105,7 @@ def fix(
       kubectl harden fix -f manifests/ -R --write
       kubectl harden fix -f agent.yaml --host-path cache=emptyDir
       kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
+      kubectl harden fix -f legacy.yaml --inspect-images --user-namespace auto
       kubectl harden fix -k overlays/prod --write
       kubectl harden fix --helm-chart charts/web --write
       helm template charts/web | kubectl harden fix -f - -o yaml

@@ -18,7 +18,7 @@ from kubectl_harden.pod_security.risks import UNMAPPED
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["NAMESPACED_NODES", "UserNamespaces", "lacks", "may_run"]
+__all__ = ["NAMESPACED_NODES", "UserNamespaces", "lacks", "may_run", "storage"]
 
 NAMESPACED_NODES: Final = "user namespaces"
 """The topic of what nodes say: "open" where all that may run a pod have user namespaces, else "closed"."""

@@ -16,7 +16,9 @@ May break:
     (NAME), cannot verify user is non-root"
 Fix:
     set runAsNonRoot to true for the pod; where the image runs as root or as a name, also runAsUser to a number
-    other than 0, and fsGroup for volumes that it must write to
+    other than 0, and fsGroup for volumes that it must write to. What has to stay root may do so in a user
+    namespace from v1.35 on, where it is an ordinary user of the node: set hostUsers to false in place of both
+    (--user-namespace), for nodes that have user namespaces, without capabilities
 Source: policy/check_runAsNonRoot.go
 """
 

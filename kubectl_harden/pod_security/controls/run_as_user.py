@@ -12,7 +12,8 @@ Without it:
 May break:
     files that belong to root and ports below 1024 that only root may bind: "Permission denied"
 Fix:
-    remove runAsUser: 0, or set it to the number of the user that the app is made for
+    remove runAsUser: 0, or set it to the number of the user that the app is made for; from v1.35 on it may stay in
+    a user namespace (hostUsers: false, --user-namespace)
 Source: policy/check_runAsUser.go
 """
 
