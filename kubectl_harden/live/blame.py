@@ -1,7 +1,8 @@
 """Which edits a failing pod's words point at.
 
-Sources of the words: the kubelet's verifyRunAsNonRoot (pkg/kubelet/kuberuntime/security_context.go), the
-errors of the container runtimes for seccomp, AppArmor and sysctls, and errno's texts.
+Sources of the words: the kubelet's verifyRunAsNonRoot (pkg/kubelet/kuberuntime/security_context.go) and
+user namespaces (pkg/kubelet/userns), the errors of the container runtimes for seccomp, AppArmor, sysctls and mounts,
+and errno's texts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ _WORDS: Final[tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...]] = (
         ("runasnonroot", "non-root", "non-numeric user"),
         ("runAsNonRoot",),
         "run the image as a user of its own: set runAsUser to a number other than 0, or build it with a numeric USER",
+    ),
+    (
+        ("hostusers", "user namespace", "idmap", "mount_setattr"),
+        ("runAsNonRoot", "runAsUser", "procMount"),
+        "let it run only on nodes that have user namespaces, with volumes that can be ID-mapped, or leave out "
+        "--user-namespace",
     ),
     (("seccomp",), ("seccompProfile_restricted", "seccompProfile_baseline"), "check the node's seccomp profiles"),
     (("apparmor",), ("appArmorProfile",), "check the node's AppArmor profiles"),

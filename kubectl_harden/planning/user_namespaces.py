@@ -77,7 +77,7 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
     if not case.relieved:
         words = f"policy {case.policy.version} forbids root in a user namespace, too; v1.{_RELAXED_FROM} does not"
         return None, [f"{_OPTION} is not done: {words}"]
-    against = _no_field(case.location) or "; ".join(_impediments(case.after, case.facts))
+    against = _no_field(case.location) or "; ".join((*_refused(case), *_impediments(case.after, case.facts)))
     if against:
         return None, [f"{_OPTION} is not done: {against}"]
     nodes = [fact.text for fact in case.facts.pod if fact.topic == NAMESPACED_NODES] or [_NODES]
@@ -123,17 +123,28 @@ def _no_field(location: Location) -> str:
 
 def _as_root(pod: Pod, facts: Facts) -> Iterator[str]:
     """Yield what shows that a container runs as root."""
-    for container in pod.containers:
-        user = user_of(pod, container)
-        if user == 0:
-            yield f'container "{container.name}" runs as user 0 (runAsUser)'
-        if user is not None:
-            continue
-        known = facts.containers.get(container.path, ())
-        # What the image says is what the kubelet asks; a running pod may have become root since.
-        for fact in list(users(known, "image")) or users(known):
-            if fact.value == 0:
-                yield fact.text
+    return (text for container in pod.containers if (text := _root(pod, container, facts)))
+
+
+def _root(pod: Pod, container: Container, facts: Facts) -> str:
+    """Return what shows that a container runs as root, or an empty text."""
+    user = user_of(pod, container)
+    if user is not None:
+        return "" if user else f'container "{container.name}" runs as user 0 (runAsUser)'
+    known = facts.containers.get(container.path, ())
+    # What the image says is what the kubelet asks; a running pod may have become root since.
+    return next((fact.text for fact in list(users(known, "image")) or users(known) if fact.value == 0), "")
+
+
+def _refused(case: Rootful) -> Iterator[str]:
+    """Yield the containers that run as root and say runAsNonRoot themselves, which the kubelet refuses anywhere.
+
+    Source: pkg/kubelet/kuberuntime/security_context_others.go, verifyRunAsNonRoot.
+    """
+    for container in case.pod.containers:
+        demanded = container.security.get("runAsNonRoot", case.pod.security.get("runAsNonRoot"))
+        if demanded and (text := _root(case.pod, container, case.facts)):
+            yield f"{text}, and its runAsNonRoot: true forbids that in a user namespace, too"
 
 
 def _impediments(pod: Pod, facts: Facts) -> Iterator[str]:
