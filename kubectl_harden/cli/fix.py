@@ -163,10 +163,13 @@ def fix(
         return fix_kustomization(inputs.kustomization, paths, inputs.rules, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
         from kubectl_harden.cli.built import fix_chart
-        from kubectl_harden.reports.output import note_problems
+        from kubectl_harden.reports.output import note, note_problems
 
         found = surveyed(inputs, origins=True)
         note_problems(found.notes)
+        if asked.user_namespace is not None:
+            note("--user-namespace is not done: values reach security contexts, and hostUsers stands beside them")
+            options = options._replace(asked=asked._replace(user_namespace=None))
         return fix_chart(inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
