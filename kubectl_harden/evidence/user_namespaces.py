@@ -59,6 +59,8 @@ class UserNamespaces:
             spec = decode_pod_template({"spec": template.get("spec")})["spec"]
         except InputError:
             return  # It is told where the template is judged.
+        if value.get("kind") == "Pod":
+            spec.pop("nodeName", None)  # Where it is now; another in its place may come to another node.
         yield from self._of_nodes(spec)
         for name, claim in _claims(value, spec):
             found = self._claim(namespace, claim)
@@ -126,10 +128,10 @@ def _claims(value: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")
         if claim:
             yield volume.get("name", ""), claim
-    if value.get("kind") == "StatefulSet":
-        for item in (value.get("spec") or {}).get("volumeClaimTemplates") or ():
-            name = item["metadata"]["name"]
-            first = ((value.get("spec") or {}).get("ordinals") or {}).get("start", 0)
+    if (value.get("apiVersion"), value.get("kind")) == ("apps/v1", "StatefulSet"):
+        first = (value["spec"].get("ordinals") or {}).get("start", 0)
+        for item in value["spec"].get("volumeClaimTemplates") or ():
+            name = (item.get("metadata") or {}).get("name", "")
             yield name, f"{name}-{value['metadata']['name']}-{first}"
 
 

@@ -131,6 +131,8 @@ class _Case(NamedTuple):
         without = () if self.location.pod_security_context else POD_LEVEL_OFFERS
         if not may_enter(self.location, self.policy):
             without = (*without, IN_USER_NAMESPACE)
+        if not without:
+            return edits
         return [edit._replace(offers=tuple(o for o in edit.offers if o not in without)) for edit in edits]
 
     def level(self, pod: Pod, violations: _Violations) -> Level:

@@ -154,3 +154,26 @@ def test_knative_gets_no_companion_of_the_pod_and_no_offer_of_one(
     if facts is None:
         told = {note.partition(":")[0] for note in found.notes if "Knative" in note}
         assert of_pod - {"--run-as-user", ""} <= told
+
+
+def test_who_refuses_a_user_namespace_is_asked_for_users_other_than_root() -> None:
+    containers = [{"name": "c", "image": "i", "securityContext": {"runAsUser": 0}}]
+    value = workload({"metadata": {}, "spec": {"containers": containers}}, "Deployment")
+    locations = locate(value, {})
+    assert locations is not None
+
+    def steps(refused: str) -> list[str]:
+        asked: list[str] = []
+
+        def choose(edits: list[Any]) -> list[Any]:
+            asked.extend(edit.path[-1] for edit in edits if edit.path[-1] not in asked)
+            return [edit for edit in edits if edit.path[-1] != refused]
+
+        made = plan(value, locations[0], Policy("restricted", NEWEST), FixOptions("breaks"), {}, choose)
+        assert [edit for edit in asked if edit == refused] == [refused]
+        return [str(step.path[-1]) for step in made.steps]
+
+    assert {"runAsNonRoot", "runAsUser"} <= {*steps("hostUsers")}
+    inside = steps("seccompProfile")
+    assert "hostUsers" in inside
+    assert not {"runAsNonRoot", "runAsUser"} & {*inside}
