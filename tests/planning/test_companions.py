@@ -22,7 +22,7 @@ from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.tree import parse, value_of
-from tests.planning.test_plan import admitted, workload
+from tests.planning.test_plan import admitted, learned_of, workload
 from tests.support.oracle import Oracle
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
@@ -177,3 +177,32 @@ def test_who_refuses_a_user_namespace_is_asked_for_users_other_than_root() -> No
     inside = steps("seccompProfile")
     assert "hostUsers" in inside
     assert not {"runAsNonRoot", "runAsUser"} & {*inside}
+
+
+@given(
+    template=valid_templates(), minor=st.sampled_from([25, 34, 35, NEWEST]), user=st.sampled_from([None, 0, 1000]),
+    namespaced=st.sampled_from(["auto", "stopped"]),
+)  # fmt: skip
+@fewer(2)
+def test_root_gets_a_user_namespace_or_a_note_says_why_not(
+    oracle: Oracle, template: dict[str, Any], minor: int, user: int | None, namespaced: Any
+) -> None:
+    value = workload(template, "Deployment")
+    policy = Policy("restricted", minor)
+    learned = learned_of(template, user)
+    before, _ = admitted(oracle, value)
+    found = made(value, policy, Asked(user_namespace=namespaced), learned)
+    after, _ = admitted(oracle, apply(value, found.edits))
+    entered = [step for step in found.steps if step.path == ("spec", "hostUsers")]
+    of_root = {"runAsNonRoot != true", "runAsUser=0"}
+    spec = template["spec"]
+    of_pod = spec.get("securityContext", {}).get("runAsUser", user)
+    containers = [*spec.get("initContainers", ()), *spec["containers"]]
+    users = {container.get("securityContext", {}).get("runAsUser", of_pod) for container in containers}
+    if entered:
+        assert minor >= 35
+        assert not of_root & {reason for reason, _ in after["restricted", minor]}
+        assert not {"runAsNonRoot", "runAsUser"} & {step.path[-1] for step in found.steps}
+        assert 0 in users or namespaced == "stopped"
+    elif 0 in users and of_root & {reason for reason, _ in before["restricted", minor]}:
+        assert [note for note in found.notes if note.startswith("--user-namespace is not done: ")]
