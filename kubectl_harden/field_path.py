@@ -31,7 +31,8 @@ def field_path(path: Path) -> str:
 def named_path(value: Any, path: Path) -> str:
     """Return a path where the items of lists go by what they are, which stays when others come or go.
 
-    That is an item's name, else its host port, else the text that it is: ``spec.containers[web].ports[80].hostPort``.
+    That is an item's name, else its host port, else the text that it is: ``spec.containers[web].ports[80].hostPort``;
+    what has none of them goes by its index.
     """
     out = ""
     for part in path:
@@ -44,10 +45,11 @@ def named_path(value: Any, path: Path) -> str:
     return out.lstrip(".")
 
 
-def _called(item: Any, index: int) -> Any:
+def _called(item: object, index: int) -> object:
     """Return what an item of a list is called."""
-    found = item.get("name") or item.get("hostPort") if isinstance(item, dict) else item
-    return index if found is None else found
+    if isinstance(item, dict):
+        item = item.get("name") or item.get("groupName") or item.get("hostPort")
+    return item if isinstance(item, str | int) else index
 
 
 def _written(part: str | int) -> str:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same", "size"]
+__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same", "size", "value_at"]
 
 ABSENT: Final = object()
-"""What a difference has on the side where there is no value."""
+"""What stands for a value where there is none: on one side of a difference, or at a path."""
 
 
 class Difference(NamedTuple):
@@ -22,7 +22,7 @@ class Difference(NamedTuple):
     new: Any
 
 
-def json_line(value: Any, indent: int | None = None) -> str:
+def json_line(value: object, indent: int | None = None) -> str:
     """Return JSON for a file, in one line without ``indent``; only surrogates without their other half are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
@@ -60,14 +60,25 @@ class Draft:
         return found
 
 
-def copied(value: Any) -> Any:
+def value_at(value: object, path: Iterable[str | int]) -> Any:
+    """Return what is at a path of keys and list indexes, ``ABSENT`` where nothing is."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part, ABSENT)
+        else:
+            there = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            value = value[part] if there else ABSENT  # type: ignore[index]
+    return value
+
+
+def copied(value: object) -> Any:
     """Return a deep copy of a JSON value."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value
 
 
-def size(value: Any) -> int:
+def size(value: object) -> int:
     """Return how many fields and items a JSON value has."""
     count, stack = 0, [value]
     while stack:
@@ -95,7 +106,7 @@ _IDENTITY: Final = ("name", "key", "mountPath", "devicePath", "containerPort", "
 Pairs = list[tuple[int | None, int | None]]
 
 
-def differences(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:
+def differences(old: object, new: object, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:
     """Yield the smallest values in which two JSON values differ, in the order of the new one.
 
     Indexes are the new value's, but for an item that only the old one has.
@@ -112,7 +123,7 @@ def differences(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> Iterato
         yield Difference(path, old, new)
 
 
-def align(old: list[Any], new: list[Any]) -> Pairs:
+def align(old: list[object], new: list[object]) -> Pairs:
     """Pair the items of two lists, in order: those that are equal, and then those that are the same thing changed.
 
     Returns (old index, new index) pairs; None on one side is a removed or an added item. Of items that neither have
@@ -141,7 +152,11 @@ def align(old: list[Any], new: list[Any]) -> Pairs:
 
 
 def _gaps(
-    old: list[Any], new: list[Any], within: tuple[slice, slice], key_of: Callable[[Any], str | None], pairs: Pairs
+    old: list[object],
+    new: list[object],
+    within: tuple[slice, slice],
+    key_of: Callable[[object], str | None],
+    pairs: Pairs,
 ) -> Iterator[tuple[slice, slice]]:
     """Pair the items whose keys are equal, in order, and yield the parts of both lists between them."""
     first, second = within
@@ -173,11 +188,11 @@ def _numbered(keys: Iterable[str | None]) -> list[object]:
     return out
 
 
-def _content(item: Any) -> str:
+def _content(item: object) -> str:
     return json.dumps(item, sort_keys=True)
 
 
-def _identity(item: Any) -> str | None:
+def _identity(item: object) -> str | None:
     """Return what an item is known by: an object by its names, a string by its letters."""
     if isinstance(item, dict):
         metadata = item.get("metadata")

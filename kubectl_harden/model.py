@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -19,9 +19,41 @@ Splice = tuple[int, int, str]
 """A change to a text: from this character, to that one, comes this text."""
 
 Level = Literal["privileged", "baseline", "restricted"]
+LADDER: Final[tuple[Level, ...]] = get_args(Level)
+"""The levels, each stricter than the one before."""
 Risk = Literal["safe", "review", "breaks"]
+RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
+"""From the lowest to the highest."""
 Op = Literal["add", "replace", "remove"]
 Origin = Literal["manifest", "image", "live pod", "observed", "node"]
+FactKind = Literal["needs", "unused", "open", "closed", "user", "unknown", "profile"]
+Topic = Literal[
+    "capability",
+    "default capability",
+    "directory",
+    "host namespace",
+    "host path",
+    "image",
+    "low port",
+    "node agent",
+    "path",
+    "ping",
+    "privileged",
+    "root",
+    "seccomp",
+    "setuid",
+    "user",
+    "user namespaces",
+    "volume",
+    "volume mapping",
+    "volume owner",
+    "waiting",
+    "windows",
+]
+"""What a fact is about. "default capability": one that root has by default; "node agent": that a pod works on its node,
+and does not only run there; "windows": that it runs on nodes with Windows; "path": a file that a container opened, of a
+"host path" volume; "volume owner": that an init container only gives volumes to a user; "user namespaces": whether the
+nodes that may run the pod have them; "volume mapping": that a volume has no ID-mapped mounts ("unused": it has)."""
 
 
 class Policy(NamedTuple):
@@ -51,12 +83,14 @@ class Finding(NamedTuple):
     """What a control says of a pod that it forbids.
 
     ``reason`` and ``detail`` are Pod Security admission's words, ``paths`` the fields at fault
-    (present or missing), relative to the pod template.
+    (present or missing) that they name, relative to the pod template. ``hidden`` are fields that are at fault as well,
+    and that the words name only once the others are cured.
     """
 
     reason: str
     detail: str
     paths: tuple[Path, ...]
+    hidden: tuple[Path, ...] = ()
 
 
 class Edit(NamedTuple):
@@ -101,17 +135,18 @@ class HostPathChoice(NamedTuple):
 class Fact(NamedTuple):
     """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
-    ``kind`` "needs": it uses ``topic`` (a capability such as "NET_ADMIN", "root", "setuid", "low port", …);
-    "unused": it was watched, and did not; "open": the node gives it anyway, "closed": a node does not; "user": it runs
-    as ``value``, a uid or the name that the image has for it; "unknown": what could not be learned (``value``: why).
-    ``value`` of a low port is its number, of a host path the path inside the container, of a volume its name.
+    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway,
+    "closed": it does not; "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what
+    could not be learned (``value``: why). ``value`` of a low port is its number, of a path the path inside the
+    container. ``name`` tells which capability ("NET_ADMIN"), host namespace ("hostPID") or volume it is.
     """
 
-    kind: Literal["needs", "unused", "open", "closed", "user", "unknown", "profile"]
-    topic: str
+    kind: FactKind
+    topic: Topic
     text: str
     origin: Origin = "manifest"
     value: Any = None
+    name: str = ""
 
 
 Learned = Mapping[str, tuple[Fact, ...]]
@@ -148,6 +183,16 @@ class Replacement(NamedTuple):
     text: str
 
 
+class FieldAtFault(NamedTuple):
+    """A field at fault, as a baseline file has it: ``spec.containers[web].ports[http].hostPort`` and ``8080``.
+
+    ``value`` is JSON: a text or a number, and ``null`` for all else, of which a change makes no other violation.
+    """
+
+    field: str
+    value: str
+
+
 class Violation(NamedTuple):
     """A finding with the control that made it, and the line (from 1) of its first field.
 
@@ -164,8 +209,10 @@ class Violation(NamedTuple):
     accepted: str = ""
     known: bool = False
     fix: tuple[Replacement, ...] = ()
-    at: tuple[str, ...] = ()
-    """The fields at fault, where items of lists go by what they are: ``spec.containers[web].securityContext``."""
+    at: tuple[FieldAtFault, ...] = ()
+    """The fields that its words name, for a baseline file."""
+    hidden: tuple[FieldAtFault, ...] = ()
+    """The fields that are at fault as well, and hidden by these, for a baseline file."""
 
 
 class Remaining(NamedTuple):
@@ -282,6 +329,10 @@ class Checked(NamedTuple):
     """What to do about a pod that cannot be edited."""
     pods_refused: str = ""
     """Why the API server refuses the pods that a workload lacks, although its template violates nothing."""
+    named_path: str = ""
+    """Where its pod template is, for a baseline file: items of lists go by their names."""
+    counterparts: tuple[tuple[str, FieldAtFault], ...] = ()
+    """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
 
 
 class Planned(NamedTuple):

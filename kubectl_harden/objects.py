@@ -1,4 +1,4 @@
-"""What Kubernetes objects have in common: names, groups, owners, lists, annotations, and how they end."""
+"""What Kubernetes objects have in common: names, groups, owners, lists, annotations, conditions, and how they end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ __all__ = [
     "TEMPLATE",
     "annotation",
     "api_group",
+    "conditions_of",
     "controller_of",
     "finished",
     "generated_from",
+    "group_version",
     "held_by",
     "is_namespace",
+    "is_true",
     "item_kind",
     "missing_pods",
     "name_of",
@@ -26,7 +29,7 @@ _TEMPLATES: Final = ("template.openshift.io/v1", "v1")
 """What OpenShift's Templates have as their apiVersion; the second one is of its versions before 3.6."""
 
 
-def held_by(value: Any) -> tuple[str, list[Any]] | None:
+def held_by(value: object) -> tuple[str, list[object]] | None:
     """Return the objects that an object holds, and the key that they are under; None for one that holds none.
 
     These are the items of a List (unstructured.IsList: any object with a list of items), and the objects of a Template.
@@ -39,12 +42,12 @@ def held_by(value: Any) -> tuple[str, list[Any]] | None:
     return (key, held) if isinstance(held, list) else None
 
 
-def is_namespace(value: dict[str, Any]) -> bool:
+def is_namespace(value: dict[str, object]) -> bool:
     """Whether an object is a Namespace."""
     return value.get("kind") == "Namespace" and value.get("apiVersion") == "v1"
 
 
-def item_kind(value: Any, item: Any) -> Any:
+def item_kind(value: Any, item: object) -> Any:
     """Return an item of a typed List with the apiVersion and kind that it may leave out."""
     kind = value.get("kind")
     if isinstance(item, dict) and not item.get("kind") and isinstance(kind, str) and kind.endswith("List"):
@@ -56,12 +59,12 @@ def controller_of(value: dict[str, Any]) -> dict[str, Any] | None:
     """Return the owner reference of the controller that made an object."""
     for owner in value.get("metadata", {}).get("ownerReferences") or ():
         if owner.get("controller"):
-            found: dict[str, Any] = owner
+            found: dict[str, object] = owner
             return found
     return None
 
 
-def name_of(kind: str, value: dict[str, Any]) -> str:
+def name_of(kind: str, value: dict[str, object]) -> str:
     """Return ``Deployment shop/web``, ``Namespace shop``, or ``Job build-`` where the API server completes the name."""
     metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
@@ -78,27 +81,41 @@ def generated_from(name: str) -> str:
     return f"{name[:50].rstrip('.-')}-"
 
 
-def annotation(value: Any, key: str) -> Any:
+def annotation(value: object, key: str) -> Any:
     """Return an annotation of an object as it was read, whose parts may be of any type; None where it has none."""
     for part in ("metadata", "annotations", key):
         value = value.get(part) if isinstance(value, dict) else None
     return value
 
 
+def group_version(api_version: str) -> tuple[str, str]:
+    """Return the group of an apiVersion, empty for the core group, and the version."""
+    group, slash, version = api_version.partition("/")
+    return (group, version) if slash else ("", api_version)
+
+
 def api_group(api_version: str) -> str:
     """Return the group of an apiVersion, empty for the core group."""
-    group, slash, _ = api_version.partition("/")
-    return group if slash else ""
+    return group_version(api_version)[0]
+
+
+def conditions_of(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the conditions in an object's status; parts of custom resources may be of any type."""
+    status = value.get("status")
+    found = status.get("conditions") if isinstance(status, dict) else None
+    return [condition for condition in found if isinstance(condition, dict)] if isinstance(found, list) else []
+
+
+def is_true(value: dict[str, Any], *types: str) -> bool:
+    """Whether a condition of one of some types is true."""
+    return any(c.get("type") in types and c.get("status") == "True" for c in conditions_of(value))
 
 
 def finished(value: dict[str, Any]) -> bool:
     """Whether a Pod or a Job has run to its end."""
-    status = value.get("status") or {}
     if value["kind"] == "Pod":
-        return status.get("phase") in ("Succeeded", "Failed")
-    return any(
-        c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in status.get("conditions") or ()
-    )
+        return (value.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return is_true(value, "Complete", "Failed")
 
 
 def missing_pods(value: dict[str, Any]) -> int | None:

@@ -117,7 +117,7 @@ def text_of(data: bytes) -> str:
         raise InputError(f"line {line}, column {column}: {found}") from None
 
 
-def read_json(name: str, *, regular: bool = False) -> Any:
+def read_json(name: str, *, regular: bool = False) -> object:
     """Return the JSON value of a file. Raises InputError as ``read_text`` and ``json_of`` do."""
     return json_of(read_text(name, regular=regular))
 

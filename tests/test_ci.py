@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kubectl_harden.yaml_text.tree import parse, value_of
-from tests.cli.test_main import GOOD, REJECTED, ROOT
+from tests.support.command import GOOD, REJECTED, ROOT
 
 BIN = Path(sys.executable).parent
 PATH = f"{BIN}:{os.environ['PATH']}"

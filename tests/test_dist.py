@@ -184,13 +184,13 @@ def test_the_bill_of_materials_lists_what_is_shipped_and_nothing_else(archive: P
     packages -= {*sys.stdlib_module_names, "kubectl_harden", "kubectl-harden"}
     packages = {name for name in packages if "kubectl_harden" not in name and name not in OF_THE_FREEZER}
     named = {name.replace("-", "_").lower() for name in versions} - set(about["libraries"])
-    modules = {"pyyaml": "yaml", "python_dateutil": "dateutil", "python_dxf": "dxf", "attrs": "attr",
+    modules = {"pyyaml": "yaml", "python_dateutil": "dateutil", "attrs": "attr",
                "websocket_client": "websocket", "markdown_it_py": "markdown_it"}  # fmt: skip
     assert {modules.get(name, name) for name in named} == packages - {"attrs"}
     # A module in Rust is what its crates are: its wheel names them.
     (core,) = (component for component in bill["components"] if component["name"] == "pydantic_core")
     assert {"pyo3", "memchr"} <= {part["name"] for part in core["components"]}
-    for unused in ("aiohttp", "cx-freeze", "pytest", "pygments", "deepdiff"):
+    for unused in ("aiohttp", "cx-freeze", "pytest", "pygments", "deepdiff", "python-dxf"):
         assert unused not in versions
 
 

@@ -24,7 +24,7 @@ from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Manifest
 from kubectl_harden.model import FileFix, HostPathChoice, Policy
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import MAX_EFFORT
+from kubectl_harden.planning.prune import MAX_EFFORT
 from kubectl_harden.pod_security import accepted, messages
 from kubectl_harden.pod_security.messages import read_messages
 from kubectl_harden.pod_security.namespace_labels import PREFIX

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.json_values import ABSENT, Draft, align, differences, same
+from kubectl_harden.json_values import ABSENT, Draft, align, differences, same, value_at
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 VALUES = st.recursive(
@@ -120,3 +120,16 @@ def test_every_item_is_paired_once_and_in_order(old: list[Any], new: list[Any]) 
     pairs = align(old, new)
     assert [i for i, _ in pairs if i is not None] == list(range(len(old)))
     assert [j for _, j in pairs if j is not None] == list(range(len(new)))
+
+
+@given(ROOTS)
+def test_the_value_at_a_path(root: Any) -> None:
+    for path in containers(root):
+        found: Any = root
+        for part in path:
+            found = found[part]
+        assert value_at(root, path) is found
+        assert value_at(root, (*path, "z")) is ABSENT
+        assert value_at(root, (*path, 9)) is ABSENT
+    assert value_at({"a": None, "b": ["x"]}, ("a",)) is None
+    assert value_at({"a": None, "b": "x"}, ("b", 0)) is ABSENT

@@ -1,5 +1,5 @@
 """The command line: options, wiring, exit codes."""
 
-from kubectl_harden.cli.main import cli, main
+from kubectl_harden.cli.main import cli, complete_for_kubectl, main
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "complete_for_kubectl", "main"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
@@ -123,9 +123,10 @@ def show(proposal: Proposal) -> None:
     """Write a proposal's diff to stdout, and what a person should know of it to stderr."""
     from kubectl_harden.reports.live import diff, proposal_notes
     from kubectl_harden.reports.output import tell, write
+    from kubectl_harden.reports.terminal import width
 
     write([diff(proposal)])
-    tell(proposal_notes(proposal))
+    tell(proposal_notes(proposal, columns=width()))
 
 
 def carry_out(
@@ -147,6 +148,7 @@ def carry_out(
     from kubectl_harden.reports.live import outcome_lines
     from kubectl_harden.reports.output import line, report_problems, tell
     from kubectl_harden.reports.progress import Progress
+    from kubectl_harden.reports.terminal import width
 
     changed = [proposal for proposal in proposals if proposal.patch]
     ready = [proposal for proposal in changed if proposal.refusal is None]
@@ -209,7 +211,7 @@ def carry_out(
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
-        tell(outcome_lines(outcome))
+        tell(outcome_lines(outcome, columns=width()))
     return outcomes, signalled
 
 
@@ -314,6 +316,6 @@ def _print(
         data(render(output, iter(fixes), policy))
 
 
-def proposal_key(proposal: Proposal) -> Any:
+def proposal_key(proposal: Proposal) -> str:
     """Return what tells proposals apart."""
     return proposal.live.uid

@@ -60,10 +60,11 @@ def fix_chart(
     """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
     from kubectl_harden.atomic_files import write_change
     from kubectl_harden.manifests.helm_values import cure, edited, values_file
-    from kubectl_harden.reports.check import Tally, summary_line, text
+    from kubectl_harden.reports.check import text
     from kubectl_harden.reports.diff import unified
     from kubectl_harden.reports.output import note_problems, paragraph, patch, report_problems, tell
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.reports.tally import Report, Tally, summary_line
+    from kubectl_harden.reports.terminal import counted, width
     from kubectl_harden.yaml_text.editor import spliced
 
     found = cure(chart, manifests, policies, options)
@@ -86,7 +87,7 @@ def fix_chart(
         inside = None if chart.values else chart.path
         write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
     tally.add(Checks(found.left, ()))
-    tell(text(iter(found.left), policies.default, tally))
+    tell(text(Report(iter(found.left), policies.default, tally, width())))
     done = "written" if write else "--write adds them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
@@ -122,7 +123,7 @@ def _shown(
     """Show diffs, notes, problems and the summary, and return the exit code."""
     from kubectl_harden.reports.fix import FixTally, diff, notes, summary_line
     from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.reports.terminal import counted, width
 
     if not files and any(item.plan.edits for item in planned):
         report_problems(problems)
@@ -136,7 +137,7 @@ def _shown(
         tally.files_changed += 1
         if not (write and quiet):
             patch(diff(found))
-    tell(notes(planned))
+    tell(notes(planned, columns=width()))
     report_problems(tally.problems)
     paragraph(summary_line(tally, written=write))
     if tally.problems:

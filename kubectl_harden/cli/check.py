@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kubectl_harden.cli.codes import exit_code
-from kubectl_harden.cli.evidence import evidence_options
+from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.options import Command, repeated
-from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
+from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
+from kubectl_harden.reports.formats import FORMATS, render
+
+if TYPE_CHECKING:
+    from kubectl_harden.manifests.baseline_file import Known
+    from kubectl_harden.manifests.check import Propose
+    from kubectl_harden.model import Checks, Policy
 
 __all__ = ["check"]
 
 _LONGEST: Final = 1000
 """Of a command that is printed: a shell's pattern may have named thousands of files."""
-_FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github", "html")
+_NAMES: Final = tuple(FORMATS)
 
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
@@ -27,16 +32,23 @@ _FORMATS: Final = ("text", "wide", "json", "yaml", "name", "sarif", "junit", "gi
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(_NAMES),
     default="text",
     metavar="FORMAT",
-    help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: text]",
+    help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. [default: text]",
 )
 @click.option("--known", metavar="FILE", type=click.Path(),
               help="Baseline file: the violations in it do not count.")  # fmt: skip
 @click.option("--write-known", metavar="FILE", type=click.Path(),
               help="Write a baseline file with the violations that there are.")  # fmt: skip
-def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | None, write_known: str | None) -> int:
+def check(
+    inputs: FileInputs | LiveInputs,
+    policy: Policy,
+    output: str,
+    evidence: EvidenceOptions,
+    known: str | None,
+    write_known: str | None,
+) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
@@ -59,14 +71,20 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
       kubectl harden check -f manifests/ -R --write-known known.json
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
-    from kubectl_harden.reports.check import Tally, summary_line
-    from kubectl_harden.reports.formats import EVIDENCE, PEOPLE, PODS, render
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
+    from kubectl_harden.reports.tally import Tally, summary_line
 
+    form = FORMATS[output]
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     notes: list[str] = []
     tally = Tally()
+    of_project = None if isinstance(inputs, LiveInputs) or write_known is not None else inputs.project.known
+    if known is None and of_project is not None:
+        # The summary names what no person has named.
+        known = tally.baseline = of_project
+    baseline = _baseline(known, write_known, regular=known == tally.baseline)
+    named = baseline is not None
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.live.check import check_live
         from kubectl_harden.live.find import Finder
@@ -74,34 +92,28 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
         learn = None
-        if output in EVIDENCE:
+        if form.evidence:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn, pods=output in PODS)
+        results = check_live(finder, inputs.targets, learn, pods=form.pods, named=named)
     else:
         from kubectl_harden.manifests.check import check_files
 
-        learn = evidence.of_files() if output in EVIDENCE else None
+        learn = evidence.of_files() if form.evidence else None
         found = surveyed(inputs, origins=True)
         note_problems((*found.notes, *found.unjudged))
         tally.passed.notes.extend(found.unjudged)
         tally.passed.excluded = left_out(inputs, found)
-        results = check_files(found.inputs, found.policies, learn, _proposal() if output == "sarif" else None)
-    if write_known is not None:
+        propose = _proposal() if output == "sarif" else None
+        results = check_files(found.inputs, found.policies, learn, propose, named=named)
+    if baseline is not None and write_known is not None:
         if tally.passed.excluded:
             note(tally.passed.excluded)
-        return _write_known(write_known, results)
-    baseline = None
-    if known is None and not isinstance(inputs, LiveInputs) and inputs.project.known is not None:
-        # The summary names what no person has named.
-        known = tally.baseline = inputs.project.known
-    if known is not None:
-        from kubectl_harden.manifests.baseline_file import load
-
-        baseline = load(known, regular=known == tally.baseline)
+        return _write_known(baseline, results)
+    if baseline is not None:
         results = map(baseline.mark, results)
     told, noted = 0, len(tally.passed.notes)
-    pieces = render(output, results, policy, tally)
+    pieces = render(form, results, policy, tally)
 
     def report() -> None:
         nonlocal told, noted
@@ -113,44 +125,56 @@ def check(inputs: Any, policy: Any, output: str, evidence: Any, known: str | Non
             yield piece
             report()
 
-    if output in PEOPLE:
+    if form.people:
         write(with_problems())
     else:
         data(pieces)
     report()
     for words in notes:
         note(words)
+    for words in baseline.notes if baseline is not None else ():
+        note(words)
     if baseline is not None and baseline.cured:
         entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
         verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
         note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
-    if output in PEOPLE and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
+    if form.people and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
         write(propose_values(inputs.chart, found.inputs, found.policies))
-    if output not in PEOPLE and tally.passed.excluded:
+    if not form.people and tally.passed.excluded:
         note(tally.passed.excluded)
-    if output in PEOPLE:
+    if form.people:
         paragraph(summary_line(tally))
         if tally.violating and output == "text":
             line(_advice(inputs))
     return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
 
 
-def _proposal() -> Any:
+def _proposal() -> Propose:
     """Return what proposes fixes; it is loaded only where they are asked for."""
     from kubectl_harden.manifests.fix import proposal
 
     return proposal
 
 
-def _write_known(file: str, results: Iterable[Any]) -> int:
+def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:
+    """Return the baseline file that is to be written, or that tells what is known, if there is one."""
+    if known is None and write_known is None:
+        return None
+    # Imported late: few checks have one.
+    from kubectl_harden.manifests.baseline_file import load, load_to_write
+
+    return load_to_write(write_known) if write_known is not None else load(known or "", regular=regular)
+
+
+def _write_known(known: Known, results: Iterable[Checks]) -> int:
     """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
-    from kubectl_harden.manifests.baseline_file import Known, load, save
+    from kubectl_harden.manifests.baseline_file import save
     from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.reports.terminal import counted
 
-    known = load(file) if os.path.exists(file) else Known(file, ())
+    file = known.file
     found = [known.mark(item) for item in results]
     note_problems([other.note for item in found for other in item.others if other.note is not None])
     problems = [problem for item in found for problem in item.problems]
@@ -164,7 +188,7 @@ def _write_known(file: str, results: Iterable[Any]) -> int:
     return exit_code(problems, left=False)
 
 
-def _advice(inputs: Any) -> str:
+def _advice(inputs: FileInputs | LiveInputs) -> str:
     """Return how to see the smallest fix of the same inputs."""
     from kubectl_harden.cli.fix import fix
     from kubectl_harden.cluster.command import Commands

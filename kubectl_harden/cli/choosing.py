@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from kubectl_harden.errors import InputError, UsageError
-from kubectl_harden.model import Edit, Identity
+from kubectl_harden.model import Edit, Identity, Path
 
 __all__ = ["Chooser"]
 
@@ -21,6 +21,9 @@ e - change its value in an editor, then make it
 ? - print this help
 """
 
+_About = tuple[str, str, str | None, str, Path]
+"""What tells objects, and the pod templates in them, apart."""
+
 
 class Chooser:
     """Asks for each edit once, and remembers the answer for when the plan is made again.
@@ -31,9 +34,9 @@ class Chooser:
     def __init__(self) -> None:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError("-i asks for every edit: there is no terminal to ask on")
-        self._answers: dict[tuple[Any, ...], Edit | None] = {}
-        self._whole: set[tuple[Any, ...]] = set()
-        self._shown: tuple[Any, ...] | None = None
+        self._answers: dict[tuple[object, ...], Edit | None] = {}
+        self._whole: set[_About] = set()
+        self._shown: _About | None = None
         self._left = False
 
     def __call__(self, identity: Identity, edits: list[Edit]) -> list[Edit]:
@@ -54,14 +57,15 @@ class Chooser:
                 self._answers[(*about, answer.op, answer.path, repr(answer.value))] = answer
         return self._answers[key]
 
-    def _ask(self, identity: Identity, about: tuple[Any, ...], edit: Edit) -> Edit | None:
+    def _ask(self, identity: Identity, about: _About, edit: Edit) -> Edit | None:
         from kubectl_harden.reports.choosing import heading, question
         from kubectl_harden.reports.output import ask_word, tell
+        from kubectl_harden.reports.terminal import width
 
         if self._shown != about:
             self._shown = about
             tell(heading(identity))
-        tell(question(identity, edit))
+        tell(question(identity, edit, columns=width()))
         while True:
             answer = ask_word("Make this edit [y,n,a,q,e,?]?").strip().lower()[:1]
             if answer == "y":

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kubectl_harden.model import LADDER
+
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["checks", "kubeconfig_names", "levels", "namespaces", "resources", "runs", "topics"]
+__all__ = ["VARIABLE", "checks", "kubeconfig_names", "levels", "namespaces", "resources", "runs", "topics"]
+
+VARIABLE: Final = "_KUBECTL_HARDEN_COMPLETE"
+"""The environment variable by which a shell's function asks the bare command."""
 
 DEADLINE: Final = 3.0
 """Seconds in which a cluster must answer; a person waits for it with a finger on a key."""
@@ -97,7 +102,7 @@ def kubeconfig_names(section: str) -> Completer:
 
 def levels(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the levels that can be asked for."""
-    return _of(("baseline", "restricted"), incomplete)
+    return _of(LADDER[1:], incomplete)
 
 
 def checks(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

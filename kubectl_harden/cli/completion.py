@@ -11,16 +11,16 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from kubectl_harden.cli.codes import OK
-from kubectl_harden.cli.main import VARIABLE
+from kubectl_harden.cli.completing import VARIABLE
 from kubectl_harden.cli.options import Command
 from kubectl_harden.errors import HardenError, UsageError
 
-__all__ = ["complete", "complete_for_kubectl", "completion"]
+__all__ = ["complete", "completion"]
 
 PLUGIN: Final = "kubectl_complete-harden"
 FILES, NO_FILES, DIRECTORIES = 0, 4, 16
@@ -95,7 +95,7 @@ def complete(ctx: click.Context, words: tuple[str, ...]) -> int:
     from kubectl_harden.reports.output import data
 
     *before, incomplete = words or ("",)
-    proposals: list[Any] = ShellComplete(ctx.find_root().command, {}, "kubectl-harden", VARIABLE).get_completions(
+    proposals = ShellComplete(ctx.find_root().command, {}, "kubectl-harden", VARIABLE).get_completions(
         before, incomplete
     )
     directive = NO_FILES
@@ -106,11 +106,3 @@ def complete(ctx: click.Context, words: tuple[str, ...]) -> int:
             data([f"{proposal.value}\t{proposal.help}\n" if proposal.help else f"{proposal.value}\n"])
     data([f":{directive}\n"])
     return OK
-
-
-def complete_for_kubectl() -> None:
-    """Run as the executable ``kubectl_complete-harden``."""
-    from kubectl_harden.cli.main import main
-
-    sys.argv[1:1] = ["__complete"]
-    main()

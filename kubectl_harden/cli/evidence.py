@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import click
 
@@ -18,6 +18,9 @@ from kubectl_harden.errors import UsageError
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.evidence.collector import Learner
+    from kubectl_harden.evidence.images import Images
+    from kubectl_harden.evidence.live_pods import RunningPods
+    from kubectl_harden.evidence.sensors import Observations
 
 __all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
 
@@ -48,9 +51,6 @@ _EVIDENCE: Final = (
                  help="Events of Inspektor Gadget, Tetragon or Falco, as JSON lines; may be repeated."),
     click.option("--observed-for", default="24h", show_default=True, metavar="TIME",
                  help="How long must be watched until not having seen something counts."),
-)  # fmt: skip
-_EVIDENCE_NAMES: Final = (
-    "inspect_images", "inspect_timeout", "registry_mirror", "registry_ca", "platform", "observed", "observed_for",
 )  # fmt: skip
 
 
@@ -96,13 +96,13 @@ class EvidenceOptions(NamedTuple):
             user_namespaces=UserNamespaces(cluster, notes) if namespaced else None,
         )
 
-    def _images(self, pods: Any) -> Callable[[], Any] | None:
+    def _images(self, pods: RunningPods | None) -> Callable[[], Images] | None:
         """Return what makes the Images when the first is wanted: most of this is not free to import."""
         # Manifests may come from anybody: the hosts that they name are asked where a person says so, and only there.
         if not self.inspect_images:
             return None
 
-        def make() -> Any:
+        def make() -> Images:
             from kubectl_harden.evidence.images import Images, asker
             from kubectl_harden.evidence.live_pods import platform_of
             from kubectl_harden.evidence.registry import Registry
@@ -121,7 +121,7 @@ class EvidenceOptions(NamedTuple):
 
         return make
 
-    def of_observations(self) -> Any:
+    def of_observations(self) -> Observations | None:
         """Return what sensors have seen, or None; what cannot be read of it is told."""
         if not self.observed:
             return None
@@ -134,20 +134,28 @@ class EvidenceOptions(NamedTuple):
         return found
 
 
-def evidence_options(command: Callable[..., int]) -> Callable[..., Any]:
+def evidence_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options that say where evidence comes from; the command gets ``evidence``."""
 
     @wraps(command)
-    def call(**given: Any) -> int:
-        own = {name: given.pop(name) for name in _EVIDENCE_NAMES}
+    def call(
+        inspect_images: bool,
+        inspect_timeout: str,
+        registry_mirror: tuple[str, ...],
+        registry_ca: str | None,
+        platform: str | None,
+        observed: tuple[str, ...],
+        observed_for: str,
+        **given: object,
+    ) -> int:
         evidence = EvidenceOptions(
-            own["inspect_images"],
-            seconds(own["inspect_timeout"], "--inspect-timeout"),
-            dict(_mirror(text) for text in own["registry_mirror"]),
-            own["registry_ca"],
-            own["platform"],
-            own["observed"],
-            seconds(own["observed_for"], "--observed-for"),
+            inspect_images,
+            seconds(inspect_timeout, "--inspect-timeout"),
+            dict(map(_mirror, registry_mirror)),
+            registry_ca,
+            platform,
+            observed,
+            seconds(observed_for, "--observed-for"),
             [],
         )
         if evidence.registry_ca and not os.path.isfile(evidence.registry_ca):
@@ -171,7 +179,7 @@ def _mirror(text: str) -> tuple[str, str]:
     return name, instead.rstrip("/")
 
 
-def companion_options(command: Callable[..., int]) -> Callable[..., Any]:
+def companion_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options that ask for companion edits; the command gets ``asked``."""
 
     @wraps(command)
@@ -182,7 +190,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., Any]:
         low_ports: bool,
         writable: tuple[str, ...],
         recorded_seccomp: bool,
-        **given: Any,
+        **given: object,
     ) -> int:
         from kubectl_harden.planning.companions import Asked
 
@@ -199,18 +207,22 @@ def companion_options(command: Callable[..., int]) -> Callable[..., Any]:
     return with_options(_COMPANIONS, call)
 
 
-def _user(text: str | None) -> Any:
-    if text is None or text == "auto":
-        return text
+def _user(text: str | None) -> int | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
     if not text.isdigit() or not 0 < int(text) < 2**31:
         raise UsageError(f'--run-as-user "{text}": write a number from 1 to {2**31 - 1}, or auto')
     return int(text)
 
 
-def _user_namespace(text: str | None) -> Any:
-    if text not in (None, "stopped", "auto"):
+def _user_namespace(text: str | None) -> Literal["stopped", "auto"] | None:
+    if text is None:
+        return None
+    if text not in ("stopped", "auto"):
         raise UsageError(f'--user-namespace "{text}": write auto, or put the option behind the names')
-    return text
+    return "auto" if text == "auto" else "stopped"
 
 
 def _writable(text: str) -> tuple[str, str]:

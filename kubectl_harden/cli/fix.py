@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
-from kubectl_harden.cli.evidence import companion_options, evidence_options
+from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
 from kubectl_harden.cli.options import Command
-from kubectl_harden.cli.targets import LiveInputs, left_out, surveyed, target_options
+from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError, meant
+from kubectl_harden.model import RISKS, HostPathChoice, Problem
+
+if TYPE_CHECKING:
+    from kubectl_harden.manifests.namespaces import Surveyed
+    from kubectl_harden.model import FileFix, Policy, Risk
+    from kubectl_harden.planning.companions import Asked
+    from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["fix"]
 
@@ -35,7 +42,7 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option(
     "--max-risk",
-    type=click.Choice(("safe", "review", "breaks")),
+    type=click.Choice(RISKS),
     default="review",
     show_default=True,
     help="The highest risk of edits to make.",
@@ -70,21 +77,27 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 def fix(
-    inputs: Any,
-    policy: Any,
+    inputs: FileInputs | LiveInputs,
+    policy: Policy,
     output: str | None,
     write: bool,
     apply_: bool,
     yes: bool,
-    max_risk: Any,
+    max_risk: Risk,
     only: tuple[str, ...],
     skip: tuple[str, ...],
     host_paths: tuple[str, ...],
     partial: bool,
-    asked: Any,
-    evidence: Any,
+    asked: Asked,
+    evidence: EvidenceOptions,
     interactive: bool,
-    **applying: Any,
+    timeout: str,
+    no_rollback: bool,
+    parallel: int,
+    fail_fast: bool,
+    trial: bool | None,
+    recreate: bool,
+    even_if_managed: bool,
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
 
@@ -148,7 +161,21 @@ def fix(
                 namespaced=interactive or asked.user_namespace is not None,
             )
         )
-        return fix_live(inputs, options, output, apply=apply_, yes=yes, notes=notes, **applying)
+        return fix_live(
+            inputs,
+            options,
+            output,
+            apply=apply_,
+            yes=yes,
+            timeout=timeout,
+            no_rollback=no_rollback,
+            parallel=parallel,
+            fail_fast=fail_fast,
+            trial=trial,
+            recreate=recreate,
+            even_if_managed=even_if_managed,
+            notes=notes,
+        )
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
     if inputs.inputs.render is not None:
@@ -180,23 +207,26 @@ def fix(
     return _fix_files(found, left_out(inputs, found), policy, options, output, write)
 
 
-def _limit(max_risk: Any) -> Any:
+def _limit(max_risk: Risk) -> Risk:
     """Return the highest risk to ask about: any, unless the user has set a limit."""
     source = click.get_current_context().get_parameter_source("max_risk")
     return "breaks" if source is click.core.ParameterSource.DEFAULT else max_risk
 
 
-def _fix_files(found: Any, excluded: str, head: Any, options: Any, output: str | None, write: bool) -> int:
+def _fix_files(
+    found: Surveyed, excluded: str, head: Policy, options: FixOptions, output: str | None, write: bool
+) -> int:
     from kubectl_harden.manifests.fix import fix_files
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
     from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.terminal import width
 
     if write and "-" in found.inputs.names:
         raise UsageError("--write edits files; to fix stdin use -o yaml")
     tally = FixTally()
     people = output is None or output == "diff"
 
-    def results() -> Iterator[Any]:
+    def results() -> Iterator[FileFix]:
         for fixed in fix_files(found.inputs, found.policies, options):
             if write and fixed.splices:
                 # Who passes on names has named none of the links among them.
@@ -214,7 +244,7 @@ def _fix_files(found: Any, excluded: str, head: Any, options: Any, output: str |
         for fixed in results():
             if output == "diff" or not write:
                 patch(diff(fixed))
-            tell(notes(fixed.planned))
+            tell(notes(fixed.planned, columns=width()))
         paragraph(summary_line(tally, written=write))
     else:
         data(render(str(output), results(), head))
@@ -227,7 +257,7 @@ def _fix_files(found: Any, excluded: str, head: Any, options: Any, output: str |
     return OK
 
 
-def _write(found: Any, names: tuple[str, ...]) -> Any:
+def _write(found: FileFix, names: tuple[str, ...]) -> FileFix:
     """Write a fixed file back; where that fails nothing of it counts as done.
 
     ``names`` are what a person named, which may be links: other files stay in their directories.
@@ -235,7 +265,6 @@ def _write(found: Any, names: tuple[str, ...]) -> Any:
     from kubectl_harden.atomic_files import write_text
     from kubectl_harden.errors import EditError
     from kubectl_harden.manifests.discovery import directory_of
-    from kubectl_harden.model import Problem
     from kubectl_harden.yaml_text.editor import spliced
 
     try:
@@ -259,9 +288,7 @@ def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:
     return frozenset(listed)
 
 
-def _host_paths(texts: tuple[str, ...]) -> dict[str, Any]:
-    from kubectl_harden.model import HostPathChoice
-
+def _host_paths(texts: tuple[str, ...]) -> dict[str, HostPathChoice]:
     out = {}
     for text in texts:
         name, separator, choice = text.partition("=")

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["calling", "ended_by", "raising", "raising_again"]
 
 _NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _last = [int(signal.SIGINT)]
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
+"""What a signal does, as the module signal has it."""
 
 
 def ended_by() -> int:
@@ -25,9 +28,9 @@ def ended_by() -> int:
     return 128 + _last[0]
 
 
-def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, _Handler]:
     """Have a function called for each of the signals; returns what was called before."""
-    before: dict[int, Any] = {}
+    before: dict[int, _Handler] = {}
     if threading.current_thread() is threading.main_thread():
         for number in _NUMBERS:
             # Whoever starts a command with a signal ignored (nohup) means it.
@@ -38,7 +41,7 @@ def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]
     return before
 
 
-def _restore(before: dict[int, Any]) -> None:
+def _restore(before: dict[int, _Handler]) -> None:
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -7,37 +7,21 @@ import gc
 import os
 import re
 import sys
-from importlib import import_module
 from typing import Any, Final
 
 import click
 
 from kubectl_harden import __version__
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
+from kubectl_harden.cli.commands import COMMANDS
+from kubectl_harden.cli.completing import VARIABLE
 from kubectl_harden.cli.interrupts import ended_by, raising
 from kubectl_harden.cli.options import OUTPUT
 from kubectl_harden.errors import DEBUG, ClusterError, HardenError, UsageError, meant
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "complete_for_kubectl", "main"]
 
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-VARIABLE: Final = "_KUBECTL_HARDEN_COMPLETE"
-"""The environment variable by which a shell's function asks the bare command."""
-
-COMMANDS: Final = {
-    "check": "check",
-    "completion": "completion",
-    "explain": "explain",
-    "fix": "fix",
-    "krm": "krm",
-    "migrate": "migrate",
-    "rejected": "rejected",
-    "undo": "undo",
-    "__complete": "completion:complete",
-}
-"""The module of each command, and its name there if that is another: only the one that runs is loaded."""
 
 
 class _Group(click.Group):
@@ -53,13 +37,11 @@ class _Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, or None for an unknown one."""
-        if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(f"kubectl_harden.cli.{module}"), name or cmd_name)
-        return command
+        return COMMANDS[cmd_name]() if cmd_name in COMMANDS else super().get_command(ctx, cmd_name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -139,7 +121,8 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
     top = ctx.find_root()
     if words:
         _, command, _ = cli.resolve_command(top, list(words))
-        top = click.Context(command, info_name=words[0], parent=top)
+        if command is not None:
+            top = click.Context(command, info_name=words[0], parent=top)
     data([top.get_help(), "\n"])
     return OK
 
@@ -147,6 +130,12 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
 def main() -> None:
     """Run the command line and exit with its code."""
     sys.exit(_run())
+
+
+def complete_for_kubectl() -> None:
+    """Run as the executable ``kubectl_complete-harden``."""
+    sys.argv[1:1] = ["__complete"]
+    main()
 
 
 def _own_name() -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import click
 
@@ -16,11 +16,12 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.evidence import companion_options, evidence_options
+from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
+from kubectl_harden.model import RISKS
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey
     from kubectl_harden.migration.plan_file import MigrationPlan
     from kubectl_harden.migration.selection import Chosen, Selection
-    from kubectl_harden.model import Problem
+    from kubectl_harden.model import Problem, Risk
+    from kubectl_harden.planning.companions import Asked
 
 __all__ = ["migrate"]
 
@@ -39,6 +41,21 @@ _INTERRUPTED: Final = (
 )
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
+
+
+class _Result(NamedTuple):
+    """What a run came to: the survey, what was migrated, and the command that takes it back ("" where none does).
+
+    ``applied`` tells whether that was asked for.
+    """
+
+    cluster: Cluster
+    aim: Aim
+    found: Survey
+    done: Sequence[Migrated]
+    problems: Sequence[Problem]
+    undo: str
+    applied: bool
 
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
@@ -52,7 +69,7 @@ _FEW: Final = 5
 @click.option("--level", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
               show_default=True, help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
 @click.option("--policy-version", metavar="VERSION", help="Policy version to pin. [default: as the namespace has it]")
-@click.option("--max-risk", type=click.Choice(("safe", "review", "breaks")), default="review", show_default=True,
+@click.option("--max-risk", type=click.Choice(RISKS), default="review", show_default=True,
               help="The highest risk of edits to make.")  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
               default="text", show_default=True, help="Output format.")  # fmt: skip
@@ -84,9 +101,9 @@ def migrate(
     exclude: tuple[str, ...],
     exclude_from: str | None,
     shard: str | None,
-    level: Any,
+    level: Literal["baseline", "restricted", "highest"],
     policy_version: str | None,
-    max_risk: Any,
+    max_risk: Risk,
     output: str,
     report_file: str | None,
     plan_out: str | None,
@@ -101,8 +118,8 @@ def migrate(
     even_if_managed: bool,
     team_label: str,
     pod_paths: tuple[str, ...],
-    asked: Any,
-    evidence: Any,
+    asked: Asked,
+    evidence: EvidenceOptions,
 ) -> int:
     """Show how far namespaces are from a level, and take them there.
 
@@ -179,13 +196,15 @@ def migrate(
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
+    result = _Result(cluster, aim, found, done, problems, undo, apply_)
     if report_file is not None:
-        _write_report(report_file, found, aim, done, cluster)
-    _print(output, found, aim, done, problems, cluster)
-    _sum_up(found, aim, done, undo, applied=apply_)
+        _write_report(report_file, result)
+    if output in _OUTPUTS:
+        _OUTPUTS[output](result)
+    _sum_up(result)
     if interrupted:
         return INTERRUPTED
-    return exit_code(problems, left=_left(found, done, applied=apply_))
+    return exit_code(problems, left=_left(result))
 
 
 def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
@@ -312,13 +331,16 @@ def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
     line(f"plan written to {file}: {carry_out}")
 
 
-def _write_report(file: str, found: Survey, aim: Aim, done: Sequence[Migrated], cluster: Cluster) -> None:
+def _write_report(file: str, result: _Result) -> None:
     from kubectl_harden.atomic_files import write_new
     from kubectl_harden.reports.output import line
     from kubectl_harden.reports.report import report_page
 
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    write_new(file, report_page(found, aim, done, where=cluster.connection.context or "", made=made))
+    write_new(
+        file,
+        report_page(result.found, result.aim, result.done, where=result.cluster.connection.context or "", made=made),
+    )
     line(f"report written to {file}")
 
 
@@ -427,46 +449,51 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
 # -- telling ---------------------------------------------------------------------------------------------
 
 
-def _print(
-    output: str, found: Survey, aim: Aim, done: Sequence[Migrated], problems: Sequence[Problem], cluster: Cluster
-) -> None:
-    """Print an output for programs."""
+def _print_json(result: _Result) -> None:
+    from kubectl_harden.reports.migration import report_json
+    from kubectl_harden.reports.output import data
+    from kubectl_harden.reports.terminal import json_text
+
+    data([json_text(report_json(result.found, result.aim, result.done, result.problems)), "\n"])
+
+
+def _print_markdown(result: _Result) -> None:
+    from kubectl_harden.reports.migration import markdown
+    from kubectl_harden.reports.output import data
+
+    data(markdown(result.found, result.aim, result.done))
+
+
+def _print_policy_report(result: _Result) -> None:
     from kubectl_harden.reports.output import data, note
+    from kubectl_harden.reports.policy_report import api_of, reports
+    from kubectl_harden.reports.terminal import json_text
 
-    if output == "json":
-        from kubectl_harden.reports.migration import report_json
-        from kubectl_harden.reports.terminal import json_text
-
-        data([json_text(report_json(found, aim, done, problems)), "\n"])
-    elif output == "markdown":
-        from kubectl_harden.reports.migration import markdown
-
-        data(markdown(found, aim, done))
-    elif output == "policyreport":
-        from kubectl_harden.reports.policy_report import api_of, reports
-        from kubectl_harden.reports.terminal import json_text
-
-        api, words = api_of(cluster.resources())
-        if words:
-            note(words)
-        data([json_text(reports(found, api, int(time.time()))), "\n"])
+    api, words = api_of(result.cluster.resources())
+    if words:
+        note(words)
+    data([json_text(reports(result.found, api, int(time.time()))), "\n"])
 
 
-def _sum_up(found: Survey, aim: Aim, done: Sequence[Migrated], undo: str, *, applied: bool) -> None:
+_OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyreport": _print_policy_report}
+"""What prints the outputs for programs."""
+
+
+def _sum_up(result: _Result) -> None:
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
     from kubectl_harden.reports.output import paragraph
 
-    if applied and done:
-        line = migrated_summary(done, undo)
+    if result.applied and result.done:
+        line = migrated_summary(result.done, result.undo)
     else:
-        line = survey_summary(found, aim.level)
-        if any(item.state in ("ready", "fixable") for item in found.namespaces):
+        line = survey_summary(result.found, result.aim.level)
+        if any(item.state in ("ready", "fixable") for item in result.found.namespaces):
             line += "; --apply takes them there"
     paragraph(line)
 
 
-def _left(found: Survey, done: Sequence[Migrated], *, applied: bool) -> bool:
+def _left(result: _Result) -> bool:
     """Whether a namespace is below what was asked for."""
-    if applied:
-        return any(item.state not in ("enforced", "done") or item.blockers for item in done)
-    return any(item.state != "done" or item.blockers for item in found.namespaces)
+    if result.applied:
+        return any(item.state not in ("enforced", "done") or item.blockers for item in result.done)
+    return any(item.state != "done" or item.blockers for item in result.found.namespaces)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,7 +73,7 @@ class _Verbosity(click.ParamType[int]):
 
     name = "integer"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number."""
         text = str(value).removeprefix("=")
         if not text.isdigit():
@@ -137,21 +137,25 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-def with_options(options: tuple[Any, ...], call: Callable[..., Any]) -> Callable[..., Any]:
+_Option = Callable[[Callable[..., int]], Callable[..., int]]
+"""What adds an option to a command's function."""
+
+
+def with_options(options: Sequence[_Option], call: Callable[..., int]) -> Callable[..., int]:
     """Add options to a command, in their order."""
     for option in reversed(options):
         call = option(call)
     return call
 
 
-def cluster_options(command: Callable[..., int]) -> Callable[..., Any]:
+def cluster_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add kubectl's global options.
 
     The command gets ``connect``, which returns the Cluster, and ``namespace`` (None: the context's).
     """
 
     @wraps(command)
-    def call(**given: Any) -> int:
+    def call(**given: object) -> int:
         own = {name: given.pop(name) for name in CLUSTER_NAMES}
         return command(connect=lambda: open_cluster(own), **given)
 

@@ -63,12 +63,16 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     from kubectl_harden.reports.grouping import grouped_text, rejected_summary
     from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, tell, write
     from kubectl_harden.reports.rejected import rejected_json, restarts_text
+    from kubectl_harden.reports.terminal import width
 
     finder = Finder(cluster, PolicyChoice(), {})
     problems = []
     all_found = []
     unseen: list[str] = []
-    for found in find_rejected(finder, namespace, unseen):
+    for found in find_rejected(finder, namespace):
+        if isinstance(found, str):
+            unseen.append(found)
+            continue
         if isinstance(found, Problem):
             problems.append(found)
             report_problems([found])
@@ -79,7 +83,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
         all_found.append((found, proposal))
     commands = cluster.connection.commands
     if output == "text":
-        write(grouped_text(all_found, commands))
+        write(grouped_text(all_found, commands, columns=width()))
     absent = finder.absent(namespace) if namespace is not None and not all_found else None
     if absent is not None:
         problems.append(absent)
@@ -96,7 +100,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     else:
         paragraph(rejected_summary(all_found, commands))
     if output == "text":
-        tell(restarts_text(restarts, namespace, commands))
+        tell(restarts_text(restarts, namespace, commands, columns=width()))
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 
@@ -104,6 +108,7 @@ def _pasted(output: str) -> int:
     from kubectl_harden.pod_security.messages import read_messages
     from kubectl_harden.reports.output import data, line, write
     from kubectl_harden.reports.rejected import message_json, message_text
+    from kubectl_harden.reports.terminal import width
 
     if sys.stdin.isatty():
         line("paste the message, then press Ctrl-D:")
@@ -111,7 +116,7 @@ def _pasted(output: str) -> int:
     if output == "json":
         data([message_json(messages)])
     for message in messages if output == "text" else ():
-        write(message_text(message))
+        write(message_text(message, columns=width()))
     if not messages:
         line("no rejection is recognised in this text")
     return VIOLATIONS if messages else OK

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -110,7 +110,7 @@ def _with_built(given: FileInputs, *, origins: bool) -> Inputs:
     return given.inputs._replace(rendered=tuple(built))
 
 
-def target_options(command: Callable[..., int]) -> Callable[..., Any]:
+def target_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options that say which manifests or live workloads, and which policy.
 
     The command gets ``inputs``: FileInputs or LiveInputs; and ``policy``: that for manifests.
@@ -130,9 +130,13 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
         pod_paths: tuple[str, ...],
         admission_config: str | None,
         config: str | None,
-        **others: Any,
+        recursive: bool,
+        build: bool,
+        values: tuple[str, ...],
+        skip_others: bool,
+        **others: object,
     ) -> int:
-        named = (*files, *names) if others["skip_others"] else files
+        named = (*files, *names) if skip_others else files
         project = project_of(config)
         paths = pod_paths_of(pod_paths, project)
         if named or kustomization or chart:
@@ -144,18 +148,29 @@ def target_options(command: Callable[..., int]) -> Callable[..., Any]:
             rules = _rules(_choice(level, policy_version), project, admission_config, namespace or "")
             # What reports begin with names no origin: workloads may have others.
             policy = rules.default()._replace(origin="")
-            given = {name: others.pop(name) for name in ("recursive", "build", "values", "skip_others")}
-            inputs = _files(names, files, kustomization, chart, rules, paths, project, **given)
+            inputs = _files(
+                names,
+                files,
+                kustomization,
+                chart,
+                rules,
+                paths,
+                project,
+                recursive=recursive,
+                build=build,
+                values=values,
+                skip_others=skip_others,
+            )
             return command(inputs=inputs, policy=policy, **others)
         if admission_config:
             raise UsageError("--admission-config is about manifests: a cluster says itself what is in force")
-        for name, meaning in (
-            ("recursive", "-R"),
-            ("build", "--build"),
-            ("values", "--values"),
-            ("skip_others", "--skip-others"),
+        for given, meaning in (
+            (recursive, "-R"),
+            (build, "--build"),
+            (values, "--values"),
+            (skip_others, "--skip-others"),
         ):
-            if others.pop(name):
+            if given:
                 raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
         looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
         if looks_like_file is not None:

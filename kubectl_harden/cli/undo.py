@@ -178,6 +178,7 @@ def _phases(
     from kubectl_harden.live.undo import in_phases, lowers
     from kubectl_harden.reports.live import outcome_lines
     from kubectl_harden.reports.output import tell
+    from kubectl_harden.reports.terminal import width
 
     outcomes: list[Outcome] = []
     lowered = False
@@ -194,7 +195,7 @@ def _phases(
             for item in phase:
                 if item.patch and item.refusal is None:
                     outcomes.append(Outcome(item, "skipped", "not begun"))
-                    tell(outcome_lines(outcomes[-1]))
+                    tell(outcome_lines(outcomes[-1], columns=width()))
             continue
         ended, interrupted = carry_out(
             undoing.cluster,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from kubectl_harden.cluster.shapes import SHAPES, fault
 from kubectl_harden.errors import (
@@ -34,7 +34,7 @@ _NOT_PERMITTED: Final = re.compile(
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _no_number(text: str) -> Any:
+def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
@@ -79,7 +79,7 @@ def _is_deep(text: bytes | bytearray) -> bool:
     return False
 
 
-def checked(value: Any, about: tuple[str, str], what: str) -> Any:
+def checked(value: object, about: tuple[str, str], what: str) -> Any:
     """Return a value that has the shape of ``about`` (apiVersion and kind; see SHAPES), without null fields.
 
     An object that names another apiVersion or kind does not have it. ``what`` begins the error's sentence.
@@ -94,19 +94,19 @@ def checked(value: Any, about: tuple[str, str], what: str) -> Any:
     return value
 
 
-def _called(value: dict[str, Any]) -> str:
+def _called(value: dict[str, object]) -> str:
     """Return what an object says that it is; a Status with its message."""
     if value.get("kind") == "Status":
         return f'a Status that says "{_message(value)}"'
     return _named(value.get("apiVersion"), value.get("kind"))
 
 
-def _named(version: Any, kind: Any) -> str:
+def _named(version: object, kind: object) -> str:
     words = {"version": "a version", "list": "a list", "event": "an event of a watch", "bookmark": "a bookmark"}
     return words.get(str(kind)) or f"{f'{version} '[:80] if version else ''}{kind or 'something'}"[:160]
 
 
-def items_in(value: Any, about: tuple[str, str], what: str) -> list[Any]:
+def items_in(value: object, about: tuple[str, str], what: str) -> list[object]:
     """Take the items out of a list of objects and return them; their own shapes are not looked at.
 
     ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null: it is
@@ -177,7 +177,7 @@ def error_of(status: int, text: bytes, what: str) -> ClusterError:
     return Unreachable(f"{what}: the API server answers {status}: {message}", sent=True)
 
 
-def _message(status: dict[str, Any]) -> str:
+def _message(status: dict[str, object]) -> str:
     message = status.get("message")
     return _to_the_point(message)[:_LONGEST_MESSAGE] if isinstance(message, str) else ""
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from kubectl_harden.cluster.answers import bad_answer, checked, decoded, items_in
 from kubectl_harden.cluster.connection import Answer, Cancel, Connection
 from kubectl_harden.errors import ClusterError, Expired, NotFound, Unreachable, UsageError
-from kubectl_harden.objects import api_group
+from kubectl_harden.objects import group_version
 
 __all__ = [
     "EVENTS",
@@ -59,6 +59,11 @@ class Resource(NamedTuple):
     def api_version(self) -> str:
         """``apps/v1``, or ``v1`` for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def head(self) -> dict[str, str]:
+        """What an object of the kind begins with: its apiVersion and kind, which lists leave out."""
+        return {"apiVersion": self.api_version, "kind": self.kind}
 
     @property
     def name(self) -> str:
@@ -229,7 +234,7 @@ class Cluster:
 
     def _ask(self, path: str, kind: str) -> dict[str, Any]:
         """Return what describes the API itself. Raises ClusterError."""
-        value: dict[str, Any] = checked(self.connection.request("GET", path).value, ("", kind), f"GET {path}")
+        value: dict[str, object] = checked(self.connection.request("GET", path).value, ("", kind), f"GET {path}")
         return value
 
     def resource(self, text: str) -> Resource:
@@ -244,7 +249,7 @@ class Cluster:
 
     def resource_of(self, api_version: str, kind: str) -> Resource | None:
         """Return the resource of an object's kind, or None. Raises ClusterError."""
-        group, version = api_group(api_version), api_version.rpartition("/")[2]
+        group, version = group_version(api_version)
         for resource in WORKLOADS:
             if (resource.group, resource.kind) == (group, kind):
                 return resource
@@ -418,7 +423,7 @@ class Cluster:
 
 
 def _object(
-    value: Any, resource: Resource, namespace: str | None, what: str, name: str | None = None, *, stored: bool = True
+    value: object, resource: Resource, namespace: str | None, what: str, name: str | None = None, *, stored: bool = True
 ) -> dict[str, Any]:
     """Return an object that has the shape of its kind, and is the one that was asked for (by ``name``, if any).
 
@@ -436,12 +441,11 @@ def _object(
     return found
 
 
-def _item(value: Any, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
+def _item(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, object]:
     """Return an item of a list as an object of its own, with the apiVersion and kind that lists leave out."""
     if not isinstance(value, dict):
         raise bad_answer(what, "an item of the list is not an object")
-    head = {"apiVersion": resource.api_version, "kind": resource.kind}
-    return _object({**head, **value}, resource, namespace, what)
+    return _object({**resource.head, **value}, resource, namespace, what)
 
 
 def _event(line: bytes, resource: Resource, namespace: str, what: str) -> tuple[str, dict[str, Any]]:

@@ -134,7 +134,7 @@ class Connection:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Any = None,
+        body: object = None,
         *,
         content_type: str = "application/json",
         accept: str = "application/json",

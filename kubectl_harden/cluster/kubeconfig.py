@@ -139,7 +139,7 @@ def _overrule(configuration: Any, options: ClusterOptions) -> None:
         configuration.ssl_ca_cert = None
 
 
-def _configure(configuration: Any, options: ClusterOptions) -> _Chosen:
+def _configure(configuration: object, options: ClusterOptions) -> _Chosen:
     """Fill a configuration in from the kubeconfig, or from the pod that this runs in."""
     from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
     from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
@@ -220,7 +220,7 @@ def _is_empty(path: str) -> bool:
         return False
 
 
-def _value(item: Any) -> Any:
+def _value(item: object) -> Any:
     return getattr(item, "value", item)
 
 

@@ -180,7 +180,7 @@ SHAPES: Final[dict[tuple[str, str], Shape]] = {
 _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
 
 
-def fault(value: Any, shape: Shape, path: str = "") -> str | None:
+def fault(value: object, shape: Shape, path: str = "") -> str | None:
     """Return what is wrong with a value that should have a shape, or None.
 
     Kubernetes takes a null for a field that is not there: such fields are taken out of ``value``.
@@ -201,7 +201,7 @@ def fault(value: Any, shape: Shape, path: str = "") -> str | None:
     return _fields(value, shape, f"{path}." if path else "")
 
 
-def _fields(value: dict[str, Any], shape: dict[str, Any], prefix: str) -> str | None:
+def _fields(value: dict[str, object], shape: dict[str, object], prefix: str) -> str | None:
     # By identity: shapes are constants, and asked for a million times.
     known = _SORTED.get(id(shape))
     if known is None:
@@ -227,5 +227,5 @@ def _fields(value: dict[str, Any], shape: dict[str, Any], prefix: str) -> str | 
     return None
 
 
-_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]]] = {}
+_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, object]]]] = {}
 """Of each shape of an object, by identity: the fields that it needs, all fields, and itself, so that it stays."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from kubectl_harden.model import Fact, Facts, Learned, Path
+from kubectl_harden.model import Fact, Facts, Learned, Path, Topic
+from kubectl_harden.pod_security.conditions import windows_sign
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, WINDOWS
 
 __all__ = ["commands", "entrypoint_facts", "facts_of"]
 
@@ -28,40 +28,59 @@ _PREFIXES: Final = frozenset(
     ("exec", "then", "do", "else", "if", "while", "until", "!", "time", "command", "env", "nohup", "sudo", "-")
 )
 
-# Program → topics it shows. "root": needs user 0; "default capability": needs one that root has by
-# default; "setuid": raises privileges by a set-user-ID bit; the rest are capabilities and pod fields.
-_PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("chown", "chgrp"), ("root", "default capability", "CHOWN")),
-    **dict.fromkeys(("su", "gosu", "su-exec", "setpriv", "runuser"), ("root", "default capability", "SETUID")),
-    "sudo": ("setuid", "default capability"),
+_Need = tuple[Topic, str]
+
+
+def _needs(*topics: Topic, capabilities: Sequence[str] = (), namespace: str = "") -> tuple[_Need, ...]:
+    """Return topics with the names of what they are about."""
+    named: list[_Need] = [("capability", name) for name in capabilities]
+    return (*((topic, "") for topic in topics), *named, *((("host namespace", namespace),) if namespace else ()))
+
+
+# Program → what it needs. "root": user 0; "default capability": one that root has by default; "setuid": it raises
+# privileges by a set-user-ID bit.
+_PROGRAMS: Final[dict[str, tuple[_Need, ...]]] = {
+    **dict.fromkeys(("chown", "chgrp"), _needs("root", "default capability", capabilities=["CHOWN"])),
     **dict.fromkeys(
-        ("apt-get", "apk", "yum", "dnf", "microdnf", "useradd", "adduser", "groupadd"), ("root", "default capability")
+        ("su", "gosu", "su-exec", "setpriv", "runuser"), _needs("root", "default capability", capabilities=["SETUID"])
     ),
-    "setcap": ("root", "default capability", "SETFCAP"),
-    "chroot": ("root", "default capability", "SYS_CHROOT", "privileged"),
-    "mknod": ("root", "default capability", "MKNOD"),
-    **dict.fromkeys(("mount", "umount"), ("root", "privileged", "SYS_ADMIN", "seccomp")),
-    **dict.fromkeys(("losetup", "mkfs", "fsfreeze", "swapoff", "blockdev"), ("root", "privileged", "SYS_ADMIN")),
-    **dict.fromkeys(("modprobe", "insmod", "rmmod"), ("root", "privileged", "SYS_MODULE", "seccomp")),
-    "nsenter": ("root", "privileged", "SYS_ADMIN", "seccomp", "hostPID"),
-    "unshare": ("seccomp", "SYS_ADMIN"),
-    **dict.fromkeys(("istio-iptables", "istio-clean-iptables", "proxy-init"), ("root", "NET_ADMIN", "NET_RAW")),
-    "dockerd": ("root", "privileged", "SYS_ADMIN"),
-    "sysctl": ("root", "privileged"),
+    "sudo": _needs("setuid", "default capability"),
     **dict.fromkeys(
-        ("iptables", "ip6tables", "iptables-restore", "nft", "ipset", "ipvsadm", "tc"),
-        ("root", "privileged", "NET_ADMIN", "hostNetwork"),
+        ("apt-get", "apk", "yum", "dnf", "microdnf", "useradd", "adduser", "groupadd"),
+        _needs("root", "default capability"),
+    ),
+    "setcap": _needs("root", "default capability", capabilities=["SETFCAP"]),
+    "chroot": _needs("root", "default capability", "privileged", capabilities=["SYS_CHROOT"]),
+    "mknod": _needs("root", "default capability", capabilities=["MKNOD"]),
+    **dict.fromkeys(("mount", "umount"), _needs("root", "privileged", "seccomp", capabilities=["SYS_ADMIN"])),
+    **dict.fromkeys(
+        ("losetup", "mkfs", "fsfreeze", "swapoff", "blockdev"),
+        _needs("root", "privileged", capabilities=["SYS_ADMIN"]),
     ),
     **dict.fromkeys(
-        ("kube-proxy", "flanneld", "cilium-agent", "calico-node"), ("root", "privileged", "NET_ADMIN", "hostNetwork")
+        ("modprobe", "insmod", "rmmod"), _needs("root", "privileged", "seccomp", capabilities=["SYS_MODULE"])
     ),
-    **dict.fromkeys(("tcpdump", "arping"), ("NET_RAW", "hostNetwork")),
-    "ping": ("NET_RAW", "ping"),
-    "ulimit": ("SYS_RESOURCE",),
-    **dict.fromkeys(("strace", "gdb"), ("SYS_PTRACE",)),
-    **dict.fromkeys(("hwclock", "ntpd"), ("SYS_TIME",)),
-    **dict.fromkeys(("renice", "chrt"), ("SYS_NICE",)),
-    "ipcs": ("hostIPC",),
+    "nsenter": _needs("root", "privileged", "seccomp", capabilities=["SYS_ADMIN"], namespace="hostPID"),
+    "unshare": _needs("seccomp", capabilities=["SYS_ADMIN"]),
+    **dict.fromkeys(
+        ("istio-iptables", "istio-clean-iptables", "proxy-init"), _needs("root", capabilities=["NET_ADMIN", "NET_RAW"])
+    ),
+    "dockerd": _needs("root", "privileged", capabilities=["SYS_ADMIN"]),
+    "sysctl": _needs("root", "privileged"),
+    **dict.fromkeys(
+        (
+            *("iptables", "ip6tables", "iptables-restore", "nft", "ipset", "ipvsadm", "tc"),
+            *("kube-proxy", "flanneld", "cilium-agent", "calico-node"),
+        ),
+        _needs("root", "privileged", capabilities=["NET_ADMIN"], namespace="hostNetwork"),
+    ),
+    **dict.fromkeys(("tcpdump", "arping"), _needs(capabilities=["NET_RAW"], namespace="hostNetwork")),
+    "ping": _needs("ping", capabilities=["NET_RAW"]),
+    "ulimit": _needs(capabilities=["SYS_RESOURCE"]),
+    **dict.fromkeys(("strace", "gdb"), _needs(capabilities=["SYS_PTRACE"])),
+    **dict.fromkeys(("hwclock", "ntpd"), _needs(capabilities=["SYS_TIME"])),
+    **dict.fromkeys(("renice", "chrt"), _needs(capabilities=["SYS_NICE"])),
+    "ipcs": _needs(namespace="hostIPC"),
 }
 # Arguments with which a program only shows something, each followed by a blank: mount(8), losetup(8), sysctl(8),
 # and ulimit of POSIX.
@@ -72,7 +91,6 @@ _SHOWN_BY: Final[dict[str, str]] = {
     "sysctl": r"((-[aAXbeNn]+|--all|--ignore|--names|--values|(?!-)[\w./*-]+) )*",
     "ulimit": r"(-[HSa-zA-Z]+ )*",
 }
-_POD_TOPICS: Final = frozenset(("hostPID", "hostNetwork", "hostIPC"))
 
 # core/v1 well_known_labels.go, LabelOSStable, and the name that it had before.
 _OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
@@ -135,9 +153,9 @@ def entrypoint_facts(image: str, entrypoint: Sequence[str], arguments: Sequence[
         *_of_argv("Cmd", arguments, first=True),
     )
     for place, program in places:
-        for topic in _PROGRAMS.get(program, ()):
-            if topic not in _POD_TOPICS:
-                yield Fact("needs", topic, f"image {image} runs {program} ({place})", "image")
+        for topic, name in _PROGRAMS.get(program, ()):
+            if topic != "host namespace":
+                yield Fact("needs", topic, f"image {image} runs {program} ({place})", "image", name=name)
 
 
 def commands(script: str) -> Iterator[list[str]]:
@@ -166,14 +184,15 @@ def _only_shows(program: str, arguments: Sequence[str]) -> bool:
 
 
 def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
-    seen: set[str] = set()
+    seen: set[_Need] = set()
     for place, program in _programs(container):
-        for topic in _PROGRAMS.get(program, ()):
-            if topic not in seen:
-                seen.add(topic)
-                yield Fact("needs", topic, f'container "{container.name}" runs {program} ({place})')
+        for need in _PROGRAMS.get(program, ()):
+            if need not in seen:
+                seen.add(need)
+                topic, name = need
+                yield Fact("needs", topic, f'container "{container.name}" runs {program} ({place})', name=name)
     for mount in container.fields.get("volumeMounts", ()):
-        if mount.get("mountPropagation") == "Bidirectional" and "privileged" not in seen:
+        if mount.get("mountPropagation") == "Bidirectional" and ("privileged", "") not in seen:
             why = f'container "{container.name}" mounts {mount.get("name", "")} with Bidirectional propagation'
             yield Fact("needs", "privileged", why)
     for port in container.fields.get("ports", ()):
@@ -253,9 +272,9 @@ def _host_path_facts(pod: Pod, container: Container, learned: tuple[Fact, ...]) 
             continue
         used = next((fact for fact in opened if fact.value == path or fact.value.startswith(f"{path}/")), None)
         if used is not None:
-            yield used._replace(topic=name)
+            yield used._replace(topic="host path", name=name)
         elif watched is not None:
-            yield watched._replace(topic=name)
+            yield watched._replace(topic="host path", name=name)
 
 
 def _agent_signs(pod: Pod) -> Iterator[str]:
@@ -304,10 +323,10 @@ def _is_windows(expression: dict[str, Any]) -> bool:
 def _pod_facts(pod: Pod) -> Iterator[Fact]:
     windows = _windows_sign(pod)
     if windows:
-        yield Fact("needs", WINDOWS, f"the pod runs on Windows nodes: {windows}")
+        yield Fact("needs", "windows", f"the pod runs on Windows nodes: {windows}")
     signs = list(dict.fromkeys(_agent_signs(pod)))
     if signs:
-        yield Fact("needs", NODE_AGENT, f"the pod works on its node: {', '.join(signs)}")
+        yield Fact("needs", "node agent", f"the pod works on its node: {', '.join(signs)}")
 
 
 def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
@@ -315,13 +334,13 @@ def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
     containers: dict[Path, tuple[Fact, ...]] = {}
     shared: dict[str, Fact] = {}
     of_pod = tuple(_pod_facts(pod))
-    on_windows = any(fact.topic == WINDOWS for fact in of_pod)
+    on_windows = bool(windows_sign(of_pod))
     for container in pod.containers:
         facts: list[Fact] = []
         # What a container needs of Linux says nothing on Windows.
         for fact in () if on_windows else _container_facts(pod, container):
-            if fact.topic in _POD_TOPICS:
-                shared.setdefault(fact.topic, fact)
+            if fact.topic == "host namespace":
+                shared.setdefault(fact.name, fact)
             else:
                 facts.append(fact)
         if learned:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from kubectl_harden.cluster.api import Cluster, Resource
 from kubectl_harden.errors import ClusterError
+from kubectl_harden.evidence.capabilities import DEFAULT_CAPABILITIES
 from kubectl_harden.model import Fact
-from kubectl_harden.pod_security.risks import DEFAULT_CAPABILITIES
 
 __all__ = ["RecordedProfiles", "profile_facts"]
 
@@ -107,7 +107,8 @@ def profile_facts(kind: str, profile: Mapping[str, Any], container: str) -> Iter
     abstract = spec.get("abstract") or {}
     used = {str(item).upper() for item in (abstract.get("capability") or {}).get("allowedCapabilities") or ()}
     for capability in sorted(used):
-        yield Fact("needs", capability, f"{who} used {capability} (recorded in {name})", "observed")
+        words = f"{who} used {capability} (recorded in {name})"
+        yield Fact("needs", "capability", words, "observed", name=capability)
     if used & DEFAULT_CAPABILITIES:
         listed = ", ".join(sorted(used & DEFAULT_CAPABILITIES))
         yield Fact("needs", "default capability", f"{who} used {listed} (recorded in {name})", "observed")

@@ -15,11 +15,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.model import Fact, Identity, Problem
-from kubectl_harden.pod_security.risks import DEFAULT_CAPABILITIES
+from kubectl_harden.evidence.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
+from kubectl_harden.model import Fact, Identity, Problem, Topic
 from kubectl_harden.text_files import opened
 
 __all__ = ["Event", "Observations", "events_of", "read_observations"]
@@ -41,7 +41,7 @@ class Event(NamedTuple):
     """One thing that a container was seen to do.
 
     ``watch`` is what kind of event it is ("capability", "open", "bind", "process"), ``whole`` whether its
-    sensor reports every event of that kind; ``topic`` is what was used, ``value`` a uid, a port or a path.
+    sensor reports every event of that kind; ``used`` says what ``value`` is.
     """
 
     namespace: str
@@ -49,9 +49,9 @@ class Event(NamedTuple):
     container: str
     time: float | None
     sensor: str
-    watch: str
+    watch: Literal["capability", "open", "bind", "process"]
     whole: bool
-    topic: str
+    used: Literal["capability", "path", "port", "uid", "setuid"]
     value: Any = None
 
 
@@ -69,7 +69,7 @@ class Observations:
     def add(self, event: Event) -> None:
         """Take an event."""
         used = self._used.setdefault(event.container, {}).setdefault((event.namespace, event.pod), {})
-        used.setdefault((event.topic, event.value), event)
+        used.setdefault((event.used, event.value), event)
         if event.whole and event.time is not None:
             key = event.sensor, event.watch
             first, last = self._windows.get(key, (event.time, event.time))
@@ -91,62 +91,55 @@ class Observations:
         return out
 
     def _facts(self, container: str, mine: list[tuple[Event, str]]) -> Iterator[Fact]:
-        used: set[str] = set()
+        used: set[tuple[Topic, str]] = set()
         for event, pod in mine:
-            for topic, words in _uses(event):
-                used.add(topic)
+            for topic, name, words in _uses(event):
+                used.add((topic, name))
                 value = event.value if topic in ("path", "low port") else None
                 text = f'container "{container}" {words} in pod {pod} ({event.sensor}{_at(event.time)})'
                 if topic == "user":
                     yield Fact("user", "user", text, "observed", event.value)
                 else:
-                    yield Fact("needs", topic, text, "observed", value)
+                    yield Fact("needs", topic, text, "observed", value, name)
         sensors = {event.sensor for event, _ in mine}
         for (sensor, watch), (first, last) in self._windows.items():
             if sensor not in sensors or last - first < self._enough:
                 continue
             window = f"in {_span(last - first)} of {sensor}, from {_when(first)} to {_when(last)}"
             if watch == "capability":
-                for name in sorted(DEFAULT_CAPABILITIES | _OTHERS):
-                    if name not in used:
-                        yield Fact("unused", name, f'container "{container}" did not use {name} {window}', "observed")
-                if "default capability" not in used:
+                for name in sorted(CAPABILITIES):
+                    if ("capability", name) not in used:
+                        words = f'container "{container}" did not use {name} {window}'
+                        yield Fact("unused", "capability", words, "observed", name=name)
+                if ("default capability", "") not in used:
                     words = f'container "{container}" used no capability that root has by default {window}'
                     yield Fact("unused", "default capability", words, "observed")
-            elif watch == "bind" and "low port" not in used:
+            elif watch == "bind" and ("low port", "") not in used:
                 words = f'container "{container}" bound no port below 1024 {window}'
                 yield Fact("unused", "low port", words, "observed")
             elif watch == "open":
                 words = f'container "{container}" opened nothing there {window}'
                 yield Fact("unused", "path", words, "observed")
-            elif watch == "process" and sensor == "Tetragon" and "setuid" not in used:
+            elif watch == "process" and sensor == "Tetragon" and ("setuid", "") not in used:
                 words = f'container "{container}" executed nothing set-user-ID {window}'
                 yield Fact("unused", "setuid", words, "observed")
 
 
-_OTHERS: Final = frozenset(
-    ("AUDIT_CONTROL", "AUDIT_READ", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "DAC_READ_SEARCH", "IPC_LOCK",
-     "IPC_OWNER", "LEASE", "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "NET_ADMIN", "NET_BROADCAST", "PERFMON",
-     "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO",
-     "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM")
-)  # fmt: skip
-
-
-def _uses(event: Event) -> Iterator[tuple[str, str]]:
-    """Yield what an event shows to be needed, with the words for it."""
-    if event.watch == "capability":
-        yield event.topic, f"used {event.topic}"
-        if event.topic in DEFAULT_CAPABILITIES:
-            yield "default capability", f"used {event.topic}"
-    elif event.topic == "path":
-        yield "path", f"opened {event.value}"
-    elif event.topic == "port":
+def _uses(event: Event) -> Iterator[tuple[Topic, str, str]]:
+    """Yield what an event shows to be needed, which one of these, and the words for it."""
+    if event.used == "capability":
+        yield "capability", event.value, f"used {event.value}"
+        if event.value in DEFAULT_CAPABILITIES:
+            yield "default capability", "", f"used {event.value}"
+    elif event.used == "path":
+        yield "path", "", f"opened {event.value}"
+    elif event.used == "port":
         if 0 < event.value < 1024:
-            yield "low port", f"bound port {event.value}"
-    elif event.topic == "uid":
-        yield "user", f"ran as uid {event.value}"
-    elif event.topic == "setuid":
-        yield "setuid", f"executed {event.value}, which is set-user-ID,"
+            yield "low port", "", f"bound port {event.value}"
+    elif event.used == "uid":
+        yield "user", "", f"ran as uid {event.value}"
+    elif event.used == "setuid":
+        yield "setuid", "", f"executed {event.value}, which is set-user-ID,"
 
 
 def _at(time: float | None) -> str:
@@ -281,7 +274,7 @@ def _gadget(value: Mapping[str, Any]) -> Iterator[Event]:
         granted = value.get("capable", value.get("verdict", "Allow") in ("Allow", "allow"))
         # Checks that the kernel does not audit are guesses of its own, not uses.
         if granted not in (False, 0, "false") and value.get("audit") not in (0, False, "0"):
-            yield Event(*where, "capability", True, name)
+            yield Event(*where, "capability", True, "capability", name)
     address = _map(value.get("addr"))
     port = _number(address.get("port", value.get("port")))
     if port is not None and not value.get("error_raw"):
@@ -316,7 +309,7 @@ def _tetragon(value: Mapping[str, Any]) -> Iterator[Event]:
         argument = _map(argument)
         name = _capability(_map(argument.get("capability_arg")).get("name"))
         if name:
-            yield Event(*where, "capability", True, name)
+            yield Event(*where, "capability", True, "capability", name)
         path = _text(_map(argument.get("file_arg") or argument.get("path_arg")).get("path"))
         if path.startswith("/"):
             yield Event(*where, "open", True, "path", os.path.normpath(path))

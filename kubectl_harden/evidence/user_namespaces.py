@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.model import Fact
 from kubectl_harden.pod_security.pod_schema import decode_pod_template
-from kubectl_harden.pod_security.risks import UNMAPPED
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["NAMESPACED_NODES", "UserNamespaces", "lacks", "may_run", "storage"]
-
-NAMESPACED_NODES: Final = "user namespaces"
-"""The topic of what nodes say: "open" where all that may run a pod have user namespaces, else "closed"."""
+__all__ = ["UserNamespaces", "lacks", "may_run", "storage"]
 
 _KUBELET: Final = (1, 33)
 """From here on UserNamespacesSupport is on by default; it is stable in 1.36."""
@@ -65,9 +61,9 @@ class UserNamespaces:
         for name, claim in _claims(value, spec):
             found = self._claim(namespace, claim)
             if found:
-                yield Fact("needs", UNMAPPED, f"volume {name} is {found}: the container does not start", "node", name)
+                yield Fact("needs", "volume mapping", f"volume {name} is {found}: it does not start", "node", name=name)
             elif found == "":
-                yield Fact("unused", UNMAPPED, f"volume {name} is on a block device", "node", name)
+                yield Fact("unused", "volume mapping", f"volume {name} is on a block device", "node", name=name)
 
     def _of_nodes(self, spec: Mapping[str, Any]) -> Iterator[Fact]:
         if self._nodes is None:
@@ -80,12 +76,12 @@ class UserNamespaces:
         wrong = [text for node in nodes if (text := lacks(node, handler))]
         if wrong:
             more = f" and {len(wrong) - _NAMED} more nodes" if len(wrong) > _NAMED else ""
-            yield Fact("closed", NAMESPACED_NODES, "; ".join(wrong[:_NAMED]) + more, "node")
+            yield Fact("closed", "user namespaces", "; ".join(wrong[:_NAMED]) + more, "node")
         elif nodes:
             count = (
                 f"all {len(nodes):,} nodes that may run it have" if len(nodes) > 1 else "the node that may run it has"
             )
-            yield Fact("open", NAMESPACED_NODES, f"{count} user namespaces", "node")
+            yield Fact("open", "user namespaces", f"{count} user namespaces", "node")
 
     def _claim(self, namespace: str, name: str) -> str | None:
         """Return which storage without ID-mapped mounts is behind a claim, "" for one that has them, None: unknown."""

@@ -20,7 +20,7 @@ from kubectl_harden.live.recreate import replace
 from kubectl_harden.live.rollout import Progress, pod_ready, progress, reason_of, watched
 from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
-from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, operations, touched
+from kubectl_harden.planning.json_patch import Operation, in_force, inverse_of, moved_on, operations, touched
 
 __all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
 
@@ -80,7 +80,7 @@ class Applier:
 
     def apply(self, proposal: Proposal) -> Outcome:
         """Carry a proposal out. Errors of the cluster become outcomes; raises HardenError for the journal's."""
-        tried: list[dict[str, Any]] | None = None
+        tried: list[Operation] | None = None
         for _ in tries():
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
@@ -115,7 +115,7 @@ class Applier:
         try:
             ended = started(
                 self._cluster,
-                live.changed(_with_kind(live, value)),
+                live.changed({**live.resource.head, **value}),
                 self._journal,
                 seconds=self._seconds,
                 stop=self._stop,
@@ -184,8 +184,8 @@ class Applier:
         self,
         proposal: Proposal,
         change: str,
-        inverse: list[dict[str, Any]],
-        returned: dict[str, Any],
+        inverse: list[Operation],
+        returned: dict[str, object],
         before: Snapshot | None,
         silent: str | None,
     ) -> Outcome:
@@ -222,7 +222,7 @@ class Applier:
             return failed._replace(state="left", message=f"{failed.message}; the change is left in place")
         return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
 
-    def resume(self, proposal: Proposal, inverse: list[dict[str, Any]], undone: Callable[[str], None]) -> Outcome:
+    def resume(self, proposal: Proposal, inverse: list[Operation], undone: Callable[[str], None]) -> Outcome:
         """Follow a change that an earlier run made and did not see the end of; where it fails, take it back.
 
         ``proposal`` has the change as the steps of its plan, ``inverse`` takes it back, ``undone`` notes that.
@@ -239,7 +239,7 @@ class Applier:
             return Outcome(proposal, "unwatched", "its pods were not ready yet when it was interrupted")
         return self._taken_back(self._explained(proposal, followed), undone, inverse, followed)
 
-    def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
+    def _follow(self, live: Live, value: dict[str, object], before: Snapshot) -> Followed:
         name = name_of(live.resource.kind, live.value)
 
         def report(now: Progress) -> None:
@@ -259,7 +259,7 @@ class Applier:
         return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
 
     def _taken_back(
-        self, failed: Outcome, undone: Callable[[str], None], inverse: list[dict[str, Any]], followed: Followed
+        self, failed: Outcome, undone: Callable[[str], None], inverse: list[Operation], followed: Followed
     ) -> Outcome:
         """Take a change back, note it, and wait until the old state runs again."""
         live = failed.proposal.live
@@ -267,7 +267,9 @@ class Applier:
         self._report(failed.proposal.name, "its new pods fail; taking the change back")
         for _ in tries():
             try:
-                now = live.changed(_with_kind(live, self._cluster.get(live.resource, live.namespace, live.name)))
+                now = live.changed(
+                    {**live.resource.head, **self._cluster.get(live.resource, live.namespace, live.name)}
+                )
                 if now.uid != live.uid:
                     return failed._replace(message=f"{failed.message}; it was replaced meanwhile and is left alone")
                 moved = moved_on(now.value, inverse)
@@ -311,7 +313,7 @@ class Applier:
                 return f"; pod {name} must be deleted before the old state runs again: {error}"
         return ""
 
-    def _restored(self, live: Live, value: dict[str, Any], before: Snapshot) -> str:
+    def _restored(self, live: Live, value: dict[str, object], before: Snapshot) -> str:
         """Wait for the old state; returns what a person should know of it."""
         try:
             ended = self._follow(live, value, before)
@@ -344,7 +346,7 @@ class Applier:
             return Outcome(proposal, "failed", trouble)
         self._journal.done(change, [], made["metadata"]["uid"])
         owned = given_back(self._cluster, live.resource, made, proposal.owners)
-        outcome = self._recreated(proposal, change, live.changed(_with_kind(live, made)))
+        outcome = self._recreated(proposal, change, live.changed({**live.resource.head, **made}))
         return outcome._replace(message="; ".join(text for text in (outcome.message, owned) if text))
 
     def _recreated(self, proposal: Proposal, change: str, now: Live) -> Outcome:
@@ -391,7 +393,7 @@ class Applier:
         )
 
 
-def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal: dict[str, Any]) -> dict[str, Any]:
+def written(cluster: Cluster, live: Live, patch: Sequence[Operation], goal: dict[str, object]) -> dict[str, Any]:
     """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
 
     ``goal`` is the object as the patch should make it. Raises Conflict where the object has changed (nothing
@@ -410,12 +412,12 @@ def written(cluster: Cluster, live: Live, patch: Sequence[dict[str, Any]], goal:
             raise Unreachable(str(error)) from None
         if moved_on(now, inverse_of(live.value, goal, patch)) is not None:
             raise
-        return _with_kind(live, now)
-    return _with_kind(live, answer.value)
+        return {**live.resource.head, **now}
+    return {**live.resource.head, **answer.value}
 
 
 def reverted(
-    cluster: Cluster, now: Live, inverse: Sequence[dict[str, Any]], ownership: Sequence[Transfer]
+    cluster: Cluster, now: Live, inverse: Sequence[Operation], ownership: Sequence[Transfer]
 ) -> tuple[dict[str, Any], str]:
     """Take a change back in exactly this state of the object, and give the fields back to whom they belonged to.
 
@@ -423,7 +425,7 @@ def reverted(
     """
     owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(ownership))
     answer = cluster.patch(now.resource, now.namespace or None, now.name, guarded(now, inverse), dry_run=False)
-    return _with_kind(now, answer.value), given_back(cluster, now.resource, answer.value, owners)
+    return {**now.resource.head, **answer.value}, given_back(cluster, now.resource, answer.value, owners)
 
 
 def _was_so(followed: Followed, before: Snapshot) -> bool:
@@ -438,25 +440,20 @@ def _was_so(followed: Followed, before: Snapshot) -> bool:
     return bool(now) and now <= known
 
 
-def _is_unready(pod: dict[str, Any]) -> bool:
+def _is_unready(pod: dict[str, object]) -> bool:
     return not pod_ready(pod)
 
 
-def _carries(proposal: Proposal, pod: dict[str, Any]) -> bool:
+def _carries(proposal: Proposal, pod: dict[str, object]) -> bool:
     """Whether a pod already has what a proposal's plan sets (its template may be an earlier revision's)."""
     steps = [step for item in proposal.planned for step in item.plan.steps]
     return bool(steps) and in_force(pod, operations(steps))
 
 
-def _with_kind(live: Live, value: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": live.resource.api_version, "kind": live.resource.kind, **value}
-
-
 def target_of(live: Live) -> dict[str, str]:
     """Return what the journal names an object by."""
     return {
-        "apiVersion": live.resource.api_version,
-        "kind": live.resource.kind,
+        **live.resource.head,
         "resource": live.resource.plural,
         "namespace": live.namespace,
         "name": live.name,

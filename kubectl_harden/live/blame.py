@@ -1,9 +1,4 @@
-"""Which edits a failing pod's words point at.
-
-Sources of the words: the kubelet's verifyRunAsNonRoot (pkg/kubelet/kuberuntime/security_context.go) and
-user namespaces (pkg/kubelet/userns), the errors of the container runtimes for seccomp, AppArmor, sysctls and mounts,
-and errno's texts.
-"""
+"""Which edits a failing pod's words point at: the signs stand with the controls."""
 
 from __future__ import annotations
 
@@ -12,32 +7,24 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.live.rollout import PodFailure
 from kubectl_harden.model import Edit
+from kubectl_harden.pod_security.control import Sign
+from kubectl_harden.pod_security.controls import CONTROLS
 
 __all__ = ["Blame", "blame"]
 
 _IMAGE: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 
-_WORDS: Final[tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...]] = (
-    (
-        ("runasnonroot", "non-root", "non-numeric user"),
-        ("runAsNonRoot",),
-        "run the image as a user of its own: set runAsUser to a number other than 0, or build it with a numeric USER",
-    ),
-    (
-        ("hostusers", "user namespace", "idmap", "mount_setattr"),
-        ("runAsNonRoot", "runAsUser", "procMount"),
-        "let it run only on nodes that have user namespaces, with volumes that can be ID-mapped, or leave out "
-        "--user-namespace",
-    ),
-    (("seccomp",), ("seccompProfile_restricted", "seccompProfile_baseline"), "check the node's seccomp profiles"),
-    (("apparmor",), ("appArmorProfile",), "check the node's AppArmor profiles"),
-    (("sysctl",), ("sysctls",), "set the sysctl on the node, or use one that the level allows"),
-    (
-        ("operation not permitted", "permission denied"),
-        ("capabilities_restricted", "capabilities_baseline", "runAsNonRoot", "allowPrivilegeEscalation", "privileged"),
-        "the process does something that only root or a capability allows: change the image so that it need not",
-    ),
-)
+
+def _signs() -> dict[Sign, frozenset[str]]:
+    """Return the controls by the signs that point at them: those of restricted first, and general ones last."""
+    found: dict[Sign, frozenset[str]] = {}
+    for control in sorted(CONTROLS, key=lambda control: control.level != "restricted"):
+        for sign in control.signs:
+            found[sign] = found.get(sign, frozenset()) | {control.id}
+    return {sign: found[sign] for sign in sorted(found, key=lambda sign: sign.general)}
+
+
+_SIGNS: Final = _signs()
 
 
 class Blame(NamedTuple):
@@ -59,10 +46,10 @@ def blame(words: str, failure: PodFailure | None, steps: Iterable[Edit]) -> Blam
     made = list(steps)
     controls = [check for step in made for check in step.checks]
     text = words.lower()
-    for signs, checks, advice in _WORDS:
-        found = tuple(dict.fromkeys(check for check in controls if check in checks))
-        if found and any(sign in text for sign in signs):
-            return Blame(found, True, advice)
+    for sign, pointed_at in _SIGNS.items():
+        found = tuple(dict.fromkeys(check for check in controls if check in pointed_at))
+        if found and any(word in text for word in sign.words):
+            return Blame(found, True, sign.advice)
     doubtful = dict.fromkeys(check for step in made if step.risk != "safe" for check in step.checks)
     checks = tuple(doubtful or dict.fromkeys(controls))
     return Blame(checks, False, "look at the pod's logs; leave edits out with --skip to find the one")

@@ -17,10 +17,12 @@ from kubectl_harden.pod_security.accepted import left
 __all__ = ["check_live"]
 
 
-def check_live(finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True) -> Iterator[Checks]:
+def check_live(
+    finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True, named: bool = False
+) -> Iterator[Checks]:
     """Yield what is found in each live workload, and whether pods that it lacks are refused all the same.
 
-    With ``pods`` also whether pods of those that violate do not.
+    With ``pods`` also whether pods of those that violate do not, with ``named`` what a baseline file asks for.
 
     Raises UsageError, and ClusterError before the first.
     """
@@ -30,7 +32,7 @@ def check_live(finder: Finder, targets: Targets, learn: Learn | None = None, *, 
         if isinstance(found, Problem):
             yield Checks((), (found,))
             continue
-        verdict = judged(found.subject, learn)
+        verdict = judged(found.subject, learn, named=named)
         checked = (beside.beside(found, item) if pods else item for item in verdict.checked)
         verdict = verdict._replace(
             checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)

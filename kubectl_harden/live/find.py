@@ -209,6 +209,7 @@ class Finder:
     ``notes`` collects what a person should know of the search, such as levels that could not be read.
     ``listed`` is called with every object that a list brings: also with the pods and other parts that
     do not come as workloads of their own. With ``pods_too`` a pod that is named comes itself, before what made it.
+    ``policies`` are those of namespaces that have been read: neither they nor the namespaces are asked for.
     """
 
     def __init__(
@@ -219,6 +220,7 @@ class Finder:
         listed: Callable[[Resource, dict[str, Any]], None] | None = None,
         *,
         pods_too: bool = False,
+        policies: Mapping[str, Policy] = _EMPTY,
     ) -> None:
         self.cluster = cluster
         self._choice = choice
@@ -227,7 +229,7 @@ class Finder:
         self._pods_too = pods_too
         self.notes: list[str] = []
         self.in_force = PoliciesInForce(cluster)
-        self._policies: dict[str, Policy] = {}
+        self._policies = dict(policies)
         self._unlisted: dict[str, list[str]] = {}
         self._unreadable: set[tuple[Resource, str]] = set()
 
@@ -281,7 +283,7 @@ class Finder:
             self._note(left_out(left, len(left)))
         if unlisted and not targets.types:
             yield from self._without(unlisted, targets, minor, seen)
-        if not seen and targets.namespace is not None:
+        if not seen and targets.namespace is not None and targets.namespace not in self._policies:
             absent = self.absent(targets.namespace)
             if absent is not None:
                 yield absent
@@ -328,7 +330,7 @@ class Finder:
         if text not in self.notes:
             self.notes.append(text)
 
-    def _is_part(self, value: dict[str, Any], unlisted: list[Resource]) -> bool:
+    def _is_part(self, value: dict[str, object], unlisted: list[Resource]) -> bool:
         """Whether another object, which is found by itself, made this one."""
         owner = controller_of(value)
         if owner is None:
@@ -346,7 +348,7 @@ class Finder:
             except ClusterError as error:
                 yield problem(error, "" if isinstance(error, NotFound) else f"{resource.kind} {name}")
                 continue
-            value = {"apiVersion": resource.api_version, "kind": resource.kind, **value}
+            value = {**resource.head, **value}
             if self._pods_too and resource == PODS and value["metadata"]["uid"] not in seen:
                 seen.add(value["metadata"]["uid"])
                 yield self.workload(resource, value, minor)

@@ -51,7 +51,7 @@ class Snapshot(NamedTuple):
     uids: frozenset[str]
     version: str
     new: dict[str, dict[str, Any]]
-    unready: tuple[dict[str, Any], ...] = ()
+    unready: tuple[dict[str, object], ...] = ()
 
 
 class Followed(NamedTuple):
@@ -63,10 +63,10 @@ class Followed(NamedTuple):
     state: Literal["ready", "failed", "timeout", "interrupted"]
     words: str = ""
     failure: PodFailure | None = None
-    unready: tuple[dict[str, Any], ...] = ()
+    unready: tuple[dict[str, object], ...] = ()
 
 
-def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, Any]], bool]) -> Snapshot:
+def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, object]], bool]) -> Snapshot:
     """Note the pods of a workload, and which of them ``is_new``. Raises ClusterError."""
     found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value) or "")
     pods = {pod["metadata"]["uid"]: pod for pod in found}
@@ -77,7 +77,7 @@ def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dic
 def follow(
     cluster: Cluster,
     resource: Resource,
-    value: dict[str, Any],
+    value: dict[str, object],
     before: Snapshot,
     seconds: float,
     stop: Event,
@@ -172,7 +172,7 @@ class _Seen:
         """Whether nothing was heard for so long that the cluster is to be asked."""
         return time.monotonic() - self._heard > self._patience
 
-    def answered(self, value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> None:
+    def answered(self, value: dict[str, object], pods: dict[str, dict[str, object]]) -> None:
         """Take the object and its new pods as the cluster has them now."""
         self.value, self._pods = value, pods
         self._heard, self.asked = time.monotonic(), True
@@ -199,7 +199,7 @@ class _Seen:
 
 def _ask(
     cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | Followed:
+) -> tuple[dict[str, object], dict[str, dict[str, object]]] | Followed:
     """Return the object and its new pods as the cluster has them now, or how it ended. Raises ClusterError."""
     metadata = value["metadata"]
     try:
@@ -216,7 +216,7 @@ def _ask(
     return now, {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
 
 
-def _settling(value: dict[str, Any], pods: dict[str, dict[str, Any]]) -> float:
+def _settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> float:
     """Return how much longer pods that are all ready need to count as available, one after the other."""
     spec = value.get("spec") or {}
     if not pods or _unready(pods):
@@ -277,5 +277,5 @@ def _pump(
             return
 
 
-def _unready(pods: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+def _unready(pods: dict[str, dict[str, object]]) -> tuple[dict[str, object], ...]:
     return tuple(pod for pod in pods.values() if not pod_ready(pod))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import RLock
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
@@ -37,7 +37,7 @@ _OTHER_VERSION: Final = "v1.0"
 """No configuration has it as its default: to that the API server is silent about exempt namespaces."""
 
 
-def _pod(security: dict[str, Any], **spec: Any) -> dict[str, Any]:
+def _pod(security: dict[str, object], **spec: object) -> dict[str, object]:
     container = {"name": "asked", "image": "registry.k8s.io/pause:3.10", "securityContext": security}
     return {
         "apiVersion": "v1",
@@ -126,6 +126,21 @@ class PoliciesInForce:
             raise ClusterError(said.trouble)
         return policy_of_words(said.refused, self.cluster.minor()) if said.refused else None
 
+    def is_exempt(self, namespace: str, labels: dict[str, str]) -> bool | None:
+        """Return whether the API server says to a label that it is ignored; None where it does not answer."""
+        level = "baseline" if labels.get(PREFIX + "enforce") == "restricted" else "restricted"
+        wanted = {PREFIX + "enforce": level, f"{PREFIX}enforce-version": _OTHER_VERSION}
+        try:
+            value = self.cluster.get(NAMESPACES, None, namespace)
+            operations = label_operations(value["metadata"].get("labels"), wanted)
+            answer = self.cluster.patch(NAMESPACES, None, namespace, operations, dry_run=True)
+        except NotPermitted:
+            return None
+        except ClusterError as error:
+            self._said[namespace] = _Said(trouble=f"whether the namespace is exempt was not answered: {error}")
+            return None
+        return any("is exempt from Pod Security" in text for text in answer.warnings)
+
     def goal(self, labels: dict[str, str], level: Level, version: str | None) -> Policy:
         """Return the policy that enforcing a level in a namespace with these labels comes to. Raises UsageError."""
         return goal_policy(labels, level, version, self.cluster.minor(), self._defaults)
@@ -173,7 +188,7 @@ class PoliciesInForce:
         named = "latest" if f"{PREFIX}{mode}-version" in labels else policy.named
         self._defaults[mode] = policy._replace(named=named)
 
-    def _probe(self, namespace: str, pod: dict[str, Any], as_user: str = "") -> _Said:
+    def _probe(self, namespace: str, pod: dict[str, object], as_user: str = "") -> _Said:
         try:
             warnings = self.cluster.create(PODS, namespace, pod, dry_run=True, as_user=as_user).warnings
         except NotPermitted:
@@ -206,28 +221,13 @@ class PoliciesInForce:
                 self._take(namespace, labels, answer)
                 return
             spoken = answer.silent
-        exempt = self._is_exempt(namespace, labels)
+        exempt = self.is_exempt(namespace, labels)
         if exempt:
             self._exempt[namespace] = "namespace"
         elif exempt is False and spoken:
             self._exempt[namespace] = ""
             self._learn("enforce", labels, _PRIVILEGED)
             self._learn("warn", labels, _PRIVILEGED)
-
-    def _is_exempt(self, namespace: str, labels: dict[str, str]) -> bool | None:
-        """Whether the API server says to a label that it is ignored; None where it does not answer."""
-        level = "baseline" if labels.get(PREFIX + "enforce") == "restricted" else "restricted"
-        wanted = {PREFIX + "enforce": level, f"{PREFIX}enforce-version": _OTHER_VERSION}
-        try:
-            value = self.cluster.get(NAMESPACES, None, namespace)
-            operations = label_operations(value["metadata"].get("labels"), wanted)
-            answer = self.cluster.patch(NAMESPACES, None, namespace, operations, dry_run=True)
-        except NotPermitted:
-            return None
-        except ClusterError as error:
-            self._said[namespace] = _Said(trouble=f"whether the namespace is exempt was not answered: {error}")
-            return None
-        return any("is exempt from Pod Security" in text for text in answer.warnings)
 
     # -- answers -----------------------------------------------------------------------------------------
 

@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.errors import HardenError, InputError, UsageError
 from kubectl_harden.json_values import json_line
 from kubectl_harden.text_files import json_of, opened, text_of
+
+if TYPE_CHECKING:
+    from kubectl_harden.live.ownership import Transfer
+    from kubectl_harden.planning.json_patch import Operation
 
 __all__ = [
     "Change",
@@ -40,8 +44,6 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks.
     fcntl = None
-
-Operation = dict[str, Any]
 
 
 class Change(NamedTuple):
@@ -66,7 +68,7 @@ class Change(NamedTuple):
     complete: bool = True
     state: str = "begun"
     followed: bool = False
-    ownership: Sequence[dict[str, Any]] = ()
+    ownership: Sequence[Transfer] = ()
 
     @property
     def name(self) -> str:
@@ -118,12 +120,12 @@ class Journal:
         target: dict[str, str],
         operations: list[Operation],
         inverse: list[Operation],
-        before: dict[str, Any],
-        after: dict[str, Any],
+        before: dict[str, object],
+        after: dict[str, object],
         *,
         recreated: bool = False,
         complete: bool = True,
-        ownership: Sequence[dict[str, Any]] = (),
+        ownership: Sequence[Transfer] = (),
     ) -> str:
         """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
@@ -150,7 +152,7 @@ class Journal:
         change: str,
         inverse: list[Operation],
         uid: str | None = None,
-        ownership: Sequence[dict[str, Any]] | None = None,
+        ownership: Sequence[Transfer] | None = None,
     ) -> None:
         """Write down that a change was made; ``uid`` is that of a recreated object.
 
@@ -177,7 +179,7 @@ class Journal:
         if trouble is not None and state == "begun":
             raise HardenError(f"{trouble}; nothing is started without it")
 
-    def _write(self, event: str, change: str, **fields: Any) -> str | None:
+    def _write(self, event: str, change: str, **fields: object) -> str | None:
         line = _line({"event": event, "change": change, "time": _now(), **fields})
         with self._lock:
             try:
@@ -242,7 +244,7 @@ def _order(path: Path) -> tuple[bool, int, str]:
     return number is None, number or 0, path.name
 
 
-def _line(value: dict[str, Any]) -> bytes:
+def _line(value: dict[str, object]) -> bytes:
     return json_line(value).encode() + b"\n"
 
 
@@ -325,7 +327,7 @@ def _read(path: Path) -> Run | None:
     return Run(path.stem, about, tuple(changes.values()))
 
 
-def _take(entry: dict[str, Any], about: dict[str, Any], changes: dict[str, Change]) -> None:
+def _take(entry: dict[str, Any], about: dict[str, object], changes: dict[str, Change]) -> None:
     """Take an event. Raises LookupError, TypeError, ValueError or AttributeError for what is none."""
     event = entry["event"]
     if event == "run":
@@ -357,12 +359,12 @@ def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     _add(run, [{"event": "undone", "change": change, "time": _now(), "why": why} for change in changes])
 
 
-def note_later(run: str, change: str, event: str, **fields: Any) -> None:
+def note_later(run: str, change: str, event: str, **fields: object) -> None:
     """Note in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
     _add(run, [{"event": event, "change": change, "time": _now(), "later": True, **fields}])
 
 
-def _add(run: str, entries: list[dict[str, Any]]) -> None:
+def _add(run: str, entries: list[dict[str, object]]) -> None:
     if not entries:
         return
     try:

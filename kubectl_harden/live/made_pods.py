@@ -67,7 +67,7 @@ def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | 
     }
 
 
-def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[Any]:
+def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[object]:
     """Return the volumes of a StatefulSet's first pod (pkg/controller/statefulset, updateStorage)."""
     own = [
         {
@@ -133,7 +133,7 @@ class Trials:
         )
         return Trial(None, f"{why} may not be; you may not ask in the controller's name")
 
-    def _asked(self, namespace: str, pod: dict[str, Any], user: str) -> Trial:
+    def _asked(self, namespace: str, pod: dict[str, object], user: str) -> Trial:
         try:
             answer = self._cluster.create(PODS, namespace, pod, dry_run=True, as_user=user)
         except NotPermitted as error:
@@ -152,7 +152,7 @@ class Trials:
         return Trial(True, "", answer.value)
 
     @staticmethod
-    def _violates(pod: dict[str, Any], policy: Policy) -> bool:
+    def _violates(pod: dict[str, object], policy: Policy) -> bool:
         try:
             return bool(evaluate(Pod(pod, is_pod=True, decoded=True), policy))
         except InputError:

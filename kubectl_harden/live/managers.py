@@ -153,7 +153,7 @@ _WRITERS: Final = {
 """Which system a field manager is, so that it is not named twice."""
 
 
-def managers_of(value: dict[str, Any], paths: Iterable[Path], ours: str = "") -> tuple[Manager, ...]:
+def managers_of(value: dict[str, object], paths: Iterable[Path], ours: str = "") -> tuple[Manager, ...]:
     """Return who else manages an object, and who owns exactly the fields at the paths that are to be changed.
 
     ``ours`` is the field manager of this command.
@@ -171,7 +171,7 @@ def managers_of(value: dict[str, Any], paths: Iterable[Path], ours: str = "") ->
     return tuple(found.values())
 
 
-def label_managers(namespace: dict[str, Any], labels: Iterable[str], ours: str = "") -> tuple[Manager, ...]:
+def label_managers(namespace: dict[str, object], labels: Iterable[str], ours: str = "") -> tuple[Manager, ...]:
     """Return who else manages a namespace, or owns some of its labels."""
     paths: list[Path] = [("metadata", "labels", label) for label in labels]
     return managers_of(namespace, paths, ours)

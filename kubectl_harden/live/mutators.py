@@ -121,11 +121,11 @@ class Mutators:
         return []
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _of_new_pods(rules: Iterable[Any]) -> bool:
+def _of_new_pods(rules: Iterable[object]) -> bool:
     """Whether rules match the creation of pods (k8s.io/apiserver, pkg/admission/plugin/webhook/predicates/rules)."""
     return any(
         {"", "*"} & set(rule.get("apiGroups") or ())

@@ -48,7 +48,7 @@ _NOBODY: Final[list[Entry]] = [{}]
 TRIES: Final = 5
 
 
-def members(fields: dict[str, Any]) -> frozenset[Member]:
+def members(fields: dict[str, object]) -> frozenset[Member]:
     """Return the paths of a fieldsV1 set, in its own words: ``("f:spec", 'k:{"name":"a"}', "f:image")``."""
     return frozenset(_members(fields, ()))
 
@@ -63,7 +63,7 @@ def _members(fields: dict[str, Any], above: Member) -> Iterator[Member]:
             yield (*above, key)
 
 
-def fields_of(of: Iterable[Member]) -> dict[str, Any]:
+def fields_of(of: Iterable[Member]) -> dict[str, object]:
     """Return a set of paths as fieldsV1."""
     root: dict[str, Any] = {}
     paths = sorted(of)
@@ -186,7 +186,7 @@ def owners_of(value: dict[str, Any], path: Path) -> Iterator[str]:
             yield str(entry.get("manager", "?"))
 
 
-def _holds(fields: dict[str, Any], value: Any, path: Path) -> bool:
+def _holds(fields: dict[str, Any], value: object, path: Path) -> bool:
     """Whether a fieldsV1 set has a path, in which list items are named by their keys."""
     for part in path:
         if isinstance(part, str) and isinstance(value, dict):
@@ -207,7 +207,7 @@ def _holds(fields: dict[str, Any], value: Any, path: Path) -> bool:
     return True
 
 
-def _names(key: str, item: Any) -> bool:
+def _names(key: str, item: object) -> bool:
     kind, _, text = key.partition(":")
     if kind == "v":
         return bool(json.loads(text) == item)
@@ -223,7 +223,7 @@ class Changed(NamedTuple):
     gone: bool
 
 
-def changed_fields(entry: Entry, before: dict[str, Any], after: dict[str, Any]) -> list[Changed]:
+def changed_fields(entry: Entry, before: dict[str, object], after: dict[str, object]) -> list[Changed]:
     """Return which fields of a manager's entry two states of an object differ in; of those gone the outermost."""
     owned = members(entry.get("fieldsV1") or {})
     parents = {member[:depth] for member in owned for depth in range(len(member))}
@@ -240,13 +240,13 @@ def changed_fields(entry: Entry, before: dict[str, Any], after: dict[str, Any]) 
     return sorted(out, key=lambda one: str(one.path))
 
 
-def owned_part(entry: Entry, value: dict[str, Any]) -> dict[str, Any]:
+def owned_part(entry: Entry, value: dict[str, object]) -> dict[str, object]:
     """Return what of an object a manager's entry owns, as its manifest would have it."""
     part = _part(entry.get("fieldsV1") or {}, value)
     return part if isinstance(part, dict) else {}
 
 
-def _part(fields: dict[str, Any], value: Any) -> Any:
+def _part(fields: dict[str, Any], value: object) -> Any:
     if not fields:
         return value
     if isinstance(value, dict):
@@ -257,18 +257,18 @@ def _part(fields: dict[str, Any], value: Any) -> Any:
     return value
 
 
-def _keyed_part(key: str, fields: dict[str, Any], item: Any) -> Any:
+def _keyed_part(key: str, fields: dict[str, object], item: object) -> object:
     if not isinstance(item, dict):
         return item
     return {**json.loads(key.partition(":")[2]), **_part(fields or {".": {}}, item)}
 
 
-def _by_presence(value: Any, *, nested: bool) -> bool:
+def _by_presence(value: object, *, nested: bool) -> bool:
     """Whether owning a value only means that it is there: an item or an object whose fields are owned one by one."""
     return nested or (isinstance(value, dict) and not value)
 
 
-def _resolved(value: Any, member: Member) -> tuple[Path, Any] | None:
+def _resolved(value: object, member: Member) -> tuple[Path, object] | None:
     """Return where the field of a fieldsV1 path is in an object, and its value; None where it is not there."""
     path: Path = ()
     for part in member:

@@ -18,7 +18,7 @@ from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
 from kubectl_harden.model import Planned, Policy, Problem
 from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
-from kubectl_harden.planning.json_patch import operations
+from kubectl_harden.planning.json_patch import Operation, operations
 from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
@@ -50,7 +50,7 @@ def tries() -> Iterator[int]:
 
 _LONGEST: Final = 200
 """How many characters of a value are shown."""
-_DEFAULTS: Final[Mapping[str | int, Any]] = {"defaultMode": 420}
+_DEFAULTS: Final[Mapping[str | int, object]] = {"defaultMode": 420}
 """What the API server adds to fields that an edit may set (pkg/apis/core/v1/defaults.go)."""
 UNPATCHABLE: Final = ("Pod", "Job")
 _MIRROR: Final = "kubernetes.io/config.mirror"
@@ -97,7 +97,7 @@ class Proposal(NamedTuple):
 
     live: Live
     planned: tuple[Planned, ...]
-    patch: tuple[dict[str, Any], ...]
+    patch: tuple[Operation, ...]
     goal: dict[str, Any]
     returned: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
@@ -158,7 +158,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
             return _with_way_back(cluster, judged, options)
         except Conflict:
             try:
-                live = live.changed({**_head(live), **cluster.get(live.resource, live.namespace, live.name)})
+                live = live.changed({**live.resource.head, **cluster.get(live.resource, live.namespace, live.name)})
                 live.subject.templates()
             except (ClusterError, InputError) as error:
                 return proposal._replace(refusal=str(error), denied=True)
@@ -187,11 +187,7 @@ def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
     )
 
 
-def _head(live: Live) -> dict[str, str]:
-    return {"apiVersion": live.resource.api_version, "kind": live.resource.kind}
-
-
-def _without_managed_fields(value: dict[str, Any]) -> dict[str, Any]:
+def _without_managed_fields(value: dict[str, Any]) -> dict[str, object]:
     """Return an object without what is half of it, and of use to find its managers only."""
     metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
     return {**value, "metadata": metadata}
@@ -214,7 +210,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
         if finished(live.value):
             kind = live.resource.kind
             command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
-            words = "has run to its end: correct its manifest for the next one, and delete it with"
+            words = "has run to its end: correct its manifest for the next one, and delete it:"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
             words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"
@@ -230,7 +226,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
 # -- what the server says ------------------------------------------------------------------------------
 
 
-def guarded(live: Live, patch: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def guarded(live: Live, patch: Iterable[Operation]) -> list[Operation]:
     """Return a patch that applies to exactly this state of the object."""
     return [
         {"op": "test", "path": "/metadata/uid", "value": live.uid},
@@ -327,7 +323,7 @@ def _undone(proposal: Proposal) -> Iterator[str]:
                 yield text
 
 
-def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
+def _beyond(goal: dict[str, object], returned: dict[str, object]) -> Iterator[str]:
     """Yield what the server changed besides the patch, a line each, but for defaults of what the patch adds."""
     for path, ours, theirs in differences(_comparable(goal), _comparable(returned)):
         if ours is ABSENT and _DEFAULTS.get(path[-1]) == theirs:
@@ -341,12 +337,12 @@ def _beyond(goal: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
             yield f"changes {where} from {_shown(ours)} to {_shown(theirs)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _comparable(value: dict[str, Any]) -> dict[str, Any]:
+def _comparable(value: dict[str, object]) -> dict[str, Any]:
     """Return an object without what the server counts by itself."""
     out = copied({key: item for key, item in value.items() if key != "status"})
     for key in (*_SERVER_FIELDS, "name", "generateName"):
@@ -391,7 +387,7 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
         yield (finding.reason, finding.detail), worded(finding.reason, finding.detail)
 
 
-def fresh(value: dict[str, Any]) -> dict[str, Any]:
+def fresh(value: dict[str, object]) -> dict[str, Any]:
     """Return a Pod or Job as it could be created anew: without what the server and its admission filled in."""
     out: dict[str, Any] = copied({key: item for key, item in value.items() if key != "status"})
     for key in _SERVER_FIELDS:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import copied, same
+from kubectl_harden.json_values import ABSENT, copied, same
 from kubectl_harden.live.ownership import Entry, changed_fields, owned_part
 from kubectl_harden.model import Edit, Path
 from kubectl_harden.objects import api_group
@@ -29,7 +29,6 @@ __all__ = ["Reapplied", "reapplied"]
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _FILES: Final = "make the change in the file too: kubectl harden fix -f FILE --write"
 _CHART: Final = "put the change into the chart or its values: kubectl harden fix --helm-chart DIR --write"
-_ABSENT: Final = object()
 
 
 class Reapplied(NamedTuple):
@@ -48,7 +47,7 @@ class Reapplied(NamedTuple):
 
 
 def reapplied(
-    subject: Subject, managed: Iterable[Entry], edits: Sequence[Edit], goal: dict[str, Any]
+    subject: Subject, managed: Iterable[Entry], edits: Sequence[Edit], goal: dict[str, object]
 ) -> tuple[Reapplied, ...]:
     """Return what the writers that an object's metadata shows do to edits; nothing where they keep all.
 
@@ -79,7 +78,7 @@ def reapplied(
     return tuple(item for item in found if item.takes_back or item.conflicts)
 
 
-def _refused(subject: Subject, last: dict[str, Any], goal: dict[str, Any]) -> str:
+def _refused(subject: Subject, last: dict[str, object], goal: dict[str, object]) -> str:
     """Return why the API server refuses the mixture of edits and manifest, and would not refuse the edits, or ""."""
     try:
         new, old = (
@@ -92,12 +91,12 @@ def _refused(subject: Subject, last: dict[str, Any], goal: dict[str, Any]) -> st
     return "; ".join(sorted(new - old))
 
 
-def _merges(value: dict[str, Any]) -> bool:
+def _merges(value: dict[str, object]) -> bool:
     """Whether kubectl and Helm know the strategic merge of a kind."""
     return api_group(str(value.get("apiVersion", ""))) in BUILT_IN_GROUPS
 
 
-def _last_applied(value: dict[str, Any]) -> dict[str, Any] | None:
+def _last_applied(value: dict[str, Any]) -> dict[str, object] | None:
     text = (value["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     try:
         last = json.loads(text) if text else None
@@ -106,7 +105,9 @@ def _last_applied(value: dict[str, Any]) -> dict[str, Any] | None:
     return last if isinstance(last, dict) else None
 
 
-def _undone(value: dict[str, Any], last: dict[str, Any], edits: Sequence[Edit], goal: dict[str, Any]) -> Iterator[str]:
+def _undone(
+    value: dict[str, object], last: dict[str, object], edits: Sequence[Edit], goal: dict[str, object]
+) -> Iterator[str]:
     """Yield the fields of the edits that a client-side apply of the same manifest takes back."""
     merges = _merges(value)
     merged = _merged(goal, last, merges)
@@ -119,19 +120,19 @@ def _undone(value: dict[str, Any], last: dict[str, Any], edits: Sequence[Edit], 
             yield field_path(shown)
 
 
-def _equal(left: Any, right: Any) -> bool:
+def _equal(left: object, right: object) -> bool:
     """Whether two values are equal, or both absent."""
-    return left is right if left is _ABSENT or right is _ABSENT else same(left, right)
+    return left is right if left is ABSENT or right is ABSENT else same(left, right)
 
 
-def _merged(current: Any, wanted: dict[str, Any], merges: bool, *, retain: bool = False) -> dict[str, Any]:
+def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bool = False) -> dict[str, object]:
     """Return what a client-side apply makes of an object when the manifest is the one that was applied last.
 
     With the same manifest nothing was removed from it: what only the object has stays. ``merges`` tells that
     the kind knows the strategic merge; others have lists replaced. ``retain``: where anything differs, only
     what the manifest has stays (patchStrategy retainKeys, of volumes).
     """
-    out: dict[str, Any] = {**current}
+    out: dict[str, object] = {**current}
     for key, item in wanted.items():
         now = out.get(key)
         if item is None:
@@ -147,14 +148,14 @@ def _merged(current: Any, wanted: dict[str, Any], merges: bool, *, retain: bool 
     return out
 
 
-def _merged_list(current: Any, wanted: Any, key: str, *, retain: bool) -> list[Any]:
+def _merged_list(current: Any, wanted: Any, key: str, *, retain: bool) -> list[object]:
     of = {item[key]: item for item in wanted}
     known = {item[key] for item in current}
     merged = [_merged(item, of[item[key]], True, retain=retain) if item[key] in of else item for item in current]
     return merged + [copied(item) for item in wanted if item[key] not in known]
 
 
-def _place(value: Any, path: Path, merges: bool) -> tuple[tuple[Any, ...], Path]:
+def _place(value: object, path: Path, merges: bool) -> tuple[tuple[object, ...], Path]:
     """Return how apply names a field: items by their key, a list that it replaces as a whole; and its path."""
     place: tuple[Any, ...] = ()
     shown: Path = ()
@@ -170,13 +171,13 @@ def _place(value: Any, path: Path, merges: bool) -> tuple[tuple[Any, ...], Path]
     return place, shown
 
 
-def _at(value: Any, place: tuple[Any, ...]) -> Any:
+def _at(value: object, place: tuple[object, ...]) -> Any:
     for part in place:
         if isinstance(part, tuple):
             items = value if isinstance(value, list) else ()
-            value = next((item for item in items if item.get(part[0]) == part[1]), _ABSENT)
+            value = next((item for item in items if item.get(part[0]) == part[1]), ABSENT)
         else:
-            value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
-        if value is _ABSENT:
-            return _ABSENT
+            value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
+        if value is ABSENT:
+            return ABSENT
     return value

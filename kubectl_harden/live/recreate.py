@@ -19,6 +19,7 @@ from kubectl_harden.live.journal import Change, note_later
 from kubectl_harden.live.propose import fresh, tries
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import annotation, api_group, name_of
+from kubectl_harden.planning.json_patch import Operation
 
 __all__ = ["MARKER", "held_back", "is_made", "lost", "lost_with", "replace", "resume", "unmarked"]
 
@@ -56,8 +57,8 @@ def is_made(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
 def replace(
     cluster: Cluster,
     live: Live,
-    before: dict[str, Any],
-    after: dict[str, Any],
+    before: dict[str, object],
+    after: dict[str, object],
     *,
     run: str,
     seconds: float,
@@ -93,7 +94,7 @@ def replace(
 
 
 def _created(
-    cluster: Cluster, resource: Resource, namespace: str, after: dict[str, Any], before: dict[str, Any]
+    cluster: Cluster, resource: Resource, namespace: str, after: dict[str, object], before: dict[str, object]
 ) -> tuple[dict[str, Any] | None, str]:
     trouble = ""
     for value in (after, before):
@@ -105,20 +106,20 @@ def _created(
     return None, f"deleted, and neither the new nor the old one could be created: {last}"
 
 
-def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: dict[str, Any]) -> dict[str, Any]:
+def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: dict[str, Any]) -> dict[str, object]:
     """Create an object, or return the one that is there as it would be: an answer may be lost. Raises ClusterError."""
     lost: ClusterError = Unreachable("not created")
     for _ in tries():
         try:
-            made: dict[str, Any] = cluster.create(resource, namespace, value, dry_run=False).value
+            made: dict[str, object] = cluster.create(resource, namespace, value, dry_run=False).value
             return made
         except (Conflict, Unreachable) as error:
             lost = error
         try:
-            now: dict[str, Any] = cluster.get(resource, namespace, value["metadata"]["name"])
+            now: dict[str, object] = cluster.get(resource, namespace, value["metadata"]["name"])
         except ClusterError:
             continue
-        if is_made({"apiVersion": resource.api_version, "kind": resource.kind, **now}, value):
+        if is_made({**resource.head, **now}, value):
             return now
         raise lost
     raise lost
@@ -183,7 +184,7 @@ def _annotate(cluster: Cluster, namespace: str, what: str, entry: str) -> bool:
             after = [one for one in before if not one.startswith(f"{what}:")] + ([entry] if entry else [])
             if after == before:
                 return True
-            operations: list[dict[str, Any]] = [
+            operations: list[Operation] = [
                 {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
             ]
             if not metadata.get("annotations"):
@@ -236,10 +237,9 @@ def _resource(change: Change) -> Resource:
 
 
 def _now(cluster: Cluster, change: Change) -> dict[str, Any] | None:
-    named = change.object
-    head = {"apiVersion": named["apiVersion"], "kind": named["kind"]}
+    named, resource = change.object, _resource(change)
     try:
-        return {**head, **cluster.get(_resource(change), named["namespace"], named["name"])}
+        return {**resource.head, **cluster.get(resource, named["namespace"], named["name"])}
     except NotFound:
         return None
 

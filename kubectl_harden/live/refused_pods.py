@@ -19,7 +19,7 @@ from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trial, Trials
 from kubectl_harden.live.mutators import Mutators
 from kubectl_harden.model import Checked, Policy
-from kubectl_harden.objects import name_of
+from kubectl_harden.objects import conditions_of, name_of
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, Said, read_messages, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import policy_of_words
@@ -96,7 +96,7 @@ class Rejected(NamedTuple):
         )
 
 
-def run_end(value: dict[str, Any]) -> str | None:
+def run_end(value: dict[str, object]) -> str | None:
     """Return how a run of a custom resource has ended: "" for well, None where it has not, or is not known to have."""
     status = value.get("status")
     status = status if isinstance(status, dict) else {}
@@ -105,8 +105,8 @@ def run_end(value: dict[str, Any]) -> str | None:
         return ""
     if phase in ("Failed", "Error"):
         return str(phase)
-    for condition in status.get("conditions") or ():
-        if isinstance(condition, dict) and condition.get("type") == "Succeeded":
+    for condition in conditions_of(value):
+        if condition.get("type") == "Succeeded":
             return {"True": "", "False": str(condition.get("reason") or "Failed")}.get(str(condition.get("status")))
     return None
 
@@ -252,7 +252,7 @@ def _pod_security(message: str) -> Message | None:
     return next((item for item in read_messages(message) if item.rejecter == POD_SECURITY and not item.warned), None)
 
 
-def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, Any]:
+def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, object]:
     """Return a Deployment whose pods are labelled as those of its ReplicaSet."""
     labels = ((maker["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
     marks = {key: text for key, text in labels.items() if key.endswith(_HASH)}
@@ -300,9 +300,9 @@ def _advice(found: Rejected, commands: Commands) -> Iterator[str]:
             )
         old = f"{name} is paused, so that its pods are still made of the template of ReplicaSet {found.makers[0]}"
         yield (
-            f"the template has been fixed since, but {old}: resume it with {command}"
+            f"the template has been fixed since, but {old}; resume it: {command}"
             if fixed
-            else f"{old}: when the template is fixed, resume it with {command}"
+            else f"{old}: when the template is fixed, resume it: {command}"
         )
     elif found.keeps == "partition":
         patch = json.dumps({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}})
@@ -329,7 +329,7 @@ def _jobs(found: Rejected, name: str, fixed: bool, commands: Commands) -> str:
     command = commands.kubectl("delete", "job", *jobs, namespace=found.live.namespace)
     state = f"the template of {name} has been fixed since, but" if fixed else "when the template is fixed:"
     kept = "the template that it was made of" if one else "the template that they were made of"
-    return f"{state} {what} {kept}, which cannot be changed{after}: delete {'it' if one else 'them'} with {command}"
+    return f"{state} {what} {kept}, which cannot be changed{after}; to delete {'it' if one else 'them'}: {command}"
 
 
 def _injection(injected: Injected, policy: Policy) -> Iterator[str]:

@@ -16,7 +16,7 @@ from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitt
 from kubectl_harden.live.find import SYSTEM, Finder, Live, left_out, problem
 from kubectl_harden.live.refused_pods import Judge, Rejected, run_end
 from kubectl_harden.model import Problem
-from kubectl_harden.objects import api_group, controller_of, missing_pods, name_of
+from kubectl_harden.objects import conditions_of, controller_of, group_version, missing_pods, name_of
 from kubectl_harden.pod_security.messages import POD_SECURITY, policies_named, rejecter_of
 
 __all__ = ["Rejected", "find_rejected", "named"]
@@ -39,21 +39,19 @@ class _Refusal(NamedTuple):
     value: dict[str, Any] | None = None
 
 
-def find_rejected(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[Rejected | Problem]:
+def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem | str]:
     """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
-    ``unseen`` gets a sentence for what cannot be seen, where that is no problem of its own. Raises ClusterError where
-    the cluster does not tell its version.
+    What cannot be seen is a sentence, where it is not a problem of its own. Raises ClusterError where the cluster does
+    not tell its version.
     """
     finder.cluster.minor()
     refusals: dict[str, _Refusal] = {}
-    problems: list[Problem] = []
-    for found in _told(finder, namespace, unseen):
-        if isinstance(found, Problem):
-            problems.append(found)
-        else:
+    for found in _told(finder, namespace):
+        if isinstance(found, _Refusal):
             refusals[found.uid] = _joined(refusals.get(found.uid), found)
-    yield from problems
+        else:
+            yield found
     if namespace is None:
         system = [refusal.namespace for refusal in refusals.values() if refusal.namespace in SYSTEM]
         finder.notes += [left_out(system)] if system else []
@@ -72,14 +70,14 @@ def find_rejected(finder: Finder, namespace: str | None, unseen: list[str]) -> I
     yield from grouped.values()
 
 
-def _told(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[_Refusal | Problem]:
+def _told(finder: Finder, namespace: str | None) -> Iterator[_Refusal | Problem | str]:
     cluster = finder.cluster
     unlisted = []
     for kind in _MAKERS:
         resource = of_kind(kind)
         try:
             for value in cluster.each(resource, namespace):
-                for condition in (value.get("status") or {}).get("conditions") or ():
+                for condition in conditions_of(value):
                     if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
                         meta, since = value["metadata"], condition.get("lastTransitionTime", "")
                         message = condition.get("message", "")
@@ -108,23 +106,21 @@ def _told(finder: Finder, namespace: str | None, unseen: list[str]) -> Iterator[
         return
     if unlisted:
         names = " and ".join(unlisted)
-        unseen.append(
-            f"you may not list {names}: pods that were refused more than an hour ago, when events end, cannot be seen"
-        )
+        yield f"you may not list {names}: pods that were refused more than an hour ago, when events end, cannot be seen"
 
 
 def _refused(cluster: Cluster, event: dict[str, Any]) -> Resource | None:
     """Return the kind of object whose pod an event says was refused, None for other events. Raises ClusterError."""
     message, about = str(event.get("message", "")), event["involvedObject"]
     api_version, kind = about.get("apiVersion", ""), about.get("kind", "")
-    group = api_group(api_version)
+    group, version = group_version(api_version)
     for resource in WORKLOADS:
         if (resource.group, resource.kind) == (group, kind) or (not api_version and resource.kind == kind):
             return resource if event.get("reason") == "FailedCreate" or _speaks_of_a_pod(message) else None
     if not _speaks_of_a_pod(message):
         return None
     known = cluster.resource_of(api_version, kind)
-    return known or Resource(group, api_version.rpartition("/")[2], "", kind)
+    return known or Resource(group, version, "", kind)
 
 
 def _speaks_of_a_pod(message: str) -> bool:
@@ -166,11 +162,10 @@ def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | Non
 def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
     """Return the object that an event is about, or None where it is gone; what may not be read is only named."""
     resource = refusal.resource
-    head = {"apiVersion": resource.api_version, "kind": resource.kind}
     try:
         if resource.plural:
             value = finder.cluster.get(resource, refusal.namespace, refusal.name)
-            return {**head, **value} if value["metadata"]["uid"] == refusal.uid else None
+            return {**resource.head, **value} if value["metadata"]["uid"] == refusal.uid else None
     except NotFound:
         return None
     except NotPermitted as error:
@@ -178,10 +173,10 @@ def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
             raise
         finder.notes.append(f"{resource.kind} {refusal.namespace}/{refusal.name} cannot be read: {error}")
     metadata = {"namespace": refusal.namespace, "name": refusal.name, "uid": refusal.uid, "resourceVersion": ""}
-    return {**head, "metadata": metadata}
+    return {**resource.head, "metadata": metadata}
 
 
-def _superseded(maker: dict[str, Any], top: dict[str, Any]) -> bool:
+def _superseded(maker: dict[str, object], top: dict[str, Any]) -> bool:
     """Whether a ReplicaSet is an earlier revision of a Deployment that already has its pods."""
     status, spec = top.get("status") or {}, top.get("spec") or {}
     owner = controller_of(maker)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.objects import api_group, conditions_of, is_true
+
 __all__ = [
     "FATAL",
     "PodFailure",
@@ -82,7 +84,7 @@ def selector_of(value: dict[str, Any]) -> str | None:
 def watched(value: dict[str, Any]) -> str | None:
     """Return why no rollout follows on a change of this object, or None where one does."""
     kind, spec = value.get("kind"), value.get("spec") or {}
-    if str(value.get("apiVersion", "v1")).rpartition("/")[0] not in ("", "apps", "batch"):
+    if api_group(str(value.get("apiVersion", "v1"))) not in ("", "apps", "batch"):
         return "its controller's progress is not known: look at its pods"
     if kind == "Namespace":
         return ""
@@ -117,7 +119,7 @@ def _missing(value: dict[str, Any]) -> int:
     return wanted - there
 
 
-def progress(value: dict[str, Any], new_pods: Iterable[dict[str, Any]]) -> Progress:
+def progress(value: dict[str, Any], new_pods: Iterable[dict[str, object]]) -> Progress:
     """Return the progress of a workload whose spec was changed, from its status and its new pods."""
     kind = value.get("kind")
     spec, status = value.get("spec") or {}, value.get("status") or {}
@@ -130,7 +132,7 @@ def progress(value: dict[str, Any], new_pods: Iterable[dict[str, Any]]) -> Progr
     if kind == "Deployment":
         updated = get("updatedReplicas", 0)
         done = updated >= wanted and get("replicas", 0) <= updated and get("availableReplicas", 0) >= updated
-        return Progress(min(ready, updated), wanted, done, _failure(status))
+        return Progress(min(ready, updated), wanted, done, _failure(value))
     if kind == "StatefulSet":
         partition = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition", 0)
         goal = max(wanted - partition, 0)
@@ -143,11 +145,11 @@ def progress(value: dict[str, Any], new_pods: Iterable[dict[str, Any]]) -> Progr
         done = get("updatedNumberScheduled", 0) >= desired and get("numberAvailable", 0) >= desired
         return Progress(min(ready, desired), desired, done)
     done = get("replicas", 0) >= wanted and get("readyReplicas", ready) >= wanted
-    return Progress(ready, wanted, done, _failure(status))
+    return Progress(ready, wanted, done, _failure(value))
 
 
-def _failure(status: dict[str, Any]) -> str:
-    for condition in status.get("conditions") or ():
+def _failure(value: dict[str, Any]) -> str:
+    for condition in conditions_of(value):
         kind, said = condition.get("type"), condition.get("message", "")
         if kind == "ReplicaFailure" and condition.get("status") == "True":
             return f"{condition.get('reason', 'FailedCreate')}: {said}"
@@ -158,13 +160,10 @@ def _failure(status: dict[str, Any]) -> str:
 
 def pod_ready(pod: dict[str, Any]) -> bool:
     """Whether a pod's condition Ready is true, or it has run to a good end."""
-    status = pod.get("status") or {}
-    if status.get("phase") == "Succeeded":
-        return True
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+    return (pod.get("status") or {}).get("phase") == "Succeeded" or is_true(pod, "Ready")
 
 
-def reason_of(pod: dict[str, Any]) -> str:
+def reason_of(pod: dict[str, object]) -> str:
     """Return in one word why a pod is not ready, which other pods of its kind share; "" where it says none."""
     failure = pod_failure(pod)
     return failure.reason if failure is not None else pod_obstacle(pod).partition(":")[0]
@@ -173,7 +172,7 @@ def reason_of(pod: dict[str, Any]) -> str:
 def pod_obstacle(pod: dict[str, Any]) -> str:
     """Return why a pod that may still become ready is not, as far as it says, or an empty text."""
     status = pod.get("status") or {}
-    for condition in status.get("conditions") or ():
+    for condition in conditions_of(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
     for container in status.get("containerStatuses") or ():

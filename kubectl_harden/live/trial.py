@@ -106,7 +106,7 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
     return ""
 
 
-def trial_pod(live: Live, run: str, seconds: float) -> dict[str, Any]:
+def trial_pod(live: Live, run: str, seconds: float) -> dict[str, object]:
     """Return a pod of an object's template that nothing selects, without claims, that ends by itself."""
     location = live.subject.templates()[0]
     pod = made_pod(live.value, location)
@@ -188,6 +188,6 @@ def _swept(cluster: Cluster, namespace: str) -> None:
                 cluster.delete(PODS, namespace, pod["metadata"]["name"], pod["metadata"]["uid"], dry_run=False)
 
 
-def is_one_too_many(value: dict[str, Any], rejecter: str) -> bool:
+def is_one_too_many(value: dict[str, object], rejecter: str) -> bool:
     """Whether a quota refused one more pod, which the rollout does not need."""
     return rejecter.startswith("the ResourceQuota") and not surges(value)

@@ -16,7 +16,7 @@ from kubectl_harden.live.propose import RETRIES, Proposal, guarded, tries
 from kubectl_harden.live.recreate import is_made
 from kubectl_harden.live.trial import admission
 from kubectl_harden.model import Policy
-from kubectl_harden.objects import api_group, generated_from
+from kubectl_harden.objects import generated_from, group_version
 from kubectl_harden.planning.json_patch import carried_out, in_force, moved_on
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import mode_policies, rank
@@ -100,7 +100,7 @@ def propose_undo(
 
 def _resource(change: Change) -> Resource:
     named = change.object
-    group, version = api_group(named["apiVersion"]), named["apiVersion"].rpartition("/")[2]
+    group, version = group_version(named["apiVersion"])
     for known in (*WORKLOADS, NAMESPACES):
         if (known.group, known.version, known.plural) == (group, version, named["resource"]):
             return known
@@ -132,10 +132,9 @@ def _with_pods_asked(cluster: Cluster, proposal: Proposal, *, even_if_refused: b
 def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:
     change = changes[0]
     named = change.object
-    head = {"apiVersion": named["apiVersion"], "kind": named["kind"]}
-    stub = {**head, "metadata": {key: named[key] for key in ("namespace", "name", "uid")}}
+    stub = {**resource.head, "metadata": {key: named[key] for key in ("namespace", "name", "uid")}}
     try:
-        value = {**head, **cluster.get(resource, named["namespace"], named["name"])}
+        value = {**resource.head, **cluster.get(resource, named["namespace"], named["name"])}
     except NotFound:
         if not change.recreated:
             return _proposal(resource, stub, refusal="it is not there: deleted since, or this is another cluster")

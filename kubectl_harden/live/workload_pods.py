@@ -15,7 +15,7 @@ from kubectl_harden.errors import ClusterError, InputError, NotPermitted
 from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.mutators import Mutators
-from kubectl_harden.model import Checked, Level, PodsChecked, Policy
+from kubectl_harden.model import LADDER, Checked, Level, PodsChecked, Policy
 from kubectl_harden.objects import controller_of, finished, missing_pods, name_of
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.messages import policies_named
@@ -49,7 +49,7 @@ def keys_of(pod: dict[str, Any]) -> Iterator[Key]:
         yield _NUMBERED[kind], match[1]
 
 
-def level_of(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
+def level_of(pod: dict[str, object], policy: Policy) -> tuple[Level, bool]:
     """Return the highest level that a pod of the API server meets, and whether it meets a policy. Raises InputError."""
     decoded = Pod(pod, is_pod=True, decoded=True)
     findings = evaluate(decoded, policy)
@@ -157,13 +157,13 @@ class WorkloadPods:
             if before is None:
                 self._running[namespace, key] = _Running(1, meets, level, annotations)
             else:
-                lowest = min(before.level, level, key=("privileged", "baseline", "restricted").index)
+                lowest = min(before.level, level, key=LADDER.index)
                 self._running[namespace, key] = _Running(
                     before.pods + 1, before.meet and meets, lowest, before.annotations
                 )
 
 
-def _judged(pod: dict[str, Any], policy: Policy) -> tuple[Level, bool]:
+def _judged(pod: dict[str, object], policy: Policy) -> tuple[Level, bool]:
     try:
         return level_of(pod, policy)
     except InputError:

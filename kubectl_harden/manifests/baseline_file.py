@@ -1,27 +1,30 @@
 """The baseline file: violations that a repository has already, which do not fail its checks any more.
 
-It names each by its object, its control and the field at fault, where containers, volumes and other items go by their
-names: what is cured of a violation needs no new file, and a further container or capability is a new violation.
+It names each by its object, its control, the field at fault and the value there, where containers, volumes and other
+items go by their names: what is cured of a violation needs no new file; a further container or capability is new.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.atomic_files import write_new
-from kubectl_harden.errors import InputError
+from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import pointer
 from kubectl_harden.json_values import json_line
-from kubectl_harden.model import Checked, Checks, Identity, Source, Violation
-from kubectl_harden.pod_security.policy import controls_of, worded
+from kubectl_harden.model import Checked, Checks, FieldAtFault, Source, Violation
+from kubectl_harden.objects import held_by, item_kind
+from kubectl_harden.pod_security.policy import controls_of, counterparts_of, rule_of, worded
 from kubectl_harden.text_files import json_of, read_text
+from kubectl_harden.yaml_text.documents import Fault, documents
 
-__all__ = ["Entry", "Known", "load", "save"]
+__all__ = ["Entry", "Known", "load", "load_to_write", "save"]
 
 KIND: Final = "KnownViolations"
 MOST: Final = 64 << 20
@@ -41,7 +44,8 @@ class _Place(NamedTuple):
 class Entry(NamedTuple):
     """A known violation: its pod template, its control, the ``field`` at fault, and the policy that forbids it.
 
-    Where ``field`` is empty, the API server's ``words`` tell the violation: baseline files had only these once.
+    ``value`` is that of the field, as JSON; where it is empty, any value is known. Where ``field`` is empty, the API
+    server's ``words`` tell the violation. Baseline files had no values once, and before that only words.
     """
 
     file: str
@@ -51,11 +55,22 @@ class Entry(NamedTuple):
     field: str = ""
     policy: str = ""
     words: str = ""
+    value: str = ""
 
     @property
     def place(self) -> _Place:
         """The pod template."""
         return _Place(self.file, self.object, self.pod_path)
+
+    def is_of(self, check: str, at: FieldAtFault) -> bool:
+        """Whether a control finds at a field what this entry knows there: the same value, or none any more.
+
+        An entry counts for the control that stands for its own at another level, too.
+        """
+        if self.words or self.field != at.field:
+            return False
+        # What is not set, or a list, is at fault whatever a baseline file says of its value.
+        return at.value in (self.value, "null") if self.value else self.check == check
 
 
 class Known:
@@ -63,51 +78,108 @@ class Known:
 
     def __init__(self, file: str, entries: Iterable[Entry]) -> None:
         self.file = file
+        self.notes: list[str] = []
+        """What is new and not named by the words of a violation."""
         self._entries: dict[tuple[str, str, str], list[Entry]] = {}
         for entry in entries:
-            self._entries.setdefault((entry.object, entry.pod_path, entry.check), []).append(entry)
+            self._entries.setdefault((entry.object, entry.pod_path, rule_of(entry.check)), []).append(entry)
         self._met: set[Entry] = set()
-        self._seen: dict[_Place, Checked] = {}
-        self._is_there = cache(self._exists)
+        self._seen: dict[_Place, list[Checked]] = {}
+        self._objects: set[tuple[str, str]] = set()
+        """The objects that were judged, with their files."""
+        self._indexed: set[_Place] = set()
+        """The pod templates that were judged, as baseline files had them once: items of lists by their indexes."""
+        self._unread: set[str] = set()
+        """Files of which a part was not judged."""
+        self._objects_of: Callable[[str], frozenset[str] | None] = cache(self._read)
 
     def mark(self, found: Checks) -> Checks:
-        """Return what was found with the known violations told apart."""
+        """Return what was found with the known violations told apart; it has been asked for with ``named``."""
+        self._unread.update(_relative(self.file, problem.file) for problem in found.problems if problem.file)
+        places = [_place(self.file, item) for item in found.checked]
+        for place, item in zip(places, found.checked, strict=True):
+            self._seen.setdefault(place, []).append(item)
+            self._objects.add((place.file, place.object))
+            self._indexed.add(place._replace(pod_path=pointer(item.identity.pod_path)))
         checked = []
-        for item in found.checked:
-            place = _place(self.file, item.identity)
-            self._seen[place] = item
-            checked.append(item._replace(violations=tuple(self._marked(place, one) for one in item.violations)))
+        for place, item in zip(places, found.checked, strict=True):
+            paths = {place.pod_path, pointer(item.identity.pod_path)}
+            violations = tuple(self._marked(place, paths, violation) for violation in item.violations)
+            checked.append(item._replace(violations=violations))
         return found._replace(checked=tuple(checked))
 
-    def _marked(self, place: _Place, violation: Violation) -> Violation:
+    def _marked(self, place: _Place, paths: set[str], violation: Violation) -> Violation:
         if violation.accepted:
             return violation
+        rule = rule_of(violation.check)
         entries = [
             entry
-            for entry in self._entries.get((place.object, place.pod_path, violation.check), ())
+            for path in paths
+            for entry in self._entries.get((place.object, path, rule), ())
             if self._is_of(entry, place)
         ]
-        met = [entry for entry in entries if entry.field in violation.at or (entry.words and _covers(entry, violation))]
-        self._met.update(met)
-        # An entry of words stands for a violation as a whole.
-        whole = any(entry.words for entry in met) or {*violation.at} <= {entry.field for entry in met}
-        return violation._replace(known=True) if whole else violation
+        by_words = [entry for entry in entries if entry.words and _covers(entry, violation)]
+        self._met.update(by_words)
+        # Words stand for all that they name, and tell nothing of what is hidden behind that.
+        named = bool(by_words) or (bool(violation.at) and self._are_known(violation.check, violation.at, entries))
+        if self._are_known(violation.check, violation.hidden, entries):
+            return violation._replace(known=True) if named else violation
+        if named:
+            self._note(place, violation, entries)
+        return violation
+
+    def _are_known(self, check: str, fields: Iterable[FieldAtFault], entries: Iterable[Entry]) -> bool:
+        """Whether entries know each of the fields at fault."""
+        known = True
+        for at in fields:
+            met = [entry for entry in entries if entry.is_of(check, at)]
+            self._met.update(met)
+            known = known and bool(met)
+        return known
+
+    def _note(self, place: _Place, violation: Violation, entries: list[Entry]) -> None:
+        """Note why a violation is new although all that its words name is known."""
+        fields = [at.field for at in violation.hidden if not any(entry.is_of(violation.check, at) for entry in entries)]
+        verb = "is" if len(fields) == 1 else "are"
+        self.notes.append(
+            f"{place.object}: {violation.check} is new: {', '.join(fields)} {verb} at fault as well, and not in"
+            f" {self.file}; the API server says so once what it names now is fixed"
+        )
 
     def _is_of(self, entry: Entry, place: _Place) -> bool:
-        """Whether an entry is of a pod template: one whose file is gone is of its object wherever that is now."""
-        return entry.file == place.file or (entry.file not in ("", "-") and not self._is_there(entry.file))
+        """Whether an entry is of a pod template; where its object has left its file, wherever that is now."""
+        return entry.file == place.file or self._has_left(entry)
 
-    def _exists(self, file: str) -> bool:
-        return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(self.file)), file))
+    def _has_left(self, entry: Entry) -> bool:
+        """Whether the file of an entry is gone, or has its object no more."""
+        if entry.file in ("", "-") or (entry.file, entry.object) in self._objects:
+            return False
+        objects = self._objects_of(entry.file)
+        return objects is not None and objects.isdisjoint((entry.object, _without_namespace(entry.object)))
+
+    def _read(self, file: str) -> frozenset[str] | None:
+        """Return the objects in a file: none where it is gone, None where not all of it can be read."""
+        name = os.path.join(os.path.dirname(os.path.abspath(self.file)), file)
+        if not os.path.exists(name):
+            return frozenset()
+        objects: set[str] = set()
+        try:
+            for document in documents(read_text(name, regular=True)):
+                if isinstance(document, Fault):
+                    return None
+                objects.update(_objects_in(document.value))
+        except InputError:
+            return None
+        return frozenset(objects)
 
     @property
     def cured(self) -> int:
         """How many entries were not met although their object was judged by their policy: the file can be shorter."""
         return sum(
-            self._judged(entry, self._seen[entry.place])
+            any(self._judged(entry, checked) for checked in self._seen.get(entry.place, ()))
             for entries in self._entries.values()
             for entry in entries
-            if entry not in self._met and entry.place in self._seen
+            if entry not in self._met
         )
 
     @staticmethod
@@ -120,37 +192,49 @@ class Known:
     def renewed(self) -> list[Entry]:
         """Return the entries for what was found, with those of what was not judged, in a stable order.
 
-        What was not judged is another file, and a control that the policy at hand has not. An entry of an object
-        that is in its file no more goes with it.
+        What was not judged is another file, a document that could not be read, and a control that the policy at hand
+        has not. An entry of an object that is in its file no more goes with it.
         """
         found = {
-            Entry(*place, violation.check, field, _policy(item))
-            for place, item in self._seen.items()
+            Entry(*place, violation.check, at.field, _policy(item), value=at.value)
+            for place, items in self._seen.items()
+            for item in items
             for violation in item.violations
             if not violation.accepted
-            for field in violation.at
+            for at in (*violation.at, *violation.hidden)
         }
-        places = {(place.object, place.pod_path) for place in self._seen}
-        files = {place.file for place in self._seen}
+        judged = {*self._seen, *self._indexed}
+        objects = {(place.object, place.pod_path) for place in judged}
+        files = {place.file for place in judged}
         for entries in self._entries.values():
             for entry in entries:
-                checked = self._seen.get(entry.place)
-                if checked is not None:
-                    kept = not _has_control(checked, entry.check)
-                else:
-                    moved = (entry.object, entry.pod_path) in places and not self._is_there(entry.file)
-                    kept = entry.file not in files and not moved
-                if kept:
+                if entry.place in self._seen:
+                    found.update(kept for item in self._seen[entry.place] for kept in _beside(entry, item))
+                elif entry.file in files:
+                    if entry.file in self._unread and entry.place not in judged:
+                        found.add(entry)
+                elif (entry.object, entry.pod_path) not in objects or not self._has_left(entry):
                     found.add(entry)
         return sorted(found)
 
     def kept(self, renewed: Iterable[Entry]) -> int:
         """Return how many entries stand in a renewed file although their object was not judged by their control."""
         return sum(
-            checked is None or entry.check not in {violation.check for violation in checked.violations}
+            entry.check not in {found.check for item in self._seen.get(entry.place, ()) for found in item.violations}
             for entry in renewed
-            for checked in [self._seen.get(entry.place)]
         )
+
+
+def _beside(entry: Entry, checked: Checked) -> Iterator[Entry]:
+    """Yield an entry of a judged pod template, as it is now, where its control is not one of the policy."""
+    if _has_control(checked, entry.check):
+        return
+    if entry.words or all(control.id != entry.check for control, _ in counterparts_of(checked.policy)):
+        yield entry
+        return
+    for check, at in checked.counterparts:
+        if check == entry.check and entry.is_of(check, at):
+            yield entry._replace(value=at.value)
 
 
 def _has_control(checked: Checked, check: str) -> bool:
@@ -160,16 +244,44 @@ def _has_control(checked: Checked, check: str) -> bool:
 
 def _covers(entry: Entry, violation: Violation) -> bool:
     """Whether the words of an entry name all that the words of a violation name, which may be less by now."""
+    if entry.check != violation.check:
+        return False
     words = worded(violation.reason, violation.detail)
     return words == entry.words or {*_TELLING.findall(words)} <= {*_TELLING.findall(entry.words)}
 
 
 def load(file: str, *, regular: bool = False) -> Known:
     """Read a baseline file; ``regular`` is for one that nobody named on the command line. Raises InputError."""
+    text = _text_of(file, regular=regular)
+    if not text.strip():
+        raise InputError(f"{file}: this is not a baseline file (it is empty); --write-known {file} writes one")
+    return _known(file, text)
+
+
+def load_to_write(file: str) -> Known:
+    """Read a baseline file that is to be written: one that is not there, or empty, has no entries.
+
+    Raises InputError, and UsageError for what is not a regular file.
+    """
+    above = os.path.realpath(os.path.dirname(os.path.abspath(file)))
+    # What stands there for a stream may lead to a regular file, from whose directory nothing is named.
+    stream = above in ("/dev", "/dev/fd") or above.startswith("/proc/")
+    if stream or (os.path.exists(file) and not os.path.isfile(file)):
+        raise UsageError(
+            f"--write-known {file}: this is not a regular file, and a baseline file names others from its own directory"
+        )
+    text = _text_of(file) if os.path.exists(file) else ""
+    return _known(file, text) if text.strip() else Known(file, ())
+
+
+def _text_of(file: str, *, regular: bool = False) -> str:
     try:
-        text = read_text(file, regular=regular, most=MOST)
+        return read_text(file, regular=regular, most=MOST)
     except InputError as error:
         raise InputError(f"{file}: {error.args[0]}") from None
+
+
+def _known(file: str, text: str) -> Known:
     try:
         value = json_of(text)
         if value["kind"] != KIND:
@@ -186,7 +298,8 @@ def _read(item: Any) -> Entry:
     file, what, pod_path, check = (_text(item, name) for name in ("file", "object", "podPath", "check"))
     if "violation" in item:
         return Entry(file, what, pod_path, check, words=_text(item, "violation"))
-    return Entry(file, what, pod_path, check, _text(item, "field"), _text(item, "policy"))
+    value = json_line(item["value"]) if "value" in item else ""
+    return Entry(file, what, pod_path, check, _text(item, "field"), _text(item, "policy"), value=value)
 
 
 def _text(item: Any, name: str) -> str:
@@ -203,8 +316,12 @@ def save(file: str, entries: Iterable[Entry]) -> None:
     write_new(file, head + "".join(f"\n{line}," for line in lines).removesuffix(",") + "\n]}\n")
 
 
-def _value(entry: Entry) -> dict[str, str]:
-    told = {"violation": entry.words} if entry.words else {"field": entry.field, "policy": entry.policy}
+def _value(entry: Entry) -> dict[str, Any]:
+    told: dict[str, Any] = {"violation": entry.words}
+    if not entry.words:
+        told = {"field": entry.field, "policy": entry.policy}
+        if entry.value:
+            told["value"] = json.loads(entry.value)
     return {"file": entry.file, "object": entry.object, "podPath": entry.pod_path, "check": entry.check, **told}
 
 
@@ -213,12 +330,42 @@ def _policy(checked: Checked) -> str:
     return f"{checked.policy.level}:{checked.policy.version}"
 
 
-def _place(baseline: str, identity: Identity) -> _Place:
-    group, slash, _ = identity.api_version.partition("/")
-    kind = f"{identity.kind}.{group}" if slash else identity.kind
-    name = f"{kind} {identity.namespace}/{identity.name}" if identity.namespace else f"{kind} {identity.name}"
+def _place(baseline: str, checked: Checked) -> _Place:
+    identity = checked.identity
     file = identity.source.file if isinstance(identity.source, Source) else ""
-    return _Place(_relative(baseline, file), name, pointer(identity.pod_path))
+    what = _object(identity.api_version, identity.kind, identity.namespace, identity.name)
+    return _Place(_relative(baseline, file), what, checked.named_path)
+
+
+def _object(api_version: str, kind: str, namespace: str | None, name: str) -> str:
+    """Return what a baseline file calls an object."""
+    group, slash, _ = api_version.partition("/")
+    kind = f"{kind}.{group}" if slash else kind
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+
+
+def _without_namespace(what: str) -> str:
+    """Return what an object is called in a file that leaves its namespace to what builds with it."""
+    kind, _, name = what.partition(" ")
+    return f"{kind} {name.rpartition('/')[2]}"
+
+
+def _objects_in(value: Any) -> Iterator[str]:
+    """Yield what the objects in the value of a document are called."""
+    held = held_by(value)
+    if held is not None:
+        for child in held[1]:
+            yield from _objects_in(item_kind(value, child))
+    elif isinstance(value, dict) and isinstance(value.get("apiVersion"), str) and isinstance(value.get("kind"), str):
+        metadata = value.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        namespace, name = metadata.get("namespace"), metadata.get("name") or metadata.get("generateName")
+        yield _object(
+            value["apiVersion"],
+            value["kind"],
+            namespace if isinstance(namespace, str) else None,
+            name if isinstance(name, str) else "",
+        )
 
 
 def _relative(baseline: str, file: str) -> str:

@@ -24,16 +24,22 @@ Propose = Callable[[Manifest, Item, Checked, Violation], tuple[Replacement, ...]
 
 
 def check_files(
-    inputs: Inputs, policies: Policies, learn: Learn | None = None, propose: Propose | None = None
+    inputs: Inputs,
+    policies: Policies,
+    learn: Learn | None = None,
+    propose: Propose | None = None,
+    *,
+    named: bool = False,
 ) -> Iterator[Checks]:
     """Yield what is found in each file, in the order in which the files were named.
 
-    With ``learn`` the evidence comes with it, with ``propose`` what would fix each violation.
+    With ``learn`` the evidence comes with it, with ``propose`` what would fix each violation, with ``named`` what a
+    baseline file asks for.
     """
     around = learn is not None and learn.looks_around
     if learn is not None and around:
         learn.prepare(templates(inputs, policies))
-    work = partial(check_text, policies=policies, learn=learn, propose=propose)
+    work = partial(check_text, policies=policies, learn=learn, propose=propose, named=named)
     yield from each_file(inputs, work, _unread, parallel=not around)
 
 
@@ -42,9 +48,14 @@ def _unread(file: str, message: str) -> Checks:
 
 
 def check_text(
-    manifest: Manifest, policies: Policies, learn: Learn | None = None, propose: Propose | None = None
+    manifest: Manifest,
+    policies: Policies,
+    learn: Learn | None = None,
+    propose: Propose | None = None,
+    *,
+    named: bool = False,
 ) -> Checks:
-    """Evaluate every pod template in a text."""
+    """Evaluate every pod template in a text; see ``check_files``."""
     checked: list[Checked] = []
     problems: list[Problem] = []
     others: list[Other] = []
@@ -55,7 +66,7 @@ def check_text(
         elif isinstance(found, Other):
             others.append(found)
         elif isinstance(found, Item):
-            checks = judged(found.subject, learn)
+            checks = judged(found.subject, learn, named=named)
             problems.extend(checks.problems)
             for item in checks.checked:
                 # Every proposal reads its document again.

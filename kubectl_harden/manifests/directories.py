@@ -249,7 +249,7 @@ def _read(path: str) -> _Kustomization | None:
 _VERSION: Final = "kustomize.config.k8s.io/"
 
 
-def _used(value: Mapping[str, Any]) -> Iterator[Any]:
+def _used(value: Mapping[str, object]) -> Iterator[object]:
     """Yield the names of the files that a kustomization uses as anything but resources (api/types/kustomization.go)."""
     for key in ("patchesStrategicMerge", "transformers", "generators", "validators", "configurations", "crds"):
         yield from _listed(value, key)
@@ -266,10 +266,10 @@ def _used(value: Mapping[str, Any]) -> Iterator[Any]:
         yield openapi.get("path")
 
 
-def _listed(value: Mapping[str, Any], key: str) -> list[Any]:
+def _listed(value: Mapping[str, object], key: str) -> list[Any]:
     found = value.get(key)
     return found if isinstance(found, list) else []
 
 
-def _mappings(value: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
+def _mappings(value: Mapping[str, object], key: str) -> Iterator[Mapping[str, object]]:
     return (item for item in _listed(value, key) if isinstance(item, dict))

@@ -55,9 +55,9 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
     file, text = manifest.file, manifest.text
     problems: list[Problem] = []
     plans: list[Planned] = []
-    objects: list[tuple[Identity, Any, Any]] = []
-    edited: dict[int, tuple[Document, dict[Path, dict[str, Any]]]] = {}
-    values: dict[int, Any] = {}
+    objects: list[tuple[Identity, object, object]] = []
+    edited: dict[int, tuple[Document, dict[Path, dict[str, object]]]] = {}
+    values: dict[int, object] = {}
     others: list[Other] = []
     for found in read(manifest, policies):
         if isinstance(found, Problem):
@@ -108,7 +108,7 @@ def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Viola
     return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
 
 
-def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, Any]]) -> Any:
+def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, object]]) -> object:
     """Return a document's value with the objects at the bases replaced.
 
     A kind that a typed List implied for an object stays out.
@@ -134,7 +134,7 @@ def _document(identity: Identity) -> int | None:
 
 def _prove(
     after: Manifest,
-    values: Mapping[int, Any],
+    values: Mapping[int, object],
     plans: Mapping[tuple[int | None, int | None, Path], Plan],
     policies: Policies,
     options: FixOptions,

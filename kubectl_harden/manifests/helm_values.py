@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.json_values import copied
+from kubectl_harden.json_values import ABSENT, copied, value_at
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
@@ -65,7 +65,7 @@ def cure(chart: Chart, manifests: Inputs, policies: Policies, options: FixOption
         return None
     plans = [plan for one in found for plan in _plans(one, policies, options)]
     arrives = _arrivals(_with(chart, _probe(places), pod_paths), places, policies)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for plan in plans:
         for place, field, value in _settings(plan, arrives.get(_key(plan.planned.identity), {})):
             inner = _reach(values, place.path)
@@ -83,7 +83,7 @@ def values_file(chart: Chart) -> str:
     return chart.values[-1] if chart.values else os.path.join(chart.path, "values.yaml")
 
 
-def edited(file: str, values: Mapping[str, Any]) -> FileFix:
+def edited(file: str, values: Mapping[str, object]) -> FileFix:
     """Return the change of a values file that adds values. Raises InputError, and EditError where it is not proved."""
     text = read_text(file) if os.path.exists(file) else ""
     if all(isinstance(found, Document) and found.value is None for found in documents(text)):
@@ -103,9 +103,9 @@ class _Place(NamedTuple):
     disabled: bool
 
 
-def _own_values(chart: Chart) -> dict[str, Any]:
+def _own_values(chart: Chart) -> dict[str, object]:
     """Return the values that the chart, those below it, and the given files have, as far as their keys go."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     for path, text in (*_charts(chart.path, ()), *(((), read_text(file)) for file in chart.values)):
         for document in readable(text):
             if isinstance(document.value, dict):
@@ -131,7 +131,7 @@ def _charts(chart: str, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, read_text(own)
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _merge(into: dict[str, object], values: Mapping[str, object]) -> None:
     for key, value in values.items():
         there = into.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
@@ -140,7 +140,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = copied(value)
 
 
-def _places(values: Mapping[str, Any], path: tuple[str, ...], depth: int) -> Iterator[_Place]:
+def _places(values: Mapping[str, object], path: tuple[str, ...], depth: int) -> Iterator[_Place]:
     for key, value in values.items():
         if key in KEYS and (value is None or isinstance(value, dict)):
             yield _Place((*path, key), isinstance(value, dict) and value.get("enabled") is False)
@@ -152,7 +152,7 @@ def _texts(rendered: Iterable[Found], pod_paths: PodPaths) -> list[Manifest]:
     return [Manifest(one.file, one.text or "", listed=True, lined=False, pod_paths=pod_paths) for one in rendered]
 
 
-def _with(chart: Chart, values: Mapping[str, Any], pod_paths: PodPaths) -> list[Manifest]:
+def _with(chart: Chart, values: Mapping[str, object], pod_paths: PodPaths) -> list[Manifest]:
     """Return what a chart renders with further values."""
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
         file = FilePath(directory, "values.yaml")
@@ -160,9 +160,9 @@ def _with(chart: Chart, values: Mapping[str, Any], pod_paths: PodPaths) -> list[
         return _texts(helm_template(chart._replace(values=(*chart.values, str(file)))), pod_paths)
 
 
-def _probe(places: list[_Place]) -> dict[str, Any]:
+def _probe(places: list[_Place]) -> dict[str, object]:
     """Return values that give every place a user of its own."""
-    probe: dict[str, Any] = {}
+    probe: dict[str, object] = {}
     for number, place in enumerate(places):
         inner = _reach(probe, place.path)
         inner["runAsUser"] = FIRST_USER + number
@@ -173,9 +173,9 @@ def _probe(places: list[_Place]) -> dict[str, Any]:
 
 def _arrivals(
     probed: Iterable[Manifest], places: list[_Place], policies: Policies
-) -> dict[tuple[Any, ...], dict[Path, _Place]]:
+) -> dict[tuple[object, ...], dict[Path, _Place]]:
     """Return, by pod template, which place of the values reaches the security context at which path of it."""
-    arrivals: dict[tuple[Any, ...], dict[Path, _Place]] = {}
+    arrivals: dict[tuple[object, ...], dict[Path, _Place]] = {}
     for subject in (item.subject for text in probed for item in read(text, policies) if isinstance(item, Item)):
         for location in subject.templates():
             spec = location.value.get("spec") if isinstance(location.value, dict) else None
@@ -187,7 +187,7 @@ def _arrivals(
     return arrivals
 
 
-def _contexts(spec: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _contexts(spec: object) -> Iterator[tuple[Path, dict[str, object]]]:
     """Yield the security contexts of a pod with their paths in the template."""
     if not isinstance(spec, dict):
         return
@@ -221,7 +221,7 @@ def _plans(text: Manifest, policies: Policies, options: FixOptions) -> Iterator[
             yield _Plan(planned, *changes[planned.identity.source])
 
 
-def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Place, str, Any]]:
+def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Place, str, object]]:
     """Yield what to set where: the fields of security contexts that the plan changes, with their planned values."""
     base = plan.planned.identity.pod_path
     pod_context = (*base, "spec", "securityContext")
@@ -231,7 +231,8 @@ def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Pl
         if at is None or at + 1 >= len(path):
             continue
         context, field = path[: at + 1], str(path[at + 1])
-        value = _override(_at(plan.before, (*context, field)), _at(plan.after, (*context, field)))
+        before, after = (value_at(values, (*context, field)) for values in (plan.before, plan.after))
+        value = None if after is ABSENT else _override(before, after)
         if context in arrives:
             yield arrives[context], field, value
         elif context == pod_context:
@@ -241,7 +242,7 @@ def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Pl
                     yield place, field, value
 
 
-def _override(before: Any, after: Any) -> Any:
+def _override(before: object, after: object) -> object:
     """Return the value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return after
@@ -249,13 +250,7 @@ def _override(before: Any, after: Any) -> Any:
     return {**{key: _override(before.get(key), value) for key, value in after.items()}, **gone}
 
 
-def _at(value: Any, path: Path) -> Any:
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else value[part] if isinstance(part, int) else None
-    return value
-
-
-def _reach(values: dict[str, Any], path: Iterable[str]) -> dict[str, Any]:
+def _reach(values: dict[str, Any], path: Iterable[str]) -> dict[str, object]:
     for part in path:
         values = values.setdefault(part, {})
     return values

@@ -15,7 +15,7 @@ from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.namespaces import policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import Checked, Problem, Risk, Source, Violation
+from kubectl_harden.model import RISKS, Checked, Problem, Risk, Source, Violation
 from kubectl_harden.objects import annotation, api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
@@ -26,7 +26,6 @@ from kubectl_harden.pod_security.admission_config import (
     read_admission_config,
 )
 from kubectl_harden.pod_security.policy import PolicyChoice, worded
-from kubectl_harden.pod_security.risks import RISKS
 from kubectl_harden.yaml_text.documents import only_document
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 
@@ -78,7 +77,7 @@ def run_function(text: str) -> Returned:
     return Returned(_with_results(text, results), tuple(failures))
 
 
-def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[Any]:
+def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[object]:
     """Return the items of a ResourceList. Raises InputError for one in which another reader may see others."""
     if value.get("kind") != KIND:
         raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
@@ -120,7 +119,7 @@ def _config(value: Any) -> _Config:
     return _Config(rules, fix in (True, "true"), risk)
 
 
-def _admission_config(value: Any) -> AdmissionConfig | None:
+def _admission_config(value: object) -> AdmissionConfig | None:
     """Return what an API server's admission configuration says: as an object, or as text in a ConfigMap."""
     if value is None:
         return None
@@ -133,13 +132,13 @@ def _admission_config(value: Any) -> AdmissionConfig | None:
     return found._replace(file="the functionConfig")
 
 
-def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[str, Any]:
+def _result(items: list[object], checked: Checked, violation: Violation) -> dict[str, object]:
     identity = checked.identity
     reference = {"apiVersion": identity.api_version, "kind": identity.kind, "name": identity.name}
     if identity.namespace:
         reference["namespace"] = identity.namespace
     message = worded(violation.reason, violation.detail)
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "message": f"{message}, accepted: {violation.accepted}" if violation.accepted else message,
         "severity": "info" if violation.accepted else "error",
         "resourceRef": reference,
@@ -151,11 +150,11 @@ def _result(items: list[Any], checked: Checked, violation: Violation) -> dict[st
     return {**out, "file": place} if place else out
 
 
-def _trouble(problem: Problem, severity: str) -> dict[str, Any]:
+def _trouble(problem: Problem, severity: str) -> dict[str, object]:
     return {"message": problem.message, "severity": severity}
 
 
-def _place(item: Any) -> Mapping[str, Any]:
+def _place(item: object) -> Mapping[str, Any]:
     """Return the file that an item came from, as the orchestrator notes it in annotations."""
     for prefix in _PLACES:
         path, index = annotation(item, f"{prefix}path"), str(annotation(item, f"{prefix}index"))

@@ -73,7 +73,7 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
     return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)
 
 
-def _values(text: str) -> Iterator[Any]:
+def _values(text: str) -> Iterator[object]:
     return (document.value for document in readable(text))
 
 
@@ -91,7 +91,7 @@ def _before_affixes(text: str) -> Callable[[str], str]:
 
 
 def _files(
-    file: str, text: str, objects: Iterable[tuple[Identity, Any, Any]], name_of: Callable[[str], str]
+    file: str, text: str, objects: Iterable[tuple[Identity, Any, object]], name_of: Callable[[str], str]
 ) -> list[FileFix]:
     """Return the patch files and the kustomization with their entries. Raises EditError."""
     directory = os.path.dirname(file)

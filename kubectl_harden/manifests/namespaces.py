@@ -164,7 +164,7 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
             yield before, piece
 
 
-def _objects(value: Any, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _objects(value: object, base: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     held = held_by(value)
     if held is not None:
         key, items = held
@@ -174,7 +174,7 @@ def _objects(value: Any, base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield base, value
 
 
-def _oddities(labels: Mapping[str, Any], annotations: Any) -> Iterator[tuple[Path, str]]:
+def _oddities(labels: Mapping[str, object], annotations: object) -> Iterator[tuple[Path, str]]:
     """Yield the keys that look as if they were meant for Pod Security admission, which does not read them."""
     from kubectl_harden.pod_security.namespace_labels import PREFIX, likely_typos
 

@@ -56,7 +56,7 @@ def is_patch(value: dict[str, Any], templates: Iterable[Location], text: str) ->
     return says_something and no_image
 
 
-def _names_no_image(template: Any) -> bool:
+def _names_no_image(template: object) -> bool:
     """Whether a pod template is well-formed as far as its containers go, and none of these has an image."""
     spec = template.get("spec") if isinstance(template, dict) else None
     if spec is None:
@@ -72,7 +72,7 @@ def _names_no_image(template: Any) -> bool:
     return True
 
 
-def is_json_patch(value: Any) -> bool:
+def is_json_patch(value: object) -> bool:
     """Whether a value is a JSON Patch (RFC 6902)."""
     return isinstance(value, list) and bool(value) and all(
         isinstance(item, dict) and isinstance(item.get("op"), str) and isinstance(item.get("path"), str)
@@ -80,13 +80,13 @@ def is_json_patch(value: Any) -> bool:
     )  # fmt: skip
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _keys(value: object) -> Iterator[str]:
     for _, node in _nodes(value):
         if isinstance(node, dict):
             yield from (key for key in node if isinstance(key, str))
 
 
-def _nodes(value: Any) -> Iterator[tuple[Path, Any]]:
+def _nodes(value: object) -> Iterator[tuple[Path, object]]:
     """Yield the mappings and lists of a value with their paths, outer ones first, each once."""
     queue: deque[tuple[Path, Any]] = deque([((), value)])
     seen: set[int] = set()
@@ -96,7 +96,7 @@ def _nodes(value: Any) -> Iterator[tuple[Path, Any]]:
             continue
         seen.add(id(node))
         yield path, node
-        pairs: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)
+        pairs: Iterable[tuple[Any, object]] = node.items() if isinstance(node, dict) else enumerate(node)
         queue.extend(((*path, key), child) for key, child in pairs if isinstance(child, (dict, list)))
 
 
@@ -121,7 +121,7 @@ _STDIN: Final = "| kubectl harden check -f -"
 _KUSTOMIZE: Final = "kustomize.config.k8s.io"
 
 
-def _rendered(group: str, kind: str, value: dict[str, Any]) -> str | None:
+def _rendered(group: str, kind: str, value: dict[str, object]) -> str | None:
     """Return what to say of an object that stands for others, or None for one that does not."""
     if group == _KUSTOMIZE and kind in ("Kustomization", "Component"):
         return "lists files for kustomize to build and is not judged itself: kubectl harden check -k DIRECTORY"
@@ -190,7 +190,7 @@ def remark_on(value: dict[str, Any], extra: PodPaths) -> Remark | None:
     return Remark(words + (f".{meant}" if meant else ""), path)
 
 
-def pod_spec(value: dict[str, Any], *, with_images: bool) -> Path | None:
+def pod_spec(value: dict[str, object], *, with_images: bool) -> Path | None:
     """Return the path of the first mapping that looks like the spec of a pod, outer ones first."""
     inside = {key: item for key, item in value.items() if key not in ("metadata", "status", "data")}
     for path, node in _nodes(inside):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kubectl_harden.model import Policy, Problem
+from kubectl_harden.model import LADDER, Policy, Problem
 from kubectl_harden.pod_security.policy import NEWEST, PolicyChoice, parse_policy
 
 if TYPE_CHECKING:
@@ -126,4 +126,4 @@ class Rules(NamedTuple):
 
 
 def _strictness(policy: Policy) -> tuple[int, int]:
-    return ("privileged", "baseline", "restricted").index(policy.level), policy.minor
+    return LADDER.index(policy.level), policy.minor

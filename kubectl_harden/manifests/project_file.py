@@ -175,20 +175,20 @@ def _place(file: str, lines: Lines, offset: int) -> str:
     return f"{os.path.relpath(file)}:{line}:{column}"
 
 
-def _level(value: Any) -> str:
+def _level(value: object) -> str:
     if not isinstance(value, str):
         raise UsageError("level: write baseline or restricted")
     return parse_policy(value, "latest").level
 
 
-def _policy_version(value: Any) -> str:
+def _policy_version(value: object) -> str:
     if not isinstance(value, str):
         raise UsageError("policyVersion: write latest, or a version such as v1.30")
     parse_policy("restricted", value)
     return value
 
 
-def _patterns(value: Any) -> tuple[str, ...]:
+def _patterns(value: object) -> tuple[str, ...]:
     # Imported late: most projects exclude nothing.
     from kubectl_harden.manifests.ignore import parse
 
@@ -202,7 +202,7 @@ def _patterns(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _pod_paths(value: Any) -> Mapping[tuple[str, str], tuple[str, ...]]:
+def _pod_paths(value: object) -> Mapping[tuple[str, str], tuple[str, ...]]:
     if not isinstance(value, dict):
         raise UsageError("podPaths: write KIND.GROUP: /json/pointer, or a list of pointers")
     out = {}
@@ -229,7 +229,7 @@ def _in_repository(name: str, directory: str) -> str:
     return os.path.relpath(path)
 
 
-def _known(value: Any) -> str:
+def _known(value: object) -> str:
     if not isinstance(value, str) or not value or os.path.isabs(value):
         raise UsageError("known: write the name of the baseline file, relative to this file")
     return value
@@ -237,7 +237,7 @@ def _known(value: Any) -> str:
 
 _KIND: Final = r"[A-Za-z][A-Za-z0-9]*(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 
-_KEYS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+_KEYS: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "level": ("level", _level),
     "policyVersion": ("policy_version", _policy_version),
     "exclude": ("exclude", _patterns),

@@ -171,7 +171,7 @@ def templates(inputs: Inputs, policies: Policies) -> Iterator[tuple[str, dict[st
         yield from found
 
 
-def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, Any]]]:
+def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[str, object]]]:
     return [
         (item.subject.identity.namespace or "", location.value)
         for item in read(manifest, policies)
@@ -203,10 +203,11 @@ class _Reader:
         self._lines = Lines(manifest.text)
         self._kinds = pod_kinds(manifest.pod_paths) | {"Namespace", TEMPLATE}
         self._skipped = ""
+        self._above: dict[str, str] = {}
+        """The comments of documents of nothing else, as above the first separator of a file: about what comes next."""
 
     def events(self) -> Iterator[Document | Item | Other | Problem]:
         manifest = self._manifest
-        above: dict[str, str] = {}
         is_template = False
         if manifest.file == STDIN and not manifest.listed and _CONTENT.search(manifest.text) is None:
             yield Problem(_NOTHING, STDIN)
@@ -225,14 +226,14 @@ class _Reader:
             yield found
             if found.value is SKIPPED:
                 yield Other(self._skipped)
-                above = {}
+                self._above = {}
                 continue
             try:
-                yield from self._objects(found, above)
+                yield from self._objects(found)
             except Exception as error:  # noqa: BLE001 (one document must not end the run)
                 yield self._problem(found.index, found.start, unexpected(error).args[0])
             if found.value is not None:
-                above = {}
+                self._above = {}
 
     def _skips(self, body: str) -> bool:
         """Whether there is nothing to say of a document but its kind, which is kept."""
@@ -240,8 +241,8 @@ class _Reader:
         self._skipped = kind or ""
         return kind is not None and not may_be_workload(kind, body)
 
-    def _objects(self, document: Document, above: dict[str, str]) -> Iterator[Item | Other | Problem]:
-        """Yield the objects of a document; ``above`` are the comments of documents of nothing else."""
+    def _objects(self, document: Document) -> Iterator[Item | Other | Problem]:
+        """Yield the objects of a document."""
         noted: list[tuple[int, str, str]] = []
         try:
             # In a loop, since what stands before a comment that is wrong counts.
@@ -250,13 +251,12 @@ class _Reader:
         except SyntaxFault as fault:
             yield self._problem(document.index, document.start + fault.offset, fault.args[0])
         if document.value is None:
-            # Nothing but comments, as above the first separator of a file: they are about what comes next.
-            above.update((check, reason) for _, check, reason in noted)
+            self._above.update((check, reason) for _, check, reason in noted)
             return
         for offset, key in document.repeated:
             yield self._problem(document.index, offset, f'the key "{key}" is repeated; kubectl takes the last one')
         comments = by_object(document.text, document.tree(), noted) if noted else _EMPTY
-        yield from self._below(document, document.value, (), count(), comments, above)
+        yield from self._below(document, document.value, (), count(), comments)
 
     def _below(
         self,
@@ -265,7 +265,6 @@ class _Reader:
         base: Path,
         numbers: Iterator[int],
         comments: Mapping[Path, Mapping[str, str]],
-        above: Mapping[str, str],
     ) -> Iterator[Item | Other | Problem]:
         """Yield the objects below a place of a document.
 
@@ -281,17 +280,17 @@ class _Reader:
         if held is not None:
             key, items = held
             for index, child in enumerate(items):
-                yield from self._below(document, item_kind(value, child), (*base, key, index), numbers, comments, above)
+                yield from self._below(document, item_kind(value, child), (*base, key, index), numbers, comments)
             return
         # What stands above the document is about its first object.
-        reasons = {**(above if not item else _EMPTY), **comments.get(base, _EMPTY)}
+        reasons = {**(self._above if not item else _EMPTY), **comments.get(base, _EMPTY)}
         try:
             yield from self._object(document, value, base, item, reasons)
         except Exception as error:  # noqa: BLE001 (one object must not end the run)
             yield self._problem(document.index, document.start, unexpected(error).args[0])
 
     def _object(
-        self, document: Document, value: dict[str, Any], base: Path, item: int | None, reasons: Mapping[str, str]
+        self, document: Document, value: dict[str, object], base: Path, item: int | None, reasons: Mapping[str, str]
     ) -> Iterator[Item | Other | Problem]:
         """Yield an object, and what is wrong with the labels of a Namespace."""
         identity = self._identity(document, value, base, item)
@@ -323,7 +322,7 @@ class _Reader:
             if not templates:
                 yield Other(identity.kind)
 
-    def _no_object(self, document: Document, value: Any, missing: Sequence[str]) -> Other | Problem:
+    def _no_object(self, document: Document, value: object, missing: Sequence[str]) -> Other | Problem:
         if is_json_patch(value):
             return Other("JSON Patch", self._problem(document.index, document.start, PATCH))
         message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
@@ -381,10 +380,10 @@ def _refused_labels(namespace: Subject) -> Iterator[Problem]:
         yield namespace.problem(InputError(words, ("metadata", "labels", key)))
 
 
-def _is_half_a_workload(value: Any, missing: Sequence[str]) -> bool:
+def _is_half_a_workload(value: object, missing: Sequence[str]) -> bool:
     """Whether an object that looks like a workload lacks its apiVersion or its kind: no other file has just one."""
     return isinstance(value, dict) and len(missing) == 1 and pod_spec(value, with_images=True) is not None
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""

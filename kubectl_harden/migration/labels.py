@@ -15,7 +15,7 @@ from kubectl_harden.live.journal import Journal
 from kubectl_harden.live.ownership import Transfer, transfers
 from kubectl_harden.live.propose import RETRIES, guarded, tries
 from kubectl_harden.model import Level, Policy
-from kubectl_harden.planning.json_patch import carried_out, inverse_of, moved_on, touched
+from kubectl_harden.planning.json_patch import Operation, carried_out, inverse_of, moved_on, touched
 from kubectl_harden.pod_security.in_force import raised_labels
 from kubectl_harden.pod_security.namespace_labels import Mode, label_operations, rank
 
@@ -30,7 +30,7 @@ class LabelChange(NamedTuple):
     """A change of labels in the journal, the patch that takes it back, and what it did to the owners of the labels."""
 
     change: str
-    inverse: list[dict[str, Any]]
+    inverse: list[Operation]
     ownership: list[Transfer]
 
 
@@ -134,5 +134,5 @@ class Labels:
             self._halt.wait(0.2)
 
 
-def _as_live(value: dict[str, Any], policy: Policy) -> Live:
+def _as_live(value: dict[str, object], policy: Policy) -> Live:
     return Live.of(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", **value}, policy)

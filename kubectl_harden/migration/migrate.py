@@ -359,12 +359,12 @@ def _as_planned(live: Live, change: Change) -> Proposal:
         prefix = pointer(location.path)
         steps = tuple(
             Edit(
-                operation["op"],
-                parse_pointer(operation["path"].removeprefix(prefix)),
-                operation.get("value"),
-                (),
-                "review",
-                "",
+                op=operation["op"],
+                path=parse_pointer(operation["path"].removeprefix(prefix)),
+                value=operation.get("value"),
+                checks=(),
+                risk="review",
+                why="",
             )
             for operation in change.operations
             if operation["op"] != "test" and operation["path"].startswith(prefix)

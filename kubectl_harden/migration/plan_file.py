@@ -33,7 +33,7 @@ class MigrationPlan(NamedTuple):
     namespaces: dict[str, dict[str, Any]]
 
 
-def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any]:
+def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, object]:
     """Return the file's content: ``made`` is the time (RFC 3339), ``found`` a detailed survey."""
     fix, allowed = aim.fix, aim.apply
     return {
@@ -58,7 +58,7 @@ def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, Any
     }
 
 
-def _namespace_value(item: NamespaceSurvey) -> dict[str, Any]:
+def _namespace_value(item: NamespaceSurvey) -> dict[str, object]:
     blocked = item.state == "blocked"
     return {
         "name": item.name,
@@ -82,7 +82,7 @@ def _namespace_value(item: NamespaceSurvey) -> dict[str, Any]:
     }
 
 
-def _workload_value(item: Surveyed) -> dict[str, Any]:
+def _workload_value(item: Surveyed) -> dict[str, object]:
     live = item.proposal.live
     metadata = live.value["metadata"]
     out: dict[str, Any] = {
@@ -107,7 +107,7 @@ def _workload_value(item: Surveyed) -> dict[str, Any]:
     return out
 
 
-def write_plan(path: str, value: dict[str, Any]) -> None:
+def write_plan(path: str, value: dict[str, object]) -> None:
     """Write a plan; the file is whole or not there. Raises HardenError."""
     write_new(path, json_line(value, indent=2) + "\n")
 

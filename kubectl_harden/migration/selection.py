@@ -128,7 +128,7 @@ def needed_permissions(custom: Sequence[Resource]) -> list[Permission]:
 
 
 def missing_permissions(
-    cluster: Cluster, permissions: Sequence[Permission], namespaces: Mapping[str, Any] | None
+    cluster: Cluster, permissions: Sequence[Permission], namespaces: Mapping[str, object] | None
 ) -> list[str]:
     """Return what is not allowed, a line each, as SelfSubjectAccessReviews answer.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
@@ -32,6 +33,7 @@ from kubectl_harden.migration.hindrances import (
     recreation,
     unfinished,
 )
+from kubectl_harden.migration.labels import LAG_SECONDS
 from kubectl_harden.migration.model import (
     Aim,
     Blocker,
@@ -82,12 +84,13 @@ def survey(
     ``report`` gets a few words now and then. Raises UsageError, and ClusterError where the cluster does not
     even tell its version.
     """
-    found = _surveyed(policies, namespaces, aim, at_once, report)
+    found = _survey(policies, namespaces, aim, at_once=at_once, report=report)
     lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
     if not lower:
         return found._replace(notes=(*found.notes, *reapply_notes(found.namespaces)))
     report(f"{len(lower)} namespaces for baseline")
-    second = _surveyed(policies, lower, aim.at("baseline"), at_once and len(lower) * 4 > len(namespaces), report)
+    at_once = at_once and len(lower) * 4 > len(namespaces)
+    second = _survey(policies, lower, aim.at("baseline"), at_once=at_once, report=report)
     by_name = {item.name: item for item in second.namespaces}
     merged = tuple(_lowered(item, by_name.get(item.name)) for item in found.namespaces)
     problems = (*found.problems, *(p for p in second.problems if p not in found.problems))
@@ -95,23 +98,40 @@ def survey(
     return Survey(merged, problems, notes)
 
 
+def _survey(
+    policies: PoliciesInForce,
+    namespaces: Mapping[str, dict[str, Any]],
+    aim: Aim,
+    *,
+    at_once: bool,
+    report: Callable[[str], None],
+) -> Survey:
+    """Survey namespaces for the level of one aim."""
+    with _Surveyor(policies, namespaces, aim) as surveyor:
+        for count, _ in enumerate(surveyor.proposals(at_once=at_once), start=1):
+            if count % 100 == 0:
+                report(f"{count:,} workloads planned")
+        return surveyor.survey(ask_again=True)
+
+
 def survey_namespace(
     policies: PoliciesInForce, value: dict[str, Any], aim: Aim
 ) -> tuple[NamespaceSurvey, list[Proposal]]:
     """Survey one namespace, and return its proposals with their objects too. Raises ClusterError."""
-    name = value["metadata"]["name"]
-    kept: list[Proposal] = []
-    first = _surveyed(policies, {name: value}, aim, at_once=False, report=_silent, kept=kept).namespaces[0]
+    first, proposals = _survey_namespace(policies, value, aim)
     if not _may_reach_baseline(first, aim):
-        return first, kept
-    lower: list[Proposal] = []
-    second = _surveyed(policies, {name: value}, aim.at("baseline"), at_once=False, report=_silent, kept=lower)
-    merged = _lowered(first, second.namespaces[0])
-    return merged, kept if merged is first else lower
+        return first, proposals
+    second, lower = _survey_namespace(policies, value, aim.at("baseline"))
+    merged = _lowered(first, second)
+    return merged, proposals if merged is first else lower
 
 
-def _silent(words: str) -> None:
-    """Report nothing."""
+def _survey_namespace(
+    policies: PoliciesInForce, value: dict[str, Any], aim: Aim
+) -> tuple[NamespaceSurvey, list[Proposal]]:
+    with _Surveyor(policies, {value["metadata"]["name"]: value}, aim) as surveyor:
+        proposals = list(surveyor.proposals(at_once=False))
+        return surveyor.survey(ask_again=False).namespaces[0], proposals
 
 
 def _may_reach_baseline(item: NamespaceSurvey, aim: Aim) -> bool:
@@ -134,85 +154,87 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
 # -- listing -------------------------------------------------------------------------------------------
 
 
-class _Finder(Finder):
-    """Finds workloads with the policy that is to be enforced in their namespace."""
+class _Surveyor:
+    """Surveys namespaces for the level of one aim: ``proposals`` are to be drained, then there is a ``survey``.
 
-    def __init__(self, cluster: Cluster, aim: Aim, found: Mapping[str, Gathered], listed: Any) -> None:
-        super().__init__(cluster, PolicyChoice(aim.target, aim.version), aim.pod_paths, listed)
-        self._found = found
+    As a context manager it ends the questions that it asks the server meanwhile.
+    """
 
-    def policy(self, namespace: str, minor: int) -> Policy:
-        """Return the goal of a namespace."""
-        known = self._found.get(namespace)
-        return super().policy(namespace, minor) if known is None else known.policy
+    def __init__(self, policies: PoliciesInForce, namespaces: Mapping[str, dict[str, Any]], aim: Aim) -> None:
+        self._policies = policies
+        self._cluster = policies.cluster
+        self._minor = self._cluster.minor()
+        self._aim = aim
+        self._found = {name: Gathered(value, aim, policies) for name, value in namespaces.items()}
+        self._finder = Finder(
+            self._cluster,
+            PolicyChoice(aim.target, aim.version),
+            aim.pod_paths,
+            self._listed,
+            policies={name: item.policy for name, item in self._found.items()},
+        )
+        self._parents: dict[str, str] = {}
+        self._roots: dict[str, str] = {}
+        self._problems: list[Problem] = []
+        self._pool = ThreadPoolExecutor(ASKED_AT_ONCE)
+        self._words: dict[str, Future[ServerWord]] = {}
 
-    def absent(self, namespace: str) -> Problem | None:
-        """Return nothing for a namespace that has been read."""
-        return None if namespace in self._found else super().absent(namespace)
+    def __enter__(self) -> _Surveyor:
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
 
-def _surveyed(
-    policies: PoliciesInForce,
-    namespaces: Mapping[str, dict[str, Any]],
-    aim: Aim,
-    at_once: bool,
-    report: Callable[[str], None],
-    kept: list[Proposal] | None = None,
-) -> Survey:
-    """Survey namespaces for the level of one aim; the proposals go to ``kept`` with their objects."""
-    cluster = policies.cluster
-    minor = cluster.minor()
-    found = {name: Gathered(value, aim, policies) for name, value in namespaces.items()}
-    parents: dict[str, str] = {}
-    roots: dict[str, str] = {}
-
-    def listed(resource: Resource, value: dict[str, Any]) -> None:
+    def _listed(self, resource: Resource, value: dict[str, Any]) -> None:
         metadata = value["metadata"]
-        namespace = found.get(metadata.get("namespace", ""))
+        namespace = self._found.get(metadata.get("namespace", ""))
         if namespace is None:
             return
         owner = controller_of(value)
         if owner is not None:
-            parents[metadata["uid"]] = owner["uid"]
+            self._parents[metadata["uid"]] = owner["uid"]
         if resource == PODS:
             namespace.judge(value)
-            aim.fix.learn.add(value)
+            self._aim.fix.learn.add(value)
 
-    aim.fix.learn.begin(found)
-    finder = _Finder(cluster, aim, found, listed)
-    trials = Trials(cluster, finder.notes)
-    problems: list[Problem] = []
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        words = {name: pool.submit(_server_word, policies, item, aim) for name, item in found.items()}
-        _read_quotas(cluster, found, at_once, finder.notes)
+    def proposals(self, *, at_once: bool) -> Iterator[Proposal]:
+        """Yield what is planned for each workload; only what the survey needs of it is kept."""
+        cluster, aim, found = self._cluster, self._aim, self._found
+        aim.fix.learn.begin(found)
+        trials = Trials(cluster, self._finder.notes)
+        for name, namespace in found.items():
+            self._words[name] = self._pool.submit(_server_word, self._policies, namespace, aim)
+        self._finder.notes += _read_quotas(cluster, found, at_once)
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
-        done = 0
         for scope in scopes:
             targets = Targets(namespace=scope, pod_paths=aim.pod_paths, among=frozenset(found))
-            for item in prepared(finder.find(targets), aim.fix.learn):
+            for item in prepared(self._finder.find(targets), aim.fix.learn):
                 if isinstance(item, Problem):
-                    problems.append(item)
+                    self._problems.append(item)
                     # Where a list is not whole, none of its namespaces is known to be safe.
                     for name in [item.namespace] if item.namespace else [scope] if scope else found:
                         if name in found:
                             found[name].problems.append(item)
-                    continue
-                namespace = found.get(item.namespace)
-                if namespace is None:
-                    continue
-                roots[item.uid] = name_of(item.resource.kind, item.value)
-                _take(cluster, namespace, item, aim, trials, kept)
-                done += 1
-                if done % 100 == 0:
-                    report(f"{done:,} workloads planned")
-        made = [_summed_up(found[name], aim, minor, parents, roots, words[name], cluster) for name in sorted(found)]
-    if kept is None:
-        made = [_asked_again(policies, item, found[item.name], aim) for item in made]
-    notes = (*finder.notes, *_left_alone(found, aim, minor), *completed_pods(item.completed for item in found.values()))
-    return Survey(tuple(made), tuple(problems), notes)
+                elif item.namespace in found:
+                    self._roots[item.uid] = name_of(item.resource.kind, item.value)
+                    yield _take(cluster, found[item.namespace], item, aim, trials)
+
+    def survey(self, *, ask_again: bool) -> Survey:
+        """Sum the namespaces up; with ``ask_again`` what the server says otherwise is compared once more."""
+        aim, found, minor = self._aim, self._found, self._minor
+        made = [
+            _summed_up(found[name], aim, minor, self._parents, self._roots, self._words[name], self._cluster)
+            for name in sorted(found)
+        ]
+        if ask_again:
+            made = [_asked_again(self._policies, item, found[item.name], aim) for item in made]
+        completed = completed_pods(item.completed for item in found.values())
+        notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed)
+        return Survey(tuple(made), tuple(self._problems), notes)
 
 
-def _read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool, notes: list[str]) -> None:
+def _read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool) -> list[str]:
+    """Give each namespace its quotas, and return notes of what could not be read."""
     unknown: dict[str, list[str]] = {}
     for scope in (None,) if at_once else tuple(found):
         try:
@@ -224,14 +246,13 @@ def _read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool,
             unknown.setdefault(f"you may not list {QUOTAS.plural}", []).append(scope or "")
         except ClusterError as error:
             unknown.setdefault(str(error), []).append(scope or "")
-    for why, scopes in unknown.items():
-        notes.append(f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}")
+    return [
+        f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}" for why, scopes in unknown.items()
+    ]
 
 
-def _take(
-    cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: Trials, kept: list[Proposal] | None
-) -> None:
-    """Plan for a workload and keep what the survey needs of it."""
+def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: Trials) -> Proposal:
+    """Return what is planned for a workload, and keep what the survey needs of it."""
     proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
         proposal = proposal._replace(managers=managers_of(live.value, ()))
@@ -271,9 +292,8 @@ def _take(
     if keeper is not None:
         namespace.keepers[proposal.name] = keeper
     namespace.recreations[proposal.name] = recreation(cluster.connection.commands, proposal, aim, namespace.policy)
-    if kept is not None:
-        kept.append(proposal)
     namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
+    return proposal
 
 
 def digest_of(live: Live) -> str:
@@ -304,13 +324,28 @@ def _enforcing(policies: PoliciesInForce, namespace: Gathered) -> ServerWord:
     enforced = namespace.now.modes.get("enforce")
     if enforced is None:
         return ServerWord(False, "which level it enforces is not known")
+    name = namespace.value["metadata"]["name"]
     try:
-        if policies.refused(namespace.value["metadata"]["name"]) is None:
+        if _admits_everything(policies, name, namespace.labels):
             namespace.now = namespace.now._replace(exempt="namespace")
             return ServerWord(False, "it admits a pod that violates everything")
     except ClusterError as error:
         return ServerWord(False, f"it enforces {enforced} already, unless it is exempt: {error}")
     return ServerWord(False, f"it enforces {enforced} already")
+
+
+def _admits_everything(policies: PoliciesInForce, name: str, labels: dict[str, str]) -> bool:
+    """Return whether a pod that violates everything is admitted, and not only since the server's cache lags."""
+    if policies.refused(name) is not None:
+        return False
+    if policies.is_exempt(name, labels):
+        return True
+    deadline = time.monotonic() + LAG_SECONDS
+    while policies.refused(name) is None:
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _left_alone(found: Mapping[str, Gathered], aim: Aim, minor: int) -> list[str]:

@@ -1,6 +1,6 @@
 """Edits that keep an app running once it is hardened: the level does not demand them, a person asks for them.
 
-Each is proposed only where the evidence shows a use for it, and judged by the same table of risks.
+Each is proposed only where the evidence shows a use for it, and judged by rules as those of controls are.
 """
 
 from __future__ import annotations
@@ -9,11 +9,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
-from kubectl_harden.model import Edit, Fact, Facts, Path, Policy
+from kubectl_harden.model import Edit, Fact, Facts, Path, Policy, Topic
+from kubectl_harden.planning.companion_changes import (
+    MAKE_WRITABLE,
+    OPEN_PORTS,
+    REMOVE_CHOWN,
+    SET_GROUP,
+    SET_USER,
+    USE_RECORDED,
+)
+from kubectl_harden.pod_security.conditions import low_port, users, windows_sign
+from kubectl_harden.pod_security.controls import run_as_non_root, run_as_user, sysctls
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import WINDOWS, Judgement, judge, low_port, user_of, users
+from kubectl_harden.pod_security.risks import Judgement, user_of
 
-__all__ = ["Asked", "Companions", "companions", "refused_by_kubelet"]
+__all__ = ["Asked", "Companions", "companions", "without_refused"]
 
 _SECURITY: Final[Path] = ("spec", "securityContext")
 _PORT_START: Final = "net.ipv4.ip_unprivileged_port_start"
@@ -36,6 +46,8 @@ class Asked(NamedTuple):
 
 
 _NOTHING: Final = Asked()
+_UNJUDGED: Final = Judgement("safe", "")
+"""Of an edit that others are asked about before it is judged."""
 
 
 class Companions(NamedTuple):
@@ -60,11 +72,11 @@ def companions(
     """
     if asked == _NOTHING or policy.level == "privileged":
         return Companions()
-    if any(fact.topic == WINDOWS for fact in facts.pod):
+    if windows_sign(facts.pod):
         return Companions(notes=("no companion edits: they are for Linux, and the pod runs on Windows nodes",))
     notes: list[str] = []
     edits: list[Edit] = []
-    given = _users(pod, facts, asked, notes) if _non_root(pod, policy) else {}
+    given = _users(pod, facts, asked, notes) if run_as_non_root.is_required(pod, policy) else {}
     prepared = list(_prepared(pod, facts)) if asked.fs_group and "fsGroup" not in pod.security else []
     prepared = [one for one in prepared if _may_go(one[0], objection, notes)]
     gone = {container.path for container, _ in prepared} if pod_security_context else set()
@@ -85,29 +97,21 @@ def companions(
     return Companions(tuple(edits), tuple(dict.fromkeys(notes)))
 
 
-def refused_by_kubelet(after: Pod, edits: Iterable[Edit]) -> tuple[list[Edit], list[str]]:
-    """Return the companions that a kubelet would refuse in the pod that edits make, and why.
-
-    Source: pkg/kubelet/sysctl/allowlist.go, validateSysctl.
-    """
-    refused = [edit for edit in edits if edit.companion == "--low-ports"] if after.spec.get("hostNetwork") else []
-    why = "--low-ports: the kubelet refuses network sysctls for a pod on the node's network"
-    return refused, [why] if refused else []
+def without_refused(edits: Iterable[Edit], after: Pod) -> tuple[list[Edit], list[str]]:
+    """Return the companions that the kubelet takes in the pod that a plan makes, and why the others are left out."""
+    known = list(edits)
+    why = sysctls.refused_by_kubelet(after)
+    kept = [edit for edit in known if not (why and edit.companion == "--low-ports")]
+    return kept, [f"--low-ports: {why}"] if len(kept) < len(known) else []
 
 
 def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
     """Return the facts as they are beside other companions: volumes of the group, open ports."""
     done = {edit.companion for edit in edits}
-    gone = {"--fs-group": "volume", "--low-ports": "low port"}
+    gone: dict[str, Topic] = {"--fs-group": "volume", "--low-ports": "low port"}
     topics = {gone[name] for name in done & gone.keys()}
     left = {path: tuple(f for f in known if f.topic not in topics) for path, known in facts.containers.items()}
     return Facts(left, facts.pod)
-
-
-def _non_root(pod: Pod, policy: Policy) -> bool:
-    """Whether users other than root are required once the plan is carried out."""
-    demanded = policy.level == "restricted" and not (pod.in_user_namespace and policy.minor >= 35)
-    return demanded or bool(pod.security.get("runAsNonRoot"))
 
 
 # -- runAsUser -----------------------------------------------------------------------------------------
@@ -156,9 +160,9 @@ def _run_as_user(
 
 def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], user: int) -> Edit:
     meaning = f"runs as user {user}, who may write only what belongs to that user"
-    checks = ("runAsUser",) if pod.written_at(path) == 0 else ()
-    judgement = judge("set runAsUser", meaning, pod, containers, facts, str(user))
-    return Edit("add", path, user, checks, *judgement, "--run-as-user")
+    checks = (run_as_user.ID,) if pod.written_at(path) == 0 else ()
+    judgement = SET_USER.judge(meaning, pod, containers, facts, str(user))
+    return judgement.edit("add", path, user, checks=checks, companion="--run-as-user")
 
 
 # -- fsGroup -------------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
 
 
 def _may_go(container: Container, objection: Callable[[Edit], str], notes: list[str]) -> bool:
-    against = objection(Edit("remove", container.path, None, (), "safe", ""))
+    against = objection(_UNJUDGED.edit("remove", container.path))
     if against:
         notes.append(f'--fs-group does not remove init container "{container.name}": {against}')
     return not against
@@ -198,12 +202,12 @@ def _fs_group(
         notes.append("the uid that writes to the volumes is not known, so --fs-group auto sets no group: --run-as-user")
         return
     meaning = f"the kubelet gives the volumes to group {groups[0]} and starts every process with it"
-    judgement = judge("set fsGroup", meaning, pod, writing, facts)
-    yield Edit("add", (*_SECURITY, "fsGroup"), groups[0], (), *judgement, "--fs-group")
+    judgement = SET_GROUP.judge(meaning, pod, writing, facts)
+    yield judgement.edit("add", (*_SECURITY, "fsGroup"), groups[0], companion="--fs-group")
     for container, _ in prepared:
         meaning = f'init container "{container.name}" only changes owners, which fsGroup {groups[0]} does'
-        judgement = judge("remove a chown", meaning, pod, (), facts)
-        yield Edit("remove", container.path, None, (), *judgement, "--fs-group")
+        judgement = REMOVE_CHOWN.judge(meaning, pod, (), facts)
+        yield judgement.edit("remove", container.path, companion="--fs-group")
 
 
 # -- ports, directories, profiles -----------------------------------------------------------------------
@@ -216,19 +220,19 @@ def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
     evidence = low_port(pod, facts.containers.get(serving[0].path, ()))
     meaning = f"{evidence.text if evidence else 'a low port is served'}; NET_BIND_SERVICE would not help: a process "
     meaning += "of another user than root has no capability of its own, and under no_new_privs gets none from a file"
-    judgement = judge("open low ports", meaning, pod, (), facts)
+    judgement = OPEN_PORTS.judge(meaning, pod, (), facts)
     judgement = Judgement(judgement.risk, meaning, judgement.offers)
     listed = pod.security.get("sysctls") or []
     path: Path = (*_SECURITY, "sysctls")
     for index, item in enumerate(listed):
         if item.get("name") == _PORT_START:
-            yield Edit("add", (*path, index, "value"), "0", (), *judgement, "--low-ports")
+            yield judgement.edit("add", (*path, index, "value"), "0", companion="--low-ports")
             return
     entry = {"name": _PORT_START, "value": "0"}
     if listed:
-        yield Edit("add", (*path, len(listed)), entry, (), *judgement, "--low-ports")
+        yield judgement.edit("add", (*path, len(listed)), entry, companion="--low-ports")
     else:
-        yield Edit("add", path, [entry], (), *judgement, "--low-ports")
+        yield judgement.edit("add", path, [entry], companion="--low-ports")
 
 
 def _writable(
@@ -251,7 +255,7 @@ def _writable(
                 if covering.get("readOnly"):
                     notes.append(f'container "{container.name}" has a read-only volume at {covering["mountPath"]}')
                 continue
-            against = objection(Edit("add", (*container.path, "volumeMounts"), [], (), "safe", ""))
+            against = objection(_UNJUDGED.edit("add", (*container.path, "volumeMounts"), []))
             if against:
                 notes.append(f'--writable is not done in container "{container.name}": {against}')
                 continue
@@ -263,14 +267,14 @@ def _writable(
     if not volumes:
         return
     meaning = f"an emptyDir at {', '.join(dict.fromkeys(paths))} hides what the image has there"
-    judgement = judge("make writable", meaning, pod, (), facts)
+    judgement = MAKE_WRITABLE.judge(meaning, pod, (), facts)
     for parent, entries in ((("spec", "volumes"), volumes), *((((*p, "volumeMounts")), m) for p, m in mounts.items())):
         present = pod.written_at(parent)
         if not present:
-            yield Edit("add", parent, entries, (), *judgement, "--writable")
+            yield judgement.edit("add", parent, entries, companion="--writable")
             continue
         for offset, entry in enumerate(entries):
-            yield Edit("add", (*parent, len(present) + offset), entry, (), *judgement, "--writable")
+            yield judgement.edit("add", (*parent, len(present) + offset), entry, companion="--writable")
 
 
 def _covering(container: Container, path: str) -> dict[str, object] | None:
@@ -296,6 +300,6 @@ def _recorded(pod: Pod, facts: Facts) -> Iterator[Edit]:
         for fact in facts.containers.get(container.path, ()):
             profile = {"type": "Localhost", "localhostProfile": fact.value}
             if fact.kind == "profile" and container.security.get("seccompProfile") != profile:
-                judgement = judge("recorded seccomp", fact.text, pod, [container], facts)
-                yield Edit("add", container.field("seccompProfile"), profile, (), *judgement, "--recorded-seccomp")
+                judgement = USE_RECORDED.judge(fact.text, pod, [container], facts)
+                yield judgement.edit("add", container.field("seccompProfile"), profile, companion="--recorded-seccomp")
                 break

@@ -6,23 +6,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from kubectl_harden.json_values import Draft
-from kubectl_harden.model import Edit, Op, Path
+from kubectl_harden.model import RISKS, Edit, Op, Path
 from kubectl_harden.planning.json_patch import resolve_path
 from kubectl_harden.pod_security.location import Location
-from kubectl_harden.pod_security.risks import RISKS
 
 __all__ = ["edited", "in_object", "lowered", "place_before", "united"]
 
 _DROP: Final = object()
 
 
-def edited(value: Any, edits: Collection[Edit]) -> Any:
+def edited(value: object, edits: Collection[Edit]) -> Any:
     """Return a value with the edits applied: missing parents are created, emptied ones go."""
     out = _marked(value, edits)
     return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
 
 
-def place_before(value: Any, edits: Collection[Edit]) -> Callable[[Path], Path]:
+def place_before(value: object, edits: Collection[Edit]) -> Callable[[Path], Path]:
     """Return what maps a path of ``edited(value, edits)`` to the one that all edits are written for.
 
     The two differ behind list items that go; an item that is appended has its place behind all that were there.
@@ -43,7 +42,7 @@ def place_before(value: Any, edits: Collection[Edit]) -> Callable[[Path], Path]:
     return before
 
 
-def _marked(value: Any, edits: Iterable[Edit]) -> Any:
+def _marked(value: object, edits: Iterable[Edit]) -> Any:
     """Return a value with the edits applied, where everything that goes is marked with _DROP.
 
     All paths count from the value as it was: nothing moves while there are only marks.
@@ -77,7 +76,7 @@ def united(edits: Iterable[Edit]) -> list[Edit]:
     return list(out.values())
 
 
-def _is_gone(value: Any) -> bool:
+def _is_gone(value: object) -> bool:
     if isinstance(value, dict):
         return bool(value) and all(item is _DROP for item in value.values())
     return isinstance(value, list) and bool(value) and all(item is _DROP for item in value)
@@ -96,7 +95,7 @@ def _prune(root: Any, path: Path) -> None:
         parents[length - 1][path[length - 1]] = _DROP
 
 
-def _without_marks(value: Any) -> Any:
+def _without_marks(value: object) -> object:
     """Return a value without what is marked."""
     if isinstance(value, dict):
         return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}
@@ -105,26 +104,7 @@ def _without_marks(value: Any) -> Any:
     return value
 
 
-def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
-    """Return edits of a pod template as edits of the object that it stands in."""
-    placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
-    return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
-
-
-def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
-    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
-    try:
-        present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
-    except (KeyError, IndexError, TypeError):
-        present = None
-    if not isinstance(present, list):
-        yield edit
-        return
-    for index, item in enumerate(edit.value, start=len(present)):
-        yield edit._replace(path=(*edit.path, index), value=item)
-
-
-def lowered(value: Any, edits: list[Edit]) -> list[Edit]:
+def lowered(value: object, edits: list[Edit]) -> list[Edit]:
     """Return the edits as RFC 6902 operations on the object, each applicable without the others.
 
     Fields below a missing parent become one operation that adds the parent; removals that empty a
@@ -143,13 +123,13 @@ def lowered(value: Any, edits: list[Edit]) -> list[Edit]:
         if op == "add" and isinstance(resolve_path(value, path[:-1]), list):
             additions[path] = edit._replace(op=op, path=(*path[:-1], "-"))
         else:
-            whole = Edit(op, path, resolve_path(goal, path), *edit[3:])
+            whole = edit._replace(op=op, path=path, value=resolve_path(goal, path))
             additions[path] = _merged(additions.get(path), whole)
     last_first = sorted(removals.values(), key=lambda edit: _order(edit.path), reverse=True)
     return [*additions.values(), *last_first]
 
 
-def _emptied(goal: Any, path: Path) -> Path:
+def _emptied(goal: object, path: Path) -> Path:
     """Return the path of the outermost thing that a removal takes away."""
     for length in range(1, len(path)):
         if resolve_path(goal, path[:length]) is _DROP:
@@ -157,7 +137,7 @@ def _emptied(goal: Any, path: Path) -> Path:
     return path
 
 
-def _present(value: Any, path: Path) -> bool:
+def _present(value: object, path: Path) -> bool:
     try:
         resolve_path(value, path)
     except (KeyError, IndexError, TypeError):
@@ -180,17 +160,33 @@ def _missing_parent(value: Any, path: Path) -> Path:
 def _merged(first: Edit | None, second: Edit) -> Edit:
     if first is None:
         return second
-    return Edit(
-        second.op,
-        second.path,
-        second.value,
-        tuple(dict.fromkeys((*first.checks, *second.checks))),
-        max(first.risk, second.risk, key=RISKS.index),
-        "; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
-        tuple(dict.fromkeys((*first.offers, *second.offers))),
-        " ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
+    return second._replace(
+        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
+        risk=max(first.risk, second.risk, key=RISKS.index),
+        why="; ".join(dict.fromkeys((*first.why.split("; "), *second.why.split("; ")))),
+        offers=tuple(dict.fromkeys((*first.offers, *second.offers))),
+        companion=" ".join(dict.fromkeys((*first.companion.split(), *second.companion.split()))),
     )
 
 
 def _order(path: Path) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, part, "") if isinstance(part, int) else (1, 0, part) for part in path)
+
+
+def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
+    """Return edits of a pod template as edits of the object that it stands in."""
+    placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
+    return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
+
+
+def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
+    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
+    try:
+        present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
+    except (KeyError, IndexError, TypeError):
+        present = None
+    if not isinstance(present, list):
+        yield edit
+        return
+    for index, item in enumerate(edit.value, start=len(present)):
+        yield edit._replace(path=(*edit.path, index), value=item)

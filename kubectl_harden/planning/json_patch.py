@@ -9,19 +9,30 @@ from kubectl_harden.field_path import parse_pointer, pointer
 from kubectl_harden.json_values import Draft, copied, same
 from kubectl_harden.model import Edit, Path
 
-__all__ = ["apply", "carried_out", "in_force", "inverse_of", "moved_on", "operations", "resolve_path", "touched"]
+__all__ = [
+    "Operation",
+    "apply",
+    "carried_out",
+    "in_force",
+    "inverse_of",
+    "moved_on",
+    "operations",
+    "resolve_path",
+    "touched",
+]
 
 Operation = dict[str, Any]
+"""An operation of a JSON Patch (RFC 6902), as the API server takes it."""
 
 
-def resolve_path(value: Any, path: Path) -> Any:
+def resolve_path(value: Any, path: Path) -> object:
     """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
     for part in path:
         value = value[part]
     return value
 
 
-def apply(value: Any, edits: Iterable[Edit]) -> Any:
+def apply(value: object, edits: Iterable[Edit]) -> Any:
     """Return a JSON value with the edits applied in order, as RFC 6902 does; the given one stays as it is.
 
     Raises KeyError or IndexError for a path that is not there.
@@ -43,7 +54,7 @@ def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
     return out
 
 
-def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list[Operation]:
+def inverse_of(before: object, after: object, operations: Iterable[Operation]) -> list[Operation]:
     """Return the operations that turn ``after`` back into ``before`` where ``operations`` changed it.
 
     ``after`` is what the server made of ``before`` with the operations. Each step back is preceded by a
@@ -72,7 +83,7 @@ def inverse_of(before: Any, after: Any, operations: Iterable[Operation]) -> list
     return out
 
 
-def _back(value: Any, operation: Operation) -> list[Operation]:
+def _back(value: object, operation: Operation) -> list[Operation]:
     """Return what takes an operation back that is carried out on ``value``: the test for it, and the step."""
     place, op = operation["path"], operation["op"]
     parent, last = _parent(value, place)
@@ -88,15 +99,15 @@ def _back(value: Any, operation: Operation) -> list[Operation]:
     return [{"op": "test", "path": place}, {"op": "replace", "path": place, "value": copied(_item(parent, last))}]
 
 
-def _at(value: Any, place: str) -> Any:
+def _at(value: object, place: str) -> Any:
     return _item(*_parent(value, place))
 
 
-def _item(parent: Any, last: str) -> Any:
+def _item(parent: Any, last: str) -> object:
     return parent[int(last) if isinstance(parent, list) else last]
 
 
-def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
+def moved_on(value: object, operations: Iterable[Operation]) -> str | None:
     """Return the JSON pointer of the first field that is no longer as the operations expect it, or None."""
     value = copied(value)
     for operation in operations:
@@ -115,7 +126,7 @@ def moved_on(value: Any, operations: Iterable[Operation]) -> str | None:
     return None
 
 
-def carried_out(value: Any, operations: Iterable[Operation]) -> Any:
+def carried_out(value: object, operations: Iterable[Operation]) -> Any:
     """Return a copy of a value with operations applied, for which ``moved_on`` found nothing in the way."""
     out = copied(value)
     for operation in operations:
@@ -124,7 +135,7 @@ def carried_out(value: Any, operations: Iterable[Operation]) -> Any:
     return out
 
 
-def touched(value: Any, operations: Iterable[Operation]) -> dict[str, Any]:
+def touched(value: object, operations: Iterable[Operation]) -> dict[str, Any]:
     """Return the values of the fields that operations touch, by JSON pointer; of an appended item, the list."""
     found = {}
     for operation in operations:
@@ -136,7 +147,7 @@ def touched(value: Any, operations: Iterable[Operation]) -> dict[str, Any]:
     return found
 
 
-def in_force(value: Any, operations: Iterable[Operation]) -> bool:
+def in_force(value: object, operations: Iterable[Operation]) -> bool:
     """Whether an object already is as the operations would make it."""
     for operation in operations:
         if operation["op"] == "test":
@@ -164,13 +175,13 @@ def _parent(value: Any, place: str) -> tuple[Any, str]:
     return value, str(last)
 
 
-def _carry_out(value: Any, operation: Operation) -> None:
+def _carry_out(value: object, operation: Operation) -> None:
     """Carry out an operation on a value that may be changed."""
     parent, last = _parent(value, operation["path"])
     _make(parent, last, operation["op"], copied(operation.get("value")))
 
 
-def _make(parent: Any, last: str | int, op: str, value: Any) -> None:
+def _make(parent: Any, last: str | int, op: str, value: object) -> None:
     """Carry out an operation on the object or list that holds its place."""
     if isinstance(parent, list):
         if op == "add":

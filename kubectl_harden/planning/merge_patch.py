@@ -27,7 +27,7 @@ _FURTHER_KEYS: Final = {"ports": ("protocol",)}
 BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
 
 
-def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
+def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, object]:
     """Return the patch that makes ``new`` of ``old``, with the head that names the object as its own does.
 
     Of custom resources, which know no strategic merge, it is a JSON merge patch (RFC 7386).
@@ -42,14 +42,14 @@ def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, Any]:
     return {"apiVersion": identity.api_version, "kind": identity.kind, "metadata": metadata, **patch}
 
 
-def _name_field(value: dict[str, Any]) -> str:
+def _name_field(value: dict[str, object]) -> str:
     metadata = value.get("metadata")
     is_generated = isinstance(metadata, dict) and not metadata.get("name") and metadata.get("generateName")
     return "generateName" if is_generated else "name"
 
 
-def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _difference(old: dict[str, object], new: dict[str, object], merges: bool) -> dict[str, Any]:
+    out: dict[str, object] = {}
     for key in [*old, *(key for key in new if key not in old)]:
         before, after = old.get(key), new.get(key)
         if key not in new:
@@ -66,14 +66,14 @@ def _difference(old: dict[str, Any], new: dict[str, Any], merges: bool) -> dict[
     return out
 
 
-def keyed(items: Any, key: str) -> bool:
+def keyed(items: object, key: str) -> bool:
     """Whether every item of a list has a key of its own."""
     if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
         return False
     return len({item[key] for item in items}) == len(items)
 
 
-def _merged_list(old: Any, new: Any, key: str, further: Sequence[str]) -> list[dict[str, Any]]:
+def _merged_list(old: Any, new: Any, key: str, further: Sequence[str]) -> list[dict[str, object]]:
     """Return the items that change, and those before them by their keys alone.
 
     kustomize puts what a patch names before the rest, in the patch's order: the order of containers would change.

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
-from kubectl_harden.model import Edit, Facts, FixContext, Obstacle, Remedy, Risk
-from kubectl_harden.planning.field_edits import united
+from kubectl_harden.model import RISKS, Edit, Facts, FixContext, Obstacle, Path, Remedy, Risk
+from kubectl_harden.planning.api_rules import refusals
+from kubectl_harden.planning.case import Case, Violations
+from kubectl_harden.planning.field_edits import edited, united
+from kubectl_harden.pod_security.conditions import windows_sign
 from kubectl_harden.pod_security.control import Control
-from kubectl_harden.pod_security.risks import RISKS, WINDOWS
+from kubectl_harden.pod_security.pod import Pod
 
-__all__ = ["proposals", "within_risk"]
+__all__ = ["proposals", "propose", "within_risk"]
+
+_OF_POD: Final[Path] = ("spec", "securityContext")
 
 Fix = Callable[[Control, FixContext], Remedy]
+
+
+def propose(
+    case: Case, pod: Pod, violations: Violations, accepted: Collection[str]
+) -> tuple[list[Edit], list[Obstacle]]:
+    """Return what violated controls propose for a pod, and what they cannot do."""
+    options = case.options
+    in_context = case.location.pod_security_context
+    context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)
+    left = [control.id for control, _ in violations if options.leaves(control.id) and control.id not in accepted]
+    leaving = [Obstacle(check, "left as it is, as asked by --only or --skip") for check in left]
+    asked = [control for control, _ in violations if control.id not in accepted and control.id not in left]
+    has_os = in_context and not case.location.spread and "os" not in pod.spec
+    edits, obstacles = proposals(
+        asked,
+        context,
+        lambda control, context: _remedy(case, pod, control, context),
+        options.max_risk,
+        lambda edits: case.facts(Pod(edited(pod.written, edits), is_pod=case.location.is_pod, decoded=True)),
+        (lambda edits: bool(case.refusals(case.patched(edits), edits) - refusals(case.pod))) if has_os else None,
+    )
+    return case.offering(edits), [*leaving, *obstacles]
+
+
+def _remedy(case: Case, pod: Pod, control: Control, context: FixContext) -> Remedy:
+    """Return what a control proposes; for the containers, where the pod's securityContext stays as it is for others."""
+    remedy = control.fix(pod, context)
+    wanted, _ = within_risk(remedy.edits, case.options.max_risk)
+    if any(edit.path[:2] == _OF_POD and case.objection(edit) for edit in wanted):
+        return control.fix(pod, context._replace(pod_security_context=False))
+    return remedy
 
 
 def proposals(
@@ -27,7 +64,7 @@ def proposals(
     ``fix`` returns a control's remedy, ``facts_after`` what is known of the pod that edits make, ``refused`` whether
     the API server refuses that pod; None: the pod has no spec.os to state.
     """
-    on_windows = refused is not None and any(fact.topic == WINDOWS for fact in context.facts.pod)
+    on_windows = refused is not None and bool(windows_sign(context.facts.pod))
     remedies = _remedies(controls, context._replace(os_name=on_windows), fix, max_risk, facts_after)
     edits = united(edit for remedy in remedies for edit in remedy.edits)
     # Beside a field that only Linux has, the API server does not take os.name: windows.

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
-from kubectl_harden.evidence.user_namespaces import NAMESPACED_NODES
 from kubectl_harden.model import Edit, Fact, Facts, Policy
+from kubectl_harden.pod_security.conditions import users, windows_sign
+from kubectl_harden.pod_security.controls._user_namespace import ENTER as CHANGE
+from kubectl_harden.pod_security.controls.run_as_non_root import EXEMPT_FROM
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import UNMAPPED, WINDOWS, judge, user_of, users
+from kubectl_harden.pod_security.risks import user_of
 
 __all__ = ["ENTER", "Rootful", "entering", "may_enter"]
 
@@ -22,8 +24,6 @@ ENTER: Final = Edit("add", ("spec", "hostUsers"), False, (), "review", "")
 
 _OPTION: Final = "--user-namespace"
 _OF_ROOT: Final = ("runAsNonRoot", "runAsUser")
-# The policy version from which pods in a user namespace may run as root.
-_RELAXED_FROM: Final = 35
 # pkg/kubelet/apis/config, UserNamespaces.IDsPerPod: the length of a pod's range where nobody sets another.
 _IDS: Final = 65536
 _HOST: Final = ("hostNetwork", "hostPID", "hostIPC")
@@ -58,7 +58,7 @@ class Rootful(NamedTuple):
 
 def may_enter(location: Location, policy: Policy) -> bool:
     """Whether an object has a place for hostUsers, and its policy lets root run in a user namespace."""
-    return not _no_field(location) and policy.minor >= _RELAXED_FROM
+    return not _no_field(location) and policy.minor >= EXEMPT_FROM
 
 
 def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | None, list[str]]:
@@ -75,21 +75,21 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
         unknown = _unknown(case) if concerned.intersection(_OF_ROOT) else ()
         return None, [f'nothing tells the user of container "{name}", {words}' for name in unknown]
     if not case.relieved:
-        words = f"policy {case.policy.version} forbids root in a user namespace, too; v1.{_RELAXED_FROM} does not"
+        words = f"policy {case.policy.version} forbids root in a user namespace, too; v1.{EXEMPT_FROM} does not"
         return None, [f"{_OPTION} is not done: {words}"]
     against = _no_field(case.location) or "; ".join((*_refused(case), *_impediments(case.after, case.facts)))
     if against:
         return None, [f"{_OPTION} is not done: {against}"]
-    nodes = [fact.text for fact in case.facts.pod if fact.topic == NAMESPACED_NODES] or [_NODES]
+    nodes = [fact.text for fact in case.facts.pod if fact.topic == "user namespaces"] or [_NODES]
     volumes = "; ".join(_volumes(case.after, case.facts))
-    of_pod = [fact for fact in case.facts.pod if fact.topic != UNMAPPED]
-    of_pod.extend([Fact("needs", UNMAPPED, volumes)] if volumes else ())
+    of_pod = [fact for fact in case.facts.pod if fact.topic != "volume mapping"]
+    of_pod.extend([Fact("needs", "volume mapping", volumes)] if volumes else ())
     facts = Facts(case.facts.containers, tuple(of_pod))
     powerless = [_POWERLESS] if case.policy.level == "restricted" else []
     shown = shown or next(_stopping(case), "")
     meaning = "; ".join((*((shown,) if shown else ()), _MEANING, *powerless, *nodes))
-    judged = judge("user namespace", meaning, case.pod, case.pod.containers, facts)
-    return ENTER._replace(checks=case.relieved, risk=judged.risk, why=judged.why, offers=judged.offers), []
+    judged = CHANGE.judge(meaning, case.pod, case.pod.containers, facts)
+    return judged.edit(ENTER.op, ENTER.path, ENTER.value, checks=case.relieved), []
 
 
 def _unmasked(case: Rootful) -> str:
@@ -152,7 +152,7 @@ def _impediments(pod: Pod, facts: Facts) -> Iterator[str]:
 
     Source: validateHostUsers in pkg/apis/core/validation/validation.go, pkg/kubelet/userns.
     """
-    if pod.is_windows or any(fact.topic == WINDOWS for fact in facts.pod):
+    if pod.is_windows or windows_sign(facts.pod):
         yield "it is for Linux, and the pod runs on Windows nodes"
     for name in _HOST:
         if pod.spec.get(name):
@@ -163,7 +163,7 @@ def _impediments(pod: Pod, facts: Facts) -> Iterator[str]:
     for name, number in _ids(pod):
         if number >= _IDS:
             yield f"{name} is {number}, and a user namespace has the ids 0 to {_IDS - 1}"
-    yield from (fact.text for fact in facts.pod if fact.topic == NAMESPACED_NODES and fact.kind == "closed")
+    yield from (fact.text for fact in facts.pod if fact.topic == "user namespaces" and fact.kind == "closed")
 
 
 def _ids(pod: Pod) -> Iterator[tuple[str, int]]:
@@ -176,7 +176,7 @@ def _ids(pod: Pod) -> Iterator[tuple[str, int]]:
 
 def _volumes(pod: Pod, facts: Facts) -> Iterator[str]:
     """Yield what is to be said of volumes whose file system must have ID-mapped mounts."""
-    known = {fact.value: fact for fact in facts.pod if fact.topic == UNMAPPED}
+    known = {fact.name: fact for fact in facts.pod if fact.topic == "volume mapping"}
     declared = {volume.get("name", ""): volume for _, volume in pod.volumes()}
     unsure: list[str] = []
     for name in dict.fromkeys(_mounted(pod.containers)):

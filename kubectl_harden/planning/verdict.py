@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kubectl_harden.errors import InputError, unexpected
-from kubectl_harden.field_path import named_path
-from kubectl_harden.model import Checked, Checks, Violation
+from kubectl_harden.field_path import named_path, pointer
+from kubectl_harden.json_values import json_line
+from kubectl_harden.model import Checked, Checks, FieldAtFault, Finding, Path, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.policy import evaluate, highest_level
+from kubectl_harden.pod_security.policy import counterparts_of, evaluate, highest_level
 
 __all__ = ["judged"]
 
 
-def judged(subject: Subject, learn: Learn | None = None) -> Checks:
+def judged(subject: Subject, learn: Learn | None = None, *, named: bool = False) -> Checks:
     """Return the verdict on each pod template of an object, and what is wrong with the object otherwise.
 
-    With ``learn`` the evidence of how its containers run comes with it.
+    With ``learn`` the evidence of how its containers run comes with it, with ``named`` what a baseline file asks for.
     """
     accepted, problems = subject.accepted()
     checked = []
@@ -28,7 +30,7 @@ def judged(subject: Subject, learn: Learn | None = None) -> Checks:
     for location in subject.templates():
         try:
             pod = subject.pod(location)
-            verdict = _verdict(subject, location, pod, accepted)
+            verdict = _verdict(subject, location, pod, accepted, named=named)
             checked.append(verdict if learn is None else _with_facts(verdict, subject, location, pod, learn))
         except InputError as error:
             found.append(subject.problem(error, location))
@@ -37,7 +39,7 @@ def judged(subject: Subject, learn: Learn | None = None) -> Checks:
     return Checks(tuple(checked), tuple(found))
 
 
-def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[str, str]) -> Checked:
+def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[str, str], *, named: bool) -> Checked:
     policy = subject.policy_for(location)
     violations = []
     findings = evaluate(pod, policy)
@@ -46,12 +48,46 @@ def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[s
         paths = tuple(location.in_object(path) for path in finding.paths)
         line, _ = subject.place(paths[0])
         reason = reasons.get(control.id, "")
-        at = tuple(dict.fromkeys(named_path(pod.written, path) for path in finding.paths))
-        violations.append(
-            Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason, at=at)
-        )
+        violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason))
     level = highest_level(pod, policy, [violation.level for violation in violations])
-    return Checked(subject.named(location), level, tuple(violations), policy)
+    checked = Checked(subject.named(location), level, tuple(violations), policy)
+    return _named(checked, subject, location, pod, [finding for _, finding in findings]) if named else checked
+
+
+def _named(checked: Checked, subject: Subject, location: Location, pod: Pod, findings: Iterable[Finding]) -> Checked:
+    """Return a verdict with what a baseline file asks for: fields by names, and the verdicts of counterparts."""
+    # As admission sees it: a host port may be a default.
+    value = {"metadata": {"annotations": pod.annotations}, "spec": pod.spec}
+
+    def named(paths: Iterable[Path]) -> tuple[FieldAtFault, ...]:
+        return tuple(dict.fromkeys(_at_fault(value, path) for path in paths))
+
+    violations = tuple(
+        violation._replace(at=named(finding.paths), hidden=named(finding.hidden))
+        for violation, finding in zip(checked.violations, findings, strict=True)
+    )
+    others = tuple(
+        (control.id, at)
+        for control, revision in counterparts_of(checked.policy)
+        if (finding := revision.check(pod)) is not None
+        for at in named((*finding.paths, *finding.hidden))
+    )
+    listed = any(isinstance(part, int) for part in location.path)
+    path = named_path(subject.value, location.path) if listed else pointer(location.path)
+    return checked._replace(violations=violations, counterparts=others, named_path=path)
+
+
+def _at_fault(value: Any, path: Path) -> FieldAtFault:
+    """Return a field of a pod as a baseline file has it."""
+    found = value
+    for part in path:
+        if isinstance(found, dict):
+            # A profile without a type has the empty one, which a pod without a profile has not.
+            found = found.get(part, "" if part == "type" else None)
+        else:
+            found = found[part] if isinstance(found, list) and isinstance(part, int) and part < len(found) else None
+    told = isinstance(found, str | int) and not isinstance(found, bool)
+    return FieldAtFault(named_path(value, path), json_line(found) if told else "null")
 
 
 def _with_facts(checked: Checked, subject: Subject, location: Location, pod: Pod, learn: Learn) -> Checked:

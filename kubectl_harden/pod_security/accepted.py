@@ -19,7 +19,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.errors import InputError, SyntaxFault, meant
 from kubectl_harden.model import Finding, Path, Violation
@@ -38,7 +38,7 @@ _DASH: Final = re.compile(r"^( *)- ", re.MULTILINE)
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def annotated(value: Any) -> Mapping[str, str]:
+def annotated(value: object) -> Mapping[str, str]:
     """Return the reasons by control of an object's annotation. Raises InputError for what is no allowance."""
     text = annotation(value, ALLOW)
     if text is None:
@@ -174,7 +174,7 @@ def _through_others(pod: Pod, policy: Policy, finding: Finding, accepted: Mappin
             if same is not None and set(same.paths) & set(finding.paths):
                 covered.update(same.paths)
                 reasons.append(accepted[control.id])
-    return reasons if covered >= set(finding.paths) else []
+    return reasons if covered >= {*finding.paths, *finding.hidden} else []
 
 
 def _parsed(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:

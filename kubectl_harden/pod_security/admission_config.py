@@ -85,7 +85,7 @@ def parse_admission_config(text: str) -> Parsed:
         raise SyntaxFault(error.args[0], document.offset_of(error.path or ())) from None
 
 
-def read_admission_config(value: Any) -> Parsed:
+def read_admission_config(value: object) -> Parsed:
     """Return what the value of such a document says. Raises InputError with the path of what is wrong."""
     head = _fields(value, (), None)
     kind, version = (_text(head.get(key), (key,)) for key in ("kind", "apiVersion"))
@@ -99,9 +99,9 @@ def read_admission_config(value: Any) -> Parsed:
     )
 
 
-def _plugin(head: dict[str, Any]) -> Parsed:
+def _plugin(head: dict[str, object]) -> Parsed:
     """Return what the configuration of the plugin says; the first of several of its name counts."""
-    found: list[tuple[Path, Any, str]] = []
+    found: list[tuple[Path, object, str]] = []
     for index, plugin in enumerate(_items(head.get("plugins"), ("plugins",))):
         path = ("plugins", index)
         fields = _fields(plugin, path, ("name", "path", "configuration"))
@@ -116,7 +116,7 @@ def _plugin(head: dict[str, Any]) -> Parsed:
     return AdmissionConfig()
 
 
-def _pod_security(value: Any, base: Path) -> AdmissionConfig:
+def _pod_security(value: object, base: Path) -> AdmissionConfig:
     """Return what a PodSecurityConfiguration says: decoded strictly, defaulted, and validated."""
     top = _fields(value, base, ("apiVersion", "kind", "defaults", "exemptions"))
     if top.get("kind") != _POD_SECURITY or top.get("apiVersion") not in _POD_SECURITY_VERSIONS:
@@ -133,7 +133,7 @@ def _pod_security(value: Any, base: Path) -> AdmissionConfig:
     return AdmissionConfig(defaults, names["usernames"], names["namespaces"], names["runtimeClasses"])
 
 
-def _names(value: Any, path: Path) -> tuple[str, ...]:
+def _names(value: object, path: Path) -> tuple[str, ...]:
     return tuple(_text(item, (*path, index)) for index, item in enumerate(_items(value, path)))
 
 
@@ -189,7 +189,7 @@ def _too_long(name: str, limit: int) -> list[str]:
 # -- decoding --------------------------------------------------------------------------------------
 
 
-def _fields(value: Any, path: Path, known: tuple[str, ...] | None) -> dict[str, Any]:
+def _fields(value: object, path: Path, known: tuple[str, ...] | None) -> dict[str, Any]:
     """Return an object's fields, of null none. Raises InputError for another type, and for unknown fields."""
     if value is None:
         return {}
@@ -201,13 +201,13 @@ def _fields(value: Any, path: Path, known: tuple[str, ...] | None) -> dict[str, 
     return value
 
 
-def _items(value: Any, path: Path) -> list[Any]:
+def _items(value: Any, path: Path) -> list[object]:
     if value is not None and not isinstance(value, list):
         raise _type(path, "a list")
     return value or []
 
 
-def _text(value: Any, path: Path) -> str:
+def _text(value: object, path: Path) -> str:
     if value is not None and not isinstance(value, str):
         raise _type(path, "a string")
     return value or ""

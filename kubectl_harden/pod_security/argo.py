@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.json_values import size
+from kubectl_harden.json_values import size, value_at
 from kubectl_harden.model import Path
 from kubectl_harden.pod_security.location import PATCHED, Location
 from kubectl_harden.pod_security.template_defaults import Layered
@@ -39,14 +39,12 @@ _HARMLESS_IN_CONTAINER: Final = frozenset(
 _OF_THE_CONTROLLER: Final = frozenset(("init", "wait", "supervisor"))
 
 
-def argo_pods(value: Any, base: Path) -> Iterator[Location]:
+def argo_pods(value: object, base: Path) -> Iterator[Location]:
     """Yield each template of an Argo Workflow that runs a pod, as the pod it becomes.
 
     ``base`` is the path of the workflow's spec. Raises InputError where its templates share too much.
     """
-    workflow = value
-    for part in base:
-        workflow = workflow.get(part) if isinstance(workflow, dict) else None
+    workflow = value_at(value, base)
     if not isinstance(workflow, dict):
         return
     volumes: dict[Any, int] = {}
@@ -74,25 +72,25 @@ def argo_pods(value: Any, base: Path) -> Iterator[Location]:
         yield location
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _names(items: list[Any]) -> set[str]:
+def _names(items: list[object]) -> set[str]:
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
 
 
-def _templates(workflow: dict[str, Any], base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _templates(workflow: dict[str, object], base: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     """Yield the templates of a workflow, and those that stand inline in their steps and tasks."""
     for index, template in enumerate(_list(workflow.get("templates"))):
         yield from _with_inline(template, (*base, "templates", index))
 
 
-def _with_inline(template: Any, where: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _with_inline(template: object, where: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     if not isinstance(template, dict):
         return
     yield where, template
-    steps: list[tuple[Path, Any]] = [
+    steps: list[tuple[Path, object]] = [
         (("steps", first, second), step)
         for first, group in enumerate(_list(template.get("steps")))
         for second, step in enumerate(_list(group))
@@ -105,11 +103,11 @@ def _with_inline(template: Any, where: Path) -> Iterator[tuple[Path, dict[str, A
             yield from _with_inline(step.get("inline"), (*where, *path, "inline"))
 
 
-def _kind(template: dict[str, Any]) -> str | None:
+def _kind(template: dict[str, object]) -> str | None:
     return next((name for name in _TYPES if template.get(name) is not None), None)
 
 
-def _layered(defaults: Any, template: dict[str, Any], base: Path, where: Path, kind: str) -> Layered:
+def _layered(defaults: Any, template: dict[str, object], base: Path, where: Path, kind: str) -> Layered:
     """Return a template with the workflow's defaults below it, without those of other types of templates."""
     if defaults is not None:
         defaults = {key: item for key, item in defaults.items() if key == kind or key not in _TYPES}
@@ -183,7 +181,7 @@ class _Spread:
         outside = self._outside.values()
         return any(path[: len(one)] == one or one[: len(path)] == path for one in outside) or self._template.sees(path)
 
-    def _containers(self) -> list[Any]:
+    def _containers(self) -> list[object]:
         found: list[tuple[Path, Any]] = []
         main = self._fields.get(self._kind)
         if self._kind == "containerSet":
@@ -198,7 +196,7 @@ class _Spread:
             self._in_template["spec", "containers", index] = path
         return [item for _, item in found]
 
-    def _set(self, containers: Any) -> Iterator[tuple[Path, Any]]:
+    def _set(self, containers: object) -> Iterator[tuple[Path, object]]:
         """Yield the containers of a set, each with the mounts of the set behind its own (GetContainers)."""
         fields = containers if isinstance(containers, dict) else {}
         common = _list(fields.get("volumeMounts"))
@@ -213,7 +211,7 @@ class _Spread:
                 container = {**container, "volumeMounts": [*mounts, *common]}
             yield ("containerSet", "containers", index), container
 
-    def _volumes(self, containers: list[Any]) -> list[Any]:
+    def _volumes(self, containers: list[Any]) -> list[object]:
         """Return the template's own volumes, all of them, and those of the workflow that containers mount."""
         found = list(_list(self._fields.get("volumes")))
         own = len(found)
@@ -234,7 +232,7 @@ class _Spread:
         self._lists["spec", "volumes"] = len(found), own
         return found
 
-    def _metadata(self) -> Any:
+    def _metadata(self) -> object:
         """Return the metadata of the pod: the template's annotations count before the workflow's."""
         own, of_all = self._fields.get("metadata"), self._workflow.get("podMetadata")
         common = of_all.get("annotations") if isinstance(of_all, dict) else None
@@ -247,7 +245,7 @@ class _Spread:
             self._outside["metadata", "annotations", key] = (*self._base, "podMetadata", "annotations", key)
         return {**(own or {}), "annotations": {**common, **(mine or {})}}
 
-    def _undecided(self, containers: list[Any]) -> str:
+    def _undecided(self, containers: list[object]) -> str:
         """Return why the fields do not say what the pod is, where a patch of it decides, or ""."""
         names = _names(containers) | _OF_THE_CONTROLLER
         for patch, path in ((self._workflow.get("podSpecPatch"), None), (self._fields.get("podSpecPatch"), PATCHED)):

@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.model import Level
 from kubectl_harden.pod_security.controls import CONTROLS, DOCUMENTATION
-from kubectl_harden.pod_security.risks import CHANGES, RULES
-from kubectl_harden.pod_security.risks import Rule as RiskRule
+from kubectl_harden.pod_security.risks import Change
 
-__all__ = ["RUNTIME", "Explanation", "Rule", "companion_rules", "explain", "explanations"]
+__all__ = ["RUNTIME", "Explanation", "Rule", "explain", "explanations"]
 
 
 class Rule(NamedTuple):
@@ -26,7 +25,7 @@ class Explanation(NamedTuple):
 
     ``versions`` says from which policy version on it holds; ``gain`` is what an attacker has without it,
     ``breaks`` what it can stop and how that shows, ``source`` the file of k8s.io/pod-security-admission,
-    ``risks`` the rules by which its edits are judged.
+    ``changes`` are what its edits change, with the rules by which they are judged.
     """
 
     check: str
@@ -38,7 +37,7 @@ class Explanation(NamedTuple):
     breaks: str
     fix: str
     source: str
-    risks: tuple[RiskRule, ...] = ()
+    changes: tuple[Change, ...]
 
 
 _SECTION: Final = re.compile(r"^(Fields|Allowed|Without it|May break|Fix|Source)(?: \((.*)\))?:[ ]*(.*)$")
@@ -89,13 +88,8 @@ def explain(check: str) -> Explanation:
         texts["May break"],
         texts["Fix"],
         texts["Source"],
-        tuple(rule for rule in RULES if check in CHANGES[rule.change]),
+        control.changes,
     )
-
-
-def companion_rules() -> tuple[RiskRule, ...]:
-    """Return the rules by which companion edits are judged."""
-    return tuple(rule for rule in RULES if not CHANGES[rule.change])
 
 
 def explanations() -> list[Explanation]:

@@ -13,12 +13,11 @@ from typing import Any, Final, Literal
 
 from kubectl_harden.errors import meant
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Level
+from kubectl_harden.model import LADDER, Level
 from kubectl_harden.pod_security.controls._words import go_quote
 from kubectl_harden.pod_security.policy import NEWEST, Policy, PolicyChoice, parse_policy
 
 __all__ = [
-    "LADDER",
     "MODES",
     "PREFIX",
     "UNCONFIGURED",
@@ -43,8 +42,6 @@ __all__ = [
 Mode = Literal["enforce", "warn", "audit"]
 MODES: Final[tuple[Mode, ...]] = ("enforce", "warn", "audit")
 PREFIX: Final = "pod-security.kubernetes.io/"
-LADDER: Final[tuple[Level, ...]] = ("privileged", "baseline", "restricted")
-"""The levels, each stricter than the one before."""
 
 Defaults = Mapping[Mode, Policy]
 """What an API server's configuration has for what no label says; a mode that is missing has what UNCONFIGURED has."""
@@ -129,7 +126,7 @@ def asked_policy(
     return None
 
 
-def label_faults(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
+def label_faults(labels: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return the labels for which admission refuses a namespace, each with its words (PolicyToEvaluate)."""
     faults = []
     for key in _LABELS:

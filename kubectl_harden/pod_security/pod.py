@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError
+from kubectl_harden.json_values import ABSENT, value_at
 from kubectl_harden.model import Path
 from kubectl_harden.pod_security.pod_schema import decode_pod_template
 
@@ -15,7 +16,7 @@ CONTAINER_LISTS: Final = ("initContainers", "containers", "ephemeralContainers")
 """The order of policy/visitor.go."""
 
 _APP_ARMOR_KEY: Final = "container.apparmor.security.beta.kubernetes.io/"
-_NO_FIELDS: Final[dict[str, Any]] = {}
+_NO_FIELDS: Final[dict[str, object]] = {}
 
 
 class Container:
@@ -74,15 +75,8 @@ class Pod:
 
     def written_at(self, path: Path) -> Any:
         """Return the value that stands in the object itself, or None: no default is in it."""
-        node: Any = self.written
-        for part in path:
-            if isinstance(node, dict) and part in node:
-                node = node[part]
-            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-                node = node[part]
-            else:
-                return None
-        return node
+        found = value_at(self.written, path)
+        return None if found is ABSENT else found
 
     def volumes(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the index and the fields of each volume."""
@@ -116,11 +110,11 @@ def _defaulted(spec: dict[str, Any], annotations: dict[str, str], *, is_pod: boo
     return out
 
 
-def _with_source(volume: dict[str, Any]) -> dict[str, Any]:
+def _with_source(volume: dict[str, object]) -> dict[str, object]:
     return volume if any(key != "name" for key in volume) else {**volume, "emptyDir": {}}
 
 
-def _with_host_ports(container: dict[str, Any]) -> dict[str, Any]:
+def _with_host_ports(container: dict[str, Any]) -> dict[str, object]:
     ports = container.get("ports")
     if not ports:
         return container
@@ -128,7 +122,7 @@ def _with_host_ports(container: dict[str, Any]) -> dict[str, Any]:
     return {**container, "ports": filled}
 
 
-def _with_app_armor(container: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+def _with_app_armor(container: dict[str, Any], annotations: dict[str, str]) -> dict[str, object]:
     security = container.get("securityContext", _NO_FIELDS)
     if "appArmorProfile" in security or annotations.get(_APP_ARMOR_KEY + container.get("name", "")) != "unconfined":
         return container

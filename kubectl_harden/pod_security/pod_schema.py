@@ -31,16 +31,16 @@ def type_table() -> dict[str, dict[str, str]]:
     return table
 
 
-def decode_pod_template(value: Any) -> dict[str, Any]:
+def decode_pod_template(value: object) -> dict[str, Any]:
     """Return ``{"metadata": …, "spec": …}`` with unknown fields and nulls dropped.
 
     Raises InputError with the path (relative to the pod template) of a value of the wrong type.
     """
-    result: dict[str, Any] = _decode(value, "PodTemplateSpec", (), type_table())
+    result: dict[str, object] = _decode(value, "PodTemplateSpec", (), type_table())
     return result
 
 
-def _decode(value: Any, kind: str, path: Path, table: dict[str, dict[str, str]]) -> Any:
+def _decode(value: object, kind: str, path: Path, table: dict[str, dict[str, str]]) -> Any:
     fields = table.get(kind)
     if fields is not None:
         if value is None:
@@ -64,10 +64,10 @@ def _decode(value: Any, kind: str, path: Path, table: dict[str, dict[str, str]])
     return _scalar(value, kind, path)
 
 
-_ZERO: Final[dict[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0}
+_ZERO: Final[dict[str, object]] = {"string": "", "bool": False, "int32": 0, "int64": 0}
 
 
-def _scalar(value: Any, kind: str, path: Path) -> Any:
+def _scalar(value: Any, kind: str, path: Path) -> object:
     if value is None:
         return _ZERO.get(kind)
     given = type(value)
@@ -95,7 +95,7 @@ def _scalar(value: Any, kind: str, path: Path) -> Any:
     return value
 
 
-def _mismatch(wanted: str, value: Any, path: Path) -> InputError:
+def _mismatch(wanted: str, value: object, path: Path) -> InputError:
     if isinstance(value, str):
         given = f'the string "{value if len(value) <= 40 else value[:37] + "…"}"'
     elif isinstance(value, bool):

@@ -179,7 +179,7 @@ def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
     )
 
 
-def locate(value: Any, extra: PodPaths) -> list[Location] | None:
+def locate(value: object, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
     ``extra`` maps (group, kind) to further pointers, which take nothing away from what is known of a kind. Raises
@@ -223,7 +223,7 @@ def _located(value: Any) -> list[Location] | None:
 
 
 def _at(
-    value: Any,
+    value: object,
     pointers: tuple[str, ...],
     *,
     required: bool,
@@ -239,7 +239,7 @@ def _at(
     return found
 
 
-def _walk(value: Any, parts: Path, path: Path) -> Iterator[tuple[Path, Any]]:
+def _walk(value: object, parts: Path, path: Path) -> Iterator[tuple[Path, object]]:
     """Yield what stands where the parts lead; wrong types yield nothing, null as much as absence."""
     if not parts:
         if value is not None:

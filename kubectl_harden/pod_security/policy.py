@@ -19,10 +19,12 @@ __all__ = [
     "Policy",
     "PolicyChoice",
     "controls_of",
+    "counterparts_of",
     "evaluate",
     "highest_level",
     "parse_policy",
     "registry_faults",
+    "rule_of",
     "worded",
 ]
 
@@ -88,6 +90,37 @@ def _controls(level: Level, minor: int) -> tuple[tuple[Control, Revision], ...]:
         overridden.update(revision.overrides)
     active.sort(key=lambda pair: (pair[0].level, pair[0].id))
     return tuple((control, revision) for control, revision in active if control.id not in overridden)
+
+
+_OVERRIDDEN: Final = {
+    name: control.id for control in CONTROLS for revision in control.revisions for name in revision.overrides
+}
+"""Baseline controls, and the restricted ones that stand for them."""
+
+
+def rule_of(check: str) -> str:
+    """Return the restricted control that stands for a baseline one, by their IDs, else the control itself.
+
+    Both forbid the same fields, the restricted one no fewer values of them.
+    """
+    return _OVERRIDDEN.get(check, check)
+
+
+def counterparts_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
+    """Return the controls that override others or are overridden, and that are not of the policy itself.
+
+    One that the version does not have yet counts as it is first.
+    """
+    return _counterparts(policy.level, policy.minor)
+
+
+@lru_cache(maxsize=128)
+def _counterparts(level: Level, minor: int) -> tuple[tuple[Control, Revision], ...]:
+    own = {control.id for control, _ in _controls(level, minor)}
+    related = {*_OVERRIDDEN, *_OVERRIDDEN.values()} - own
+    return tuple(
+        (control, _revision(control, minor) or control.revisions[0]) for control in CONTROLS if control.id in related
+    )
 
 
 def worded(reason: str, detail: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from kubectl_harden.json_values import ABSENT, value_at
 from kubectl_harden.model import Path
 
 __all__ = ["Layered"]
@@ -62,14 +63,14 @@ def _below(name: str, key: str | int) -> str:
     return _REPLACED if _REPLACED in (name, key) else str(key)
 
 
-def _pairs(default: Any, own: Any, name: str) -> Pairs | None:
+def _pairs(default: object, own: object, name: str) -> Pairs | None:
     """Return (index of the default, own index) for each item of two lists that are merged, or None."""
     key = _MERGE_KEYS.get(name)
     if key is None or not (isinstance(default, list) and isinstance(own, list)):
         return None
     if not all(isinstance(item, dict) and isinstance(item.get(key), (str, int)) for item in (*default, *own)):
         return None
-    places: dict[Any, int] = {}
+    places: dict[object, int] = {}
     for number, item in enumerate(default):
         places.setdefault(item[key], number)
     mine: Pairs = [(places.get(item[key]), index) for index, item in enumerate(own)]
@@ -83,7 +84,7 @@ def _pairs(default: Any, own: Any, name: str) -> Pairs | None:
     return [*out, *((left, None) for left in others)]
 
 
-def _absent(value: Any) -> bool:
+def _absent(value: object) -> bool:
     return value is None or value in ([], "")
 
 
@@ -123,7 +124,7 @@ def _source(default: Any, own: Any, default_path: Path, own_path: Path, path: Pa
     return _source(item, own[index], (*default_path, at or 0), (*own_path, index), rest, "")
 
 
-def _inherited_source(default: Any, default_path: Path, own_path: Path, path: Path, name: str) -> Path:
+def _inherited_source(default: object, default_path: Path, own_path: Path, path: Path, name: str) -> Path:
     """Return where a field stands of which the template has nothing."""
     if not path or _present(default, path):
         return default_path + path
@@ -138,15 +139,9 @@ def _inherited_source(default: Any, default_path: Path, own_path: Path, path: Pa
     return _inherited_source(inner, (*default_path, head), (*own_path, head), rest, _below(name, head))
 
 
-def _present(value: Any, path: Path) -> bool:
-    for part in path:
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return False
-    return not _absent(value)
+def _present(value: object, path: Path) -> bool:
+    found = value_at(value, path)
+    return found is not ABSENT and not _absent(found)
 
 
 def _sees(default: Any, own: Any, path: Path, name: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kubectl_harden.pod_security.documentation import RUNTIME, Explanation, companion_rules
-from kubectl_harden.pod_security.risks import Rule
-from kubectl_harden.reports.terminal import level_text, paint, wrapped
+from kubectl_harden.planning.companion_changes import COMPANION_CHANGES
+from kubectl_harden.pod_security.documentation import RUNTIME, Explanation
+from kubectl_harden.pod_security.risks import Change
+from kubectl_harden.reports.terminal import level_text, paint, risk_text, wrapped
 
 __all__ = ["listed", "reference", "runtime", "text"]
 
@@ -25,9 +26,10 @@ def text(item: Explanation, *, columns: int) -> Iterator[str]:
         yield f"\n{paint(title, 'strong')}\n{wrapped(words, 2, columns)}\n"
     yield f"\n{paint('How its edits are judged', 'strong')}\n"
     yield wrapped("The first rule that finds evidence decides.", 2, columns) + "\n"
-    for risk in item.risks:
-        shown = paint(f"{risk.risk:<6}", {"safe": "good", "review": "warn"}.get(risk.risk, "bad"))
-        yield f"  {shown}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
+    for risk in (rule for change in item.changes for rule in change.rules):
+        yield (
+            f"  {risk_text(risk.risk, 6)}  " + wrapped(f"{risk.sentence} ({risk.source})", 10, columns).lstrip() + "\n"
+        )
         yield from (wrapped(f"– {offer}", 10, columns) + "\n" for offer in risk.offers)
     yield f"\n{paint('Source', 'strong')}\n"
     yield wrapped(f"k8s.io/pod-security-admission, {item.source}", 2, columns) + "\n"
@@ -65,21 +67,21 @@ def reference(items: Iterable[Explanation]) -> Iterator[str]:
         yield f"**May break** {_plain(item.breaks)}\n\n"
         yield f"**Fix** {_plain(item.fix)}\n\n"
         yield "**How its edits are judged**: the first rule that finds evidence decides.\n\n"
-        yield from _rules(item.risks)
+        yield from _rules(item.changes)
         yield f"\nSource: k8s.io/pod-security-admission, `{item.source}`\n"
     yield "\n## Companion edits\n\nThe level does not demand them; options of `fix` and `migrate` ask for them, and "
     yield "they keep an app running.\n\n"
-    yield from _rules(companion_rules())
+    yield from _rules(COMPANION_CHANGES)
     first, *others = RUNTIME
     yield f"\n## What Pod Security cannot do\n\n{first}\n\n"
     yield "".join(f"- {words}\n" for words in others)
 
 
-def _rules(rules: Iterable[Rule]) -> Iterator[str]:
+def _rules(changes: Iterable[Change]) -> Iterator[str]:
     yield "| change | risk | when | source |\n| --- | --- | --- | --- |\n"
-    for rule in rules:
+    for name, rule in ((change.name, rule) for change in changes for rule in change.rules):
         offers = "".join(f" Offer: {_plain(offer)}." for offer in rule.offers)
-        yield f"| {rule.change} | {rule.risk} | {_plain(rule.sentence)}{offers} | {_plain(rule.source)} |\n"
+        yield f"| {name} | {rule.risk} | {_plain(rule.sentence)}{offers} | {_plain(rule.source)} |\n"
 
 
 def _plain(words: str) -> str:

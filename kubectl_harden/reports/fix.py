@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Edit, FileFix, Identity, Plan, Planned, Problem
+from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Risk, Source
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
-from kubectl_harden.reports.check import identity_json, problem_json
 from kubectl_harden.reports.diff import unified
+from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import Goals, origin_words, policy_json, sourced, workload_policy_json
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
@@ -22,14 +22,14 @@ from kubectl_harden.reports.terminal import (
     object_name,
     paint,
     place,
+    risk_text,
     template_of,
-    width,
     wrapped,
 )
 from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 
-__all__ = ["FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
+__all__ = ["FORMATS", "FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
 
 
 class FixTally:
@@ -71,13 +71,10 @@ def diff(found: FileFix) -> Iterator[tuple[str, str]]:
 
 def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
     """Yield an output for programs in pieces; ``yaml`` does not wait for all files."""
-    if output == "yaml":
-        yield from _stream(results)
-    else:
-        yield _whole(output, list(results), policy)
+    return FORMATS[output](results, policy)
 
 
-def _stream(results: Iterator[FileFix]) -> Iterator[str]:
+def _stream(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
     """Yield the fixed texts, byte for byte where there is one; further ones begin with a separator.
 
     kubectl reads a series of JSON values at the start of a stream only, and no YAML behind one.
@@ -98,27 +95,44 @@ def _stream(results: Iterator[FileFix]) -> Iterator[str]:
         ended = text.endswith("\n")
 
 
-def _whole(output: str, results: list[FileFix], policy: Policy) -> str:
-    if output == "json":
-        return json_text(_plan_json(results, policy)) + "\n"
-    if output == "strategic-patch":
-        return strategic([entry for found in results for entry in found.objects])
-    objects: dict[tuple[Any, ...], tuple[Identity, list[Plan]]] = {}
+def _json(results: Iterator[FileFix], policy: Policy) -> Iterator[str]:
+    yield json_text(_plan_json(results, policy)) + "\n"
+
+
+def _json_patch(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
+    yield json_patch(_by_object(results))
+
+
+def _kustomize(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
+    yield kustomize(_by_object(results))
+
+
+def _strategic(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
+    yield strategic([entry for found in results for entry in found.objects])
+
+
+FORMATS: Final[dict[str, Callable[[Iterator[FileFix], Policy], Iterator[str]]]] = {
+    "json-patch": _json_patch,
+    "strategic-patch": _strategic,
+    "kustomize": _kustomize,
+    "yaml": _stream,
+    "json": _json,
+}
+"""The outputs for programs, by the name that -o takes."""
+
+
+def _by_object(results: Iterator[FileFix]) -> list[tuple[Identity, list[Plan]]]:
+    """Return the plans that edit something, those of one object together."""
+    objects: dict[tuple[str, Source | LiveSource], tuple[Identity, list[Plan]]] = {}
     for found in results:
         for item in found.planned:
             if item.plan.edits:
-                objects.setdefault(_object_key(found.file, item), (item.identity, []))[1].append(item.plan)
-    listed = list(objects.values())
-    return json_patch(listed) if output == "json-patch" else kustomize(listed)
+                objects.setdefault((found.file, item.identity.source), (item.identity, []))[1].append(item.plan)
+    return list(objects.values())
 
 
-def _object_key(file: str, item: Planned) -> tuple[Any, ...]:
-    source = item.identity.source
-    return file, source
-
-
-def _edit_json(edit: Edit) -> dict[str, Any]:
-    out: dict[str, Any] = {"op": edit.op, "path": pointer(edit.path)}
+def _edit_json(edit: Edit) -> dict[str, object]:
+    out: dict[str, object] = {"op": edit.op, "path": pointer(edit.path)}
     if edit.op != "remove":
         out["value"] = edit.value
     out.update(checks=list(edit.checks), risk=edit.risk, why=edit.why)
@@ -129,7 +143,7 @@ def _edit_json(edit: Edit) -> dict[str, Any]:
     return out
 
 
-def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
+def _plan_json(results: Iterator[FileFix], policy: Policy) -> dict[str, object]:
     tally = FixTally()
     workloads = []
     for found in results:
@@ -139,7 +153,7 @@ def _plan_json(results: list[FileFix], policy: Policy) -> dict[str, Any]:
     return plan_json(workloads, tally.problems, policy, tally)
 
 
-def planned_json(item: Planned, head: Policy) -> dict[str, Any]:
+def planned_json(item: Planned, head: Policy) -> dict[str, object]:
     """Return an entry of a FixPlan's ``workloads``."""
     return {
         **identity_json(item.identity),
@@ -164,8 +178,8 @@ def planned_json(item: Planned, head: Policy) -> dict[str, Any]:
 
 
 def plan_json(
-    workloads: list[dict[str, Any]], problems: list[Problem], policy: Policy, tally: FixTally
-) -> dict[str, Any]:
+    workloads: list[dict[str, object]], problems: list[Problem], policy: Policy, tally: FixTally
+) -> dict[str, object]:
     """Return a FixPlan."""
     return {
         "apiVersion": "kubectl-harden/v1",
@@ -185,9 +199,8 @@ def plan_json(
     }
 
 
-def notes(planned: Iterable[Planned]) -> Iterator[str]:
+def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
     """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
-    columns = width()
     for item in planned:
         plan = item.plan
         if not plan.edits and not plan.remaining and not plan.notes:
@@ -202,13 +215,12 @@ def notes(planned: Iterable[Planned]) -> Iterator[str]:
         yield f"{name}: {change}{gap}{paint(where, 'place')}\n"
         if origin_words(item.policy):
             yield f"  {'level':<7} " + wrapped(sourced(item.policy), 10, columns).lstrip() + "\n"
-        reasons: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+        reasons: dict[tuple[Risk, str, str, tuple[str, ...]], list[str]] = {}
         for step in plan.steps:
             reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
         for (risk, why, companion, offers), labels in reasons.items():
-            shown = paint(f"{risk:<7}", {"safe": "good", "review": "warn"}.get(risk, "bad"))
             text = f"{', '.join(dict.fromkeys(labels))}{f' ({companion})' if companion else ''}: {why}"
-            yield f"  {shown} " + wrapped(text, 10, columns).lstrip() + "\n"
+            yield f"  {risk_text(risk, 7)} " + wrapped(text, 10, columns).lstrip() + "\n"
             for offer in offers if risk != "safe" else ():
                 yield wrapped("– " + offer, 10, columns) + "\n"
         for left in plan.remaining:

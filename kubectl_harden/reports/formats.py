@@ -1,49 +1,111 @@
-"""The formats of ``check``, by name; each is loaded when it is asked for."""
+"""The formats of ``check``: what makes each, and what it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kubectl_harden.model import Checked, Checks, Policy
-from kubectl_harden.reports.check import Tally
+if TYPE_CHECKING:
+    from kubectl_harden.model import Checked, Checks, Policy
+    from kubectl_harden.reports.tally import Report, Tally
 
-__all__ = ["EVIDENCE", "FORMATS", "PEOPLE", "PODS", "render"]
+    Render = Callable[[Report], Iterator[str]]
 
-Format = Callable[[Iterator[Checked], Policy, Tally], Iterator[str]]
-"""Takes the verdicts, the policy, and the counts (whole once the verdicts are at their end)."""
+__all__ = ["FORMATS", "Format", "render"]
 
-PEOPLE: Final = ("text", "wide")
-"""The formats beside which errors and a summary are told while they come."""
 
-EVIDENCE: Final = ("wide", "html")
-"""The formats that show what is known of how workloads run."""
+class Format(NamedTuple):
+    """A format: ``loaded`` imports and returns what makes it.
 
-PODS: Final = ("text", "wide", "json", "yaml")
-"""The formats that say where pods meet the level and their template does not."""
+    ``people``: it is for people, beside whom errors and a summary are told while they come. ``evidence``: it shows what
+    is known of how workloads run. ``pods``: it says where pods meet the level and their template does not.
+    """
+
+    loaded: Callable[[], Render]
+    people: bool = False
+    evidence: bool = False
+    pods: bool = False
+
+
+def _text() -> Render:
+    from kubectl_harden.reports.check import text
+
+    return text
+
+
+def _wide() -> Render:
+    from kubectl_harden.reports.check import wide
+
+    return wide
+
+
+def _json() -> Render:
+    from kubectl_harden.reports.check_json import json
+
+    return json
+
+
+def _yaml() -> Render:
+    from kubectl_harden.reports.check_json import yaml
+
+    return yaml
+
+
+def _name() -> Render:
+    from kubectl_harden.reports.check import name
+
+    return name
+
+
+def _sarif() -> Render:
+    from kubectl_harden.reports.sarif import sarif
+
+    return sarif
+
+
+def _junit() -> Render:
+    from kubectl_harden.reports.junit import junit
+
+    return junit
+
+
+def _github() -> Render:
+    from kubectl_harden.reports.github import github
+
+    return github
+
+
+def _html() -> Render:
+    from kubectl_harden.reports.html import html
+
+    return html
+
 
 FORMATS: Final = {
-    "text": "check",
-    "wide": "check",
-    "json": "check",
-    "yaml": "check",
-    "name": "check",
-    "sarif": "sarif",
-    "junit": "junit",
-    "github": "github",
-    "html": "html",
+    "text": Format(_text, people=True, pods=True),
+    "wide": Format(_wide, people=True, evidence=True, pods=True),
+    "json": Format(_json, pods=True),
+    "yaml": Format(_yaml, pods=True),
+    "name": Format(_name),
+    "sarif": Format(_sarif),
+    "junit": Format(_junit),
+    "github": Format(_github),
+    "html": Format(_html, evidence=True),
 }
-"""The module of each format, which has a function of its name."""
+"""By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""
 
 
-def render(output: str, results: Iterable[Checks], policy: Policy, tally: Tally) -> Iterator[str]:
-    """Yield the report in pieces, counting into ``tally``; text, wide, json and name do not wait for later files."""
+def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally) -> Iterator[str]:
+    """Yield the report in pieces, as wide as the terminal is, counting into ``tally``.
+
+    Text, wide, json and name do not wait for later files.
+    """
+    from kubectl_harden.reports.tally import Report
+    from kubectl_harden.reports.terminal import width
 
     def counted() -> Iterator[Checked]:
         for found in results:
             tally.add(found)
             yield from found.checked
 
-    form: Format = getattr(import_module(f"kubectl_harden.reports.{FORMATS[output]}"), output)
-    return form(counted(), policy, tally)
+    return form.loaded()(Report(counted(), policy, tally, width()))

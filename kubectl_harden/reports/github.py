@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubectl_harden.model import Checked, Policy, Source
+from kubectl_harden.model import Source
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import object_name, printable
 
 __all__ = ["github"]
 
 
-def github(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def github(report: Report) -> Iterator[str]:
     """Yield a workflow command for each violation and problem: notices of what is accepted, none of what is known."""
-    for item in results:
+    for item in report.results:
         for violation in item.violations:
             if violation.known:
                 continue
@@ -28,7 +28,7 @@ def github(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator
             source = item.identity.source
             file = source.file if isinstance(source, Source) else None
             yield _command(command, file, violation.line, violation.check, words)
-    for problem in tally.problems:
+    for problem in report.tally.problems:
         yield _command("error", problem.file, problem.line, "not checked", problem.message)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from kubectl_harden.model import Identity, LiveSource, Policy
 from kubectl_harden.reports.terminal import printable
@@ -52,13 +51,13 @@ def sourced(policy: Policy) -> str:
     return f"{printable(str(policy))}{origin_words(policy)}"
 
 
-def policy_json(policy: Policy) -> dict[str, Any]:
+def policy_json(policy: Policy) -> dict[str, object]:
     """Return a policy as reports give it."""
     told = {"origin": policy.origin} if policy.origin else {}
     return {"level": policy.level, "version": policy.version, **told}
 
 
-def workload_policy_json(identity: Identity, policy: Policy, head: Policy) -> dict[str, Any]:
+def workload_policy_json(identity: Identity, policy: Policy, head: Policy) -> dict[str, object]:
     """Return the policy of a workload, where it is live, or where it is another one than that of the report."""
     differs = (policy.level, policy.minor, policy.exempt) != (head.level, head.minor, head.exempt)
     if not differs and not isinstance(identity.source, LiveSource):

@@ -17,7 +17,7 @@ from kubectl_harden.pod_security.messages import POD_SECURITY
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.live import proposal_notes
 from kubectl_harden.reports.rejected import missing, rejected_text, since, target
-from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
+from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
 
 __all__ = ["grouped_text", "rejected_summary"]
 
@@ -42,17 +42,17 @@ class _Need(NamedTuple):
     refusal: str | None = None
 
 
-def grouped_text(found: Sequence[Found], commands: Commands) -> Iterator[str]:
+def grouped_text(found: Sequence[Found], commands: Commands, *, columns: int) -> Iterator[str]:
     """Yield what is refused, the longest first; more than a few that need the same are one paragraph."""
     groups: dict[_Need, list[Found]] = {}
     for item in found:
         groups.setdefault(_need(*item, commands), []).append(item)
     for need, members in groups.items():
         if len(members) > _FEW:
-            yield from _together(need, members, commands)
+            yield from _together(need, members, commands, columns)
         else:
             for rejected, proposal in members:
-                yield from rejected_text(rejected, proposal, commands)
+                yield from rejected_text(rejected, proposal, commands, columns=columns)
 
 
 def rejected_summary(found: Sequence[Found], commands: Commands) -> str:
@@ -107,9 +107,8 @@ def _words(step: Edit) -> str:
     return f"{'remove' if step.op == 'remove' else 'set'} {path}{value}"
 
 
-def _together(need: _Need, members: Sequence[Found], commands: Commands) -> Iterator[str]:
+def _together(need: _Need, members: Sequence[Found], commands: Commands, columns: int) -> Iterator[str]:
     """Yield a paragraph for many: the edits once, then the names by namespace."""
-    columns = width()
     first, proposal = members[0]
     alike = len({rejected.live.resource for rejected, _ in members}) == 1
     what = counted(len(members), first.live.resource.kind if alike else "workload")
@@ -138,7 +137,7 @@ def _together(need: _Need, members: Sequence[Found], commands: Commands) -> Iter
     if proposal is not None and (need.left or need.refusal is not None):
         yield f"  of {printable(named(first))}, as of the others:\n"
         left = tuple(item._replace(plan=item.plan._replace(steps=(), notes=())) for item in proposal.planned)
-        yield from proposal_notes(proposal._replace(planned=left))
+        yield from proposal_notes(proposal._replace(planned=left), columns=columns)
     spaces: dict[str, list[str]] = {}
     for rejected, _ in members:
         spaces.setdefault(rejected.live.namespace, []).append(rejected.live.name if alike else target(rejected))

@@ -7,11 +7,12 @@ from html import escape
 from typing import Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Policy, Problem, Source, Violation
+from kubectl_harden.model import Checked, Problem, Source, Violation
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally, known_words, summary_line
+from kubectl_harden.reports.check import known_words
 from kubectl_harden.reports.goals import sourced
-from kubectl_harden.reports.terminal import error_line, object_name, place, printable
+from kubectl_harden.reports.tally import Report, summary_line
+from kubectl_harden.reports.terminal import error_line, meaning_of, object_name, place, printable
 
 __all__ = ["html"]
 
@@ -23,21 +24,21 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 0; display: inline; }
 details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { cursor: pointer; }
 code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 li { margin: .4rem 0; } .where { opacity: .75; }
-.privileged, .bad { color: var(--bad); } .baseline, .warn { color: var(--warn); } .restricted { color: var(--good); }
+.bad { color: var(--bad); } .warn { color: var(--warn); } .good { color: var(--good); }
 @media print { details:not([open]) > *:not(summary) { display: block; } }
 """
 
 
-def html(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def html(report: Report) -> Iterator[str]:
     """Yield the page: what is below the level first, each with its violations, fields and evidence."""
-    found = sorted(results, key=lambda item: not item.violations)
+    found = sorted(report.results, key=lambda item: not item.violations)
     title = "Pod Security: what admission would say"
     yield f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
     yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>\n'
-    yield f"<h1>{title}</h1>\n<p>{_text(summary_line(tally))}</p>\n"
+    yield f"<h1>{title}</h1>\n<p>{_text(summary_line(report.tally))}</p>\n"
     for item in found:
         yield from _workload(item)
-    yield from _problems(tally.problems)
+    yield from _problems(report.tally.problems)
     yield "</html>\n"
 
 
@@ -49,7 +50,7 @@ def _workload(item: Checked) -> Iterator[str]:
     identity = item.identity
     where = place(identity.source)
     yield f"<details{' open' if item.violations else ''}><summary><h2>{escape(object_name(identity))}</h2> "
-    yield f'<span class="{item.level}">{item.level}</span>'
+    yield f'<span class="{meaning_of(item.level)}">{item.level}</span>'
     held = escape(sourced(item.policy))
     yield f", not {held} " if item.violations else f" ({held}) " if item.policy.origin else " "
     yield f'<code class="where">{escape(where)}</code></summary>\n' if where else "</summary>\n"

@@ -7,10 +7,10 @@ from typing import Final
 from xml.etree import ElementTree
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Policy, Source
+from kubectl_harden.model import Checked, Source
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import error_line, object_name, place, printable
 
 __all__ = ["junit"]
@@ -19,14 +19,14 @@ _CLUSTER: Final = "(cluster)"
 """The suite of what belongs to no file and no namespace."""
 
 
-def junit(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def junit(report: Report) -> Iterator[str]:
     """Yield the document; what could not be read is an error of its file's suite."""
     suites: dict[str, list[ElementTree.Element]] = {}
-    for item in results:
+    for item in report.results:
         source = item.identity.source
         suite = source.file if isinstance(source, Source) else item.identity.namespace or _CLUSTER
         suites.setdefault(suite, []).append(_case(item))
-    for problem in tally.problems:
+    for problem in report.tally.problems:
         name = problem.file or problem.namespace or _CLUSTER
         case = ElementTree.Element("testcase", classname=printable(name), name="read")
         ElementTree.SubElement(case, "error", message=printable(problem.message)).text = error_line(problem)

@@ -12,7 +12,7 @@ from kubectl_harden.live.reapply import Reapplied
 from kubectl_harden.live.recreate import lost_with
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.fix import notes
-from kubectl_harden.reports.terminal import counted, paint, printable, width, wrapped
+from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = [
@@ -63,7 +63,7 @@ def diff(proposal: Proposal) -> str:
 
 def _text(value: dict[str, Any]) -> str:
     """Return an object as YAML, without what the server counts at every change."""
-    head: dict[str, Any] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
+    head: dict[str, object] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
     shown = {**head, **{key: item for key, item in value.items() if key != "status"}}
     shown["metadata"] = {key: item for key, item in value["metadata"].items() if key not in _HIDDEN}
     return dump(shown)
@@ -74,10 +74,9 @@ def yaml_text(proposal: Proposal) -> str:
     return _text(proposal.goal)
 
 
-def proposal_notes(proposal: Proposal) -> Iterator[str]:
+def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
     """Yield what a person should know of a proposal: risks, what is left, who manages it, what is not proved."""
-    columns = width()
-    yield from notes(proposal.planned)
+    yield from notes(proposal.planned, columns=columns)
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
     told.extend(("next   ", "warn", _next_write(item)) for item in proposal.reapplied)
@@ -132,9 +131,8 @@ def _next_write(item: Reapplied) -> str:
     return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all, {item.advice}"
 
 
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
+def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
     """Yield what became of a proposal."""
-    columns = width()
     word, meaning = _SHOWN[outcome.state]
     name = paint(outcome.proposal.name, "strong")
     yield f"{name}: {paint(word, meaning)}\n"
@@ -162,7 +160,7 @@ def summary(outcomes: Iterable[Outcome], undo: str) -> str:
     return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 
-def proposal_json(proposal: Proposal) -> dict[str, Any]:
+def proposal_json(proposal: Proposal) -> dict[str, object]:
     """Return what a FixPlan's workload says beside the plan."""
     return {
         "managedBy": [manager.name for manager in proposal.managers],
@@ -174,7 +172,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def next_write_json(proposal: Proposal) -> list[dict[str, Any]]:
+def next_write_json(proposal: Proposal) -> list[dict[str, object]]:
     """Return what the next write from the manifests does to the edits."""
     return [
         {
@@ -187,9 +185,9 @@ def next_write_json(proposal: Proposal) -> list[dict[str, Any]]:
     ]
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: Outcome) -> dict[str, object]:
     """Return what a FixPlan's workload says of its application."""
-    out: dict[str, Any] = {"state": outcome.state, "message": outcome.message}
+    out: dict[str, object] = {"state": outcome.state, "message": outcome.message}
     if outcome.blamed is not None:
         out["blamed"] = list(outcome.blamed.checks)
     return out

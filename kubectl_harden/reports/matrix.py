@@ -7,7 +7,8 @@ from typing import Final
 
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Blocker, NamespaceSurvey, State, Survey
-from kubectl_harden.pod_security.namespace_labels import LADDER, PREFIX
+from kubectl_harden.model import LADDER
+from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
 
 __all__ = [
@@ -145,8 +146,8 @@ def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Ite
         bare = f" ({counted(item.bare_pods, 'pod')} of no controller)" if item.bare_pods else ""
         managers = [manager.name for workload in item.workloads for manager in workload.proposal.managers]
         by = ", ".join(f"{name} ({managers.count(name)})" for name in dict.fromkeys(managers))
-        line = f"labels {labels_line(item)}; workloads {told}{bare}" + (f"; managed by {by}" if by else "")
-        yield "\n" + wrapped(line, 0, columns, head=f"{paint(item.name, 'strong')}: ") + "\n"
+        line = f": labels {labels_line(item)}; workloads {told}{bare}" + (f"; managed by {by}" if by else "")
+        yield "\n" + wrapped(line, 0, columns, head=item.name) + "\n"
     if item.blockers:
         yield f"\n{paint(item.name, 'strong')} is held back from {item.target.level} by\n"
         yield from blocker_lines(item.blockers, columns=columns)
@@ -168,7 +169,7 @@ def blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]
             text for text in (f"team {listed[0].team}" if listed[0].team else "", _made_by(listed[0].owner)) if text
         ]
         more = f" ({', '.join(told)})" if told else ""
-        yield wrapped(more, 2, columns, head=paint(subject, "strong")) + "\n"
+        yield wrapped(more, 2, columns, head=subject) + "\n"
         for blocker in listed:
             yield wrapped(blocker.what, 4, columns, meaning="bad") + "\n"
             for why in blocker.why.split("; ") if blocker.why else ():

@@ -8,10 +8,10 @@ from typing import Any
 from kubectl_harden.field_path import pointer
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
-from kubectl_harden.model import Problem
+from kubectl_harden.model import LADDER, RISKS, Problem
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import MODES
-from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.live import next_write_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
 from kubectl_harden.reports.terminal import printable
@@ -43,9 +43,8 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
     }
 
 
-def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
-    levels = {level: sum(workload.now == level for workload in item.workloads) for level in
-              ("restricted", "baseline", "privileged")}  # fmt: skip
+def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object]:
+    levels = {level: sum(workload.now == level for workload in item.workloads) for level in reversed(LADDER)}
     out: dict[str, Any] = {
         "name": item.name,
         "uid": item.uid,
@@ -84,9 +83,9 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, Any]:
     return out
 
 
-def in_force_json(now: InForce) -> dict[str, Any]:
+def in_force_json(now: InForce) -> dict[str, object]:
     """Return the policies in force by mode, where each comes from, and whether the namespace is exempt."""
-    out: dict[str, Any] = {"exempt": now.exempt == "namespace"}
+    out: dict[str, object] = {"exempt": now.exempt == "namespace"}
     for mode in MODES:
         policy = now.modes.get(mode)
         origin = "not known" if mode in now.unknown else "cluster default" if mode in now.defaults else "label"
@@ -94,10 +93,10 @@ def in_force_json(now: InForce) -> dict[str, Any]:
     return out
 
 
-def _workload(item: Surveyed) -> dict[str, Any]:
+def _workload(item: Surveyed) -> dict[str, object]:
     proposal = item.proposal
     edits = [edit for planned in proposal.planned for edit in planned.plan.edits]
-    risks = {risk: sum(edit.risk == risk for edit in edits) for risk in ("safe", "review", "breaks")}
+    risks = {risk: sum(edit.risk == risk for edit in edits) for risk in RISKS}
     held_back = [edit for planned in proposal.planned for edit in planned.plan.held_back]
     return {
         "apiVersion": proposal.live.resource.api_version,
@@ -117,7 +116,7 @@ def _workload(item: Surveyed) -> dict[str, Any]:
     }
 
 
-def _blocker(blocker: Blocker) -> dict[str, Any]:
+def _blocker(blocker: Blocker) -> dict[str, object]:
     return {
         "object": blocker.subject,
         "check": blocker.check,

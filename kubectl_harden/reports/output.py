@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final, TextIO
 
 import click
 
@@ -46,7 +46,7 @@ _UNPRINTABLE: Final = re.compile(f"(?![\n\t])[{UNPRINTABLE}]")
 _ERASE: Final = "\r\x1b[K"
 
 
-def coloured(stream: Any) -> bool:
+def coloured(stream: TextIO) -> bool:
     """Whether to write colours to a stream: as --color says, else on terminals."""
     context = click.get_current_context(silent=True)
     if context is not None and context.color is not None:

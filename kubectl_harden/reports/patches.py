@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from kubectl_harden.model import Identity, Plan
+from kubectl_harden.objects import group_version
 from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.reports.terminal import json_text
@@ -15,10 +15,10 @@ __all__ = ["json_patch", "kustomize", "strategic"]
 
 
 def _target(identity: Identity) -> dict[str, str]:
-    group, slash, version = identity.api_version.partition("/")
+    group, version = group_version(identity.api_version)
     target = {
-        "group": group if slash else "",
-        "version": version or group,
+        "group": group,
+        "version": version,
         "kind": identity.kind,
         "name": identity.name,
     }
@@ -51,6 +51,6 @@ def kustomize(objects: list[tuple[Identity, list[Plan]]]) -> str:
     return dump({**head, "patches": patches})
 
 
-def strategic(objects: list[tuple[Identity, Any, Any]]) -> str:
+def strategic(objects: list[tuple[Identity, object, object]]) -> str:
     """Return merge patches of (identity, old object, new object), as YAML documents."""
     return "---\n".join(dump(merge_patch(identity, old, new)) for identity, old, new in objects)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from kubectl_harden.cluster.api import Resource
 from kubectl_harden.migration.model import NamespaceSurvey, Survey, Surveyed
-from kubectl_harden.model import Remaining
+from kubectl_harden.model import RISKS, Remaining
 from kubectl_harden.pod_security.policy import worded
 
 __all__ = ["api_of", "reports"]
@@ -38,12 +38,12 @@ def api_of(resources: Iterable[Resource]) -> tuple[Api, str]:
     )
 
 
-def reports(found: Survey, api: Api, now: int) -> dict[str, Any]:
+def reports(found: Survey, api: Api, now: int) -> dict[str, object]:
     """Return a List of one report per namespace; ``now`` is the time in seconds since 1970."""
     return {"apiVersion": "v1", "kind": "List", "items": [_report(item, api, now) for item in found.namespaces]}
 
 
-def _report(item: NamespaceSurvey, api: Api, now: int) -> dict[str, Any]:
+def _report(item: NamespaceSurvey, api: Api, now: int) -> dict[str, object]:
     results = [result for workload in item.workloads for result in _results(item, workload, now)]
     counts = {word: sum(result["result"] == word for result in results) for word in _RESULTS}
     head: dict[str, Any] = {
@@ -61,7 +61,7 @@ def _report(item: NamespaceSurvey, api: Api, now: int) -> dict[str, Any]:
     return {**head, "scope": scope, "summary": counts, "results": results}
 
 
-def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[dict[str, Any]]:
+def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[dict[str, object]]:
     """Yield a result per violated control, or that all is well."""
     edits = [edit for planned in workload.proposal.planned for edit in planned.plan.edits]
     left = [remaining for planned in workload.proposal.planned for remaining in planned.plan.remaining]
@@ -69,7 +69,7 @@ def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[di
     held = {remaining.check for remaining in left}
     for check in cured:
         if check not in held:
-            risk = max((edit.risk for edit in edits if check in edit.checks), key=("safe", "review", "breaks").index)
+            risk = max((edit.risk for edit in edits if check in edit.checks), key=RISKS.index)
             yield _result(item, workload, now, check, "fail", "a patch cures it", {"fix": "automatic", "risk": risk})
     for remaining in left:
         yield _result(item, workload, now, remaining.check, "fail", _words(remaining), {"fix": "by hand"})
@@ -92,7 +92,7 @@ def _result(
     result: str,
     message: str,
     properties: dict[str, str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     live = workload.proposal.live
     subject = {
         "apiVersion": live.resource.api_version,

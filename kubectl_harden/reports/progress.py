@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.reports.output import coloured, line, overwrite, shown, tell
 from kubectl_harden.reports.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
 
 __all__ = ["Progress", "Words"]
 
@@ -32,7 +36,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._done = 0
         self._active: dict[str, tuple[str, float, int, int]] = {}
         self._lock = Lock()
-        self._display: Any = None
+        self._display: Live | None = None
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -86,7 +90,7 @@ class Progress(AbstractContextManager["Progress"]):
             self._active.pop(name, None)
             self._done += 1
 
-    def _table(self) -> Any:
+    def _table(self) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.spinner import Spinner
         from rich.table import Table

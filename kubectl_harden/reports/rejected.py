@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.refused_pods import Rejected, advice
 from kubectl_harden.live.rejections import named
 from kubectl_harden.live.restarts import Restarts
-from kubectl_harden.model import Problem
+from kubectl_harden.model import Planned, Problem
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
-from kubectl_harden.reports.check import problem_json
+from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
-from kubectl_harden.reports.terminal import counted, json_text, paint, printable, width, wrapped
+from kubectl_harden.reports.terminal import counted, json_text, paint, printable, wrapped
 
 __all__ = [
     "message_json",
@@ -38,9 +38,8 @@ _TRUNCATED: Final = (
 _MENDED: Final = "the API server admits it now (by a dry-run), and its controller tries again by itself"
 
 
-def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands) -> Iterator[str]:
+def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands, *, columns: int) -> Iterator[str]:
     """Yield a workload whose pods are refused: since when, why, and the diff that fixes it, with its command."""
-    columns = width()
     name = paint(named(found), "strong")
     yield f"{name}: {missing(found.missing)}{since(found.since)}\n"
     if found.live.owner:
@@ -51,7 +50,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
     if found.rejecter != POD_SECURITY:
         yield f"  refused by {paint(found.rejecter, 'bad')}, not by Pod Security admission\n"
         yield wrapped(found.message, 4, columns) + "\n"
-        yield from _unknown(found)
+        yield from _unknown(found, columns)
         yield "\n"
         return
     yield f'  violates PodSecurity "{_policy(found)}"{origin_words(found.live.policy)}:\n'
@@ -64,12 +63,12 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
             yield f"    {reason}\n" + wrapped(said.detail, 8, columns) + "\n"
         if not found.checked:
             yield wrapped(f"→ {said.control.cure}", 6, columns) + "\n"
-    yield from _unknown(found)
+    yield from _unknown(found, columns)
     for words in advice(found, commands):
         yield wrapped(f"→ {words}", 2, columns) + "\n"
     if proposal is not None:
         yield "\n" + diff(proposal)
-        yield from proposal_notes(proposal._replace(planned=_only_left(proposal)))
+        yield from proposal_notes(proposal._replace(planned=_only_left(proposal)), columns=columns)
         if proposal.patch and proposal.refusal is None:
             command = commands.harden("fix", target(found), "--apply", namespace=found.live.namespace)
             yield f"  to make this change: {paint(command, 'strong')}\n"
@@ -85,16 +84,16 @@ def _policy(found: Rejected) -> str:
     return next((policy for policy, _ in policies_named(found.message)), str(found.live.policy))
 
 
-def _unknown(found: Rejected) -> Iterator[str]:
+def _unknown(found: Rejected, columns: int) -> Iterator[str]:
     """Yield that nobody knows whether the pod would be admitted now, and why."""
     if found.trial.admitted is None:
         if found.checked and not found.template_violates:
             yield f"  its template meets {printable(str(found.live.policy))} now\n"
         words = f"whether it would be admitted now is not known: {found.trial.message}"
-        yield wrapped(words, 2, width()) + "\n"
+        yield wrapped(words, 2, columns) + "\n"
 
 
-def _only_left(proposal: Proposal) -> tuple[Any, ...]:
+def _only_left(proposal: Proposal) -> tuple[Planned, ...]:
     """Return the plans of which something is left; their risks are shown before they are applied."""
     return tuple(item._replace(plan=item.plan._replace(steps=())) for item in proposal.planned if item.plan.remaining)
 
@@ -158,7 +157,7 @@ def rejected_json(
     return json_text({**head, "rejections": entries, "wouldBeRefused": later, "errors": errors}) + "\n"
 
 
-def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands) -> Iterator[str]:
+def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands, *, columns: int) -> Iterator[str]:
     """Yield how many workloads run pods that would be refused if they were created again, and what lists them."""
     if restarts.workloads:
         spaces = {item.namespace for item in restarts.workloads}
@@ -169,22 +168,21 @@ def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands)
             f"{counted(len(restarts.workloads), 'workload')} {verb} pods that violate what their namespace enforces, "
             f"and that would be refused if they were created again: {command}"
         )
-        yield wrapped(printable(words), 0, width()) + "\n"
+        yield wrapped(printable(words), 0, columns) + "\n"
     if restarts.unknown:
         words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
-        yield wrapped(printable(words), 0, width()) + "\n"
+        yield wrapped(printable(words), 0, columns) + "\n"
 
 
-def _injected_json(found: Rejected) -> dict[str, Any]:
+def _injected_json(found: Rejected) -> dict[str, object]:
     injected = found.injected
     if injected is None:
         return {}
     return {"injected": {"containers": list(injected.containers), "by": list(injected.by)}}
 
 
-def message_text(message: Message) -> Iterator[str]:
+def message_text(message: Message, *, columns: int) -> Iterator[str]:
     """Yield the explanation of a pasted message."""
-    columns = width()
     others = f" and {message.others} more" if message.others else ""
     about = f"{printable(message.subject)}{others}: " if message.subject else ""
     if message.rejecter != POD_SECURITY:

@@ -14,8 +14,9 @@ from typing import Any
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
+from kubectl_harden.model import LADDER, RISKS
 from kubectl_harden.reports.matrix import STATES, enforced, reached
-from kubectl_harden.reports.terminal import printable
+from kubectl_harden.reports.terminal import meaning_of, printable
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["field_diff", "report_page"]
@@ -31,6 +32,10 @@ def report_page(found: Survey, aim: Aim, done: Sequence[Migrated], *, where: str
         "level": aim.level,
         "applied": bool(done),
         "states": {state: words for state, (_, _, words) in STATES.items()},
+        "ladder": LADDER,
+        "risks": RISKS,
+        "tones": {word: meaning_of(word) for word in (*LADDER, *RISKS)},
+        "stateTones": {state: meaning for state, (_, meaning, _) in STATES.items()},
         "namespaces": [_namespace(item, outcomes.get(item.name), texts) for item in found.namespaces],
         "texts": texts.listed,
     }
@@ -61,7 +66,7 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> dict[str, Any]:
+def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> dict[str, object]:
     out: dict[str, Any] = {
         "name": item.name,
         "state": item.state,
@@ -81,18 +86,18 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> d
     return out
 
 
-def _blocker(blocker: Blocker, texts: _Texts) -> list[Any]:
+def _blocker(blocker: Blocker, texts: _Texts) -> list[object]:
     why = "; ".join(filter(None, (blocker.why, *(f"– {choice}" for choice in (*blocker.choices, *blocker.commands)))))
     numbers = [texts.number(text) for text in (blocker.cause, blocker.what, why, blocker.owner)]
     return [blocker.subject, *numbers, blocker.team]
 
 
-def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[Any]:
+def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[object]:
     proposal = item.proposal
     name = proposal.name.replace(f" {proposal.live.namespace}/", " ", 1)
     plans = [planned.plan for planned in proposal.planned]
     whys = list(dict.fromkeys((step.risk, step.why) for plan in plans for step in (*plan.steps, *plan.held_back)))
-    risk = max((risk for risk, _ in whys), key=("safe", "review", "breaks").index, default="")
+    risk = max((risk for risk, _ in whys), key=RISKS.index, default="")
     shown = "\n".join(field_diff(proposal.patch, item.before))
     outcome = ""
     for ended in done.outcomes if done is not None else ():
@@ -114,7 +119,7 @@ def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[Any]
     ]
 
 
-def field_diff(patch: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> Iterator[str]:
+def field_diff(patch: Sequence[Mapping[str, Any]], before: Mapping[str, object]) -> Iterator[str]:
     """Yield the lines of a diff of the touched fields alone, each under its field path.
 
     ``patch`` is an RFC 6902 patch, ``before`` the values of its fields by JSON pointer.
@@ -136,7 +141,7 @@ def _dotted(parts: Sequence[str | int]) -> str:
     return out.removeprefix(".")
 
 
-def _lines(sign: str, key: str | int, value: Any) -> Iterator[str]:
+def _lines(sign: str, key: str | int, value: object) -> Iterator[str]:
     item = str(key).isdecimal() or key == "-"
     text = _yaml(json.dumps([value] if item else {str(key): value}))
     for line in text.splitlines():

@@ -21,8 +21,8 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement, Source, Violation
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.check import Tally
 from kubectl_harden.reports.goals import workload_policy_json
+from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import json_text, object_name, printable
 from kubectl_harden.text_files import leads_out
 
@@ -34,12 +34,16 @@ _STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-st
 _ROOT: Final = "%SRCROOT%"
 
 
-def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[str]:
+def sarif(report: Report) -> Iterator[str]:
     """Yield the log: one run, a rule for each control, a result for each violation."""
     rules = explanations()
     indexes = {rule.check: index for index, rule in enumerate(rules)}
     seen: Counter[str] = Counter()
-    found = [_result(item, violation, policy, indexes, seen) for item in results for violation in item.violations]
+    found = [
+        _result(item, violation, report.policy, indexes, seen)
+        for item in report.results
+        for violation in item.violations
+    ]
     driver = {
         "name": "kubectl harden",
         "version": __version__,
@@ -53,16 +57,16 @@ def sarif(results: Iterator[Checked], policy: Policy, tally: Tally) -> Iterator[
         "invocations": [
             {
                 "executionSuccessful": True,
-                "toolExecutionNotifications": [_notification(problem) for problem in tally.problems],
+                "toolExecutionNotifications": [_notification(problem) for problem in report.tally.problems],
             }
         ],
-        "properties": {"policy": str(policy)},
+        "properties": {"policy": str(report.policy)},
         "results": found,
     }
     yield json_text({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}) + "\n"
 
 
-def _rule(rule: Explanation) -> dict[str, Any]:
+def _rule(rule: Explanation) -> dict[str, object]:
     parts = {"Without it": rule.gain, "May break": rule.breaks, "Fix": rule.fix}
     return {
         "id": rule.check,
@@ -80,15 +84,15 @@ def _rule(rule: Explanation) -> dict[str, Any]:
 
 def _result(
     item: Checked, violation: Violation, head: Policy, indexes: dict[str, int], seen: Counter[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     name = object_name(item.identity)
-    location: dict[str, Any] = {"logicalLocations": [_object(item.identity)]}
+    location: dict[str, object] = {"logicalLocations": [_object(item.identity)]}
     source = item.identity.source
     file = source.file if isinstance(source, Source) else None
     if file is not None:
         # Code scanning shows a result only where it has a line.
         location["physicalLocation"] = _place(file, violation.line or 1)
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "ruleId": violation.check,
         "ruleIndex": indexes[violation.check],
         "level": "error",
@@ -159,7 +163,7 @@ def _place(file: str, line: int, column: int | None = None) -> dict[str, Any]:
     return {"artifactLocation": _artifact(file), "region": region}
 
 
-def _replacement(change: Replacement) -> dict[str, Any]:
+def _replacement(change: Replacement) -> dict[str, object]:
     region = {
         "startLine": change.start_line,
         "startColumn": change.start_column,
@@ -169,8 +173,8 @@ def _replacement(change: Replacement) -> dict[str, Any]:
     return {"deletedRegion": region, "insertedContent": {"text": change.text}}
 
 
-def _notification(problem: Problem) -> dict[str, Any]:
-    out: dict[str, Any] = {"level": "error", "message": {"text": printable(problem.message)}}
+def _notification(problem: Problem) -> dict[str, object]:
+    out: dict[str, object] = {"level": "error", "message": {"text": printable(problem.message)}}
     if problem.file is not None:
         out["locations"] = [{"physicalLocation": _place(problem.file, problem.line or 1, problem.column)}]
     return out

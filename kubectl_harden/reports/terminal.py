@@ -6,11 +6,11 @@ import json
 import os
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Identity, LiveSource, Problem, Source
-from kubectl_harden.yaml_text.tree import UNSAFE
+from kubectl_harden.model import Identity, LiveSource, Problem, Risk, Source
+from kubectl_harden.yaml_text.scalars import UNSAFE
 
 __all__ = [
     "MARKS",
@@ -21,10 +21,12 @@ __all__ = [
     "escaped",
     "json_text",
     "level_text",
+    "meaning_of",
     "object_name",
     "paint",
     "place",
     "printable",
+    "risk_text",
     "template_of",
     "width",
     "wrapped",
@@ -32,6 +34,16 @@ __all__ = [
 
 MARKS: Final = {"good": "\ufdd1", "bad": "\ufdd2", "warn": "\ufdd3", "place": "\ufdd4", "strong": "\ufdd5"}
 """The mark that begins each meaning's colour: a noncharacter, which no text for interchange holds (Unicode, 23.7)."""
+
+_MEANING_OF: Final = {
+    "restricted": "good",
+    "baseline": "warn",
+    "privileged": "bad",
+    "safe": "good",
+    "review": "warn",
+    "breaks": "bad",
+}
+"""The colours of levels and risks."""
 
 PLAIN: Final = "\ufdd0"
 """The mark that ends a colour."""
@@ -57,7 +69,7 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(escaped, text)
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
@@ -69,6 +81,16 @@ def paint(text: str, meaning: str) -> str:
     Only what writes to a terminal makes colours of marks, or leaves them out (output.shown).
     """
     return f"{MARKS[meaning]}{printable(text)}{PLAIN}"
+
+
+def meaning_of(word: str) -> str:
+    """Return the meaning of a level's or a risk's colour; a word that is neither is bad news."""
+    return _MEANING_OF.get(word, "bad")
+
+
+def risk_text(risk: Risk, columns: int) -> str:
+    """Return a risk in its colour, padded to a column's width."""
+    return paint(f"{risk:<{columns}}", meaning_of(risk))
 
 
 def width() -> int:
@@ -85,17 +107,18 @@ def width() -> int:
 def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: str = "") -> str:
     """Return the text, escaped, in lines that fit, each indented, and in the marks of a meaning if there is one.
 
-    A command at its end stays in one line, so that it can be pasted.
-
-    ``head`` stands before it, with the marks that it has.
+    A command at its end stays in one line, so that it can be pasted. ``head`` stands before it, strong and unbroken.
+    Marks take no room: they are put on lines that are whole.
     """
-    text, pad = printable(text), " " * indent
+    text, head, pad = printable(text), printable(head), " " * indent
     command = _COMMAND.search(text)
     if indent + len(head) + len(text) <= columns:
         lines = [text]
     elif command is not None:
         before = text[: command.start()].rstrip()
-        above = f"{wrapped(before, indent, columns, head=head, meaning=meaning)}\n{pad}" if before else pad + head
+        above = pad + _strong(head)
+        if before:
+            above = f"{wrapped(before, indent, columns, head=head, meaning=meaning)}\n{pad}"
         return above + (paint(command[0], meaning) if meaning else command[0])
     else:
         import textwrap
@@ -104,7 +127,11 @@ def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: st
         lines = textwrap.wrap(text, room, initial_indent=" " * len(head), break_long_words=False,
                               break_on_hyphens=False) or [head]  # fmt: skip
         lines[0] = lines[0][len(head) :]
-    return pad + head + f"\n{pad}".join(paint(line, meaning) if meaning else line for line in lines)
+    return pad + _strong(head) + f"\n{pad}".join(paint(line, meaning) if meaning else line for line in lines)
+
+
+def _strong(head: str) -> str:
+    return paint(head, "strong") if head else ""
 
 
 def place(source: Source | LiveSource, line: int | None = None) -> str:
@@ -131,7 +158,7 @@ def template_of(identity: Identity) -> str:
 
 def level_text(level: str) -> str:
     """Return a level in its colour."""
-    return paint(level, {"restricted": "good", "baseline": "warn"}.get(level, "bad"))
+    return paint(level, meaning_of(level))
 
 
 def counted(count: int, singular: str) -> str:

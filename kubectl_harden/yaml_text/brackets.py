@@ -137,7 +137,7 @@ class Brackets:
 
     # -- texts ---------------------------------------------------------------------------------
 
-    def pair(self, node: Node, name: str, value: Any) -> str:
+    def pair(self, node: Node, name: str, value: object) -> str:
         """Return a pair as the mapping in brackets has its own."""
         quoted = self.is_json or any(key.style == '"' for key, _ in node.pairs())
         key = json.dumps(name, ensure_ascii=False) if quoted else render_scalar(name)

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
 from kubectl_harden.errors import EditError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import align, differences, same
+from kubectl_harden.json_values import ABSENT, align, differences, same
 from kubectl_harden.model import Splice
 from kubectl_harden.yaml_text.brackets import Brackets
 from kubectl_harden.yaml_text.documents import Document, documents
@@ -25,11 +25,10 @@ from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node
 
 __all__ = ["edit_document", "prove", "spliced"]
 
-_ABSENT: Final = object()
 _Pair = tuple[Node, Node]
 
 
-def edit_document(document: Document, value: Any) -> list[Splice]:
+def edit_document(document: Document, value: object) -> list[Splice]:
     """Return the splices of the whole text that make a document mean ``value``, in order and without overlap.
 
     Raises EditError where the change cannot be made or cannot be proved.
@@ -61,7 +60,7 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
     return "".join(out) + text[position:]
 
 
-def prove(text: str, value: Any, repeated: Iterable[str], *, is_json: bool) -> None:
+def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -> None:
     """Raise EditError unless a text is one document that means this value, with no other keys repeated than these.
 
     ``is_json`` tells how kubectl reads it where it stands: as JSON, or as YAML that may look like it.
@@ -150,18 +149,18 @@ class _Editor:
 
     # -- anchors -------------------------------------------------------------------------------
 
-    def note_anchors(self, node: Node, old: Any, new: Any) -> None:
+    def note_anchors(self, node: Node, old: object, new: Any) -> None:
         """Remember what every anchored node will mean: the value planned for its own place, if any."""
         if node.anchor is not None:
             self.final[id(node)] = new
         # What a merge key overrides may mean something of another type than it says; its anchors are left alone.
         if node.kind == MAPPING and isinstance(old, dict):
             for name, (_, child) in _last_pairs(node).items():
-                self.note_anchors(child, old.get(name), new.get(name, _ABSENT) if isinstance(new, dict) else _ABSENT)
+                self.note_anchors(child, old.get(name), new.get(name, ABSENT) if isinstance(new, dict) else ABSENT)
         elif node.kind == SEQUENCE and isinstance(old, list) and len(old) == len(node.children):
             for i, j in align(old, new if isinstance(new, list) else []):
                 if i is not None:
-                    self.note_anchors(node.children[i], old[i], _ABSENT if j is None else new[j])
+                    self.note_anchors(node.children[i], old[i], ABSENT if j is None else new[j])
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -177,7 +176,7 @@ class _Editor:
         elif not same(old, new):
             self.replace(node, new, key)
 
-    def change_mapping(self, node: Node, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def change_mapping(self, node: Node, old: dict[str, object], new: dict[str, object]) -> None:
         merges = [(key, value) for key, value in node.pairs() if key.is_merge]
         if not merges and same(old, new) and not self.final:
             return
@@ -186,14 +185,14 @@ class _Editor:
         for name in merged.keys() & own.keys():
             # kubectl's parser lets a merge key override what stands before it.
             if own[name][0].start < merges[-1][0].start:
-                if not same(merged[name], new.get(name, _ABSENT)):
+                if not same(merged[name], new.get(name, ABSENT)):
                     raise EditError(f"{name} is overridden by a merge key behind it")
                 del own[name]
         unmerged = any(name in merged for name in old if name not in new)
         if unmerged:
             merged = {}  # What the merge keys bring in is written out.
         gone = [pair for pair in node.pairs() if (unmerged if pair[0].is_merge else _goes(key_of(pair[0]), own, new))]
-        added = {name: new[name] for name in new if name not in own and not same(merged.get(name, _ABSENT), new[name])}
+        added = {name: new[name] for name in new if name not in own and not same(merged.get(name, ABSENT), new[name])}
         for name, (key, value) in own.items():
             if name in new:
                 self.change(value, old.get(name), new[name], key)
@@ -205,7 +204,7 @@ class _Editor:
         else:
             self.change_pairs(node, gone, added)
 
-    def merged(self, merges: list[_Pair]) -> dict[str, Any]:
+    def merged(self, merges: list[_Pair]) -> dict[str, object]:
         """Return what the merge keys bring in once their anchors are edited."""
         out: dict[str, Any] = {}
         for _, value in merges:
@@ -217,7 +216,7 @@ class _Editor:
                 out.update(final if isinstance(final, dict) else {})
         return out
 
-    def change_pairs(self, node: Node, gone: list[_Pair], added: dict[str, Any]) -> None:
+    def change_pairs(self, node: Node, gone: list[_Pair], added: dict[str, object]) -> None:
         """Take pairs out of a block mapping, and put new ones behind what stays."""
         doomed = {id(key) for key, _ in gone}
         kept = [key for key, _ in node.pairs() if id(key) not in doomed]
@@ -251,11 +250,11 @@ class _Editor:
             line = self.style.line_start(start)
             self.splice(line + len(self.text[line:start].rstrip(" ")), self.style.line_end(behind - 1), "")
 
-    def change_sequence(self, node: Node, old: list[Any], new: list[Any]) -> None:
+    def change_sequence(self, node: Node, old: list[object], new: list[object]) -> None:
         if same(old, new) and not self.final:
             return
         gone: list[Node] = []
-        added: list[tuple[int, Any]] = []
+        added: list[tuple[int, object]] = []
         count = 0
         for i, j in align(old, new):
             if i is not None:
@@ -273,7 +272,7 @@ class _Editor:
         else:
             self.change_items(node, gone, added)
 
-    def change_items(self, node: Node, gone: list[Node], added: list[tuple[int, Any]]) -> None:
+    def change_items(self, node: Node, gone: list[Node], added: list[tuple[int, object]]) -> None:
         """Take items out of a block sequence, and put new ones in, each behind a number of the old ones."""
         column = self.style.column(self.bare_start(node))
         for item in gone:
@@ -312,7 +311,7 @@ class _Editor:
 
     # -- replacing -----------------------------------------------------------------------------
 
-    def replace(self, node: Node, new: Any, key: Node | None) -> None:
+    def replace(self, node: Node, new: object, key: Node | None) -> None:
         """Replace a whole node by the text of a value."""
         start, last = self.bare_start(node) if node.kind != ALIAS else node.start, self.end(node)
         end = last
@@ -349,7 +348,7 @@ class _Editor:
             column = max(column, self.style.column(key.start) + 1)
         self.put_lines(behind, lines, column)
 
-    def scalar(self, node: Node, value: Any) -> str:
+    def scalar(self, node: Node, value: object) -> str:
         """Return a scalar in the quotes of the one that it replaces."""
         if self.is_json:
             return json.dumps(value, ensure_ascii=False)
@@ -420,5 +419,5 @@ def _last_pairs(node: Node) -> dict[str, _Pair]:
     return {key_of(key): (key, value) for key, value in node.pairs() if not key.is_merge}
 
 
-def _goes(name: str, own: dict[str, _Pair], new: dict[str, Any]) -> bool:
+def _goes(name: str, own: dict[str, _Pair], new: dict[str, object]) -> bool:
     return name in own and name not in new

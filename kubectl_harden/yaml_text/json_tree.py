@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from kubectl_harden.errors import SyntaxFault
 from kubectl_harden.yaml_text.scalars import Unresolvable, json_number
@@ -18,7 +18,7 @@ _ESCAPES: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def _constant(text: str) -> Any:
+def _constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON value")
 
 
@@ -38,7 +38,7 @@ def decode(text: str, start: int) -> tuple[Any, int, bool]:
     begin = _skip_space(text, start)
     repeats = False
 
-    def collected(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def collected(pairs: list[tuple[str, object]]) -> dict[str, object]:
         nonlocal repeats
         out = dict(pairs)
         repeats = repeats or len(out) != len(pairs)
@@ -76,7 +76,7 @@ def _skip_space(text: str, start: int) -> int:
     return start if match is None else match.end()
 
 
-def _scrub(value: Any) -> Any:
+def _scrub(value: object) -> object:
     """Replace lone surrogates as encoding/json does."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)

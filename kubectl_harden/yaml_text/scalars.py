@@ -9,12 +9,16 @@ import math
 import re
 from typing import Any, Final
 
-__all__ = ["Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
+__all__ = ["UNSAFE", "Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
 
+UNSAFE: Final = (
+    "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
 _PREFIX: Final = "tag:yaml.org,2002:"
 _RESOLVABLE: Final = {None, "", *(_PREFIX + name for name in ("str", "bool", "int", "float", "null", "timestamp"))}
 
-_WORDS: Final[dict[str, Any]] = {
+_WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -117,7 +121,7 @@ def _digits(digits: str) -> int:
     return int(digits)
 
 
-def _float(number: str, text: str) -> tuple[str, Any]:
+def _float(number: str, text: str) -> tuple[str, object]:
     if _FLOAT.fullmatch(number):
         value = float(number)
         if math.isfinite(value):
@@ -168,7 +172,7 @@ def format_float32(value: float) -> str:
     return f"{float(text):.{max(digits - 1 - power, 0)}f}"
 
 
-def key_text(key: Any) -> str:
+def key_text(key: object) -> str:
     """Return the JSON key for a decoded YAML key. Raises Unresolvable for null and uint64 keys."""
     if isinstance(key, str):
         return key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.yaml_text.scalars import resolve
 from kubectl_harden.yaml_text.tree import MAPPING, SCALAR, SEQUENCE, Node
@@ -148,7 +148,7 @@ def _pairs(root: Node) -> Iterator[tuple[Node, Node]]:
             stack.extend(node.children)
 
 
-def render_scalar(value: Any, quote: str | None = None) -> str:
+def render_scalar(value: object, quote: str | None = None) -> str:
     """Return a scalar as YAML text, in the given quotes where it is a string."""
     if not isinstance(value, str):
         return json.dumps(value)
@@ -159,7 +159,7 @@ def render_scalar(value: Any, quote: str | None = None) -> str:
     return json.dumps(value, ensure_ascii=not value.isprintable())
 
 
-def render_flow(value: Any, *, quoted: bool, comma: str = ", ", colon: str = ": ") -> str:
+def render_flow(value: object, *, quoted: bool, comma: str = ", ", colon: str = ": ") -> str:
     """Return a value on one line; ``quoted`` writes all strings and keys as JSON does."""
     if isinstance(value, dict):
         keys = (_flow_scalar(key, quoted) for key in value)
@@ -170,16 +170,16 @@ def render_flow(value: Any, *, quoted: bool, comma: str = ", ", colon: str = ": 
     return _flow_scalar(value, quoted)
 
 
-def _flow_scalar(value: Any, quoted: bool) -> str:
+def _flow_scalar(value: object, quoted: bool) -> str:
     return json.dumps(value, ensure_ascii=False) if quoted else render_scalar(value)
 
 
-def render_block(value: dict[str, Any] | list[Any], style: Style) -> list[str]:
+def render_block(value: dict[str, object] | list[object], style: Style) -> list[str]:
     """Return the lines of a block collection, without its own indentation."""
     return _item_lines(value, style) if isinstance(value, list) else _mapping_lines(value, style)
 
 
-def _pair_lines(key: str, value: Any, style: Style) -> list[str]:
+def _pair_lines(key: str, value: object, style: Style) -> list[str]:
     head = render_scalar(key) + ":"
     if isinstance(value, dict) and value:
         return [head, *_indented(_mapping_lines(value, style), style.step)]
@@ -190,14 +190,14 @@ def _pair_lines(key: str, value: Any, style: Style) -> list[str]:
     return [f"{head} {render_flow(value, quoted=False)}"]
 
 
-def _mapping_lines(value: dict[str, Any], style: Style) -> list[str]:
+def _mapping_lines(value: dict[str, object], style: Style) -> list[str]:
     lines = []
     for key, item in value.items():
         lines.extend(_pair_lines(key, item, style))
     return lines
 
 
-def _item_lines(value: list[Any], style: Style) -> list[str]:
+def _item_lines(value: list[object], style: Style) -> list[str]:
     lines = []
     for item in value:
         if isinstance(item, dict) and item:

@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import yaml
-from yaml._yaml import CParser, get_version_string
 from yaml.events import (
     AliasEvent,
     DocumentEndEvent,
@@ -26,8 +25,16 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from kubectl_harden.errors import SyntaxFault
-from kubectl_harden.yaml_text.scalars import Unresolvable, json_number, key_text, resolve
+from kubectl_harden.errors import HardenError, SyntaxFault
+from kubectl_harden.yaml_text.scalars import UNSAFE, Unresolvable, json_number, key_text, resolve
+
+try:
+    from yaml._yaml import CParser, get_version_string
+except ImportError:
+    raise HardenError(
+        "PyYAML is installed without libyaml, which reads YAML as kubectl does: install PyYAML as a wheel (pip install "
+        "--force-reinstall --only-binary PyYAML PyYAML), or build it where libyaml's headers are"
+    ) from None
 
 __all__ = [
     "ALIAS",
@@ -36,7 +43,6 @@ __all__ = [
     "SCALAR",
     "SEQUENCE",
     "TOO_DEEP",
-    "UNSAFE",
     "Node",
     "dump",
     "key_of",
@@ -324,14 +330,14 @@ class _Decoder:
         if node.kind == SCALAR:
             return self.scalar(node)
         if node.kind == MAPPING:
-            out: dict[Any, Any] = {}
+            out: dict[Any, object] = {}
             self.mapping(node, out)
             return out
         if node.kind == SEQUENCE:
             return [self.value(child) for child in node.children]
         return self.alias(node, None)
 
-    def alias(self, node: Node, out: dict[Any, Any] | None) -> Any:
+    def alias(self, node: Node, out: dict[object, object] | None) -> object:
         if id(node) in self.active:
             raise SyntaxFault(f"anchor '{node.text}' value contains itself", node.start)
         if len(self.active) > MAX_DEPTH:
@@ -350,7 +356,7 @@ class _Decoder:
         self.active.discard(id(node))
         return result
 
-    def scalar(self, node: Node) -> Any:
+    def scalar(self, node: Node) -> object:
         if node.tag is None and not node.plain:
             return node.text
         try:
@@ -363,8 +369,8 @@ class _Decoder:
         self.decoded += 1
         return key_of(node)
 
-    def mapping(self, node: Node, out: dict[Any, Any]) -> None:
-        seen: set[Any] = set()
+    def mapping(self, node: Node, out: dict[object, object]) -> None:
+        seen: set[object] = set()
         for key_node, value_node in node.pairs():
             if key_node.is_merge:
                 self.merge(value_node, out)
@@ -375,7 +381,7 @@ class _Decoder:
             seen.add(text)
             out[text] = self.value(value_node)
 
-    def merge(self, node: Node, out: dict[Any, Any]) -> None:
+    def merge(self, node: Node, out: dict[object, object]) -> None:
         sources = reversed(node.children) if node.kind == SEQUENCE else (node,)
         for source in sources:
             target = source.children[0] if source.kind == ALIAS else source
@@ -414,7 +420,7 @@ def _plain_key(tag: str | None, text: str) -> str:
     return key_text(resolve(tag, text))
 
 
-def value_of(root: Node | None) -> tuple[Any, list[Node]]:
+def value_of(root: Node | None) -> tuple[object, list[Node]]:
     """Return what a tree means to kubectl, as JSON types, and the keys that repeat an earlier one.
 
     kubectl takes the last of duplicate keys. Raises SyntaxFault where kubectl gives an error.
@@ -428,16 +434,11 @@ def value_of(root: Node | None) -> tuple[Any, list[Node]]:
         raise SyntaxFault(TOO_DEEP, root.start) from None
 
 
-def dump(value: Any) -> str:
+def dump(value: object) -> str:
     """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
     text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
     return re.sub(_ESCAPED, _escape, text)
 
-
-UNSAFE: Final = (
-    "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
-)
-"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
 
 _ESCAPED: Final = f"[{UNSAFE}]"
 
@@ -450,7 +451,7 @@ def _escape(match: re.Match[str]) -> str:
 class _Dumper(yaml.SafeDumper):
     """Quotes what kubectl would not read as a string, which PyYAML's own rules do not all cover."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the name is PyYAML's)
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (the name is PyYAML's)
         return True
 
 

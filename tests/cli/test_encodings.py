@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.command import GOOD, REJECTED, run
 
 PLACE = "line 2, column 3: not valid UTF-8 (byte 0xff)"
 BAD = "ä\nüü".encode() + b"\xff\n"

@@ -1,4 +1,7 @@
-"""How the command behaves towards a person: widths, colours, mistakes, faults of its own."""
+"""How the command behaves towards a person: widths, colours, mistakes, faults of its own.
+
+By the command line alone this tests ``cli/explain.py``, ``reports/explain.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden import __version__
-from tests.cli.test_main import REJECTED, ROOT, run
+from tests.support.command import REJECTED, ROOT, run
 from tests.support.terminal import Terminal
 
 HARDEN = Path(sys.executable).parent / "kubectl-harden"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import GOOD, REJECTED, ROOT
+from tests.support.command import GOOD, REJECTED, ROOT
 
 COMMANDS = [
     "check -f web.yaml", "check -f web.yaml -o json", "check -f web.yaml -o name", "fix -f web.yaml", "fix -f web.yaml -o yaml",

@@ -1,4 +1,7 @@
-"""What is named on the command line is looked at, or told; a run in which nothing was judged does not read as well."""
+"""What is named on the command line is looked at, or told; a run in which nothing was judged does not read as well.
+
+By the command line alone this tests ``reports/passed.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.command import GOOD, REJECTED, run
 
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.command import GOOD, REJECTED, run
 
 
 def test_a_tree_with_links_that_lead_out_of_it(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Answers are read within limits, and have the shapes of what they say they are."""
+"""Answers are read within limits, and have the shapes of what they say they are.
+
+This is the test of ``cluster/shapes.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from kubectl_harden.evidence.collector import Learner
 from kubectl_harden.evidence.images import Answer, Images
 from kubectl_harden.model import Identity, Source
-from tests.cli.test_main import run
 from tests.evidence.test_manifest import manifest
+from tests.support.command import run
 
 _SHAPES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(["", "c", "a:1", "\ud800"]),

@@ -1,4 +1,4 @@
-"""What running pods, nodes and recorded profiles show."""
+"""What running pods and nodes show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from kubectl_harden.evidence.live_pods import labels_of, platform_of, pod_facts, port_facts, seen
-from kubectl_harden.evidence.recorded_profiles import profile_facts
 
 
 def pod(name: str = "web-1", uid: int | None = 101, **fields: Any) -> dict[str, Any]:
@@ -88,32 +87,3 @@ def test_the_platform_of_a_node() -> None:
 )
 def test_by_which_labels_pods_are_found(spec: dict[str, Any], expected: dict[str, str]) -> None:
     assert labels_of({"spec": spec}, {"metadata": {"labels": {"t": "u"}}}) == expected
-
-
-def test_recorded_seccomp_profiles() -> None:
-    profile = {
-        "metadata": {"name": "web-app"},
-        "spec": {"syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ["read", "write"]},
-                              {"action": "SCMP_ACT_LOG", "names": ["mount"]}]},
-        "status": {"localhostProfile": "operator/shop/web-app.json"},
-    }  # fmt: skip
-    found = list(profile_facts("SeccompProfile", profile, "app"))
-    assert [(f.kind, f.topic, f.value) for f in found] == [
-        ("unused", "seccomp", None), ("profile", "seccomp", "operator/shop/web-app.json"),
-    ]  # fmt: skip
-    profile["spec"]["syscalls"][0]["names"].append("keyctl")  # type: ignore[index]
-    found = list(profile_facts("SeccompProfile", profile, "app"))
-    assert (found[0].kind, found[0].text) == ("needs", 'container "app" called keyctl (recorded in web-app)')
-
-
-def test_recorded_apparmor_profiles() -> None:
-    profile = {
-        "metadata": {"name": "p"},
-        "spec": {"abstract": {"capability": {"allowedCapabilities": ["chown", "net_admin"]}}},
-    }
-    found = {(f.kind, f.topic) for f in profile_facts("AppArmorProfile", profile, "app")}
-    assert found == {("needs", "CHOWN"), ("needs", "NET_ADMIN"), ("needs", "default capability")}
-    quiet = {"metadata": {"name": "p"}, "spec": {"abstract": {"filesystem": {}}}}
-    assert [(f.kind, f.topic) for f in profile_facts("AppArmorProfile", quiet, "app")] == [
-        ("unused", "default capability")
-    ]

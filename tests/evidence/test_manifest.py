@@ -16,9 +16,8 @@ import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, WINDOWS
-from tests.cli.test_main import REJECTED, run
 from tests.support.answering import answered
+from tests.support.command import REJECTED, run
 from tests.support.registry import Images, fronted
 
 
@@ -30,7 +29,7 @@ def manifest(image: str, **container: Any) -> str:
 
 def known(spec: dict[str, Any]) -> list[tuple[str, str]]:
     facts = facts_of(Pod({"spec": spec}, is_pod=False))
-    return [(fact.topic, fact.text) for found in (facts.pod, *facts.containers.values()) for fact in found]
+    return [(fact.name or fact.topic, fact.text) for found in (facts.pod, *facts.containers.values()) for fact in found]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ def on(path: str) -> dict[str, Any]:
     ],
 )
 def test_what_shows_an_agent_of_the_node(spec: dict[str, Any], words: str) -> None:
-    (text,) = [text for topic, text in known(spec) if topic == NODE_AGENT]
+    (text,) = [text for topic, text in known(spec) if topic == "node agent"]
     assert text.startswith("the pod works on its node: ")
     assert words in text
 
@@ -179,7 +178,7 @@ def test_what_shows_an_agent_of_the_node(spec: dict[str, Any], words: str) -> No
     ],
 )
 def test_what_shows_none(spec: dict[str, Any]) -> None:
-    assert not [text for topic, text in known(spec) if topic == NODE_AGENT]
+    assert not [text for topic, text in known(spec) if topic == "node agent"]
 
 
 OS, OLD_OS = "kubernetes.io/os", "beta.kubernetes.io/os"
@@ -215,7 +214,7 @@ ON_WINDOWS = (OS, "In", ["windows"])
     ],
 )
 def test_what_shows_that_it_runs_on_windows(spec: dict[str, Any], words: str) -> None:
-    found = [text for topic, text in known({**PLAIN, **spec}) if topic == WINDOWS]
+    found = [text for topic, text in known({**PLAIN, **spec}) if topic == "windows"]
     assert len(found) == bool(words)
     assert words in "".join(found)
 

@@ -50,7 +50,7 @@ def facts(
     file.write_text("".join(json.dumps(event) + "\n" for event in events))
     found, problems = read_observations([str(file)], enough)
     assert not problems
-    return {(f.kind, f.topic, f.value) for f in found.facts(of or identity(), ["app"]).get("app", ())}
+    return {(f.kind, f.name or f.topic, f.value) for f in found.facts(of or identity(), ["app"]).get("app", ())}
 
 
 def test_inspektor_gadget(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""TAB, in real shells, in a terminal, with kubectl's own completion and names of a real cluster."""
+"""TAB, in real shells, in a terminal, with kubectl's own completion and names of a real cluster.
+
+By the command line alone this tests ``cli/completing.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whatever kubectl can log in with."""
+"""Whatever kubectl can log in with.
+
+By the command line alone this tests ``cli/connect.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -6,12 +6,14 @@ import contextlib
 import json
 import random
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.test_migrate import APPLY, pinned, report
+from tests.support.control_plane import Namespace
 from tests.support.fleet import Fleet, helm, safe, socket_agent
 from tests.support.harden import Harden, workload
 from tests.support.proxy import Fault, FaultProxy, Request
@@ -149,6 +151,35 @@ def test_a_rollout_that_ends_between_the_list_of_pods_and_that_of_workloads(
     found = report(result)["shop"]
     assert not found["blockers"], found
     assert found["outcome"]["state"] == "enforced" if arguments else found["state"] == "ready"
+
+
+def admitted(handler: BaseHTTPRequestHandler, request: Request) -> None:
+    """Answer as an API server whose admission has not seen a new label yet."""
+    metadata = {
+        "name": "asked",
+        "namespace": request.path.split("/")[4],
+        "uid": "1",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    body = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}}).encode()
+    handler.send_response(201)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def test_a_namespace_that_was_labelled_a_moment_ago_is_not_called_exempt(
+    fleet: Fleet, harden: Harden, proxy: FaultProxy
+) -> None:
+    fleet.add("shop", safe(workload("Deployment", "web")))
+    fleet.running()
+    assert harden("migrate", "-l", fleet.selector, "--level", "restricted", *APPLY).code == 0
+    proxy.times(3, lambda request: request.dry_run and request.path.endswith("/pods"), Fault(answer=admitted))
+    result = harden("migrate", "-l", fleet.selector, "--level", "restricted", "-o", "json", *APPLY)
+    found = report(result)["shop"]
+    assert "unless" not in found["server"]["why"], found
+    assert (result.code, found["state"], found["blockers"]) == (0, "done", []), result
 
 
 def test_a_failing_rollout_that_was_cut_off_is_taken_back_by_the_next_run(fleet: Fleet, harden: Harden) -> None:
@@ -330,3 +361,11 @@ def test_a_plan_cannot_be_bent(fleet: Fleet, harden: Harden, tmp_path: Path) -> 
     result = harden("migrate", "--plan", file, "--apply", "--yes")
     assert result.code == 3
     assert "uid" in result.err
+
+
+def test_a_lost_review_is_asked_again(namespace: Namespace, harden: Harden, proxy: FaultProxy) -> None:
+    namespace.create(workload("Deployment", "web"))
+    namespace.settled("web")
+    proxy.times(3, lambda request: request.path.endswith("/selfsubjectaccessreviews"), Fault(cut=-1))
+    result = harden("migrate", namespace.name, "--level", "restricted", "--apply", "--yes")
+    assert result.code == 0, result

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.live.test_custom import create, kinds  # noqa: F401 (a fixture)
+from tests.live.test_custom_resources import create, kinds  # noqa: F401 (a fixture)
 from tests.live.test_questions import at_a_terminal
 from tests.support.control_plane import Namespace
 from tests.support.fleet import safe

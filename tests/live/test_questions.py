@@ -1,4 +1,7 @@
-"""Questions at a terminal: a person's answer counts, and a signal ends them."""
+"""Questions at a terminal: a person's answer counts, and a signal ends them.
+
+By the command line alone this tests ``cli/interrupts.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import REJECTED
 from tests.support.archive import EmptySystem, built
+from tests.support.command import REJECTED
 from tests.support.control_plane import ControlPlane, Namespace, executable
 from tests.support.harden import ROOT, workload
 from tests.support.programs import HELM_4

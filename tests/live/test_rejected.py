@@ -1,4 +1,7 @@
-"""``rejected``: what admission refuses now, in a cluster and in pasted text."""
+"""``rejected``: what admission refuses now, in a cluster and in pasted text.
+
+By the command line alone this tests ``live/rejections.py``, ``live/restarts.py``, too.
+"""
 
 from __future__ import annotations
 

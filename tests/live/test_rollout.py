@@ -8,7 +8,7 @@ import pytest
 
 from kubectl_harden.live.blame import blame
 from kubectl_harden.live.rollout import PodFailure, pod_failure, progress, selector_of, watched
-from kubectl_harden.model import Edit
+from kubectl_harden.pod_security.risks import Judgement
 
 READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 PENDING = {"status": {"phase": "Pending"}}
@@ -116,9 +116,9 @@ def test_pod_failures() -> None:
 )  # fmt: skip
 def test_which_edits_are_to_blame(words: str, failure: str | None, checks: tuple[str, ...], sure: bool) -> None:
     steps = [
-        Edit("add", ("a",), 1, ("capabilities_restricted",), "review", ""),
-        Edit("add", ("b",), 1, ("runAsNonRoot",), "review", ""),
-        Edit("add", ("c",), 1, ("hostPorts",), "safe", ""),
+        Judgement("review", "").edit("add", ("a",), 1, checks=("capabilities_restricted",)),
+        Judgement("review", "").edit("add", ("b",), 1, checks=("runAsNonRoot",)),
+        Judgement("safe", "").edit("add", ("c",), 1, checks=("hostPorts",)),
     ]
     found = blame(words, PodFailure("p", "c", failure, words) if failure else None, steps)
     assert (found.checks, found.sure) == (checks, sure)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_main import REJECTED, run
+from tests.support.command import REJECTED, run
 from tests.support.control_plane import executable
 from tests.support.programs import HELM_3, HELM_4
 from tests.support.tools import build

@@ -10,7 +10,7 @@ import pytest
 
 from kubectl_harden.manifests.directories import parts_of
 from kubectl_harden.yaml_text.tree import dump
-from tests.cli.test_main import REJECTED, run
+from tests.support.command import REJECTED, run
 
 TEMPLATE = "apiVersion: apps/v1\nkind: Deployment\nspec: {{- toYaml .Values.spec | nindent 2 }}\n"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_main import REJECTED
 from tests.manifests.test_directories import written
+from tests.support.command import REJECTED
 
 CHART = "apiVersion: v2\nname: {}\nversion: 0.1.0\n"
 ALLOWED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_harden.manifests.discovery import find_files
-from tests.cli.test_main import REJECTED, run
+from tests.support.command import REJECTED, run
 
 NAMES = st.sampled_from(["a", "b", "c.d", "x"])
 PATHS = st.lists(NAMES, min_size=0, max_size=3).map(lambda parts: "/".join([*parts, "f.yaml"]))

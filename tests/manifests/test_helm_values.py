@@ -13,8 +13,8 @@ import pytest
 
 from kubectl_harden import __version__
 from kubectl_harden.yaml_text.tree import parse, value_of
-from tests.cli.test_main import ROOT, run
 from tests.manifests.conftest import BASE
+from tests.support.command import ROOT, run
 
 
 @pytest.fixture(params=["helm", "helm4"])

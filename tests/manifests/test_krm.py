@@ -1,4 +1,7 @@
-"""The KRM function: a ResourceList by hand, and as kustomize runs it."""
+"""The KRM function: a ResourceList by hand, and as kustomize runs it.
+
+By the command line alone this tests ``cli/krm.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.yaml_text.documents import only_document
-from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.command import GOOD, REJECTED, run
 from tests.support.programs import KUSTOMIZE
 from tests.support.tools import build
 

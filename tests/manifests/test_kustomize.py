@@ -1,4 +1,7 @@
-"""Kustomizations: what real kubectl builds of them is checked and fixed."""
+"""Kustomizations: what real kubectl builds of them is checked and fixed.
+
+By the command line alone this tests ``cli/built.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
-from tests.cli.test_main import run
 from tests.manifests.conftest import BASE, VENV
+from tests.support.command import run
 
 
 def kustomize(directory: Path, programs: str) -> list[Any]:

@@ -18,7 +18,7 @@ from kubectl_harden.manifests.project_file import FILE, find_project, misnamed, 
 from kubectl_harden.pod_security.pod_templates import holders_of_pods, locate
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.tree import dump
-from tests.cli.test_main import GOOD, REJECTED, ROOT, run
+from tests.support.command import GOOD, REJECTED, ROOT, run
 
 SCHEMA = json.loads((ROOT / "docs" / "project-file.schema.json").read_text())
 WIDGET = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {pod: {spec: {hostPID: true, containers: [{name: c, image: i}]}}}\n"

@@ -16,7 +16,7 @@ from kubectl_harden.model import Finding
 from kubectl_harden.pod_security import policy
 from kubectl_harden.pod_security.control import Revision
 from kubectl_harden.pod_security.pod import Pod
-from tests.cli.test_main import run
+from tests.support.command import run
 
 POD = (
     "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}}}\nspec:\n  hostPID: true\n  containers: [{{name: c, image: a}}]\n"

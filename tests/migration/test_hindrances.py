@@ -1,4 +1,4 @@
-"""Which pods a workload keeps, and the commands that replace them; tests/live/test_hindrances.py runs the commands."""
+"""Which pods a workload keeps, and the commands that replace them; tests/live/test_migrate_hindrances.py runs the commands."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.yaml_text.editor import spliced
-from tests.cli.test_main import GOOD, REJECTED, run
+from tests.support.command import GOOD, REJECTED, run
 
 RESTRICTED = Policy("restricted", NEWEST)
 AGENT = """\

@@ -8,9 +8,9 @@ import jsonpatch  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_harden.model import LADDER
 from kubectl_harden.pod_security.in_force import goal_policy, in_force, left_alone, raised_labels
 from kubectl_harden.pod_security.namespace_labels import (
-    LADDER,
     MODES,
     PREFIX,
     PolicyChoice,

@@ -173,6 +173,8 @@ def test_where_a_message_is_cut_what_was_read_is_true_and_the_cut_is_told(
     text, found = whole(template, level)
     if not found or "\\" in text or not text.isprintable() or any(mark in text for mark in ("...", "…", "  ")):
         return
+    if '\\"' in json.dumps(template):
+        return  # A name with a quote ends where it does not: the words are ambiguous, and no API server takes the name.
     start = text.index('": ', text.index("violates")) + 3
     place = start + int(share * (len(text) - start))
     messages = [m for m in read_messages(text[:place] + end + after) if m.rejecter == POD_SECURITY]

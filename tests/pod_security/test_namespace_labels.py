@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_harden.model import LADDER
 from kubectl_harden.pod_security.namespace_labels import (
-    LADDER,
     MODES,
     PREFIX,
     UNCONFIGURED,

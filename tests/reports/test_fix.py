@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_harden.cli.fix import fix as command
 from kubectl_harden.model import FileFix
 from kubectl_harden.pod_security.policy import NEWEST, Policy
-from kubectl_harden.reports.fix import render
+from kubectl_harden.reports.fix import FORMATS, render
 from tests.support.oracle import Oracle
 from tests.yaml_text.test_documents import normal
 
@@ -57,3 +59,12 @@ def test_kubectl_reads_the_objects_of_all_files(oracle: Oracle, texts: list[str]
 @given(text=TEXTS)
 def test_one_file_keeps_its_bytes(text: str) -> None:
     assert streamed([text]) == text
+
+
+def test_every_output_that_fix_names_is_made() -> None:
+    output = next(parameter for parameter in command.params if parameter.name == "output")
+    assert isinstance(output.type, click.Choice)
+    assert tuple(output.type.choices) == ("diff", *FORMATS)
+    for name, made in FORMATS.items():
+        found = (FileFix("a.yaml", "a: 1\n", (), (), ()) for _ in range(1))
+        assert "".join(made(found, Policy("restricted", NEWEST))) or name == "strategic-patch"

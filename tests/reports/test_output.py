@@ -1,4 +1,7 @@
-"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours."""
+"""Whatever stands in a text from elsewhere, a terminal gets nothing that it would act on but our own colours.
+
+This is the test of ``reports/terminal.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,16 @@ from kubectl_harden.live.refused_pods import Injected, Rejected
 from kubectl_harden.live.restarts import Restart, Restarts
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, ServerWord, Survey
-from kubectl_harden.model import Checked, Edit, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
-from kubectl_harden.planning.plan import FixOptions
+from kubectl_harden.model import Checked, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
+from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
+from kubectl_harden.pod_security.documentation import explanations
 from kubectl_harden.pod_security.messages import Message, Said, read_messages
+from kubectl_harden.pod_security.risks import Judgement
 from kubectl_harden.reports import check as check_reports
-from kubectl_harden.reports import choosing, fix, grouping, live, matrix, output, rejected
-from kubectl_harden.reports.check import Tally
+from kubectl_harden.reports import choosing, explain, fix, grouping, live, matrix, output, rejected, terminal
 from kubectl_harden.reports.migration import markdown
+from kubectl_harden.reports.tally import Report, Tally
 from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
 from tests.support.fleet import socket_agent
@@ -72,7 +77,7 @@ def test_what_is_painted_has_one_colour(text: str, meaning: str) -> None:
 
 @given(text=HOSTILE, columns=st.integers(20, 100))
 def test_lines_that_fit_are_made_by_us_only(text: str, columns: int) -> None:
-    told = wrapped(text, 4, columns, head=paint("x", "good"), meaning="bad")
+    told = wrapped(text, 4, columns, head="x", meaning="bad")
     assert all(line.startswith("    ") for line in told.split("\n"))
     plain = output.shown(told, colour=False)
     assert plain.replace("\n", "").replace(" ", "") == "x" + printable(text).replace(" ", "")
@@ -180,8 +185,8 @@ def _refused(live: Live, rejecter: str, since: str, trial: Trial, checked: tuple
     return made._replace(makers=(PAYLOAD,), injected=injected, ended=PAYLOAD)
 
 
-def _reports() -> Iterator[tuple[str, str]]:
-    """Yield each report for people, with hostile text in all that comes from elsewhere."""
+def _reports(columns: int) -> Iterator[tuple[str, str]]:
+    """Yield each report for people, as wide as that, with hostile text in all that comes from elsewhere."""
     proposal = _proposal()
     identity = hostile(Identity(Source("f.yaml", 0, 1), "apps/v1", "Deployment", "shop", "web", ("spec", "template")))
     violation = hostile(Violation("privileged", "baseline", "reason", "detail " * 30, (("spec", "a"),), 1, "because"))
@@ -190,59 +195,62 @@ def _reports() -> Iterator[tuple[str, str]]:
     pods = PodsChecked("restricted", 2, True, (PAYLOAD, PAYLOAD))
     found = found._replace(pods=pods, advice=PAYLOAD)
     for form in (check_reports.text, check_reports.wide, check_reports.name):
-        yield form.__name__, "".join(form(iter([found]), GOAL, Tally()))
-    yield "notes", "".join(fix.notes(proposal.planned))
+        yield form.__name__, "".join(form(Report(iter([found]), GOAL, Tally(), columns)))
+    yield "notes", "".join(fix.notes(proposal.planned, columns=columns))
     yield "live diff", live.diff(proposal)
-    yield "proposal", "".join(live.proposal_notes(proposal))
+    yield "proposal", "".join(live.proposal_notes(proposal, columns=columns))
     outcome = hostile(Outcome(proposal, "failed", "message", Blame(("a",), True, "advice"), ("log",)))
-    yield "outcome", "".join(live.outcome_lines(outcome))
+    yield "outcome", "".join(live.outcome_lines(outcome, columns=columns))
     blameless = outcome._replace(blamed=hostile(Blame((), True, "advice")))
-    yield "outcome", "".join(live.outcome_lines(blameless))
+    yield "outcome", "".join(live.outcome_lines(blameless, columns=columns))
     item = namespace("shop", [socket_agent()], "t")
     item = item._replace(
         labels={"pod-security.kubernetes.io/enforce": "odd"}, server=ServerWord(True, "", ("w",), ("e",))
     )
     item = hostile(item)
     unasked = item._replace(server=hostile(ServerWord(False, "why")), state="ready")
-    yield "matrix", "".join(matrix.matrix(Survey((item, unasked)), columns=80))
-    yield "causes", "".join(matrix.cause_lines(Survey((item,)), columns=200))
+    yield "matrix", "".join(matrix.matrix(Survey((item, unasked)), columns=columns))
+    yield "causes", "".join(matrix.cause_lines(Survey((item,)), columns=columns + 120))
     for one in (item, unasked):
-        yield "details", "".join(matrix.details(one, columns=80, labels=True))
+        yield "details", "".join(matrix.details(one, columns=columns, labels=True))
     for state in ("failed", "enforced", "blocked"):
         done = hostile(Migrated("shop", state, "message", item, item.blockers, (outcome,)))
-        yield "migrated", "".join(matrix.migrated_lines(done, columns=80))
-        yield "migrated", "".join(matrix.migrated_lines(done._replace(blockers=()), columns=80))
+        yield "migrated", "".join(matrix.migrated_lines(done, columns=columns))
+        yield "migrated", "".join(matrix.migrated_lines(done._replace(blockers=()), columns=columns))
         yield "markdown", "".join(markdown(Survey((item,)), AIM, [done]))
     checked = (found._replace(identity=identity),)
     for rejecter in ("Pod Security admission", f"webhook{PAYLOAD}"):
         for since in ("2026-01-01T00:00:00+00:00", f"long ago{PAYLOAD}"):
             for trial in (Trial(False, f"m{PAYLOAD}"), Trial(None, f"why{PAYLOAD}")):
                 refused = _refused(proposal.live, rejecter, since, trial, checked)
-                yield "rejected", "".join(rejected.rejected_text(refused, proposal, Commands()))
+                yield "rejected", "".join(rejected.rejected_text(refused, proposal, Commands(), columns=columns))
                 ready = proposal._replace(refusal=None)
-                yield "rejected", "".join(rejected.rejected_text(refused, ready, Commands()))
+                yield "rejected", "".join(rejected.rejected_text(refused, ready, Commands(), columns=columns))
                 for keeps in ("job", "paused", "partition"):
                     kept = refused._replace(keeps=keeps, checked=())
-                    yield "rejected", "".join(rejected.rejected_text(kept, None, Commands()))
+                    yield "rejected", "".join(rejected.rejected_text(kept, None, Commands(), columns=columns))
                     many = [(kept, None)] * 6
-                    yield "many rejected", "".join(grouping.grouped_text(many, Commands()))
+                    yield "many rejected", "".join(grouping.grouped_text(many, Commands(), columns=columns))
             mended = refused._replace(trial=Trial(True))
-            yield "mended", "".join(rejected.rejected_text(mended, None, Commands()))
-            yield "many mended", "".join(grouping.grouped_text([(mended, None)] * 6, Commands()))
+            yield "mended", "".join(rejected.rejected_text(mended, None, Commands(), columns=columns))
+            yield "many mended", "".join(grouping.grouped_text([(mended, None)] * 6, Commands(), columns=columns))
     for restarts in (Restarts((Restart(PAYLOAD, PAYLOAD, PAYLOAD, 1),)), Restarts((), PAYLOAD)):
-        yield "restarts", "".join(rejected.restarts_text(restarts, None, Commands()))
+        yield "restarts", "".join(rejected.restarts_text(restarts, None, Commands(), columns=columns))
     text = 'pods "web" is forbidden: violates PodSecurity "restricted:latest": privileged (container "a" must not set)'
     for message in (*read_messages(text), Message("webhook", "text", subject="s", others=1)):
-        yield "message", "".join(rejected.message_text(hostile(message)._replace(rejecter=message.rejecter)))
-    edit = Edit("add", ("spec", "a"), {"k": [PAYLOAD, "a\nb"]}, ("privileged",), "safe", PAYLOAD)
+        yield (
+            "message",
+            "".join(rejected.message_text(hostile(message)._replace(rejecter=message.rejecter), columns=columns)),
+        )
+    edit = Judgement("safe", PAYLOAD).edit("add", ("spec", "a"), {"k": [PAYLOAD, "a\nb"]}, checks=("privileged",))
     edit = edit._replace(offers=(PAYLOAD,), companion=PAYLOAD)
     yield "heading", "".join(choosing.heading(identity))
     for one_edit in (edit, edit._replace(value=PAYLOAD), edit._replace(op="remove", path=("spec", PAYLOAD))):
-        yield "question", "".join(choosing.question(identity, one_edit))
+        yield "question", "".join(choosing.question(identity, one_edit, columns=columns))
     yield "problem", error_line(Problem(PAYLOAD, PAYLOAD, 1, 1, 1))
 
 
-REPORTS = list(_reports())
+REPORTS = list(_reports(80))
 
 
 @pytest.mark.parametrize("number", range(len(REPORTS)))
@@ -261,3 +269,31 @@ def test_the_payload_is_in_every_report() -> None:
 
 def test_planned_types_are_what_the_reports_take() -> None:
     assert isinstance(_proposal().planned[0], Planned)
+
+
+def _all(columns: int) -> Iterator[tuple[str, str]]:
+    yield from _reports(columns)
+    yield "explain", "".join(explain.listed(explanations(), columns=columns))
+    yield "explain", "".join(explain.runtime(columns=columns))
+    for control in explanations():
+        yield "explain", "".join(explain.text(control, columns=columns))
+
+
+def _unmarked(columns: int) -> list[tuple[str, str]]:
+    """Return the reports as they are where nothing is painted."""
+    with pytest.MonkeyPatch.context() as patched:
+        for meaning in MARKS:
+            patched.setitem(MARKS, meaning, "")
+        patched.setattr(terminal, "PLAIN", "")
+        wrapped.cache_clear()
+        reports = list(_all(columns))
+    wrapped.cache_clear()
+    return reports
+
+
+@pytest.mark.parametrize("columns", range(20, 121))
+def test_lines_break_at_the_same_places_with_colours_and_without(columns: int) -> None:
+    for (name, told), (_, plain) in zip(_all(columns), _unmarked(columns), strict=True):
+        colourless = output.shown(told, colour=False)
+        assert OURS.sub("", output.shown(told, colour=True)) == colourless, name
+        assert output.shown(plain, colour=False) == colourless, name

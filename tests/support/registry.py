@@ -20,8 +20,14 @@ from typing import Any, NamedTuple
 
 import trustme
 
+from kubectl_harden.evidence.registry import Registry, parse_reference
+from kubectl_harden.evidence.registry_login import Keyring
 from tests.support.tools import Program, build
 
+KINDS = {
+    "oci": "application/vnd.oci.image.manifest.v1+json",
+    "docker": "application/vnd.docker.distribution.manifest.v2+json",
+}
 CRANE = Program("crane", "registry", "github.com/google/go-containerregistry/cmd/crane")
 
 
@@ -239,3 +245,13 @@ def fronted(registry: Images, **options: Any) -> Iterator[Front]:
         yield front
     finally:
         front.stop()
+
+
+def registry(tmp_path: Path, config: dict[str, Any] | None = None, **options: Any) -> Registry:
+    """Return a client with a cache of its own, which knows the logins of a configuration."""
+    return Registry(Keyring(config or {}), **{"cache": str(tmp_path / "cache"), **options})
+
+
+def config_of(found: Registry, image: str, *secrets: dict[str, Any], seconds: float = 10) -> dict[str, Any]:
+    """Return the configuration of an image."""
+    return found.config(parse_reference(image), secrets, seconds)[0]

@@ -1,4 +1,7 @@
-"""Edits keep every byte that is not theirs. Byte claims are compared as bytes."""
+"""Edits keep every byte that is not theirs. Byte claims are compared as bytes.
+
+This is the test of ``yaml_text/brackets.py``, ``yaml_text/style.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a document means is what sigs.k8s.io/yaml makes of it: the same value, or an error for an error."""
+"""What a document means is what sigs.k8s.io/yaml makes of it: the same value, or an error for an error.
+
+This is the test of ``yaml_text/scalars.py``, ``yaml_text/json_tree.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, FixContext
-from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from typing import Final
 
-__all__ = ["DEFAULT_SET", "added", "fix_added", "uses"]
+from kubectl_harden.model import Edit, FixContext
+from kubectl_harden.pod_security.conditions import CAPABILITIES, always, named
+from kubectl_harden.pod_security.pod import Container, Pod
+from kubectl_harden.pod_security.risks import Change, Judgement, Rule
+
+__all__ = ["DEFAULT_SET", "REMOVE", "added", "fix_added", "uses"]
 
 DEFAULT_SET = frozenset(
     (
@@ -56,6 +59,23 @@ _USES = {
     "SYS_TIME": "setting the clock",
 }
 
+REMOVE: Final = Change(
+    "remove a capability",
+    (
+        Rule("capability-used", "breaks", "It uses the capability.", CAPABILITIES, named("needs", "capability")),
+        Rule(
+            "capability-unused",
+            "safe",
+            "It was watched, and did not use the capability.",
+            CAPABILITIES,
+            named("unused", "capability"),
+        ),
+        Rule(
+            "capability-unknown", "review", "Whoever added a capability had a reason, as a rule.", CAPABILITIES, always
+        ),
+    ),
+)
+
 
 def uses(name: str) -> str:
     """Return what a capability is usually added for, as a phrase."""
@@ -86,9 +106,9 @@ def fix_added(pod: Pod, container: Container, allowed: frozenset[str], check: st
         if canonical in allowed and canonical not in kept:
             kept.add(canonical)
             why = f"the standard knows this capability as {canonical}"
-            edits.append(Edit("replace", path, canonical, (check,), "safe", why))
+            edits.append(Judgement("safe", why).edit("replace", path, canonical, checks=(check,)))
             continue
         why = f"takes away {canonical}: {uses(canonical)}"
-        judgement = judge("remove a capability", why, pod, [container], context.facts, canonical)
-        edits.append(Edit("remove", path, None, (check,), *judgement))
+        judgement = REMOVE.judge(why, pod, [container], context.facts, canonical)
+        edits.append(judgement.edit("remove", path, checks=(check,)))
     return edits

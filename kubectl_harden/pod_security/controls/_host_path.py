@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.model import Edit, Facts, FixContext, HostPathChoice, Obstacle, Path, Remedy
+from kubectl_harden.pod_security.conditions import AGENTS, PSS, always, first, named
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import NODE_AGENT, Judgement, judge
+from kubectl_harden.pod_security.risks import Change, Judgement, Rule
 
-__all__ = ["fix_host_paths", "mounts_of", "without_unused"]
+__all__ = ["NO_HOST_PATH", "fix_host_paths", "mounts_of", "without_unused"]
 
 
 class _Purpose(NamedTuple):
@@ -122,6 +123,28 @@ _DATA = _Purpose(
     ),
 )
 
+NO_HOST_PATH: Final = Change(
+    "no host path",
+    (
+        Rule("host-path-used", "breaks", "Its processes opened files of the node.", PSS, named("needs", "host path")),
+        Rule(
+            "host-path-unused",
+            "safe",
+            "Its processes were watched, and opened nothing below it.",
+            PSS,
+            named("unused", "host path"),
+        ),
+        Rule(
+            "host-path-agent",
+            "breaks",
+            "An agent of the node works on the node's files.",
+            AGENTS,
+            first("needs", "node agent"),
+        ),
+        Rule("host-path-unknown", "review", "Nothing is known of what it reads and writes there.", PSS, always),
+    ),
+)
+
 
 def _matches(path: str, pattern: str) -> bool:
     if pattern == "/":
@@ -157,7 +180,9 @@ def mounts_of(pod: Pod, name: str) -> list[tuple[Container, Path]]:
 
 def without_unused(index: int, name: str, check: str) -> Edit:
     """Return the edit that takes away a volume which no container mounts: the kubelet does not mount it, either."""
-    return Edit("remove", ("spec", "volumes", index), None, (check,), "safe", f"no container mounts volume {name}")
+    return Judgement("safe", f"no container mounts volume {name}").edit(
+        "remove", ("spec", "volumes", index), checks=(check,)
+    )
 
 
 def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[int]) -> Remedy:
@@ -181,10 +206,10 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     paths = [mount for _, mount in mounts]
 
     # That an agent works on the node says nothing of a time zone, nor against what a person has decided.
-    whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != NODE_AGENT))
+    whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != "node agent"))
 
     def judged(meaning: str, facts: Facts = context.facts) -> Judgement:
-        return judge("no host path", meaning, pod, users, facts, name)
+        return NO_HOST_PATH.judge(meaning, pod, users, facts, name)
 
     if chosen is not None:
         return _as_chosen(chosen, location, paths, volume, check, judged("as chosen by --host-path", whoever))
@@ -226,8 +251,8 @@ def _as_chosen(
 
 def _replace(location: Path, volume: dict[str, Any], source: dict[str, Any], check: str, judgement: Judgement) -> Edit:
     kept = {key: value for key, value in volume.items() if key != "hostPath"}
-    return Edit("replace", location, {**kept, **source}, (check,), *judgement)
+    return judgement.edit("replace", location, {**kept, **source}, checks=(check,))
 
 
 def _remove(location: Path, mounts: list[Path], check: str, judgement: Judgement) -> Remedy:
-    return Remedy(tuple(Edit("remove", path, None, (check,), *judgement) for path in (location, *mounts)))
+    return Remedy(tuple(judgement.edit("remove", path, checks=(check,)) for path in (location, *mounts)))

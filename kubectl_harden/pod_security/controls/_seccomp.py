@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from kubectl_harden.model import Edit, FixContext, Path
+from kubectl_harden.pod_security.conditions import always, first
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Judgement, Rule
 
-__all__ = ["CONTAINER_KEY", "POD", "POD_KEY", "bad_type", "correct", "correct_bad_types", "require", "valid_annotation"]
+__all__ = [
+    "CONTAINER_KEY",
+    "POD",
+    "POD_KEY",
+    "SECCOMP",
+    "bad_type",
+    "correct",
+    "correct_bad_types",
+    "require",
+    "valid_annotation",
+]
 
 POD_KEY = "seccomp.security.alpha.kubernetes.io/pod"
 CONTAINER_KEY = "container.seccomp.security.alpha.kubernetes.io/"
 POD: Path = ("spec", "securityContext", "seccompProfile")
 
 _WHY = "blocks system calls that containers rarely need (mount, unshare, bpf, keyctl, …) with the runtime's own filter"
+
+_BLOCKED = "https://docs.docker.com/engine/security/seccomp/, blocked system calls"
+SECCOMP: Final = Change(
+    "seccomp",
+    (
+        Rule(
+            "blocked-call-used",
+            "breaks",
+            "The runtime's filter blocks what it does.",
+            _BLOCKED,
+            first("needs", "seccomp"),
+        ),
+        Rule(
+            "blocked-call-unused",
+            "safe",
+            "Its system calls were recorded, and the runtime's filter blocks none of them.",
+            _BLOCKED,
+            first("unused", "seccomp"),
+        ),
+        Rule("seccomp-unknown", "review", "Nothing is known of its system calls.", _BLOCKED, always),
+    ),
+)
 
 
 def bad_type(security: dict[str, Any]) -> str | None:
@@ -35,11 +68,11 @@ def correct(
     pod: Pod, security: dict[str, Any], path: Path, containers: list[Container], check: str, context: FixContext
 ) -> Edit:
     """Return the edit that makes a forbidden profile RuntimeDefault where it stands."""
-    judgement = judge("seccomp", _WHY, pod, containers, context.facts)
+    judgement = SECCOMP.judge(_WHY, pod, containers, context.facts)
     if len(security["seccompProfile"]) > 1:
         # The API server refuses a localhostProfile beside any type but Localhost.
-        return Edit("replace", path, {"type": "RuntimeDefault"}, (check,), *judgement)
-    return Edit("add", (*path, "type"), "RuntimeDefault", (check,), *judgement)
+        return judgement.edit("replace", path, {"type": "RuntimeDefault"}, checks=(check,))
+    return judgement.edit("add", (*path, "type"), "RuntimeDefault", checks=(check,))
 
 
 def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
@@ -59,13 +92,13 @@ def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
 
 def require(pod: Pod, path: Path, key: str, containers: list[Container], check: str, context: FixContext) -> list[Edit]:
     """Return the edits that set a profile where none is, as the (dead) annotation says if it is a valid one."""
-    judgement = judge("seccomp", _WHY, pod, containers, context.facts)
+    judgement = SECCOMP.judge(_WHY, pod, containers, context.facts)
     annotation = pod.annotations.get(key, "")
     profile = {"type": "RuntimeDefault"}
     if annotation.startswith("localhost/") and len(annotation) > len("localhost/"):
         profile = {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
         judgement = judgement._replace(why=f"the annotation {key} asks for this profile, but has no effect since v1.27")
-    edit = Edit("add", path, profile, (check,), *judgement)
+    edit = judgement.edit("add", path, profile, checks=(check,))
     return [edit] if profile["type"] == "Localhost" else _with_annotation(pod, key, edit)
 
 
@@ -77,4 +110,4 @@ def _with_annotation(pod: Pod, key: str, edit: Edit, was: str | None = None) -> 
     if was == "Unconfined" and annotation != "unconfined":
         return [edit]  # It contradicted the field before, which is not for a fix to mend.
     why = "the API server refuses an annotation that contradicts seccompProfile, and it has no effect since v1.27"
-    return [edit, Edit("remove", ("metadata", "annotations", key), None, edit.checks, edit.risk, why)]
+    return [edit, Judgement(edit.risk, why).edit("remove", ("metadata", "annotations", key), checks=edit.checks)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from kubectl_harden.model import Edit, FixContext, Obstacle, Remedy
+from kubectl_harden.model import FixContext, Obstacle, Remedy
+from kubectl_harden.pod_security.conditions import windows_sign
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import WINDOWS
+from kubectl_harden.pod_security.risks import Judgement
 
 __all__ = ["windows_remedy"]
 
@@ -20,6 +21,5 @@ def windows_remedy(pod: Pod, context: FixContext, check: str) -> Remedy | None:
         return Remedy(obstacles=(Obstacle(check, "the API server refuses this field on a Windows pod", _CHOICES),))
     if not context.os_name or context.minor < _EXEMPT_FROM:
         return None
-    shown = next(fact.text for fact in context.facts.pod if fact.topic == WINDOWS)
-    why = f"{shown}; with os.name: windows it needs no fields that only Linux has"
-    return Remedy((Edit("add", ("spec", "os", "name"), "windows", (check,), "safe", why),))
+    why = f"{windows_sign(context.facts.pod)}; with os.name: windows it needs no fields that only Linux has"
+    return Remedy((Judgement("safe", why).edit("add", ("spec", "os", "name"), "windows", checks=(check,)),))

@@ -20,15 +20,47 @@ Source: policy/check_allowPrivilegeEscalation.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from typing import Final
+
+from kubectl_harden.model import Finding, FixContext, Remedy
+from kubectl_harden.pod_security.conditions import always, first
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "allowPrivilegeEscalation"
 _WHY = "stops set-user-ID binaries (sudo, su, ping) and file capabilities from raising privileges"
+
+_NO_NEW_PRIVS = "Documentation/userspace-api/no_new_privs.rst of the Linux kernel"
+_NO_ESCALATION: Final = Change(
+    "no privilege escalation",
+    (
+        Rule(
+            "setuid-used",
+            "breaks",
+            "Under no_new_privs a set-user-ID executable keeps the user that started it.",
+            _NO_NEW_PRIVS,
+            first("needs", "setuid"),
+        ),
+        Rule(
+            "setuid-unused",
+            "safe",
+            "Its processes were watched, and none was set-user-ID.",
+            _NO_NEW_PRIVS,
+            first("unused", "setuid"),
+        ),
+        Rule(
+            "escalation-unknown",
+            "review",
+            "Nothing is known of set-user-ID executables and file capabilities in the image.",
+            _NO_NEW_PRIVS,
+            always,
+        ),
+    ),
+)
 
 
 def _check_1_8(pod: Pod) -> Finding | None:
@@ -53,8 +85,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for container in pod.containers:
         if container.security.get("allowPrivilegeEscalation") is not False:
-            judgement = judge("no privilege escalation", _WHY, pod, [container], context.facts)
-            edits.append(Edit("add", container.field("allowPrivilegeEscalation"), False, (ID,), *judgement))
+            judgement = _NO_ESCALATION.judge(_WHY, pod, [container], context.facts)
+            edits.append(judgement.edit("add", container.field("allowPrivilegeEscalation"), False, checks=(ID,)))
     return Remedy(tuple(edits))
 
 
@@ -64,5 +96,7 @@ CONTROL = Control(
     (Revision(8, _check_1_8), Revision(25, _check_1_25)),
     _fix,
     reasons=("allowPrivilegeEscalation != false",),
+    changes=(_NO_ESCALATION,),
     cure="set securityContext.allowPrivilegeEscalation: false in each container named",
+    signs=(DENIED,),
 )

@@ -26,17 +26,23 @@ RuntimeDefault would make the kubelet refuse the pod where it has not (pkg/secur
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
-from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
+from kubectl_harden.pod_security.control import Control, Revision, Sign
 from kubectl_harden.pod_security.controls._words import go_quote, join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "appArmorProfile"
 _PREFIX = "container.apparmor.security.beta.kubernetes.io/"
 _WHY = "the container gets the runtime's AppArmor profile, which denies mounts and writes below /proc and /sys"
+
+_DEFAULT_PROFILE: Final = Change(
+    "default AppArmor",
+    (Rule("app-armor", "review", "The runtime's own profile forbids more than none does.", PSS, always),),
+)
 
 
 def _bad_type(security: dict[str, Any]) -> str | None:
@@ -92,8 +98,12 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         if _bad_type(container.security) is not None and pod.written_at(path) is not None:
             fields.append(path)
     fields.extend(("metadata", "annotations", key) for key in _bad_annotations(pod))
-    judgement = judge("default AppArmor", _WHY, pod, (), context.facts)
-    return Remedy(tuple(Edit("remove", path, None, (ID,), *judgement) for path in fields))
+    judgement = _DEFAULT_PROFILE.judge(_WHY, pod, (), context.facts)
+    return Remedy(tuple(judgement.edit("remove", path, checks=(ID,)) for path in fields))
+
+
+def _stays(_pod: Pod) -> str:
+    return "the API server fills the profile in from an annotation"
 
 
 CONTROL = Control(
@@ -105,5 +115,8 @@ CONTROL = Control(
         "forbidden AppArmor profile",
         "forbidden AppArmor profiles",
     ),
+    changes=(_DEFAULT_PROFILE,),
     cure="remove the AppArmor profile named, so that the runtime's own applies",
+    signs=(Sign(("apparmor",), "check the node's AppArmor profiles"),),
+    stays=_stays,
 )

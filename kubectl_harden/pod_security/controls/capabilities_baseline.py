@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
-from kubectl_harden.pod_security.controls._capabilities import DEFAULT_SET, added, fix_added
+from kubectl_harden.pod_security.controls._capabilities import DEFAULT_SET, REMOVE, added, fix_added
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Pod
 
@@ -56,5 +57,7 @@ CONTROL = Control(
     (Revision(0, _check_1_0),),
     _fix,
     reasons=("non-default capabilities",),
+    changes=(REMOVE,),
     cure="remove the capabilities named from securityContext.capabilities.add",
+    signs=(DENIED,),
 )

@@ -24,16 +24,95 @@ Source: policy/check_capabilities_restricted.go
 
 from __future__ import annotations
 
+from typing import Final
+
 from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.pod_security.conditions import (
+    CAPABILITIES,
+    LOW_PORTS,
+    OWNER,
+    first,
+    serves_low_port,
+    unknown,
+    user_is,
+)
 from kubectl_harden.pod_security.control import Control, Revision
-from kubectl_harden.pod_security.controls._capabilities import added, fix_added
+from kubectl_harden.pod_security.controls._capabilities import REMOVE, added, fix_added
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Case, Change, Rule
 
 ID = "capabilities_restricted"
 _ALLOWED = frozenset(("NET_BIND_SERVICE",))
+
+
+def _no_capabilities(case: Case) -> str | None:
+    if case.user:
+        return f"runs as user {case.user}, who has no capabilities anyway"
+    number = user_is("image", "number")(case)
+    return f"{number}, who has no capabilities anyway" if number else None
+
+
+def _pings(case: Case) -> str | None:
+    if any(item.get("name") == "net.ipv4.ping_group_range" for item in case.pod.security.get("sysctls", ())):
+        return None
+    return first("needs", "ping")(case)
+
+
+def _low_port_without_capabilities(case: Case) -> str | None:
+    return serves_low_port(case) if _no_capabilities(case) else None
+
+
+_DROP_ALL: Final = Change(
+    "drop ALL",
+    (
+        Rule(
+            "owner-capability",
+            "breaks",
+            "Giving files away takes CAP_CHOWN.",
+            CAPABILITIES,
+            first("needs", "volume owner"),
+            (OWNER,),
+        ),
+        Rule(
+            "default-capability-used",
+            "breaks",
+            "It uses a capability that root has by default.",
+            CAPABILITIES,
+            first("needs", "default capability"),
+        ),
+        Rule(
+            "file-capability-port",
+            "review",
+            "A user other than root who binds a port below 1024 has it from a file capability, unless the runtime "
+            "opens low ports; an executable with a file capability that is not in the bounding set does not even "
+            "start.",
+            CAPABILITIES,
+            _low_port_without_capabilities,
+            (LOW_PORTS,),
+        ),
+        Rule(
+            "no-capabilities",
+            "safe",
+            "Users other than root have no capabilities to lose.",
+            CAPABILITIES,
+            _no_capabilities,
+        ),
+        Rule(
+            "default-capability-unused",
+            "safe",
+            "It was watched, and used none of them.",
+            CAPABILITIES,
+            first("unused", "default capability"),
+        ),
+        Rule(
+            "ping", "review", "ping needs NET_RAW, unless net.ipv4.ping_group_range has its group.", "icmp(7)", _pings
+        ),
+        Rule("drop-all-unknown", "review", "Nothing is known of the capabilities that it uses.", CAPABILITIES, unknown),
+    ),
+)
 
 
 def _dropped(container: Container) -> list[str]:
@@ -76,14 +155,14 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 def _drop_all(pod: Pod, container: Container, context: FixContext) -> Edit:
     why = "takes away what root has by default (CHOWN, SETUID, NET_RAW, …); other users have none of it"
-    judgement = judge("drop ALL", why, pod, [container], context.facts)
+    judgement = _DROP_ALL.judge(why, pod, [container], context.facts)
     dropped = _dropped(container)
     for index, name in enumerate(dropped):
         if name.upper() == "ALL":
-            return Edit("replace", container.field("capabilities", "drop", index), "ALL", (ID,), *judgement)
+            return judgement.edit("replace", container.field("capabilities", "drop", index), "ALL", checks=(ID,))
     if dropped:
-        return Edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", (ID,), *judgement)
-    return Edit("add", container.field("capabilities", "drop"), ["ALL"], (ID,), *judgement)
+        return judgement.edit("add", container.field("capabilities", "drop", len(dropped)), "ALL", checks=(ID,))
+    return judgement.edit("add", container.field("capabilities", "drop"), ["ALL"], checks=(ID,))
 
 
 CONTROL = Control(
@@ -95,5 +174,10 @@ CONTROL = Control(
     ),
     _fix,
     reasons=("unrestricted capabilities",),
+    changes=(
+        _DROP_ALL,
+        REMOVE,
+    ),
     cure='set securityContext.capabilities.drop: ["ALL"] in each container named, and add nothing but NET_BIND_SERVICE',
+    signs=(DENIED,),
 )

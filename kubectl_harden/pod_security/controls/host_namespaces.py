@@ -21,10 +21,13 @@ Source: policy/check_hostNamespaces.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from typing import Final
+
+from kubectl_harden.model import Finding, FixContext, Remedy
+from kubectl_harden.pod_security.conditions import AGENTS, always, first, named
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "hostNamespaces"
 _USES = {
@@ -32,6 +35,27 @@ _USES = {
     "hostPID": "usually needed to see or signal the node's processes (monitoring, debugging)",
     "hostIPC": "usually needed to share memory with processes of the node",
 }
+
+_NO_HOST_NAMESPACE: Final = Change(
+    "no host namespace",
+    (
+        Rule(
+            "host-namespace-used",
+            "breaks",
+            "What it executes looks at the node.",
+            "namespaces(7)",
+            named("needs", "host namespace"),
+        ),
+        Rule(
+            "host-namespace-agent",
+            "breaks",
+            "An agent of the node works on the node's network and processes.",
+            AGENTS,
+            first("needs", "node agent"),
+        ),
+        Rule("host-namespace-unknown", "review", "Nothing is known of what it does there.", "namespaces(7)", always),
+    ),
+)
 
 
 def _check_1_0(pod: Pod) -> Finding | None:
@@ -45,8 +69,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for name, use in _USES.items():
         if pod.spec.get(name):
-            judgement = judge("no host namespace", use, pod, (), context.facts, name)
-            edits.append(Edit("replace", ("spec", name), False, (ID,), *judgement))
+            judgement = _NO_HOST_NAMESPACE.judge(use, pod, (), context.facts, name)
+            edits.append(judgement.edit("replace", ("spec", name), False, checks=(ID,)))
     return Remedy(tuple(edits))
 
 
@@ -56,5 +80,6 @@ CONTROL = Control(
     (Revision(0, _check_1_0),),
     _fix,
     reasons=("host namespaces",),
+    changes=(_NO_HOST_NAMESPACE,),
     cure="remove spec.hostNetwork, hostPID and hostIPC where they are true",
 )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
-from kubectl_harden.pod_security.controls._host_path import fix_host_paths
+from kubectl_harden.pod_security.controls._host_path import NO_HOST_PATH, fix_host_paths
 from kubectl_harden.pod_security.controls._words import join_quote, plural
 from kubectl_harden.pod_security.pod import Pod
 
@@ -50,5 +50,6 @@ CONTROL = Control(
     (Revision(0, _check_1_0),),
     _fix,
     reasons=("hostPath volumes",),
+    changes=(NO_HOST_PATH,),
     cure="replace hostPath in the volumes named by emptyDir, a persistentVolumeClaim or a configMap",
 )

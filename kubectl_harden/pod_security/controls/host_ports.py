@@ -18,13 +18,21 @@ Source: policy/check_hostPorts.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from typing import Final
+
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import containers_text, plural
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "hostPorts"
+
+_NO_HOST_PORT: Final = Change(
+    "no host port",
+    (Rule("host-port", "review", "Clients that use the node's address no longer reach the pod.", PSS, always),),
+)
 
 
 def _bad_ports(container: Container) -> list[tuple[Path, int]]:
@@ -56,9 +64,13 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         for path, number in _bad_ports(container):
             if pod.written_at(path):
                 why = f"port {number} of the node no longer leads here: reach the pod by a Service instead"
-                judgement = judge("no host port", why, pod, [container], context.facts)
-                edits.append(Edit("remove", path, None, (ID,), *judgement))
+                judgement = _NO_HOST_PORT.judge(why, pod, [container], context.facts)
+                edits.append(judgement.edit("remove", path, checks=(ID,)))
     return Remedy(tuple(edits))
+
+
+def _stays(pod: Pod) -> str:
+    return "the API server fills these in while hostNetwork is true" if pod.spec.get("hostNetwork") else ""
 
 
 CONTROL = Control(
@@ -67,5 +79,7 @@ CONTROL = Control(
     (Revision(0, _check_1_0),),
     _fix,
     reasons=("hostPort",),
+    changes=(_NO_HOST_PORT,),
     cure="remove hostPort from the ports of each container named, and reach the pod through a Service",
+    stays=_stays,
 )

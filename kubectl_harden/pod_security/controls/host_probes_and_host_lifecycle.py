@@ -21,12 +21,14 @@ Source: policy/check_hostProbesAndhostLifecycle.go
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import join_quote, plural
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "hostProbesAndHostLifecycle"
 _HANDLERS: tuple[tuple[str, ...], ...] = (
@@ -35,6 +37,11 @@ _HANDLERS: tuple[tuple[str, ...], ...] = (
     ("startupProbe",),
     ("lifecycle", "postStart"),
     ("lifecycle", "preStop"),
+)
+
+_PROBE_THE_POD: Final = Change(
+    "probe the pod",
+    (Rule("probe-host", "review", "The probe asks another address than before.", PSS, always),),
 )
 
 
@@ -72,8 +79,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
             why = f"the kubelet asks the pod's own IP instead of {host}"
             if host in ("localhost", "127.0.0.1", "::1"):
                 why += ", so a server that listens on loopback only must listen on the pod's IP too"
-            judgement = judge("probe the pod", why, pod, [container], context.facts)
-            edits.append(Edit("remove", path, None, (ID,), *judgement))
+            judgement = _PROBE_THE_POD.judge(why, pod, [container], context.facts)
+            edits.append(judgement.edit("remove", path, checks=(ID,)))
     return Remedy(tuple(edits))
 
 
@@ -83,5 +90,6 @@ CONTROL = Control(
     (Revision(34, _check_1_34),),
     _fix,
     reasons=("probe or lifecycle host",),
+    changes=(_PROBE_THE_POD,),
     cure="remove host from the probes and lifecycle hooks of each container named",
 )

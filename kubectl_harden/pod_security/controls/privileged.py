@@ -19,13 +19,38 @@ Source: policy/check_privileged.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from typing import Final
+
+from kubectl_harden.model import Finding, FixContext, Remedy
+from kubectl_harden.pod_security.conditions import AGENTS, PSS, always, first
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "privileged"
+
+_NOT_PRIVILEGED: Final = Change(
+    "not privileged",
+    (
+        Rule(
+            "privileged-used",
+            "breaks",
+            "What it does needs the node's devices or mounts.",
+            PSS,
+            first("needs", "privileged"),
+        ),
+        Rule(
+            "privileged-agent",
+            "breaks",
+            "An agent of the node is privileged for its work on the node.",
+            AGENTS,
+            first("needs", "node agent"),
+        ),
+        Rule("privileged-unknown", "review", "Whoever made it privileged had a reason, as a rule.", PSS, always),
+    ),
+)
 
 
 def _check_1_0(pod: Pod) -> Finding | None:
@@ -44,8 +69,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     for container in pod.containers:
         if container.security.get("privileged"):
             why = "usually needed to mount file systems, load kernel modules or reach the node's devices"
-            judgement = judge("not privileged", why, pod, [container], context.facts)
-            edits.append(Edit("replace", container.field("privileged"), False, (ID,), *judgement))
+            judgement = _NOT_PRIVILEGED.judge(why, pod, [container], context.facts)
+            edits.append(judgement.edit("replace", container.field("privileged"), False, checks=(ID,)))
     return Remedy(tuple(edits))
 
 
@@ -55,5 +80,7 @@ CONTROL = Control(
     (Revision(0, _check_1_0),),
     _fix,
     reasons=("privileged",),
+    changes=(_NOT_PRIVILEGED,),
     cure="remove securityContext.privileged: true from each container named",
+    signs=(DENIED,),
 )

@@ -18,13 +18,22 @@ Source: policy/check_procMount_baseline.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from typing import Final
+
+from kubectl_harden.model import Finding, FixContext, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._user_namespace import ENTER, NO_USER_NAMESPACE
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "procMount"
+
+MASKS: Final = Change(
+    "default procMount",
+    (Rule("proc-mount", "review", "Parts of /proc are masked or read-only again.", PSS, always),),
+)
 
 
 def check_1_0(pod: Pod) -> Finding | None:
@@ -50,8 +59,8 @@ def fix(pod: Pod, context: FixContext, check: str) -> Remedy:
     edits = []
     for c in pod.containers:
         if c.security.get("procMount", "Default") != "Default":
-            judgement = judge("default procMount", why, pod, [c], context.facts)
-            edits.append(Edit("replace", c.field("procMount"), "Default", (check,), *judgement))
+            judgement = MASKS.judge(why, pod, [c], context.facts)
+            edits.append(judgement.edit("replace", c.field("procMount"), "Default", checks=(check,)))
     return Remedy(tuple(edits))
 
 
@@ -65,5 +74,7 @@ CONTROL = Control(
     (Revision(0, check_1_0), Revision(35, _check_1_35)),
     _fix,
     reasons=("procMount",),
+    changes=(MASKS, ENTER),
     cure="remove securityContext.procMount from each container named",
+    signs=(NO_USER_NAMESPACE,),
 )

@@ -36,5 +36,6 @@ CONTROL = Control(
     (Revision(35, proc_mount.check_1_0, overrides=("procMount",)),),
     _fix,
     reasons=("procMount",),
+    changes=(proc_mount.MASKS,),
     cure="remove securityContext.procMount from each container named",
 )

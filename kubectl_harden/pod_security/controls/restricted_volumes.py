@@ -22,7 +22,7 @@ from typing import Any
 
 from kubectl_harden.model import Finding, FixContext, Obstacle, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
-from kubectl_harden.pod_security.controls._host_path import fix_host_paths, mounts_of, without_unused
+from kubectl_harden.pod_security.controls._host_path import NO_HOST_PATH, fix_host_paths, mounts_of, without_unused
 from kubectl_harden.pod_security.controls._words import join_quote, plural
 from kubectl_harden.pod_security.pod import Pod
 
@@ -132,5 +132,6 @@ CONTROL = Control(
     (Revision(0, _check_1_0, overrides=("hostPathVolumes",)),),
     _fix,
     reasons=("restricted volume types",),
+    changes=(NO_HOST_PATH,),
     cure="replace the volumes named by emptyDir, a persistentVolumeClaim, a configMap or another type that is allowed",
 )

@@ -24,14 +24,191 @@ Source: policy/check_runAsNonRoot.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
-from kubectl_harden.pod_security.control import Control, Revision
+from collections.abc import Callable
+from typing import Final
+
+from kubectl_harden.model import Edit, Finding, FixContext, Path, Policy, Remedy
+from kubectl_harden.pod_security.conditions import (
+    AS_USER,
+    CAPABILITIES,
+    FS_GROUP,
+    GROUP,
+    IN_USER_NAMESPACE,
+    LOW_PORTS,
+    OWNER,
+    PORTS,
+    VERIFY,
+    first,
+    serves_low_port,
+    unknown,
+    user_is,
+    users,
+    windows_sign,
+)
+from kubectl_harden.pod_security.control import Control, Revision, Sign
+from kubectl_harden.pod_security.controls._signs import DENIED
+from kubectl_harden.pod_security.controls._user_namespace import ENTER, NO_USER_NAMESPACE
 from kubectl_harden.pod_security.controls._words import containers_text, setters
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import WINDOWS, judge
+from kubectl_harden.pod_security.risks import Case, Change, Rule
 
 ID = "runAsNonRoot"
+EXEMPT_FROM = 35
+"""The policy version from which pods in a user namespace are exempt."""
 _POD: Path = ("spec", "securityContext", "runAsNonRoot")
+
+_WINDOWS = "pkg/kubelet/kuberuntime/security_context_windows.go, verifyRunAsNonRoot"
+_AS_KNOWN_USER = "give it the number of that user: --run-as-user UID (auto where a running pod tells it)"
+_AS_WINDOWS_USER = "give it another user: windowsOptions.runAsUserName: ContainerUser"
+
+
+def _runs_as_number(case: Case) -> str | None:
+    return f"already runs as user {case.user}" if case.user else None
+
+
+def _low_port_of_unknown_user(case: Case) -> str | None:
+    """Return that a container serves a low port, unless it is known to do so as the user that it will be."""
+    return None if any(users(case.facts)) else serves_low_port(case)
+
+
+def _volume_of_unknown_user(case: Case) -> str | None:
+    """Return that a container writes to a volume, where nothing tells as which user: root, as a rule."""
+    if case.user is not None or any(users(case.facts)):
+        return None
+    return first("needs", "volume")(case)
+
+
+def _windows_user(wanted: bool | None) -> Callable[[Case], str | None]:
+    """Return a condition on the user name of a container on Windows: not the administrator, the administrator, none."""
+
+    def when(case: Case) -> str | None:
+        shown = windows_sign(case.facts)
+        if not shown or case.container is None:
+            return None
+        own, of_pod = (security.get("windowsOptions", {}) for security in (case.container.security, case.pod.security))
+        name = own.get("runAsUserName") or of_pod.get("runAsUserName")
+        if not name:
+            name = next((fact.value for fact in users(case.facts, "image") if isinstance(fact.value, str)), "")
+        found = name.casefold() != "containeradministrator" if name else None
+        return (f"it runs as {name}" if name else shown) if found is wanted else None
+
+    return when
+
+
+_REQUIRE: Final = Change(
+    "require non-root",
+    (
+        Rule(
+            "windows-user",
+            "safe",
+            "On Windows the kubelet lets every user start but ContainerAdministrator.",
+            _WINDOWS,
+            _windows_user(True),
+        ),
+        Rule(
+            "windows-administrator",
+            "breaks",
+            "On Windows the kubelet takes ContainerAdministrator for root: the container does not start.",
+            _WINDOWS,
+            _windows_user(False),
+            (_AS_WINDOWS_USER,),
+        ),
+        Rule(
+            "windows-unknown",
+            "review",
+            "On Windows the kubelet refuses an image whose user is ContainerAdministrator.",
+            _WINDOWS,
+            _windows_user(None),
+        ),
+        Rule(
+            "own-number", "safe", "A runAsUser other than 0 is all that the kubelet asks for.", VERIFY, _runs_as_number
+        ),
+        Rule(
+            "image-root",
+            "breaks",
+            'The image runs as root: the container does not start (CreateContainerConfigError, "container has '
+            'runAsNonRoot and image will run as root").',
+            VERIFY,
+            user_is("image", "root"),
+            (AS_USER, IN_USER_NAMESPACE),
+        ),
+        Rule(
+            "image-name",
+            "breaks",
+            'The image names its user: the container does not start (CreateContainerConfigError, "container has '
+            'runAsNonRoot and image has non-numeric user, cannot verify user is non-root").',
+            VERIFY,
+            user_is("image", "name"),
+            (_AS_KNOWN_USER,),
+        ),
+        Rule(
+            "prepares-volumes",
+            "breaks",
+            "Only root may give files away.",
+            "chown(2)",
+            first("needs", "volume owner"),
+            (OWNER,),
+        ),
+        Rule(
+            "needs-root",
+            "breaks",
+            "What it executes needs root, whatever user the image names.",
+            CAPABILITIES,
+            first("needs", "root"),
+            (AS_USER,),
+        ),
+        Rule(
+            "image-number",
+            "safe",
+            "The image runs as a number other than 0: the kubelet lets it start, and nothing changes for it.",
+            VERIFY,
+            user_is("image", "number"),
+        ),
+        Rule(
+            "live-root",
+            "breaks",
+            "A running container has uid 0, and no runAsUser asks for it: its image runs as root.",
+            "KEP-3619, containerStatuses[].user.linux.uid",
+            user_is("live pod", "root"),
+            (AS_USER, IN_USER_NAMESPACE),
+        ),
+        Rule(
+            "observed-root",
+            "breaks",
+            "A sensor saw processes of uid 0: the image runs as root, or becomes root.",
+            VERIFY,
+            user_is("observed", "root"),
+            (AS_USER, IN_USER_NAMESPACE),
+        ),
+        Rule(
+            "live-number",
+            "review",
+            "A running container has a uid other than 0; should the image name that user, the kubelet cannot verify "
+            "it.",
+            VERIFY,
+            user_is("live pod", "number"),
+            ("state that uid: --run-as-user auto",),
+        ),
+        Rule(
+            "low-port-non-root",
+            "review",
+            "A process other than root may not bind ports below 1024 unless the node's runtime opens them "
+            "(containerd from 2.0 does).",
+            PORTS,
+            _low_port_of_unknown_user,
+            (LOW_PORTS,),
+        ),
+        Rule(
+            "non-root-volume",
+            "review",
+            "Root may have written to the volume, and another user may not.",
+            FS_GROUP,
+            _volume_of_unknown_user,
+            (AS_USER, GROUP),
+        ),
+        Rule("non-root-unknown", "review", "Nothing is known of the image's user.", VERIFY, unknown),
+    ),
+)
 
 
 def _explicit(pod: Pod) -> list[Container]:
@@ -47,18 +224,22 @@ def _implicit(pod: Pod) -> list[Container]:
 def _check_1_0(pod: Pod) -> Finding | None:
     pod_is_bad = pod.security.get("runAsNonRoot") is False
     explicit = _explicit(pod)
+    implicit = _implicit(pod)
+    silent = tuple(c.field("runAsNonRoot") for c in implicit)
     if pod_is_bad or explicit:
         paths = (*((_POD,) if pod_is_bad else ()), *(c.field("runAsNonRoot") for c in explicit))
         who = setters(pod_is_bad, explicit)
-        return Finding("runAsNonRoot != true", f"{who} must not set securityContext.runAsNonRoot=false", paths)
-    implicit = _implicit(pod)
+        return Finding("runAsNonRoot != true", f"{who} must not set securityContext.runAsNonRoot=false", paths, silent)
     if not implicit:
         return None
-    return Finding(
-        "runAsNonRoot != true",
-        f"pod or {containers_text(implicit)} must set securityContext.runAsNonRoot=true",
-        tuple(c.field("runAsNonRoot") for c in implicit),
-    )
+    who = f"pod or {containers_text(implicit)}"
+    return Finding("runAsNonRoot != true", f"{who} must set securityContext.runAsNonRoot=true", silent)
+
+
+def is_required(pod: Pod, policy: Policy) -> bool:
+    """Whether users other than root are required of a pod once it meets a policy."""
+    exempt = pod.in_user_namespace and policy.minor >= EXEMPT_FROM
+    return (policy.level == "restricted" and not exempt) or bool(pod.security.get("runAsNonRoot"))
 
 
 def _check_1_35(pod: Pod) -> Finding | None:
@@ -78,17 +259,25 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 
 def _edit(pod: Pod, path: Path, containers: list[Container], context: FixContext) -> Edit:
-    on_windows = any(fact.topic == WINDOWS for fact in context.facts.pod)
-    refused = "is ContainerAdministrator" if on_windows else "is root, or a name"
+    refused = "is ContainerAdministrator" if windows_sign(context.facts.pod) else "is root, or a name"
     meaning = f"the kubelet refuses an image whose user {refused} (CreateContainerConfigError)"
-    return Edit("add", path, True, (ID,), *judge("require non-root", meaning, pod, containers, context.facts))
+    judgement = _REQUIRE.judge(meaning, pod, containers, context.facts)
+    return judgement.edit("add", path, True, checks=(ID,))
 
+
+# The kubelet's words: pkg/kubelet/kuberuntime/security_context_others.go, verifyRunAsNonRoot.
+_NON_ROOT: Final = Sign(
+    ("runasnonroot", "non-root", "non-numeric user"),
+    "run the image as a user of its own: set runAsUser to a number other than 0, or build it with a numeric USER",
+)
 
 CONTROL = Control(
     ID,
     "restricted",
-    (Revision(0, _check_1_0), Revision(35, _check_1_35)),
+    (Revision(0, _check_1_0), Revision(EXEMPT_FROM, _check_1_35)),
     _fix,
     reasons=("runAsNonRoot != true",),
+    changes=(_REQUIRE, ENTER),
     cure="set spec.securityContext.runAsNonRoot: true, and remove false from the containers",
+    signs=(_NON_ROOT, NO_USER_NAMESPACE, DENIED),
 )

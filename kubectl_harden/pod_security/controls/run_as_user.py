@@ -19,14 +19,84 @@ Source: policy/check_runAsUser.go
 
 from __future__ import annotations
 
+from typing import Final
+
 from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import (
+    AS_USER,
+    CAPABILITIES,
+    FS_GROUP,
+    GROUP,
+    IN_USER_NAMESPACE,
+    LOW_PORTS,
+    PORTS,
+    VERIFY,
+    first,
+    serves_low_port,
+    unknown,
+    user_is,
+)
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._user_namespace import ENTER, NO_USER_NAMESPACE
 from kubectl_harden.pod_security.controls._words import setters
 from kubectl_harden.pod_security.pod import Container, Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "runAsUser"
 _POD: Path = ("spec", "securityContext", "runAsUser")
+
+_REMOVE_ROOT: Final = Change(
+    "remove runAsUser 0",
+    (
+        Rule(
+            "uid-0-needs-root",
+            "breaks",
+            "What it executes needs root.",
+            CAPABILITIES,
+            first("needs", "root"),
+            (AS_USER,),
+        ),
+        Rule(
+            "uid-0-image-root",
+            "breaks",
+            "The image itself runs as root, and beside runAsNonRoot the container does not start.",
+            VERIFY,
+            user_is("image", "root"),
+            (AS_USER, IN_USER_NAMESPACE),
+        ),
+        Rule(
+            "uid-0-image-name",
+            "breaks",
+            "The image names its user, and beside runAsNonRoot the kubelet cannot verify it.",
+            VERIFY,
+            user_is("image", "name"),
+            (AS_USER,),
+        ),
+        Rule(
+            "uid-0-volume",
+            "review",
+            "Root has written to the volume, and another user may not.",
+            FS_GROUP,
+            first("needs", "volume"),
+            (AS_USER, GROUP),
+        ),
+        Rule(
+            "uid-0-low-port",
+            "review",
+            "A process other than root may not bind ports below 1024 unless the node's runtime opens them.",
+            PORTS,
+            serves_low_port,
+            (LOW_PORTS,),
+        ),
+        Rule(
+            "uid-0-unknown",
+            "review",
+            "Files that belong to root are out of reach, and nothing is known of which it writes.",
+            VERIFY,
+            unknown,
+        ),
+    ),
+)
 
 
 def _is_root(user: int | None) -> bool:
@@ -63,7 +133,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
 
 def _edit(pod: Pod, path: Path, containers: list[Container], then: str, context: FixContext) -> Edit:
     why = f"runs as {then} instead of root, so files that only root may read or write are out of reach"
-    return Edit("remove", path, None, (ID,), *judge("remove runAsUser 0", why, pod, containers, context.facts))
+    judgement = _REMOVE_ROOT.judge(why, pod, containers, context.facts)
+    return judgement.edit("remove", path, checks=(ID,))
 
 
 CONTROL = Control(
@@ -72,5 +143,7 @@ CONTROL = Control(
     (Revision(23, _check_1_23), Revision(35, _check_1_35)),
     _fix,
     reasons=("runAsUser=0",),
+    changes=(_REMOVE_ROOT, ENTER),
     cure="remove runAsUser: 0, or set another number",
+    signs=(NO_USER_NAMESPACE,),
 )

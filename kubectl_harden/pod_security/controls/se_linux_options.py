@@ -22,18 +22,24 @@ Source: policy/check_seLinuxOptions.go
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "seLinuxOptions"
 _TYPES_1_0 = frozenset(("", "container_t", "container_init_t", "container_kvm_t"))
 _TYPES_1_31 = _TYPES_1_0 | {"container_engine_t"}
 _POD: Path = ("spec", "securityContext", "seLinuxOptions")
+
+_DEFAULT_LABEL: Final = Change(
+    "default SELinux",
+    (Rule("se-linux", "review", "The runtime's own label reaches less.", PSS, always),),
+)
 
 
 def _bad_fields(security: dict[str, Any], types: frozenset[str]) -> list[str]:
@@ -75,8 +81,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     # Only a type that no version allows, or one that this version does not: the finding names them.
     found = (_check_1_31 if context.minor >= 31 else _check_1_0)(pod)
     why = "the runtime labels the process container_t again, which cannot reach files of the node"
-    judgement = judge("default SELinux", why, pod, (), context.facts)
-    return Remedy(tuple(Edit("remove", p, None, (ID,), *judgement) for p in (found.paths if found else ())))
+    judgement = _DEFAULT_LABEL.judge(why, pod, (), context.facts)
+    return Remedy(tuple(judgement.edit("remove", p, checks=(ID,)) for p in (found.paths if found else ())))
 
 
 CONTROL = Control(
@@ -85,5 +91,6 @@ CONTROL = Control(
     (Revision(0, _check_1_0), Revision(31, _check_1_31)),
     _fix,
     reasons=("seLinuxOptions",),
+    changes=(_DEFAULT_LABEL,),
     cure="remove user and role from seLinuxOptions, and a type that is not allowed",
 )

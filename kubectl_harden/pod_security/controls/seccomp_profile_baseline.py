@@ -25,12 +25,12 @@ Source: policy/check_seccompProfile_baseline.go
 
 from __future__ import annotations
 
-from kubectl_harden.model import Edit, Finding, FixContext, Remedy
+from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls import _seccomp as seccomp
+from kubectl_harden.pod_security.controls._signs import SECCOMP_ERROR
 from kubectl_harden.pod_security.controls._words import go_quote, join_quote, plural, setters
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
 
 ID = "seccompProfile_baseline"
 
@@ -74,8 +74,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     if context.minor >= 19:
         return Remedy(tuple(seccomp.correct_bad_types(pod, ID, context)))
     why = "switches the seccomp filter back to the node's default"
-    judgement = judge("seccomp", why, pod, pod.containers, context.facts)
-    edits = (Edit("remove", ("metadata", "annotations", key), None, (ID,), *judgement) for key in _bad_annotations(pod))
+    judgement = seccomp.SECCOMP.judge(why, pod, pod.containers, context.facts)
+    edits = (judgement.edit("remove", ("metadata", "annotations", key), checks=(ID,)) for key in _bad_annotations(pod))
     return Remedy(tuple(edits))
 
 
@@ -85,5 +85,7 @@ CONTROL = Control(
     (Revision(0, _check_1_0), Revision(19, check_1_19)),
     _fix,
     reasons=("seccompProfile",),
+    changes=(seccomp.SECCOMP,),
     cure="remove the seccomp profile Unconfined",
+    signs=(SECCOMP_ERROR,),
 )

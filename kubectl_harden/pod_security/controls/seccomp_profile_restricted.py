@@ -24,6 +24,7 @@ from __future__ import annotations
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls import _seccomp as seccomp
+from kubectl_harden.pod_security.controls._signs import SECCOMP_ERROR
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text
 from kubectl_harden.pod_security.controls.seccomp_profile_baseline import check_1_19 as _check_types
@@ -40,16 +41,17 @@ def _implicit(pod: Pod) -> list[Container]:
 
 def _check_1_19(pod: Pod) -> Finding | None:
     found = _check_types(pod)
-    if found is not None:
-        return found
     implicit = _implicit(pod)
+    silent = tuple(c.field("seccompProfile", "type") for c in implicit)
+    if found is not None:
+        return found._replace(hidden=silent)
     if not implicit:
         return None
     return Finding(
         "seccompProfile",
         f"pod or {containers_text(implicit)} must set securityContext.seccompProfile.type "
         'to "RuntimeDefault" or "Localhost"',
-        tuple(c.field("seccompProfile", "type") for c in implicit),
+        silent,
     )
 
 
@@ -82,5 +84,7 @@ CONTROL = Control(
     ),
     _fix,
     reasons=("seccompProfile",),
+    changes=(seccomp.SECCOMP,),
     cure="set spec.securityContext.seccompProfile.type: RuntimeDefault, and remove Unconfined from the containers",
+    signs=(SECCOMP_ERROR,),
 )

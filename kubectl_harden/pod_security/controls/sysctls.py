@@ -24,11 +24,13 @@ Source: policy/check_sysctls.go
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
-from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
+from kubectl_harden.pod_security.control import Control, Revision, Sign
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "sysctls"
 
@@ -51,6 +53,11 @@ _ADDED = {
     37: ("net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"),
 }
 
+_REMOVE: Final = Change(
+    "remove a sysctl",
+    (Rule("sysctl", "review", "The kernel's default applies again.", PSS, always),),
+)
+
 
 def _allowed(minor: int) -> frozenset[str]:
     return frozenset(name for since, names in _ADDED.items() if since <= minor for name in names)
@@ -59,6 +66,14 @@ def _allowed(minor: int) -> frozenset[str]:
 def _forbidden(pod: Pod, allowed: frozenset[str]) -> list[tuple[int, str]]:
     names = [(index, item.get("name", "")) for index, item in enumerate(pod.security.get("sysctls", ()))]
     return [(index, name) for index, name in names if name not in allowed]
+
+
+def refused_by_kubelet(pod: Pod) -> str:
+    """Return why the kubelet refuses network sysctls for a pod, or "".
+
+    Source: pkg/kubelet/sysctl/allowlist.go, validateSysctl.
+    """
+    return "the kubelet refuses network sysctls for a pod on the node's network" if pod.spec.get("hostNetwork") else ""
 
 
 def _path(index: int, *field: str) -> Path:
@@ -88,8 +103,8 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         why = f"the kernel's default of {name} applies again: set it on the node if it matters"
         if since is not None:
             why += f", or choose policy version v1.{since} or later, which allows it"
-        judgement = judge("remove a sysctl", why, pod, (), context.facts)
-        edits.append(Edit("remove", _path(index), None, (ID,), *judgement))
+        judgement = _REMOVE.judge(why, pod, (), context.facts)
+        edits.append(judgement.edit("remove", _path(index), checks=(ID,)))
     return Remedy(tuple(edits))
 
 
@@ -99,5 +114,7 @@ CONTROL = Control(
     tuple(Revision(minor, _check(minor)) for minor in _ADDED),
     _fix,
     reasons=("forbidden sysctls",),
+    changes=(_REMOVE,),
     cure="remove the sysctls named from spec.securityContext.sysctls",
+    signs=(Sign(("sysctl",), "set the sysctl on the node, or use one that the level allows"),),
 )

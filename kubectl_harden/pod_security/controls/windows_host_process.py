@@ -21,16 +21,30 @@ Source: policy/check_windowsHostProcess.go
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from kubectl_harden.model import Edit, Finding, FixContext, Path, Remedy
+from kubectl_harden.model import Finding, FixContext, Path, Remedy
+from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
 from kubectl_harden.pod_security.controls._words import setters
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import judge
+from kubectl_harden.pod_security.risks import Change, Rule
 
 ID = "windowsHostProcess"
 _POD: Path = ("spec", "securityContext", "windowsOptions", "hostProcess")
+
+_NOT_HOST_PROCESS: Final = Change(
+    "not HostProcess",
+    (
+        Rule(
+            "host-process",
+            "breaks",
+            "A HostProcess container manages the node, and cannot without being one.",
+            PSS,
+            always,
+        ),
+    ),
+)
 
 
 def _is_bad(security: dict[str, Any]) -> bool:
@@ -52,8 +66,8 @@ def _check_1_0(pod: Pod) -> Finding | None:
 def _fix(pod: Pod, context: FixContext) -> Remedy:
     found = _check_1_0(pod)
     why = "HostProcess containers manage the node, and find neither its files nor their rights without it"
-    judgement = judge("not HostProcess", why, pod, (), context.facts)
-    return Remedy(tuple(Edit("replace", p, False, (ID,), *judgement) for p in (found.paths if found else ())))
+    judgement = _NOT_HOST_PROCESS.judge(why, pod, (), context.facts)
+    return Remedy(tuple(judgement.edit("replace", p, False, checks=(ID,)) for p in (found.paths if found else ())))
 
 
 CONTROL = Control(
@@ -62,5 +76,6 @@ CONTROL = Control(
     (Revision(0, _check_1_0),),
     _fix,
     reasons=("hostProcess",),
+    changes=(_NOT_HOST_PROCESS,),
     cure="remove securityContext.windowsOptions.hostProcess: true",
 )

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.live.test_custom import create, rollout
-from tests.live.test_custom import kinds as kinds
+from tests.live.test_custom_resources import create, rollout
+from tests.live.test_custom_resources import kinds as kinds
 from tests.live.test_migrate import APPLY, pinned, report
 from tests.support.control_plane import ApiError, ControlPlane, Namespace, executable, is_ready
 from tests.support.fleet import Fleet, safe

@@ -1,4 +1,7 @@
-"""Evidence from the cluster: running pods, pull secrets, recorded profiles; and what migrate makes of it."""
+"""Evidence from the cluster: running pods, pull secrets, recorded profiles; and what migrate makes of it.
+
+By the command line alone this tests ``cli/evidence.py``, ``cli/choosing.py``, ``reports/choosing.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``--recreate``: what is deleted is created again, whoever is killed, and whatever takes long."""
+"""``--recreate``: what is deleted is created again, whoever is killed, and whatever takes long.
+
+By the command line alone this tests ``cli/resume.py``, too.
+"""
 
 from __future__ import annotations
 

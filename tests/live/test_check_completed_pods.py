@@ -1,4 +1,7 @@
-"""Pods that admission completes: their template does not meet the level, and they do."""
+"""Pods that admission completes: their template does not meet the level, and they do.
+
+By the command line alone this tests ``live/workload_pods.py``, too.
+"""
 
 from __future__ import annotations
 

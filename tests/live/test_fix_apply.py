@@ -1,4 +1,8 @@
-"""``fix --apply``: proof, patch, rollout, rollback."""
+"""``fix --apply``: proof, patch, rollout, rollback.
+
+By the command line alone this tests ``live/blame.py``, ``live/follow.py``, ``reports/live.py``,
+``reports/progress.py``, ``cli/apply.py``, ``cli/parallel.py``, too.
+"""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from kubectl_harden.live.reapply import LAST_APPLIED, reapplied
-from kubectl_harden.model import Edit, Identity, LiveSource, Policy
+from kubectl_harden.model import Identity, LiveSource, Policy
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.subject import Subject
-from tests.live.test_custom import create, kinds, rollout
+from kubectl_harden.pod_security.risks import Judgement
+from tests.live.test_custom_resources import create, kinds, rollout
 from tests.live.test_undo import hard_case
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
@@ -244,7 +245,7 @@ def subject(value: dict[str, Any]) -> Subject:
 @pytest.mark.parametrize("annotation", ["", "{", "[]", "null", '{"spec": 1}'])
 def test_an_annotation_that_says_nothing(annotation: str) -> None:
     value: Any = {"apiVersion": "v1", "metadata": {"annotations": {LAST_APPLIED: annotation}}, "spec": {"a": {"b": 1}}}
-    edit = Edit("replace", ("spec", "a", "b"), 2, (), "safe", "")
+    edit = Judgement("safe", "").edit("replace", ("spec", "a", "b"), 2)
     found = reapplied(subject(value), (), [edit], apply(value, [edit]))
     assert [item.takes_back for item in found] == ([("spec.a.b",)] if "spec" in annotation else [])
 
@@ -256,7 +257,7 @@ def test_after_server_side_apply_the_annotation_does_not_count() -> None:
         "metadata": {"annotations": {LAST_APPLIED: last}},
         "spec": {"hostPID": True},
     }
-    edit = Edit("remove", ("spec", "hostPID"), None, (), "safe", "")
+    edit = Judgement("safe", "").edit("remove", ("spec", "hostPID"))
     goal = apply(value, [edit])
     entry = {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:hostPID": {}}}}
     assert [item.by for item in reapplied(subject(value), (), [edit], goal)] == ["kubectl apply"]

@@ -11,7 +11,7 @@ import pytest
 from junitparser import Error, Failure, JUnitXml
 
 from kubectl_harden.reports.formats import FORMATS
-from tests.reports.test_formats import schema  # noqa: F401 (a fixture)
+from tests.reports.test_sarif import schema  # noqa: F401 (a fixture)
 from tests.support.control_plane import Namespace
 from tests.support.harden import Harden, workload
 

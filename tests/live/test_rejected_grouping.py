@@ -1,4 +1,7 @@
-"""Many refused workloads: what they need alike is said once, and one command fixes them."""
+"""Many refused workloads: what they need alike is said once, and one command fixes them.
+
+By the command line alone this tests ``reports/grouping.py``, too.
+"""
 
 from __future__ import annotations
 

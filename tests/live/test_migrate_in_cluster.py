@@ -1,4 +1,7 @@
-"""``migrate`` as it runs inside clusters: the roles of examples/in-cluster, shares, reports."""
+"""``migrate`` as it runs inside clusters: the roles of examples/in-cluster, shares, reports.
+
+By the command line alone this tests ``reports/policy_report.py``, too.
+"""
 
 from __future__ import annotations
 

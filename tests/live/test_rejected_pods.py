@@ -1,4 +1,7 @@
-"""Who is refused is a pod: what makes it, what admission makes of it, and what is to do where no edit helps."""
+"""Who is refused is a pod: what makes it, what admission makes of it, and what is to do where no edit helps.
+
+By the command line alone this tests ``live/made_pods.py``, ``live/refused_pods.py``, too.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.test_custom import PRESERVED, create
+from tests.live.test_custom_resources import PRESERVED, create
 from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.fleet import safe

@@ -1,0 +1,83 @@
+"""The CheckReport: the report of ``check`` for programs, as JSON and YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Checked, Policy
+from kubectl_harden.reports.entries import identity_json, problem_json
+from kubectl_harden.reports.goals import policy_json, workload_policy_json
+from kubectl_harden.reports.tally import Report
+from kubectl_harden.reports.terminal import json_text
+from kubectl_harden.yaml_text.tree import dump
+
+__all__ = ["json", "yaml"]
+
+
+def _workload_json(checked: Checked, head: Policy) -> dict[str, object]:
+    return {
+        **identity_json(checked.identity),
+        **workload_policy_json(checked.identity, checked.policy, head),
+        "level": checked.level,
+        "allowed": not checked.violations,
+        "violations": [
+            {
+                "check": violation.check,
+                "level": violation.level,
+                "reason": violation.reason,
+                "detail": violation.detail,
+                "paths": [pointer(path) for path in violation.paths],
+                "line": violation.line,
+                **({"accepted": violation.accepted} if violation.accepted else {}),
+                **({"known": True} if violation.known else {}),
+            }
+            for violation in checked.violations
+        ],
+        **_pods_json(checked),
+        **({"advice": checked.advice} if checked.advice else {}),
+        **({"podsRefused": checked.pods_refused} if checked.pods_refused else {}),
+    }
+
+
+def _pods_json(checked: Checked) -> dict[str, object]:
+    pods = checked.pods
+    if pods is None:
+        return {}
+    # Only pods that meet the policy are told of.
+    return {
+        "pods": {
+            "level": pods.level,
+            "violations": [],
+            "running": pods.running,
+            "proved": pods.proved,
+            "completedBy": list(pods.by),
+        }
+    }
+
+
+def _head(policy: Policy) -> dict[str, Any]:
+    return {
+        "apiVersion": "kubectl-harden/v1",
+        "kind": "CheckReport",
+        "policy": policy_json(policy),
+    }
+
+
+def json(report: Report) -> Iterator[str]:
+    """Yield the CheckReport as JSON."""
+    yield json_text(_head(report.policy))[:-2] + ',\n  "workloads": ['
+    separator = "\n    "
+    for checked in report.results:
+        yield separator + json_text(_workload_json(checked, report.policy)).replace("\n", "\n    ")
+        separator = ",\n    "
+    tail = {"errors": [problem_json(problem) for problem in report.tally.problems], "summary": report.tally.summary()}
+    yield "\n  ],\n" + json_text(tail)[2:] + "\n"
+
+
+def yaml(report: Report) -> Iterator[str]:
+    """Yield the CheckReport as YAML."""
+    workloads = [_workload_json(checked, report.policy) for checked in report.results]
+    errors = [problem_json(problem) for problem in report.tally.problems]
+    yield dump({**_head(report.policy), "workloads": workloads, "errors": errors, "summary": report.tally.summary()})

@@ -1,0 +1,44 @@
+"""What the JSON of all reports says of an object, and of what could not be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubectl_harden.field_path import pointer
+from kubectl_harden.model import Identity, LiveSource, Problem, Source
+
+__all__ = ["identity_json", "problem_json", "source_json"]
+
+
+def source_json(source: Source | LiveSource) -> dict[str, Any]:
+    """Return a source as reports give it."""
+    if isinstance(source, LiveSource):
+        live = {"uid": source.uid, "resourceVersion": source.resource_version}
+        return {**live, "owner": source.owner} if source.owner else live
+    out: dict[str, object] = {"file": source.file, "document": source.document, "line": source.line}
+    if source.item is not None:
+        out["item"] = source.item
+    return out
+
+
+def identity_json(identity: Identity) -> dict[str, object]:
+    """Return what all reports say of an object."""
+    return {
+        "source": source_json(identity.source),
+        "apiVersion": identity.api_version,
+        "kind": identity.kind,
+        "namespace": identity.namespace,
+        "name": identity.name,
+        "podPath": pointer(identity.pod_path),
+    }
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """Return an entry of ``errors``."""
+    return {
+        "file": problem.file,
+        "document": problem.document,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+    }

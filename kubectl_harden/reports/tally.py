@@ -1,0 +1,94 @@
+"""What a run of ``check`` counts, and the last line that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kubectl_harden.model import LADDER, Checked, Checks, Policy, Problem
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.reports.goals import Goals
+from kubectl_harden.reports.passed import Passed
+from kubectl_harden.reports.terminal import counted
+
+__all__ = ["Report", "Tally", "summary_line"]
+
+
+class Tally:
+    """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's."""
+
+    def __init__(self) -> None:
+        self.levels: dict[str, int] = dict.fromkeys(reversed(LADDER), 0)
+        self.violations = 0
+        self.accepted = 0
+        self.known = 0
+        self.baseline = ""
+        self.violating = 0
+        self.refused = 0
+        self.problems: list[Problem] = []
+        self.passed = Passed()
+        self.goals = Goals()
+
+    def add(self, found: Checks) -> None:
+        """Count what one file brought."""
+        self.problems.extend(found.problems)
+        self.passed.add(found.others)
+        for checked in found.checked:
+            self.levels[checked.level] += 1
+            counts = left(checked.violations)
+            self.violations += len(counts)
+            self.violating += bool(counts)
+            self.refused += bool(checked.pods_refused)
+            self.accepted += sum(bool(violation.accepted) for violation in checked.violations)
+            self.known += sum(violation.known for violation in checked.violations)
+            self.goals.add(checked.policy)
+
+    @property
+    def workloads(self) -> int:
+        """All pod templates that were evaluated."""
+        return sum(self.levels.values())
+
+    def summary(self) -> dict[str, int]:
+        """Return the report's summary object."""
+        return {
+            "workloads": self.workloads,
+            **self.levels,
+            "violations": self.violations,
+            "accepted": self.accepted,
+            "known": self.known,
+            "exempt": self.goals.exempt,
+            "errors": len(self.problems),
+        }
+
+
+class Report(NamedTuple):
+    """What a format is made of: verdicts as they come, the policy of the run, and the columns to write in.
+
+    ``tally`` is whole once the verdicts are at their end.
+    """
+
+    results: Iterator[Checked]
+    policy: Policy
+    tally: Tally
+    columns: int
+
+
+def summary_line(tally: Tally) -> str:
+    """Return the last line for people."""
+    if not tally.workloads:
+        return tally.passed.instead(read=not tally.problems)
+    goal = tally.goals.goal()
+    excused = [counted(tally.accepted, "accepted violation")] if tally.accepted else []
+    file = f" {tally.baseline}" if tally.baseline else ""
+    excused += [f"{counted(tally.known, 'violation')} of the baseline file{file}"] if tally.known else []
+    words = " and ".join(excused)
+    more = tally.goals.unbound() + tally.passed.unjudged()
+    more += f"; {tally.refused:,} with refused pods, whatever their templates say" if tally.refused else ""
+    if not tally.violating:
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{more}"
+    return (
+        f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
+        f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
+        f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
+        f"{tally.levels['restricted']:,} restricted{more}"
+    )

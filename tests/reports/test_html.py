@@ -1,0 +1,34 @@
+"""The report of `check` as a page, in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.browser import browser
+from tests.support.command import GOOD, REJECTED, run
+
+ACCEPTED = "# kubectl-harden/allow: hostNamespaces: 100%, sure: it listens\n"
+
+
+def test_a_page_to_read(tmp_path: Path) -> None:
+    """In a real browser: what is below the level comes first, evidence stands beside it, and names stay names."""
+    evil = "<script>document.title='broken'</script>"
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "web.yaml").write_text(
+        ACCEPTED.replace("it listens", evil)
+        + REJECTED.replace("image: registry", 'command: ["chown", "x", "y"]\n          image: registry')
+    )
+    (tmp_path / "bad.yaml").write_text("a: b: c\n")
+    (tmp_path / "page.html").write_bytes(run("check", "-f", ".", "-o", "html", cwd=tmp_path).stdout)
+    with browser() as page:
+        page.get(f"file://{tmp_path / 'page.html'}")
+        assert page.title == "Pod Security: what admission would say"
+        heads = [head.text for head in page.find_elements("css selector", "h2")]
+        assert heads == ["Deployment shop/web", "Pod good", "Not checked"]
+        text = page.find_element("tag name", "body").text
+        assert f"accepted: 100%, sure: {evil}" in text
+        assert "./web.yaml:23" in text
+        assert "/spec/template/spec/containers/0/securityContext/runAsNonRoot" in text
+        assert 'container "web" runs chown' in text and "(manifest)" in text
+        assert "mapping values are not allowed" in text
+        assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
