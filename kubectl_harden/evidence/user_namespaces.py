@@ -61,7 +61,8 @@ class UserNamespaces:
         for name, claim in _claims(value, spec):
             found = self._claim(namespace, claim)
             if found:
-                yield Fact("needs", "volume mapping", f"volume {name} is {found}: it does not start", "node", name=name)
+                text = f"volume {name} is {found}: the container does not start"
+                yield Fact("needs", "volume mapping", text, "node", name=name)
             elif found == "":
                 yield Fact("unused", "volume mapping", f"volume {name} is on a block device", "node", name=name)
 
