@@ -13,7 +13,7 @@ from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evid
 from kubectl_harden.cli.options import Command
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError, meant
-from kubectl_harden.model import RISKS, HostPathChoice, Problem
+from kubectl_harden.model import RISKS, HostPathChoice
 
 if TYPE_CHECKING:
     from kubectl_harden.manifests.namespaces import Surveyed
@@ -216,7 +216,7 @@ def _limit(max_risk: Risk) -> Risk:
 def _fix_files(
     found: Surveyed, excluded: str, head: Policy, options: FixOptions, output: str | None, write: bool
 ) -> int:
-    from kubectl_harden.manifests.fix import fix_files
+    from kubectl_harden.manifests.fix import fix_files, written
     from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
     from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
     from kubectl_harden.reports.terminal import width
@@ -230,7 +230,7 @@ def _fix_files(
         for fixed in fix_files(found.inputs, found.policies, options):
             if write and fixed.splices:
                 # Who passes on names has named none of the links among them.
-                fixed = _write(fixed, () if found.inputs.skip_others else found.inputs.names)
+                fixed = written(fixed, () if found.inputs.skip_others else found.inputs.names)
             told, noted = len(tally.problems), len(tally.passed.notes)
             tally.add(fixed)
             note_problems(tally.passed.notes, noted)
@@ -255,26 +255,6 @@ def _fix_files(
     if tally.left or (tally.edited and people and not write):
         return VIOLATIONS
     return OK
-
-
-def _write(found: FileFix, names: tuple[str, ...]) -> FileFix:
-    """Write a fixed file back; where that fails nothing of it counts as done.
-
-    ``names`` are what a person named, which may be links: other files stay in their directories.
-    """
-    from kubectl_harden.atomic_files import write_text
-    from kubectl_harden.errors import EditError
-    from kubectl_harden.manifests.discovery import directory_of
-    from kubectl_harden.yaml_text.editor import spliced
-
-    try:
-        after = spliced(found.before, found.splices)
-        write_text(found.file, found.before, after, inside=directory_of(found.file, names))
-    except EditError as error:
-        message = str(error).removeprefix(f"{found.file}: ")
-        problem = Problem(message, found.file)
-        return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
-    return found
 
 
 def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:

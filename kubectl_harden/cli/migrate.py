@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Event
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -17,6 +16,16 @@ from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
+from kubectl_harden.cli.migrate_results import (
+    OUTPUTS,
+    Result,
+    is_left,
+    show,
+    sum_up,
+    write_plan_file,
+    write_report,
+)
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
@@ -43,23 +52,12 @@ _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
 
 
-class _Result(NamedTuple):
-    """What a run came to: the survey, what was migrated, and the command that takes it back ("" where none does).
-
-    ``applied`` tells whether that was asked for.
-    """
-
-    cluster: Cluster
-    aim: Aim
-    found: Survey
-    done: Sequence[Migrated]
-    problems: Sequence[Problem]
-    undo: str
-    applied: bool
-
-
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
 @click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
+@click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
+              help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
+@click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories.")
+@click.option("--write", is_flag=True, help="Edit the files in place: workloads, and the labels of Namespaces.")
 @click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
@@ -96,6 +94,9 @@ def migrate(
     connect: Callable[[], Cluster],
     namespace: str | None,
     names: tuple[str, ...],
+    files: tuple[str, ...],
+    recursive: bool,
+    write: bool,
     selector: str,
     all_namespaces: bool,
     exclude: tuple[str, ...],
@@ -131,21 +132,40 @@ def migrate(
     namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
     refused.
 
+    With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
+    the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
+    What the files do not show (charts, patches of kustomizations, what cannot be read) keeps a level from being
+    enforced, and is named. The exit code is 0 when nothing is left to do, 1 when a diff was shown or something is
+    held back, 3 when something could not be read.
+
     \b
     Examples:
+      kubectl harden migrate -f deploy/ -R --level highest
+      kubectl harden migrate -f deploy/ -R --level highest --write
       kubectl harden migrate -A --level highest
       kubectl harden migrate shop billing --level restricted --apply
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
     """
+    from kubectl_harden.planning.options import FixOptions
+    from kubectl_harden.pod_security.policy import parse_policy
+
+    refuse_options(files, output)
+    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
+    if files:
+        from kubectl_harden.manifests.namespace_plans import Aim as AimOfFiles
+
+        parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
+        wanted = FixOptions(max_risk, asked=asked, learn=evidence.of_files())
+        only = frozenset(() if namespace is None else (namespace,))
+        in_files = AimOfFiles(level, policy_version, wanted, only, patterns)
+        return migrate_files(in_files, files, names, pod_paths, output, recursive=recursive, write=write)
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.propose import ApplyOptions
     from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.planning.options import FixOptions
-    from kubectl_harden.pod_security.policy import parse_policy
     from kubectl_harden.reports.output import note
 
     limit = seconds(timeout, "--timeout")
@@ -168,7 +188,6 @@ def migrate(
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
-    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
@@ -179,11 +198,11 @@ def migrate(
     chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
     if output in ("text", "wide"):
         wide = output == "wide"
-        _show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
+        show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
     for words in (*chosen.notes, *found.notes, *notes):
         note(words)
     if plan_out is not None:
-        _write_plan(plan_out, found, aim, cluster)
+        write_plan_file(plan_out, found, aim, cluster)
     done: list[Migrated] = []
     interrupted = False
     undo = ""
@@ -196,15 +215,15 @@ def migrate(
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
-    result = _Result(cluster, aim, found, done, problems, undo, apply_)
+    result = Result(cluster, aim, found, done, problems, undo, apply_)
     if report_file is not None:
-        _write_report(report_file, result)
-    if output in _OUTPUTS:
-        _OUTPUTS[output](result)
-    _sum_up(result)
+        write_report(report_file, result)
+    if output in OUTPUTS:
+        OUTPUTS[output](result)
+    sum_up(result)
     if interrupted:
         return INTERRUPTED
-    return exit_code(problems, left=_left(result))
+    return exit_code(problems, left=is_left(result))
 
 
 def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
@@ -307,43 +326,6 @@ def _survey(
     return chosen, found, problems
 
 
-def _show(found: Survey, *, detailed: bool, wide: bool) -> None:
-    from kubectl_harden.reports.matrix import cause_lines, details, matrix
-    from kubectl_harden.reports.output import write
-    from kubectl_harden.reports.terminal import width
-
-    columns = width()
-    write(matrix(found, columns=columns))
-    if detailed:
-        for item in found.namespaces:
-            write(details(item, columns=columns, labels=wide))
-    elif any(item.blockers for item in found.namespaces):
-        write(cause_lines(found, columns=columns))
-
-
-def _write_plan(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
-    from kubectl_harden.migration.plan_file import plan_value, write_plan
-    from kubectl_harden.reports.output import line
-
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_plan(file, plan_value(found, aim, cluster.connection.server, made))
-    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, "--apply")
-    line(f"plan written to {file}: {carry_out}")
-
-
-def _write_report(file: str, result: _Result) -> None:
-    from kubectl_harden.atomic_files import write_new
-    from kubectl_harden.reports.output import line
-    from kubectl_harden.reports.report import report_page
-
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    write_new(
-        file,
-        report_page(result.found, result.aim, result.done, where=result.cluster.connection.context or "", made=made),
-    )
-    line(f"report written to {file}")
-
-
 # -- carrying out --------------------------------------------------------------------------------------
 
 
@@ -444,56 +426,3 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
         report_problems([trouble])
         problems.append(trouble)
     return problems
-
-
-# -- telling ---------------------------------------------------------------------------------------------
-
-
-def _print_json(result: _Result) -> None:
-    from kubectl_harden.reports.migration import report_json
-    from kubectl_harden.reports.output import data
-    from kubectl_harden.reports.terminal import json_text
-
-    data([json_text(report_json(result.found, result.aim, result.done, result.problems)), "\n"])
-
-
-def _print_markdown(result: _Result) -> None:
-    from kubectl_harden.reports.migration import markdown
-    from kubectl_harden.reports.output import data
-
-    data(markdown(result.found, result.aim, result.done))
-
-
-def _print_policy_report(result: _Result) -> None:
-    from kubectl_harden.reports.output import data, note
-    from kubectl_harden.reports.policy_report import api_of, reports
-    from kubectl_harden.reports.terminal import json_text
-
-    api, words = api_of(result.cluster.resources())
-    if words:
-        note(words)
-    data([json_text(reports(result.found, api, int(time.time()))), "\n"])
-
-
-_OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyreport": _print_policy_report}
-"""What prints the outputs for programs."""
-
-
-def _sum_up(result: _Result) -> None:
-    from kubectl_harden.reports.matrix import migrated_summary, survey_summary
-    from kubectl_harden.reports.output import paragraph
-
-    if result.applied and result.done:
-        line = migrated_summary(result.done, result.undo)
-    else:
-        line = survey_summary(result.found, result.aim.level)
-        if any(item.state in ("ready", "fixable") for item in result.found.namespaces):
-            line += "; --apply takes them there"
-    paragraph(line)
-
-
-def _left(result: _Result) -> bool:
-    """Whether a namespace is below what was asked for."""
-    if result.applied:
-        return any(item.state not in ("enforced", "done") or item.blockers for item in result.done)
-    return any(item.state != "done" or item.blockers for item in result.found.namespaces)

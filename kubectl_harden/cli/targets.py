@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.pod_security.policy import PolicyChoice
 
-__all__ = ["FileInputs", "LiveInputs", "left_out", "surveyed", "target_options"]
+__all__ = ["FileInputs", "LiveInputs", "left_out", "named_files", "surveyed", "target_options"]
 
 
 def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
@@ -196,6 +196,14 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
     return with_options((argument, *_FILES, *_LIVE, *POLICY, POD_PATH, *CLUSTER), call)
 
 
+def named_files(given: Iterable[str]) -> list[str]:
+    """Return the files and directories that the values of -f stand for: one, several with commas, a pattern, or "-"."""
+    from kubectl_harden.manifests.discovery import expanded
+
+    split = [name for value in given for name in ([value] if os.path.exists(value) else value.split(","))]
+    return [path for name in split for path in (expanded(name) if name != "-" else [name])]
+
+
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
     from kubectl_harden.pod_security.policy import PolicyChoice
 
@@ -246,7 +254,6 @@ def _files(
     values: tuple[str, ...],
     skip_others: bool,
 ) -> FileInputs:
-    from kubectl_harden.manifests.discovery import expanded
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.reports.output import note
 
@@ -260,8 +267,7 @@ def _files(
         from kubectl_harden.manifests.generators import Chart
 
         return FileInputs(Inputs((), pod_paths=paths), rules, project, chart=Chart(chart, values, rules.release))
-    split = [name for given in files for name in ([given] if os.path.exists(given) else given.split(","))]
-    listed = [path for name in split for path in (expanded(name) if name != "-" else [name])]
+    listed = named_files(files)
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml; what a hook passes on is always a name, also "-".
     listed.extend(os.path.join(os.curdir, name) if skip_others and name == "-" else name for name in names)
     excluded = project.excluded()

@@ -299,8 +299,6 @@ def _agent_signs(pod: Pod) -> Iterator[str]:
 
 def _windows_sign(pod: Pod) -> str:
     """Return what shows that a pod runs on nodes with Windows, or an empty text."""
-    if pod.is_windows:
-        return "spec.os.name says so"
     selector = pod.spec.get("nodeSelector", {})
     for label in _OS_LABELS:
         if selector.get(label) == "windows":
@@ -312,7 +310,8 @@ def _windows_sign(pod: Pod) -> str:
     terms = [term.get("matchExpressions", ()) for term in (required or {}).get("nodeSelectorTerms", ())]
     if terms and all(any(_is_windows(expression) for expression in term) for term in terms):
         return "its node affinity takes no other nodes"
-    return ""
+    # Last: a plan may set it, and what is said of the pod should not change by that.
+    return "spec.os.name says so" if pod.is_windows else ""
 
 
 def _is_windows(expression: dict[str, Any]) -> bool:

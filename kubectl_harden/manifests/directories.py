@@ -13,7 +13,17 @@ from kubectl_harden.model import Problem
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import only_document
 
-__all__ = ["KUSTOMIZATION", "Build", "Parts", "ancestors", "kustomizations_above", "operand", "parts_of", "upwards"]
+__all__ = [
+    "KUSTOMIZATION",
+    "Build",
+    "Parts",
+    "ancestors",
+    "kustomization_value",
+    "kustomizations_above",
+    "operand",
+    "parts_of",
+    "upwards",
+]
 
 KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that kustomize looks for (api/konfig)."""
@@ -31,11 +41,16 @@ class Build(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The files that are not manifests of their own, notes on what renders them, and what is to be rendered."""
+    """The files that are not manifests of their own, notes on what renders them, and what is to be rendered.
+
+    ``charts`` are those that render templates, ``kustomizations`` the files of all that were listed.
+    """
 
     files: frozenset[str]
     notes: tuple[Problem, ...]
     builds: tuple[Build, ...] = ()
+    charts: tuple[str, ...] = ()
+    kustomizations: tuple[str, ...] = ()
 
 
 class _Kustomization(NamedTuple):
@@ -93,7 +108,13 @@ def parts_of(
                 notes.append(_note_on_kustomization(file, unjudged, built=kustomization in roots, inside=inside))
                 if kustomization in roots:
                     builds.append(Build(os.path.dirname(file) or os.curdir, "kustomization"))
-    return Parts(frozenset(by_path[path] for path in dropped), tuple(notes), tuple(builds))
+    return Parts(
+        frozenset(by_path[path] for path in dropped),
+        tuple(notes),
+        tuple(builds),
+        tuple(name for chart, name in shown.items() if not _is_library(chart)),
+        tuple(by_path[path] for path in found),
+    )
 
 
 def upwards(directory: str) -> Iterator[str]:
@@ -222,8 +243,8 @@ def _note_on_kustomization(file: str, unjudged: list[str], *, built: bool, insid
     return Problem(words, file)
 
 
-def _read(path: str) -> _Kustomization | None:
-    """Return what a kustomization uses, or None for another file, and for one that cannot be read."""
+def kustomization_value(path: str) -> dict[str, Any] | None:
+    """Return the value of a kustomization's file, or None for another file, and for one that cannot be read."""
     if os.path.basename(path) not in KUSTOMIZATION:
         return None
     try:
@@ -232,6 +253,14 @@ def _read(path: str) -> _Kustomization | None:
         return None
     kind, version = value.get("kind"), value.get("apiVersion")
     if kind not in (None, "Kustomization", "Component") or not str(version or _VERSION).startswith(_VERSION):
+        return None
+    return value
+
+
+def _read(path: str) -> _Kustomization | None:
+    """Return what a kustomization uses, or None for another file, and for one that cannot be read."""
+    value = kustomization_value(path)
+    if value is None:
         return None
     directory = os.path.dirname(path)
 
@@ -243,7 +272,7 @@ def _read(path: str) -> _Kustomization | None:
         )
 
     resources = paths(name for key in ("resources", "bases", "components") for name in _listed(value, key))
-    return _Kustomization(path, kind == "Component", resources, paths(_used(value)))
+    return _Kustomization(path, value.get("kind") == "Component", resources, paths(_used(value)))
 
 
 _VERSION: Final = "kustomize.config.k8s.io/"

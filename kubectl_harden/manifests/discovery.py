@@ -56,6 +56,7 @@ class Listing(NamedTuple):
     """The files that names stand for, and notes: on what is not judged as it is, and on what is left out.
 
     ``builds`` are to be rendered. ``excluded`` counts the names and the files that the caller's own test left out.
+    ``charts`` are the directories of charts that render templates, ``kustomizations`` the files of kustomizations.
     """
 
     files: tuple[Found, ...]
@@ -63,6 +64,8 @@ class Listing(NamedTuple):
     left_out: tuple[Problem, ...] = ()
     excluded: int = 0
     builds: tuple[Build, ...] = ()
+    charts: tuple[str, ...] = ()
+    kustomizations: tuple[str, ...] = ()
 
 
 def find_files(
@@ -109,7 +112,7 @@ def find_files(
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
     parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else (), build=build)
     files = tuple(item for item in found if item.file not in parts.files)
-    return Listing(files, parts.notes, tuple(left_out), passed, parts.builds)
+    return Listing(files, parts.notes, tuple(left_out), passed, parts.builds, parts.charts, parts.kustomizations)
 
 
 def _ignores_in(directory: str) -> Ignores | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from kubectl_harden.atomic_files import write_text
 from kubectl_harden.errors import EditError, InputError, unexpected
 from kubectl_harden.json_values import same
+from kubectl_harden.manifests.discovery import directory_of
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import (
@@ -32,7 +34,11 @@ from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 
-__all__ = ["fix_files", "fix_text", "proposal"]
+__all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "written"]
+
+
+NOT_EDITED: Final = "not edited"
+"""How a problem begins that keeps a text as it is."""
 
 
 def fix_files(inputs: Inputs, policies: Policies, options: FixOptions) -> Iterator[FileFix]:
@@ -47,10 +53,20 @@ def _unread(file: str, message: str) -> FileFix:
     return FileFix(file, "", (), (), (Problem(message, file),))
 
 
-def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> FileFix:
+def _nothing(_document: Document) -> Mapping[Path, dict[str, Any]]:
+    return {}
+
+
+def fix_text(
+    manifest: Manifest,
+    policies: Policies,
+    options: FixOptions,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = _nothing,
+) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.
 
-    A document that cannot be edited provably keeps its text and becomes a problem.
+    ``also`` returns what else of a document is to change: objects without pod templates, by where they are in it. A
+    document that cannot be edited provably keeps its text and becomes a problem.
     """
     file, text = manifest.file, manifest.text
     problems: list[Problem] = []
@@ -66,6 +82,9 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
             others.append(found)
         elif isinstance(found, Document):
             values[found.index] = found.value
+            changes = also(found)
+            if changes:
+                edited[found.index] = found, dict(changes)
         else:
             made = planned(found.subject, options)
             plans.extend(made.planned)
@@ -80,7 +99,7 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
             splices.extend(edit_document(document, goal))
         except Exception as error:  # noqa: BLE001 (one document must not end the run)
             line, column = Lines(text).place(document.start) if manifest.lined else (None, None)
-            problems.append(Problem(f"not edited: {unexpected(error)}", file, index, line, column))
+            problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file, index, line, column))
             plans = [item for item in plans if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
@@ -90,9 +109,23 @@ def fix_text(manifest: Manifest, policies: Policies, options: FixOptions) -> Fil
             after = manifest._replace(text=spliced(text, splices))
             _prove(after, values, {_key(item): item.plan for item in plans}, policies, options)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
-            problems.append(Problem(f"not edited: {unexpected(error)}", file))
+            problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file))
             return FileFix(file, text, (), (), tuple(problems), (), tuple(others))
     return FileFix(file, text, tuple(splices), tuple(plans), tuple(problems), tuple(objects), tuple(others))
+
+
+def written(found: FileFix, names: Collection[str]) -> FileFix:
+    """Write a fixed file back, and return what came of it: where that fails a problem, and nothing of it is done.
+
+    ``names`` are what a person named, which may be links: other files stay in their directories.
+    """
+    try:
+        after = spliced(found.before, found.splices)
+        write_text(found.file, found.before, after, inside=directory_of(found.file, names))
+    except EditError as error:
+        problem = Problem(str(error).removeprefix(f"{found.file}: "), found.file)
+        return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
+    return found
 
 
 def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:

@@ -20,7 +20,7 @@ from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import Document, Lines, readable
 
-__all__ = ["Surveyed", "policies_in", "survey"]
+__all__ = ["Surveyed", "kept", "objects_in", "oddities", "policies_in", "survey"]
 
 # Quotes, tags and anchors may be in between.
 _MENTION: Final = r"(?s)\bkind\b.{1,40}?\bNamespace(?:List)?\b"
@@ -68,7 +68,7 @@ def survey(inputs: Inputs, rules: Rules) -> Surveyed:
     Raises UsageError for an unknown level or version.
     """
     listing = inputs.listing()
-    files = [_kept(found) for found in listing.files]
+    files = [kept(found) for found in listing.files]
     policies, notes = policies_in(_texts(files), rules)
     told = (*listing.left_out, *notes)
     return Surveyed(inputs._replace(found=tuple(files)), policies, told, listing.unjudged, listing.excluded)
@@ -90,14 +90,14 @@ def policies_in(texts: Iterable[tuple[str, str, bool]], rules: Rules) -> tuple[P
             labels = labels if isinstance(labels, dict) else {}
             told = {key: value for key, value in labels.items() if isinstance(value, str)}
             asking.append(Asking(name, told, "stdin" if file == STDIN else file))
-            for path, words in _oddities(labels, metadata.get("annotations")):
+            for path, words in oddities(labels, metadata.get("annotations")):
                 line, column = found.place(path) if lined else (None, None)
                 words = f"Namespace {name}: {field_path(path)}: {words}"
                 notes.append(Problem(words, file, found.document.index, line, column))
     return rules.policies(asking), (*notes, *rules.disagreements(asking))
 
 
-def _kept(found: Found) -> Found:
+def kept(found: Found) -> Found:
     """Return a file with its text, if that can be read only once: standard input, or a pipe."""
     if found.problem is not None or found.text is not None or found.listed:
         return found
@@ -140,7 +140,7 @@ def _namespaces(text: str) -> Iterator[_Namespace]:
     for before, piece in _pieces(text):
         lines = Lines(piece)
         for document in readable(piece):
-            for base, value in _objects(document.value, ()):
+            for base, value in objects_in(document.value):
                 if is_namespace(value) and isinstance(value.get("metadata"), dict):
                     yield _Namespace(value, document, base, lines, before)
 
@@ -164,17 +164,18 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
             yield before, piece
 
 
-def _objects(value: object, base: Path) -> Iterator[tuple[Path, dict[str, object]]]:
+def objects_in(value: object, base: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the objects of a document's value, those of Lists one by one, each with the path that leads to it."""
     held = held_by(value)
     if held is not None:
         key, items = held
         for index, item in enumerate(items):
-            yield from _objects(item_kind(value, item), (*base, key, index))
+            yield from objects_in(item_kind(value, item), (*base, key, index))
     elif isinstance(value, dict):
         yield base, value
 
 
-def _oddities(labels: Mapping[str, object], annotations: object) -> Iterator[tuple[Path, str]]:
+def oddities(labels: Mapping[str, object], annotations: object) -> Iterator[tuple[Path, str]]:
     """Yield the keys that look as if they were meant for Pod Security admission, which does not read them."""
     from kubectl_harden.pod_security.namespace_labels import PREFIX, likely_typos
 

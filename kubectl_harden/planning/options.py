@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from kubectl_harden.model import Edit, HostPathChoice, Identity, Learned, Risk
@@ -11,7 +10,8 @@ from kubectl_harden.planning.companions import Asked
 
 __all__ = ["Choose", "FixOptions", "Learn"]
 
-_EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+# Other processes get it, and no MappingProxyType can be sent to them.
+_EMPTY: Final[Mapping[Any, Any]] = {}
 
 
 class Learn(Protocol):

@@ -8,22 +8,18 @@ The changes stand with the controls whose edits make them, those of companions w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from kubectl_harden.model import Edit, Fact, Facts, Op, Path, Risk
+from kubectl_harden.model import RISKS, Edit, Fact, Facts, Op, Path, Risk
 from kubectl_harden.pod_security.pod import Container, Pod
 
 __all__ = [
-    "RISKS",
     "Case",
     "Change",
     "Judgement",
     "Rule",
     "user_of",
 ]
-
-RISKS: Final[tuple[Risk, ...]] = ("safe", "review", "breaks")
-"""From the lowest to the highest."""
 
 
 def user_of(pod: Pod, container: Container) -> int | None:

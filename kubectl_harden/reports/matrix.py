@@ -9,6 +9,7 @@ from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Blocker, NamespaceSurvey, State, Survey
 from kubectl_harden.model import LADDER
 from kubectl_harden.pod_security.namespace_labels import PREFIX
+from kubectl_harden.reports.states import STATES
 from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
 
 __all__ = [
@@ -23,13 +24,6 @@ __all__ = [
     "survey_summary",
 ]
 
-STATES: Final[dict[State, tuple[str, str, str]]] = {
-    "blocked": ("✗", "bad", "held back"),
-    "fixable": ("+", "warn", "reached by fixes"),
-    "ready": ("●", "good", "ready"),
-    "done": ("✓", "good", "done"),
-}
-"""Each state's mark, the meaning of its colour, and its words; the worst first."""
 _OUTCOMES: Final = {
     "enforced": ("✓", "good"),
     "done": ("✓", "good"),

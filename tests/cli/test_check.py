@@ -1,6 +1,7 @@
 """``check -f`` as users and scripts meet it.
 
-By the command line alone this tests ``manifests/check.py``, ``reports/check.py``, too.
+By the command line alone this tests ``manifests/check.py``, ``reports/check.py``, ``reports/check_json.py``,
+``reports/entries.py``, ``reports/tally.py``, too.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kubectl_harden.evidence.collector import Learner
 from kubectl_harden.evidence.images import Answer, Images
 from kubectl_harden.model import Identity, Source
-from tests.evidence.test_manifest import manifest
+from tests.cli.test_evidence import manifest
 from tests.support.command import run
 
 _SHAPES = st.recursive(

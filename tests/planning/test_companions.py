@@ -22,8 +22,9 @@ from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.tree import parse, value_of
-from tests.planning.test_plan import admitted, learned_of, workload
+from tests.planning.test_plan import admitted, learned_of
 from tests.support.oracle import Oracle
+from tests.support.plans import workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 

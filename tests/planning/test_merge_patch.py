@@ -13,8 +13,8 @@ from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy
-from tests.planning.test_plan import made, workload
 from tests.support.oracle import Oracle
+from tests.support.plans import made, workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any, Final
 
 import jsonpatch
@@ -13,37 +12,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned, Level, Plan
+from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned, Plan
 from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.controls import CONTROLS
-from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy, controls_of
 from kubectl_harden.reports.patches import operations
 from tests.support.oracle import Oracle
+from tests.support.plans import made, pod, restricted, workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 POLICIES = st.builds(
     Policy,
     st.sampled_from(["baseline", "restricted"]),
     st.sampled_from([0, 8, 18, 19, 22, 23, 24, 25, 31, 34, 35, NEWEST]),
 )
-
-
-def workload(template: dict[str, Any], kind: str) -> dict[str, Any]:
-    if kind == "Pod":
-        metadata = {"name": "p", **template["metadata"]}
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "d"},
-        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template},
-    }
 
 
 def admitted(
@@ -61,22 +46,10 @@ def admitted(
     return verdicts, objections
 
 
-def made(
-    value: dict[str, Any],
-    policy: Policy,
-    options: FixOptions,
-    learned: Learned = _NOTHING,
-    accepted: Mapping[str, str] = _NOTHING,
-) -> Plan:
-    locations = locate(value, {})
-    assert locations is not None
-    return plan(value, locations[0], policy, options, learned, accepted=accepted)
-
-
 def learned_of(template: dict[str, Any], user: int | None) -> Learned:
     """Return that every container's image runs as a user."""
     if user is None:
-        return _NOTHING
+        return {}
     containers = (item for key in ("containers", "initContainers") for item in template["spec"].get(key, ()))
     return {item["name"]: (Fact("user", "user", "known", "image", user),) for item in containers}
 
@@ -115,6 +88,8 @@ ROOT: Final = {"metadata": {}, "spec": {"containers": [{"name": "web", "image": 
 _NESTED: Final = {"name": "web", "image": "i", "securityContext": {"procMount": "Unmasked"}}
 UNMASKED: Final = {"metadata": {}, "spec": {"containers": [_NESTED]}}
 NAMESPACES: Final = st.tuples(st.sampled_from([None, "auto", "stopped"]), st.sampled_from([None, 0, 1000]))
+WINDOWS: Final = {"metadata": {}, "spec": {"containers": [{"name": "web", "image": "i"}],
+                                           "nodeSelector": {"kubernetes.io/os": "windows"}}}  # fmt: skip
 BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPropagation="Bidirectional")
 
 
@@ -131,6 +106,7 @@ BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPro
 @example(BOTH_WAYS, "Pod", Policy("baseline", NEWEST), "review", set(), (None, None))
 @example(ROOT, "Pod", Policy("restricted", 35), "review", set(), ("auto", 0))
 @example(UNMASKED, "Pod", Policy("baseline", 35), "safe", set(), ("stopped", None))
+@example(WINDOWS, "Pod", Policy("restricted", 25), "safe", set(), (None, None))
 def test_plans_are_sufficient_minimal_and_valid(
     oracle: Oracle,
     template: dict[str, Any],
@@ -313,63 +289,6 @@ def test_nothing_outside_the_standard_is_touched(template: dict[str, Any], polic
 READ_BY_CONTROLS = {"securityContext", "hostNetwork", "hostPID", "hostIPC", "volumes", "containers", "initContainers"}
 READ_OF_CONTAINERS = {"securityContext", "ports", "volumeMounts", "livenessProbe", "readinessProbe", "startupProbe",
                       "lifecycle"}  # fmt: skip
-
-
-def pod(**spec: Any) -> dict[str, Any]:
-    containers = spec.pop("containers", [{"name": "c", "image": "i"}])
-    return workload({"metadata": {}, "spec": {**spec, "containers": containers}}, "Deployment")
-
-
-def restricted(value: dict[str, Any], **options: Any) -> Plan:
-    level: Level = "restricted"
-    return made(value, Policy(level, NEWEST), FixOptions(**options))
-
-
-def test_only_and_skip_leave_the_rest_as_remaining() -> None:
-    found = restricted(pod(), only=frozenset(("runAsNonRoot",)))
-    assert [edit.checks for edit in found.edits] == [("runAsNonRoot",)]
-    assert {left.check for left in found.remaining} == {
-        "allowPrivilegeEscalation", "capabilities_restricted", "seccompProfile_restricted"
-    }  # fmt: skip
-    skipped = restricted(pod(), skip=frozenset(("runAsNonRoot",)))
-    assert [left.check for left in skipped.remaining] == ["runAsNonRoot"]
-
-
-def test_an_edit_above_the_risk_is_held_back_and_says_what_it_would_cost() -> None:
-    root = {"name": "c", "image": "i", "command": ["chown", "1:1", "/data"], "securityContext": {"runAsUser": 0}}
-    found = restricted(pod(containers=[root]), partial=True)
-    held = {edit.checks[0] for edit in found.held_back}
-    assert {"runAsUser", "runAsNonRoot", "capabilities_restricted"} == held
-    # What would not reach the level is held back beside it.
-    assert {edit.checks[0] for edit in restricted(pod(containers=[root])).held_back} == {
-        *held, "allowPrivilegeEscalation", "seccompProfile_restricted"
-    }  # fmt: skip
-    left = {item.check: item for item in found.remaining}
-    assert 'container "c" runs chown (command)' in left["runAsUser"].why
-    assert left["runAsUser"].choices[-1] == "accept it: --max-risk breaks"
-    assert any("--run-as-user" in choice for choice in left["runAsUser"].choices)
-    assert restricted(pod(containers=[root]), max_risk="breaks").after == "restricted"
-
-
-def test_privileged_stays_where_bidirectional_mounts_need_it() -> None:
-    mount = {"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}
-    container = {"name": "c", "image": "i", "securityContext": {"privileged": True}, "volumeMounts": [mount]}
-    found = restricted(pod(containers=[container], volumes=[{"name": "v", "emptyDir": {}}]), max_risk="breaks")
-    why = {left.check: left.why for left in found.remaining}
-    assert "Bidirectional mount propagation needs privileged: true" in why["privileged"]
-    assert "allowPrivilegeEscalation cannot be false while privileged is true" in why["allowPrivilegeEscalation"]
-
-
-def test_a_port_that_the_api_server_would_fill_in_twice_is_left() -> None:
-    one = {"name": "a", "image": "i", "ports": [{"containerPort": 8080, "hostPort": 80}], "command": ["iptables"]}
-    two = {"name": "b", "image": "i", "ports": [{"containerPort": 8080}]}
-    value = workload({"metadata": {}, "spec": {"hostNetwork": True, "containers": [one, two]}}, "Pod")
-    found = made(value, Policy("baseline", NEWEST), FixOptions())
-    why = {left.check: left.why for left in found.remaining}
-    assert why["hostPorts"] == "the API server would refuse the change: port 8080 of the node would be taken twice"
-    assert 'container "a" runs iptables (command)' in why["hostNamespaces"]
-
-
 TZ, CLAIM = ({"name": name, "mountPath": f"/{name}"} for name in ("tz", "claim"))
 
 
@@ -395,53 +314,6 @@ def test_claims_of_a_stateful_set_beside_a_volume_that_goes(
 LOCAL = "/etc/localtime"
 
 
-def test_a_volume_that_a_person_keeps_mounted_stays() -> None:
-    containers = [{"name": name, "image": "i", "volumeMounts": [CLAIM, TZ]} for name in ("a", "b")]
-    value = pod(containers=containers, volumes=[{"name": "tz", "hostPath": {"path": LOCAL}}])
-    (location,) = locate(value, {}) or ()
-
-    def without_mounts(edits: list[Edit]) -> list[Edit]:
-        return [edit for edit in edits if "volumeMounts" not in edit.path]
-
-    found = plan(value, location, Policy("restricted", NEWEST), FixOptions(), choose=without_mounts)
-    fixed = apply(value, found.edits)["spec"]["template"]["spec"]
-    assert fixed["volumes"] == [{"name": "tz", "hostPath": {"path": LOCAL}}]
-    assert [container["volumeMounts"] for container in fixed["containers"]] == [[CLAIM, TZ]] * 2
-    why = next(left.why for left in found.remaining if left.check == "restrictedVolumes")
-    assert "the API server would refuse the change: mounts a volume that is not there: tz" in why
-
-
-def test_a_person_may_refuse_one_of_several_items_that_are_added() -> None:
-    mounts = [{"name": "v", "mountPath": "/v"}]
-    value = pod(
-        containers=[{"name": "c", "image": "i", "volumeMounts": mounts}], volumes=[{"name": "v", "emptyDir": {}}]
-    )
-    (location,) = locate(value, {}) or ()
-
-    def without_first(edits: list[Edit]) -> list[Edit]:
-        return [edit for edit in edits if "/a" not in str(edit.value) and "writable-a" not in str(edit.value)]
-
-    options = FixOptions(asked=Asked(writable=(("", "/a"), ("", "/b"))))
-    found = plan(value, location, Policy("restricted", NEWEST), options, choose=without_first)
-    fixed = apply(value, found.edits)["spec"]["template"]["spec"]
-    assert [volume["name"] for volume in fixed["volumes"]] == ["v", "writable-b"]
-    assert [mount["name"] for mount in fixed["containers"][0]["volumeMounts"]] == ["v", "writable-b"]
-
-
 def test_the_same_input_gives_the_same_plan() -> None:
     value = pod(hostNetwork=True, volumes=[{"name": "t", "hostPath": {"path": "/tmp/x"}}])
     assert restricted(value) == restricted(value)
-
-
-def test_what_a_person_chooses_is_made_whatever_it_reaches() -> None:
-    volumes = [{"name": "n", "nfs": {"server": "s", "path": "/"}}]
-    mounting = [{"name": "c", "image": "i", "volumeMounts": [{"name": "n", "mountPath": "/n"}]}]
-    value = pod(hostIPC=True, volumes=volumes, hostNetwork=True, containers=mounting)
-    (location,) = locate(value, {}) or ()
-    policy = Policy("restricted", NEWEST)
-    partial = restricted(value, partial=True)
-    assert plan(value, location, policy, FixOptions(), choose=list) == partial
-    assert len(partial.steps) > len(restricted(value).steps) == 2
-    one = plan(value, location, policy, FixOptions(), choose=lambda edits: edits[:1])
-    assert [step.path for step in one.steps] == [("spec", "hostNetwork")]
-    assert not plan(value, location, policy, FixOptions(), choose=lambda _edits: []).edits

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kubectl_harden.model import HostPathChoice
-from tests.planning.test_plan import BOTH_WAYS, CNI, pod, restricted
+from tests.planning.test_plan import BOTH_WAYS, CNI
+from tests.support.plans import pod, restricted
 
 WINDOWS_NODES = {"nodeSelector": {"kubernetes.io/os": "windows"}}
 
@@ -43,3 +44,13 @@ def test_what_goes_by_one_edit_is_no_evidence_for_another(risk: str) -> None:
     assert {step.risk for step in (*kept.steps, *kept.held_back) if step.checks == ("hostNamespaces",)} == {"breaks"}
     careful = restricted(pod(**BOTH_WAYS["spec"]), max_risk="safe", partial=True)
     assert {step.risk for step in careful.held_back if step.checks == ("privileged",)} == {"breaks"}
+
+
+def test_only_and_skip_leave_the_rest_as_remaining() -> None:
+    found = restricted(pod(), only=frozenset(("runAsNonRoot",)))
+    assert [edit.checks for edit in found.edits] == [("runAsNonRoot",)]
+    assert {left.check for left in found.remaining} == {
+        "allowPrivilegeEscalation", "capabilities_restricted", "seccompProfile_restricted"
+    }  # fmt: skip
+    skipped = restricted(pod(), skip=frozenset(("runAsNonRoot",)))
+    assert [left.check for left in skipped.remaining] == ["runAsNonRoot"]

@@ -60,6 +60,18 @@ def test_a_baseline_control_does_not_cover_what_else_the_restricted_one_finds() 
     assert accepted("# kubectl-harden/allow: restrictedVolumes: old\n" + text) == {"restrictedVolumes": "old"}
 
 
+def test_a_baseline_control_does_not_cover_what_is_hidden_behind_it() -> None:
+    """The API server names the wrong profile only, and not the container without one."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [
+        {"name": "side", "image": "i", "securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+        {"name": "main", "image": "i", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+    ]}}  # fmt: skip
+    allowed = "# kubectl-harden/allow: seccompProfile_baseline: traces system calls\n"
+    assert accepted(allowed + json.dumps(pod))["seccompProfile_restricted"] == "traces system calls"
+    del pod["spec"]["containers"][1]["securityContext"]  # type: ignore[index]
+    assert accepted(allowed + json.dumps(pod))["seccompProfile_restricted"] == ""
+
+
 def test_an_annotation_takes_a_control_a_line() -> None:
     text = REJECTED.replace(
         "metadata:\n",

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from typing import Any
 
 import pytest
 
 from kubectl_harden.evidence.manifest import facts_of
-from kubectl_harden.model import Fact
+from kubectl_harden.model import RISKS
 from kubectl_harden.planning.companion_changes import COMPANION_CHANGES
 from kubectl_harden.pod_security import controls
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.risks import RISKS, Change
-from tests.support.rules import Case, needs, unused, user
+from kubectl_harden.pod_security.risks import Change
+from tests.support.rules import Case, user
 
 CHANGES = {change.name: change for control in CONTROLS for change in control.changes}
 CHANGES |= {change.name: change for change in COMPANION_CHANGES}
 RULES = [(change, rule) for change in CHANGES.values() for rule in change.rules]
-
 PORT = {"ports": [{"containerPort": 80}]}
 CLAIM = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]}
 MOUNT = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
@@ -55,25 +53,6 @@ def test_every_change_belongs_to_a_control_and_has_a_name_of_its_own() -> None:
     assert len({change.name for change in every}) == len(every) == len(CHANGES)
 
 
-@pytest.mark.parametrize(
-    ("learned", "pod", "expected"),
-    [
-        ((), {}, True),
-        ((Fact("open", "low port", "containerd://2.1", "node"),), {}, False),
-        ((unused("low port"),), {}, False),
-        ((unused("low port"), needs("low port", 80)), {}, True),
-        ((Fact("open", "low port", "containerd://2.1", "node"), needs("low port", 80)), {}, False),
-        ((), {"securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}}, False),
-        ((), {"securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "81"}]}}, True),
-        ((), {"securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "80"}]}}, False),
-    ],
-)
-def test_who_may_bind_a_low_port(learned: tuple[Fact, ...], pod: dict[str, Any], expected: bool) -> None:
-    value = Pod({"spec": {"containers": [{"name": "c", "image": "i", **PORT}], **pod}}, is_pod=False)
-    found = CHANGES["require non-root"].judge("", value, value.containers, facts_of(value, {"c": learned}))
-    assert ("port" in found.why) is expected
-
-
 def test_replicas_that_disagree_count_as_their_worst() -> None:
     pod = Pod({"spec": {"containers": [{"name": "c", "image": "i"}]}}, is_pod=False)
     learned = (user(101, "live pod"), user(0, "live pod"))
@@ -87,23 +66,6 @@ def test_of_several_containers_the_worst_counts() -> None:
     facts = facts_of(pod, {"a": (user(1000),), "b": (user(0),)})
     assert CHANGES["require non-root"].judge("", pod, pod.containers, facts).risk == "breaks"
     assert CHANGES["require non-root"].judge("", pod, pod.containers[:1], facts).risk == "safe"
-
-
-def test_ping_is_free_where_the_pods_sysctl_says_so() -> None:
-    container = {"name": "c", "image": "i", "command": ["ping", "db"]}
-    sysctls = {"sysctls": [{"name": "net.ipv4.ping_group_range", "value": "0 2147483647"}]}
-    for security, expected in (({}, True), (sysctls, False)):
-        pod = Pod({"spec": {"containers": [container], "securityContext": security}}, is_pod=False)
-        assert ("ping" in CHANGES["drop ALL"].judge("", pod, pod.containers, facts_of(pod)).why) is expected
-
-
-def test_the_name_of_a_volume_is_not_a_topic() -> None:
-    volume = {"name": "root", "hostPath": {"path": "/srv"}}
-    container = {"name": "c", "image": "i", "volumeMounts": [{"name": "root", "mountPath": "/srv"}]}
-    pod = Pod({"spec": {"containers": [container], "volumes": [volume]}}, is_pod=False)
-    facts = facts_of(pod, {"c": (needs("path", "/srv/x"),)})
-    assert CHANGES["no host path"].judge("", pod, pod.containers, facts, "root").risk == "breaks"
-    assert CHANGES["require non-root"].judge("", pod, pod.containers, facts).risk == "review"
 
 
 CLAIM_AND_PORT = Case({**MOUNT, **PORT}, pod=CLAIM)

@@ -21,8 +21,8 @@ from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.reports.sarif import sarif as sarif_log
 from kubectl_harden.reports.tally import Report, Tally
 from kubectl_harden.yaml_text.editor import spliced
-from tests.planning.test_plan import workload
 from tests.support.command import REJECTED, run
+from tests.support.plans import workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import yaml_texts

@@ -24,9 +24,9 @@ from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.output import patched
 from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.editor import edit_document, spliced
-from tests.planning.test_plan import workload
 from tests.reports.test_diff import changes_in, fewest_changes, lines_of
 from tests.support.oracle import Oracle
+from tests.support.plans import workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import ends_alike, json_texts, streams, yaml_texts

@@ -1,0 +1,83 @@
+"""What in files may run pods in a namespace, and is not judged: it keeps a level from being enforced there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from kubectl_harden.manifests.contents import Contents, Stands
+from kubectl_harden.manifests.destinations import Destinations
+from kubectl_harden.manifests.namespace_plans import HeldBack
+from kubectl_harden.model import FileFix, Problem, Source
+
+__all__ = ["Unseen", "held_back_by"]
+
+_CHART: Final = "a chart: these files do not show which pods its templates make, and in which namespaces"
+
+
+def held_back_by(problem: Problem, cause: str) -> HeldBack:
+    """Return a problem as what keeps a Namespace below its target."""
+    source = Source(problem.file, problem.document, problem.line) if problem.file is not None else None
+    return HeldBack(problem.file or "", cause, problem.message, source)
+
+
+class Unseen:
+    """Tells what is not judged of files, by what they hold and where kustomizations have their objects go."""
+
+    def __init__(self, contents: Mapping[str, Contents], destinations: Destinations, charts: Iterable[str]) -> None:
+        self._contents, self._destinations = contents, destinations
+        self._charts = [Problem(_CHART, chart) for chart in charts]
+        self._standing = list(self._stand_for_others())
+
+    def _stand_for_others(self) -> Iterator[tuple[str, Stands]]:
+        """Yield what stands for others, or cannot be read, with its file; not what stands for files that are read."""
+        paths = [os.path.abspath(file) for file in self._contents]
+        for file, found in self._contents.items():
+            for one in found.stands:
+                inside = os.path.join(one.directory, "") if one.directory else ""
+                if not (inside and any(path.startswith(inside) for path in paths)):
+                    yield file, one
+
+    def named_in(self, file: str) -> frozenset[str]:
+        """Return the namespaces that objects of a file go to, as far as these are known."""
+        named = (name for names in self._contents[file].namespaces.values() for name in names or ())
+        return self._known(file, (None, *named))
+
+    def _known(self, file: str, names: Iterable[str | None]) -> frozenset[str]:
+        return frozenset(to for name in names for to in self._destinations.of(file, name) if to is not None)
+
+    def errors(self, file: str, fix: FileFix | None) -> Iterator[tuple[frozenset[str], Problem]]:
+        """Yield the errors in a file, and in its plans if there are any, with the namespaces that they are about."""
+        found = self._contents[file]
+        read = {one.note: one.names for one in found.stands if one.is_error}
+        for problem, names in read.items():
+            yield self._known(file, names or ()), problem
+        for problem in fix.problems if fix is not None else ():
+            if problem not in read:
+                concerned = found.concerned(problem)
+                yield self.named_in(file) if concerned is None else self._known(file, concerned), problem
+
+    def of(self, namespaces: frozenset[str], files: Iterable[str]) -> Iterator[HeldBack]:
+        """Yield what may run pods in namespaces; ``files`` are those of their workloads."""
+        for file, one in self._standing:
+            if one.names is None:
+                given = self._destinations.of(file, None)
+                if None in given or given & namespaces:
+                    yield held_back_by(one.note, "could not be read" if one.is_error else "not judged")
+            elif not one.is_error and self._known(file, one.names) & namespaces:
+                yield held_back_by(one.note, "not judged")
+        paths = frozenset(map(os.path.abspath, files))
+        for built in self._destinations.unrendered:
+            of_files = built.files is not None and bool(built.files & paths)
+            of_names = built.files is None and (built.names is None or bool(built.names & namespaces))
+            if of_files or of_names:
+                yield held_back_by(built.problem, "kustomizations")
+        for chart in self._charts:
+            yield held_back_by(chart, "charts")
+
+    def notes(self) -> Iterator[Problem]:
+        """Yield all that is not judged, but errors."""
+        yield from (one.note for _, one in self._standing if not one.is_error)
+        yield from (built.problem for built in self._destinations.unrendered)
+        yield from self._charts
