@@ -25,7 +25,7 @@ Risk = Literal["safe", "review", "breaks"]
 RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
 """From the lowest to the highest."""
 Op = Literal["add", "replace", "remove"]
-Origin = Literal["manifest", "image", "live pod", "observed", "node"]
+FactOrigin = Literal["manifest", "image", "live pod", "observed", "node"]
 FactKind = Literal["needs", "unused", "open", "closed", "user", "unknown", "profile"]
 Topic = Literal[
     "capability",
@@ -144,7 +144,7 @@ class Fact(NamedTuple):
     kind: FactKind
     topic: Topic
     text: str
-    origin: Origin = "manifest"
+    origin: FactOrigin = "manifest"
     value: Any = None
     name: str = ""
 
@@ -302,6 +302,48 @@ class Identity(NamedTuple):
     pod_path: Path
 
 
+class OriginPlace(NamedTuple):
+    """Where a part of what an object is made of is edited: in a repository, a registry, a bucket, a chart.
+
+    ``revision`` is the branch, tag, version range, digest or commit that is followed, ``revision_type`` which of them
+    ("" where the system does not say), ``applied`` what was applied last. ``path`` is a directory at the url; ``chart``
+    and ``version`` name a chart there, ``template`` the file in it that made the object.
+    """
+
+    url: str = ""
+    revision: str = ""
+    revision_type: str = ""
+    applied: str = ""
+    path: str = ""
+    chart: str = ""
+    version: str = ""
+    template: str = ""
+
+
+class OriginLink(NamedTuple):
+    """A link of the chain from a live object to where it is edited: an object of the cluster, or a tool.
+
+    ``places`` are where what it makes comes from, as far as it says so itself. ``inputs`` name what else goes into what
+    it makes: values, substitutions, patches; never what is in them. ``note`` is what a person should know of it,
+    ``problem`` why no more is known of it. ``spec`` is its spec as the API server has it, for code that looks for a
+    place to edit; it may hold secrets, and is not for output.
+    """
+
+    kind: str
+    namespace: str = ""
+    name: str = ""
+    api_version: str = ""
+    places: tuple[OriginPlace, ...] = ()
+    inputs: tuple[str, ...] = ()
+    note: str = ""
+    problem: str = ""
+    spec: Mapping[str, Any] = _EMPTY
+
+
+Origin = tuple[OriginLink, ...]
+"""The chain from a live object to where it is edited, the nearest link first; empty where nothing tells."""
+
+
 class PodsChecked(NamedTuple):
     """That the pods of a template meet the policy which the template does not: admission completes them.
 
@@ -333,6 +375,8 @@ class Checked(NamedTuple):
     """Where its pod template is, for a baseline file: items of lists go by their names."""
     counterparts: tuple[tuple[str, FieldAtFault], ...] = ()
     """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
+    origin: Origin = ()
+    """Where a live object comes from, where that was asked for."""
 
 
 class Planned(NamedTuple):

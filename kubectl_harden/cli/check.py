@@ -15,6 +15,8 @@ from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.origin import Origins
     from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.manifests.check import Propose
     from kubectl_harden.model import Checks, Policy
@@ -53,7 +55,8 @@ def check(
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
     object that a person edits; a pod that is named is judged itself, too. With -o wide what is known of how
-    each workload runs stands beside it, as fix judges its edits by. The exit code is 0 when all meet the
+    each workload runs stands beside it, as fix judges its edits by, and where it comes from: a Helm release, what
+    Flux or Argo CD apply, or kubectl apply. The exit code is 0 when all meet the
     level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
 
     \b
@@ -95,7 +98,8 @@ def check(
         if form.evidence:
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        results = check_live(finder, inputs.targets, learn, pods=form.pods, named=named)
+        origins = _origins(inputs.cluster) if form.origins else None
+        results = check_live(finder, inputs.targets, learn, pods=form.pods, named=named, origins=origins)
     else:
         from kubectl_harden.manifests.check import check_files
 
@@ -149,6 +153,13 @@ def check(
         if tally.violating and output == "text":
             line(_advice(inputs))
     return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
+
+
+def _origins(cluster: Cluster) -> Origins:
+    """Return what tells where workloads come from; it is loaded only where that is shown."""
+    from kubectl_harden.live.origin import Origins
+
+    return Origins(cluster)
 
 
 def _proposal() -> Propose:

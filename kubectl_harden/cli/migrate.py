@@ -162,6 +162,7 @@ def migrate(
         in_files = AimOfFiles(level, policy_version, wanted, only, patterns)
         return migrate_files(in_files, files, names, pod_paths, output, recursive=recursive, write=write)
     from kubectl_harden.live.in_force import PoliciesInForce
+    from kubectl_harden.live.origin import Origins
     from kubectl_harden.live.propose import ApplyOptions
     from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
@@ -193,7 +194,7 @@ def migrate(
     notes: list[str] = []
     namespaced = aim.fix.asked.user_namespace is not None
     learn = evidence.of_cluster(cluster, notes, whole=True, recorded=True, namespaced=namespaced)
-    aim = aim._replace(fix=aim.fix._replace(learn=learn))
+    aim = aim._replace(fix=aim.fix._replace(learn=learn), origins=Origins(cluster))
     policies = PoliciesInForce(cluster)
     chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
     if output in ("text", "wide"):

@@ -17,6 +17,7 @@ from kubectl_harden.errors import ClusterError, Expired, NotFound, Unreachable, 
 from kubectl_harden.objects import group_version
 
 __all__ = [
+    "CONFIG_MAPS",
     "EVENTS",
     "NAMESPACES",
     "NODES",
@@ -105,6 +106,7 @@ WORKLOADS: Final = (
 PODS: Final = WORKLOADS[7]
 EVENTS: Final = _resource("", "events", "Event", "ev")
 QUOTAS: Final = _resource("", "resourcequotas", "ResourceQuota", "quota")
+CONFIG_MAPS: Final = _resource("", "configmaps", "ConfigMap", "cm")
 SECRETS: Final = _resource("", "secrets", "Secret")
 SERVICE_ACCOUNTS: Final = _resource("", "serviceaccounts", "ServiceAccount", "sa")
 CLAIMS: Final = _resource("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc")

@@ -24,7 +24,7 @@ class _Told(logging.Handler):
 
 
 def log_calls(show: Callable[[str], None], *, bodies: bool) -> None:
-    """Have every call of the API server told to ``show``; with ``bodies`` what it carries, but for Secrets."""
+    """Have every call of the API server told to ``show``; with ``bodies`` what it carries, unless it may be secret."""
     handler = _Told(show)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     LOG.addHandler(handler)

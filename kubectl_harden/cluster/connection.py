@@ -36,6 +36,8 @@ LONGEST_WAIT: Final = 30.0
 _RETRIED: Final = frozenset((429, 500, 502, 503, 504))
 _HARMLESS: Final = re.compile(r"/apis/(authorization|authentication)\.k8s\.io/")
 """What is posted there is a question: nothing is created."""
+_SECRET: Final = re.compile(r"/(?:secrets|configmaps)(?:/|$)")
+"""What is not shown of what is sent and answered: Helm may keep its releases, with their values, in ConfigMaps."""
 _HEADER: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 LONGEST_REQUEST: Final = 300.0
@@ -201,7 +203,7 @@ class Connection:
             raise
         response.release_conn()
         text = b"".join(pieces)
-        if LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in what:
+        if LOG.isEnabledFor(logging.DEBUG) and not _SECRET.search(what):
             LOG.debug("← %s", _cut(text))
         return text
 
@@ -266,7 +268,7 @@ class Connection:
             raise _unreachable(error, self.server, sent=not refused) from None
         took = (time.monotonic() - started) * 1000
         LOG.info("%s %s %d %s in %.0f milliseconds", method, url, response.status, response.reason or "", took)
-        if data and LOG.isEnabledFor(logging.DEBUG) and "/secrets" not in path:
+        if data and LOG.isEnabledFor(logging.DEBUG) and not _SECRET.search(path):
             LOG.debug("→ %s", _cut(data))
         return response
 

@@ -152,6 +152,7 @@ _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
         "spec": {"hard": _TEXTS, "scopes": [str], "scopeSelector": dict}, "status": {"hard": _TEXTS, "used": _TEXTS},
     },
     ("v1", "Secret"): {"type": str, "data": _TEXTS},
+    ("v1", "ConfigMap"): {"data": _TEXTS},
     ("v1", "ServiceAccount"): {"imagePullSecrets": _NAMED},
 }  # fmt: skip
 

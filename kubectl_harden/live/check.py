@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.workload_pods import WorkloadPods
-from kubectl_harden.model import Checked, Checks, Problem
+from kubectl_harden.model import Checked, Checks, Origin, Problem
 from kubectl_harden.objects import controller_of, finished
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.accepted import left
 
+if TYPE_CHECKING:
+    from kubectl_harden.live.origin import Origins
+
 __all__ = ["check_live"]
+
+_ASKED_AT_ONCE: Final = 4
+_TOGETHER: Final = 64
+"""For how many workloads it is asked at a time where they come from."""
 
 
 def check_live(
-    finder: Finder, targets: Targets, learn: Learn | None = None, *, pods: bool = True, named: bool = False
+    finder: Finder,
+    targets: Targets,
+    learn: Learn | None = None,
+    *,
+    pods: bool = True,
+    named: bool = False,
+    origins: Origins | None = None,
 ) -> Iterator[Checks]:
     """Yield what is found in each live workload, and whether pods that it lacks are refused all the same.
 
-    With ``pods`` also whether pods of those that violate do not, with ``named`` what a baseline file asks for.
+    With ``pods`` also whether pods of those that violate do not, with ``named`` what a baseline file asks for, with
+    ``origins`` where each comes from.
 
     Raises UsageError, and ClusterError before the first.
     """
     beside = WorkloadPods(finder, everywhere=targets.namespace is None)
     found_all = finder.find(targets)
-    for found in found_all if learn is None else prepared(found_all, learn):
+    for found, origin in _with_origins(found_all if learn is None else prepared(found_all, learn), origins):
         if isinstance(found, Problem):
             yield Checks((), (found,))
             continue
@@ -37,10 +54,24 @@ def check_live(
         verdict = verdict._replace(
             checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
         )
+        if origin:
+            verdict = verdict._replace(checked=tuple(item._replace(origin=origin) for item in verdict.checked))
         if found.resource == PODS:
             commands = finder.cluster.connection.commands
             verdict = verdict._replace(checked=tuple(_advised(found, item, commands) for item in verdict.checked))
         yield verdict
+
+
+def _with_origins(found: Iterable[Live | Problem], origins: Origins | None) -> Iterator[tuple[Live | Problem, Origin]]:
+    """Yield what is found, with where it comes from if that is asked for."""
+    if origins is None:
+        yield from ((item, ()) for item in found)
+        return
+    waiting = iter(found)
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        while some := list(islice(waiting, _TOGETHER)):
+            chains = pool.map(lambda item: origins.of(item.value) if isinstance(item, Live) else (), some)
+            yield from zip(some, chains, strict=True)
 
 
 def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:

@@ -28,7 +28,7 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.live.ownership import owners_of
 from kubectl_harden.model import Path
 
-__all__ = ["Manager", "label_managers", "managers_of"]
+__all__ = ["Manager", "Reference", "label_managers", "managers_of", "references_of"]
 
 PEOPLE: Final = frozenset(
     {
@@ -67,15 +67,29 @@ KUBERNETES: Final = frozenset(
 """The field managers of Kubernetes itself: what its programs call themselves (managedfields/internal for the first)."""
 
 
+class Reference(NamedTuple):
+    """What an object's marks name as what it is made from; ``namespace`` is empty where they do not say it.
+
+    ``exact`` is what else the mark says of the object that it was put on, for Argo CD's tracking ids.
+    """
+
+    kind: Literal["Kustomization", "HelmRelease", "Application", "Helm release"]
+    namespace: str
+    name: str
+    exact: str = ""
+
+
 class Manager(NamedTuple):
     """A system that manages an object: ``name`` says which, ``consequence`` what will happen to a patch.
 
-    ``system`` is the name without the release, the application or whatever else it has.
+    ``system`` is the name without the release, the application or whatever else it has, ``made_from`` what the object
+    is made from there, where its marks name it.
     """
 
     name: str
     consequence: str
     system: str = ""
+    made_from: Reference | None = None
 
 
 class _Mark(NamedTuple):
@@ -171,6 +185,11 @@ def managers_of(value: dict[str, object], paths: Iterable[Path], ours: str = "")
     return tuple(found.values())
 
 
+def references_of(value: dict[str, object]) -> tuple[Reference, ...]:
+    """Return what the marks of an object name as what it is made from."""
+    return tuple(manager.made_from for manager in _labelled(value) if manager.made_from is not None)
+
+
 def label_managers(namespace: dict[str, object], labels: Iterable[str], ours: str = "") -> tuple[Manager, ...]:
     """Return who else manages a namespace, or owns some of its labels."""
     paths: list[Path] = [("metadata", "labels", label) for label in labels]
@@ -188,18 +207,23 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
         name = labels.get(f"{kind}.toolkit.fluxcd.io/name")
         if name:
             flux = True
-            source = "Kustomization" if kind == "kustomize" else "HelmRelease"
-            where = f"{labels.get(f'{kind}.toolkit.fluxcd.io/namespace', '')}/{name}"
-            yield Manager(f"Flux {source} {where}", _FLUX, "Flux")
+            namespace = labels.get(f"{kind}.toolkit.fluxcd.io/namespace", "")
+            made_from = Reference("Kustomization" if kind == "kustomize" else "HelmRelease", namespace, name)
+            yield Manager(f"Flux {made_from.kind} {namespace}/{name}", _FLUX, "Flux", made_from)
     application = _application(metadata, labels, annotations)
     if application is not None:
-        yield Manager(f"Argo CD Application {application}".rstrip(), _ARGO_CD, "Argo CD")
+        name, _, exact = application.partition(":")
+        # Of an Application outside of Argo CD's own namespace the name has both (util/argo, AppInstanceName).
+        namespace, _, short = name.rpartition("_")
+        source = Reference("Application", namespace, short, exact) if name else None
+        yield Manager(f"Argo CD Application {name}".rstrip(), _ARGO_CD, "Argo CD", source)
     if (release or by == "Helm") and not flux:
-        name = f"{annotations.get('meta.helm.sh/release-namespace', metadata.get('namespace', ''))}/{release or '?'}"
+        namespace = annotations.get("meta.helm.sh/release-namespace", metadata.get("namespace", ""))
         yield Manager(
-            f"Helm release {name}",
+            f"Helm release {namespace}/{release or '?'}",
             "the next upgrade can take the patch back or conflict with it; put the change into the chart",
             "Helm",
+            Reference("Helm release", namespace, release) if release else None,
         )
     marked = list(_marked(labels, annotations, argo=application is not None))
     yield from marked
@@ -208,11 +232,14 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
 
 
 def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> str | None:
-    """Return the Argo CD Application of an object ("" where it is not known), None where it has none."""
+    """Return the Argo CD Application of an object ("" where it is not known), None where it has none.
+
+    Behind a colon comes the object that a tracking id was made for.
+    """
     tracking = annotations.get("argocd.argoproj.io/tracking-id") or labels.get("argocd.argoproj.io/instance")
     writers = {_WRITERS.get(str(entry.get("manager")), "") for entry in metadata.get("managedFields") or ()}
     if tracking or "Argo CD" in writers:
-        return (tracking or labels.get("app.kubernetes.io/instance", "")).partition(":")[0]
+        return tracking or labels.get("app.kubernetes.io/instance", "")
     return None
 
 

@@ -13,10 +13,11 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import ABSENT, copied, differences
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.managers import Manager, managers_of
+from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
-from kubectl_harden.model import Planned, Policy, Problem
+from kubectl_harden.model import Origin, Planned, Policy, Problem
 from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
 from kubectl_harden.planning.json_patch import Operation, operations
 from kubectl_harden.planning.object_plan import planned
@@ -92,7 +93,7 @@ class Proposal(NamedTuple):
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
     ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
     ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
-    workload without a plan lacks.
+    workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for.
     """
 
     live: Live
@@ -116,6 +117,7 @@ class Proposal(NamedTuple):
     pods_refused: str = ""
     trial: bool = False
     no_way_back: str = ""
+    origin: Origin = ()
 
     @property
     def name(self) -> str:
@@ -133,11 +135,14 @@ def propose_all(
     finder: Finder, targets: Targets, fix: FixOptions, options: ApplyOptions, *, dry_run: bool
 ) -> Iterator[Proposal | Problem]:
     """Yield a proposal for each workload. Raises UsageError, and ClusterError before the first."""
+    origins = Origins(finder.cluster)
     for found in prepared(finder.find(targets), fix.learn):
         if isinstance(found, Problem):
             yield found
             continue
         made = propose(finder.cluster, found, fix, options, dry_run=dry_run)
+        if any(item.plan.edits or item.plan.remaining for item in made.planned):
+            made = made._replace(origin=origins.of(found.value))
         yield made if made.patch else _with_missing_pods(finder.cluster, made)
 
 

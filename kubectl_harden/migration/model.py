@@ -9,8 +9,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.live.managers import Manager
+from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.propose import ApplyOptions, Proposal
-from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.model import Level, Origin, Policy, Problem
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.pod_templates import PodPaths
@@ -44,7 +45,8 @@ class Aim(NamedTuple):
 
     ``level`` is "highest" for the highest level that each can reach. ``version`` is the policy version to
     pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
-    ``detailed`` keeps what a plan file and the HTML report show of every workload.
+    ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
+    and namespaces come from, None where nobody asks.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -54,6 +56,7 @@ class Aim(NamedTuple):
     pod_paths: PodPaths = _EMPTY
     team_label: str = "team"
     detailed: bool = False
+    origins: Origins | None = None
 
     @property
     def target(self) -> Level:
@@ -95,7 +98,7 @@ class Blocker(NamedTuple):
     ``subject`` names the object, ``check`` the control ("" where none is at fault), ``what`` says what is
     wrong, ``why`` why it is not cured, ``owner`` which controller or tool has made the object, ``team`` the
     value of the team label. ``cause`` is the check, or a few words to count by. ``commands``, in their order, take it
-    out of the way, so that the namespace can be migrated.
+    out of the way, so that the namespace can be migrated. ``origin`` is where an object that others manage comes from.
     """
 
     subject: str
@@ -107,6 +110,7 @@ class Blocker(NamedTuple):
     team: str = ""
     other_cause: str = ""
     commands: tuple[str, ...] = ()
+    origin: Origin = ()
 
     @property
     def cause(self) -> str:
@@ -164,7 +168,7 @@ class NamespaceSurvey(NamedTuple):
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
     ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
-    are not written. ``in_force`` is what admission does there now.
+    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from.
     """
 
     name: str
@@ -186,6 +190,7 @@ class NamespaceSurvey(NamedTuple):
     problems: tuple[Problem, ...] = ()
     managers: tuple[Manager, ...] = ()
     in_force: InForce = InForce()
+    origin: Origin = ()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
@@ -215,10 +220,13 @@ def plan_blockers(
     """
     for item in workloads:
         proposal = item.proposal
+        origin = proposal.origin if item.owner else ()
         for planned in proposal.planned:
             for left in planned.plan.remaining:
                 what = worded(left.reason, left.detail)
-                yield Blocker(proposal.name, left.check, what, left.why, left.choices, item.owner, item.team)
+                yield Blocker(
+                    proposal.name, left.check, what, left.why, left.choices, item.owner, item.team, origin=origin
+                )
         if proposal.patch and proposal.refusal is not None:
             what = f"below {goal.level}: {planned_checks(proposal)}"
             yield Blocker(
@@ -230,6 +238,7 @@ def plan_blockers(
                 team=item.team,
                 other_cause=_obstacle(proposal),
                 commands=commands.get(proposal.name, ()),
+                origin=origin,
             )
 
 
@@ -276,13 +285,20 @@ def _left(item: Surveyed) -> bool:
     return any(planned.plan.remaining for planned in item.proposal.planned)
 
 
-def label_blockers(name: str, managers: Iterable[Manager]) -> Iterator[Blocker]:
+def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = ()) -> Iterator[Blocker]:
     """Yield that others manage the Pod Security labels of a namespace, and would take a write back."""
     for manager in managers:
         what = f"its labels are managed by {manager.name}"
         choices = ("set its Pod Security labels at their source", "--even-if-managed writes them all the same")
         yield Blocker(
-            f"Namespace {name}", "", what, manager.consequence, choices, manager.name, other_cause="managed by others"
+            f"Namespace {name}",
+            "",
+            what,
+            manager.consequence,
+            choices,
+            manager.name,
+            other_cause="managed by others",
+            origin=origin,
         )
 
 

@@ -256,6 +256,8 @@ def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: T
     proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
         proposal = proposal._replace(managers=managers_of(live.value, ()))
+    if aim.origins is not None:
+        proposal = proposal._replace(origin=aim.origins.of(live.value))
     levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
     now = _lowest(before for before, _ in levels)
     after = _lowest(after for _, after in levels)
@@ -410,6 +412,7 @@ def _summed_up(
     enforce = namespace.wanted(("enforce",), goal.level, aim, minor)
     warn = namespace.wanted(("warn", "audit"), goal.level, aim, minor)
     managers = _label_managers(namespace, {**enforce, **warn}, aim, cluster.manager)
+    origin = aim.origins.of(namespace.value) if aim.origins is not None else ()
     server = said._replace(expected=expected) if said.asked else said
     commands = cluster.connection.commands
     old = old_pods(namespace.keepers, namespace.workloads, pods)
@@ -423,7 +426,7 @@ def _summed_up(
         *pod_blockers(namespace.workloads, other_pods, deletion_of_finished(commands, metadata["name"])),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
-        *(label_blockers(metadata["name"], managers) if enforce else ()),
+        *(label_blockers(metadata["name"], managers, origin) if enforce else ()),
         *(
             Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")
             for item in namespace.problems
@@ -451,6 +454,7 @@ def _summed_up(
         tuple(namespace.problems),
         managers,
         namespace.now,
+        origin,
     )
 
 

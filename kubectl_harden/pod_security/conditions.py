@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
-from kubectl_harden.model import Fact, FactKind, Origin, Topic
+from kubectl_harden.model import Fact, FactKind, FactOrigin, Topic
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import Case
 
@@ -50,7 +50,7 @@ POD_LEVEL_OFFERS: Final = (GROUP, OWNER, LOW_PORTS)
 """What only a field of the pod's securityContext can do."""
 
 
-def users(facts: Iterable[Fact], origin: Origin | None = None) -> Iterator[Fact]:
+def users(facts: Iterable[Fact], origin: FactOrigin | None = None) -> Iterator[Fact]:
     """Yield what is known of the user that a container runs as."""
     return (fact for fact in facts if fact.kind == "user" and origin in (None, fact.origin))
 
@@ -99,7 +99,7 @@ def windows_sign(facts: Iterable[Fact]) -> str:
     return next((fact.text for fact in facts if fact.topic == "windows"), "")
 
 
-def user_is(origin: Origin, kind: Literal["root", "number", "name"]) -> Callable[[Case], str | None]:
+def user_is(origin: FactOrigin, kind: Literal["root", "number", "name"]) -> Callable[[Case], str | None]:
     """Return a condition on the user of the image or the live pod: "root", "number" (not 0) or "name"."""
 
     def when(case: Case) -> str | None:

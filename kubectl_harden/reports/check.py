@@ -10,6 +10,7 @@ from kubectl_harden.objects import api_group
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import sourced
+from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import (
     counted,
@@ -98,6 +99,8 @@ def wide(report: Report) -> Iterator[str]:
             for path in violation.paths:
                 yield f"      {printable(pointer(path))}\n"
         yield from _of_pods(checked, columns)
+        if checked.origin:
+            yield f"  {paint('from', 'strong')} " + wrapped(origin_words(checked.origin), 7, columns).lstrip() + "\n"
         for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong')} "
             yield wrapped(f"{text} ({origin})", 8, columns).lstrip() + "\n"

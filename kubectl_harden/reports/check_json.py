@@ -9,6 +9,7 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Policy
 from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import policy_json, workload_policy_json
+from kubectl_harden.reports.origin import origin_json
 from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import json_text
 from kubectl_harden.yaml_text.tree import dump
@@ -38,6 +39,7 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, object]:
         **_pods_json(checked),
         **({"advice": checked.advice} if checked.advice else {}),
         **({"podsRefused": checked.pods_refused} if checked.pods_refused else {}),
+        **origin_json(checked.origin),
     }
 
 

@@ -19,12 +19,14 @@ class Format(NamedTuple):
 
     ``people``: it is for people, beside whom errors and a summary are told while they come. ``evidence``: it shows what
     is known of how workloads run. ``pods``: it says where pods meet the level and their template does not.
+    ``origins``: it says where live objects come from.
     """
 
     loaded: Callable[[], Render]
     people: bool = False
     evidence: bool = False
     pods: bool = False
+    origins: bool = False
 
 
 def _text() -> Render:
@@ -83,14 +85,14 @@ def _html() -> Render:
 
 FORMATS: Final = {
     "text": Format(_text, people=True, pods=True),
-    "wide": Format(_wide, people=True, evidence=True, pods=True),
-    "json": Format(_json, pods=True),
-    "yaml": Format(_yaml, pods=True),
+    "wide": Format(_wide, people=True, evidence=True, pods=True, origins=True),
+    "json": Format(_json, pods=True, origins=True),
+    "yaml": Format(_yaml, pods=True, origins=True),
     "name": Format(_name),
     "sarif": Format(_sarif),
     "junit": Format(_junit),
     "github": Format(_github),
-    "html": Format(_html, evidence=True),
+    "html": Format(_html, evidence=True, origins=True),
 }
 """By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""
 

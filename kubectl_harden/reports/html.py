@@ -11,6 +11,7 @@ from kubectl_harden.model import Checked, Problem, Source, Violation
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import known_words
 from kubectl_harden.reports.goals import sourced
+from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.tally import Report, summary_line
 from kubectl_harden.reports.terminal import error_line, meaning_of, object_name, place, printable
 
@@ -59,6 +60,8 @@ def _workload(item: Checked) -> Iterator[str]:
         for violation in item.violations:
             yield from _violation(item, violation)
         yield "</ul>\n"
+    if item.origin:
+        yield f"<p>From {_text(origin_words(item.origin))}</p>\n"
     known = list(dict.fromkeys(f"{known_words(fact)} ({fact.origin})" for fact in item.facts))
     if known:
         yield "<p>What is known of how it runs:</p><ul>\n"

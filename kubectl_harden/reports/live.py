@@ -12,6 +12,7 @@ from kubectl_harden.live.reapply import Reapplied
 from kubectl_harden.live.recreate import lost_with
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.fix import notes
+from kubectl_harden.reports.origin import origin_json, origin_words
 from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump
 
@@ -79,6 +80,8 @@ def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
     yield from notes(proposal.planned, columns=columns)
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
+    if proposal.origin and (proposal.managers or proposal.live.owner):
+        told.append(("from   ", "strong", origin_words(proposal.origin)))
     told.extend(("next   ", "warn", _next_write(item)) for item in proposal.reapplied)
     told.extend(("warning", "warn", text) for text in proposal.warnings)
     told.extend(("server ", "warn", f"also {text}") for text in proposal.beyond)
@@ -169,6 +172,7 @@ def proposal_json(proposal: Proposal) -> dict[str, object]:
         "notApplicable": proposal.refusal,
         "podsRefused": proposal.pods_refused or None,
         **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
+        **origin_json(proposal.origin),
     }
 
 

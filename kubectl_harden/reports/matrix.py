@@ -9,6 +9,7 @@ from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Blocker, NamespaceSurvey, State, Survey
 from kubectl_harden.model import LADDER
 from kubectl_harden.pod_security.namespace_labels import PREFIX
+from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.states import STATES
 from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
 
@@ -164,6 +165,9 @@ def blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]
         ]
         more = f" ({', '.join(told)})" if told else ""
         yield wrapped(more, 2, columns, head=subject) + "\n"
+        origin = next((blocker.origin for blocker in listed if blocker.origin), ())
+        if origin:
+            yield wrapped(f"from: {origin_words(origin)}", 4, columns) + "\n"
         for blocker in listed:
             yield wrapped(blocker.what, 4, columns, meaning="bad") + "\n"
             for why in blocker.why.split("; ") if blocker.why else ():

@@ -14,6 +14,7 @@ from kubectl_harden.pod_security.namespace_labels import MODES
 from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.live import next_write_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
+from kubectl_harden.reports.origin import origin_json, origin_words
 from kubectl_harden.reports.terminal import printable
 
 __all__ = ["markdown", "report_json"]
@@ -51,6 +52,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object
         "labels": dict(item.labels),
         "inForce": in_force_json(item.in_force),
         "labelsManagedBy": [manager.name for manager in item.managers],
+        **origin_json(item.origin),
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},
         "meets": item.now,
@@ -113,6 +115,7 @@ def _workload(item: Surveyed) -> dict[str, object]:
         "risks": {risk: count for risk, count in risks.items() if count},
         "heldBack": [{"path": pointer(edit.path), "risk": edit.risk, "why": edit.why} for edit in held_back],
         "notApplicable": proposal.refusal,
+        **origin_json(proposal.origin),
     }
 
 
@@ -164,6 +167,8 @@ def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]
                 what = f"{blocker.what}: {blocker.why}" if blocker.why else blocker.what
                 yield f"- [ ] `{printable(item.name)}` {_text(blocker.subject)}{_text(team)}: {_text(what)}\n"
                 yield from (f"  - {_text(command)}\n" for command in blocker.commands)
+                if blocker.origin:
+                    yield f"  - from {_text(origin_words(blocker.origin))}\n"
     failed = [item for item in done if item.state in ("failed", "drifted", "stopped")]
     if failed:
         yield "\n## What went wrong\n\n"

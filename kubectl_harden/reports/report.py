@@ -16,6 +16,7 @@ from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.model import LADDER, RISKS
 from kubectl_harden.reports.matrix import STATES, enforced, reached
+from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.terminal import meaning_of, printable
 from kubectl_harden.yaml_text.tree import dump
 
@@ -87,7 +88,9 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None, texts: _Texts) -> d
 
 
 def _blocker(blocker: Blocker, texts: _Texts) -> list[object]:
-    why = "; ".join(filter(None, (blocker.why, *(f"– {choice}" for choice in (*blocker.choices, *blocker.commands)))))
+    come_from = f"from: {origin_words(blocker.origin)}" if blocker.origin else ""
+    choices = (f"– {choice}" for choice in (*blocker.choices, *blocker.commands))
+    why = "; ".join(filter(None, (blocker.why, come_from, *choices)))
     numbers = [texts.number(text) for text in (blocker.cause, blocker.what, why, blocker.owner)]
     return [blocker.subject, *numbers, blocker.team]
 
@@ -106,6 +109,8 @@ def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[obje
     notes = [f"{risk}: {why}" for risk, why in whys]
     if proposal.refusal is not None and proposal.patch:
         notes.append(f"cannot be applied: {proposal.refusal}")
+    if proposal.origin:
+        notes.append(f"from: {origin_words(proposal.origin)}")
     return [
         name,
         item.now,
