@@ -108,8 +108,9 @@ def fix(
     images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
     together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
     the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop. The exit code is 0 when nothing is left to do, 1 when a diff was shown or
-    something stays below the level, 3 when something could not be read, 4 when the cluster refused.
+    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). The exit code
+    is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something
+    could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -117,6 +118,7 @@ def fix(
       kubectl harden fix -f manifests/ -R --write
       kubectl harden fix -f agent.yaml --host-path cache=emptyDir
       kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
+      kubectl harden fix -f legacy.yaml --inspect-images --user-namespace auto
       kubectl harden fix -k overlays/prod --write
       kubectl harden fix --helm-chart charts/web --write
       helm template charts/web | kubectl harden fix -f - -o yaml
@@ -152,7 +154,11 @@ def fix(
         notes: list[str] = []
         options = options._replace(
             learn=evidence.of_cluster(
-                inputs.cluster, notes, whole=not inputs.targets.names, recorded=asked.recorded_seccomp
+                inputs.cluster,
+                notes,
+                whole=not inputs.targets.names,
+                recorded=asked.recorded_seccomp,
+                namespaced=interactive or asked.user_namespace is not None,
             )
         )
         return fix_live(
@@ -184,10 +190,13 @@ def fix(
         return fix_kustomization(inputs.kustomization, paths, inputs.rules, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
         from kubectl_harden.cli.built import fix_chart
-        from kubectl_harden.reports.output import note_problems
+        from kubectl_harden.reports.output import note, note_problems
 
         found = surveyed(inputs, origins=True)
         note_problems(found.notes)
+        if asked.user_namespace is not None:
+            note("--user-namespace is not done: values reach security contexts, and hostUsers stands beside them")
+            options = options._replace(asked=asked._replace(user_namespace=None))
         return fix_chart(inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(

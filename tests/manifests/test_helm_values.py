@@ -232,3 +232,10 @@ def test_a_chart_is_held_to_the_namespace_that_it_renders(harden: Any, helm: dic
         report = json.loads(done.stdout)
         (workload,) = report["workloads"]
         assert workload.get("policy", report["policy"])["level"] == level
+
+
+def test_values_bring_no_user_namespace(harden: Any, helm: dict[str, str]) -> None:
+    plain = harden("fix", "--helm-chart", "web", **helm)
+    done = harden("fix", "--helm-chart", "web", "--user-namespace", **helm)
+    assert (done.returncode, done.stdout) == (plain.returncode, plain.stdout)
+    assert b"note: --user-namespace is not done: values reach security contexts" in done.stderr
