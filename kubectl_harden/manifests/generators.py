@@ -26,6 +26,8 @@ __all__ = [
     "Chart",
     "build_with",
     "built",
+    "helm_documents",
+    "helm_pulled",
     "helm_template",
     "kustomized",
     "rendered",
@@ -171,20 +173,53 @@ def _gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
 
 
 class Chart(NamedTuple):
-    """A chart's directory or archive, with the values files and the namespace to render it for."""
+    """A chart's directory or archive, and what to render it with.
+
+    ``options`` are words for helm (``--set``, ``--kube-version`` …), ``named`` is what a person called the chart, where
+    helm has fetched it from there.
+    """
 
     path: str
     values: tuple[str, ...] = ()
     namespace: str = ""
+    options: tuple[str, ...] = ()
+    named: str = ""
+
+    @property
+    def name(self) -> str:
+        """What reports call the chart."""
+        return self.named or self.path
 
 
 def helm_template(chart: Chart) -> list[Found]:
     """Return what the user's helm renders of a chart, by template file. Raises InputError."""
-    command = [os.environ.get("HELM_BIN") or "helm", "template", operand(chart.path)]
+    return _gathered(helm_documents(chart))
+
+
+def helm_documents(chart: Chart) -> list[tuple[str, str]]:
+    """Return the template file and the text of each document that the user's helm renders. Raises InputError."""
+    command = [_helm(), "template", operand(chart.path)]
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
-    text = _run(command, "charts are rendered by helm template")
-    return _gathered(_by_source(text, chart.path))
+    text = _run([*command, *chart.options], "charts are rendered by helm template")
+    return list(_by_source(text, chart.name))
+
+
+def helm_pulled(name: str, version: str, directory: str) -> str:
+    """Have the user's helm put a chart (``oci://…``, ``repo/chart``) into a directory, and return its archive's path.
+
+    Raises InputError.
+    """
+    command = [_helm(), "pull", name, "--destination", directory, *(("--version", version) if version else ())]
+    _run(command, "charts are fetched by helm pull")
+    found = [entry for entry in os.listdir(directory) if entry.endswith(".tgz")]
+    if not found:
+        raise InputError(f"{name}: helm pull brings no chart")
+    return os.path.join(directory, found[0])
+
+
+def _helm() -> str:
+    return os.environ.get("HELM_BIN") or "helm"
 
 
 def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
