@@ -6,26 +6,25 @@ from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.errors import EditError, InputError
-from kubectl_harden.model import Checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies, Rules
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.model import FileFix, Planned, Problem
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.pod_templates import PodPaths
+    from kubectl_harden.reports.fix import FixTally
     from kubectl_harden.reports.passed import Passed
 
 __all__ = ["fix_chart", "fix_kustomization", "propose_values"]
 
 
-_NO_VALUES: Final = (
-    "no values of the chart cure them: it has no podSecurityContext, securityContext or containerSecurityContext that "
-    "reaches these pods"
-)
+_NAMED: Final = 12
+"""So many of the values that were tried are named."""
 
 
 def fix_kustomization(
@@ -59,53 +58,80 @@ def fix_chart(
 ) -> int:
     """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
     from kubectl_harden.atomic_files import write_change
-    from kubectl_harden.manifests.helm_values import cure, edited, values_file
-    from kubectl_harden.reports.check import Tally, summary_line, text
+    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.manifests.values_file import edited, values_file
     from kubectl_harden.reports.diff import unified
+    from kubectl_harden.reports.fix import FixTally, notes
     from kubectl_harden.reports.output import note_problems, paragraph, patch, report_problems, tell
     from kubectl_harden.reports.terminal import counted
     from kubectl_harden.yaml_text.editor import spliced
 
     found = cure(chart, manifests, policies, options)
-    tally = Tally()
-    if found is None:
-        from kubectl_harden.manifests.check import check_files
-
-        for item in check_files(manifests, policies):
-            tally.add(item)
-        if tally.violating:
-            paragraph(_NO_VALUES)
-        note_problems(tally.passed.notes)
-        report_problems(tally.problems)
-        paragraph(summary_line(tally))
-        return exit_code(tally.problems, left=bool(tally.violating))
+    tally = FixTally()
+    tally.count(found.planned)
+    problems, tally.passed = _unread(manifests, policies)
+    if not found.values:
+        return _without_values(found, tally, problems)
     change = edited(values_file(chart), found.values)
     if not (write and quiet):
         patch(unified(change.file, change.before, change.splices))
     if write:
         inside = None if chart.values else chart.path
         write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
-    tally.add(Checks(found.left, ()))
-    tell(text(iter(found.left), policies.default, tally))
+    tell(notes(found.planned))
+    note_problems(tally.passed.notes)
+    report_problems(problems)
     done = "written" if write else "--write adds them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
-    return VIOLATIONS if tally.violating or not write else OK
+    return exit_code(problems, left=bool(tally.left) or not write)
+
+
+def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passed]:
+    """Return what cannot be judged in what a chart renders, and what is passed over."""
+    from kubectl_harden.manifests.check import check_files
+    from kubectl_harden.reports.passed import Passed
+
+    passed = Passed()
+    problems: list[Problem] = []
+    for item in check_files(manifests, policies):
+        problems.extend(item.problems)
+        passed.add(item.others)
+    return problems, passed
+
+
+def _without_values(found: Cure, tally: FixTally, problems: list[Problem]) -> int:
+    """Tell that no values were found, what was tried, and what stays; return the exit code."""
+    from kubectl_harden.reports.fix import notes, summary_line
+    from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
+    from kubectl_harden.reports.terminal import counted
+
+    tell(notes(found.planned))
+    if tally.left:
+        named = ", ".join(found.tried[:_NAMED])
+        more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
+        tried = f"{counted(len(found.tried), 'value')} tried in {counted(found.renderings, 'rendering')}"
+        head = "no values of the chart cure them" if found.complete else "not found: values that cure them"
+        paragraph(f"{head}: {tried}{f': {named}{more}' if named else ''}")
+    note_problems(tally.passed.notes)
+    report_problems(problems)
+    paragraph(summary_line(tally, written=False))
+    return exit_code(problems, left=bool(tally.left))
 
 
 def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Iterator[str]:
     """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
-    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.manifests.helm_values import FEW, cure
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.reports.terminal import counted, printable
     from kubectl_harden.yaml_text.tree import dump
 
     try:
-        found = cure(chart, manifests, policies, FixOptions())
+        found = cure(chart, manifests, policies, FixOptions(), FEW)
     except InputError as error:
         yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
         return
-    if found is not None:
+    if found.values:
         yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
 

@@ -25,7 +25,9 @@ _WORD: Final = re.compile(r"(?:else\s+)?(if|with|range|define|block|end|else)\b"
 _CHAIN: Final = r"(?<![\w\"`)\]])(\$\w*)?((?:\.[A-Za-z_][\w-]*)+|\.(?![\w.]))"
 _REFERENCE: Final = re.compile(_CHAIN + r"|(?<![\w.])(\$\w+)(?![\w.])|(\$)(?![\w.])")
 _KEYS: Final = re.compile(rf"\b(index|get|hasKey|dig)\s+((?:\"[^\"]*\"\s+)*)\(?\s*{_CHAIN}((?:\s+\"[^\"]*\")*)")
-_CALL: Final = re.compile(r"\b(?:include|template)\s+\"([^\"]+)\"\s*(\(\s*(?:dict|merge|list)\b.*|[^\s|)]+)?", re.DOTALL)
+_CALL: Final = re.compile(
+    r"\b(?:include|template)\s+\"([^\"]+)\"\s*(\(\s*(?:dict|merge|list)\b.*|[^\s|)]+)?", re.DOTALL
+)
 _ENTRY: Final = re.compile(r"\"(\w+)\"\s+\(?(?:default\s+\S+\s+)?(\$?\w*(?:\.[A-Za-z_][\w-]*)*\.?)")
 _ASSIGN: Final = re.compile(r"^\s*(?:(?:range|with|if|else if)\s+)?(?:\$\w+\s*,\s*)?(\$\w+)\s*:?=\s*(.*)$", re.DOTALL)
 _ROUNDS: Final = 4

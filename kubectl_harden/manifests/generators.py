@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -18,7 +19,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, operand
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.objects import annotation
-from kubectl_harden.text_files import leads_out, text_of
+from kubectl_harden.text_files import leads_out, read_text, text_of
 from kubectl_harden.yaml_text.documents import Document, readable
 from kubectl_harden.yaml_text.tree import dump
 
@@ -26,6 +27,7 @@ __all__ = [
     "Chart",
     "build_with",
     "built",
+    "helm_cached",
     "helm_documents",
     "helm_pulled",
     "helm_template",
@@ -205,13 +207,40 @@ def helm_documents(chart: Chart) -> list[tuple[str, str]]:
     return list(_by_source(text, chart.name))
 
 
-def helm_pulled(name: str, version: str, directory: str) -> str:
+def helm_cached(name: str) -> str | None:
+    """Return the archive of a chart of a repository (``repo/chart``) that helm has in its cache: the newest version.
+
+    None where it has none, or does not know the repository.
+    """
+    repository, _, chart = name.partition("/")
+    directory = os.path.join(_helm_cache(), "repository")
+    if name.startswith("oci://") or not os.path.isfile(os.path.join(directory, f"{repository}-index.yaml")):
+        return None
+    index = next((one.value for one in readable(read_text(os.path.join(directory, f"{repository}-index.yaml")))), None)
+    entries = index.get("entries") if isinstance(index, dict) else None
+    listed = entries.get(chart) if isinstance(entries, dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        # Helm has its indexes in order, the newest first, and takes what is no prerelease.
+        version = entry.get("version") if isinstance(entry, dict) else None
+        if isinstance(version, str) and "-" not in version:
+            file = os.path.join(directory, f"{os.path.basename(chart)}-{os.path.basename(version)}.tgz")
+            return file if os.path.isfile(file) else None
+    return None
+
+
+def _helm_cache() -> str:
+    """Return where helm has its cache (https://helm.sh/docs/helm/helm/, HELM_CACHE_HOME)."""
+    home = os.path.expanduser("~")
+    default = os.path.join(home, "Library", "Caches") if sys.platform == "darwin" else os.path.join(home, ".cache")
+    return os.environ.get("HELM_CACHE_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or default, "helm")
+
+
+def helm_pulled(name: str, directory: str) -> str:
     """Have the user's helm put a chart (``oci://…``, ``repo/chart``) into a directory, and return its archive's path.
 
     Raises InputError.
     """
-    command = [_helm(), "pull", name, "--destination", directory, *(("--version", version) if version else ())]
-    _run(command, "charts are fetched by helm pull")
+    _run([_helm(), "pull", name, "--destination", directory], "charts are fetched by helm pull")
     found = [entry for entry in os.listdir(directory) if entry.endswith(".tgz")]
     if not found:
         raise InputError(f"{name}: helm pull brings no chart")
