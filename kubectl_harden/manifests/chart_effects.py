@@ -194,7 +194,7 @@ def _is_of_pod_security(path: Path, old: Any, new: Any, template: TemplateKey, a
     if field == "initContainers" and new is ABSENT:
         gone = old if isinstance(old, list) and len(path) == 2 else [old] if len(path) == 3 else []
         named = [item.get("name") for item in gone if isinstance(item, dict)]
-        return bool(named) and all(_is_at_fault(name, template, at_fault) for name in named)
+        return any(_is_at_fault(name, template, at_fault) for name in named)
     if field in _CONTAINERS and len(path) > 3:
         if path[3] == "securityContext":
             return True

@@ -56,8 +56,8 @@ class Cure(NamedTuple):
 
     ``before`` counts the violations of what the chart renders, ``left`` are the verdicts with the values, ``planned``
     what the values change in each pod template and what stays. ``tried`` are the values that were tried, ``renderings``
-    how often the chart was rendered, ``complete`` whether nothing that might do something was left untried. ``said`` is
-    what the chart says of the values, by their path.
+    how often the chart was rendered, ``complete`` whether nothing that might do something was left untried, ``refusal``
+    what helm said first of values that the chart refuses.
     """
 
     values: dict[str, Any]
@@ -67,7 +67,7 @@ class Cure(NamedTuple):
     tried: tuple[str, ...]
     renderings: int
     complete: bool
-    said: Mapping[str, str]
+    refusal: str
 
     @property
     def cured(self) -> int:
@@ -99,6 +99,7 @@ class _Search:
         self._left = most
         self._most = most
         self._refused = False
+        self._refusal = ""
         self._tried: dict[str, None] = {}
         self._files: list[ChartFiles] = chart_files(chart.path)
         self._values = _own_values(self._files, chart)
@@ -128,7 +129,8 @@ class _Search:
             file.write_bytes(dump(written(settings, self._values)).encode())
             try:
                 return helm_documents(self._chart._replace(values=(*self._chart.values, str(file))))
-            except InputError:
+            except InputError as error:
+                self._refusal = self._refusal or error.args[0]
                 return None
 
     def _effects(self, sets: Sequence[Sequence[Setting]]) -> list[Effect | None]:
@@ -139,6 +141,7 @@ class _Search:
     def chosen(self) -> tuple[Setting, ...]:
         """Return the settings to make: those that do something, and of these as few as can be."""
         mapped = self._mapped()
+        mapped += self._unreached({path for setting in mapped for path, _ in setting.entries})
         known = {path for setting in mapped for path, _ in setting.entries}
         single = [one for one in self._single(known) if one.keys() not in {found.keys() for found in mapped}]
         room = max(0, self._left - 2 * len(mapped) - 20)
@@ -174,14 +177,13 @@ class _Search:
     def _single(self, known: Collection[Path]) -> list[Setting]:
         """Return what is tried one by one: fields by their names, what may be switched, what comes from the node."""
         checked = [one for one in self.workloads.checked(self._base) if left(one.violations)]
-        planned = {str(field): value for plan in self._plans.values() for _, field, value in plan.settings()}
         hosts, ports = plan_hosts(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
         # Template files are known by where they lie in the chart.
         start = len(self._chart.name) + 1
         near = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
         return [
             *without_host(self._values, hosts, ports),
-            *fields(self._values, self._references, planned, known),
+            *fields(self._values, self._references, self._planned(), known),
             *switches(self._values, self._references, near),
         ]
 
@@ -210,6 +212,30 @@ class _Search:
                     setting = Setting((switch, entry) if place.disabled else (entry,))
                     settings.setdefault(setting.keys(), setting)
         return list(settings.values())
+
+    def _unreached(self, known: Collection[Path]) -> list[Setting]:
+        """Return settings of the places that no user of their own has reached, but in which the planned fields do."""
+        planned = self._planned()
+        groups = []
+        for place in places(self._values, self._references):
+            if any(path[:-1] == place.path for path in known):
+                continue
+            on: tuple[tuple[Path, Any], ...] = (((*place.path, "enabled"), True),) if place.disabled else ()
+            entries = tuple(((*place.path, field), value) for field, value in planned.items())
+            groups.append(Setting((*on, *entries)))
+        groups = groups[: max(0, self._left // 4)]
+        found = []
+        for one in self._each(groups):
+            if one.effect is not None and self._is_good(one.effect, self.units):
+                (*switch,) = (entry for entry in one.setting.entries if entry[0][-1] == "enabled")
+                found += [Setting((*switch, entry)) for entry in one.setting.entries if entry not in switch]
+        return found
+
+    def _planned(self) -> dict[str, Any]:
+        """Return a value for each field of a security context that is planned within the risk."""
+        limit = RISKS.index(self._options.max_risk)
+        steps = (step for plan in self._plans.values() for step in plan.settings())
+        return {field: value for step, field, value in steps if RISKS.index(step.risk) <= limit}
 
     def _probed(self, found: Sequence[Place], first: int) -> Iterator[Rendering]:
         """Yield what the chart renders with a user of its own in each place; places that helm refuses are left out."""
@@ -316,8 +342,8 @@ class _Search:
             tuple(planned),
             tuple(self._tried),
             self._most - self._left,
-            not self._refused,
-            {},
+            not self._refused and not self._refusal,
+            self._refusal,
         )
 
 

@@ -17,7 +17,8 @@ from kubectl_harden.pod_security.risks import RISKS
 __all__ = ["FullPlan", "full_plans", "planned_by_values", "risk_of"]
 
 _BESIDE: Final = "no rule of the level asks for it: the chart sets it together with the rest"
-_NOT_RUN: Final = "the chart does not run it any more: what it did must be done elsewhere, on the nodes for example"
+_ITEM: Final = len(("spec", "initContainers", 0))
+_NOT_RUN: Final = "not run any more, what it did must be done elsewhere (on the nodes), or not be needed"
 _NO_VALUE: Final = "no value of the chart was found that sets it"
 _CHOICES: Final = (
     "as a post-renderer: helm upgrade … --post-renderer harden (the plugin kubectl-harden for Helm 4)",
@@ -65,6 +66,9 @@ def risk_of(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> Risk:
 
 def _steps(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> list[Edit]:
     """Return the planned edits that a change carries out: of this field, else of one of that name and value."""
+    if "initContainers" in change.path and change.new is ABSENT and len(change.path) <= _ITEM:
+        # Without its container no field of it is left to judge.
+        return []
     plan = plans.get(change.template)
     steps = plan.planned.plan.steps if plan is not None else ()
     near = [step for step in steps if _is_within(step.path, change.path) or _is_within(change.path, step.path)]
