@@ -43,7 +43,7 @@ from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["FEW", "MANY", "Cure", "cure"]
 
-FEW: Final = 60
+FEW: Final = 40
 MANY: Final = 400
 """How often a chart is rendered at most: where values are proposed beside a check, and where they are asked for."""
 
@@ -57,7 +57,7 @@ class Cure(NamedTuple):
     ``before`` counts the violations of what the chart renders, ``left`` are the verdicts with the values, ``planned``
     what the values change in each pod template and what stays. ``tried`` are the values that were tried, ``renderings``
     how often the chart was rendered, ``complete`` whether nothing that might do something was left untried, ``refusal``
-    what helm said first of values that the chart refuses.
+    what helm said of security contexts, where the chart takes none.
     """
 
     values: dict[str, Any]
@@ -99,6 +99,7 @@ class _Search:
         self._left = most
         self._most = most
         self._refused = False
+        self._said = ""
         self._refusal = ""
         self._tried: dict[str, None] = {}
         self._files: list[ChartFiles] = chart_files(chart.path)
@@ -130,7 +131,7 @@ class _Search:
             try:
                 return helm_documents(self._chart._replace(values=(*self._chart.values, str(file))))
             except InputError as error:
-                self._refusal = self._refusal or error.args[0]
+                self._said = self._said or error.args[0]
                 return None
 
     def _effects(self, sets: Sequence[Sequence[Setting]]) -> list[Effect | None]:
@@ -142,9 +143,10 @@ class _Search:
         """Return the settings to make: those that do something, and of these as few as can be."""
         mapped = self._mapped()
         mapped += self._unreached({path for setting in mapped for path, _ in setting.entries})
+        self._refusal = "" if mapped else self._said
         known = {path for setting in mapped for path, _ in setting.entries}
         single = [one for one in self._single(known) if one.keys() not in {found.keys() for found in mapped}]
-        room = max(0, self._left - 2 * len(mapped) - 20)
+        room = max(0, self._left - 2 * len(mapped) - 10)
         self._refused |= len(single) > room
         tried = self._each(single[:room])
         good = [one for one in tried if one.effect is not None and self._is_good(one.effect, self.units)]
@@ -342,7 +344,7 @@ class _Search:
             tuple(planned),
             tuple(self._tried),
             self._most - self._left,
-            not self._refused and not self._refusal,
+            not self._refused,
             self._refusal,
         )
 
