@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, exit_code
-from kubectl_harden.errors import EditError, InputError
+from kubectl_harden.errors import EditError, InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["fix_chart", "fix_kustomization", "propose_values"]
 
 
+_UNNAMED: Final = "values.yaml"
 _NAMED: Final = 12
 """So many of the values that were tried are named."""
 
@@ -54,37 +57,77 @@ def fix_kustomization(
 
 
 def fix_chart(
-    chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, *, write: bool, quiet: bool
+    chart: Chart,
+    manifests: Inputs,
+    policies: Policies,
+    options: FixOptions,
+    *,
+    write: bool,
+    quiet: bool,
+    out: str | None = None,
 ) -> int:
-    """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
+    """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told.
+
+    They are written with ``write``, or into the file ``out``. Raises UsageError where they have no file to go into.
+    """
     from kubectl_harden.atomic_files import write_change
     from kubectl_harden.manifests.helm_values import cure
     from kubectl_harden.manifests.values_file import edited, values_file
     from kubectl_harden.reports.diff import unified
     from kubectl_harden.reports.fix import FixTally, notes
-    from kubectl_harden.reports.output import note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.output import line, note_problems, paragraph, patch, report_problems, tell
     from kubectl_harden.reports.terminal import counted
     from kubectl_harden.yaml_text.editor import spliced
 
+    file = values_file(chart, out)
+    if write and file is None:
+        raise UsageError("the chart is an archive, which is not edited: --values-out FILE writes the values to a file")
+    if out is not None and os.path.exists(out) and out not in chart.values[-1:]:
+        raise UsageError(f"{out} is there, and the chart is rendered without it: name it by --values too, as the last")
     found = cure(chart, manifests, policies, options)
     tally = FixTally()
     tally.count(found.planned)
     problems, tally.passed = _unread(manifests, policies)
     if not found.values:
-        return _without_values(found, tally, problems)
-    change = edited(values_file(chart), found.values)
+        return _without_values(found, chart, manifests, tally, problems)
+    write = write or out is not None
+    change = edited(file or _UNNAMED, found.values)
     if not (write and quiet):
         patch(unified(change.file, change.before, change.splices))
     if write:
-        inside = None if chart.values else chart.path
+        inside = None if chart.values or out else chart.path
         write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
     tell(notes(found.planned))
+    for key, words in found.said:
+        line(f"{key}: the chart says: {words}")
     note_problems(tally.passed.notes)
     report_problems(problems)
-    done = "written" if write else "--write adds them"
+    done = "written" if write else "--write adds them" if file else "--values-out FILE writes them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
+    _tell_rest(found, chart, manifests)
     return exit_code(problems, left=bool(tally.left) or not write)
+
+
+def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
+    """Tell what is left to pods that only helm test runs, and how to fix what no value sets."""
+    from kubectl_harden.manifests.chart_words import only_tests
+    from kubectl_harden.manifests.value_plans import NO_VALUE
+    from kubectl_harden.reports.output import paragraph
+    from kubectl_harden.reports.terminal import counted
+
+    tests = only_tests(manifests.rendered)
+    open_ones = [(item.identity, left) for item in found.planned for left in item.plan.remaining if not left.accepted]
+    tested = sum((identity.kind, identity.name) in tests for identity, _ in open_ones)
+    if tested:
+        paragraph(f"{counted(tested, 'violation')} left in pods that only helm test runs: --skip-tests leaves them out")
+    if any(left.why == NO_VALUE for _, left in open_ones):
+        name = shlex.quote(chart.name)
+        paragraph(
+            f"What no value sets, a post-renderer does: helm upgrade --install RELEASE {name} --post-renderer harden "
+            "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
+            "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
+        )
 
 
 def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passed]:
@@ -100,7 +143,7 @@ def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passe
     return problems, passed
 
 
-def _without_values(found: Cure, tally: FixTally, problems: list[Problem]) -> int:
+def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTally, problems: list[Problem]) -> int:
     """Tell that no values were found, what was tried, and what stays; return the exit code."""
     from kubectl_harden.reports.fix import notes, summary_line
     from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
@@ -115,6 +158,7 @@ def _without_values(found: Cure, tally: FixTally, problems: list[Problem]) -> in
         paragraph(f"{head}: {tried}{f': {named}{more}' if named else ''}")
     note_problems(tally.passed.notes)
     report_problems(problems)
+    _tell_rest(found, chart, manifests)
     paragraph(summary_line(tally, written=False))
     return exit_code(problems, left=bool(tally.left))
 

@@ -51,6 +51,8 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     metavar="NAME=CHOICE",
     help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
 )
+@click.option("--values-out", metavar="FILE", type=click.Path(dir_okay=False),
+              help="File of yours to write a chart's values to.")  # fmt: skip
 @click.option("--partial", is_flag=True, help="Make edits that reach no level, too.")
 @companion_options
 @evidence_options
@@ -80,6 +82,7 @@ def fix(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     host_paths: tuple[str, ...],
+    values_out: str | None,
     partial: bool,
     asked: Any,
     evidence: Any,
@@ -131,6 +134,8 @@ def fix(
             write = True
         if output is not None:
             raise UsageError("-i asks on the terminal, and then writes or applies: leave out -o")
+    if values_out is not None and (isinstance(inputs, LiveInputs) or inputs.chart is None or output == "yaml"):
+        raise UsageError("--values-out is for the values of a chart: name it by --helm-chart")
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.cli.apply import fix_live
 
@@ -161,7 +166,9 @@ def fix(
 
         found = surveyed(inputs, origins=True)
         note_problems(found.notes)
-        return fix_chart(inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None)
+        return fix_chart(
+            inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None, out=values_out
+        )
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "

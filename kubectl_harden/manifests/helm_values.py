@@ -18,6 +18,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.chart_effects import Effect, Rendering, TemplateKey, Unit, Workloads, key_of
 from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
+from kubectl_harden.manifests.chart_words import said
 from kubectl_harden.manifests.generators import Chart, helm_documents
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs
@@ -58,6 +59,7 @@ class Cure(NamedTuple):
     what the values change in each pod template and what stays. ``tried`` are the values that were tried, ``renderings``
     how often the chart was rendered, ``complete`` whether nothing that might do something was left untried, ``refusal``
     what helm said of security contexts, where the chart takes none.
+    ``said`` is what the chart says of the values, by their paths.
     """
 
     values: dict[str, Any]
@@ -68,6 +70,7 @@ class Cure(NamedTuple):
     renderings: int
     complete: bool
     refusal: str
+    said: tuple[tuple[str, str], ...]
 
     @property
     def cured(self) -> int:
@@ -346,6 +349,7 @@ class _Search:
             self._most - self._left,
             not self._refused,
             self._refusal,
+            tuple(said(self._files, [path for one in settings for path, _ in one.entries])),
         )
 
 

@@ -14,16 +14,12 @@ from kubectl_harden.model import Checked, Edit, Path, Plan, Planned, Remaining, 
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.risks import RISKS
 
-__all__ = ["FullPlan", "full_plans", "planned_by_values", "risk_of"]
+__all__ = ["NO_VALUE", "FullPlan", "full_plans", "planned_by_values", "risk_of"]
 
 _BESIDE: Final = "no rule of the level asks for it: the chart sets it together with the rest"
 _ITEM: Final = len(("spec", "initContainers", 0))
 _NOT_RUN: Final = "not run any more, what it did must be done elsewhere (on the nodes), or not be needed"
-_NO_VALUE: Final = "no value of the chart was found that sets it"
-_CHOICES: Final = (
-    "as a post-renderer: helm upgrade … --post-renderer harden (the plugin kubectl-harden for Helm 4)",
-    "in the chart's templates",
-)
+NO_VALUE: Final = "no value of the chart was found that sets it"
 
 
 class FullPlan(NamedTuple):
@@ -146,7 +142,7 @@ def _remaining(checked: Checked, rest: Plan | None) -> Iterator[Remaining]:
             why = f"accepted: {violation.accepted}"
             yield Remaining(violation.check, violation.reason, violation.detail, why, (), accepted=True)
         else:
-            yield Remaining(violation.check, violation.reason, violation.detail, _NO_VALUE, _CHOICES)
+            yield Remaining(violation.check, violation.reason, violation.detail, NO_VALUE, ())
 
 
 def _override(before: Any, after: Any) -> Any:

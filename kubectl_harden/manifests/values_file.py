@@ -18,9 +18,14 @@ from kubectl_harden.yaml_text.tree import dump
 __all__ = ["edited", "values_file"]
 
 
-def values_file(chart: Chart) -> str:
-    """Return the file that values go into: the last one that is named, else the chart's own."""
-    return chart.values[-1] if chart.values else os.path.join(chart.path, "values.yaml")
+def values_file(chart: Chart, out: str | None) -> str | None:
+    """Return the file that values go into: the one asked for, the last one that is named, or the chart's own.
+
+    None where the chart is an archive, which is not edited.
+    """
+    if out is not None or chart.values:
+        return out or chart.values[-1]
+    return os.path.join(chart.path, "values.yaml") if os.path.isdir(chart.path) else None
 
 
 def edited(file: str, values: Mapping[str, Any]) -> FileFix:
