@@ -121,6 +121,10 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
     tested = sum((identity.kind, identity.name) in tests for identity, _ in open_ones)
     if tested:
         paragraph(f"{counted(tested, 'violation')} left in pods that only helm test runs: --skip-tests leaves them out")
+    if found.held_back:
+        named = ", ".join(found.held_back[:_NAMED])
+        more = f" and {len(found.held_back) - _NAMED:,} more" if len(found.held_back) > _NAMED else ""
+        paragraph(f"Not set, since no pod reaches a level by it (--partial): {named}{more}")
     if any(left.why == NO_VALUE for _, left in open_ones):
         name = shlex.quote(chart.name)
         paragraph(
@@ -155,6 +159,7 @@ def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTall
         more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
         tried = f"{counted(len(found.tried), 'value')} tried in {counted(found.renderings, 'rendering')}"
         head = "no values of the chart cure them" if found.complete else "not found: values that cure them"
+        head = "no values of the chart take a pod to a level" if found.held_back else head
         paragraph(f"{head}: {tried}{f': {named}{more}' if named else ''}")
     note_problems(tally.passed.notes)
     report_problems(problems)

@@ -37,6 +37,7 @@ from kubectl_harden.manifests.value_plans import full_plans, planned_by_values, 
 from kubectl_harden.model import Checked, Path, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.risks import RISKS
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import readable
@@ -48,6 +49,7 @@ FEW: Final = 40
 MANY: Final = 400
 """How often a chart is rendered at most: where values are proposed beside a check, and where they are asked for."""
 
+_BASELINE: Final = frozenset(control.id for control in CONTROLS if control.level == "baseline")
 _FIRST_USER: Final = 64_100
 _WORKERS: Final = 4
 
@@ -59,7 +61,8 @@ class Cure(NamedTuple):
     what the values change in each pod template and what stays. ``tried`` are the values that were tried, ``renderings``
     how often the chart was rendered, ``complete`` whether nothing that might do something was left untried, ``refusal``
     what helm said of security contexts, where the chart takes none.
-    ``said`` is what the chart says of the values, by their paths.
+    ``said`` is what the chart says of the values, by their paths. ``held_back`` are values
+    that cure something and help no pod to a level.
     """
 
     values: dict[str, Any]
@@ -71,6 +74,7 @@ class Cure(NamedTuple):
     complete: bool
     refusal: str
     said: tuple[tuple[str, str], ...]
+    held_back: tuple[str, ...]
 
     @property
     def cured(self) -> int:
@@ -104,6 +108,8 @@ class _Search:
         self._refused = False
         self._said = ""
         self._refusal = ""
+        self._held: tuple[str, ...] = ()
+        self._curable: frozenset[Unit] = frozenset()
         self._tried: dict[str, None] = {}
         self._files: list[ChartFiles] = chart_files(chart.path)
         self._values = _own_values(self._files, chart)
@@ -305,27 +311,34 @@ class _Search:
         return effect is not None and not (effect.left - goal.left) and self._is_harmless(effect)
 
     def _lifting(self, settings: list[Setting], worth: Mapping[str, int]) -> tuple[Setting, ...]:
-        """Return the settings without those that reach no level for any pod, unless all that they do is safe."""
+        """Return the settings without those that help no pod to a level, unless what they do is safe."""
         if not settings or self._options.partial or self._options.choose is not None:
             return tuple(settings)
         rendering = self._rendered([settings])[0]
         if rendering is None:
-            return tuple(settings)
-        before = {key_of(one.identity): one for one in self.workloads.checked(self._base)}
-        after = {key_of(one.identity): one for one in self.workloads.checked(rendering)}
-        lifted = {key for key, one in after.items() if key in before and _is_higher(before[key], one)}
-        if all(not left(one.violations) or key in lifted for key, one in after.items()):
-            return tuple(settings)
-        without = self._effects([[one for one in settings if one is not setting] for setting in settings])
+            return ()
         goal = self.workloads.effect(rendering)
+        levels = {key_of(one.identity): one.level for one in self.workloads.checked(rendering)}
+        before = {key_of(one.identity): one.level for one in self.workloads.checked(self._base)}
+        short = {unit.template for unit in goal.left}
+        at_baseline = {key for key in short if levels[key] == "baseline" and before.get(key) == "privileged"}
         kept = []
-        for setting, effect in zip(settings, without, strict=True):
-            others = effect.changes if effect is not None and settings[1:] else ()
-            done = [change for change in goal.changes if change not in others]
-            if any(change.template in lifted or risk_of(change, self._plans) == "safe" for change in done):
+        for setting in settings:
+            others = [one for one in settings if one is not setting]
+            effect = self._effects([others])[0] if others else None
+            back = (effect.left if effect is not None else self.units) - goal.left
+            helps = any(
+                unit.template not in short or (unit.template in at_baseline and unit.check in _BASELINE)
+                for unit in back
+            )
+            known = effect.changes if effect is not None else ()
+            done = [change for change in goal.changes if change not in known]
+            if helps or all(risk_of(change, self._plans) == "safe" for change in done):
                 kept.append(setting)
         if len(kept) == len(settings):
             return tuple(settings)
+        self._curable = self.units - goal.left
+        self._held = tuple(one.keys() for one in settings if one not in kept)
         effect = self._effects([kept])[0] if kept else None
         return tuple(self._least(kept, worth)) if effect is not None and self._is_good(effect, self.units) else ()
 
@@ -337,7 +350,12 @@ class _Search:
         checked = tuple(self.workloads.checked(rendering))
         effect = self.workloads.effect(rendering)
         planned = planned_by_values(
-            self._plans, checked, effect, self.workloads.manifests(rendering), self._policies, self._options
+            self._plans,
+            checked,
+            effect._replace(left=self._curable & effect.left),
+            self.workloads.manifests(rendering),
+            self._policies,
+            self._options,
         )
         before = _violations(self.workloads.checked(self._base))
         return Cure(
@@ -350,6 +368,7 @@ class _Search:
             not self._refused,
             self._refusal,
             tuple(said(self._files, [path for one in settings for path, _ in one.entries])),
+            self._held,
         )
 
 
@@ -415,11 +434,6 @@ def plan_hosts(templates: Mapping[TemplateKey, Any], keys: Collection[TemplateKe
 def _items(value: Any, key: str) -> list[dict[str, Any]]:
     found = value.get(key) if isinstance(value, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _is_higher(before: Checked, after: Checked) -> bool:
-    levels = ("privileged", "baseline", "restricted")
-    return not left(after.violations) or levels.index(after.level) > levels.index(before.level)
 
 
 def _violations(checked: Iterable[Checked]) -> int:

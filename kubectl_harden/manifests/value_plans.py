@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.json_values import ABSENT, same
-from kubectl_harden.manifests.chart_effects import Change, Effect, TemplateKey, key_of
+from kubectl_harden.manifests.chart_effects import Change, Effect, TemplateKey, Unit, key_of
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
@@ -19,6 +19,7 @@ __all__ = ["NO_VALUE", "FullPlan", "full_plans", "planned_by_values", "risk_of"]
 _BESIDE: Final = "no rule of the level asks for it: the chart sets it together with the rest"
 _ITEM: Final = len(("spec", "initContainers", 0))
 _NOT_RUN: Final = "not run any more, what it did must be done elsewhere (on the nodes), or not be needed"
+_HELD: Final = "values of the chart set it, but no pod reaches a level by them (--partial)"
 NO_VALUE: Final = "no value of the chart was found that sets it"
 
 
@@ -94,7 +95,10 @@ def planned_by_values(
     policies: Policies,
     options: FixOptions,
 ) -> Iterator[Planned]:
-    """Yield what values do to each pod template, as the plan that they carry out, and what stays with its choices."""
+    """Yield what values do to each pod template, as the plan that they carry out, and what stays with its choices.
+
+    What is left in ``effect`` is what other values would cure, which are not set.
+    """
     rest = {
         key_of(planned.identity): planned.plan
         for text in texts
@@ -108,7 +112,7 @@ def planned_by_values(
         edits = [edit for change in changes.get(key, ()) for edit in _edits(change, plans)]
         edits = list({(edit.op, edit.path, str(edit.value)): edit for edit in edits}.values())
         before = plans[key].planned.plan.before if key in plans else one.level
-        remaining = tuple(_remaining(one, rest.get(key)))
+        remaining = tuple(_remaining(one, rest.get(key), effect.left))
         in_object = tuple(edit._replace(path=(*one.identity.pod_path, *edit.path)) for edit in edits)
         yield Planned(one.identity, Plan(before, one.level, in_object, remaining, tuple(edits)), one.policy)
 
@@ -121,18 +125,17 @@ def _edits(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> Iterator[Ed
     if change.new is ABSENT:
         if "initContainers" in change.path:
             names = [item.get("name") for item in (change.old if isinstance(change.old, list) else [change.old])]
-            words = f"the init container {', '.join(map(str, names))} is not run any more: what it did must be done"
-            yield Edit(
-                "remove", change.path, None, (), "review", f"{words} (on the nodes, by the storage) or not needed"
-            )
+            words = f"init container {', '.join(map(str, names))}: {_NOT_RUN}"
+            yield Edit("remove", change.path, None, (), "review", words)
         else:
             yield Edit("remove", change.path, None, (), "review", "the chart leaves it out together with the rest")
         return
     yield Edit("replace" if change.old is not ABSENT else "add", change.path, change.new, (), "review", _BESIDE)
 
 
-def _remaining(checked: Checked, rest: Plan | None) -> Iterator[Remaining]:
-    """Yield what violations stay: why an edit is not made, or that no value makes it."""
+def _remaining(checked: Checked, rest: Plan | None, held: frozenset[Unit]) -> Iterator[Remaining]:
+    """Yield what violations stay: why an edit is not made, or that no value makes it; ``held`` are values not set."""
+    key = key_of(checked.identity)
     known = {(item.check, item.reason, item.detail): item for item in (rest.remaining if rest is not None else ())}
     for violation in checked.violations:
         found = known.get((violation.check, violation.reason, violation.detail))
@@ -142,7 +145,9 @@ def _remaining(checked: Checked, rest: Plan | None) -> Iterator[Remaining]:
             why = f"accepted: {violation.accepted}"
             yield Remaining(violation.check, violation.reason, violation.detail, why, (), accepted=True)
         else:
-            yield Remaining(violation.check, violation.reason, violation.detail, NO_VALUE, ())
+            is_held = any(Unit(key, violation.check, at) in held for at in violation.at)
+            why = _HELD if is_held else NO_VALUE
+            yield Remaining(violation.check, violation.reason, violation.detail, why, ())
 
 
 def _override(before: Any, after: Any) -> Any:
