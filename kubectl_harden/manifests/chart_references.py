@@ -141,8 +141,8 @@ class _Reader:
         """Yield the paths that an action refers to."""
         for match in _KEYS.finditer(action):
             keys = tuple(re.findall(r"\"([^\"]*)\"", match[2] if match[1] == "dig" else match[5]))
-            for path in self._path(match[3] or "", match[4]):
-                yield from ((*path, *keys[: end + 1]) for end in range(len(keys)))
+            for end in range(len(keys)):
+                yield from self._path(match[3] or "", match[4], keys[: end + 1])
         for match in _REFERENCE.finditer(action):
             yield from self._path(match[1] or match[3] or match[4] or "", match[2] or "")
 
@@ -151,8 +151,8 @@ class _Reader:
         match = _REFERENCE.match(word)
         return list(self._path(match[1] or match[3] or match[4] or "", match[2] or "")) if match else []
 
-    def _path(self, variable: str, chain: str) -> Iterator[_Keys]:
-        keys = tuple(key for key in chain.split(".") if key)
+    def _path(self, variable: str, chain: str, more: _Keys = ()) -> Iterator[_Keys]:
+        keys = (*(key for key in chain.split(".") if key), *more)
         if "Values" in keys:
             # The values are asked for by their name, whatever leads there.
             yield from self._absolute(keys[keys.index("Values") + 1 :])

@@ -194,7 +194,9 @@ class _Search:
         near = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
         return [
             *without_host(self._values, hosts, ports),
-            *fields(self._values, self._references, self._planned(), known),
+            *fields(
+                self._values, self._references, {str(path[-1]): value for path, value in self._planned().items()}, known
+            ),
             *switches(self._values, self._references, near),
         ]
 
@@ -217,7 +219,7 @@ class _Search:
                 if RISKS.index(step.risk) > limit:
                     continue
                 for place in _targets(step.path, reached):
-                    entry = ((*place.path, field), value)
+                    entry = ((*place.path, *field), value)
                     switch = ((*place.path, "enabled"), True)
                     # Two plans may want two values of one place: the first stands.
                     setting = Setting((switch, entry) if place.disabled else (entry,))
@@ -229,10 +231,10 @@ class _Search:
         planned = self._planned()
         groups = []
         for place in places(self._values, self._references):
-            if any(path[:-1] == place.path for path in known):
+            if any(path[: len(place.path)] == place.path for path in known):
                 continue
             on: tuple[tuple[Path, Any], ...] = (((*place.path, "enabled"), True),) if place.disabled else ()
-            entries = tuple(((*place.path, field), value) for field, value in planned.items())
+            entries = tuple(((*place.path, *field), value) for field, value in planned.items())
             groups.append(Setting((*on, *entries)))
         groups = groups[: max(0, self._left // 4)]
         found = []
@@ -242,11 +244,20 @@ class _Search:
                 found += [Setting((*switch, entry)) for entry in one.setting.entries if entry not in switch]
         return found
 
-    def _planned(self) -> dict[str, Any]:
+    def _planned(self) -> dict[Path, Any]:
         """Return a value for each field of a security context that is planned within the risk."""
         limit = RISKS.index(self._options.max_risk)
         steps = (step for plan in self._plans.values() for step in plan.settings())
         return {field: value for step, field, value in steps if RISKS.index(step.risk) <= limit}
+
+    def _by_name(self) -> dict[str, Any]:
+        """Return the planned values by the names of their fields: of capabilities as a whole, and of its lists."""
+        by_name: dict[str, Any] = {}
+        for path, value in self._planned().items():
+            by_name[str(path[-1])] = value
+            if len(path) > 1:
+                by_name.setdefault(str(path[0]), {})[path[-1]] = value
+        return by_name
 
     def _probed(self, found: Sequence[Place], first: int) -> Iterator[Rendering]:
         """Yield what the chart renders with a user of its own in each place; places that helm refuses are left out."""

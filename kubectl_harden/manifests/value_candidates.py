@@ -185,7 +185,7 @@ def fields(
             and "seccompProfile" in planned
         ):
             new: Any = "RuntimeDefault"
-        elif name in by_name and path not in known:
+        elif name in by_name and not any(other[: len(path)] == path for other in known):
             new = by_name[name]
             if name == "seccompprofile" and isinstance(value, str):
                 new = "RuntimeDefault"

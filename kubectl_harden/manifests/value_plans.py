@@ -30,15 +30,23 @@ class FullPlan(NamedTuple):
     before: Any
     after: Any
 
-    def settings(self) -> Iterator[tuple[Edit, str, Any]]:
-        """Yield each step about a security context, with the field of that and the value which makes it so."""
+    def settings(self) -> Iterator[tuple[Edit, Path, Any]]:
+        """Yield each step about a security context, with the field in that and the value which makes it so.
+
+        Lists of capabilities go by themselves, other fields as a whole.
+        """
         base = self.planned.identity.pod_path
         for step in self.planned.plan.steps:
             where = next((index for index, part in enumerate(step.path) if part == "securityContext"), None)
             if where is None or where + 1 >= len(step.path):
                 continue
             path = (*base, *step.path[: where + 2])
-            yield step, str(step.path[where + 1]), _override(_at(self.before, path), _at(self.after, path))
+            field = step.path[where + 1]
+            value = _override(_at(self.before, path), _at(self.after, path))
+            if field == "capabilities" and isinstance(value, dict):
+                yield from ((step, (field, key), item) for key, item in value.items())
+            else:
+                yield step, (field,), value
 
 
 def full_plans(texts: Iterable[Manifest], policies: Policies, options: FixOptions) -> dict[TemplateKey, FullPlan]:
@@ -151,13 +159,14 @@ def _remaining(checked: Checked, rest: Plan | None, held: frozenset[Unit]) -> It
 
 
 def _override(before: Any, after: Any) -> Any:
-    """Return the value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
+    """Return the least value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
     if after is None and isinstance(before, list):
         return []
     if not isinstance(before, dict) or not isinstance(after, dict):
         return after
     gone = {key: _override(before[key], None) for key in before if key not in after}
-    return {**{key: _override(before.get(key), value) for key, value in after.items()}, **gone}
+    new = {key: value for key, value in after.items() if key not in before or not same(before[key], value)}
+    return {**{key: _override(before.get(key), value) for key, value in new.items()}, **gone}
 
 
 def _at(value: Any, path: Path) -> Any:
