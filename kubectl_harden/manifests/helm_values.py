@@ -194,9 +194,7 @@ class _Search:
         near = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
         return [
             *without_host(self._values, hosts, ports),
-            *fields(
-                self._values, self._references, {str(path[-1]): value for path, value in self._planned().items()}, known
-            ),
+            *fields(self._values, self._references, self._by_name(), known),
             *switches(self._values, self._references, near),
         ]
 
