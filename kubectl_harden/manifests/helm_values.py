@@ -46,10 +46,12 @@ from kubectl_harden.yaml_text.tree import dump
 __all__ = ["FEW", "MANY", "Cure", "cure"]
 
 FEW: Final = 40
-MANY: Final = 400
+MANY: Final = 300
 """How often a chart is rendered at most: where values are proposed beside a check, and where they are asked for."""
 
 _BASELINE: Final = frozenset(control.id for control in CONTROLS if control.level == "baseline")
+_FAR: Final = 40
+"""So many switches are tried at least, also those of templates that render nothing at fault."""
 _FIRST_USER: Final = 64_100
 _WORKERS: Final = 4
 
@@ -154,7 +156,8 @@ class _Search:
         mapped += self._unreached({path for setting in mapped for path, _ in setting.entries})
         self._refusal = "" if mapped else self._said
         known = {path for setting in mapped for path, _ in setting.entries}
-        single = [one for one in self._single(known) if one.keys() not in {found.keys() for found in mapped}]
+        names = {found.keys() for found in mapped}
+        single = [one for one in self._single(known, near=self._reach(mapped) > 0) if one.keys() not in names]
         room = max(0, self._left - 2 * len(mapped) - 10)
         self._refused |= len(single) > room
         tried = self._each(single[:room])
@@ -185,17 +188,26 @@ class _Search:
         self._tried.update(dict.fromkeys(setting.keys() for setting in settings))
         return [_Tried(setting, effect) for setting, effect in zip(settings, effects, strict=True)]
 
-    def _single(self, known: Collection[Path]) -> list[Setting]:
-        """Return what is tried one by one: fields by their names, what may be switched, what comes from the node."""
+    def _reach(self, mapped: Sequence[Setting]) -> int:
+        """Return how many fields at fault security contexts do not put right together."""
+        effect = self._effects([mapped])[0] if mapped and self._left > 0 else None
+        return len(self.units if effect is None or not self._is_harmless(effect) else effect.left)
+
+    def _single(self, known: Collection[Path], *, near: bool) -> list[Setting]:
+        """Return what is tried one by one: fields by their names, what may be switched, what comes from the node.
+
+        Without ``near`` there are only switches with telling names: all is cured, and fewer values may do it.
+        """
         checked = [one for one in self.workloads.checked(self._base) if left(one.violations)]
         hosts, ports = plan_hosts(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
         # Template files are known by where they lie in the chart.
         start = len(self._chart.name) + 1
-        near = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
+        files = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
+        asking, far = (files, _FAR) if near else (frozenset(), 0)
         return [
             *without_host(self._values, hosts, ports),
             *fields(self._values, self._references, self._by_name(), known),
-            *switches(self._values, self._references, near),
+            *switches(self._values, self._references, asking, far=far),
         ]
 
     def _mapped(self) -> list[Setting]:

@@ -31,6 +31,8 @@ _TELLING: Final = re.compile(
 )
 _SWITCH: Final = frozenset({"enabled", "enable", "disabled", "disable", "create"})
 _DEPTH: Final = 10
+_FAR: Final = 2
+"""From this rank on, switches are in templates that render nothing at fault."""
 _MOST: Final = 4_000
 
 
@@ -152,8 +154,11 @@ def places(values: Mapping[str, Any], references: References) -> list[Place]:
     return list(found.values())
 
 
-def switches(values: Mapping[str, Any], references: References, near: Collection[str]) -> list[Setting]:
-    """Return what can be switched, as it is not, the most telling names first; ``near`` are the templates at fault."""
+def switches(values: Mapping[str, Any], references: References, near: Collection[str], *, far: int) -> list[Setting]:
+    """Return what can be switched, as it is not, the most telling names first, then what templates at fault ask for.
+
+    ``near`` are these templates. Of all others there are as many as ``far``.
+    """
     ranked = []
     for path, value in _known(values, references).items():
         if isinstance(value, bool):
@@ -164,9 +169,10 @@ def switches(values: Mapping[str, Any], references: References, near: Collection
             continue
         files = references.paths.get(tuple(map(str, path)), frozenset())
         telling = any(_TELLING.search(str(part)) for part in path)
-        rank = 0 if telling else 1 if files & set(near) else 2 if files or value is not ABSENT else 3
+        rank = 0 if telling else 1 if files & set(near) else 2 if files else 3
         ranked.append((rank, len(path), Setting(((path, new),))))
-    return [setting for _, _, setting in sorted(ranked, key=lambda item: item[:2])]
+    ranked.sort(key=lambda item: item[:2])
+    return [setting for number, (rank, _, setting) in enumerate(ranked) if rank < _FAR or number < far]
 
 
 def fields(
