@@ -310,18 +310,16 @@ class _Search:
 
     def _least(self, settings: list[Setting], worth: Mapping[str, int]) -> list[Setting]:
         """Return the settings without those that do nothing beside the others; what cures least goes first."""
-        if not settings or self._left <= 0:
-            return settings
-        ordered = sorted(settings, key=lambda setting: (worth.get(setting.keys(), 0), -len(setting.entries[0][0])))
-        goal = self._effects([ordered])[0]
+        goal = self._effects([settings])[0] if settings and self._left > 0 else None
         if goal is None:
             return settings
-        without = self._effects([[one for one in ordered if one is not setting] for setting in ordered])
+        ordered = sorted(settings, key=lambda setting: (worth.get(setting.keys(), 0), -len(setting.entries[0][0])))
+        without = self._effects([[one for one in settings if one is not setting] for setting in ordered])
         idle = [one for one, effect in zip(ordered, without, strict=True) if self._is_as_good(effect, goal)]
-        all_gone = [one for one in ordered if one not in idle]
-        if idle and self._is_as_good(self._effects([all_gone])[0] if all_gone else None, goal):
-            return all_gone
-        kept = ordered
+        needed = [one for one in settings if one not in idle]
+        if idle and needed and self._is_as_good(self._effects([needed])[0], goal):
+            return needed
+        kept = settings
         for setting in idle:
             shorter = [one for one in kept if one is not setting]
             if shorter and self._is_as_good(self._effects([shorter])[0], goal):
