@@ -14,6 +14,8 @@ __all__ = ["ChartFiles", "chart_files"]
 
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 5_000
+_MAX_ALL: Final = 64 << 20
+"""Bytes of all files of a chart together: an archive may hold far more than it has."""
 _DEPTH: Final = 6
 
 
@@ -65,9 +67,13 @@ def _from_directory(directory: str) -> Iterator[tuple[str, bytes]]:
 
 def _from_archive(content: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a packaged chart; all of them stand in one directory, which has any name."""
+    total = 0
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for count, member in enumerate(archive):
             inside = member.name.removeprefix("./").partition("/")[2]
+            total += member.size
+            if total > _MAX_ALL:
+                return
             if count < _MAX_FILES and member.isfile() and member.size <= _MAX_FILE and _is_wanted(inside):
                 found = archive.extractfile(member)
                 if found is not None:

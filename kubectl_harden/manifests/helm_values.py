@@ -366,6 +366,9 @@ class _Search:
     def cure(self, settings: Sequence[Setting]) -> Cure:
         """Return what settings come to."""
         rendering = self._with(settings) or self._base
+        if settings and not self._is_good(self.workloads.effect(rendering), self.units):
+            # Nothing is proposed that does not stand the last proof.
+            settings, rendering = (), self._base
         checked = tuple(self.workloads.checked(rendering))
         effect = self.workloads.effect(rendering)
         planned = planned_by_values(
