@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.errors import EditError, InputError, UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubectl_harden.reports.fix import FixTally
     from kubectl_harden.reports.passed import Passed
 
-__all__ = ["fix_chart", "fix_kustomization", "propose_values"]
+__all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "propose_values"]
 
 
 _UNNAMED: Final = "values.yaml"
@@ -56,57 +56,97 @@ def fix_kustomization(
     return _shown(files, overlay.planned, problems, passed, write=write, quiet=quiet)
 
 
-def fix_chart(
-    chart: Chart,
-    manifests: Inputs,
-    policies: Policies,
-    options: FixOptions,
-    *,
-    write: bool,
-    quiet: bool,
-    out: str | None = None,
-) -> int:
+class ChartOutput(NamedTuple):
+    """What to do with values that are found: ``write`` them, into the file ``out`` if one is named.
+
+    ``quiet``: what is written is not shown. ``templates``: the chart's templates are edited, too, where no value helps.
+    """
+
+    write: bool
+    quiet: bool
+    out: str | None = None
+    templates: bool = False
+
+
+def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, how: ChartOutput) -> int:
     """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told.
 
-    They are written with ``write``, or into the file ``out``. Raises UsageError where they have no file to go into.
+    Raises UsageError where they have no file to go into.
     """
-    from kubectl_harden.atomic_files import write_change
     from kubectl_harden.manifests.helm_values import cure
     from kubectl_harden.manifests.values_file import edited, values_file
-    from kubectl_harden.reports.diff import unified
     from kubectl_harden.reports.fix import FixTally, notes
-    from kubectl_harden.reports.output import line, note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.output import line, note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted
-    from kubectl_harden.yaml_text.editor import spliced
 
-    file = values_file(chart, out)
-    if write and file is None:
+    file, out = values_file(chart, how.out), how.out
+    if how.write and file is None:
         raise UsageError("the chart is an archive, which is not edited: --values-out FILE writes the values to a file")
+    if how.templates and not os.path.isdir(chart.path):
+        raise UsageError("the chart is an archive: --write-templates edits those in a directory")
     if out is not None and os.path.exists(out) and out not in chart.values[-1:]:
         raise UsageError(f"{out} is there, and the chart is rendered without it: name it by --values too, as the last")
     found = cure(chart, manifests, policies, options)
+    changes: tuple[FileFix, ...] = ()
+    if how.templates:
+        found, changes = _with_templates(chart, manifests, found, policies, options)
     tally = FixTally()
     tally.count(found.planned)
     problems, tally.passed = _unread(manifests, policies)
     if not found.values:
         return _without_values(found, chart, manifests, tally, problems)
-    write = write or out is not None
     change = edited(file or _UNNAMED, found.values)
-    if not (write and quiet):
-        patch(unified(change.file, change.before, change.splices))
-    if write:
-        inside = None if chart.values or out else chart.path
-        write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
+    _put((*changes, change), chart, how)
     tell(notes(found.planned))
     for key, words in found.said:
         line(f"{key}: the chart says: {words}")
     note_problems(tally.passed.notes)
     report_problems(problems)
-    done = "written" if write else "--write adds them" if file else "--values-out FILE writes them"
+    is_written = how.write or how.templates or out is not None
+    done = "written" if is_written else "--write adds them" if file else "--values-out FILE writes them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
     _tell_rest(found, chart, manifests)
-    return exit_code(problems, left=bool(tally.left) or not write)
+    return exit_code(problems, left=bool(tally.left) or not is_written)
+
+
+def _put(changes: Sequence[FileFix], chart: Chart, how: ChartOutput) -> None:
+    """Show the changes of files, and write them where that is asked for: the templates, and then the values."""
+    from kubectl_harden.atomic_files import write_change
+    from kubectl_harden.reports.diff import unified
+    from kubectl_harden.reports.output import patch
+    from kubectl_harden.yaml_text.editor import spliced
+
+    is_written = how.write or how.templates or how.out is not None
+    for change in changes:
+        if not (is_written and how.quiet):
+            patch(unified(change.file, change.before, change.splices))
+    for change in changes if is_written else ():
+        is_own = change is not changes[-1] or not (chart.values or how.out)
+        after = spliced(change.before, change.splices)
+        write_change(change.file, change.before, after, inside=chart.path if is_own else None)
+
+
+def _with_templates(
+    chart: Chart, manifests: Inputs, found: Cure, policies: Policies, options: FixOptions
+) -> tuple[Cure, tuple[FileFix, ...]]:
+    """Return the values of the chart with templates that take more of them, and the changes of these templates."""
+    import tempfile
+
+    from kubectl_harden.manifests.chart_templates import opened_templates
+    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.reports.output import paragraph
+
+    with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
+        opened = opened_templates(chart, manifests, found, policies, options, directory)
+        if opened.closed:
+            paragraph(
+                f"templates not edited, since their text does not show where the pods are: {', '.join(opened.closed)}"
+            )
+        if not opened.changes:
+            return found, ()
+        better = cure(opened.chart, manifests, policies, options)
+    return (better, opened.changes) if better.cured > found.cured else (found, ())
 
 
 def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:

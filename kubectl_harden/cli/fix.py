@@ -53,6 +53,8 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 )
 @click.option("--values-out", metavar="FILE", type=click.Path(dir_okay=False),
               help="File of yours to write a chart's values to.")  # fmt: skip
+@click.option("--write-templates", is_flag=True,
+              help="Edit a chart's templates, too, where no value does it, and write its values.")  # fmt: skip
 @click.option("--partial", is_flag=True, help="Make edits that reach no level, too.")
 @companion_options
 @evidence_options
@@ -83,6 +85,7 @@ def fix(
     skip: tuple[str, ...],
     host_paths: tuple[str, ...],
     values_out: str | None,
+    write_templates: bool,
     partial: bool,
     asked: Any,
     evidence: Any,
@@ -134,6 +137,8 @@ def fix(
             write = True
         if output is not None:
             raise UsageError("-i asks on the terminal, and then writes or applies: leave out -o")
+    if write_templates and (isinstance(inputs, LiveInputs) or inputs.chart is None):
+        raise UsageError("--write-templates is for a chart: name it by --helm-chart")
     if values_out is not None and (isinstance(inputs, LiveInputs) or inputs.chart is None or output == "yaml"):
         raise UsageError("--values-out is for the values of a chart: name it by --helm-chart")
     if isinstance(inputs, LiveInputs):
@@ -161,14 +166,13 @@ def fix(
         paths = inputs.inputs.pod_paths
         return fix_kustomization(inputs.kustomization, paths, inputs.rules, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
-        from kubectl_harden.cli.built import fix_chart
+        from kubectl_harden.cli.built import ChartOutput, fix_chart
         from kubectl_harden.reports.output import note_problems
 
         found = surveyed(inputs, origins=True)
         note_problems(found.notes)
-        return fix_chart(
-            inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None, out=values_out
-        )
+        how = ChartOutput(write, quiet=output is None, out=values_out, templates=write_templates)
+        return fix_chart(inputs.chart, found.inputs, found.policies, options, how)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
