@@ -81,14 +81,15 @@ def written(settings: Iterable[Setting], values: Mapping[str, Any]) -> dict[str,
     for path, value in (entry for setting in settings for entry in setting.entries):
         inner: Any = out
         for index, part in enumerate(path[:-1]):
-            following = path[index + 1]
-            there = inner.get(part) if isinstance(inner, dict) else inner[part]
-            if not isinstance(there, dict | list):
+            following, there = path[index + 1], at(inner, (part,))
+            if not isinstance(there, list if isinstance(following, int) else dict):
                 known = at(values, path[: index + 1])
                 there = copied(known) if isinstance(following, int) and isinstance(known, list) else {}
                 inner[part] = there
             inner = there
-        inner[path[-1]] = value
+        # An item of a list that another setting has made shorter is not there any more.
+        if not isinstance(inner, list) or (isinstance(path[-1], int) and path[-1] < len(inner)):
+            inner[path[-1]] = value
     return out
 
 
