@@ -139,6 +139,8 @@ def fix(
             raise UsageError("-i asks on the terminal, and then writes or applies: leave out -o")
     if write_templates and (isinstance(inputs, LiveInputs) or inputs.chart is None):
         raise UsageError("--write-templates is for a chart: name it by --helm-chart")
+    if write_templates and (interactive or output not in (None, "diff")):
+        raise UsageError("--write-templates edits the chart as its plan says: leave out -i and -o")
     if values_out is not None and (isinstance(inputs, LiveInputs) or inputs.chart is None or output == "yaml"):
         raise UsageError("--values-out is for the values of a chart: name it by --helm-chart")
     if isinstance(inputs, LiveInputs):

@@ -39,10 +39,6 @@ class References(NamedTuple):
 
     paths: Mapping[_Keys, frozenset[str]]
 
-    def below(self, path: _Keys) -> Iterator[_Keys]:
-        """Yield the paths one key below a path."""
-        return (found for found in self.paths if len(found) == len(path) + 1 and found[:-1] == path)
-
 
 def references(charts: Iterable[ChartFiles]) -> References:
     """Return the values that the templates of charts refer to, by their paths in the values of the top chart."""

@@ -199,7 +199,7 @@ class _Search:
         Without ``near`` there are only switches with telling names: all is cured, and fewer values may do it.
         """
         checked = [one for one in self.workloads.checked(self._base) if left(one.violations)]
-        hosts, ports = plan_hosts(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
+        hosts, ports = _of_the_node(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
         # Template files are known by where they lie in the chart.
         start = len(self._chart.name) + 1
         files = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
@@ -436,7 +436,7 @@ def _targets(path: Path, reached: Mapping[Path, list[Place]]) -> Iterator[Place]
         yield from (place for found, all_of in reached.items() if len(found) > 2 for place in all_of)
 
 
-def plan_hosts(templates: Mapping[TemplateKey, Any], keys: Collection[TemplateKey]) -> tuple[set[str], set[int]]:
+def _of_the_node(templates: Mapping[TemplateKey, Any], keys: Collection[TemplateKey]) -> tuple[set[str], set[int]]:
     """Return the paths and the ports of the node that some pod templates use."""
     paths: set[str] = set()
     ports: set[int] = set()

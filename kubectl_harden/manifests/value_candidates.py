@@ -227,7 +227,12 @@ def without_host(values: Mapping[str, Any], paths: Collection[str], ports: Colle
             shorter.append((path, [copied(item) for item in value if not goes(item)]))
         elif isinstance(value, str) and value in paths and str(path[-1]) != "mountPath":
             found += [Setting(((path, empty),)) for empty in ("", None)]
-        elif not isinstance(value, bool) and isinstance(value, int) and value in ports and "ost" in str(path[-1]):
+        elif (
+            not isinstance(value, bool)
+            and isinstance(value, int)
+            and value in ports
+            and re.search("(?i)host", str(path[-1]))
+        ):
             found += [Setting(((path, None),))]
     return [*([Setting(tuple(shorter))] if shorter else ()), *found]
 
