@@ -151,27 +151,36 @@ def _with_templates(
 
 def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
     """Tell what is left to pods that only helm test runs, and how to fix what no value sets."""
-    from kubectl_harden.manifests.chart_words import only_tests
     from kubectl_harden.manifests.value_plans import NO_VALUE
     from kubectl_harden.reports.output import paragraph
     from kubectl_harden.reports.terminal import counted
 
-    tests = only_tests(manifests.rendered)
-    open_ones = [(item.identity, left) for item in found.planned for left in item.plan.remaining if not left.accepted]
-    tested = sum((identity.kind, identity.name) in tests for identity, _ in open_ones)
+    tested = _tested(found, manifests)
     if tested:
         paragraph(f"{counted(tested, 'violation')} left in pods that only helm test runs: --skip-tests leaves them out")
     if found.held_back:
         named = ", ".join(found.held_back[:_NAMED])
         more = f" and {len(found.held_back) - _NAMED:,} more" if len(found.held_back) > _NAMED else ""
         paragraph(f"Not set, since no pod reaches a level by it (--partial): {named}{more}")
-    if any(left.why == NO_VALUE for _, left in open_ones):
+    if any(left.why == NO_VALUE for item in found.planned for left in item.plan.remaining):
         name = shlex.quote(chart.name)
         paragraph(
             f"What no value sets, a post-renderer does: helm upgrade --install RELEASE {name} --post-renderer harden "
             "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
             "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
         )
+
+
+def _tested(found: Cure, manifests: Inputs) -> int:
+    """Return how many violations are left in pods that run under ``helm test`` only."""
+    from kubectl_harden.manifests.chart_words import only_tests
+
+    tests = only_tests(manifests.rendered)
+    return sum(
+        not left.accepted and (item.identity.kind, item.identity.name) in tests
+        for item in found.planned
+        for left in item.plan.remaining
+    )
 
 
 def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passed]:
@@ -225,6 +234,9 @@ def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Itera
     if found.values:
         yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
+    tested = _tested(found, manifests)
+    if tested:
+        yield f"{counted(tested, 'violation')} left in pods that only helm test runs: --skip-tests leaves them out\n\n"
 
 
 def _shown(

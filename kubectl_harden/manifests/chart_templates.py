@@ -143,7 +143,8 @@ def _splices(text: str, needs: Iterable[_Need], prefix: str) -> Iterator[Splice]
             ):
                 if "securityContext" not in body:
                     out.add((at, at, _block(" " * column, f"{prefix}{_CONTAINER}")))
-    yield from sorted(out)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    yield from ((start, stop, block.replace("\n", newline)) for start, stop, block in sorted(out))
 
 
 def _items(text: str, pod: re.Match[str], end: int, name: str) -> Iterator[tuple[int, int, str]]:

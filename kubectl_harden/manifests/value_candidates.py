@@ -227,14 +227,13 @@ def without_host(values: Mapping[str, Any], paths: Collection[str], ports: Colle
             shorter.append((path, [copied(item) for item in value if not goes(item)]))
         elif isinstance(value, str) and value in paths and str(path[-1]) != "mountPath":
             found += [Setting(((path, empty),)) for empty in ("", None)]
-        elif (
-            not isinstance(value, bool)
-            and isinstance(value, int)
-            and value in ports
-            and re.search("(?i)host", str(path[-1]))
-        ):
+        elif _is_of_port(path, value, ports):
             found += [Setting(((path, None),))]
     return [*([Setting(tuple(shorter))] if shorter else ()), *found]
+
+
+def _is_of_port(path: Path, value: Any, ports: Collection[int]) -> bool:
+    return type(value) is int and value in ports and re.search("(?i)host", str(path[-1])) is not None
 
 
 def _is_of_host(item: Any, paths: Collection[str]) -> bool:

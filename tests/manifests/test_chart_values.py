@@ -178,6 +178,8 @@ def test_the_options_of_helm(harden: Any, programs: str, tmp_path: Path, program
     assert done.stdout.decode().split() == ["pod/shop-web-34", "pod/tried", "pod/before"]
     done = harden("fix", *words, HELM_BIN=program)
     assert "4 violations left in pods that only helm test runs: --skip-tests" in text_of(done.stderr)
+    done = harden("check", *words, HELM_BIN=program)
+    assert b"4 violations left in pods that only helm test runs: --skip-tests" in done.stdout
     done = harden("check", *words, "--skip-tests", "-o", "name", HELM_BIN=program)
     assert b"tried" not in done.stdout
     assert harden("check", "-f", "c", "--set", "name=web").returncode == 2
