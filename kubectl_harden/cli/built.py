@@ -141,7 +141,7 @@ def _with_templates(
         opened = opened_templates(chart, manifests, found, policies, options, directory)
         if opened.closed:
             paragraph(
-                f"templates not edited, since their text does not show where the pods are: {', '.join(opened.closed)}"
+                f"templates not edited, since they have security contexts of their own or do not show where the pods are: {', '.join(opened.closed)}"
             )
         if not opened.changes:
             return found, ()
