@@ -84,7 +84,7 @@ def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:
     paths = [path for violation in left(checked.violations) for path in violation.paths]
     debug = [path[:3] for path in paths if path[:2] == ("spec", "ephemeralContainers")]
     if finished(live.value):
-        words = f"it has run to its end, and stays as it is: delete it with {delete}"
+        words = f"it has run to its end and stays as it is; delete it: {delete}"
     elif len(debug) == len(paths):
         named = live.value["spec"]["ephemeralContainers"]
         names = ", ".join(dict.fromkeys(str(named[path[2]]["name"]) for path in debug))
