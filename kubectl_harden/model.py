@@ -171,7 +171,10 @@ class FixContext(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """A change to a file: from a line and column (from 1, in characters) to another comes a text."""
+    """A change to a file: from a line and column (from 1) to another comes a text.
+
+    Columns count characters, or bytes of UTF-8, as it was asked for.
+    """
 
     start_line: int
     start_column: int

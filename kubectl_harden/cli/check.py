@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.origin import Origins
     from kubectl_harden.manifests.baseline_file import Known
-    from kubectl_harden.manifests.check import Propose
     from kubectl_harden.model import Checks, Policy
 
 __all__ = ["check"]
@@ -80,6 +79,8 @@ def check(
     form = FORMATS[output]
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
+    if form.files and isinstance(inputs, LiveInputs):
+        raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
     notes: list[str] = []
     tally = Tally()
     of_project = None if isinstance(inputs, LiveInputs) or write_known is not None else inputs.project.known
@@ -108,7 +109,7 @@ def check(
         note_problems((*found.notes, *found.unjudged))
         tally.passed.notes.extend(found.unjudged)
         tally.passed.excluded = left_out(inputs, found)
-        propose = _proposal() if output == "sarif" else None
+        propose = form.propose() if form.propose is not None else None
         results = check_files(found.inputs, found.policies, learn, propose, named=named)
     if baseline is not None and write_known is not None:
         if tally.passed.excluded:
@@ -160,13 +161,6 @@ def _origins(cluster: Cluster) -> Origins:
     from kubectl_harden.live.origin import Origins
 
     return Origins(cluster)
-
-
-def _proposal() -> Propose:
-    """Return what proposes fixes; it is loaded only where they are asked for."""
-    from kubectl_harden.manifests.fix import proposal
-
-    return proposal
 
 
 def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:
