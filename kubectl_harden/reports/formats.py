@@ -21,7 +21,7 @@ class Format(NamedTuple):
     ``people``: it is for people, beside whom errors and a summary are told while they come. ``evidence``: it shows what
     is known of how workloads run. ``pods``: it says where pods meet the level and their template does not.
     ``origins``: it says where live objects come from. ``propose`` imports and returns what proposes the fixes that it
-    has. ``files``: it is about files alone.
+    has. ``files``: it is about files alone. ``upgrades``: it can tell what a newer policy version makes new.
     """
 
     loaded: Callable[[], Render]
@@ -31,6 +31,7 @@ class Format(NamedTuple):
     origins: bool = False
     propose: Callable[[], Propose] | None = None
     files: bool = False
+    upgrades: bool = False
 
 
 def _text() -> Render:
@@ -112,11 +113,11 @@ def _suggestion() -> Propose:
 
 
 FORMATS: Final = {
-    "text": Format(_text, people=True, pods=True),
-    "wide": Format(_wide, people=True, evidence=True, pods=True, origins=True),
-    "json": Format(_json, pods=True, origins=True),
-    "yaml": Format(_yaml, pods=True, origins=True),
-    "name": Format(_name),
+    "text": Format(_text, people=True, pods=True, upgrades=True),
+    "wide": Format(_wide, people=True, evidence=True, pods=True, origins=True, upgrades=True),
+    "json": Format(_json, pods=True, origins=True, upgrades=True),
+    "yaml": Format(_yaml, pods=True, origins=True, upgrades=True),
+    "name": Format(_name, upgrades=True),
     "sarif": Format(_sarif, propose=_proposal),
     "junit": Format(_junit),
     "github": Format(_github),
@@ -138,6 +139,6 @@ def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally
     def counted() -> Iterator[Checked]:
         for found in results:
             tally.add(found)
-            yield from found.checked
+            yield from tally.listed(found.checked)
 
     return form.loaded()(Report(counted(), policy, tally, width()))
