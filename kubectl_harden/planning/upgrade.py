@@ -24,11 +24,14 @@ def judged_newly(subject: Subject, minor: int, learn: Learn | None = None) -> Ch
 
     ``before`` of each says what it is held to now. See ``judged``.
     """
-    now = {item.identity.pod_path: item for item in judged(subject).checked}
+    today = judged(subject)
+    now = {item.identity.pod_path: item for item in today.checked}
     classes = {name: upgraded(policy, minor) for name, policy in subject.runtime_classes.items()}
     then = subject._replace(policy=upgraded(subject.policy, minor), runtime_classes=classes)
     checks = judged(then, learn)
-    return checks._replace(checked=tuple(_newly(now[item.identity.pod_path], item) for item in checks.checked))
+    pairs = ((now.get(item.identity.pod_path), item) for item in checks.checked)
+    checked = tuple(_newly(before, item) for before, item in pairs if before is not None)
+    return Checks(checked, tuple(dict.fromkeys((*checks.problems, *today.problems))), checks.others)
 
 
 def _newly(now: Checked, then: Checked) -> Checked:
