@@ -38,6 +38,7 @@ TemplateKey = tuple[ObjectKey, Path]
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 _HOST: Final = frozenset({"hostNetwork", "hostPID", "hostIPC", "hostUsers"})
 _DOES: Final = frozenset(control.id for control in CONTROLS if control.level == "baseline") | {"runAsUser"}
+_ITEM: Final = len(("spec", "initContainers", 0))
 _DIGEST: Final = re.compile(r"[0-9a-f]{32,}")
 _PROFILES: Final = re.compile(
     r"(container\.apparmor\.security\.beta|(container\.)?seccomp\.security\.alpha)\.kubernetes"
@@ -191,7 +192,7 @@ def _is_of_pod_security(path: Path, old: object, new: object, template: Template
         return "ClusterFirstWithHostNet" in (old, new)
     if field == "volumes":
         return len(path) > 2 and (_is_volume_going(old, new) or path[3:4] in (("hostPath",), ("emptyDir",)))
-    if field == "initContainers" and new is ABSENT:
+    if field == "initContainers" and new is ABSENT and len(path) <= _ITEM:
         gone = old if isinstance(old, list) and len(path) == 2 else [old] if len(path) == 3 else []
         named = [item.get("name") for item in gone if isinstance(item, dict)]
         return any(_is_at_fault(name, template, at_fault) for name in named)
