@@ -29,6 +29,11 @@ def test_what_a_newer_version_makes_new(namespace: Namespace, harden: Harden) ->
     (listed,) = report["workloads"]
     assert (listed["name"], listed["before"]["allowed"], listed["policy"]["version"]) == ("probed", True, "v1.37")
     assert harden("check", "deploy/well", "--upgrade-to").code == 0
+    assert f"Deployment {namespace.name}/probed: meets" in harden("check", "-A", "--upgrade-to", "v1.34").out
+    asked = harden(
+        "check", "deploy/well", "--level", "restricted", "--policy-version", "v1.33", "--upgrade-to", "v1.34"
+    )
+    assert asked.code == 0 and "1 workload: none fails newly at v1.34; 1 meet" in asked.err
 
 
 def test_latest_of_the_newest_server_has_no_next(namespace: Namespace, harden: Harden) -> None:
