@@ -26,7 +26,7 @@ RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
 """From the lowest to the highest."""
 Op = Literal["add", "replace", "remove"]
 FactOrigin = Literal["manifest", "image", "live pod", "observed", "node"]
-FactKind = Literal["needs", "unused", "open", "user", "unknown", "profile"]
+FactKind = Literal["needs", "unused", "open", "closed", "user", "unknown", "profile"]
 Topic = Literal[
     "capability",
     "default capability",
@@ -43,14 +43,17 @@ Topic = Literal[
     "seccomp",
     "setuid",
     "user",
+    "user namespaces",
     "volume",
+    "volume mapping",
     "volume owner",
     "waiting",
     "windows",
 ]
 """What a fact is about. "default capability": one that root has by default; "node agent": that a pod works on its node,
 and does not only run there; "windows": that it runs on nodes with Windows; "path": a file that a container opened, of a
-"host path" volume; "volume owner": that an init container only gives volumes to a user."""
+"host path" volume; "volume owner": that an init container only gives volumes to a user; "user namespaces": whether the
+nodes that may run the pod have them; "volume mapping": that a volume has no ID-mapped mounts ("unused": it has)."""
 
 
 class Policy(NamedTuple):
@@ -132,10 +135,10 @@ class HostPathChoice(NamedTuple):
 class Fact(NamedTuple):
     """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
-    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway;
-    "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what could not be learned
-    (``value``: why). ``value`` of a low port is its number, of a path the path inside the container. ``name`` tells
-    which capability ("NET_ADMIN"), host namespace ("hostPID") or hostPath volume it is.
+    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway,
+    "closed": it does not; "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what
+    could not be learned (``value``: why). ``value`` of a low port is its number, of a path the path inside the
+    container. ``name`` tells which capability ("NET_ADMIN"), host namespace ("hostPID") or volume it is.
     """
 
     kind: FactKind
@@ -171,7 +174,10 @@ class FixContext(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """A change to a file: from a line and column (from 1, in characters) to another comes a text."""
+    """A change to a file: from a line and column (from 1) to another comes a text.
+
+    Columns count characters, or bytes of UTF-8, as it was asked for.
+    """
 
     start_line: int
     start_column: int
@@ -357,6 +363,13 @@ class PodsChecked(NamedTuple):
     restart: str = ""
 
 
+class Before(NamedTuple):
+    """The policy that a pod template is held to before an upgrade, and whether it meets it."""
+
+    policy: Policy
+    met: bool
+
+
 class Checked(NamedTuple):
     """The verdict on one pod template: the highest level that it meets, and what the policy forbids."""
 
@@ -377,6 +390,8 @@ class Checked(NamedTuple):
     """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
     origin: Origin = ()
     """Where a live object comes from, where that was asked for."""
+    before: Before | None = None
+    """Where only what an upgrade makes new was asked for: what it is held to today."""
 
 
 class Planned(NamedTuple):
