@@ -77,8 +77,12 @@ class Mutators:
 
     def made_for(self, workload: str) -> bool:
         """Whether a MutatingAdmissionPolicy was made for the new pods of a workload (``Deployment shop/web``)."""
+        return any(annotation(value, WORKLOAD) == workload for value in self.own_policies())
+
+    def own_policies(self) -> list[dict[str, Any]]:
+        """Return the MutatingAdmissionPolicies that were made for workloads."""
         policies = self._listed("mutatingadmissionpolicies")
-        return any(annotation(value, WORKLOAD) == workload for value in policies)
+        return [value for value in policies if isinstance(annotation(value, WORKLOAD), str)]
 
     def _all(self) -> list[_Mutator]:
         if self._found is None:

@@ -92,7 +92,7 @@ class WorkloadPods:
         self._listed: set[str | None] = set()
         self._running: dict[tuple[str, Key], _Running] = {}
         self._trials = Trials(finder.cluster, finder.notes)
-        self._mutators = Mutators(finder.cluster, finder.notes)
+        self.mutators = Mutators(finder.cluster, finder.notes)
 
     def beside(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods, where they meet the policy and the template does not."""
@@ -102,7 +102,7 @@ class WorkloadPods:
         several = len(live.subject.templates()) > 1
         running = None if several else self._of(live)
         below = running.below if running is not None else ()
-        if not locations or (below and not self._mutators.made_for(name_of(live.resource.kind, live.value))):
+        if not locations or (below and not self.mutators.made_for(name_of(live.resource.kind, live.value))):
             return checked
         trial = self._trials.of(live.namespace, live.value, locations[0], checked.policy)
         if trial.pod is not None:
@@ -110,13 +110,13 @@ class WorkloadPods:
             if not meets:
                 return checked  # What runs is older than the template.
             metadata = trial.pod["metadata"]
-            by = self._mutators.named(live.namespace, metadata.get("labels") or {}, metadata.get("annotations") or {})
+            by = self.mutators.named(live.namespace, metadata.get("labels") or {}, metadata.get("annotations") or {})
             there = running.pods - len(below) if running else 0
             restart = self._restart(live) if below else ""
             return checked._replace(pods=PodsChecked(level, there, True, by, below, restart))
         if trial.admitted is False or running is None or below:
             return checked
-        by = self._mutators.named(live.namespace, {}, running.annotations)
+        by = self.mutators.named(live.namespace, {}, running.annotations)
         return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
 
     def refused(self, live: Live, checked: Checked) -> Checked:
