@@ -93,25 +93,32 @@ def create_policies(
     return outcomes, wrong, stop.is_set()
 
 
-def delete_policies(cluster: Cluster, chosen: Run, changes: Sequence[Change], *, yes: bool, dry_run: bool) -> list[str]:
+def delete_policies(
+    cluster: Cluster, chosen: Run, changes: Sequence[Change], *, yes: bool, dry_run: bool, even_if_refused: bool
+) -> list[str]:
     """Delete what a run has created, asked for first unless ``yes``; ``changes`` begin with the latest.
 
-    With ``dry_run`` it is only said. Returns a sentence for each that is not deleted.
+    What new pods need to be admitted stays unless ``even_if_refused``. With ``dry_run`` it is only said. Returns a
+    sentence for each that is not deleted.
     """
     from kubectl_harden.cli.interrupts import raising_again
-    from kubectl_harden.live.at_admission import delete_created
+    from kubectl_harden.live.at_admission import delete_created, refused_without
     from kubectl_harden.live.journal import mark_undone
     from kubectl_harden.reports.output import ask, line
 
     left = []
-    if not yes and not dry_run:
+    if changes and not yes and not dry_run:
         names = ", ".join(change.name for change in changes)
         with raising_again():
             if not ask(f"Delete {names} {cluster.connection.place}?"):
                 return [f"{change.name}: not confirmed" for change in changes]
     for change in changes:
         try:
-            why = delete_created(cluster, chosen.id, change, dry_run=dry_run)
+            why = "" if even_if_refused else refused_without(cluster, change)
+            if why:
+                why += "; --even-if-refused deletes it all the same"
+            else:
+                why = delete_created(cluster, chosen.id, change, dry_run=dry_run)
         except HardenError as error:
             why = str(error)
         if why:

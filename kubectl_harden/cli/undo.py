@@ -85,7 +85,7 @@ def undo(
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     created = [change for change in open_changes if change.created]
     open_changes = [change for change in open_changes if not change.created]
-    policies_left = delete_policies(cluster, chosen, created, yes=yes, dry_run=dry_run) if created else []
+    policies_left = delete_policies(cluster, chosen, created, yes=yes, dry_run=dry_run, even_if_refused=even_if_refused)
     undoing = _Undoing(cluster, even_if_refused=even_if_refused)
     proposals = undoing.propose(by_object(open_changes))
     for proposal in proposals:

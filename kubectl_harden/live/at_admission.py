@@ -12,20 +12,22 @@ from contextlib import suppress
 from threading import Event
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import PODS, Cluster, Resource
+from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, NotPermitted
 from kubectl_harden.json_values import copied
 from kubectl_harden.live.apply import Outcome
 from kubectl_harden.live.find import Live
+from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal
 from kubectl_harden.live.made_pods import Trials, made_pod
 from kubectl_harden.live.propose import Proposal, fresh
 from kubectl_harden.live.workload_pods import RESTARTABLE, keys_of, level_of
-from kubectl_harden.objects import finished, group_version
-from kubectl_harden.planning.admission_policy import GROUP, PolicyObjects, policy_objects
+from kubectl_harden.objects import annotation, finished, group_version
+from kubectl_harden.planning.admission_policy import GROUP, WORKLOAD, PolicyObjects, policy_objects
 from kubectl_harden.pod_security.messages import rejecter_of
+from kubectl_harden.pod_security.policy import evaluate, worded
 
-__all__ = ["Creator", "day_after", "delete_created", "objects_for", "served_version"]
+__all__ = ["Creator", "day_after", "delete_created", "objects_for", "refused_without", "served_version"]
 
 RUN: Final = "kubectl-harden/run"
 """Annotation of what a run has created."""
@@ -250,6 +252,28 @@ def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
 
 
 # -- take back ---------------------------------------------------------------------------------------------
+
+
+def refused_without(cluster: Cluster, change: Change) -> str:
+    """Return why a workload's new pods would be refused without the policy of a change, "" where nothing says so.
+
+    Raises ClusterError.
+    """
+    kind, _, name = str(annotation(change.after, WORKLOAD)).partition(" ")
+    namespace, _, name = name.partition("/")
+    resource = next((known for known in WORKLOADS if known.kind == kind and known != PODS), None)
+    enforced = PoliciesInForce(cluster).of(namespace).enforced if resource is not None else None
+    if resource is None or enforced is None:
+        return ""
+    try:
+        live = Live.of(resource, {**resource.head, **cluster.get(resource, namespace, name)}, enforced)
+        findings = [
+            finding for location in live.subject.templates() for _, finding in evaluate(location.pod(), enforced)
+        ]
+    except (NotFound, InputError):
+        return ""
+    words = ", ".join(worded(finding.reason, finding.detail) for finding in findings)
+    return f"new pods of {kind} {namespace}/{name} would be refused by {enforced} without it: {words}" if words else ""
 
 
 def delete_created(cluster: Cluster, run: str, change: Change, *, dry_run: bool) -> str:

@@ -59,9 +59,12 @@ def test_a_refused_workload_of_an_operator_runs_by_a_proved_policy_and_undo_dele
     assert (found["pods"]["level"], found["pods"]["proved"], found["pods"]["running"]) == ("restricted", True, 1)
     again = harden("fix", f"{kind}/db", *APPLY)
     assert again.code == 1 and f"{name} is there already" in words(again.err)
-    tried = harden("undo", "--last", "--dry-run")
+    kept = harden("undo", "--last", "--yes")
+    assert kept.code == 1 and "would be refused by restricted:latest without it: " in words(kept.err), kept
+    assert "--even-if-refused deletes it all the same" in words(kept.err)
+    tried = harden("undo", "--last", "--dry-run", "--even-if-refused")
     assert tried.code == 1 and tried.err.count("would be deleted") == 2 and len(policies(namespace)) == 2
-    undone = harden("undo", "--last", "--yes")
+    undone = harden("undo", "--last", "--yes", "--even-if-refused")
     assert undone.code == 0 and policies(namespace) == [], undone
     assert harden("undo", "--last", "--yes").code == 2
 
@@ -104,7 +107,7 @@ def test_what_is_completed_already_or_changed_since_is_left_alone(namespace: Nam
     path = f"{ADMISSION}/mutatingadmissionpolicies/{name}"
     patch = {"spec": {"failurePolicy": "Fail"}}
     namespace.plane.request("PATCH", path, patch, kind="application/merge-patch+json")
-    undone = harden("undo", "--last", "--yes")
+    undone = harden("undo", "--last", "--yes", "--even-if-refused")
     assert undone.code == 1 and "left alone: someone has changed it since" in words(undone.err)
     assert ["matchConstraints" in value["spec"] for value in policies(namespace)] == [True]
     namespace.plane.request("DELETE", path)
