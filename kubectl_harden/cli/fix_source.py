@@ -149,7 +149,8 @@ class _Run:
             if key not in self._trees:
                 self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive)
             tree = self._trees[key]
-            return _Job(proposal, at, checkout, sought, tree, spot_of(tree, sought, paths)), ("", False)
+            spot, sought = spot_of(tree, sought, paths)
+            return _Job(proposal, at, checkout, sought, tree, spot), ("", False)
         except InputError as error:
             return None, (str(error), True)
 
@@ -239,15 +240,11 @@ class _Run:
                 self.edited.append(job)
                 for file in change.files:
                     self._files.setdefault(checkout, {})[file.file] = job
-                base = (
-                    base_of(job.tree, job.spot.overlay, job.sought, self._inputs.targets.pod_paths)
-                    if job.spot.overlay
-                    else ""
-                )
+                paths = self._inputs.targets.pod_paths
+                base = base_of(job.tree, job.spot.overlay, job.sought, paths) if job.spot.overlay else ""
                 if base:
-                    note(
-                        f"{name}: its base is in the same checkout: fix -f {base} changes it for all that is built on it"
-                    )
+                    words = "its base is in the same checkout, and changed by"
+                    note(f"{name}: {words} fix -f {base} for all that is built on it")
             elif planned and not change.problems and not any(left_below(item.plan) for item in planned):
                 words = "its files meet the level by now: commit and push them, or wait until they are applied"
                 self.held.append((job.proposal, words))
@@ -275,9 +272,8 @@ class _Run:
                 return False
             return True
         results = [written(file, ()) for file in change.files]
-        self.problems += [
-            problem for result in results for problem in result.problems if problem not in change.problems
-        ]
+        told = [problem for result in results for problem in result.problems]
+        self.problems += [problem for problem in told if problem not in change.problems]
         return all(result.splices for result in results)
 
     # -- told ----------------------------------------------------------------------------------------------

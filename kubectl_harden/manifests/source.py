@@ -43,8 +43,8 @@ _JSONNET: Final = (".jsonnet", ".libsonnet")
 class Sought(NamedTuple):
     """An object to find: what its file calls it, and the policy that the live one is held to.
 
-    ``anywhere`` tells that who applies it puts it into its namespace whatever the file says; ``substitutes`` that
-    ``${VAR}`` in the file is replaced by other text before it is applied.
+    ``anywhere`` tells that who applies it puts it into its namespace whatever the file says, ``exactly`` that its file
+    names the namespace; ``substitutes`` that ``${VAR}`` in the file is replaced by other text before it is applied.
     """
 
     group: str
@@ -54,14 +54,20 @@ class Sought(NamedTuple):
     policy: Policy
     anywhere: bool = False
     substitutes: bool = False
+    exactly: bool = False
 
     def matches(self, identity: Identity) -> bool:
         """Whether an object of a file is the one."""
         return (
             (api_group(identity.api_version), identity.kind) == (self.group, self.kind)
             and self._same(identity.name, self.name)
-            and (self.anywhere or not identity.namespace or self._same(identity.namespace, self.namespace))
+            and self._takes(identity.namespace or "")
         )
+
+    def _takes(self, namespace: str) -> bool:
+        if self.exactly:
+            return namespace == self.namespace
+        return self.anywhere or not namespace or self._same(namespace, self.namespace)
 
     def _same(self, written: str, live: str) -> bool:
         if not self.substitutes or "${" not in written:
@@ -157,11 +163,15 @@ def _walk(directory: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
             yield "jsonnet", path
 
 
-def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> Spot:
-    """Return where an object is edited. Raises InputError where that is not one place that can be edited."""
+def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> tuple[Spot, Sought]:
+    """Return where an object is edited, and what it is known by there.
+
+    Raises InputError where that is not one place that can be edited.
+    """
     found = [(identity, file, encrypted) for identity, file, encrypted in tree.objects if sought.matches(identity)]
     exact = [one for one in found if one[0].namespace == sought.namespace]
-    found = exact or found
+    if exact:
+        found, sought = exact, sought._replace(exactly=True)
     if len(found) > 1:
         files = " and ".join(dict.fromkeys(_short(tree, file) for _, file, _ in found))
         raise InputError(f"{len(found)} objects of the files may be it ({files}): edit the right one with fix -f")
@@ -169,13 +179,13 @@ def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> Spot:
         _, file, encrypted = found[0]
         if encrypted:
             raise InputError(f"{_short(tree, file)} is encrypted by SOPS, and left alone: edit it with sops")
-        return Spot(file=file)
+        return Spot(file=file), sought
     held = [directory for directory in tree.overlays if _builds(tree, directory, sought, pod_paths)]
     if len(held) > 1:
         names = " and ".join(_short(tree, one) for one in held)
         raise InputError(f"several kustomizations build it ({names}): fix the right one with fix -k")
     if held:
-        return Spot(overlay=held[0])
+        return Spot(overlay=held[0]), sought
     raise InputError(f"it is not in the files below {_short(tree, tree.path)}{_beside(tree)}")
 
 
@@ -274,14 +284,17 @@ def _aligned(items: list[object], live: list[object]) -> list[object]:
 
 def _builds(tree: Tree, directory: str, sought: Sought, pod_paths: PodPaths) -> bool:
     """Whether a kustomization builds an object. Raises InputError where it cannot be built from the checkout alone."""
-    refuse_remote(directory, tree.root)
+    _refuse_remote(directory, tree.root)
     found = built(directory)
     manifest = Manifest(found.file, found.text or "", lined=False, pod_paths=pod_paths)
     items = (event for event in read(manifest, Policies(_NOBODY)) if isinstance(event, Item))
-    return any(sought.matches(item.subject.identity) for item in items)
+    count = sum(sought.matches(item.subject.identity) for item in items)
+    if count > 1:
+        raise InputError(f"{_short(tree, directory)} builds {count} objects that may be it")
+    return count == 1
 
 
-def refuse_remote(directory: str, root: str) -> None:
+def _refuse_remote(directory: str, root: str) -> None:
     """Raise InputError unless a kustomization is built from files of the checkout alone: nothing is fetched."""
     seen: set[str] = set()
     ahead = [directory]
