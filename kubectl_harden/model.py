@@ -26,7 +26,7 @@ RISKS: Final[tuple[Risk, ...]] = get_args(Risk)
 """From the lowest to the highest."""
 Op = Literal["add", "replace", "remove"]
 FactOrigin = Literal["manifest", "image", "live pod", "observed", "node"]
-FactKind = Literal["needs", "unused", "open", "user", "unknown", "profile"]
+FactKind = Literal["needs", "unused", "open", "closed", "user", "unknown", "profile"]
 Topic = Literal[
     "capability",
     "default capability",
@@ -43,14 +43,17 @@ Topic = Literal[
     "seccomp",
     "setuid",
     "user",
+    "user namespaces",
     "volume",
+    "volume mapping",
     "volume owner",
     "waiting",
     "windows",
 ]
 """What a fact is about. "default capability": one that root has by default; "node agent": that a pod works on its node,
 and does not only run there; "windows": that it runs on nodes with Windows; "path": a file that a container opened, of a
-"host path" volume; "volume owner": that an init container only gives volumes to a user."""
+"host path" volume; "volume owner": that an init container only gives volumes to a user; "user namespaces": whether the
+nodes that may run the pod have them; "volume mapping": that a volume has no ID-mapped mounts ("unused": it has)."""
 
 
 class Policy(NamedTuple):
@@ -132,10 +135,10 @@ class HostPathChoice(NamedTuple):
 class Fact(NamedTuple):
     """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
-    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway;
-    "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what could not be learned
-    (``value``: why). ``value`` of a low port is its number, of a path the path inside the container. ``name`` tells
-    which capability ("NET_ADMIN"), host namespace ("hostPID") or hostPath volume it is.
+    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway,
+    "closed": it does not; "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what
+    could not be learned (``value``: why). ``value`` of a low port is its number, of a path the path inside the
+    container. ``name`` tells which capability ("NET_ADMIN"), host namespace ("hostPID") or volume it is.
     """
 
     kind: FactKind

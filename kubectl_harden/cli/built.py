@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import os
+import shlex
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS, exit_code
-from kubectl_harden.errors import EditError, InputError
-from kubectl_harden.model import Checks
+from kubectl_harden.errors import EditError, InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies, Rules
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.model import FileFix, Planned, Problem
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.pod_templates import PodPaths
+    from kubectl_harden.reports.fix import FixTally
     from kubectl_harden.reports.passed import Passed
 
-__all__ = ["fix_chart", "fix_kustomization", "propose_values"]
+__all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "propose_values"]
 
 
-_NO_VALUES: Final = (
-    "no values of the chart cure them: it has no podSecurityContext, securityContext or containerSecurityContext that "
-    "reaches these pods"
-)
+_UNNAMED: Final = "values.yaml"
+_NAMED: Final = 12
+"""So many of the values that were tried are named."""
 
 
 def fix_kustomization(
@@ -54,61 +56,187 @@ def fix_kustomization(
     return _shown(files, overlay.planned, problems, passed, write=write, quiet=quiet)
 
 
-def fix_chart(
-    chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, *, write: bool, quiet: bool
-) -> int:
-    """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told."""
-    from kubectl_harden.atomic_files import write_change
-    from kubectl_harden.manifests.helm_values import cure, edited, values_file
-    from kubectl_harden.reports.check import text
-    from kubectl_harden.reports.diff import unified
-    from kubectl_harden.reports.output import note_problems, paragraph, patch, report_problems, tell
-    from kubectl_harden.reports.tally import Report, Tally, summary_line
+class ChartOutput(NamedTuple):
+    """What to do with values that are found: ``write`` them, into the file ``out`` if one is named.
+
+    ``quiet``: what is written is not shown. ``templates``: the chart's templates are edited, too, where no value helps.
+    """
+
+    write: bool
+    quiet: bool
+    out: str | None = None
+    templates: bool = False
+
+
+def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, how: ChartOutput) -> int:
+    """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told.
+
+    Raises UsageError where they have no file to go into.
+    """
+    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.manifests.values_file import edited, values_file
+    from kubectl_harden.reports.fix import FixTally, notes
+    from kubectl_harden.reports.output import line, note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
-    from kubectl_harden.yaml_text.editor import spliced
 
+    file, out = values_file(chart, how.out), how.out
+    if how.write and file is None:
+        raise UsageError("the chart is an archive, which is not edited: --values-out FILE writes the values to a file")
+    if how.templates and not os.path.isdir(chart.path):
+        raise UsageError("the chart is an archive: --write-templates edits those in a directory")
+    if out is not None and os.path.exists(out) and out not in chart.values[-1:]:
+        raise UsageError(f"{out} is there, and the chart is rendered without it: name it by --values too, as the last")
     found = cure(chart, manifests, policies, options)
-    tally = Tally()
-    if found is None:
-        from kubectl_harden.manifests.check import check_files
-
-        for item in check_files(manifests, policies):
-            tally.add(item)
-        if tally.violating:
-            paragraph(_NO_VALUES)
-        note_problems(tally.passed.notes)
-        report_problems(tally.problems)
-        paragraph(summary_line(tally))
-        return exit_code(tally.problems, left=bool(tally.violating))
-    change = edited(values_file(chart), found.values)
-    if not (write and quiet):
-        patch(unified(change.file, change.before, change.splices))
-    if write:
-        inside = None if chart.values else chart.path
-        write_change(change.file, change.before, spliced(change.before, change.splices), inside=inside)
-    tally.add(Checks(found.left, ()))
-    tell(text(Report(iter(found.left), policies.default, tally, width())))
-    done = "written" if write else "--write adds them"
+    changes: tuple[FileFix, ...] = ()
+    if how.templates:
+        found, changes = _with_templates(chart, manifests, found, policies, options)
+    tally = FixTally()
+    tally.count(found.planned)
+    problems, tally.passed = _unread(manifests, policies)
+    if not found.values:
+        return _without_values(found, chart, manifests, tally, problems)
+    change = edited(file or _UNNAMED, found.values)
+    _put((*changes, change), chart, how)
+    tell(notes(found.planned, columns=width()))
+    for key, words in found.said:
+        line(f"{key}: the chart says: {words}")
+    note_problems(tally.passed.notes)
+    report_problems(problems)
+    is_written = how.write or how.templates or out is not None
+    done = "written" if is_written else "--write adds them" if file else "--values-out FILE writes them"
     words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
-    return VIOLATIONS if tally.violating or not write else OK
+    _tell_rest(found, chart, manifests)
+    return exit_code(problems, left=bool(tally.left) or not is_written)
+
+
+def _put(changes: Sequence[FileFix], chart: Chart, how: ChartOutput) -> None:
+    """Show the changes of files, and write them where that is asked for: the templates, and then the values."""
+    from kubectl_harden.atomic_files import write_change
+    from kubectl_harden.reports.diff import unified
+    from kubectl_harden.reports.output import patch
+    from kubectl_harden.yaml_text.editor import spliced
+
+    is_written = how.write or how.templates or how.out is not None
+    for change in changes:
+        if not (is_written and how.quiet):
+            patch(unified(change.file, change.before, change.splices))
+    for change in changes if is_written else ():
+        is_own = change is not changes[-1] or not (chart.values or how.out)
+        after = spliced(change.before, change.splices)
+        write_change(change.file, change.before, after, inside=chart.path if is_own else None)
+
+
+def _with_templates(
+    chart: Chart, manifests: Inputs, found: Cure, policies: Policies, options: FixOptions
+) -> tuple[Cure, tuple[FileFix, ...]]:
+    """Return the values of the chart with templates that take more of them, and the changes of these templates."""
+    import tempfile
+
+    from kubectl_harden.manifests.chart_templates import opened_templates
+    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.reports.output import paragraph
+
+    with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
+        opened = opened_templates(chart, manifests, found, policies, options, directory)
+        if opened.closed:
+            paragraph(
+                f"templates not edited, since their text does not show where the pods are: {', '.join(opened.closed)}"
+            )
+        if not opened.changes:
+            return found, ()
+        better = cure(opened.chart, manifests, policies, options)
+    return (better, opened.changes) if better.cured > found.cured else (found, ())
+
+
+def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
+    """Tell what is left to pods that only helm test runs, and how to fix what no value sets."""
+    from kubectl_harden.manifests.value_plans import NO_VALUE
+    from kubectl_harden.reports.output import paragraph
+    from kubectl_harden.reports.terminal import counted
+
+    tested = _tested(found, manifests)
+    if tested:
+        paragraph(f"{counted(tested, 'violation')} left in pods that only helm test runs: --skip-tests leaves them out")
+    if found.held_back:
+        named = ", ".join(found.held_back[:_NAMED])
+        more = f" and {len(found.held_back) - _NAMED:,} more" if len(found.held_back) > _NAMED else ""
+        paragraph(f"Not set, since no pod reaches a level by it (--partial): {named}{more}")
+    if any(left.why == NO_VALUE for item in found.planned for left in item.plan.remaining):
+        name = shlex.quote(chart.name)
+        paragraph(
+            f"What no value sets, a post-renderer does: helm upgrade --install RELEASE {name} --post-renderer harden "
+            "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
+            "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
+        )
+
+
+def _tested(found: Cure, manifests: Inputs) -> int:
+    """Return how many violations are left in pods that run under ``helm test`` only."""
+    from kubectl_harden.manifests.chart_words import only_tests
+
+    tests = only_tests(manifests.rendered)
+    return sum(
+        not left.accepted and (item.identity.kind, item.identity.name) in tests
+        for item in found.planned
+        for left in item.plan.remaining
+    )
+
+
+def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passed]:
+    """Return what cannot be judged in what a chart renders, and what is passed over."""
+    from kubectl_harden.manifests.check import check_files
+    from kubectl_harden.reports.passed import Passed
+
+    passed = Passed()
+    problems: list[Problem] = []
+    for item in check_files(manifests, policies):
+        problems.extend(item.problems)
+        passed.add(item.others)
+    return problems, passed
+
+
+def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTally, problems: list[Problem]) -> int:
+    """Tell that no values were found, what was tried, and what stays; return the exit code."""
+    from kubectl_harden.reports.fix import notes, summary_line
+    from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
+    from kubectl_harden.reports.terminal import counted, width
+
+    tell(notes(found.planned, columns=width()))
+    if tally.left:
+        named = ", ".join(found.tried[:_NAMED])
+        more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
+        tried = f"{counted(len(found.tried), 'value')} tried in {counted(found.renderings, 'rendering')}"
+        head = "no values of the chart cure them" if found.complete else "not found: values that cure them"
+        head = "no values of the chart take a pod to a level" if found.held_back else head
+        paragraph(f"{head}: {tried}{f': {named}{more}' if named else ''}")
+    note_problems(tally.passed.notes)
+    report_problems(problems)
+    _tell_rest(found, chart, manifests)
+    paragraph(summary_line(tally, written=False))
+    return exit_code(problems, left=bool(tally.left))
 
 
 def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Iterator[str]:
     """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
-    from kubectl_harden.manifests.helm_values import cure
+    from kubectl_harden.manifests.helm_values import FEW, cure
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.reports.terminal import counted, printable
     from kubectl_harden.yaml_text.tree import dump
 
     try:
-        found = cure(chart, manifests, policies, FixOptions())
+        found = cure(chart, manifests, policies, FixOptions(), FEW)
     except InputError as error:
         yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
         return
-    if found is not None:
+    if not found.values and found.refusal:
+        yield f"No values are proposed, since the chart takes none to try: {printable(found.refusal)}\n\n"
+    if found.values:
         yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
+    tested = _tested(found, manifests)
+    if tested:
+        yield f"{counted(tested, 'violation')} left in pods that only helm test runs: --skip-tests leaves them out\n\n"
 
 
 def _shown(

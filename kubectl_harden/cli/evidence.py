@@ -27,6 +27,8 @@ __all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
 _COMPANIONS: Final = (
     click.option("--run-as-user", metavar="UID|auto",
                  help="State the user of containers whose image is not known to run as a number other than 0."),
+    click.option("--user-namespace", is_flag=False, flag_value="stopped", metavar="[auto]",
+                 help="Let pods that are stopped by root (auto: that are known to be root) have a user namespace."),
     click.option("--fs-group", type=click.Choice(("auto",)),
                  help="Give the volumes to the app's group, in place of init containers that chown them."),
     click.option("--low-ports", is_flag=True, help="Let users other than root bind ports below 1024."),
@@ -71,15 +73,19 @@ class EvidenceOptions(NamedTuple):
 
         return Learner(images=self._images(None), observations=self.of_observations())
 
-    def of_cluster(self, cluster: Cluster, notes: list[str], *, whole: bool, recorded: bool) -> Learner:
+    def of_cluster(
+        self, cluster: Cluster, notes: list[str], *, whole: bool, recorded: bool, namespaced: bool = False
+    ) -> Learner:
         """Return what brings the evidence for live workloads.
 
         ``whole`` namespaces of them are looked at; profiles are looked for if so, or where ``recorded`` ones
-        were asked for: finding out whether there are any takes a discovery of the API.
+        were asked for: finding out whether there are any takes a discovery of the API. ``namespaced``: whether pods
+        may go into a user namespace is of interest, which nodes and claims tell.
         """
         from kubectl_harden.evidence.collector import Learner
         from kubectl_harden.evidence.live_pods import RunningPods
         from kubectl_harden.evidence.recorded_profiles import RecordedProfiles
+        from kubectl_harden.evidence.user_namespaces import UserNamespaces
 
         pods = RunningPods(cluster, notes, whole=whole)
         return Learner(
@@ -87,6 +93,7 @@ class EvidenceOptions(NamedTuple):
             observations=self.of_observations(),
             pods=pods,
             profiles=RecordedProfiles(cluster, notes) if whole or recorded else None,
+            user_namespaces=UserNamespaces(cluster, notes) if namespaced else None,
         )
 
     def _images(self, pods: RunningPods | None) -> Callable[[], Images] | None:
@@ -178,6 +185,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., int]:
     @wraps(command)
     def call(
         run_as_user: str | None,
+        user_namespace: str | None,
         fs_group: str | None,
         low_ports: bool,
         writable: tuple[str, ...],
@@ -192,6 +200,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., int]:
             low_ports,
             tuple(_writable(text) for text in writable),
             recorded_seccomp,
+            _user_namespace(user_namespace),
         )
         return command(asked=asked, **given)
 
@@ -206,6 +215,14 @@ def _user(text: str | None) -> int | Literal["auto"] | None:
     if not text.isdigit() or not 0 < int(text) < 2**31:
         raise UsageError(f'--run-as-user "{text}": write a number from 1 to {2**31 - 1}, or auto')
     return int(text)
+
+
+def _user_namespace(text: str | None) -> Literal["stopped", "auto"] | None:
+    if text is None:
+        return None
+    if text not in ("stopped", "auto"):
+        raise UsageError(f'--user-namespace "{text}": write auto, or put the option behind the names')
+    return "auto" if text == "auto" else "stopped"
 
 
 def _writable(text: str) -> tuple[str, str]:

@@ -60,6 +60,10 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     metavar="NAME=CHOICE",
     help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
 )
+@click.option("--values-out", metavar="FILE", type=click.Path(dir_okay=False),
+              help="File of yours to write a chart's values to.")  # fmt: skip
+@click.option("--write-templates", is_flag=True,
+              help="Edit a chart's templates, too, where no value does it, and write its values.")  # fmt: skip
 @click.option("--partial", is_flag=True, help="Make edits that reach no level, too.")
 @companion_options
 @evidence_options
@@ -90,6 +94,8 @@ def fix(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     host_paths: tuple[str, ...],
+    values_out: str | None,
+    write_templates: bool,
     partial: bool,
     asked: Asked,
     evidence: EvidenceOptions,
@@ -111,8 +117,9 @@ def fix(
     images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
     together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
     the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop. The exit code is 0 when nothing is left to do, 1 when a diff was shown or
-    something stays below the level, 3 when something could not be read, 4 when the cluster refused.
+    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). The exit code
+    is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something
+    could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -120,6 +127,7 @@ def fix(
       kubectl harden fix -f manifests/ -R --write
       kubectl harden fix -f agent.yaml --host-path cache=emptyDir
       kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
+      kubectl harden fix -f legacy.yaml --inspect-images --user-namespace auto
       kubectl harden fix -k overlays/prod --write
       kubectl harden fix --helm-chart charts/web --write
       helm template charts/web | kubectl harden fix -f - -o yaml
@@ -152,6 +160,12 @@ def fix(
         raise UsageError(
             "--source edits the files that live workloads come from: name these by TYPE/NAME, and leave out --apply, -i"
         )
+    if write_templates and (isinstance(inputs, LiveInputs) or inputs.chart is None):
+        raise UsageError("--write-templates is for a chart: name it by --helm-chart")
+    if write_templates and (interactive or output not in (None, "diff")):
+        raise UsageError("--write-templates edits the chart as its plan says: leave out -i and -o")
+    if values_out is not None and (isinstance(inputs, LiveInputs) or inputs.chart is None or output == "yaml"):
+        raise UsageError("--values-out is for the values of a chart: name it by --helm-chart")
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.cli.apply import fix_live
 
@@ -160,7 +174,11 @@ def fix(
         notes: list[str] = []
         options = options._replace(
             learn=evidence.of_cluster(
-                inputs.cluster, notes, whole=not inputs.targets.names, recorded=asked.recorded_seccomp
+                inputs.cluster,
+                notes,
+                whole=not inputs.targets.names,
+                recorded=asked.recorded_seccomp,
+                namespaced=interactive or asked.user_namespace is not None,
             )
         )
         if sources:
@@ -195,12 +213,16 @@ def fix(
         paths = inputs.inputs.pod_paths
         return fix_kustomization(inputs.kustomization, paths, inputs.rules, options, write=write, quiet=output is None)
     if inputs.chart and output in (None, "diff"):
-        from kubectl_harden.cli.built import fix_chart
-        from kubectl_harden.reports.output import note_problems
+        from kubectl_harden.cli.built import ChartOutput, fix_chart
+        from kubectl_harden.reports.output import note, note_problems
 
         found = surveyed(inputs, origins=True)
         note_problems(found.notes)
-        return fix_chart(inputs.chart, found.inputs, found.policies, options, write=write, quiet=output is None)
+        if asked.user_namespace is not None:
+            note("--user-namespace is not done: values reach security contexts, and hostUsers stands beside them")
+            options = options._replace(asked=asked._replace(user_namespace=None))
+        how = ChartOutput(write, quiet=output is None, out=values_out, templates=write_templates)
+        return fix_chart(inputs.chart, found.inputs, found.policies, options, how)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
             f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "

@@ -217,10 +217,9 @@ class _Run:
     def carry_out(self, change: _Change, *, quiet: bool) -> None:
         """Show a change, and write it where that was asked for."""
         from kubectl_harden.live.at_source import drifted
-        from kubectl_harden.manifests.source import base_of
         from kubectl_harden.planning.plan import left_below
         from kubectl_harden.reports.fix import diff, notes
-        from kubectl_harden.reports.output import note, patch, tell
+        from kubectl_harden.reports.output import note, note_problems, patch, tell
         from kubectl_harden.reports.terminal import width
 
         checkout = change.jobs[0].checkout
@@ -230,6 +229,7 @@ class _Run:
             for file in change.files:
                 patch(diff(file._replace(file=os.path.relpath(file.file, checkout.root))))
         if self._people:
+            note_problems(change.overlay.notes if change.overlay else ())
             tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width()))
         for job in change.jobs:
             planned = _of(job, change.planned)
@@ -240,11 +240,6 @@ class _Run:
                 self.edited.append(job)
                 for file in change.files:
                     self._files.setdefault(checkout, {})[file.file] = job
-                paths = self._inputs.targets.pod_paths
-                base = base_of(job.tree, job.spot.overlay, job.sought, paths) if job.spot.overlay else ""
-                if base:
-                    words = "its base is in the same checkout, and changed by"
-                    note(f"{name}: {words} fix -f {base} for all that is built on it")
             elif planned and not change.problems and not any(left_below(item.plan) for item in planned):
                 words = "its files meet the level by now: commit and push them, or wait until they are applied"
                 self.held.append((job.proposal, words))

@@ -192,7 +192,8 @@ def migrate(
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
-    learn = evidence.of_cluster(cluster, notes, whole=True, recorded=True)
+    namespaced = aim.fix.asked.user_namespace is not None
+    learn = evidence.of_cluster(cluster, notes, whole=True, recorded=True, namespaced=namespaced)
     aim = aim._replace(fix=aim.fix._replace(learn=learn), origins=Origins(cluster))
     policies = PoliciesInForce(cluster)
     chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
@@ -237,6 +238,7 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "even_if_managed": "--even-if-managed",
         "pod_paths": "--pod-path",
         "run_as_user": "--run-as-user",
+        "user_namespace": "--user-namespace",
         "fs_group": "--fs-group",
         "low_ports": "--low-ports",
         "writable": "--writable",

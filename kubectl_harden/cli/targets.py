@@ -43,10 +43,15 @@ _FILES: Final = (
                  help="check: render the charts and the kustomizations in the directories, too."),
     click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(file_okay=False), multiple=True,
                  callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
-    click.option("--helm-chart", "chart", metavar="DIR", type=click.Path(), multiple=True, callback=_once,
-                 help="Chart, rendered by helm template."),
+    click.option("--helm-chart", "chart", metavar="CHART", type=click.Path(), multiple=True, callback=_once,
+                 help="Chart, rendered by helm template: a directory, a .tgz, repo/chart or oci://…"),
     click.option("--values", multiple=True, metavar="FILE", type=click.Path(),
                  help="Values for the chart; may be repeated."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Value for the chart, as helm takes it."),
+    click.option("--kube-version", metavar="VERSION", help="Kubernetes version that the chart is rendered for."),
+    click.option("--api-versions", multiple=True, metavar="GROUP/VERSION",
+                 help="APIs that the chart is rendered for; may be repeated."),
+    click.option("--skip-tests", is_flag=True, help="Leave out what the chart runs under helm test only."),
     click.option("--skip-others", is_flag=True,
                  help="The arguments are files, and those that hold no Kubernetes objects are passed over, as "
                       "pre-commit needs it."),
@@ -127,6 +132,10 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
         selector: str,
         level: str | None,
         policy_version: str | None,
+        sets: tuple[str, ...],
+        kube_version: str | None,
+        api_versions: tuple[str, ...],
+        skip_tests: bool,
         pod_paths: tuple[str, ...],
         admission_config: str | None,
         config: str | None,
@@ -137,6 +146,9 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
         **others: object,
     ) -> int:
         named = (*files, *names) if skip_others else files
+        words = _words_for_helm(sets, kube_version, api_versions, skip_tests=skip_tests)
+        if words and not chart:
+            raise UsageError(f"{words[0]} is about charts: name one by --helm-chart")
         project = project_of(config)
         paths = pod_paths_of(pod_paths, project)
         if named or kustomization or chart:
@@ -156,6 +168,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
                 rules,
                 paths,
                 project,
+                words,
                 recursive=recursive,
                 build=build,
                 values=values,
@@ -204,6 +217,16 @@ def named_files(given: Iterable[str]) -> list[str]:
     return [path for name in split for path in (expanded(name) if name != "-" else [name])]
 
 
+def _words_for_helm(
+    sets: tuple[str, ...], kube_version: str | None, api_versions: tuple[str, ...], *, skip_tests: bool
+) -> tuple[str, ...]:
+    """Return the options that are helm's own, as words of its command line."""
+    words = [word for value in sets for word in ("--set", value)]
+    words += ["--kube-version", kube_version] if kube_version else []
+    words += [word for value in api_versions for word in ("--api-versions", value)]
+    return (*words, *(("--skip-tests",) if skip_tests else ()))
+
+
 def _choice(level: str | None, version: str | None) -> PolicyChoice:
     from kubectl_harden.pod_security.policy import PolicyChoice
 
@@ -248,6 +271,7 @@ def _files(
     rules: Rules,
     paths: dict[tuple[str, str], tuple[str, ...]],
     project: Project,
+    words: tuple[str, ...],
     *,
     recursive: bool,
     build: bool,
@@ -264,9 +288,10 @@ def _files(
     if kustomization:
         return FileInputs(Inputs((), pod_paths=paths), rules, project, kustomization)
     if chart:
-        from kubectl_harden.manifests.generators import Chart
+        from kubectl_harden.cli.charts import opened
 
-        return FileInputs(Inputs((), pod_paths=paths), rules, project, chart=Chart(chart, values, rules.release))
+        chart_files = opened(chart, values, rules.release, words)
+        return FileInputs(Inputs((), pod_paths=paths), rules, project, chart=chart_files)
     listed = named_files(files)
     # A shell makes -f a.yaml b.yaml c.yaml of -f *.yaml; what a hook passes on is always a name, also "-".
     listed.extend(os.path.join(os.curdir, name) if skip_others and name == "-" else name for name in names)

@@ -109,6 +109,10 @@ QUOTAS: Final = _resource("", "resourcequotas", "ResourceQuota", "quota")
 CONFIG_MAPS: Final = _resource("", "configmaps", "ConfigMap", "cm")
 SECRETS: Final = _resource("", "secrets", "Secret")
 SERVICE_ACCOUNTS: Final = _resource("", "serviceaccounts", "ServiceAccount", "sa")
+CLAIMS: Final = _resource("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc")
+VOLUMES: Final = Resource(
+    "", "v1", "persistentvolumes", "PersistentVolume", ("pv",), "persistentvolume", namespaced=False
+)
 NODES: Final = Resource("", "v1", "nodes", "Node", ("no",), "node", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", ("ns",), "namespace", namespaced=False)
 

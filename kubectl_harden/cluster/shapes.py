@@ -73,7 +73,7 @@ _WORKLOAD_SPEC: Final[dict[str, Shape]] = {
     "selector": _SELECTOR,
     "strategy": {"type": str, "rollingUpdate": dict},
     "updateStrategy": {"type": str, "rollingUpdate": {"partition": int}},
-    "volumeClaimTemplates": [{"metadata": {"name!": str}}],
+    "volumeClaimTemplates": [{"metadata": {"name!": str}}], "ordinals": {"start": int},
 }  # fmt: skip
 _COUNTS: Final = (
     "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "active", "succeeded",
@@ -96,6 +96,7 @@ _RESOURCES: Final[Shape] = [
     {"resource!": str, "responseKind": {"kind!": str}, "shortNames": [str], "singularResource": str, "scope": str}
 ]
 
+_NODE_INFO: Final = ("containerRuntimeVersion", "operatingSystem", "architecture", "kernelVersion", "kubeletVersion")
 _RULES: Final[Shape] = [{"apiGroups": [str], "resources": [str], "operations": [str]}]
 _MATCH: Final[Shape] = {"namespaceSelector": _SELECTOR, "objectSelector": _SELECTOR, "resourceRules": _RULES}
 _ADMISSION: Final[dict[str, dict[str, Shape]]] = {
@@ -135,8 +136,14 @@ _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
     },
     ("v1", "Namespace"): {"status": {"phase": str}},
     ("v1", "Node"): {
-        "status": {"nodeInfo": {"containerRuntimeVersion": str, "operatingSystem": str, "architecture": str}}
+        "spec": {"taints": [{"key!": str, "value": str, "effect": str}]},
+        "status": {
+            "nodeInfo": dict.fromkeys(_NODE_INFO, str),
+            "runtimeHandlers": [{"name": str, "features": {"userNamespaces": bool}}],
+        },
     },
+    ("v1", "PersistentVolumeClaim"): {"spec": {"volumeName": str}},
+    ("v1", "PersistentVolume"): {"spec": {"csi": {"driver": str}}},
     ("v1", "Event"): {
         "reason": str, "message": str, "eventTime": str, "firstTimestamp": str, "lastTimestamp": str, "type": str,
         "involvedObject!": {"apiVersion": str, "kind": str, "namespace": str, "name": str, "uid": str},

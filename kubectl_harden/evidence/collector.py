@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kubectl_harden.evidence.live_pods import RunningPods
     from kubectl_harden.evidence.recorded_profiles import RecordedProfiles
     from kubectl_harden.evidence.sensors import Observations
+    from kubectl_harden.evidence.user_namespaces import UserNamespaces
 
 __all__ = ["Learner"]
 
@@ -30,12 +31,14 @@ class Learner:
         observations: Observations | None = None,
         pods: RunningPods | None = None,
         profiles: RecordedProfiles | None = None,
+        user_namespaces: UserNamespaces | None = None,
     ) -> None:
         self._make_images = images
         self._images: Images | None = None
         self._observations = observations
         self.pods = pods
         self._profiles = profiles
+        self._user_namespaces = user_namespaces
 
     @property
     def looks_around(self) -> bool:
@@ -101,6 +104,9 @@ class Learner:
         if self._profiles is not None:
             labels = (template.get("metadata") or {}).get("labels") or {}
             _add(out, self._profiles.of(identity.namespace or "", labels))
+        if self._user_namespaces is not None:
+            found_of_pod = self._user_namespaces.facts(value, identity.namespace or "", template)
+            out.setdefault("", []).extend(found_of_pod)
         return {name: tuple(facts) for name, facts in out.items()}
 
 

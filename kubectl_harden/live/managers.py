@@ -28,7 +28,7 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.live.ownership import owners_of
 from kubectl_harden.model import Path
 
-__all__ = ["Manager", "Reference", "label_managers", "managers_of", "references_of"]
+__all__ = ["Manager", "Reference", "label_managers", "managers_of"]
 
 PEOPLE: Final = frozenset(
     {
@@ -183,11 +183,6 @@ def managers_of(value: dict[str, object], paths: Iterable[Path], ours: str = "")
             manager = Manager(_LABEL_SYNCER, _SYNCER) if system == _LABEL_SYNCER else Manager(name, owned)
             found.setdefault(manager.name, manager)
     return tuple(found.values())
-
-
-def references_of(value: dict[str, object]) -> tuple[Reference, ...]:
-    """Return what the marks of an object name as what it is made from."""
-    return tuple(manager.made_from for manager in _labelled(value) if manager.made_from is not None)
 
 
 def label_managers(namespace: dict[str, object], labels: Iterable[str], ours: str = "") -> tuple[Manager, ...]:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -18,7 +19,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, operand
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.objects import annotation
-from kubectl_harden.text_files import leads_out, text_of
+from kubectl_harden.text_files import leads_out, read_text, text_of
 from kubectl_harden.yaml_text.documents import Document, readable
 from kubectl_harden.yaml_text.tree import dump
 
@@ -26,6 +27,9 @@ __all__ = [
     "Chart",
     "build_with",
     "built",
+    "helm_cached",
+    "helm_documents",
+    "helm_pulled",
     "helm_template",
     "kustomized",
     "rendered",
@@ -171,20 +175,80 @@ def _gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
 
 
 class Chart(NamedTuple):
-    """A chart's directory or archive, with the values files and the namespace to render it for."""
+    """A chart's directory or archive, and what to render it with.
+
+    ``options`` are words for helm (``--set``, ``--kube-version`` …), ``named`` is what a person called the chart, where
+    helm has fetched it from there.
+    """
 
     path: str
     values: tuple[str, ...] = ()
     namespace: str = ""
+    options: tuple[str, ...] = ()
+    named: str = ""
+
+    @property
+    def name(self) -> str:
+        """What reports call the chart."""
+        return self.named or self.path
 
 
 def helm_template(chart: Chart) -> list[Found]:
     """Return what the user's helm renders of a chart, by template file. Raises InputError."""
-    command = [os.environ.get("HELM_BIN") or "helm", "template", operand(chart.path)]
+    return _gathered(helm_documents(chart))
+
+
+def helm_documents(chart: Chart) -> list[tuple[str, str]]:
+    """Return the template file and the text of each document that the user's helm renders. Raises InputError."""
+    command = [_helm(), "template", operand(chart.path)]
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
-    text = _run(command, "charts are rendered by helm template")
-    return _gathered(_by_source(text, chart.path))
+    text = _run([*command, *chart.options], "charts are rendered by helm template")
+    return list(_by_source(text, chart.name))
+
+
+def helm_cached(name: str) -> str | None:
+    """Return the archive of a chart of a repository (``repo/chart``) that helm has in its cache: the newest version.
+
+    None where it has none, or does not know the repository.
+    """
+    repository, _, chart = name.partition("/")
+    directory = os.path.join(_helm_cache(), "repository")
+    if name.startswith("oci://") or not os.path.isfile(os.path.join(directory, f"{repository}-index.yaml")):
+        return None
+    index = next((one.value for one in readable(read_text(os.path.join(directory, f"{repository}-index.yaml")))), None)
+    entries = index.get("entries") if isinstance(index, dict) else None
+    listed = entries.get(chart) if isinstance(entries, dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        # Helm has its indexes in order, the newest first, and takes what is no prerelease.
+        version = entry.get("version") if isinstance(entry, dict) else None
+        if isinstance(version, str) and "-" not in version:
+            file = os.path.join(directory, f"{os.path.basename(chart)}-{os.path.basename(version)}.tgz")
+            return file if os.path.isfile(file) else None
+    return None
+
+
+def _helm_cache() -> str:
+    """Return where helm has its cache (https://helm.sh/docs/helm/helm/, HELM_CACHE_HOME)."""
+    home = os.path.expanduser("~")
+    default = os.path.join(home, "Library", "Caches") if sys.platform == "darwin" else os.path.join(home, ".cache")
+    return os.environ.get("HELM_CACHE_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or default, "helm")
+
+
+def helm_pulled(name: str, directory: str) -> str:
+    """Have the user's helm put a chart (``oci://…``, ``repo/chart``) into a directory, and return its archive's path.
+
+    Raises InputError.
+    """
+    _run([_helm(), "pull", name, "--destination", directory], "charts are fetched by helm pull")
+    found = [entry for entry in os.listdir(directory) if entry.endswith(".tgz")]
+    if not found:
+        raise InputError(f"{name}: helm pull brings no chart")
+    return os.path.join(directory, found[0])
+
+
+def _helm() -> str:
+    return os.environ.get("HELM_BIN") or "helm"
 
 
 def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:

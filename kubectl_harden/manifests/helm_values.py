@@ -1,50 +1,81 @@
-"""Values of a chart that cure what it renders, found by rendering, and proved by rendering again.
+"""Values of a chart that cure what it renders: found by rendering, and proved by rendering again.
 
-Charts take security contexts from values by well-known keys. Which of them reaches which pod or container is not
-guessed from names: every one is given a user of its own, and the rendered pods show where each arrives.
+Candidates come from what the templates refer to (``value_candidates``). Which security context reaches which pod is not
+guessed from names: every one is given a user of its own, and the rendered pods show where each arrives. All else is
+tried one by one. Of what cures something as few keys are kept as can be, and none that changes anything but pods.
 """
 
 from __future__ import annotations
 
 import os
-import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.json_values import ABSENT, copied, value_at
-from kubectl_harden.manifests.check import check_text
-from kubectl_harden.manifests.discovery import Found
-from kubectl_harden.manifests.fix import fix_text
-from kubectl_harden.manifests.generators import Chart, helm_template
+from kubectl_harden.errors import InputError
+from kubectl_harden.manifests.chart_effects import Effect, Rendering, TemplateKey, Unit, Workloads, key_of
+from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
+from kubectl_harden.manifests.chart_references import references
+from kubectl_harden.manifests.chart_words import said
+from kubectl_harden.manifests.generators import Chart, helm_documents
 from kubectl_harden.manifests.policies import Policies
-from kubectl_harden.manifests.reader import Inputs, Item, Manifest, read
-from kubectl_harden.model import Checked, FileFix, Identity, Path, Planned
+from kubectl_harden.manifests.reader import Inputs
+from kubectl_harden.manifests.value_candidates import (
+    Place,
+    Setting,
+    at,
+    fields,
+    merged,
+    places,
+    switches,
+    without_host,
+    written,
+)
+from kubectl_harden.manifests.value_plans import full_plans, planned_by_values, risk_of
+from kubectl_harden.model import RISKS, Checked, Path, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
-from kubectl_harden.pod_security.pod_templates import PodPaths
+from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.text_files import read_text
-from kubectl_harden.yaml_text.documents import Document, documents, only_document, readable
-from kubectl_harden.yaml_text.editor import edit_document
+from kubectl_harden.yaml_text.documents import readable
 from kubectl_harden.yaml_text.tree import dump
 
-__all__ = ["Cure", "cure", "edited", "values_file"]
+__all__ = ["FEW", "MANY", "Cure", "cure"]
 
-KEYS: Final = ("podSecurityContext", "securityContext", "containerSecurityContext")
-"""What charts call the values that become security contexts (helm create, and most published charts)."""
+FEW: Final = 40
+MANY: Final = 300
+"""How often a chart is rendered at most: where values are proposed beside a check, and where they are asked for."""
 
-FIRST_USER: Final = 64_100
-DEPTH: Final = 6
+_BASELINE: Final = frozenset(control.id for control in CONTROLS if control.level == "baseline")
+_FAR: Final = 40
+"""So many switches are tried at least, also those of templates that render nothing at fault."""
+_FIRST_USER: Final = 64_100
+_WORKERS: Final = 4
 
 
 class Cure(NamedTuple):
-    """Values to add to those of a chart, how many violations what it renders has, and what is left with the values."""
+    """Values to add to those of a chart, and what comes of them.
+
+    ``before`` counts the violations of what the chart renders, ``left`` are the verdicts with the values, ``planned``
+    what the values change in each pod template and what stays. ``tried`` are the values that were tried, ``renderings``
+    how often the chart was rendered, ``complete`` whether nothing that might do something was left untried, ``refusal``
+    what helm said of security contexts, where the chart takes none.
+    ``said`` is what the chart says of the values, by their paths. ``held_back`` are values
+    that cure something and help no pod to a level.
+    """
 
     values: dict[str, Any]
     before: int
     left: tuple[Checked, ...]
+    planned: tuple[Planned, ...]
+    tried: tuple[str, ...]
+    renderings: int
+    complete: bool
+    refusal: str
+    said: tuple[tuple[str, str], ...]
+    held_back: tuple[str, ...]
 
     @property
     def cured(self) -> int:
@@ -52,142 +83,333 @@ class Cure(NamedTuple):
         return self.before - _violations(self.left)
 
 
-def cure(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions) -> Cure | None:
-    """Return values that cure what a chart renders (``manifests``), or None where no well-known key takes any that do.
+def cure(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, most: int = MANY) -> Cure:
+    """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    Raises InputError where the chart cannot be rendered with further values.
+    It is rendered ``most`` times at most. Raises InputError where the chart cannot be rendered at all.
     """
-    pod_paths = manifests.pod_paths
-    found = _texts(manifests.rendered, pod_paths)
-    before = _checked(found, policies)
-    places = list(_places(_own_values(chart), (), DEPTH))
-    if not places or not _violations(before):
-        return None
-    plans = [plan for one in found for plan in _plans(one, policies, options)]
-    arrives = _arrivals(_with(chart, _probe(places), pod_paths), places, policies)
-    values: dict[str, object] = {}
-    for plan in plans:
-        for place, field, value in _settings(plan, arrives.get(_key(plan.planned.identity), {})):
-            inner = _reach(values, place.path)
-            _merge(inner, {field: value})
-            if place.disabled:
-                inner["enabled"] = True
-    if not values:
-        return None
-    made = Cure(values, _violations(before), _checked(_with(chart, values, pod_paths), policies))
-    return made if made.cured > 0 else None
+    search = _Search(chart, manifests, policies, options, most)
+    chosen = search.chosen() if search.units else ()
+    return search.cure(chosen)
 
 
-def values_file(chart: Chart) -> str:
-    """Return the file that values go into: the last one that is named, else the chart's own."""
-    return chart.values[-1] if chart.values else os.path.join(chart.path, "values.yaml")
+class _Tried(NamedTuple):
+    """Settings, and what they come to; None where the chart cannot be rendered with them."""
+
+    setting: Setting
+    effect: Effect | None
 
 
-def edited(file: str, values: Mapping[str, object]) -> FileFix:
-    """Return the change of a values file that adds values. Raises InputError, and EditError where it is not proved."""
-    text = read_text(file) if os.path.exists(file) else ""
-    if all(isinstance(found, Document) and found.value is None for found in documents(text)):
-        # No values yet, or comments only.
-        start = "" if not text or text.endswith("\n") else "\n"
-        return FileFix(file, text, ((len(text), len(text), start + dump(values)),), (), ())
-    document = only_document(text)
-    goal = copied(document.value)
-    _merge(goal, values)
-    return FileFix(file, text, tuple(edit_document(document, goal)), (), ())
+class _Search:
+    def __init__(self, chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, most: int) -> None:
+        self._chart = chart
+        self._options = options
+        self._left = most
+        self._most = most
+        self._refused = False
+        self._said = ""
+        self._refusal = ""
+        self._held: tuple[str, ...] = ()
+        self._curable: frozenset[Unit] = frozenset()
+        self._tried: dict[str, None] = {}
+        self._files: list[ChartFiles] = chart_files(chart.path)
+        self._values = _own_values(self._files, chart)
+        self._references = references(self._files)
+        base, again = self._rendered([(), ()])
+        if base is None:
+            raise InputError("the chart cannot be rendered a second time")
+        self._base = base
+        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths)
+        self._policies = policies
+        self.units = frozenset(unit for unit in self.workloads.units(base) if not options.leaves(unit.check))
+        self._plans = full_plans(self.workloads.manifests(base), policies, options) if self.units else {}
 
+    # -- renderings ------------------------------------------------------------------------------------------
 
-class _Place(NamedTuple):
-    """Where a well-known key stands in the values; ``disabled``: it says of itself that it is not used."""
+    def _rendered(self, sets: Sequence[Sequence[Setting]]) -> list[Rendering | None]:
+        """Return what the chart renders with each of several sets of settings; None for what helm refuses."""
+        self._left -= len(sets)
+        with ThreadPoolExecutor(min(_WORKERS, max(2, os.cpu_count() or 1))) as pool:
+            return list(pool.map(self._with, sets))
 
-    path: tuple[str, ...]
-    disabled: bool
+    def _with(self, settings: Sequence[Setting]) -> Rendering | None:
+        if not settings:
+            return helm_documents(self._chart)
+        with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
+            file = FilePath(directory, "values.yaml")
+            file.write_bytes(dump(written(settings, self._values)).encode())
+            try:
+                return helm_documents(self._chart._replace(values=(*self._chart.values, str(file))))
+            except InputError as error:
+                self._said = self._said or error.args[0]
+                return None
 
+    def _effects(self, sets: Sequence[Sequence[Setting]]) -> list[Effect | None]:
+        return [None if found is None else self.workloads.effect(found) for found in self._rendered(sets)]
 
-def _own_values(chart: Chart) -> dict[str, object]:
-    """Return the values that the chart, those below it, and the given files have, as far as their keys go."""
-    merged: dict[str, object] = {}
-    for path, text in (*_charts(chart.path, ()), *(((), read_text(file)) for file in chart.values)):
-        for document in readable(text):
-            if isinstance(document.value, dict):
-                _merge(_reach(merged, path), document.value)
-    return merged
+    # -- the search ------------------------------------------------------------------------------------------
 
+    def chosen(self) -> tuple[Setting, ...]:
+        """Return the settings to make: those that do something, and of these as few as can be."""
+        mapped = self._mapped()
+        mapped += self._unreached({path for setting in mapped for path, _ in setting.entries})
+        self._refusal = "" if mapped else self._said
+        known = {path for setting in mapped for path, _ in setting.entries}
+        names = {found.keys() for found in mapped}
+        single = [one for one in self._single(known, near=self._reach(mapped) > 0) if one.keys() not in names]
+        room = max(0, self._left - 2 * len(mapped) - 10)
+        self._refused |= len(single) > room
+        tried = self._each(single[:room])
+        good = [one for one in tried if one.effect is not None and self._is_good(one.effect, self.units)]
+        worth = {one.setting.keys(): len(self.units - one.effect.left) for one in good if one.effect is not None}
+        for setting in mapped:
+            worth.setdefault(setting.keys(), 0)
+            self._tried.setdefault(setting.keys())
+        together = self._together(
+            mapped, [one.setting for one in sorted(good, key=lambda one: worth[one.setting.keys()])]
+        )
+        together = self._least(together, worth)
+        return self._lifting(together, worth)
 
-def _charts(chart: str, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the values of the charts below a chart, each by its key in the top one's values, and then its own."""
-    below = os.path.join(chart, "charts")
-    for entry in sorted(os.scandir(below), key=lambda entry: entry.name) if os.path.isdir(below) else ():
-        if entry.is_dir():
-            yield from _charts(entry.path, (*path, entry.name))
-        elif entry.name.endswith(".tgz"):
-            with suppress(tarfile.TarError, OSError, UnicodeDecodeError), tarfile.open(entry.path) as archive:
-                for member in archive:
-                    name, _, file = member.name.partition("/")
-                    content = archive.extractfile(member) if file == "values.yaml" else None
-                    if content is not None:
-                        yield (*path, name), content.read().decode()
-    own = os.path.join(chart, "values.yaml")
-    if os.path.isfile(own):
-        yield path, read_text(own)
+    def _is_good(self, effect: Effect, before: frozenset[Unit]) -> bool:
+        """Whether an effect cures something, breaks nothing, and is within the risk that is allowed."""
+        return bool(before - effect.left) and self._is_harmless(effect)
 
+    def _is_harmless(self, effect: Effect) -> bool:
+        return not effect.other and not (effect.left - self.workloads.units(self._base)) and not self._too_risky(effect)
 
-def _merge(into: dict[str, object], values: Mapping[str, object]) -> None:
-    for key, value in values.items():
-        there = into.get(key)
-        if isinstance(there, dict) and isinstance(value, dict):
-            _merge(there, value)
+    def _too_risky(self, effect: Effect) -> bool:
+        limit = RISKS.index(self._options.max_risk)
+        return any(RISKS.index(risk_of(change, self._plans)) > limit for change in effect.changes)
+
+    def _each(self, settings: Sequence[Setting]) -> list[_Tried]:
+        effects = self._effects([(setting,) for setting in settings])
+        self._tried.update(dict.fromkeys(setting.keys() for setting in settings))
+        return [_Tried(setting, effect) for setting, effect in zip(settings, effects, strict=True)]
+
+    def _reach(self, mapped: Sequence[Setting]) -> int:
+        """Return how many fields at fault security contexts do not put right together."""
+        effect = self._effects([mapped])[0] if mapped and self._left > 0 else None
+        return len(self.units if effect is None or not self._is_harmless(effect) else effect.left)
+
+    def _single(self, known: Collection[Path], *, near: bool) -> list[Setting]:
+        """Return what is tried one by one: fields by their names, what may be switched, what comes from the node.
+
+        Without ``near`` there are only switches with telling names: all is cured, and fewer values may do it.
+        """
+        checked = [one for one in self.workloads.checked(self._base) if left(one.violations)]
+        hosts, ports = _of_the_node(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
+        # Template files are known by where they lie in the chart.
+        start = len(self._chart.name) + 1
+        files = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
+        asking, far = (files, _FAR) if near else (frozenset(), 0)
+        return [
+            *without_host(self._values, hosts, ports),
+            *fields(self._values, self._references, self._by_name(), known),
+            *switches(self._values, self._references, asking, far=far),
+        ]
+
+    def _mapped(self) -> list[Setting]:
+        """Return settings of security contexts, by where each arrives in the pods."""
+        found = places(self._values, self._references)
+        self._tried.update(dict.fromkeys(".".join(map(str, place.path)) for place in found))
+        arrives: dict[TemplateKey, dict[Path, list[Place]]] = {}
+        for rendering in self._probed(found, _FIRST_USER):
+            for template, value in self.workloads.templates(rendering).items():
+                for path, context in _contexts(value.get("spec") if isinstance(value, dict) else None):
+                    user = context.get("runAsUser")
+                    if isinstance(user, int) and 0 <= user - _FIRST_USER < len(found):
+                        arrives.setdefault(template, {}).setdefault(path, []).append(found[user - _FIRST_USER])
+        settings: dict[str, Setting] = {}
+        limit = RISKS.index(self._options.max_risk)
+        for template, plan in self._plans.items():
+            reached = arrives.get(template, {})
+            for step, field, value in plan.settings():
+                if RISKS.index(step.risk) > limit:
+                    continue
+                for place in _targets(step.path, reached):
+                    entry = ((*place.path, *field), value)
+                    switch = ((*place.path, "enabled"), True)
+                    # Two plans may want two values of one place: the first stands.
+                    setting = Setting((switch, entry) if place.disabled else (entry,))
+                    settings.setdefault(setting.keys(), setting)
+        return list(settings.values())
+
+    def _unreached(self, known: Collection[Path]) -> list[Setting]:
+        """Return settings of the places that no user of their own has reached, but in which the planned fields do."""
+        planned = self._planned()
+        groups = []
+        for place in places(self._values, self._references):
+            if any(path[: len(place.path)] == place.path for path in known):
+                continue
+            on: tuple[tuple[Path, Any], ...] = (((*place.path, "enabled"), True),) if place.disabled else ()
+            entries = tuple(((*place.path, *field), value) for field, value in planned.items())
+            groups.append(Setting((*on, *entries)))
+        groups = groups[: max(0, self._left // 4)]
+        found = []
+        for one in self._each(groups):
+            if one.effect is not None and self._is_good(one.effect, self.units):
+                (*switch,) = (entry for entry in one.setting.entries if entry[0][-1] == "enabled")
+                found += [Setting((*switch, entry)) for entry in one.setting.entries if entry not in switch]
+        return found
+
+    def _planned(self) -> dict[Path, Any]:
+        """Return a value for each field of a security context that is planned within the risk."""
+        limit = RISKS.index(self._options.max_risk)
+        steps = (step for plan in self._plans.values() for step in plan.settings())
+        return {field: value for step, field, value in steps if RISKS.index(step.risk) <= limit}
+
+    def _by_name(self) -> dict[str, Any]:
+        """Return the planned values by the names of their fields: of capabilities as a whole, and of its lists."""
+        by_name: dict[str, Any] = {}
+        for path, value in self._planned().items():
+            by_name[str(path[-1])] = value
+            if len(path) > 1:
+                by_name.setdefault(str(path[0]), {})[path[-1]] = value
+        return by_name
+
+    def _probed(self, found: Sequence[Place], first: int) -> Iterator[Rendering]:
+        """Yield what the chart renders with a user of its own in each place; places that helm refuses are left out."""
+        if not found or self._left <= 0:
+            self._refused |= bool(found)
+            return
+        settings = [
+            Setting((((*place.path, "runAsUser"), first + number),
+                     *((((*place.path, "enabled"), True),) if place.disabled else ())))
+            for number, place in enumerate(found)
+        ]  # fmt: skip
+        rendering = self._rendered([settings])[0]
+        if rendering is not None:
+            yield rendering
+        elif len(found) > 1:
+            half = len(found) // 2
+            yield from self._probed(found[:half], first)
+            yield from self._probed(found[half:], first + half)
+
+    def _together(self, mapped: Sequence[Setting], good: Sequence[Setting]) -> list[Setting]:
+        """Return settings that together do no harm: all of them, or those that can be added one by one."""
+        for settings in ([*mapped, *good], list(mapped), list(good)):
+            effect = self._effects([settings])[0] if settings and self._left > 0 else None
+            if effect is not None and self._is_good(effect, self.units):
+                kept = settings
+                break
         else:
-            into[key] = copied(value)
+            kept = []
+        rest = [setting for setting in (*good[::-1], *mapped) if setting not in kept]
+        before = self._effects([kept])[0] if kept and rest and self._left > 0 else None
+        units = self.units if before is None else before.left
+        for setting in rest:
+            if self._left <= 0:
+                self._refused = True
+                break
+            effect = self._effects([[*kept, setting]])[0]
+            if effect is not None and self._is_good(effect, units):
+                kept, units = [*kept, setting], effect.left
+        return kept
+
+    def _least(self, settings: list[Setting], worth: Mapping[str, int]) -> list[Setting]:
+        """Return the settings without those that do nothing beside the others; what cures least goes first."""
+        goal = self._effects([settings])[0] if settings and self._left > 0 else None
+        if goal is None:
+            return settings
+        ordered = sorted(settings, key=lambda setting: (worth.get(setting.keys(), 0), -len(setting.entries[0][0])))
+        without = self._effects([[one for one in settings if one is not setting] for setting in ordered])
+        idle = [one for one, effect in zip(ordered, without, strict=True) if self._is_as_good(effect, goal)]
+        needed = [one for one in settings if one not in idle]
+        if idle and needed and self._is_as_good(self._effects([needed])[0], goal):
+            return needed
+        kept = settings
+        for setting in idle:
+            shorter = [one for one in kept if one is not setting]
+            if shorter and self._is_as_good(self._effects([shorter])[0], goal):
+                kept = shorter
+        return kept
+
+    def _is_as_good(self, effect: Effect | None, goal: Effect) -> bool:
+        return effect is not None and not (effect.left - goal.left) and self._is_harmless(effect)
+
+    def _lifting(self, settings: list[Setting], worth: Mapping[str, int]) -> tuple[Setting, ...]:
+        """Return the settings without those that help no pod to a level, unless what they do is safe."""
+        if not settings or self._options.partial or self._options.choose is not None:
+            return tuple(settings)
+        rendering = self._rendered([settings])[0]
+        if rendering is None:
+            return ()
+        goal = self.workloads.effect(rendering)
+        levels = {key_of(one.identity): one.level for one in self.workloads.checked(rendering)}
+        before = {key_of(one.identity): one.level for one in self.workloads.checked(self._base)}
+        short = {unit.template for unit in goal.left}
+        at_baseline = {key for key in short if levels[key] == "baseline" and before.get(key) == "privileged"}
+        kept = []
+        for setting in settings:
+            others = [one for one in settings if one is not setting]
+            effect = self._effects([others])[0] if others else None
+            back = (effect.left if effect is not None else self.units) - goal.left
+            helps = any(
+                unit.template not in short or (unit.template in at_baseline and unit.check in _BASELINE)
+                for unit in back
+            )
+            known = effect.changes if effect is not None else ()
+            done = [change for change in goal.changes if change not in known]
+            if helps or all(risk_of(change, self._plans) == "safe" for change in done):
+                kept.append(setting)
+        if len(kept) == len(settings):
+            return tuple(settings)
+        self._curable = self.units - goal.left
+        self._held = tuple(one.keys() for one in settings if one not in kept)
+        effect = self._effects([kept])[0] if kept else None
+        return tuple(self._least(kept, worth)) if effect is not None and self._is_good(effect, self.units) else ()
+
+    # -- the result ------------------------------------------------------------------------------------------
+
+    def cure(self, settings: Sequence[Setting]) -> Cure:
+        """Return what settings come to."""
+        rendering = self._with(settings) or self._base
+        if settings and not self._is_good(self.workloads.effect(rendering), self.units):
+            # Nothing is proposed that does not stand the last proof.
+            settings, rendering = (), self._base
+        checked = tuple(self.workloads.checked(rendering))
+        effect = self.workloads.effect(rendering)
+        planned = planned_by_values(
+            self._plans,
+            checked,
+            effect._replace(left=self._curable & effect.left),
+            self.workloads.manifests(rendering),
+            self._policies,
+            self._options,
+        )
+        before = _violations(self.workloads.checked(self._base))
+        return Cure(
+            written(settings, self._values),
+            before,
+            checked,
+            tuple(planned),
+            tuple(self._tried),
+            self._most - self._left,
+            not self._refused,
+            self._refusal,
+            tuple(said(self._files, [path for one in settings for path, _ in one.entries])),
+            self._held,
+        )
 
 
-def _places(values: Mapping[str, object], path: tuple[str, ...], depth: int) -> Iterator[_Place]:
-    for key, value in values.items():
-        if key in KEYS and (value is None or isinstance(value, dict)):
-            yield _Place((*path, key), isinstance(value, dict) and value.get("enabled") is False)
-        elif isinstance(value, dict) and depth:
-            yield from _places(value, (*path, key), depth - 1)
+def _own_values(files: Iterable[ChartFiles], chart: Chart) -> dict[str, Any]:
+    """Return the values that the chart, those below it, and the given files have."""
+    values: dict[str, Any] = {}
+    for one in files:
+        inner = values
+        for part in one.path:
+            inner = inner.setdefault(part, {})
+        if isinstance(inner, dict):
+            merged(inner, one.own_values())
+    for file in chart.values:
+        for document in readable(read_text(file)):
+            if isinstance(document.value, dict):
+                merged(values, document.value)
+    return values
 
 
-def _texts(rendered: Iterable[Found], pod_paths: PodPaths) -> list[Manifest]:
-    return [Manifest(one.file, one.text or "", listed=True, lined=False, pod_paths=pod_paths) for one in rendered]
-
-
-def _with(chart: Chart, values: Mapping[str, object], pod_paths: PodPaths) -> list[Manifest]:
-    """Return what a chart renders with further values."""
-    with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
-        file = FilePath(directory, "values.yaml")
-        file.write_bytes(dump(values).encode())
-        return _texts(helm_template(chart._replace(values=(*chart.values, str(file)))), pod_paths)
-
-
-def _probe(places: list[_Place]) -> dict[str, object]:
-    """Return values that give every place a user of its own."""
-    probe: dict[str, object] = {}
-    for number, place in enumerate(places):
-        inner = _reach(probe, place.path)
-        inner["runAsUser"] = FIRST_USER + number
-        if place.disabled:
-            inner["enabled"] = True
-    return probe
-
-
-def _arrivals(
-    probed: Iterable[Manifest], places: list[_Place], policies: Policies
-) -> dict[tuple[object, ...], dict[Path, _Place]]:
-    """Return, by pod template, which place of the values reaches the security context at which path of it."""
-    arrivals: dict[tuple[object, ...], dict[Path, _Place]] = {}
-    for subject in (item.subject for text in probed for item in read(text, policies) if isinstance(item, Item)):
-        for location in subject.templates():
-            spec = location.value.get("spec") if isinstance(location.value, dict) else None
-            reached = arrivals.setdefault(_key(subject.named(location)), {})
-            for path, context in _contexts(spec):
-                user = context.get("runAsUser")
-                if isinstance(user, int) and 0 <= user - FIRST_USER < len(places):
-                    reached[location.in_object(path)] = places[user - FIRST_USER]
-    return arrivals
-
-
-def _contexts(spec: object) -> Iterator[tuple[Path, dict[str, object]]]:
+def _contexts(spec: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the security contexts of a pod with their paths in the template."""
     if not isinstance(spec, dict):
         return
@@ -201,63 +423,38 @@ def _contexts(spec: object) -> Iterator[tuple[Path, dict[str, object]]]:
                 yield ("spec", name, index, "securityContext"), context
 
 
-def _key(identity: Identity) -> tuple[Any, ...]:
-    return identity.api_version, identity.kind, identity.namespace, identity.name, identity.pod_path
+def _targets(path: Path, reached: Mapping[Path, list[Place]]) -> Iterator[Place]:
+    """Yield the places that reach the security context which a step is about.
+
+    A chart that has no values for the pod may have them for its containers, which can say the same.
+    """
+    context = path[: path.index("securityContext") + 1]
+    if context in reached:
+        yield from reached[context]
+    elif len(context) == 2:
+        yield from (place for found, all_of in reached.items() if len(found) > 2 for place in all_of)
 
 
-class _Plan(NamedTuple):
-    """A plan, and what the object is before and after it is carried out."""
-
-    planned: Planned
-    before: Any
-    after: Any
-
-
-def _plans(text: Manifest, policies: Policies, options: FixOptions) -> Iterator[_Plan]:
-    fixed = fix_text(text, policies, options)
-    changes = {identity.source: (before, after) for identity, before, after in fixed.objects}
-    for planned in fixed.planned:
-        if planned.identity.source in changes:
-            yield _Plan(planned, *changes[planned.identity.source])
-
-
-def _settings(plan: _Plan, arrives: Mapping[Path, _Place]) -> Iterator[tuple[_Place, str, object]]:
-    """Yield what to set where: the fields of security contexts that the plan changes, with their planned values."""
-    base = plan.planned.identity.pod_path
-    pod_context = (*base, "spec", "securityContext")
-    for step in plan.planned.plan.steps:
-        path = (*base, *step.path)
-        at = next((index for index, part in enumerate(path) if part == "securityContext"), None)
-        if at is None or at + 1 >= len(path):
-            continue
-        context, field = path[: at + 1], str(path[at + 1])
-        before, after = (value_at(values, (*context, field)) for values in (plan.before, plan.after))
-        value = None if after is ABSENT else _override(before, after)
-        if context in arrives:
-            yield arrives[context], field, value
-        elif context == pod_context:
-            # A chart that has no values for the pod may have them for its containers, which can say the same.
-            for reached, place in arrives.items():
-                if reached != pod_context and len(reached) > len(pod_context):
-                    yield place, field, value
+def _of_the_node(templates: Mapping[TemplateKey, Any], keys: Collection[TemplateKey]) -> tuple[set[str], set[int]]:
+    """Return the paths and the ports of the node that some pod templates use."""
+    paths: set[str] = set()
+    ports: set[int] = set()
+    for key, template in templates.items():
+        spec = template.get("spec") if key in keys and isinstance(template, dict) else None
+        for volume in _items(spec, "volumes"):
+            path = at(volume, ("hostPath", "path"))
+            if isinstance(path, str):
+                paths.add(path)
+        for container in (*_items(spec, "containers"), *_items(spec, "initContainers")):
+            ports.update(
+                port["hostPort"] for port in _items(container, "ports") if isinstance(port.get("hostPort"), int)
+            )
+    return paths, ports
 
 
-def _override(before: object, after: object) -> object:
-    """Return the value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
-    if not isinstance(before, dict) or not isinstance(after, dict):
-        return after
-    gone = {key: None for key in before if key not in after}
-    return {**{key: _override(before.get(key), value) for key, value in after.items()}, **gone}
-
-
-def _reach(values: dict[str, Any], path: Iterable[str]) -> dict[str, object]:
-    for part in path:
-        values = values.setdefault(part, {})
-    return values
-
-
-def _checked(texts: Iterable[Manifest], policies: Policies) -> tuple[Checked, ...]:
-    return tuple(checked for text in texts for checked in check_text(text, policies).checked)
+def _items(value: Any, key: str) -> list[dict[str, Any]]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _violations(checked: Iterable[Checked]) -> int:

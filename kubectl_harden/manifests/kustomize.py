@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, NamedTuple
 
 from kubectl_harden.atomic_files import write_change
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import same
+from kubectl_harden.manifests.directories import KUSTOMIZATION, ancestors
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.namespaces import policies_in
@@ -67,9 +70,10 @@ def fix_kustomization(
     text = read_text(file)
     expected = list(_values(spliced(before, fixed.splices)))
     trouble = ""
-    for name_of in (_before_affixes(text), str):
+    ways: tuple[Callable[[str], str], ...] = (_before_affixes(text), str)
+    for together, name_of in product((True, False), ways):
         try:
-            files = _files(file, text, fixed.objects, name_of)
+            files = _files(file, text, _patches(fixed.objects, name_of, together=together))
             made = build_with(
                 directory, {os.path.basename(one.file): spliced(one.before, one.splices) for one in files}
             )
@@ -77,13 +81,33 @@ def fix_kustomization(
             trouble = trouble or str(error)
             continue
         if same(list(_values(made)), expected):
-            return Overlay(tuple(files), fixed.planned, fixed.problems, notes, fixed.others, fixed.objects)
+            told = (*notes, *_bases(file, text))
+            return Overlay(tuple(files), fixed.planned, fixed.problems, told, fixed.others, fixed.objects)
         trouble = trouble or "kustomize makes something else of the patches than was planned"
     problem = Problem(f"not patched: {trouble}; fix the files that it is built from", file)
     return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)
 
 
-def _values(text: str) -> Iterator[object]:
+def _bases(file: str, text: str) -> Iterator[Problem]:
+    """Yield a note on the bases of a kustomization in the same repository: what is fixed there is for all overlays."""
+    directory = os.path.dirname(file) or os.curdir
+    value = next(_values(text), None)
+    listed = value.get("resources") if isinstance(value, dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        path = os.path.normpath(os.path.join(directory, entry)) if isinstance(entry, str) else ""
+        is_base = any(os.path.isfile(os.path.join(path, name)) for name in KUSTOMIZATION)
+        root = _repository(path) if is_base else None
+        if root is not None and root == _repository(directory):
+            command = f"kubectl harden fix -k {shlex.quote(path)} --write"
+            yield Problem(f"its base {path} is in the same repository: {command} does it for every overlay", file)
+
+
+def _repository(directory: str) -> str | None:
+    """Return the top directory of the git repository that a directory is in, or None."""
+    return next((one for one in ancestors(directory) if os.path.lexists(os.path.join(one, ".git"))), None)
+
+
+def _values(text: str) -> Iterator[Any]:
     return (document.value for document in readable(text))
 
 
@@ -100,27 +124,65 @@ def _before_affixes(text: str) -> Callable[[str], str]:
     return name_of
 
 
-def _files(
-    file: str, text: str, objects: Iterable[tuple[Identity, Any, object]], name_of: Callable[[str], str]
-) -> list[FileFix]:
+class _Patch(NamedTuple):
+    """A patch, and the objects that it is for: kinds and names as the kustomization's patches know them."""
+
+    value: dict[str, Any]
+    kind: str
+    names: tuple[str, ...]
+    namespace: str | None
+
+    def file_stem(self) -> str:
+        """Return what its file is called, but for what makes it another one."""
+        whom = [re.sub("[^a-z0-9.-]+", "-", name) for name in self.names]
+        return "-".join(("harden", self.kind.lower(), *whom[: 1 if len(whom) == 1 else 0])) + "s" * (len(whom) > 1)
+
+    def entry(self, path: str) -> dict[str, Any]:
+        """Return the entry of a kustomization's patches for it."""
+        names = [re.escape(name).replace("\\-", "-") for name in self.names]
+        target = {"kind": self.kind, "name": names[0] if len(names) == 1 else f"({'|'.join(names)})"}
+        return {"path": path, "target": target if self.namespace is None else {**target, "namespace": self.namespace}}
+
+
+def _patches(
+    objects: Iterable[tuple[Identity, Any, Any]], name_of: Callable[[str], str], *, together: bool
+) -> list[_Patch]:
+    """Return the patches of objects; ``together`` those that are equal are one, with a target that names them all."""
+    listed = [(identity._replace(name=name_of(identity.name)), old, new) for identity, old, new in objects]
+    names = [(identity.kind, identity.name) for identity, _, _ in listed]
+    found: list[_Patch] = []
+    for identity, old, new in listed:
+        # The namespace is left to kustomize, unless it alone tells objects apart.
+        namespace = identity.namespace if names.count((identity.kind, identity.name)) > 1 else None
+        value = merge_patch(identity._replace(namespace=namespace), old, new)
+        patch = _Patch(value, identity.kind, (identity.name,), namespace)
+        alike = [one for one in found if namespace is None and one.namespace is None and _is_alike(one.value, value)]
+        if together and alike:
+            first = alike[0]
+            found[found.index(first)] = first._replace(names=(*first.names, identity.name))
+        else:
+            found.append(patch)
+    return found
+
+
+def _is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two patches differ in the names of their objects alone."""
+    metadata = {**other["metadata"], "name": one["metadata"].get("name")}
+    return "name" in one["metadata"] and same(one, {**other, "metadata": metadata})
+
+
+def _files(file: str, text: str, patches: Iterable[_Patch]) -> list[FileFix]:
     """Return the patch files and the kustomization with their entries. Raises EditError."""
     directory = os.path.dirname(file)
-    listed = list(objects)
-    names = [(identity.kind, name_of(identity.name)) for identity, _, _ in listed]
-    patches: dict[str, str] = {}
+    texts: dict[str, str] = {}
     entries = []
-    for (identity, old, new), (kind, name) in zip(listed, names, strict=True):
-        # The namespace is left to kustomize, unless it alone tells objects apart.
-        namespace = identity.namespace if names.count((kind, name)) > 1 else None
-        patch = dump(merge_patch(identity._replace(name=name, namespace=namespace), old, new))
-        base = f"harden-{kind.lower()}-{re.sub('[^a-z0-9.-]+', '-', name)}"
-        path = _free_name(directory, base, patch, patches)
-        patches[path] = patch
-        target = {"kind": kind, "name": re.escape(name).replace("\\-", "-")}
-        entries.append({"path": path, "target": target if namespace is None else {**target, "namespace": namespace}})
+    for patch in patches:
+        path = _free_name(directory, patch.file_stem(), dump(patch.value), texts)
+        texts[path] = dump(patch.value)
+        entries.append(patch.entry(path))
     made = [
-        FileFix(os.path.join(directory, name), "", ((0, 0, patch),), (), ())
-        for name, patch in patches.items()
+        FileFix(os.path.join(directory, name), "", ((0, 0, patch_text),), (), ())
+        for name, patch_text in texts.items()
         if not os.path.lexists(os.path.join(directory, name))
     ]
     document = only_document(text)

@@ -19,7 +19,7 @@ from kubectl_harden.json_values import differences
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
 from kubectl_harden.manifests.discovery import EXTENSIONS
 from kubectl_harden.manifests.fix import NOT_EDITED, fix_text
-from kubectl_harden.manifests.generators import built, kustomized
+from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Item, Manifest, read
@@ -29,7 +29,7 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import leads_out, read_text
 
-__all__ = ["Sought", "Spot", "Tree", "base_of", "fix_file", "fix_overlay", "resolved", "spot_of", "tree_of"]
+__all__ = ["Sought", "Spot", "Tree", "fix_file", "fix_overlay", "resolved", "spot_of", "tree_of"]
 
 _NOBODY: Final = Policy("privileged", 0, "latest")
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}")
@@ -344,16 +344,3 @@ def fix_overlay(directory: str, sought: Sequence[Sought], options: FixOptions, p
     if problem is not None:
         return found._replace(files=(), planned=(), objects=(), problems=(*found.problems, problem))
     return found
-
-
-def base_of(tree: Tree, directory: str, sought: Sought, pod_paths: PodPaths) -> str:
-    """Return the file of the checkout that a kustomization takes an object from, or nothing where that is its own."""
-    for found in kustomized(directory):
-        manifest = Manifest(found.file, found.text or "", lined=False, pod_paths=pod_paths)
-        items = (event for event in read(manifest, Policies(_NOBODY)) if isinstance(event, Item))
-        if any(sought.matches(item.subject.identity) for item in items):
-            file = os.path.realpath(found.file)
-            short = os.path.relpath(file, tree.root)
-            is_base = os.path.dirname(file) != os.path.realpath(directory) and not leads_out(short)
-            return short if is_base and os.path.isfile(file) else ""
-    return ""

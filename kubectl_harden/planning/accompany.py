@@ -12,7 +12,7 @@ from kubectl_harden.planning.companions import companions
 from kubectl_harden.planning.proposals import within_risk
 from kubectl_harden.pod_security.pod import Pod
 
-__all__ = ["accompany"]
+__all__ = ["accompanied", "accompany"]
 
 
 class Accompanied(NamedTuple):
@@ -27,16 +27,16 @@ class Accompanied(NamedTuple):
     notes: list[str]
 
 
-def accompany(case: Case) -> Accompanied:
-    """Return the companions of a pod template, which come before what controls propose."""
-    facts = case.facts(case.pod)
-    in_context = case.location.pod_security_context
+def accompany(case: Case, first: list[Edit]) -> Accompanied:
+    """Return the companions of a pod template, which come before what controls propose, and after ``first``."""
+    pod = case.patched(first) if first else case.pod
+    facts = case.facts(pod)
     asked = companions(
-        case.pod,
+        pod,
         facts,
         case.policy,
-        case.options.asked,
-        pod_security_context=in_context,
+        case.options.asked._replace(user_namespace=None),
+        pod_security_context=case.location.pod_security_context,
         objection=case.objection,
     )
     beside, held_back = within_risk(case.offering(list(asked.edits)), case.options.max_risk)
@@ -45,7 +45,7 @@ def accompany(case: Case) -> Accompanied:
     beside, against = without_objection(case, beside)
     notes.extend(f"{edit.companion} is not done: {case.objection(edit)}" for edit in against)
     edits = case.wanted(beside)
-    return Accompanied(edits, _with(case, edits) if edits else case.pod, [*held_back, *against], notes)
+    return Accompanied(edits, accompanied(case, [*first, *edits]), [*held_back, *against], notes)
 
 
 def _missing(facts: Facts) -> Iterator[str]:
@@ -54,7 +54,10 @@ def _missing(facts: Facts) -> Iterator[str]:
         yield from (f"{fact.text}: {fact.value}" for fact in known if fact.kind == "unknown" and fact.value)
 
 
-def _with(case: Case, edits: list[Edit]) -> Pod:
+def accompanied(case: Case, edits: list[Edit]) -> Pod:
+    """Return the pod with edits, where every container that stays keeps its place."""
+    if not edits:
+        return case.pod
     gone = {edit.path for edit in edits if edit.op == "remove"}
     out = case.patched([edit for edit in edits if edit.op != "remove"])
     out.containers = tuple(container for container in out.containers if container.path not in gone)

@@ -35,7 +35,7 @@ _LINUX_ONLY_CONTAINER: Final = (
 
 def refusals(pod: Pod) -> set[tuple[Path, str]]:
     """Return (field path in the pod template, why) for each rule that the pod breaks."""
-    rules = (_containers, _ports, _windows, _host_process, _volumes, _annotations)
+    rules = (_containers, _ports, _host_users, _windows, _host_process, _volumes, _annotations)
     return {refusal for rule in rules for refusal in rule(pod)}
 
 
@@ -70,6 +70,17 @@ def _ports(pod: Pod) -> Iterator[tuple[Path, str]]:
         if len(paths) > 1:
             for path in paths:
                 yield path, f"port {key[-1]} of the node would be taken twice"
+
+
+def _host_users(pod: Pod) -> Iterator[tuple[Path, str]]:
+    """ValidateHostUsers."""
+    if not pod.in_user_namespace:
+        return
+    for name in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.spec.get(name):
+            yield ("spec", "hostUsers"), f"{name} cannot be true while hostUsers is false"
+    if any(container.fields.get("volumeDevices") for container in pod.containers):
+        yield ("spec", "hostUsers"), "hostUsers cannot be false beside volumeDevices"
 
 
 def _windows(pod: Pod) -> Iterator[tuple[Path, str]]:

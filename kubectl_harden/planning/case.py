@@ -10,7 +10,8 @@ from kubectl_harden.model import Edit, Facts, Finding, Learned, Level, Path
 from kubectl_harden.planning.api_rules import refusals
 from kubectl_harden.planning.field_edits import edited, place_before
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.pod_security.conditions import POD_LEVEL_OFFERS
+from kubectl_harden.planning.user_namespaces import may_enter
+from kubectl_harden.pod_security.conditions import IN_USER_NAMESPACE, POD_LEVEL_OFFERS
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
@@ -51,10 +52,13 @@ class Case(NamedTuple):
         return {(before(path), why) for path, why in found}
 
     def offering(self, edits: list[Edit]) -> list[Edit]:
-        """Return edits that offer nothing which takes a field that the object has not."""
-        if self.location.pod_security_context:
+        """Return edits that offer nothing which takes a field that the object has not, or which its policy forbids."""
+        without = () if self.location.pod_security_context else POD_LEVEL_OFFERS
+        if not may_enter(self.location, self.policy):
+            without = (*without, IN_USER_NAMESPACE)
+        if not without:
             return edits
-        return [edit._replace(offers=tuple(o for o in edit.offers if o not in POD_LEVEL_OFFERS)) for edit in edits]
+        return [edit._replace(offers=tuple(o for o in edit.offers if o not in without)) for edit in edits]
 
     def level(self, pod: Pod, violations: Violations) -> Level:
         """Return the highest level that a pod meets which violates the policy so."""

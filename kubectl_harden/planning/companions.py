@@ -33,7 +33,8 @@ class Asked(NamedTuple):
     """What the user asked for.
 
     ``run_as_user`` is a uid, or "auto" for the one that the container is known to run as; ``writable`` are
-    (container, path), the container "" for every one that is not an init container.
+    (container, path), the container "" for every one that is not an init container. ``user_namespace`` is for pods
+    whose plan root stops, or "auto" for those of which evidence says that they run as root.
     """
 
     run_as_user: int | Literal["auto"] | None = None
@@ -41,6 +42,7 @@ class Asked(NamedTuple):
     low_ports: bool = False
     writable: tuple[tuple[str, str], ...] = ()
     recorded_seccomp: bool = False
+    user_namespace: Literal["stopped", "auto"] | None = None
 
 
 _NOTHING: Final = Asked()

@@ -1,8 +1,9 @@
 """Violations become a minimal plan, in steps.
 
-Companions come first (``accompany``); each control proposes edits for its own fields (``proposals``); those that may be
-made and are wanted stay (``choose``); what is refused, or makes no difference, goes (``prune``); edits that reach no
-level are left out, and the rest is put into the form of an RFC 6902 patch (``field_edits``).
+Companions come first (``accompany``), but for a user namespace where root stays (``user_namespaces``); each control
+proposes edits for its own fields (``proposals``); those that may be made and are wanted stay (``choose``); what is
+refused, or makes no difference, goes (``prune``); edits that reach no level are left out, and the rest is put into the
+form of an RFC 6902 patch (``field_edits``).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.model import Edit, Finding, Learned, Level, Obstacle, Plan, Remaining
-from kubectl_harden.planning.accompany import accompany
+from kubectl_harden.planning.accompany import accompanied, accompany
 from kubectl_harden.planning.case import Case, Violations
 from kubectl_harden.planning.choose import choose_from
 from kubectl_harden.planning.field_edits import in_object, lowered
 from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.planning.proposals import propose
+from kubectl_harden.planning.proposals import propose, within_risk
 from kubectl_harden.planning.prune import prune
+from kubectl_harden.planning.user_namespaces import ENTER, Rootful, entering
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.pod import Pod
@@ -105,12 +107,41 @@ class _Draft(NamedTuple):
 
 def _drafted(case: Case) -> _Draft:
     """Return the edits for all violations that nobody has accepted or left out, as far as they may be made."""
-    beside = accompany(case)
-    violations = evaluate(beside.pod, case.policy) if beside.edits else case.violations
+    asked = case.options.asked.user_namespace
+    if asked is None and case.choose is None:
+        return _edits(case, [])
+    silent = _edits(case._replace(choose=None), [])
+    enter, notes = entering(_rootful(case, silent), asked or "stopped")
+    made, too_risky = within_risk([] if enter is None else [enter], case.options.max_risk)
+    wanted = case.wanted(made)
+    draft = _edits(case, wanted) if wanted or case.choose is not None else silent
+    if asked is None:
+        return draft
+    notes.extend(f"--user-namespace is not done: {edit.why}" for edit in too_risky)
+    return draft._replace(held_back=[*draft.held_back, *too_risky], notes=[*draft.notes, *notes])
+
+
+def _rootful(case: Case, silent: _Draft) -> Rootful:
+    """Return what tells whether a pod needs a user namespace; ``silent`` is the draft without one."""
+    inside = {control.id for control, _ in evaluate(case.patched([ENTER]), case.policy)}
+    violated = [control.id for control, _ in case.violations]
+    violated = [check for check in violated if check not in silent.accepted and not case.options.leaves(check)]
+    broken = {check for edit in silent.edits if edit.risk == "breaks" for check in edit.checks}
+    beside = accompanied(case, [edit for edit in silent.edits if edit.companion])
+    relieved = tuple(check for check in violated if check not in inside)
+    stopped = broken.union(control.id for control, _ in silent.left).intersection(violated)
+    facts = case.facts(beside)
+    return Rootful(case.location, beside, silent.after, facts, case.policy, tuple(violated), relieved, stopped)
+
+
+def _edits(case: Case, first: list[Edit]) -> _Draft:
+    """Return the edits beside those that come ``first``, for what is still violated then."""
+    beside = accompany(case, first)
+    violations = evaluate(beside.pod, case.policy) if first or beside.edits else case.violations
     accepted = excused(beside.pod, case.policy, violations, case.accepted)
     proposed, told = propose(case, beside.pod, violations, accepted)
     chosen = choose_from(case, proposed, told)
-    pruned = prune(case, [*beside.edits, *chosen.edits])
+    pruned = prune(case, [*first, *beside.edits, *chosen.edits])
     return _Draft(
         pruned.edits,
         pruned.after,

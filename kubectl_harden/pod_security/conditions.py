@@ -15,6 +15,7 @@ __all__ = [
     "CAPABILITIES",
     "FS_GROUP",
     "GROUP",
+    "IN_USER_NAMESPACE",
     "LOW_PORTS",
     "OWNER",
     "POD_LEVEL_OFFERS",
@@ -40,6 +41,7 @@ AGENTS: Final = "https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-
 FS_GROUP: Final = "pkg/volume/volume_linux.go, SetVolumeOwnership"
 
 AS_USER: Final = "give it a user of its own: --run-as-user UID"
+IN_USER_NAMESPACE: Final = "let it stay root, in a user namespace: --user-namespace"
 GROUP: Final = "let the kubelet give the volume to the pod's group: --fs-group auto"
 OWNER: Final = "leave that to the kubelet: --fs-group auto"
 LOW_PORTS: Final = "open the ports below 1024 to every user of the pod: --low-ports"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-from tests.support.control_plane import Namespace
+from tests.support.control_plane import ControlPlane, Namespace
 from tests.support.harden import Harden, workload
+from tests.support.nodes import kubelet, nodes, placed
 from tests.support.registry import Images
 
 RISKS = ("safe", "review", "breaks")
@@ -144,3 +145,47 @@ def test_what_is_predicted_happens(namespace: Namespace, harden: Harden, images:
     assert (len(failed), len(failed & up)) == (23, 19)
     # What needs root itself, raises its rights, or serves a low port that nobody declared, does not.
     assert set(after) - up == {"chowns", "sudoer", "unshares", "hidden-server"}
+
+
+def placed_workload(images: Images, case: Case, pool: str) -> dict[str, Any]:
+    """Return a case's workload for the nodes of a pool, with the pool in its name."""
+    value = workload_of(images, case)
+    name = value["metadata"]["name"] = f"{case.name}-{pool}"
+    template = value["spec"]["template"]
+    value["spec"]["selector"]["matchLabels"] = template["metadata"]["labels"] = {"app": name}
+    template["spec"].update(placed(pool))
+    return value
+
+
+def namespaced(entry: dict[str, Any]) -> bool:
+    """Whether a plan puts pods into a user namespace."""
+    return any(edit["path"].endswith("/hostUsers") for edit in entry["edits"])
+
+
+def test_root_starts_in_user_namespaces_of_nodes_that_have_them(
+    namespace: Namespace, harden: Harden, images: Images, control_plane: ControlPlane
+) -> None:
+    has, has_not = (kubelet("v1.37.0", "6.12.9", user_namespaces=it) for it in (True, False))
+    flags = ("-n", namespace.name, "--level", "restricted", "--inspect-images", "--no-trial", "--user-namespace")
+    apply = ("--apply", "--yes", "-o", "json", "--parallel", "16", "--timeout", "40s")
+    with nodes(control_plane, "with", mapped_with=has), nodes(control_plane, "without", plain_without=has_not):
+        namespace.create(*(placed_workload(images, case, pool) for case in CASES for pool in ("with", "without")))
+        namespace.eventually(lambda: len(namespace.ready_pods()) == 2 * len(CASES), 120)
+        applied = {entry["name"]: entry for entry in harden("fix", *flags, *apply).json["workloads"]}
+        again = harden("fix", *flags, "--low-ports", *apply).json["workloads"]
+    entered = {name.removesuffix("-with") for name, entry in applied.items() if namespaced(entry)}
+    states = Counter(applied[f"{name}-with"]["outcome"]["state"] for name in entered)
+    # The page of evidence has these counts.
+    assert states == {"applied": 17, "rolled back": 2}
+    assert all(applied[f"{name}-with"]["after"] == "restricted" for name in entered)
+    failed = {name for name in entered if applied[f"{name}-with"]["outcome"]["state"] == "rolled back"}
+    # Without capabilities root binds no low port; the pod's own sysctl helps one that says which it serves.
+    assert failed == {"server", "hidden-server"}
+    assert {entry["name"] for entry in again if entry.get("outcome", {}).get("state") == "applied"} == {"server-with"}
+    # Where a node has none, it is not tried, and the same workloads are told why.
+    for name in entered:
+        entry = applied[f"{name}-without"]
+        assert not namespaced(entry)
+        why = "node plain-without: its runtime does not report user namespaces (status.runtimeHandlers)"
+        assert f"--user-namespace is not done: {why}" in entry["notes"]
+        assert "outcome" not in entry or entry["outcome"]["state"] == "applied"

@@ -271,7 +271,7 @@ def test_a_kustomization_gets_patches_for_the_one_object(place: Place, harden: H
     assert files(place.root) == before
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 0, done
-    assert "its base is in the same checkout, and changed by fix -f base/web.yaml" in words(done)
+    assert "is in the same repository: kubectl harden fix -k" in words(done)
     new = {name: data for name, data in files(place.root).items() if before.get(name) != data}
     assert sorted(new) == ["overlays/prod/harden-deployment-web.yaml", "overlays/prod/kustomization.yaml"]
     assert overlay.read_text().startswith("resources: [../../base]   # all\n")

@@ -107,6 +107,8 @@ def test_pod_failures() -> None:
     [
         ("container has runAsNonRoot and image will run as root", "CreateContainerConfigError", ("runAsNonRoot",), True),
         ("chown: /data: Operation not permitted", "CrashLoopBackOff", ("capabilities_restricted", "runAsNonRoot"), True),
+        ("can't set `spec.hostUsers: false`, runtime does not support user namespaces", None, ("runAsNonRoot",), True),
+        ("mount_setattr /data (maybe no idmap): Invalid argument", "CreateContainerError", ("runAsNonRoot",), True),
         ("exit code 2", "CrashLoopBackOff", ("capabilities_restricted", "runAsNonRoot"), False),
         ("pull access denied", "ImagePullBackOff", (), True),
         ("FailedCreate: exceeded quota", None, (), True),

@@ -88,7 +88,7 @@ def test_values_are_found_by_where_they_arrive(harden: Any, programs: str, tmp_p
     assert values["worker"]["containerSecurityContext"]["seccompProfile"] == profile
     assert values["worker"]["containerSecurityContext"]["privileged"] is False
     # What a level demands to be absent is taken away from what the values have: nothing would be merged away.
-    assert values["worker"]["containerSecurityContext"]["capabilities"] == {"add": None, "drop": ["ALL"]}
+    assert values["worker"]["containerSecurityContext"]["capabilities"] == {"add": [], "drop": ["ALL"]}
     assert values["other"] == {"podSecurityContext": {}}
     assert "# for the pod" in (chart / "values.yaml").read_text()
     assert harden("check", "--helm-chart", "odd").returncode == 0
@@ -143,7 +143,7 @@ def test_values_where_there_are_none(harden: Any, programs: str, tmp_path: Path,
 def test_a_chart_that_takes_no_further_values_is_checked_all_the_same(
     harden: Any, helm: dict[str, str], tmp_path: Path
 ) -> None:
-    schema = {"properties": {"securityContext": {"properties": {"runAsUser": {"type": "string"}}}}}
+    schema = {"properties": {key: {"maxProperties": 0} for key in ("securityContext", "podSecurityContext")}}
     (tmp_path / "web" / "values.schema.json").write_text(json.dumps(schema))
     done = harden("check", "--helm-chart", "web", **helm)
     assert done.returncode == 1 and b"runAsNonRoot != true" in done.stdout
@@ -232,3 +232,10 @@ def test_a_chart_is_held_to_the_namespace_that_it_renders(harden: Any, helm: dic
         report = json.loads(done.stdout)
         (workload,) = report["workloads"]
         assert workload.get("policy", report["policy"])["level"] == level
+
+
+def test_values_bring_no_user_namespace(harden: Any, helm: dict[str, str]) -> None:
+    plain = harden("fix", "--helm-chart", "web", **helm)
+    done = harden("fix", "--helm-chart", "web", "--user-namespace", **helm)
+    assert (done.returncode, done.stdout) == (plain.returncode, plain.stdout)
+    assert b"note: --user-namespace is not done: values reach security contexts" in done.stderr

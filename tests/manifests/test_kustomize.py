@@ -127,7 +127,7 @@ def test_ended_between_any_two_steps_no_entry_names_a_patch_that_is_not_there(
     """As by kill -9: nothing is cleaned up. The same command again completes it."""
     monkeypatch.setenv("PATH", programs)
     (overlay.parents[1] / "bases" / "web" / "deployment.yaml").write_text(
-        BASE + "---\n" + BASE.replace("name: web", "name: api", 1)
+        BASE + "---\n" + BASE.replace("name: web", "name: api")
     )
     file = overlay / "kustomization.yaml"
     before = file.read_bytes()
@@ -277,3 +277,29 @@ def test_a_kustomization_is_held_to_the_namespace_that_it_builds(harden: Any, ov
     assert harden("check", "-k", "overlays/prod").returncode == 0
     assert harden("check", "-k", "overlays/prod", "--level", "restricted").returncode == 1
     assert "runAsNonRoot" not in "".join(file.read_text() for file in overlay.glob("harden-*.yaml"))
+
+
+def test_equal_patches_are_one_with_a_target_that_names_all(harden: Any, overlay: Path) -> None:
+    """Others of the kind are not among them, also where a name begins with that of another."""
+    base = overlay.parents[1] / "bases" / "web"
+    rejected = [BASE.replace("name: web", f"name: {name}", 1) for name in ("web", "api", "web.v2")]
+    fine = BASE.replace("name: web", "name: webapp", 1).replace("name: web\n", "name: other\n")
+    (base / "deployment.yaml").write_text("---\n".join([*rejected, fine]))
+    done = harden("fix", "-k", "overlays/prod", "--write")
+    assert done.returncode == 0, done.stderr
+    value, _ = value_of(parse((overlay / "kustomization.yaml").read_text()))
+    entries = {entry["path"]: entry["target"] for entry in value["patches"]}
+    assert entries == {
+        "harden-deployments.yaml": {"kind": "Deployment", "name": r"(b-api|b-web|b-web\.v2)"},
+        "harden-deployment-b-webapp.yaml": {"kind": "Deployment", "name": "b-webapp"},
+    }
+    assert harden("check", "-k", "overlays/prod").returncode == 0
+
+
+def test_a_base_in_the_same_repository_is_offered(harden: Any, overlay: Path, tmp_path: Path) -> None:
+    assert b"same repository" not in harden("fix", "-k", "overlays/prod").stderr
+    (tmp_path / ".git").mkdir()
+    done = harden("fix", "-k", "overlays/prod")
+    assert b"kubectl harden fix -k bases/web --write" in done.stderr.replace(b"\n", b" ")
+    (tmp_path / "bases" / ".git").mkdir()
+    assert b"same repository" not in harden("fix", "-k", "overlays/prod").stderr

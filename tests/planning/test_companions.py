@@ -22,7 +22,7 @@ from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.yaml_text.tree import parse, value_of
-from tests.planning.test_plan import admitted
+from tests.planning.test_plan import admitted, learned_of
 from tests.support.oracle import Oracle
 from tests.support.plans import workload
 from tests.support.pods import valid_templates
@@ -95,6 +95,7 @@ ASKED = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from([(), (("", "/var/cache"),), (("", "/a/b"), ("", "/a"))]),
+    user_namespace=st.sampled_from([None, "auto", "stopped"]),
 )
 FACTS = st.sampled_from([0, 1000, "nginx"]).map(lambda user: (Fact("user", "user", "known", "image", user),))
 
@@ -146,11 +147,63 @@ def test_knative_gets_no_companion_of_the_pod_and_no_offer_of_one(
     assert not [step for step in companions if step.path[:2] == ("spec", "securityContext") or step.op == "remove"]
     offers = {offer for step in (*found.steps, *found.held_back) for offer in step.offers}
     offers |= {choice for left in found.remaining for choice in left.choices}
-    assert not [offer for offer in offers if "--fs-group" in offer or "--low-ports" in offer]
-    assert not [step for step in found.steps if step.path[:2] == ("spec", "os")]
+    assert not [offer for offer in offers if "--fs-group" in offer or "--low-ports" in offer or "--user-n" in offer]
+    assert not [step for step in found.steps if step.path[:2] in (("spec", "os"), ("spec", "hostUsers"))]
     # Elsewhere the same pod gets what Knative has no field for, and the note says what that is.
     elsewhere = made(workload(template, "Deployment"), Policy("restricted", NEWEST), asked, {})
     of_pod = {step.companion for step in elsewhere.steps if step.path[1:2] == ("securityContext",)}
     if facts is None:
         told = {note.partition(":")[0] for note in found.notes if "Knative" in note}
         assert of_pod - {"--run-as-user", ""} <= told
+
+
+def test_who_refuses_a_user_namespace_is_asked_for_users_other_than_root() -> None:
+    containers = [{"name": "c", "image": "i", "securityContext": {"runAsUser": 0}}]
+    value = workload({"metadata": {}, "spec": {"containers": containers}}, "Deployment")
+    locations = locate(value, {})
+    assert locations is not None
+
+    def steps(refused: str) -> list[str]:
+        asked: list[str] = []
+
+        def choose(edits: list[Any]) -> list[Any]:
+            asked.extend(edit.path[-1] for edit in edits if edit.path[-1] not in asked)
+            return [edit for edit in edits if edit.path[-1] != refused]
+
+        made = plan(value, locations[0], Policy("restricted", NEWEST), FixOptions("breaks"), {}, choose)
+        assert [edit for edit in asked if edit == refused] == [refused]
+        return [str(step.path[-1]) for step in made.steps]
+
+    assert {"runAsNonRoot", "runAsUser"} <= {*steps("hostUsers")}
+    inside = steps("seccompProfile")
+    assert "hostUsers" in inside
+    assert not {"runAsNonRoot", "runAsUser"} & {*inside}
+
+
+@given(
+    template=valid_templates(), minor=st.sampled_from([25, 34, 35, NEWEST]), user=st.sampled_from([None, 0, 1000]),
+    namespaced=st.sampled_from(["auto", "stopped"]),
+)  # fmt: skip
+@fewer(2)
+def test_root_gets_a_user_namespace_or_a_note_says_why_not(
+    oracle: Oracle, template: dict[str, Any], minor: int, user: int | None, namespaced: Any
+) -> None:
+    value = workload(template, "Deployment")
+    policy = Policy("restricted", minor)
+    learned = learned_of(template, user)
+    before, _ = admitted(oracle, value)
+    found = made(value, policy, Asked(user_namespace=namespaced), learned)
+    after, _ = admitted(oracle, apply(value, found.edits))
+    entered = [step for step in found.steps if step.path == ("spec", "hostUsers")]
+    of_root = {"runAsNonRoot != true", "runAsUser=0"}
+    spec = template["spec"]
+    of_pod = spec.get("securityContext", {}).get("runAsUser", user)
+    containers = [*spec.get("initContainers", ()), *spec["containers"]]
+    users = {container.get("securityContext", {}).get("runAsUser", of_pod) for container in containers}
+    if entered:
+        assert minor >= 35
+        assert not of_root & {reason for reason, _ in after["restricted", minor]}
+        assert not {"runAsNonRoot", "runAsUser"} & {step.path[-1] for step in found.steps}
+        assert 0 in users or namespaced == "stopped"
+    elif 0 in users and of_root & {reason for reason, _ in before["restricted", minor]}:
+        assert [note for note in found.notes if note.startswith("--user-namespace is not done: ")]

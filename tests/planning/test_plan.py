@@ -25,7 +25,9 @@ from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 
 POLICIES = st.builds(
-    Policy, st.sampled_from(["baseline", "restricted"]), st.sampled_from([0, 8, 18, 19, 22, 23, 24, 25, 31, 34, NEWEST])
+    Policy,
+    st.sampled_from(["baseline", "restricted"]),
+    st.sampled_from([0, 8, 18, 19, 22, 23, 24, 25, 31, 34, 35, NEWEST]),
 )
 
 
@@ -81,6 +83,11 @@ def mounting(path: str, spec: dict[str, Any], security: dict[str, Any], **mount:
 # Evidence for an edit that another edit takes away.
 AGENT: Final = mounting("/", {"hostNetwork": True}, {"privileged": True})
 CNI: Final = mounting("/etc/cni/net.d", {"hostNetwork": True}, {})
+# Root, and what only a user namespace may unmask.
+ROOT: Final = {"metadata": {}, "spec": {"containers": [{"name": "web", "image": "i"}], "hostIPC": True}}
+_NESTED: Final = {"name": "web", "image": "i", "securityContext": {"procMount": "Unmasked"}}
+UNMASKED: Final = {"metadata": {}, "spec": {"containers": [_NESTED]}}
+NAMESPACES: Final = st.tuples(st.sampled_from([None, "auto", "stopped"]), st.sampled_from([None, 0, 1000]))
 WINDOWS: Final = {"metadata": {}, "spec": {"containers": [{"name": "web", "image": "i"}],
                                            "nodeSelector": {"kubernetes.io/os": "windows"}}}  # fmt: skip
 BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPropagation="Bidirectional")
@@ -92,19 +99,31 @@ BOTH_WAYS: Final = mounting("/etc/localtime", {}, {"privileged": True}, mountPro
     policy=POLICIES,
     max_risk=st.sampled_from(["safe", "review", "breaks"]),
     removed=st.sets(st.sampled_from(["v0", "v1"])),
+    inside=NAMESPACES,
 )
-@example(template=AGENT, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="breaks", removed=set())
-@example(template=CNI, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="review", removed={"v0"})
-@example(template=BOTH_WAYS, kind="Pod", policy=Policy("baseline", NEWEST), max_risk="review", removed=set())
-@example(template=WINDOWS, kind="Pod", policy=Policy("restricted", 25), max_risk="safe", removed=set())
+@example(AGENT, "Pod", Policy("baseline", NEWEST), "breaks", set(), (None, None))
+@example(CNI, "Pod", Policy("baseline", NEWEST), "review", {"v0"}, (None, None))
+@example(BOTH_WAYS, "Pod", Policy("baseline", NEWEST), "review", set(), (None, None))
+@example(ROOT, "Pod", Policy("restricted", 35), "review", set(), ("auto", 0))
+@example(UNMASKED, "Pod", Policy("baseline", 35), "safe", set(), ("stopped", None))
+@example(WINDOWS, "Pod", Policy("restricted", 25), "safe", set(), (None, None))
 def test_plans_are_sufficient_minimal_and_valid(
-    oracle: Oracle, template: dict[str, Any], kind: str, policy: Policy, max_risk: Any, removed: set[str]
+    oracle: Oracle,
+    template: dict[str, Any],
+    kind: str,
+    policy: Policy,
+    max_risk: Any,
+    removed: set[str],
+    inside: tuple[Any, int | None],
 ) -> None:
-    options = FixOptions(max_risk, partial=True, host_paths={name: REMOVED[name] for name in removed})
+    namespaced, user = inside
+    asked = Asked(user_namespace=namespaced)
+    options = FixOptions(max_risk, partial=True, host_paths={name: REMOVED[name] for name in removed}, asked=asked)
     value = workload(template, kind)
+    learned = learned_of(template, user)
     at = (policy.level, policy.minor)
     before, objections = admitted(oracle, value)
-    found = made(value, policy, options)
+    found = made(value, policy, options, learned)
     fixed = apply(value, found.edits)
     assert fixed == jsonpatch.apply_patch(value, operations(found.edits))
     after, new_objections = admitted(oracle, fixed)
@@ -118,7 +137,7 @@ def test_plans_are_sufficient_minimal_and_valid(
         ):
             verdicts, still = admitted(oracle, apply(value, lesser))
             assert verdicts[at] != after[at] or still - objections, (edit, lesser)
-    again = made(fixed, policy, options)
+    again = made(fixed, policy, options, learned)
     assert not again.edits
     assert again.remaining == found.remaining
 

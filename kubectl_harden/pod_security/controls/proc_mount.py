@@ -23,6 +23,7 @@ from typing import Final
 from kubectl_harden.model import Finding, FixContext, Remedy
 from kubectl_harden.pod_security.conditions import PSS, always
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._user_namespace import ENTER, NO_USER_NAMESPACE
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.risks import Change, Rule
@@ -73,6 +74,7 @@ CONTROL = Control(
     (Revision(0, check_1_0), Revision(35, _check_1_35)),
     _fix,
     reasons=("procMount",),
-    changes=(MASKS,),
+    changes=(MASKS, ENTER),
     cure="remove securityContext.procMount from each container named",
+    signs=(NO_USER_NAMESPACE,),
 )

@@ -16,7 +16,9 @@ May break:
     (NAME), cannot verify user is non-root"
 Fix:
     set runAsNonRoot to true for the pod; where the image runs as root or as a name, also runAsUser to a number
-    other than 0, and fsGroup for volumes that it must write to
+    other than 0, and fsGroup for volumes that it must write to. What has to stay root may do so in a user
+    namespace from v1.35 on, where it is an ordinary user of the node: set hostUsers to false in place of both
+    (--user-namespace), for nodes that have user namespaces, without capabilities
 Source: policy/check_runAsNonRoot.go
 """
 
@@ -31,6 +33,7 @@ from kubectl_harden.pod_security.conditions import (
     CAPABILITIES,
     FS_GROUP,
     GROUP,
+    IN_USER_NAMESPACE,
     LOW_PORTS,
     OWNER,
     PORTS,
@@ -44,12 +47,13 @@ from kubectl_harden.pod_security.conditions import (
 )
 from kubectl_harden.pod_security.control import Control, Revision, Sign
 from kubectl_harden.pod_security.controls._signs import DENIED
+from kubectl_harden.pod_security.controls._user_namespace import ENTER, NO_USER_NAMESPACE
 from kubectl_harden.pod_security.controls._words import containers_text, setters
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import Case, Change, Rule
 
 ID = "runAsNonRoot"
-_EXEMPT_FROM = 35
+EXEMPT_FROM = 35
 """The policy version from which pods in a user namespace are exempt."""
 _POD: Path = ("spec", "securityContext", "runAsNonRoot")
 
@@ -126,7 +130,7 @@ _REQUIRE: Final = Change(
             'runAsNonRoot and image will run as root").',
             VERIFY,
             user_is("image", "root"),
-            (AS_USER,),
+            (AS_USER, IN_USER_NAMESPACE),
         ),
         Rule(
             "image-name",
@@ -166,7 +170,7 @@ _REQUIRE: Final = Change(
             "A running container has uid 0, and no runAsUser asks for it: its image runs as root.",
             "KEP-3619, containerStatuses[].user.linux.uid",
             user_is("live pod", "root"),
-            (AS_USER,),
+            (AS_USER, IN_USER_NAMESPACE),
         ),
         Rule(
             "observed-root",
@@ -174,7 +178,7 @@ _REQUIRE: Final = Change(
             "A sensor saw processes of uid 0: the image runs as root, or becomes root.",
             VERIFY,
             user_is("observed", "root"),
-            (AS_USER,),
+            (AS_USER, IN_USER_NAMESPACE),
         ),
         Rule(
             "live-number",
@@ -234,7 +238,7 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 def is_required(pod: Pod, policy: Policy) -> bool:
     """Whether users other than root are required of a pod once it meets a policy."""
-    exempt = pod.in_user_namespace and policy.minor >= _EXEMPT_FROM
+    exempt = pod.in_user_namespace and policy.minor >= EXEMPT_FROM
     return (policy.level == "restricted" and not exempt) or bool(pod.security.get("runAsNonRoot"))
 
 
@@ -270,10 +274,10 @@ _NON_ROOT: Final = Sign(
 CONTROL = Control(
     ID,
     "restricted",
-    (Revision(0, _check_1_0), Revision(_EXEMPT_FROM, _check_1_35)),
+    (Revision(0, _check_1_0), Revision(EXEMPT_FROM, _check_1_35)),
     _fix,
     reasons=("runAsNonRoot != true",),
-    changes=(_REQUIRE,),
+    changes=(_REQUIRE, ENTER),
     cure="set spec.securityContext.runAsNonRoot: true, and remove false from the containers",
-    signs=(_NON_ROOT, DENIED),
+    signs=(_NON_ROOT, NO_USER_NAMESPACE, DENIED),
 )

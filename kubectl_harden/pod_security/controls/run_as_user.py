@@ -12,7 +12,8 @@ Without it:
 May break:
     files that belong to root and ports below 1024 that only root may bind: "Permission denied"
 Fix:
-    remove runAsUser: 0, or set it to the number of the user that the app is made for
+    remove runAsUser: 0, or set it to the number of the user that the app is made for; from v1.35 on it may stay in
+    a user namespace (hostUsers: false, --user-namespace)
 Source: policy/check_runAsUser.go
 """
 
@@ -26,6 +27,7 @@ from kubectl_harden.pod_security.conditions import (
     CAPABILITIES,
     FS_GROUP,
     GROUP,
+    IN_USER_NAMESPACE,
     LOW_PORTS,
     PORTS,
     VERIFY,
@@ -35,6 +37,7 @@ from kubectl_harden.pod_security.conditions import (
     user_is,
 )
 from kubectl_harden.pod_security.control import Control, Revision
+from kubectl_harden.pod_security.controls._user_namespace import ENTER, NO_USER_NAMESPACE
 from kubectl_harden.pod_security.controls._words import setters
 from kubectl_harden.pod_security.pod import Container, Pod
 from kubectl_harden.pod_security.risks import Change, Rule
@@ -59,7 +62,7 @@ _REMOVE_ROOT: Final = Change(
             "The image itself runs as root, and beside runAsNonRoot the container does not start.",
             VERIFY,
             user_is("image", "root"),
-            (AS_USER,),
+            (AS_USER, IN_USER_NAMESPACE),
         ),
         Rule(
             "uid-0-image-name",
@@ -140,6 +143,7 @@ CONTROL = Control(
     (Revision(23, _check_1_23), Revision(35, _check_1_35)),
     _fix,
     reasons=("runAsUser=0",),
-    changes=(_REMOVE_ROOT,),
+    changes=(_REMOVE_ROOT, ENTER),
     cure="remove runAsUser: 0, or set another number",
+    signs=(NO_USER_NAMESPACE,),
 )

@@ -1,4 +1,6 @@
 (.spec.securityContext // {}) as $pod |
+(.spec.hostUsers == false) as $inside |
+((.spec.nodeName // "") | startswith("mapped")) as $mapped |
 [((.spec.initContainers // []) + .spec.containers)[] |
  .image as $image | (.securityContext // {}) as $own |
  ((.command // []) + (.args // []) | join(" ")) as $runs |
@@ -28,7 +30,8 @@
  elif ($image | test("writes-volume")) and $uid != 0 and $pod.fsGroup == null then "crash"
  elif ($image | startswith("example.com/never-ready")) and $filtered then "unready"
  else "ready" end] |
-if index("config-error") != null then "config-error"
+if $inside and ($mapped | not) then "no-sandbox"
+elif index("config-error") != null then "config-error"
 elif index("crash") != null then "crash"
 elif index("unready") != null then "unready"
 else "ready" end
