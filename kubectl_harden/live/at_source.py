@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.json_values import copied
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.origin_links import listed, mapping, text
-from kubectl_harden.live.propose import Proposal, fresh, prove_pods
+from kubectl_harden.live.propose import Proposal, prove_pods
 from kubectl_harden.model import Origin, OriginLink, OriginPlace, Planned
 from kubectl_harden.objects import generated_from
 from kubectl_harden.planning.verdict import judged
@@ -134,12 +135,12 @@ def proved(cluster: Cluster, live: Live, planned: Sequence[Planned], value: dict
     ``value`` is the edited object, ``planned`` are the plans that it carries out. Where that is not proved, the
     proposal has a ``refusal``, or what is ``unproven``.
     """
-    goal = fresh(value)
+    goal: dict[str, Any] = copied({key: item for key, item in value.items() if key != "status"})
     for key in ("name", "namespace"):
         goal["metadata"][key] = live.value["metadata"].get(key)
     proposal = Proposal(live, tuple(planned), (), goal)
-    trial = fresh(goal)
-    trial["metadata"]["generateName"] = generated_from(trial["metadata"].pop("name"))
+    trial = {**goal, "metadata": {key: item for key, item in goal["metadata"].items() if key != "name"}}
+    trial["metadata"]["generateName"] = generated_from(live.name)
     try:
         resource = live.resource
         if value.get("apiVersion") != resource.api_version:

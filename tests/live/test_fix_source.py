@@ -50,6 +50,7 @@ class Place:
     def __init__(self, directory: Path, plane: ControlPlane, namespace: Namespace) -> None:
         self.plane, self.namespace = plane, namespace
         self.url = f"https://git.example.com/{uuid.uuid4().hex[:8]}/fleet"
+        self.app = f"shop-{uuid.uuid4().hex[:8]}"
         self.root = directory
         directory.mkdir()
         self.git("init", "-q", "-b", "main")
@@ -83,7 +84,7 @@ class Place:
             "destination": {"server": "https://kubernetes.default.svc", "namespace": self.namespace.name},
             "source": {"repoURL": self.url, "path": "apps/shop", "targetRevision": "main", **source},
         }
-        make(self.plane, "Application", self.namespace.name, "shop", spec)
+        make(self.plane, "Application", self.namespace.name, self.app, spec)
 
     def apply(self, text: str, by: str = "flux") -> None:
         """Create an object as its controller would."""
@@ -92,7 +93,7 @@ class Place:
         if by == "flux":
             metadata["labels"] = kustomize_labels(self.namespace.name, "apps")
         else:
-            name = f"shop:apps/Deployment:{self.namespace.name}/{metadata['name']}"
+            name = f"{self.app}:apps/Deployment:{self.namespace.name}/{metadata['name']}"
             metadata["annotations"] = {"argocd.argoproj.io/tracking-id": name}
             metadata["annotations"]["argocd.argoproj.io/installation-id"] = ""
         metadata["namespace"] = self.namespace.name
@@ -147,7 +148,7 @@ def test_the_file_is_edited_byte_by_byte_and_nothing_else(by: str, place: Place,
     }
     assert f"Commit and push in {place.root} ({place.url}, branch main): apps/shop/web.yaml" in words(done)
     kind = "Kustomization" if by == "flux" else "Application"
-    assert f"{kind} {place.namespace.name}/{'apps' if by == 'flux' else 'shop'} will carry it out" in words(done)
+    assert f"{kind} {place.namespace.name}/{'apps' if by == 'flux' else place.app} will carry it out" in words(done)
     assert place.git("log", "--oneline").count("\n") == 2
     # Nothing has changed in the cluster, and the file is well now.
     assert (
@@ -414,7 +415,6 @@ def test_what_nobody_manages_has_no_source(place: Place, harden: Harden) -> None
     ("arguments", "told"),
     [
         (("--apply",), "leave out --apply"),
-        (("-i",), "leave out --apply"),
         (("-o", "kustomize"), "--source shows a diff"),
         (("--source", "missing"), "there is no directory"),
     ],
