@@ -275,11 +275,13 @@ class _Run:
 
     def sum_up(self) -> None:
         """Say what to commit where, and what is left."""
-        from kubectl_harden.reports.output import note, paragraph
-        from kubectl_harden.reports.terminal import counted
+        from kubectl_harden.reports.live import pasted_notes
+        from kubectl_harden.reports.output import note, paragraph, tell
+        from kubectl_harden.reports.terminal import counted, width
 
         for proposal, reason in self.held:
             note(f"{proposal.name}: not edited: {reason}")
+            tell(pasted_notes(proposal, columns=width()))
         for checkout, files in self._files.items():
             self._tell_commit(checkout, files)
         edited = len({job.proposal.live.uid for job in self.edited})

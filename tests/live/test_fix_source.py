@@ -389,7 +389,7 @@ def test_dirty_trees_and_other_branches_are_told(place: Place, harden: Harden) -
     assert done.code == 0, done
     assert file.read_text().endswith("# mine\n")
     assert "has changes that are not committed" in words(done)
-    assert "tag v1 is followed: the change counts when that names a commit that has it" in words(done)
+    assert "tag v1 is followed: the change takes effect when that names a commit that has it" in words(done)
 
 
 def test_what_others_changed_in_the_cluster_is_left(place: Place, harden: Harden) -> None:
