@@ -140,9 +140,9 @@ def _with_templates(
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
         opened = opened_templates(chart, manifests, found, policies, options, directory)
         if opened.closed:
-            paragraph(
-                f"templates not edited, since their text does not show where the pods are: {', '.join(opened.closed)}"
-            )
+            named = ", ".join(opened.closed)
+            why = "they have security contexts of their own, or do not show where the pods are"
+            paragraph(f"templates not edited, since {why}: {named}")
         if not opened.changes:
             return found, ()
         better = cure(opened.chart, manifests, policies, options)

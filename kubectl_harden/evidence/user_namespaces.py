@@ -46,10 +46,10 @@ class UserNamespaces:
     def __init__(self, cluster: Cluster, notes: list[str]) -> None:
         self._cluster = cluster
         self._notes = notes
-        self._nodes: list[dict[str, Any]] | None = None
+        self._nodes: list[dict[str, object]] | None = None
         self._claims: dict[tuple[str, str], str | None] = {}
 
-    def facts(self, value: Mapping[str, Any], namespace: str, template: Mapping[str, Any]) -> Iterator[Fact]:
+    def facts(self, value: Mapping[str, object], namespace: str, template: Mapping[str, object]) -> Iterator[Fact]:
         """Yield what is known of the nodes that may run a pod template of an object, and of the claims of its pods."""
         try:
             spec = decode_pod_template({"spec": template.get("spec")})["spec"]

@@ -63,7 +63,7 @@ class _Step(NamedTuple):
     """Links, and the object that the chain goes on with."""
 
     links: tuple[OriginLink, ...] = ()
-    above: Mapping[str, Any] | None = None
+    above: Mapping[str, object] | None = None
 
 
 class Origins:
@@ -77,15 +77,15 @@ class Origins:
         """Ask a cluster."""
         self._cluster = cluster
         self._lock = Lock()
-        self._asked: dict[Hashable, Future[Any]] = {}
+        self._asked: dict[Hashable, Future[object]] = {}
         self._unanswered = 0
         self._no_secrets: dict[str, str] = {}
 
-    def of(self, value: dict[str, Any]) -> Origin:
+    def of(self, value: dict[str, object]) -> Origin:
         """Return the chain of an object as the API server has it; empty where nothing tells. Raises nothing."""
         links: list[OriginLink] = []
         seen: set[tuple[str, str, str]] = set()
-        current: Mapping[str, Any] | None = value
+        current: Mapping[str, object] | None = value
         while current is not None and len(links) < _LONGEST:
             step = self._step(dict(current), first=current is value)
             # A Kustomization may have applied itself: the chain ends where it closes.
@@ -116,7 +116,7 @@ class Origins:
             return _Step((OriginLink("Helm release", namespace, problem="the object does not name its release"),))
         return _Step(() if managers or not first else _applied(value))
 
-    def _referenced(self, reference: Reference, value: dict[str, Any]) -> _Step:
+    def _referenced(self, reference: Reference, value: dict[str, object]) -> _Step:
         if reference.kind == "Helm release":
             return _Step((self._helm(reference.namespace, reference.name, value),))
         if reference.kind == "Application":
@@ -128,7 +128,7 @@ class Origins:
 
     # -- Flux --------------------------------------------------------------------------------------------
 
-    def _flux(self, found: dict[str, Any], value: dict[str, Any]) -> _Step:
+    def _flux(self, found: dict[str, object], value: dict[str, object]) -> _Step:
         link, reference, path = kustomization(found)
         if not in_inventory(found, value):
             return _Step((link._replace(problem="its inventory does not have this object"),))
@@ -141,7 +141,7 @@ class Origins:
         place = place._replace(path=path or place.path or "./", applied=applied)
         return _Step((link, custom_resource(source)._replace(places=(place,))))
 
-    def _release_of_flux(self, found: dict[str, Any], value: dict[str, Any]) -> _Step:
+    def _release_of_flux(self, found: dict[str, object], value: dict[str, object]) -> _Step:
         link = helm_release(found)
         place, problem = self._chart(found, depth=2)
         namespace, name = release_of_flux(found)
@@ -154,7 +154,7 @@ class Origins:
         notes = "; ".join(filter(None, (link.note, release.note)))
         return _Step((link._replace(places=(place,), note=notes, problem=problems),), found)
 
-    def _chart(self, found: dict[str, Any], depth: int) -> tuple[OriginPlace, str]:
+    def _chart(self, found: dict[str, object], depth: int) -> tuple[OriginPlace, str]:
         """Return where the chart of a HelmRelease or a HelmChart lies, and what of it is not known."""
         chart, reference = chart_ref(found)
         source = self._source(reference)
@@ -167,18 +167,18 @@ class Origins:
             return place._replace(path=chart.chart), ""
         return place._replace(chart=chart.chart, version=chart.version), ""
 
-    def _source(self, reference: SourceRef) -> dict[str, Any] | str:
+    def _source(self, reference: SourceRef) -> dict[str, object] | str:
         if not reference.kind or not reference.name:
             return "it names no source"
         return self._read(reference.group, reference.kind, reference.namespace, reference.name)
 
     # -- Argo CD -----------------------------------------------------------------------------------------
 
-    def _application(self, reference: Reference, value: dict[str, Any]) -> _Step:
+    def _application(self, reference: Reference, value: dict[str, object]) -> _Step:
         named = OriginLink("Application", reference.namespace, reference.name)
         if reference.exact and not _is_tracked(reference.exact, value):
             return _Step((named._replace(problem=f"its tracking id is that of another object ({reference.exact})"),))
-        found: dict[str, Any] | str
+        found: dict[str, object] | str
         if reference.namespace:
             found = self._read(_ARGO, "Application", reference.namespace, reference.name)
         else:
@@ -190,7 +190,7 @@ class Origins:
             return _Step((link._replace(problem="it does not list this object among its resources"),))
         return _Step((link,), found)
 
-    def _application_named(self, name: str, value: dict[str, Any]) -> dict[str, Any] | str:
+    def _application_named(self, name: str, value: dict[str, object]) -> dict[str, object] | str:
         """Return the Application of a name in any namespace; of several the one that lists the object."""
         found = self._applications(name)
         if isinstance(found, str):
@@ -203,7 +203,7 @@ class Origins:
         return found[0] if found else "this cluster has none of this name; Argo CD may run in another one"
 
     def _applications(self, name: str) -> list[dict[str, Any]] | str:
-        def ask(resource: Resource) -> list[dict[str, Any]]:
+        def ask(resource: Resource) -> list[dict[str, object]]:
             try:
                 every = self._cluster.each(resource, None, fields=f"metadata.name={name}")
                 return [_slim(item) for item in every if item["metadata"]["name"] == name]
@@ -213,7 +213,7 @@ class Origins:
                 except (NotFound, NotPermitted):
                     raise error from None
 
-        found: list[dict[str, Any]] | str = self._once(
+        found: list[dict[str, object]] | str = self._once(
             ("applications", name), lambda: self._ask(_ARGO, "Application", ask)
         )
         return found
@@ -233,7 +233,7 @@ class Origins:
 
     # -- Helm --------------------------------------------------------------------------------------------
 
-    def _helm(self, namespace: str, name: str, value: dict[str, Any]) -> OriginLink:
+    def _helm(self, namespace: str, name: str, value: dict[str, object]) -> OriginLink:
         link = OriginLink("Helm release", namespace, name)
         found = self._release(namespace, name)
         if isinstance(found, str):
@@ -278,7 +278,7 @@ class Origins:
                 return release, note
         return refused or f"no release of this name is kept in namespace {namespace}"
 
-    def _revisions(self, resource: Resource, namespace: str, name: str) -> dict[tuple[int, str], dict[str, Any]]:
+    def _revisions(self, resource: Resource, namespace: str, name: str) -> dict[tuple[int, str], dict[str, object]]:
         """Return a release's revisions but for those that later ones superseded, by number and status."""
         selector = f"owner=helm,name={name},status!=superseded"
         out = {}
@@ -322,7 +322,7 @@ class Origins:
                 raise
         return future.result()
 
-    def _guarded(self, ask: Callable[[], Any]) -> Any:
+    def _guarded(self, ask: Callable[[], object]) -> object:
         """Return what is asked, or why it cannot be had. A server that does not answer is not asked on and on."""
         if self._unanswered >= _TRIES:
             return "it was not asked for: the API server did not answer the requests before"
@@ -339,7 +339,7 @@ class Origins:
         except InputError as error:
             return f"its release cannot be read: {error}"
 
-    def _ask(self, group: str, kind: str, ask: Callable[[Resource], Any]) -> Any:
+    def _ask(self, group: str, kind: str, ask: Callable[[Resource], object]) -> object:
         resource = self._resource(group, kind)
         return self._guarded(lambda: ask(resource)) if isinstance(resource, Resource) else resource
 
@@ -357,16 +357,16 @@ class Origins:
     def _read(self, group: str, kind: str, namespace: str, name: str) -> dict[str, Any] | str:
         """Return an object without what is not needed of it, or why it cannot be read."""
 
-        def ask(resource: Resource) -> dict[str, Any]:
+        def ask(resource: Resource) -> dict[str, object]:
             head = {"apiVersion": resource.api_version, "kind": kind}
             return {**head, **_slim(self._cluster.get(resource, namespace, name))}
 
         key = ("object", group, kind, namespace, name)
-        found: dict[str, Any] | str = self._once(key, lambda: self._ask(group, kind, ask))
+        found: dict[str, object] | str = self._once(key, lambda: self._ask(group, kind, ask))
         return found
 
 
-def _deployed(revisions: Mapping[tuple[int, str], Any]) -> bool:
+def _deployed(revisions: Mapping[tuple[int, str], object]) -> bool:
     return any(status == "deployed" for _, status in revisions)
 
 
@@ -379,7 +379,7 @@ def _slim(value: dict[str, Any]) -> dict[str, Any]:
     if isinstance(status.get("resources"), list):
         keys = ("group", "kind", "namespace", "name")
         kept["resources"] = [{key: item.get(key) for key in keys} for item in listed(status["resources"])]
-    head: dict[str, Any] = {key: value[key] for key in ("apiVersion", "kind", "spec") if key in value}
+    head: dict[str, object] = {key: value[key] for key in ("apiVersion", "kind", "spec") if key in value}
     return {**head, "metadata": metadata, "status": kept}
 
 

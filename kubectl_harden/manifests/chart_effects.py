@@ -38,6 +38,7 @@ TemplateKey = tuple[ObjectKey, Path]
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 _HOST: Final = frozenset({"hostNetwork", "hostPID", "hostIPC", "hostUsers"})
 _DOES: Final = frozenset(control.id for control in CONTROLS if control.level == "baseline") | {"runAsUser"}
+_ITEM: Final = len(("spec", "initContainers", 0))
 _DIGEST: Final = re.compile(r"[0-9a-f]{32,}")
 _PROFILES: Final = re.compile(
     r"(container\.apparmor\.security\.beta|(container\.)?seccomp\.security\.alpha)\.kubernetes"
@@ -58,7 +59,7 @@ class Change(NamedTuple):
     template: TemplateKey
     path: Path
     old: Any
-    new: Any
+    new: object
 
 
 class Effect(NamedTuple):
@@ -115,7 +116,7 @@ class Workloads:
         other += (Counter(problems) - before).elements()
         return Effect(self.units(rendering), tuple(changes), tuple(other))
 
-    def templates(self, rendering: Rendering) -> dict[TemplateKey, Any]:
+    def templates(self, rendering: Rendering) -> dict[TemplateKey, object]:
         """Return the pod templates of a rendering."""
         return {
             (key, location.path): location.value
@@ -140,7 +141,7 @@ class Workloads:
         except InputError:
             return []
 
-    def _compared(self, base: Rendering, other: Rendering) -> Iterator[tuple[ObjectKey, Path, Any, Any]]:
+    def _compared(self, base: Rendering, other: Rendering) -> Iterator[tuple[ObjectKey, Path, object, object]]:
         """Yield the fields in which objects of two renderings differ."""
         gone, come = Counter(base) - Counter(other), Counter(other) - Counter(base)
         old, new = dict(self._objects(gone)), dict(self._objects(come))
@@ -148,7 +149,7 @@ class Workloads:
             for difference in differences(old.get(key, ABSENT), new.get(key, ABSENT)):
                 yield key, difference.path, difference.old, difference.new
 
-    def _objects(self, rendering: Iterable[tuple[str, str]]) -> Iterator[tuple[ObjectKey, Any]]:
+    def _objects(self, rendering: Iterable[tuple[str, str]]) -> Iterator[tuple[ObjectKey, object]]:
         for file, text in rendering:
             for value in self._values(file, text):
                 metadata = value.get("metadata")
@@ -160,7 +161,7 @@ class Workloads:
                 )
 
     @lru_cache(maxsize=2_000)  # noqa: B019 (as long as the search)
-    def _values(self, _file: str, text: str) -> tuple[Mapping[str, Any], ...]:
+    def _values(self, _file: str, text: str) -> tuple[Mapping[str, object], ...]:
         return tuple(document.value for document in readable(text) if isinstance(document.value, dict))
 
     def _manifest(self, file: str, text: str) -> Manifest:
@@ -175,7 +176,7 @@ def key_of(identity: Identity) -> TemplateKey:
     return (identity.api_version, identity.kind, identity.namespace or "", identity.name), identity.pod_path
 
 
-def _is_of_pod_security(path: Path, old: Any, new: Any, template: TemplateKey, at_fault: frozenset[Unit]) -> bool:
+def _is_of_pod_security(path: Path, old: object, new: object, template: TemplateKey, at_fault: frozenset[Unit]) -> bool:
     """Whether a change of a pod template is one that values may make to meet a level.
 
     Fields that the standard is about, and an init container or a volume that goes together with what is wrong in it.
@@ -191,7 +192,7 @@ def _is_of_pod_security(path: Path, old: Any, new: Any, template: TemplateKey, a
         return "ClusterFirstWithHostNet" in (old, new)
     if field == "volumes":
         return len(path) > 2 and (_is_volume_going(old, new) or path[3:4] in (("hostPath",), ("emptyDir",)))
-    if field == "initContainers" and new is ABSENT:
+    if field == "initContainers" and new is ABSENT and len(path) <= _ITEM:
         gone = old if isinstance(old, list) and len(path) == 2 else [old] if len(path) == 3 else []
         named = [item.get("name") for item in gone if isinstance(item, dict)]
         return any(_is_at_fault(name, template, at_fault) for name in named)
@@ -202,11 +203,11 @@ def _is_of_pod_security(path: Path, old: Any, new: Any, template: TemplateKey, a
     return False
 
 
-def _is_volume_going(old: Any, new: Any) -> bool:
+def _is_volume_going(old: object, new: object) -> bool:
     return new is ABSENT and isinstance(old, dict) and "hostPath" in old
 
 
-def _is_at_fault(container: Any, template: TemplateKey, at_fault: frozenset[Unit]) -> bool:
+def _is_at_fault(container: object, template: TemplateKey, at_fault: frozenset[Unit]) -> bool:
     """Whether an init container does what no field of it can put right, as one that is privileged or runs as root."""
     return any(
         unit.template == template and unit.check in _DOES and f"initContainers[{container}]" in unit.at
@@ -214,7 +215,7 @@ def _is_at_fault(container: Any, template: TemplateKey, at_fault: frozenset[Unit
     )
 
 
-def _is_digest(path: Path, old: Any, new: Any) -> bool:
+def _is_digest(path: Path, old: object, new: object) -> bool:
     """Whether a change is that of an annotation with a digest, by which charts have pods replaced."""
     is_annotation = len(path) > 1 and path[-2] == "annotations"
     return is_annotation and all(_DIGEST.fullmatch(str(value)) is not None for value in (old, new))

@@ -341,9 +341,8 @@ class _Search:
         short = {unit.template for unit in goal.left}
         at_baseline = {key for key in short if levels[key] == "baseline" and before.get(key) == "privileged"}
         kept = []
-        for setting in settings:
-            others = [one for one in settings if one is not setting]
-            effect = self._effects([others])[0] if others else None
+        without = self._effects([[one for one in settings if one is not setting] for setting in settings])
+        for setting, effect in zip(settings, without, strict=True):
             back = (effect.left if effect is not None else self.units) - goal.left
             helps = any(
                 unit.template not in short or (unit.template in at_baseline and unit.check in _BASELINE)

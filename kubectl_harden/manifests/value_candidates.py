@@ -39,7 +39,7 @@ _MOST: Final = 4_000
 class Setting(NamedTuple):
     """Values that belong together: paths and what stands there."""
 
-    entries: tuple[tuple[Path, Any], ...]
+    entries: tuple[tuple[Path, object], ...]
 
     def keys(self) -> str:
         """Return the paths in words."""
@@ -53,7 +53,7 @@ class Place(NamedTuple):
     disabled: bool
 
 
-def merged(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def merged(into: dict[str, object], values: Mapping[str, object]) -> None:
     """Add values to others as helm does: maps are joined, all else is replaced."""
     for key, value in values.items():
         there = into.get(key)
@@ -63,7 +63,7 @@ def merged(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[key] = copied(value)
 
 
-def at(value: Any, path: Iterable[Any]) -> Any:
+def at(value: object, path: Iterable[object]) -> object:
     """Return what stands at a path of values, ABSENT where nothing does."""
     for part in path:
         if isinstance(value, dict):
@@ -75,9 +75,9 @@ def at(value: Any, path: Iterable[Any]) -> Any:
     return value
 
 
-def written(settings: Iterable[Setting], values: Mapping[str, Any]) -> dict[str, Any]:
+def written(settings: Iterable[Setting], values: Mapping[str, object]) -> dict[str, object]:
     """Return settings as values of their own; a list of which an item changes is there as a whole, as helm wants it."""
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for path, value in (entry for setting in settings for entry in setting.entries):
         inner: Any = out
         for index, part in enumerate(path[:-1]):
@@ -93,7 +93,7 @@ def written(settings: Iterable[Setting], values: Mapping[str, Any]) -> dict[str,
     return out
 
 
-def _walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _walk(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
     """Yield every path of values with what stands there."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, dict):
@@ -105,7 +105,7 @@ def _walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield from _walk(item, (*path, key))
 
 
-def _known(values: Mapping[str, Any], references: References) -> dict[Path, Any]:
+def _known(values: Mapping[str, object], references: References) -> dict[Path, object]:
     """Return all paths that the values have or the templates refer to, with what stands there."""
     found = dict(_walk(values))
     for reference in references.paths:
@@ -115,7 +115,7 @@ def _known(values: Mapping[str, Any], references: References) -> dict[Path, Any]
     return found
 
 
-def _each(values: Any, path: tuple[str, ...]) -> Iterator[Path]:
+def _each(values: object, path: tuple[str, ...]) -> Iterator[Path]:
     """Yield the paths that one with ``*`` stands for."""
     if EACH not in path:
         yield path
@@ -128,10 +128,10 @@ def _each(values: Any, path: tuple[str, ...]) -> Iterator[Path]:
             yield (*path[:index], key, *rest)
 
 
-def places(values: Mapping[str, Any], references: References) -> list[Place]:
+def places(values: Mapping[str, object], references: References) -> list[Place]:
     """Return where values seem to become security contexts, by their names, their fields, and what is asked of them."""
     known = _known(values, references)
-    asked: dict[Path, set[Any]] = {}
+    asked: dict[Path, set[object]] = {}
     for path in known:
         asked.setdefault(path[:-1], set()).add(path[-1])
     # An item of a list that looks like a container may be given one.
@@ -155,7 +155,7 @@ def places(values: Mapping[str, Any], references: References) -> list[Place]:
     return list(found.values())
 
 
-def switches(values: Mapping[str, Any], references: References, near: Collection[str], *, far: int) -> list[Setting]:
+def switches(values: Mapping[str, object], references: References, near: Collection[str], *, far: int) -> list[Setting]:
     """Return what can be switched, as it is not, the most telling names first, then what templates at fault ask for.
 
     ``near`` are these templates. Of all others there are as many as ``far``.
@@ -177,7 +177,7 @@ def switches(values: Mapping[str, Any], references: References, near: Collection
 
 
 def fields(
-    values: Mapping[str, Any], references: References, planned: Mapping[str, Any], known: Collection[Path]
+    values: Mapping[str, object], references: References, planned: Mapping[str, object], known: Collection[Path]
 ) -> list[Setting]:
     """Return values by the name of a planned field (with the value planned), but for those that are ``known``."""
     by_name = {_bare(name): value for name, value in planned.items()}
@@ -191,7 +191,7 @@ def fields(
             and _bare(str(path[-2])) == "seccompprofile"
             and "seccompProfile" in planned
         ):
-            new: Any = "RuntimeDefault"
+            new: object = "RuntimeDefault"
         elif name in by_name and not any(other[: len(path)] == path for other in known):
             new = by_name[name]
             if name == "seccompprofile" and isinstance(value, str):
@@ -206,7 +206,7 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
 
-def without_host(values: Mapping[str, Any], paths: Collection[str], ports: Collection[int]) -> list[Setting]:
+def without_host(values: Mapping[str, object], paths: Collection[str], ports: Collection[int]) -> list[Setting]:
     """Return values without what pods take from the node: these paths (host paths of volumes) and ports."""
     volumes = {
         item["name"]
@@ -215,7 +215,7 @@ def without_host(values: Mapping[str, Any], paths: Collection[str], ports: Colle
         if _is_of_host(item, paths) and isinstance(item.get("name"), str)
     }
 
-    def goes(item: Any) -> bool:
+    def goes(item: object) -> bool:
         return isinstance(item, dict) and (
             _is_of_host(item, paths) or (item.get("name") in volumes and "mountPath" in item)
         )
@@ -232,10 +232,10 @@ def without_host(values: Mapping[str, Any], paths: Collection[str], ports: Colle
     return [*([Setting(tuple(shorter))] if shorter else ()), *found]
 
 
-def _is_of_port(path: Path, value: Any, ports: Collection[int]) -> bool:
+def _is_of_port(path: Path, value: object, ports: Collection[int]) -> bool:
     return type(value) is int and value in ports and re.search("(?i)host", str(path[-1])) is not None
 
 
-def _is_of_host(item: Any, paths: Collection[str]) -> bool:
+def _is_of_host(item: object, paths: Collection[str]) -> bool:
     host = item.get("hostPath") if isinstance(item, dict) else None
     return isinstance(host, dict) and host.get("path") in paths

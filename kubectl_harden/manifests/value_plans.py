@@ -70,7 +70,7 @@ def risk_of(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> Risk:
 
 def _steps(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> list[Edit]:
     """Return the planned edits that a change carries out: of this field, else of one of that name and value."""
-    if "initContainers" in change.path and change.new is ABSENT and len(change.path) <= _ITEM:
+    if _is_container(change):
         # Without its container no field of it is left to judge.
         return []
     plan = plans.get(change.template)
@@ -78,6 +78,11 @@ def _steps(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> list[Edit]:
     near = [step for step in steps if _is_within(step.path, change.path) or _is_within(change.path, step.path)]
     alike = [step for step in steps if step.path[-1] == change.path[-1] and same(step.value, change.new)]
     return [step for step in near if _agrees(step, change)] or alike
+
+
+def _is_container(change: Change) -> bool:
+    """Whether an init container goes as a whole, or the list of them."""
+    return "initContainers" in change.path and change.new is ABSENT and len(change.path) <= _ITEM
 
 
 def _is_within(path: Path, other: Path) -> bool:
@@ -130,7 +135,7 @@ def _edits(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> Iterator[Ed
         yield from steps
         return
     if change.new is ABSENT:
-        if "initContainers" in change.path:
+        if _is_container(change):
             names = [item.get("name") for item in (change.old if isinstance(change.old, list) else [change.old])]
             words = f"init container {', '.join(map(str, names))}: {_NOT_RUN}"
             yield Edit("remove", change.path, None, (), "review", words)
