@@ -176,15 +176,18 @@ class _Run:
                 jobs = [job for job in jobs if job not in failed]
 
     def _planned(self, spot: Spot, jobs: Sequence[_Job]) -> _Change:
+        from kubectl_harden.live.at_source import AsLive
         from kubectl_harden.manifests.source import fix_file, fix_overlay
 
         sought = [job.sought for job in jobs]
+        known = AsLive(self._options.learn, [(job.sought.matches, job.proposal.live) for job in jobs])
+        options = self._options._replace(learn=known)
         paths = self._inputs.targets.pod_paths
         if spot.file:
-            fixed = fix_file(spot.file, sought, self._options, paths)
+            fixed = fix_file(spot.file, sought, options, paths)
             files = (fixed,) if fixed.splices else ()
             return _Change(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
-        overlay = fix_overlay(spot.overlay, sought, self._options, paths)
+        overlay = fix_overlay(spot.overlay, sought, options, paths)
         return _Change(tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay)
 
     def _proves(self, job: _Job, change: _Change) -> bool:

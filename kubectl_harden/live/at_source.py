@@ -6,7 +6,7 @@ patches, postBuild); argo-cd.readthedocs.io, user-guide/directory and user-guide
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
@@ -15,12 +15,13 @@ from kubectl_harden.json_values import copied
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.origin_links import listed, mapping, text
 from kubectl_harden.live.propose import Proposal, prove_pods
-from kubectl_harden.model import Origin, OriginLink, OriginPlace, Planned
+from kubectl_harden.model import Identity, Learned, Origin, OriginLink, OriginPlace, Planned
 from kubectl_harden.objects import generated_from
+from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.policy import worded
 
-__all__ = ["AtSource", "at_source", "drifted", "proved"]
+__all__ = ["AsLive", "AtSource", "at_source", "drifted", "proved"]
 
 _CHANGING: Final = ("patches", "patchesStrategicMerge", "patchesJson6902", "components")
 
@@ -124,6 +125,43 @@ def _of_source(link: OriginLink, name: str, source: Mapping[str, object], place:
         prefix=text(kustomize.get("namePrefix")),
         suffix=text(kustomize.get("nameSuffix")),
     )
+
+
+class AsLive:
+    """What is known of live objects, told of the same objects as their files have them.
+
+    Their pods are found by what the cluster knows: a file may name no namespace, other labels, or half an image.
+    """
+
+    def __init__(self, learn: Learn, live: Sequence[tuple[Callable[[Identity], bool], Live]]) -> None:
+        """Take what knows of live objects, and these with what tells them in their files."""
+        self._learn = learn
+        self._live = live
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether others are asked."""
+        return self._learn.looks_around
+
+    def prepare(self, templates: Iterable[tuple[str, object]]) -> None:
+        """Ask them together."""
+        self._learn.prepare(templates)
+
+    def begin(self, namespaces: Iterable[str]) -> None:
+        """Hear that all pods of some namespaces will be listed."""
+        self._learn.begin(namespaces)
+
+    def add(self, pod: object) -> None:
+        """Take a pod that was listed."""
+        self._learn.add(pod)
+
+    def __call__(self, identity: Identity, value: object, template: object) -> Learned:
+        """Return the facts by container name."""
+        for matches, live in self._live:
+            for location in live.subject.templates() if matches(identity) else ():
+                if location.path == identity.pod_path:
+                    return self._learn(live.subject.named(location), live.value, location.value)
+        return self._learn(identity, value, template)
 
 
 # -- proof -----------------------------------------------------------------------------------------------

@@ -403,6 +403,19 @@ def test_what_others_changed_in_the_cluster_is_left(place: Place, harden: Harden
     )
 
 
+def test_what_runs_in_the_cluster_is_evidence_for_the_file(place: Place, harden: Harden) -> None:
+    """The file names neither the namespace nor the image by which the pods would be found."""
+    place.flux(postBuild={})
+    text = WEB.replace("example.com/web:1", "example.com/user-none/app:${version}")
+    file = place.write("apps/shop/web.yaml", text)
+    place.apply(WEB.replace("example.com/web:1", "example.com/user-none/app:1"))
+    place.namespace.eventually(lambda: len(place.namespace.ready_pods()) == 1)
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert done.code == 1, done
+    assert "runs as uid 0" in words(done)
+    assert "runAsNonRoot" not in file.read_text()
+
+
 def test_what_nobody_manages_has_no_source(place: Place, harden: Harden) -> None:
     value = yaml.safe_load(WEB)
     place.namespace.create(value)
