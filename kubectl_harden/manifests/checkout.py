@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError
-from kubectl_harden.manifests.directories import upwards
+from kubectl_harden.manifests.directories import ancestors, upwards
 from kubectl_harden.text_files import leads_out, opened, read_text
 
 __all__ = ["Checkout", "checkout_of", "directory_in", "is_committed", "matching", "same_repository"]
@@ -118,6 +118,11 @@ def directory_in(checkout: Checkout, path: str) -> str:
         raise InputError(f"{checkout.root} has no directory {relative}: is another revision checked out?")
     if os.path.realpath(found) != found:
         raise InputError(f"{found} is behind a symbolic link, which is not followed")
+    for above in ancestors(found):
+        if above == checkout.root:
+            break
+        if os.path.lexists(os.path.join(above, ".git")):
+            raise InputError(f"{above} is a repository of its own: give a --source for it")
     return found
 
 

@@ -96,13 +96,15 @@ class Tree(NamedTuple):
     """What lies below a path of a checkout.
 
     ``objects`` are those of plain manifests with their files, ``overlays`` the directories of the outermost
-    kustomizations. ``encrypted`` files are those of SOPS; ``links`` are not followed.
+    kustomizations. ``encrypted`` files are those of SOPS; ``links`` are not followed. ``built`` gets the objects of the
+    overlays that were built.
     """
 
     root: str
     path: str
     objects: tuple[tuple[Identity, str, bool], ...]
     overlays: tuple[str, ...]
+    built: dict[str, list[Identity]]
     encrypted: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     jsonnet: tuple[str, ...] = ()
@@ -136,6 +138,7 @@ def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool) 
         directory,
         tuple(objects),
         tuple(found["overlay"]),
+        {},
         tuple(found["encrypted"]),
         tuple(found["link"]),
         tuple(found["jsonnet"]),
@@ -155,7 +158,8 @@ def _walk(directory: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
         if os.path.islink(path):
             yield "link", path
         elif os.path.isdir(path):
-            if recursive and name != ".git":
+            # A submodule is committed elsewhere.
+            if recursive and name != ".git" and not os.path.lexists(os.path.join(path, ".git")):
                 yield from _walk(path, recursive=recursive)
         elif name.endswith(EXTENSIONS):
             yield "file", path
@@ -284,11 +288,13 @@ def _aligned(items: list[object], live: list[object]) -> list[object]:
 
 def _builds(tree: Tree, directory: str, sought: Sought, pod_paths: PodPaths) -> bool:
     """Whether a kustomization builds an object. Raises InputError where it cannot be built from the checkout alone."""
-    _refuse_remote(directory, tree.root)
-    found = built(directory)
-    manifest = Manifest(found.file, found.text or "", lined=False, pod_paths=pod_paths)
-    items = (event for event in read(manifest, Policies(_NOBODY)) if isinstance(event, Item))
-    count = sum(sought.matches(item.subject.identity) for item in items)
+    if directory not in tree.built:
+        _refuse_remote(directory, tree.root)
+        found = built(directory)
+        manifest = Manifest(found.file, found.text or "", lined=False, pod_paths=pod_paths)
+        items = (event for event in read(manifest, Policies(_NOBODY)) if isinstance(event, Item))
+        tree.built[directory] = [item.subject.identity for item in items]
+    count = sum(map(sought.matches, tree.built[directory]))
     if count > 1:
         raise InputError(f"{_short(tree, directory)} builds {count} objects that may be it")
     return count == 1

@@ -139,6 +139,13 @@ def test_without_a_remote_it_has_to_be_named(tmp_path: Path) -> None:
         checkout_of(str(root))
 
 
+def test_a_submodule_is_a_repository_of_its_own(tmp_path: Path) -> None:
+    root = repository(tmp_path / "fleet")
+    repository(root / "lib", "https://git.example.com/org/lib")
+    with pytest.raises(InputError, match="/lib is a repository of its own"):
+        directory_in(checkout_of(str(root)), "lib/apps")
+
+
 def test_paths_stay_inside(tmp_path: Path) -> None:
     root = repository(tmp_path / "fleet")
     found = checkout_of(str(root))

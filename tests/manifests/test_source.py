@@ -74,6 +74,15 @@ def test_two_that_may_be_it_are_both_named(tmp_path: Path) -> None:
         spot(tmp_path)
 
 
+def test_what_is_committed_elsewhere_does_not_count(tmp_path: Path) -> None:
+    below = tmp_path / "lib"
+    below.mkdir()
+    (below / "web.yaml").write_text(WEB)
+    (below / ".git").write_text("gitdir: elsewhere\n")
+    with pytest.raises(InputError, match="it is not in the files"):
+        spot(tmp_path)
+
+
 def test_parts_of_charts_are_not_manifests(tmp_path: Path) -> None:
     (tmp_path / "Chart.yaml").write_text("name: web\n")
     (tmp_path / "web.yaml").write_text(WEB)
