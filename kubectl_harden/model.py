@@ -174,7 +174,10 @@ class FixContext(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """A change to a file: from a line and column (from 1, in characters) to another comes a text."""
+    """A change to a file: from a line and column (from 1) to another comes a text.
+
+    Columns count characters, or bytes of UTF-8, as it was asked for.
+    """
 
     start_line: int
     start_column: int
@@ -357,6 +360,13 @@ class PodsChecked(NamedTuple):
     by: tuple[str, ...] = ()
 
 
+class Before(NamedTuple):
+    """The policy that a pod template is held to before an upgrade, and whether it meets it."""
+
+    policy: Policy
+    met: bool
+
+
 class Checked(NamedTuple):
     """The verdict on one pod template: the highest level that it meets, and what the policy forbids."""
 
@@ -377,6 +387,8 @@ class Checked(NamedTuple):
     """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
     origin: Origin = ()
     """Where a live object comes from, where that was asked for."""
+    before: Before | None = None
+    """Where only what an upgrade makes new was asked for: what it is held to today."""
 
 
 class Planned(NamedTuple):

@@ -161,14 +161,46 @@ def test_the_action_takes_every_line_of_its_arguments(repository: Path) -> None:
     assert done.returncode == 2 and "--nonsense" in done.stderr
 
 
+def changed(directory: Path) -> list[str]:
+    names = subprocess.run(["git", "diff", "--name-only"], cwd=directory, capture_output=True, text=True, check=True)
+    return names.stdout.split()
+
+
+def test_the_action_leaves_fixed_files_for_a_pull_request(repository: Path) -> None:
+    done = action(repository, mode="fix", args="--skip-others")
+    assert done.returncode == 0 and "1 edited in 1 file" in done.stderr
+    assert changed(repository) == ["web.yaml"]
+    assert (repository / "good.yaml").read_text() == GOOD
+    assert action(repository, args="--skip-others").returncode == 0
+    fixed = (repository / "web.yaml").read_bytes()
+    assert action(repository, mode="fix", files="web.yaml").returncode == 0
+    assert (repository / "web.yaml").read_bytes() == fixed
+
+
+def test_the_action_fails_where_something_is_left(repository: Path) -> None:
+    done = action(repository, mode="fix", files="web.yaml\n", level="baseline", args="--only hostNamespaces\n")
+    assert done.returncode == 1 and "with something left below baseline" in done.stderr
+    assert "hostNetwork: false" in (repository / "web.yaml").read_text()
+    assert "runAsNonRoot" not in (repository / "web.yaml").read_text()
+    assert action(repository, mode="fix", kustomize="nowhere").returncode == 3
+
+
+@pytest.mark.parametrize("given", [{"mode": "Fix"}, {"mode": ""}, {"mode": "fix", "sarif": "log.sarif"}])
+def test_the_action_writes_nothing_in_a_mode_that_it_does_not_know(repository: Path, given: dict[str, str]) -> None:
+    done = action(repository, **given)
+    assert (done.returncode, done.stdout[:9]) == (2, "::error::")
+    assert changed(repository) == [] and not (repository / "log.sarif").exists()
+
+
+@pytest.mark.parametrize("mode", ["check", "fix"])
 @pytest.mark.parametrize("name", ["files", "kustomize", "helm_chart", "level"])
-def test_no_input_of_the_action_is_an_option(repository: Path, name: str) -> None:
+def test_no_input_of_the_action_is_an_option(repository: Path, name: str, mode: str) -> None:
     (repository / "known.json").write_text("precious\n")
     for word in ("--write-known=known.json", "-fweb.yaml", "--", "-h"):
         (repository / word).mkdir()
-        done = action(repository, **{name: word})
+        done = action(repository, mode=mode, **{name: word})
         assert done.returncode in (2, 3), done.stderr
-        assert "Usage:" not in done.stdout and "file=web.yaml" not in done.stdout
+        assert "Usage:" not in done.stdout and "file=web.yaml" not in done.stdout and changed(repository) == []
         assert (repository / "known.json").read_text() == "precious\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.origin import Origins
     from kubectl_harden.manifests.baseline_file import Known
-    from kubectl_harden.manifests.check import Propose
     from kubectl_harden.model import Checks, Policy
 
 __all__ = ["check"]
@@ -43,6 +43,8 @@ _NAMES: Final = tuple(FORMATS)
               help="Baseline file: the violations in it do not count.")  # fmt: skip
 @click.option("--write-known", metavar="FILE", type=click.Path(),
               help="Write a baseline file with the violations that there are.")  # fmt: skip
+@click.option("--upgrade-to", metavar="[VERSION]", is_flag=False, flag_value="latest",
+              help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 def check(
     inputs: FileInputs | LiveInputs,
     policy: Policy,
@@ -50,6 +52,7 @@ def check(
     evidence: EvidenceOptions,
     known: str | None,
     write_known: str | None,
+    upgrade_to: str | None,
 ) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
@@ -58,6 +61,8 @@ def check(
     each workload runs stands beside it, as fix judges its edits by, and where it comes from: a Helm release, what
     Flux or Argo CD apply, or kubectl apply. The exit code is 0 when all meet the
     level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
+    With --upgrade-to it is 1 when something fails there and not today, 2 when nothing is held to an
+    older version.
 
     \b
     Examples:
@@ -69,20 +74,28 @@ def check(
       helm template charts/web | kubectl harden check -f - -o json
       kubectl harden check deploy/web sts/db -n shop
       kubectl harden check -A --level restricted
+      kubectl harden check -A --upgrade-to v1.37
       # In a pipeline: a log for code scanning, and only what is new fails
       kubectl harden check -f manifests/ -R -o sarif > harden.sarif
       kubectl harden check -f manifests/ -R --write-known known.json
       kubectl harden check -f manifests/ -R --known known.json -o github
     """
+    from kubectl_harden.planning.upgrade import upgraded
+    from kubectl_harden.pod_security.policy import NEWEST
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
     from kubectl_harden.reports.tally import Tally, summary_line
+    from kubectl_harden.reports.upgrade import Upgrades
 
     form = FORMATS[output]
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
+    if form.files and isinstance(inputs, LiveInputs):
+        raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
     notes: list[str] = []
-    tally = Tally()
-    of_project = None if isinstance(inputs, LiveInputs) or write_known is not None else inputs.project.known
+    upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
+    tally = Tally() if upgrade is None else Upgrades(f"v1.{upgrade}")
+    all_count = write_known is not None or upgrade is not None
+    of_project = None if isinstance(inputs, LiveInputs) or all_count else inputs.project.known
     if known is None and of_project is not None:
         # The summary names what no person has named.
         known = tally.baseline = of_project
@@ -99,7 +112,9 @@ def check(
             whole = not inputs.targets.names
             learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
         origins = _origins(inputs.cluster) if form.origins else None
-        results = check_live(finder, inputs.targets, learn, pods=form.pods, named=named, origins=origins)
+        results = check_live(
+            finder, inputs.targets, learn, pods=form.pods, named=named, origins=origins, upgrade=upgrade
+        )
     else:
         from kubectl_harden.manifests.check import check_files
 
@@ -108,8 +123,8 @@ def check(
         note_problems((*found.notes, *found.unjudged))
         tally.passed.notes.extend(found.unjudged)
         tally.passed.excluded = left_out(inputs, found)
-        propose = _proposal() if output == "sarif" else None
-        results = check_files(found.inputs, found.policies, learn, propose, named=named)
+        propose = form.propose() if form.propose is not None else None
+        results = check_files(found.inputs, found.policies, learn, propose, named=named, upgrade=upgrade)
     if baseline is not None and write_known is not None:
         if tally.passed.excluded:
             note(tally.passed.excluded)
@@ -117,7 +132,7 @@ def check(
     if baseline is not None:
         results = map(baseline.mark, results)
     told, noted = 0, len(tally.passed.notes)
-    pieces = render(form, results, policy, tally)
+    pieces = render(form, results, policy if upgrade is None else upgraded(policy, upgrade), tally)
 
     def report() -> None:
         nonlocal told, noted
@@ -142,17 +157,41 @@ def check(
         entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
         verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
         note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
-    if form.people and tally.violating and not isinstance(inputs, LiveInputs) and inputs.chart:
+    if form.people and tally.violating and upgrade is None and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
         write(propose_values(inputs.chart, found.inputs, found.policies))
     if not form.people and tally.passed.excluded:
         note(tally.passed.excluded)
     if form.people:
-        paragraph(summary_line(tally))
+        paragraph(tally.line() if isinstance(tally, Upgrades) else summary_line(tally))
         if tally.violating and output == "text":
-            line(_advice(inputs))
+            line(_advice(inputs, upgrade))
+    if isinstance(tally, Upgrades):
+        if tally.pinned:
+            held = "1 of them is" if tally.pinned == 1 else f"{tally.pinned:,} of them are"
+            note(f"{held} held to a version by its number, which does not move when the cluster is upgraded")
+        if tally.uncomparable and not tally.problems:
+            raise UsageError(
+                f"nothing is compared: all that is judged is held to {tally.version} or a newer version already "
+                f"(--policy-version says what to compare with; the newest version that is known is v1.{NEWEST})"
+            )
     return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
+
+
+def _upgrade(version: str, output: str, baseline: str | None) -> int:
+    """Return the minor number of the policy version to compare with. Raises UsageError."""
+    from kubectl_harden.pod_security.policy import NEWEST, parse_policy
+
+    forms = [name for name, form in FORMATS.items() if form.upgrades]
+    if output not in forms:
+        raise UsageError(f"--upgrade-to is for -o {', '.join(forms[:-1])} and {forms[-1]}")
+    if baseline is not None:
+        raise UsageError("--upgrade-to lists nothing that fails today: leave the baseline file out")
+    newer = re.fullmatch(r"v1\.([1-9][0-9]{0,3})", version)
+    if newer is not None and int(newer[1]) > NEWEST:
+        raise UsageError(f"policy version {version} is not known: the newest that is known here is v1.{NEWEST}")
+    return parse_policy("restricted", version).minor
 
 
 def _origins(cluster: Cluster) -> Origins:
@@ -160,13 +199,6 @@ def _origins(cluster: Cluster) -> Origins:
     from kubectl_harden.live.origin import Origins
 
     return Origins(cluster)
-
-
-def _proposal() -> Propose:
-    """Return what proposes fixes; it is loaded only where they are asked for."""
-    from kubectl_harden.manifests.fix import proposal
-
-    return proposal
 
 
 def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:
@@ -199,13 +231,19 @@ def _write_known(known: Known, results: Iterable[Checks]) -> int:
     return exit_code(problems, left=False)
 
 
-def _advice(inputs: FileInputs | LiveInputs) -> str:
-    """Return how to see the smallest fix of the same inputs."""
+def _advice(inputs: FileInputs | LiveInputs, upgrade: int | None) -> str:
+    """Return how to see the smallest fix of the same inputs, for another policy version if there is one."""
     from kubectl_harden.cli.fix import fix
     from kubectl_harden.cluster.command import Commands
 
     commands = inputs.cluster.connection.commands if isinstance(inputs, LiveInputs) else Commands()
-    command = commands.harden("fix", *repeated(click.get_current_context(), fix))
+    words = list(repeated(click.get_current_context(), fix))
+    if upgrade is not None:
+        if "--policy-version" in words:
+            at = words.index("--policy-version")
+            del words[at : at + 2]
+        words += ["--policy-version", f"v1.{upgrade}"]
+    command = commands.harden("fix", *words)
     if len(command) > _LONGEST:
         return "See the smallest fix with fix in place of check"
     of_builds = " (and fix -k DIR, fix --helm-chart DIR)" if click.get_current_context().params.get("build") else ""

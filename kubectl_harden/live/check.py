@@ -14,6 +14,7 @@ from kubectl_harden.live.workload_pods import WorkloadPods
 from kubectl_harden.model import Checked, Checks, Origin, Problem
 from kubectl_harden.objects import controller_of, finished
 from kubectl_harden.planning.options import Learn
+from kubectl_harden.planning.upgrade import judged_newly
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.accepted import left
 
@@ -35,11 +36,13 @@ def check_live(
     pods: bool = True,
     named: bool = False,
     origins: Origins | None = None,
+    upgrade: int | None = None,
 ) -> Iterator[Checks]:
     """Yield what is found in each live workload, and whether pods that it lacks are refused all the same.
 
     With ``pods`` also whether pods of those that violate do not, with ``named`` what a baseline file asks for, with
-    ``origins`` where each comes from.
+    ``origins`` where each comes from; with ``upgrade`` only what of the templates is new at the policy version of that
+    minor number.
 
     Raises UsageError, and ClusterError before the first.
     """
@@ -49,11 +52,15 @@ def check_live(
         if isinstance(found, Problem):
             yield Checks((), (found,))
             continue
-        verdict = judged(found.subject, learn, named=named)
-        checked = (beside.beside(found, item) if pods else item for item in verdict.checked)
-        verdict = verdict._replace(
-            checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
-        )
+        if upgrade is None:
+            verdict = judged(found.subject, learn, named=named)
+            checked = (beside.beside(found, item) if pods else item for item in verdict.checked)
+            verdict = verdict._replace(
+                checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
+            )
+        else:
+            # What the API server does with pods today says nothing of another version.
+            verdict = judged_newly(found.subject, upgrade, learn)
         if origin:
             verdict = verdict._replace(checked=tuple(item._replace(origin=origin) for item in verdict.checked))
         if found.resource == PODS:
@@ -84,7 +91,7 @@ def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:
     paths = [path for violation in left(checked.violations) for path in violation.paths]
     debug = [path[:3] for path in paths if path[:2] == ("spec", "ephemeralContainers")]
     if finished(live.value):
-        words = f"it has run to its end, and stays as it is: delete it with {delete}"
+        words = f"it has run to its end and stays as it is; delete it: {delete}"
     elif len(debug) == len(paths):
         named = live.value["spec"]["ephemeralContainers"]
         names = ", ".join(dict.fromkeys(str(named[path[2]]["name"]) for path in debug))

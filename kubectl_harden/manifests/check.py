@@ -11,6 +11,7 @@ from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import Checked, Checks, Other, Problem, Replacement, Violation
 from kubectl_harden.planning.options import Learn
+from kubectl_harden.planning.upgrade import judged_newly
 from kubectl_harden.planning.verdict import judged
 
 __all__ = ["Propose", "check_files", "check_text"]
@@ -30,16 +31,17 @@ def check_files(
     propose: Propose | None = None,
     *,
     named: bool = False,
+    upgrade: int | None = None,
 ) -> Iterator[Checks]:
     """Yield what is found in each file, in the order in which the files were named.
 
     With ``learn`` the evidence comes with it, with ``propose`` what would fix each violation, with ``named`` what a
-    baseline file asks for.
+    baseline file asks for; with ``upgrade`` only what is new at the policy version of that minor number.
     """
     around = learn is not None and learn.looks_around
     if learn is not None and around:
         learn.prepare(templates(inputs, policies))
-    work = partial(check_text, policies=policies, learn=learn, propose=propose, named=named)
+    work = partial(check_text, policies=policies, learn=learn, propose=propose, named=named, upgrade=upgrade)
     yield from each_file(inputs, work, _unread, parallel=not around)
 
 
@@ -54,6 +56,7 @@ def check_text(
     propose: Propose | None = None,
     *,
     named: bool = False,
+    upgrade: int | None = None,
 ) -> Checks:
     """Evaluate every pod template in a text; see ``check_files``."""
     checked: list[Checked] = []
@@ -66,7 +69,10 @@ def check_text(
         elif isinstance(found, Other):
             others.append(found)
         elif isinstance(found, Item):
-            checks = judged(found.subject, learn, named=named)
+            if upgrade is None:
+                checks = judged(found.subject, learn, named=named)
+            else:
+                checks = judged_newly(found.subject, upgrade, learn)
             problems.extend(checks.problems)
             for item in checks.checked:
                 # Every proposal reads its document again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -32,9 +32,9 @@ from kubectl_harden.planning.object_plan import edits_of, planned, undone
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
-from kubectl_harden.yaml_text.editor import edit_document, spliced
+from kubectl_harden.yaml_text.editor import edit_document, merged, spliced
 
-__all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "written"]
+__all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "suggestion", "written"]
 
 
 NOT_EDITED: Final = "not edited"
@@ -136,15 +136,30 @@ def written(found: FileFix, names: Collection[str]) -> FileFix:
 
 def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
     """Return what fixes one violation of a pod template in its text; nothing where no edit can be proposed."""
+    place = Lines(manifest.text).place
+    splices = _cure(found, checked, violation)
+    return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
+
+
+def suggestion(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
+    """Return the same as one replacement at most, with columns in bytes of UTF-8."""
+    splices = _cure(found, checked, violation)
+    if not splices:
+        return ()
+    place = Lines(manifest.text).place_in_bytes
+    start, end, new = merged(manifest.text, splices)
+    return (Replacement(*place(start), *place(end), new),)
+
+
+def _cure(found: Item, checked: Checked, violation: Violation) -> Sequence[Splice]:
+    """Return the splices of a text that fix one violation of a pod template."""
     subject = found.subject
     try:
         edits = edits_of(subject, checked.identity.pod_path, FixOptions(only=frozenset((violation.check,))))
         goal = _patched(found.document.value, (), {found.base: apply(subject.value, edits)})
-        splices = edit_document(found.document, goal) if edits else ()
+        return edit_document(found.document, goal) if edits else ()
     except (InputError, EditError):
         return ()
-    place = Lines(manifest.text).place
-    return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
 
 
 def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, object]]) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Fact, LiveSource, Source, Violation
+from kubectl_harden.model import Before, Checked, Fact, LiveSource, Source, Violation
 from kubectl_harden.objects import api_group
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
@@ -71,7 +71,15 @@ def _heading(checked: Checked) -> str:
     identity = checked.identity
     name = paint(object_name(identity), "strong") + template_of(identity)
     owner = f", {place(identity.source)}" if isinstance(identity.source, LiveSource) and identity.source.owner else ""
+    if checked.before is not None:
+        return f"{name}: {_newly(checked, checked.before)}{owner}\n"
     return f"{name}: {level_text(checked.level)}, not {sourced(checked.policy)}{owner}\n"
+
+
+def _newly(checked: Checked, before: Before) -> str:
+    """Return what a workload is at another policy version, and what it is today."""
+    now = "meets" if before.met else "is below"
+    return f"{now} {sourced(before.policy)}, and at {checked.policy.version} it is {level_text(checked.level)}"
 
 
 def wide(report: Report) -> Iterator[str]:
@@ -89,6 +97,8 @@ def wide(report: Report) -> Iterator[str]:
         elif origin:
             held = f"{checked.policy}{origin}"
             yield wrapped(held if checked.policy.exempt else f"held to {held}", 2, columns) + "\n"
+        if checked.before is not None:
+            yield f"  {_newly(checked, checked.before)}\n"
         for violation in checked.violations:
             line = f" line {violation.line}" if violation.line is not None else ""
             excused = violation.accepted or violation.known

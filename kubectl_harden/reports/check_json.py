@@ -40,7 +40,13 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, object]:
         **({"advice": checked.advice} if checked.advice else {}),
         **({"podsRefused": checked.pods_refused} if checked.pods_refused else {}),
         **origin_json(checked.origin),
+        **_before_json(checked),
     }
+
+
+def _before_json(checked: Checked) -> dict[str, object]:
+    before = checked.before
+    return {} if before is None else {"before": {"policy": policy_json(before.policy), "allowed": before.met}}
 
 
 def _pods_json(checked: Checked) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from kubectl_harden.manifests.check import Propose
     from kubectl_harden.model import Checked, Checks, Policy
     from kubectl_harden.reports.tally import Report, Tally
 
@@ -19,7 +20,8 @@ class Format(NamedTuple):
 
     ``people``: it is for people, beside whom errors and a summary are told while they come. ``evidence``: it shows what
     is known of how workloads run. ``pods``: it says where pods meet the level and their template does not.
-    ``origins``: it says where live objects come from.
+    ``origins``: it says where live objects come from. ``propose`` imports and returns what proposes the fixes that it
+    has. ``files``: it is about files alone. ``upgrades``: it can tell what a newer policy version makes new.
     """
 
     loaded: Callable[[], Render]
@@ -27,6 +29,9 @@ class Format(NamedTuple):
     evidence: bool = False
     pods: bool = False
     origins: bool = False
+    propose: Callable[[], Propose] | None = None
+    files: bool = False
+    upgrades: bool = False
 
 
 def _text() -> Render:
@@ -77,21 +82,47 @@ def _github() -> Render:
     return github
 
 
+def _rdjson() -> Render:
+    from kubectl_harden.reports.rdjson import rdjson
+
+    return rdjson
+
+
+def _gitlab() -> Render:
+    from kubectl_harden.reports.gitlab import gitlab
+
+    return gitlab
+
+
 def _html() -> Render:
     from kubectl_harden.reports.html import html
 
     return html
 
 
+def _proposal() -> Propose:
+    from kubectl_harden.manifests.fix import proposal
+
+    return proposal
+
+
+def _suggestion() -> Propose:
+    from kubectl_harden.manifests.fix import suggestion
+
+    return suggestion
+
+
 FORMATS: Final = {
-    "text": Format(_text, people=True, pods=True),
-    "wide": Format(_wide, people=True, evidence=True, pods=True, origins=True),
-    "json": Format(_json, pods=True, origins=True),
-    "yaml": Format(_yaml, pods=True, origins=True),
-    "name": Format(_name),
-    "sarif": Format(_sarif),
+    "text": Format(_text, people=True, pods=True, upgrades=True),
+    "wide": Format(_wide, people=True, evidence=True, pods=True, origins=True, upgrades=True),
+    "json": Format(_json, pods=True, origins=True, upgrades=True),
+    "yaml": Format(_yaml, pods=True, origins=True, upgrades=True),
+    "name": Format(_name, upgrades=True),
+    "sarif": Format(_sarif, propose=_proposal),
     "junit": Format(_junit),
     "github": Format(_github),
+    "rdjson": Format(_rdjson, propose=_suggestion, files=True),
+    "gitlab": Format(_gitlab, files=True),
     "html": Format(_html, evidence=True, origins=True),
 }
 """By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""
@@ -108,6 +139,6 @@ def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally
     def counted() -> Iterator[Checked]:
         for found in results:
             tally.add(found)
-            yield from found.checked
+            yield from tally.listed(found.checked)
 
     return form.loaded()(Report(counted(), policy, tally, width()))

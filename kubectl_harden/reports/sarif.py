@@ -7,10 +7,7 @@ The objects are plain JSON, which the libraries for it only wrap.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, Final
@@ -22,6 +19,7 @@ from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import workload_policy_json
+from kubectl_harden.reports.review import HOME, STANDARD, Fingerprints, file_name
 from kubectl_harden.reports.tally import Report
 from kubectl_harden.reports.terminal import json_text, object_name, printable
 from kubectl_harden.text_files import leads_out
@@ -29,8 +27,6 @@ from kubectl_harden.text_files import leads_out
 __all__ = ["sarif"]
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_HOME: Final = "https://github.com/kubectl-harden/kubectl-harden"
-_STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
 _ROOT: Final = "%SRCROOT%"
 
 
@@ -38,9 +34,9 @@ def sarif(report: Report) -> Iterator[str]:
     """Yield the log: one run, a rule for each control, a result for each violation."""
     rules = explanations()
     indexes = {rule.check: index for index, rule in enumerate(rules)}
-    seen: Counter[str] = Counter()
+    fingerprints = Fingerprints()
     found = [
-        _result(item, violation, report.policy, indexes, seen)
+        _result(item, violation, report.policy, indexes, fingerprints)
         for item in report.results
         for violation in item.violations
     ]
@@ -48,7 +44,7 @@ def sarif(report: Report) -> Iterator[str]:
         "name": "kubectl harden",
         "version": __version__,
         "semanticVersion": __version__,
-        "informationUri": _HOME,
+        "informationUri": HOME,
         "rules": [_rule(rule) for rule in rules],
     }
     run = {
@@ -76,14 +72,14 @@ def _rule(rule: Explanation) -> dict[str, object]:
             "text": "\n\n".join(f"{head}: {words}" for head, words in parts.items()),
             "markdown": "\n\n".join(f"**{head}:** {words}" for head, words in parts.items()),
         },
-        "helpUri": _STANDARD,
+        "helpUri": STANDARD,
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["security", "kubernetes", f"pod-security-{rule.level}"], "precision": "very-high"},
     }
 
 
 def _result(
-    item: Checked, violation: Violation, head: Policy, indexes: dict[str, int], seen: Counter[str]
+    item: Checked, violation: Violation, head: Policy, indexes: dict[str, int], fingerprints: Fingerprints
 ) -> dict[str, object]:
     name = object_name(item.identity)
     location: dict[str, object] = {"logicalLocations": [_object(item.identity)]}
@@ -98,7 +94,7 @@ def _result(
         "level": "error",
         "message": {"text": printable(f"{name}: {worded(violation.reason, violation.detail)}")},
         "locations": [location],
-        "partialFingerprints": {"primaryLocationLineHash": _fingerprint(item, violation, seen)},
+        "partialFingerprints": {"primaryLocationLineHash": fingerprints.of(item, violation)},
         "properties": {
             "paths": [pointer(path) for path in violation.paths],
             "level": violation.level,
@@ -119,25 +115,6 @@ def _result(
     return out
 
 
-def _fingerprint(item: Checked, violation: Violation, seen: Counter[str]) -> str:
-    """Return what stays the same when lines move: the file (none for a live object), the object, the control; and
-    which of several alike.
-    """
-    identity = item.identity
-    file = identity.source.file if isinstance(identity.source, Source) else ""
-    words = [
-        _relative(file) if file else "",
-        identity.api_version,
-        identity.kind,
-        identity.namespace or "",
-        identity.name,
-    ]
-    words += [pointer(identity.pod_path), violation.check]
-    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
-    seen[digest] += 1
-    return f"{digest}:{seen[digest]}"
-
-
 def _object(identity: Identity) -> dict[str, Any]:
     """Return an object as a logical location: the only one that a live object has."""
     name = printable(identity.name or "(no name)")
@@ -145,14 +122,8 @@ def _object(identity: Identity) -> dict[str, Any]:
     return {"name": name, "fullyQualifiedName": "/".join([*parts, printable(identity.kind), name]), "kind": "resource"}
 
 
-def _relative(file: str) -> str:
-    """Return a file's name from where the command runs, if it is below that."""
-    relative = os.path.relpath(file)
-    return file if leads_out(relative) else PurePath(relative).as_posix()
-
-
 def _artifact(file: str) -> dict[str, str]:
-    name = "stdin" if file == "-" else _relative(file)
+    name = file_name(file)
     if os.path.isabs(name) or leads_out(name):
         return {"uri": PurePath(os.path.abspath(name)).as_uri()}
     return {"uri": quote(os.fsencode(name)), "uriBaseId": _ROOT}

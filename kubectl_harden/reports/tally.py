@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kubectl_harden.model import LADDER, Checked, Checks, Policy, Problem
@@ -48,7 +48,11 @@ class Tally:
         """All pod templates that were evaluated."""
         return sum(self.levels.values())
 
-    def summary(self) -> dict[str, int]:
+    def listed(self, checked: Iterable[Checked]) -> Iterable[Checked]:
+        """Return those that the report lists."""
+        return checked
+
+    def summary(self) -> Mapping[str, object]:
         """Return the report's summary object."""
         return {
             "workloads": self.workloads,

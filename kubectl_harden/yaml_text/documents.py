@@ -146,6 +146,12 @@ class Lines:
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
+    def place_in_bytes(self, offset: int) -> tuple[int, int]:
+        """Return line and column (from 1) of a character offset, in bytes of UTF-8 with those of a byte order mark."""
+        line, _ = self.place(offset)
+        start = self._text.rfind("\n", 0, offset) + 1
+        return line, len(self._text[start:offset].encode()) + 1
+
 
 def documents(
     text: str, skip: Callable[[str], bool] = lambda _: False, *, as_json: bool | None = None

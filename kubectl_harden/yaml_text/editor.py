@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import zip_longest
 from typing import Any
@@ -23,7 +23,7 @@ from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.style import Style, render_block, render_flow, render_scalar
 from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
 
-__all__ = ["edit_document", "prove", "spliced"]
+__all__ = ["edit_document", "merged", "prove", "spliced"]
 
 _Pair = tuple[Node, Node]
 
@@ -58,6 +58,17 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
         out.append(text[position:start] + new)
         position = end
     return "".join(out) + text[position:]
+
+
+def merged(text: str, splices: Sequence[Splice]) -> Splice:
+    """Return one splice, from a line that is there to one that is there, that does what several in order do."""
+    start, end = splices[0][0], splices[-1][1]
+    new = spliced(text[:end], splices)[start:]
+    if start and end == len(text) and text.endswith("\n") and (new or text[:start]).endswith("\n"):
+        # No line begins behind the last line feed: it stays, and one before takes the place of the last that is new.
+        start, end = start - 1, end - 1
+        new = (text[start] + new)[:-1]
+    return start, end, new
 
 
 def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -> None:

@@ -91,7 +91,7 @@ def test_damaged_journals_concern_their_runs_only(tmp_path: Path) -> None:
 def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
     name = os.fsdecode(b"w\xff.yaml")
     (tmp_path / name).write_text(REJECTED)
-    for output in ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github", "html"):
+    for output in ("text", "wide", "json", "yaml", "name", "sarif", "junit", "github", "rdjson", "gitlab", "html"):
         done = run("check", "-f", ".", "-o", output, cwd=tmp_path)
         assert done.returncode == 1, done.stderr
     written = run("check", "-f", ".", "--write-known", "known.json", cwd=tmp_path)

@@ -96,7 +96,7 @@ def test_a_pod_that_has_run_to_its_end_is_deleted(namespace: Namespace, harden: 
     patch = {"status": {"phase": "Succeeded"}}
     namespace.plane.request("PATCH", path, patch, kind="application/merge-patch+json")
     namespace.eventually(lambda: namespace.get("Pod", "once")["status"]["phase"] == "Succeeded")
-    command = f"delete it with kubectl delete pod once -n {namespace.name}"
+    command = f"delete it: kubectl delete pod once -n {namespace.name}"
     assert command in " ".join(harden("check", "pod/once", "--level", "restricted").out.split())
     assert command in " ".join(harden("fix", "pod/once", "--level", "restricted").err.split())
 

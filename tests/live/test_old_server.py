@@ -39,6 +39,9 @@ def test_latest_is_its_own_minor_version(old: ControlPlane, tmp_path: Path) -> N
     assert report["workloads"][0]["policy"] == {"level": "restricted", "version": "v1.30"}
     newer = harden("check", "deploy/web", "--level", "restricted", "--policy-version", "v1.34")
     assert (newer.code, "probe or lifecycle host" in newer.out) == (1, True)
+    upgrade = harden("check", "-n", "old", "--upgrade-to")
+    assert upgrade.code == 1 and "meets restricted:latest, and at v1.37 it is privileged" in upgrade.out
+    assert "hostProbesAndHostLifecycle 1" in upgrade.err and "by its number" not in upgrade.err
 
 
 def test_its_words(old: ControlPlane, tmp_path: Path) -> None:

@@ -12,20 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.manifests.check import check_text
-from kubectl_harden.manifests.fix import fix_text, proposal
-from kubectl_harden.manifests.policies import Policies
-from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.planning.options import FixOptions
-from kubectl_harden.pod_security.policy import parse_policy
+from kubectl_harden.manifests.fix import proposal
 from kubectl_harden.reports.sarif import sarif as sarif_log
-from kubectl_harden.reports.tally import Report, Tally
-from kubectl_harden.yaml_text.editor import spliced
 from tests.support.command import REJECTED, run
 from tests.support.plans import workload
 from tests.support.pods import valid_templates
 from tests.support.profile import fewer
 from tests.support.styles import yaml_texts
+from tests.support.suggested import fixed_only, reported
 from tests.support.tools import downloaded
 
 OTHER = REJECTED.replace("name: web", "name: api", 1)
@@ -98,13 +92,8 @@ def test_sarifs_fixes_cure_their_control_and_no_other(tmp_path: Path) -> None:
 def test_sarifs_fixes_do_what_fixing_one_control_does(drawn: tuple[Any, str]) -> None:
     """In every style of YAML: the replacements of lines and columns make the text that fix --only makes."""
     text = drawn[1]
-    tally, policy = Tally(), parse_policy("restricted", "latest")
-    found = check_text(Manifest("f.yaml", text), Policies(policy), propose=proposal)
-    log = json.loads("".join(sarif_log(Report(iter(found.checked), policy, tally, 80))))
-    for result in log["runs"][0]["results"]:
-        only = FixOptions(only=frozenset((result["ruleId"],)))
-        fixed = fix_text(Manifest("f.yaml", text), Policies(policy), only)
-        expected = spliced(text, fixed.splices)
+    for result in reported(text, proposal, sarif_log)["runs"][0]["results"]:
+        expected = fixed_only(text, result["ruleId"])
         assert (applied(text, result["fixes"][0]) if "fixes" in result else text) == expected
 
 

@@ -1,0 +1,84 @@
+"""What ``check --upgrade-to`` counts and says: only what becomes new is listed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from kubectl_harden.model import Checked, Checks
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.reports.tally import Tally
+from kubectl_harden.reports.terminal import counted
+
+__all__ = ["Upgrades"]
+
+
+class Upgrades(Tally):
+    """Counts of a run that compares the policy version in force, or asked for, with another one (``version``)."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__()
+        self.version = version
+        self.controls: Counter[str] = Counter()
+        self.compared = 0
+        self.met = 0
+        self.ahead = 0
+        self.pinned = 0
+
+    def add(self, found: Checks) -> None:
+        """Count what one file brought."""
+        super().add(found)
+        for checked in found.checked:
+            before = checked.before
+            if before is None or before.policy.level == "privileged":
+                continue
+            if before.policy == checked.policy:
+                self.ahead += 1
+                continue
+            counts = left(checked.violations)
+            self.compared += 1
+            self.met += before.met and not counts
+            self.pinned += bool(counts) and before.policy.named == before.policy.version
+            self.controls.update(violation.check for violation in counts)
+
+    def listed(self, checked: Iterable[Checked]) -> Iterable[Checked]:
+        """Return those that fail newly."""
+        return [item for item in checked if item.violations]
+
+    @property
+    def uncomparable(self) -> bool:
+        """Whether workloads are held to a policy, and none to an older version than the one to compare with."""
+        return bool(self.ahead and not self.compared)
+
+    def summary(self) -> Mapping[str, object]:
+        """Return the report's summary object."""
+        upgrade = {
+            "version": self.version,
+            "compared": self.compared,
+            "failing": self.violating,
+            "meeting": self.met,
+            "failingBefore": self.compared - self.violating - self.met,
+            "notOlder": self.ahead,
+            "controls": dict(sorted(self.controls.items())),
+        }
+        return {**super().summary(), "upgrade": upgrade}
+
+    def line(self) -> str:
+        """Return the last line for people."""
+        if not self.workloads:
+            return self.passed.instead(read=not self.problems)
+        if self.violating:
+            controls = ", ".join(f"{control} {count:,}" for control, count in sorted(self.controls.items()))
+            verb = "fails" if self.violating == 1 else "fail"
+            head = f"{self.violating:,} {verb} newly at {self.version} ({controls})"
+        else:
+            head = f"none fails newly at {self.version}"
+        failing = self.compared - self.violating - self.met
+        counts = {
+            "meet their level as before": self.met,
+            "below their level already, in nothing new": failing,
+            f"held to {self.version} or a newer version already": self.ahead,
+        }
+        told = "".join(f"; {count:,} {words}" for words, count in counts.items() if count)
+        more = self.goals.unbound() + self.passed.unjudged()
+        return f"{counted(self.workloads, 'workload')}: {head}{told}{more}"
