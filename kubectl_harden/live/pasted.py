@@ -41,9 +41,12 @@ def pasted(proposal: Proposal) -> Pasted | None:
     protocol, too, if the manifest has that, and the live object always does.
     """
     edits = [edit for item in proposal.planned for edit in item.plan.edits]
-    if not edits or not proposal.origin or not proposal.origin[0].spec or any("ports" in edit.path for edit in edits):
+    if not edits or not proposal.origin or any("ports" in edit.path for edit in edits):
         return None
     link = proposal.origin[0]
+    # What has a problem may not make this object at all: its labels may be copied.
+    if link.problem or not link.spec:
+        return None
     name, field = proposal.live.name, _BY.get(link.kind, "")
     place = next((place for one in proposal.origin[:2] for place in one.places if place.path), OriginPlace())
     if link.kind == "Kustomization":

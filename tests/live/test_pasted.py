@@ -13,8 +13,9 @@ import yaml
 from tests.live.test_fix_source import WEB, Place, kubectl, place
 from tests.live.test_origin import delivery, kustomize_labels
 from tests.support.control_plane import Namespace
-from tests.support.delivery import make
+from tests.support.delivery import make, path
 from tests.support.harden import Harden
+from tests.support.writers import Writers
 
 __all__ = ["delivery", "kubectl", "place"]
 
@@ -84,6 +85,20 @@ def test_ports_are_not_changed_by_patches(place: Place, harden: Harden) -> None:
     assert "pasteAt" not in workload
 
 
+def test_nothing_is_pasted_where_it_does_not_come_from(place: Place, harden: Harden) -> None:
+    place.flux()
+    where = f"{path('Kustomization', place.namespace.name)}/apps/status"
+    status = {"status": {"inventory": {"entries": [{"id": "shop_other_apps_Deployment", "v": "v1"}]}}}
+    place.plane.request("PATCH", where, status, kind="application/merge-patch+json")
+    place.apply(WEB)
+    (workload,) = harden("fix", "deploy/web", "-o", "json").json["workloads"]
+    assert "pasteAt" not in workload
+    before = (place.root / "apps/shop/web.yaml").read_text()
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert (done.code, (place.root / "apps/shop/web.yaml").read_text()) == (1, before), done
+    assert "its inventory does not have this object" in done.err.replace("\n", " ")
+
+
 def test_plain_manifests_of_argo_cd_take_none(place: Place, harden: Harden) -> None:
     place.argo()
     place.apply(RISKY, "argo")
@@ -95,15 +110,22 @@ def test_plain_manifests_of_argo_cd_take_none(place: Place, harden: Harden) -> N
 def test_a_helm_release_of_flux_takes_post_renderers(
     delivery: None, namespace: Namespace, harden: Harden, tmp_path: Path
 ) -> None:
+    done = Writers(namespace, tmp_path).upgrade(3, "--set", "replicas=1")
+    assert done.returncode == 0, done.stderr
+    make(
+        namespace.plane, "HelmRepository", namespace.name, "charts", {"interval": "1m", "url": "https://charts.example"}
+    )
     chart = {"spec": {"chart": "shop", "sourceRef": {"kind": "HelmRepository", "name": "charts"}}}
-    make(namespace.plane, "HelmRelease", namespace.name, "shop", {"interval": "1m", "chart": chart})
-    value = yaml.safe_load(RISKY)
-    value["metadata"]["labels"] = kustomize_labels(namespace.name, "shop", "helm")
-    namespace.create(value)
+    spec = {"interval": "1m", "releaseName": "shop", "chart": chart}
+    make(namespace.plane, "HelmRelease", namespace.name, "shop", spec)
+    labels = kustomize_labels(namespace.name, "shop", "helm")
+    namespace.patch("Deployment", "web", {"metadata": {"labels": labels}})
+    live = namespace.get("Deployment", "web")
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": live["spec"]}
     (workload,) = harden("fix", "deploy/web", "-o", "json").json["workloads"]
     assert workload["pasteAt"]["field"] == "spec.postRenderers"
     (renderer,) = yaml.safe_load(workload["pasteAt"]["add"])
-    assert meets(harden, kustomized(tmp_path / "built", RISKY, renderer["kustomize"]))
+    assert meets(harden, kustomized(tmp_path / "built", yaml.safe_dump(manifest), renderer["kustomize"]))
 
 
 def test_with_a_source_it_is_told_of_what_no_file_can_be_edited_for(place: Place, harden: Harden) -> None:
