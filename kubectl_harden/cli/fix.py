@@ -285,12 +285,13 @@ def _fix_files(
 def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:
     from kubectl_harden.pod_security.controls import CONTROLS
 
-    known = [control.id for control in CONTROLS]
+    known = {control.id.lower(): control.id for control in CONTROLS}
     listed = [name for given in names for name in given.split(",") if name]
     for name in listed:
-        if name not in known:
-            raise UsageError(f'{option}: unknown check "{name}".{meant(name, known)} Known: {", ".join(sorted(known))}')
-    return frozenset(listed)
+        if name.lower() not in known:
+            ids = sorted(known.values())
+            raise UsageError(f'{option}: unknown check "{name}".{meant(name, ids)} Known: {", ".join(ids)}')
+    return frozenset(known[name.lower()] for name in listed)
 
 
 def _host_paths(texts: tuple[str, ...]) -> dict[str, HostPathChoice]:

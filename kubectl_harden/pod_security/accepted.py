@@ -179,10 +179,12 @@ def _through_others(pod: Pod, policy: Policy, finding: Finding, accepted: Mappin
 
 def _parsed(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:
     check, _, reason = (part.strip() for part in text.partition(":"))
-    known = sorted(control.id for control in CONTROLS)
-    if check not in known:
+    ids = {control.id.lower(): control.id for control in CONTROLS}
+    if check.lower() not in ids:
+        known = sorted(ids.values())
         advice = meant(check, known) or f' Write "CONTROL: REASON" with one of {", ".join(known)}'
         raise InputError(f'"{check}" is no control.{advice}', path)
+    check = ids[check.lower()]
     if not reason:
         raise InputError(f'nothing is said why {check} is accepted; write "{check}: REASON"', path)
     return check, reason

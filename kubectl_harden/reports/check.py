@@ -23,7 +23,7 @@ from kubectl_harden.reports.terminal import (
     wrapped,
 )
 
-__all__ = ["known_words", "name", "text", "wide"]
+__all__ = ["concise", "known_words", "name", "text", "wide"]
 
 
 def text(report: Report) -> Iterator[str]:
@@ -139,3 +139,19 @@ def name(report: Report) -> Iterator[str]:
             group = api_group(identity.api_version)
             suffix = f".{group}" if group else ""
             yield printable(f"{identity.kind.lower()}{suffix}/{identity.name}") + "\n"
+
+
+def concise(report: Report) -> Iterator[str]:
+    """Yield a line for each violation that is neither accepted nor known, never wrapped: place, control, words.
+
+    The place is ``file:line``, as editors and grep have it, or the live object.
+    """
+    for checked in report.results:
+        source = checked.identity.source
+        for violation in left(checked.violations):
+            if isinstance(source, Source):
+                where = f"{source.file}:{violation.line}" if violation.line else source.file
+            else:
+                where = object_name(checked.identity)
+            words = worded(violation.reason, violation.detail)
+            yield printable(f"{where}: {violation.check}: {words}") + "\n"

@@ -58,6 +58,12 @@ def _yaml() -> Render:
     return yaml
 
 
+def _concise() -> Render:
+    from kubectl_harden.reports.check import concise
+
+    return concise
+
+
 def _name() -> Render:
     from kubectl_harden.reports.check import name
 
@@ -117,6 +123,7 @@ FORMATS: Final = {
     "wide": Format(_wide, people=True, evidence=True, pods=True, origins=True, upgrades=True),
     "json": Format(_json, pods=True, origins=True, upgrades=True),
     "yaml": Format(_yaml, pods=True, origins=True, upgrades=True),
+    "concise": Format(_concise),
     "name": Format(_name, upgrades=True),
     "sarif": Format(_sarif, propose=_proposal),
     "junit": Format(_junit),

@@ -98,6 +98,28 @@ def test_a_repeated_key_in_json_is_told_and_the_last_one_counts(tmp_path: Path) 
     assert json.loads(result.stdout)["summary"]["restricted"] == 1
 
 
+def test_concise_is_a_line_for_each_violation(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text("# first\n---\n" + REJECTED)
+    (tmp_path / "bad.yaml").write_text("a: [")
+    result = run("check", "-f", "web.yaml", "-f", "bad.yaml", "-o", "concise", cwd=tmp_path, COLUMNS="40")
+    assert result.returncode == 3
+    lines = result.stdout.decode().splitlines()
+    assert lines[0] == "web.yaml:17: hostNamespaces: host namespaces (hostNetwork=true)"
+    report = json.loads(run("check", "-f", "web.yaml", "-o", "json", cwd=tmp_path).stdout)
+    expected = [
+        f"web.yaml:{item['line']}: {item['check']}: {item['reason']} ({item['detail']})"
+        for item in report["workloads"][0]["violations"]
+    ]
+    assert lines == expected
+    assert b"bad.yaml" in result.stderr
+
+
+def test_controls_are_named_in_any_letter_case(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    wanted = run("fix", "-f", "web.yaml", "--only", "runAsNonRoot", cwd=tmp_path)
+    assert run("fix", "-f", "web.yaml", "--only", "RUNASNONROOT", cwd=tmp_path).stdout == wanted.stdout != b""
+
+
 def test_directories(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.yaml").write_text(GOOD)

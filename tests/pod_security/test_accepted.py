@@ -75,7 +75,7 @@ def test_a_baseline_control_does_not_cover_what_is_hidden_behind_it() -> None:
 def test_an_annotation_takes_a_control_a_line() -> None:
     text = REJECTED.replace(
         "metadata:\n",
-        "metadata:\n  annotations:\n    kubectl-harden/allow: |\n      hostNamespaces: a\n\n      runAsNonRoot:  b: c\n",
+        "metadata:\n  annotations:\n    kubectl-harden/allow: |\n      hostnamespaces: a\n\n      runAsNonRoot:  b: c\n",
         1,
     )
     found = accepted(text)
