@@ -37,6 +37,8 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: diff]",
 )
 @click.option("--write", is_flag=True, help="Edit the files in place.")
+@click.option("--source", "sources", multiple=True, metavar="[URL=]DIR",
+              help="Checkout of the repository that live workloads come from: the files there are fixed.")  # fmt: skip
 @click.option("--apply", "apply_", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for every edit, then write or apply those that you want.")
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
@@ -85,6 +87,7 @@ def fix(
     policy: Policy,
     output: str | None,
     write: bool,
+    sources: tuple[str, ...],
     apply_: bool,
     yes: bool,
     max_risk: Risk,
@@ -130,6 +133,7 @@ def fix(
       helm template charts/web | kubectl harden fix -f - -o yaml
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
+      kubectl harden fix deploy/web -n shop --source ~/src/fleet --write
     """
     from kubectl_harden.planning.options import FixOptions
 
@@ -152,6 +156,10 @@ def fix(
             write = True
         if output is not None:
             raise UsageError("-i asks on the terminal, and then writes or applies: leave out -o")
+    if sources and (apply_ or interactive or not isinstance(inputs, LiveInputs)):
+        raise UsageError(
+            "--source edits the files that live workloads come from: name these by TYPE/NAME, and leave out --apply, -i"
+        )
     if write_templates and (isinstance(inputs, LiveInputs) or inputs.chart is None):
         raise UsageError("--write-templates is for a chart: name it by --helm-chart")
     if write_templates and (interactive or output not in (None, "diff")):
@@ -161,8 +169,8 @@ def fix(
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.cli.apply import fix_live
 
-        if write:
-            raise UsageError("--write edits files; live workloads are patched by --apply")
+        if write and not sources:
+            raise UsageError("--write edits files, of live workloads with --source; --apply patches the workloads")
         notes: list[str] = []
         options = options._replace(
             learn=evidence.of_cluster(
@@ -173,6 +181,10 @@ def fix(
                 namespaced=interactive or asked.user_namespace is not None,
             )
         )
+        if sources:
+            from kubectl_harden.cli.fix_source import fix_source
+
+            return fix_source(inputs, options, output, sources, write=write, notes=notes)
         return fix_live(
             inputs,
             options,
