@@ -37,6 +37,8 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
     help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: diff]",
 )
 @click.option("--write", is_flag=True, help="Edit the files in place.")
+@click.option("--source", "sources", multiple=True, metavar="[URL=]DIR",
+              help="Checkout of the repository that live workloads come from: the files there are fixed.")  # fmt: skip
 @click.option("--apply", "apply_", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for every edit, then write or apply those that you want.")
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
@@ -89,6 +91,7 @@ def fix(
     policy: Policy,
     output: str | None,
     write: bool,
+    sources: tuple[str, ...],
     apply_: bool,
     yes: bool,
     max_risk: Risk,
@@ -113,33 +116,37 @@ def fix(
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
 
-    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is
-    left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
-    workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
-    applied; a rollout that fails is taken back. What is known of how the app runs (its manifest, running pods,
-    images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
-    together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
-    the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What nobody can
-    edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at admission: a
-    MutatingAdmissionPolicy makes the same edits to the workload's new pods. The exit code is 0 when nothing is left
-    to do, 1 when a diff was shown or something stays below the level, 3 when something could not be read, 4 when
-    the cluster refused.
+        Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is
+        left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
+        workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
+        applied; a rollout that fails is taken back. What is known of how the app runs (its manifest, running pods,
+        images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
+        together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
+        the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
+        the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What nobody can
+        edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at admission: a
+        MutatingAdmissionPolicy makes the same edits to the workload's new pods. The exit code is 0 when nothing is left
+        to do, 1 when a diff was shown or something stays below the level, 3 when something could not be read, 4 when
+        the cluster refused.
 
-    \b
-    Examples:
-      kubectl harden fix -f deployment.yaml
-      kubectl harden fix -f manifests/ -R --write
-      kubectl harden fix -f agent.yaml --host-path cache=emptyDir
-      kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
-      kubectl harden fix -f legacy.yaml --inspect-images --user-namespace auto
-      kubectl harden fix -k overlays/prod --write
-      kubectl harden fix --helm-chart charts/web --write
-      helm template charts/web | kubectl harden fix -f - -o yaml
-      kubectl harden fix deploy/web -n shop
-      kubectl harden fix -n shop --level restricted --apply
-      kubectl harden fix sts/db -n ops -o mutating-policy
-      kubectl harden fix sts/db -n ops --at-admission --apply
+        \b
+        Examples:
+          kubectl harden fix -f deployment.yaml
+          kubectl harden fix -f manifests/ -R --write
+          kubectl harden fix -f agent.yaml --host-path cache=emptyDir
+          kubectl harden fix -f web.yaml --inspect-images --run-as-user 1000 --low-ports --write
+          kubectl harden fix -f legacy.yaml --inspect-images --user-namespace auto
+          kubectl harden fix -k overlays/prod --write
+          kubectl harden fix --helm-chart charts/web --write
+          helm template charts/web | kubectl harden fix -f - -o yaml
+          kubectl harden fix deploy/web -n shop
+          kubectl harden fix -n shop --level restricted --apply
+    <<<<<<< HEAD
+          kubectl harden fix sts/db -n ops -o mutating-policy
+          kubectl harden fix sts/db -n ops --at-admission --apply
+    =======
+          kubectl harden fix deploy/web -n shop --source ~/src/fleet --write
+    >>>>>>> main
     """
     from kubectl_harden.planning.options import FixOptions
 
@@ -162,6 +169,10 @@ def fix(
             write = True
         if output is not None:
             raise UsageError("-i asks on the terminal, and then writes or applies: leave out -o")
+    if sources and (apply_ or interactive or not isinstance(inputs, LiveInputs)):
+        raise UsageError(
+            "--source edits the files that live workloads come from: name these by TYPE/NAME, and leave out --apply, -i"
+        )
     if write_templates and (isinstance(inputs, LiveInputs) or inputs.chart is None):
         raise UsageError("--write-templates is for a chart: name it by --helm-chart")
     if write_templates and (interactive or output not in (None, "diff")):
@@ -171,8 +182,8 @@ def fix(
     if isinstance(inputs, LiveInputs):
         from kubectl_harden.cli.apply import fix_live
 
-        if write:
-            raise UsageError("--write edits files; live workloads are patched by --apply")
+        if write and not sources:
+            raise UsageError("--write edits files, of live workloads with --source; --apply patches the workloads")
         notes: list[str] = []
         options = options._replace(
             learn=evidence.of_cluster(
@@ -183,6 +194,10 @@ def fix(
                 namespaced=interactive or asked.user_namespace is not None,
             )
         )
+        if sources:
+            from kubectl_harden.cli.fix_source import fix_source
+
+            return fix_source(inputs, options, output, sources, write=write, notes=notes)
         return fix_live(
             inputs,
             options,

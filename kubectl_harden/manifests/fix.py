@@ -57,16 +57,22 @@ def _nothing(_document: Document) -> Mapping[Path, dict[str, Any]]:
     return {}
 
 
+def _as_it_is(item: Item) -> Item:
+    return item
+
+
 def fix_text(
     manifest: Manifest,
     policies: Policies,
     options: FixOptions,
     also: Callable[[Document], Mapping[Path, dict[str, Any]]] = _nothing,
+    select: Callable[[Item], Item | None] = _as_it_is,
 ) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.
 
-    ``also`` returns what else of a document is to change: objects without pod templates, by where they are in it. A
-    document that cannot be edited provably keeps its text and becomes a problem.
+    ``also`` returns what else of a document is to change: objects without pod templates, by where they are in it.
+    ``select`` returns what is planned for of an object that runs pods: None leaves it as it is. A document that cannot
+    be edited provably keeps its text and becomes a problem.
     """
     file, text = manifest.file, manifest.text
     problems: list[Problem] = []
@@ -85,8 +91,8 @@ def fix_text(
             changes = also(found)
             if changes:
                 edited[found.index] = found, dict(changes)
-        else:
-            made = planned(found.subject, options)
+        elif (item := select(found)) is not None:
+            made = planned(item.subject, options)
             plans.extend(made.planned)
             problems.extend(made.problems)
             if made.planned and not same(made.value, found.subject.value):
@@ -107,7 +113,7 @@ def fix_text(
     if splices:
         try:
             after = manifest._replace(text=spliced(text, splices))
-            _prove(after, values, {_key(item): item.plan for item in plans}, policies, options)
+            _prove(after, values, {_key(item): item.plan for item in plans}, policies, options, select)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
             problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file))
             return FileFix(file, text, (), (), tuple(problems), (), tuple(others))
@@ -186,6 +192,7 @@ def _prove(
     plans: Mapping[tuple[int | None, int | None, Path], Plan],
     policies: Policies,
     options: FixOptions,
+    select: Callable[[Item], Item | None],
 ) -> None:
     """Raise EditError unless the new text means what was planned, in every document.
 
@@ -196,10 +203,11 @@ def _prove(
     for found in read(after, policies):
         if isinstance(found, Document):
             found_values[found.index] = found.value
-        if not isinstance(found, Item):
+        selected = select(found) if isinstance(found, Item) else None
+        if selected is None:
             continue
-        verdicts = {checked.identity.pod_path: checked for checked in judged(found.subject).checked}
-        for item in planned(found.subject, options).planned:
+        verdicts = {checked.identity.pod_path: checked for checked in judged(selected.subject).checked}
+        for item in planned(selected.subject, options).planned:
             first = plans.get(_key(item))
             if first is None:
                 continue

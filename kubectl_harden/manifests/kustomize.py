@@ -18,7 +18,7 @@ from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.namespaces import policies_in
 from kubectl_harden.manifests.policies import Rules
-from kubectl_harden.manifests.reader import Manifest
+from kubectl_harden.manifests.reader import Item, Manifest
 from kubectl_harden.model import FileFix, Identity, Other, Planned, Problem
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
@@ -35,7 +35,7 @@ class Overlay(NamedTuple):
     """What lifts a kustomization: its new files and its own change, the plans that they carry out, what went wrong.
 
     Plans with edits and no files are plans that kustomize does not carry out. ``notes`` are about the Namespace objects
-    that it builds.
+    that it builds, ``objects`` what it builds of each object that the plans change, before and after.
     """
 
     files: tuple[FileFix, ...]
@@ -43,10 +43,19 @@ class Overlay(NamedTuple):
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
     others: tuple[Other, ...] = ()
+    objects: tuple[tuple[Identity, Any, Any], ...] = ()
 
 
-def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_paths: PodPaths) -> Overlay:
-    """Plan for all that a kustomization builds, and make a patch file for each object that changes.
+def fix_kustomization(
+    directory: str,
+    rules: Rules,
+    options: FixOptions,
+    pod_paths: PodPaths,
+    select: Callable[[Item], Item | None] = lambda item: item,
+) -> Overlay:
+    """Plan for what a kustomization builds, and make a patch file for each object that changes.
+
+    ``select`` returns what is planned for of an object that runs pods: None leaves it as it is.
 
     Raises InputError where it cannot be built. Patches that kustomize does not carry out as planned become a
     problem, and no files.
@@ -54,7 +63,8 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
     found = built(directory)
     file, before = found.file, found.text or ""
     policies, notes = policies_in([(file, before, False)], rules)
-    fixed = fix_text(Manifest(file, before, lined=False, pod_paths=pod_paths), policies, options)
+    manifest = Manifest(file, before, lined=False, pod_paths=pod_paths)
+    fixed = fix_text(manifest, policies, options, select=select)
     if not fixed.objects:
         return Overlay((), fixed.planned, fixed.problems, notes, fixed.others)
     text = read_text(file)
@@ -72,7 +82,7 @@ def fix_kustomization(directory: str, rules: Rules, options: FixOptions, pod_pat
             continue
         if same(list(_values(made)), expected):
             told = (*notes, *_bases(file, text))
-            return Overlay(tuple(files), fixed.planned, fixed.problems, told, fixed.others)
+            return Overlay(tuple(files), fixed.planned, fixed.problems, told, fixed.others, fixed.objects)
         trouble = trouble or "kustomize makes something else of the patches than was planned"
     problem = Problem(f"not patched: {trouble}; fix the files that it is built from", file)
     return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)

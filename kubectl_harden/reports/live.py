@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from kubectl_harden.live.apply import Outcome
+from kubectl_harden.live.pasted import pasted
 from kubectl_harden.live.propose import Proposal, fresh
 from kubectl_harden.live.reapply import Reapplied
 from kubectl_harden.live.recreate import lost_with
@@ -21,6 +22,7 @@ __all__ = [
     "next_write_json",
     "outcome_json",
     "outcome_lines",
+    "pasted_notes",
     "proposal_json",
     "proposal_notes",
     "summary",
@@ -105,6 +107,22 @@ def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
         told.append(("cannot ", "bad", f"be applied: {proposal.refusal}"))
     for label, meaning, text in told:
         yield f"  {paint(label, meaning)} " + wrapped(text, 10, columns).lstrip() + "\n"
+    if proposal.managers or proposal.live.owner:
+        yield from pasted_notes(proposal, columns=columns)
+
+
+def pasted_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
+    """Yield the change in the form that the place takes where a workload comes from, if it takes one."""
+    found = pasted(proposal)
+    if found is None:
+        return
+    words = f"{found.field} of {found.link.kind} {found.link.namespace}/{found.link.name} takes it as"
+    if found.place.url:
+        where = f"{found.place.url}@{found.place.revision}".removesuffix("@")
+        words = f"the manifest in {found.place.path} of {where} (fix --source DIR edits it in a checkout); or {words}"
+    yield f"  {paint('source ', 'strong')} " + wrapped(f"{words}:", 10, columns).lstrip() + "\n"
+    for line in found.entry.splitlines():
+        yield f"          {printable(line)}\n"
 
 
 def deeds(proposals: Sequence[Proposal]) -> str:
@@ -173,7 +191,17 @@ def proposal_json(proposal: Proposal) -> dict[str, object]:
         "podsRefused": proposal.pods_refused or None,
         **({"unproven": list(proposal.unproven)} if proposal.unproven else {}),
         **origin_json(proposal.origin),
+        **_pasted_json(proposal),
     }
+
+
+def _pasted_json(proposal: Proposal) -> dict[str, object]:
+    found = pasted(proposal)
+    if found is None:
+        return {}
+    link = found.link
+    of = {"apiVersion": link.api_version, "kind": link.kind, "namespace": link.namespace, "name": link.name}
+    return {"pasteAt": {"object": of, "field": found.field, "add": found.entry}}
 
 
 def next_write_json(proposal: Proposal) -> list[dict[str, object]]:

@@ -1,0 +1,387 @@
+"""What ``fix --source`` does: the files that others take live workloads from, edited in checkouts and proved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from kubectl_harden.cli.codes import exit_code
+from kubectl_harden.cli.targets import LiveInputs
+from kubectl_harden.errors import EditError, InputError, UsageError
+from kubectl_harden.model import FileFix, Identity, Planned, Problem, Source
+
+if TYPE_CHECKING:
+    from kubectl_harden.live.at_source import AtSource
+    from kubectl_harden.live.propose import Proposal
+    from kubectl_harden.manifests.checkout import Checkout
+    from kubectl_harden.manifests.kustomize import Overlay
+    from kubectl_harden.manifests.source import Sought, Spot, Tree
+    from kubectl_harden.planning.options import FixOptions
+
+__all__ = ["fix_source"]
+
+
+class _Job(NamedTuple):
+    """A live workload, and where its manifest is edited."""
+
+    proposal: Proposal
+    at: AtSource
+    checkout: Checkout
+    sought: Sought
+    tree: Tree
+    spot: Spot
+
+
+class _Change(NamedTuple):
+    """What one file, or one kustomization, comes to, for the workloads that it makes."""
+
+    jobs: tuple[_Job, ...]
+    files: tuple[FileFix, ...]
+    planned: tuple[Planned, ...]
+    objects: tuple[tuple[Identity, Any, Any], ...]
+    problems: tuple[Problem, ...] = ()
+    overlay: Overlay | None = None
+
+
+def fix_source(
+    inputs: LiveInputs, options: FixOptions, output: str | None, sources: Sequence[str], *, write: bool,
+    notes: Sequence[str],
+) -> int:  # fmt: skip
+    """Show or write the edits of files in checkouts that lift live workloads; returns the exit code."""
+    if output not in (None, "diff", "json"):
+        raise UsageError(f"-o {output} prints patches of live objects; --source shows a diff, or the plan by -o json")
+    from kubectl_harden.live.find import Finder
+    from kubectl_harden.live.propose import ApplyOptions, propose_all
+    from kubectl_harden.manifests.checkout import checkout_of
+    from kubectl_harden.reports.output import note, report_problems
+
+    run = _Run(inputs, options, [checkout_of(text) for text in sources], write=write, people=output != "json")
+    finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
+    for found in propose_all(finder, inputs.targets, options, ApplyOptions(), dry_run=False):
+        if isinstance(found, Problem):
+            run.problems.append(found)
+        else:
+            run.add(found)
+    for words in (*finder.notes, *notes):
+        note(words)
+    for change in run.changes():
+        run.carry_out(change, quiet=write and output is None)
+    report_problems(run.problems)
+    if output == "json":
+        run.print_json()
+    else:
+        run.sum_up()
+    left = bool(run.left or run.held) or (not write and bool(run.edited))
+    return exit_code(run.problems, left=left)
+
+
+class _Run:
+    """One run: what was found, and what came of it."""
+
+    def __init__(
+        self, inputs: LiveInputs, options: FixOptions, checkouts: Sequence[Checkout], *, write: bool, people: bool
+    ) -> None:
+        self._inputs, self._options, self._checkouts = inputs, options, checkouts
+        self._write, self._people = write, people
+        self._jobs: list[_Job] = []
+        self._trees: dict[tuple[str, bool], Tree] = {}
+        self.workloads = 0
+        self.edited: list[_Job] = []
+        self._files: dict[Checkout, dict[str, _Job]] = {}
+        self.left = 0
+        self.held: list[tuple[Proposal, str]] = []
+        """Workloads that no file of a checkout can be edited for, with the reason."""
+        self.problems: list[Problem] = []
+        self._entries: list[dict[str, object]] = []
+
+    # -- where ---------------------------------------------------------------------------------------------
+
+    def add(self, proposal: Proposal) -> None:
+        """Find the place where a workload is edited. Raises UsageError where two checkouts may have it."""
+        from kubectl_harden.live.at_source import at_source
+        from kubectl_harden.planning.plan import left_below
+
+        self.problems.extend(proposal.problems)
+        self.workloads += len(proposal.planned)
+        if not any(item.plan.edits or left_below(item.plan) for item in proposal.planned):
+            return
+        try:
+            places = at_source(proposal.origin)
+        except InputError as error:
+            self.held.append((proposal, str(error)))
+            return
+        reasons = []
+        for at in places:
+            job, reason = self._job(proposal, at)
+            if job is not None:
+                self._jobs.append(job)
+                return
+            reasons.append(reason)
+        told = [reason for reason, _ in reasons]
+        if any(is_problem for _, is_problem in reasons):
+            self.problems.append(Problem(f"{proposal.name}: {'; '.join(told)}"))
+        else:
+            self.held.append((proposal, "; ".join(told)))
+
+    def _job(self, proposal: Proposal, at: AtSource) -> tuple[_Job | None, tuple[str, bool]]:
+        """Return the job of a workload at a place, or why there is none, and whether that is a problem."""
+        from kubectl_harden.manifests.checkout import directory_in, matching
+        from kubectl_harden.manifests.source import Sought, spot_of, tree_of
+
+        checkout = matching(self._checkouts, at.place.url)
+        if checkout is None:
+            return None, (f"no --source is a checkout of {at.place.url} (--source {at.place.url}=DIR names one)", False)
+        live = proposal.live
+        sought = Sought(
+            live.resource.group,
+            live.resource.kind,
+            live.namespace,
+            at.name_of(live.name),
+            live.policy,
+            at.anywhere,
+            at.substitutes,
+        )
+        paths = self._inputs.targets.pod_paths
+        try:
+            directory = directory_in(checkout, at.place.path)
+            key = directory, at.recursive
+            if key not in self._trees:
+                self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive)
+            tree = self._trees[key]
+            spot, sought = spot_of(tree, sought, paths)
+            return _Job(proposal, at, checkout, sought, tree, spot), ("", False)
+        except InputError as error:
+            return None, (str(error), True)
+
+    # -- what ----------------------------------------------------------------------------------------------
+
+    def changes(self) -> Iterable[_Change]:
+        """Yield the proved changes, a file or a kustomization at a time."""
+        groups: dict[Spot, list[_Job]] = {}
+        for job in self._jobs:
+            groups.setdefault(job.spot, []).append(job)
+        for spot, jobs in groups.items():
+            while jobs:
+                try:
+                    change = self._planned(spot, jobs)
+                except InputError as error:
+                    self.problems.append(Problem(f"{', '.join(job.proposal.name for job in jobs)}: {error}", spot.file))
+                    break
+                failed = [job for job in jobs if not self._proves(job, change)]
+                if not failed:
+                    yield change
+                    break
+                # What is not proved is left out, and the rest is planned again without it.
+                jobs = [job for job in jobs if job not in failed]
+
+    def _planned(self, spot: Spot, jobs: Sequence[_Job]) -> _Change:
+        from kubectl_harden.live.at_source import AsLive
+        from kubectl_harden.manifests.source import fix_file, fix_overlay
+
+        sought = [job.sought for job in jobs]
+        known = AsLive(self._options.learn, [(job.sought.matches, job.proposal.live) for job in jobs])
+        options = self._options._replace(learn=known)
+        paths = self._inputs.targets.pod_paths
+        if spot.file:
+            fixed = fix_file(spot.file, sought, options, paths)
+            files = (fixed,) if fixed.splices else ()
+            return _Change(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
+        overlay = fix_overlay(spot.overlay, sought, options, paths)
+        return _Change(tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay)
+
+    def _proves(self, job: _Job, change: _Change) -> bool:
+        """Whether the server admits what a change makes of a workload; else it is told why not."""
+        from kubectl_harden.field_path import field_path
+        from kubectl_harden.live.at_source import proved
+        from kubectl_harden.manifests.source import resolved
+
+        planned = _of(job, change.planned)
+        for identity, _, after in change.objects:
+            if not job.sought.matches(identity):
+                continue
+            value, unknown = resolved(after, job.proposal.live.value) if job.sought.substitutes else (after, [])
+            if unknown:
+                where = ", ".join(map(field_path, unknown))
+                self._refuse(job, f"not edited: no value is known for the ${{VAR}} of {where}, so it cannot be proved")
+                return False
+            found = proved(self._inputs.cluster, job.proposal.live, planned, cast(dict[str, Any], value))
+            why = found.refusal or "; ".join(f"not proved {words}" for words in found.unproven)
+            if why:
+                self._refuse(job, f"not edited: {why}", refused=True)
+                return False
+        return True
+
+    def _refuse(self, job: _Job, why: str, *, refused: bool = False) -> None:
+        self.problems.append(Problem(f"{job.proposal.name}: {why}", refused=refused))
+
+    # -- done ----------------------------------------------------------------------------------------------
+
+    def carry_out(self, change: _Change, *, quiet: bool) -> None:
+        """Show a change, and write it where that was asked for."""
+        from kubectl_harden.live.at_source import drifted
+        from kubectl_harden.planning.plan import left_below
+        from kubectl_harden.reports.fix import diff, notes
+        from kubectl_harden.reports.output import note, note_problems, patch, tell
+        from kubectl_harden.reports.terminal import width
+
+        checkout = change.jobs[0].checkout
+        self.problems.extend(change.problems)
+        done = bool(change.files) and (not self._write or self._wrote(change))
+        if done and self._people and not quiet:
+            for file in change.files:
+                patch(diff(file._replace(file=os.path.relpath(file.file, checkout.root))))
+        if self._people:
+            note_problems(change.overlay.notes if change.overlay else ())
+            tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width()))
+        for job in change.jobs:
+            planned = _of(job, change.planned)
+            name = job.proposal.name
+            self.left += sum(left_below(item.plan) for item in planned)
+            self._entries += self._json(job, change, planned, done=done)
+            if done and any(item.plan.edits for item in planned):
+                self.edited.append(job)
+                for file in change.files:
+                    self._files.setdefault(checkout, {})[file.file] = job
+            elif planned and not change.problems and not any(left_below(item.plan) for item in planned):
+                words = "its files meet the level by now: commit and push them, or wait until they are applied"
+                self.held.append((job.proposal, words))
+            before = next((old for identity, old, _ in change.objects if job.sought.matches(identity)), None)
+            drift = drifted(job.proposal.live, planned, before) if planned and (change.objects or not done) else []
+            if drift and done:
+                self.left += 1
+                note(f"{name}: it also violates what its files do not, so others change it: {'; '.join(drift)}")
+
+    def _wrote(self, change: _Change) -> bool:
+        from kubectl_harden.manifests.checkout import is_committed
+        from kubectl_harden.manifests.fix import written
+        from kubectl_harden.manifests.kustomize import write_overlay
+        from kubectl_harden.reports.output import note
+
+        checkout = change.jobs[0].checkout
+        for file in change.files:
+            if file.before and is_committed(checkout, file.file) is False:
+                note(f"{file.file} has changes that are not committed: it is edited all the same, and they stay in it")
+        if change.overlay is not None:
+            try:
+                write_overlay(change.overlay)
+            except EditError as error:
+                self.problems.append(Problem(str(error)))
+                return False
+            return True
+        results = [written(file, ()) for file in change.files]
+        told = [problem for result in results for problem in result.problems]
+        self.problems += [problem for problem in told if problem not in change.problems]
+        return all(result.splices for result in results)
+
+    # -- told ----------------------------------------------------------------------------------------------
+
+    def sum_up(self) -> None:
+        """Say what to commit where, and what is left."""
+        from kubectl_harden.reports.live import pasted_notes
+        from kubectl_harden.reports.output import note, paragraph, tell
+        from kubectl_harden.reports.terminal import counted, width
+
+        for proposal, reason in self.held:
+            note(f"{proposal.name}: not edited: {reason}")
+            tell(pasted_notes(proposal, columns=width()))
+        for checkout, files in self._files.items():
+            self._tell_commit(checkout, files)
+        edited = len({job.proposal.live.uid for job in self.edited})
+        if not self.workloads:
+            paragraph("no workloads could be read" if self.problems else "no workloads found")
+            return
+        if not (edited or self.left or self.held or self.problems):
+            paragraph(f"{counted(self.workloads, 'workload')}: all meet the level, nothing to do")
+            return
+        line = (
+            f"{counted(self.workloads, 'workload')}: {edited:,} {'edited' if self._write else 'to edit'} at the source"
+        )
+        line += f", {self.left:,} with something left below the level" if self.left else ""
+        line += f", {len(self.held):,} not edited" if self.held else ""
+        line += "; --write makes the edits" if edited and not self._write else ""
+        paragraph(line)
+
+    def _tell_commit(self, checkout: Checkout, files: dict[str, _Job]) -> None:
+        from kubectl_harden.reports.output import note, paragraph
+
+        places = {job.at.place.url: job.at.place for job in files.values()}
+        for place in places.values():
+            followed = f"{place.revision_type} {place.revision}".strip()
+            if place.revision and place.revision_type not in ("", "branch"):
+                note(
+                    f"{place.url}: {followed} is followed: the change takes effect when that names a commit that has it"
+                )
+            elif place.revision not in ("", "HEAD", checkout.branch):
+                on = f"branch {checkout.branch}" if checkout.branch else "no branch"
+                note(f"{checkout.root} is on {on}, and {followed} is followed: the change has to get there")
+        for job in files.values():
+            if job.at.link.note:
+                note(f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}: {job.at.link.note}")
+        names = ", ".join(sorted(os.path.relpath(file, checkout.root) for file in files))
+        by = sorted({f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}" for job in files.values()})
+        branch = f", branch {checkout.branch}" if checkout.branch else ""
+        verb = "Commit and push" if self._write else "To commit and push, once written"
+        paragraph(
+            f"{verb} in {checkout.root} ({', '.join(places)}{branch}): {names}. Nothing has changed in the cluster: "
+            f"{', '.join(by)} will carry it out."
+        )
+
+    def _json(self, job: _Job, change: _Change, planned: Sequence[Planned], *, done: bool) -> list[dict[str, object]]:
+        from kubectl_harden.reports.fix import planned_json
+        from kubectl_harden.reports.live import proposal_json
+
+        at = {
+            "repository": job.at.place.url,
+            "revision": job.at.place.revision,
+            "path": job.at.place.path,
+            "checkout": job.checkout.root,
+            "branch": job.checkout.branch,
+            "files": [os.path.relpath(file.file, job.checkout.root) for file in change.files] if done else [],
+            "appliedBy": f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}",
+            "written": done and self._write,
+        }
+        head = self._policy()
+        return [
+            {**planned_json(_shortened(item, job.checkout.root), head), **proposal_json(job.proposal), "atSource": at}
+            for item in planned
+        ]
+
+    def _policy(self) -> Any:
+        from kubectl_harden.pod_security.namespace_labels import chosen_policy
+
+        return chosen_policy(self._inputs.choice, None, self._inputs.cluster.minor())
+
+    def print_json(self) -> None:
+        """Print the plan for programs."""
+        from kubectl_harden.reports.fix import FixTally, plan_json, planned_json
+        from kubectl_harden.reports.live import proposal_json
+        from kubectl_harden.reports.output import data
+        from kubectl_harden.reports.terminal import json_text
+
+        head = self._policy()
+        entries = list(self._entries)
+        tally = FixTally()
+        tally.problems.extend(self.problems)
+        for proposal, reason in self.held:
+            entries += [
+                {**planned_json(item, head), **proposal_json(proposal), "atSource": {"problem": reason}}
+                for item in proposal.planned
+            ]
+        tally.planned, tally.left = self.workloads, self.left + len(self.held)
+        tally.edited = len({job.proposal.live.uid for job in self.edited})
+        data([json_text(plan_json(entries, self.problems, head, tally)), "\n"])
+
+
+def _of(job: _Job, planned: Iterable[Planned]) -> list[Planned]:
+    return [item for item in planned if job.sought.matches(item.identity)]
+
+
+def _shortened(item: Planned, root: str) -> Planned:
+    """Return a plan whose file is named as the repository has it."""
+    source = item.identity.source
+    if not isinstance(source, Source):
+        return item
+    return item._replace(
+        identity=item.identity._replace(source=source._replace(file=os.path.relpath(source.file, root)))
+    )
