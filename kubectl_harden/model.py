@@ -352,12 +352,15 @@ class PodsChecked(NamedTuple):
 
     ``level`` is the highest that they meet, ``running`` how many run now, ``proved`` whether the API server has made
     such a pod of the template in a dry-run. ``by`` names who may have completed them, as far as that is known.
+    ``older`` names the pods that run, are older, and do not meet it; ``restart`` is the command that makes them again.
     """
 
     level: Level
     running: int
     proved: bool
     by: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()
+    restart: str = ""
 
 
 class Before(NamedTuple):

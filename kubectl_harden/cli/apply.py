@@ -8,6 +8,7 @@ from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
+from kubectl_harden.cli.at_admission import create_policies, expiry, print_policies
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import raising_again
@@ -41,6 +42,8 @@ def fix_live(
     trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
+    at_admission: bool,
+    expires: str,
     notes: list[str],
 ) -> int:
     """Propose for live workloads, and apply what was agreed to; returns the exit code.
@@ -55,10 +58,14 @@ def fix_live(
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
+    day = expiry(expires)
     if apply and output not in (None, "diff", "json"):
         raise UsageError(f"-o {output} prints patches for others to apply; leave out --apply")
+    if at_admission and (not apply or output not in (None, "diff")):
+        raise UsageError("--at-admission creates policies: it goes with --apply; -o mutating-policy prints them")
     allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
     people = output is None or output == "diff"
+    left_out = False
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
     targets = inputs.targets
@@ -67,14 +74,14 @@ def fix_live(
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
 
     problems = resume_cut_off(inputs.cluster, takes, apply=apply, yes=yes, seconds=limit)
-    for found in propose_all(finder, inputs.targets, options, allowed, dry_run=people or apply):
+    for found in propose_all(finder, inputs.targets, options, allowed, dry_run=(people or apply) and not at_admission):
         if isinstance(found, Problem):
             problems.append(found)
             report_problems([found])
             continue
         report_problems(found.problems)
         problems.extend(found.problems)
-        if people:
+        if people and not at_admission:
             show(found)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
@@ -85,10 +92,12 @@ def fix_live(
         note(words)
     outcomes: list[Outcome] = []
     interrupted = False
-    undo = ""
-    if apply:
-        cluster = inputs.cluster
-        journal = Journal(command="fix", server=cluster.connection.server, context=cluster.connection.context)
+    cluster = inputs.cluster
+    journal = Journal(command="fix", server=cluster.connection.server, context=cluster.connection.context)
+    if at_admission:
+        outcomes, wrong, interrupted = create_policies(cluster, journal, proposals, day, yes=yes)
+        problems += [*wrong, *_refused(outcomes)]
+    elif apply:
         outcomes, interrupted = carry_out(
             cluster,
             journal,
@@ -100,17 +109,19 @@ def fix_live(
             at_once=parallel,
             fail_fast=fail_fast,
         )
-        undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems.extend(_refused(outcomes))
     else:
         problems.extend(_denied(proposals))
+    undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
     if people:
         _sum_up(proposals, outcomes, problems, undo)
+    elif output == "mutating-policy":
+        left_out, problems = print_policies(inputs.cluster, proposals, problems, day)
     else:
         _print(str(output), proposals, outcomes, problems, inputs)
     if interrupted:
         return INTERRUPTED
-    return exit_code(problems, left=_left(proposals, outcomes, people=people, apply=apply))
+    return exit_code(problems, left=left_out or _left(proposals, outcomes, people=people, apply=apply))
 
 
 def may_ask(apply: bool, yes: bool) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fix"]
 
-_FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json")
+_FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml", "json", "mutating-policy")
 
 
 @click.command(cls=Command, short_help="Show or make the smallest change that meets the level.")
@@ -81,6 +81,10 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @click.option("--trial/--no-trial", default=None,
               help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@click.option("--at-admission", is_flag=True,
+              help="With --apply: leave the workloads alone, and have a policy change their new pods.")  # fmt: skip
+@click.option("--expires", default="90d", show_default=True, metavar="TIME",
+              help="When such policies are to be looked at again: days, or a date.")  # fmt: skip
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 def fix(
     inputs: FileInputs | LiveInputs,
@@ -106,6 +110,8 @@ def fix(
     fail_fast: bool,
     trial: bool | None,
     recreate: bool,
+    at_admission: bool,
+    expires: str,
     even_if_managed: bool,
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
@@ -117,9 +123,11 @@ def fix(
     images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
     together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
     the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). The exit code
-    is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something
-    could not be read, 4 when the cluster refused.
+    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What nobody can
+    edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at admission: a
+    MutatingAdmissionPolicy makes the same edits to the workload's new pods. The exit code is 0 when nothing is left
+    to do, 1 when a diff was shown or something stays below the level, 3 when something could not be read, 4 when
+    the cluster refused.
 
     \b
     Examples:
@@ -133,6 +141,8 @@ def fix(
       helm template charts/web | kubectl harden fix -f - -o yaml
       kubectl harden fix deploy/web -n shop
       kubectl harden fix -n shop --level restricted --apply
+      kubectl harden fix sts/db -n ops -o mutating-policy
+      kubectl harden fix sts/db -n ops --at-admission --apply
       kubectl harden fix deploy/web -n shop --source ~/src/fleet --write
     """
     from kubectl_harden.planning.options import FixOptions
@@ -198,10 +208,14 @@ def fix(
             trial=trial,
             recreate=recreate,
             even_if_managed=even_if_managed,
+            at_admission=at_admission,
+            expires=expires,
             notes=notes,
         )
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
+    if at_admission or output == "mutating-policy":
+        raise UsageError("policies at admission are made for live workloads: name them by TYPE/NAME")
     if inputs.inputs.render is not None:
         raise UsageError(
             "--build is for check: fix -k DIR makes patches of a kustomization, fix --helm-chart DIR values of a chart"

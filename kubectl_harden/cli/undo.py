@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kubectl_harden.cli import completing
+from kubectl_harden.cli.at_admission import delete_policies
 from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import calling
@@ -82,6 +83,9 @@ def undo(
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
         note(f"the run was made on {where}, and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
+    created = [change for change in open_changes if change.created]
+    open_changes = [change for change in open_changes if not change.created]
+    policies_left = delete_policies(cluster, chosen, created, yes=yes, dry_run=dry_run, even_if_refused=even_if_refused)
     undoing = _Undoing(cluster, even_if_refused=even_if_refused)
     proposals = undoing.propose(by_object(open_changes))
     for proposal in proposals:
@@ -94,7 +98,8 @@ def undo(
             line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
-        return VIOLATIONS if any(item.patch or item.ownership for item in proposals) or refusals else OK
+        open_ones = any(item.patch or item.ownership for item in proposals)
+        return VIOLATIONS if open_ones or refusals or created else OK
     about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
     journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
     ready = [item for item in proposals if item.patch and item.refusal is None]
@@ -113,12 +118,14 @@ def undo(
         if outcomes:
             back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
             line(summary(outcomes, back))
-        elif not refusals and not behind:
+        elif not refusals and not behind and not policies_left:
             line(f"run {chosen.id}: everything is as it was before")
     if stop.is_set():
         return INTERRUPTED
     denied = [Problem(item.refusal or "", refused=True) for item in refusals if item.denied]
-    left = bool(refusals or behind) or any(outcome.state not in ("applied", "unwatched") for outcome in outcomes)
+    left = bool(refusals or behind or policies_left) or any(
+        outcome.state not in ("applied", "unwatched") for outcome in outcomes
+    )
     return exit_code([*refused(outcomes), *denied], left=left)
 
 

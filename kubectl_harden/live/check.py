@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
+from kubectl_harden.live.leftover_policies import LeftoverPolicies
 from kubectl_harden.live.workload_pods import WorkloadPods
 from kubectl_harden.model import Checked, Checks, Origin, Problem
-from kubectl_harden.objects import controller_of, finished
+from kubectl_harden.objects import controller_of, finished, name_of
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.upgrade import judged_newly
 from kubectl_harden.planning.verdict import judged
@@ -47,6 +48,7 @@ def check_live(
     Raises UsageError, and ClusterError before the first.
     """
     beside = WorkloadPods(finder, everywhere=targets.namespace is None)
+    leftover = LeftoverPolicies(finder.cluster, beside.mutators, targets)
     found_all = finder.find(targets)
     for found, origin in _with_origins(found_all if learn is None else prepared(found_all, learn), origins):
         if isinstance(found, Problem):
@@ -58,6 +60,7 @@ def check_live(
             verdict = verdict._replace(
                 checked=tuple(item if left(item.violations) else beside.refused(found, item) for item in checked)
             )
+            leftover.seen(name_of(found.resource.kind, found.value), verdict.checked)
         else:
             # What the API server does with pods today says nothing of another version.
             verdict = judged_newly(found.subject, upgrade, learn)
@@ -67,6 +70,8 @@ def check_live(
             commands = finder.cluster.connection.commands
             verdict = verdict._replace(checked=tuple(_advised(found, item, commands) for item in verdict.checked))
         yield verdict
+    if upgrade is None:
+        finder.notes.extend(leftover.notes())
 
 
 def _with_origins(found: Iterable[Live | Problem], origins: Origins | None) -> Iterator[tuple[Live | Problem, Origin]]:

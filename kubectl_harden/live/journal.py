@@ -69,6 +69,7 @@ class Change(NamedTuple):
     state: str = "begun"
     followed: bool = False
     ownership: Sequence[Transfer] = ()
+    created: bool = False
 
     @property
     def name(self) -> str:
@@ -126,6 +127,7 @@ class Journal:
         recreated: bool = False,
         complete: bool = True,
         ownership: Sequence[Transfer] = (),
+        created: bool = False,
     ) -> str:
         """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
@@ -142,6 +144,7 @@ class Journal:
             recreated=recreated,
             complete=complete,
             ownership=ownership,
+            **({"created": True} if created else {}),
         )
         if trouble is not None:
             raise HardenError(f"{trouble}; nothing is changed without it")
@@ -154,7 +157,7 @@ class Journal:
         uid: str | None = None,
         ownership: Sequence[Transfer] | None = None,
     ) -> None:
-        """Write down that a change was made; ``uid`` is that of a recreated object.
+        """Write down that a change was made; ``uid`` is that of a recreated or a created object.
 
         ``ownership`` is given where ``begin`` could not know it.
         """

@@ -12,7 +12,7 @@ from kubectl_harden.cluster.api import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Denied, InputError, NotPermitted
 from kubectl_harden.live.in_force import CONTROLLER
 from kubectl_harden.model import Policy
-from kubectl_harden.objects import generated_from
+from kubectl_harden.objects import controller_of, generated_from
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
@@ -27,6 +27,10 @@ _CONTROLLERS: Final = {
     "ReplicationController": "replication-controller",
 }
 """By kind, the service account that makes its pods (plugin/pkg/auth/authorizer/rbac/bootstrappolicy)."""
+
+_HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
+_HASH: Final = "trial"
+"""What stands for the hash of a pod template."""
 
 
 class Trial(NamedTuple):
@@ -52,19 +56,38 @@ def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | 
     if claims:
         spec = {**spec, "volumes": _with_claims(spec.get("volumes") or [], claims, name)}
     made_by = owner or {}
-    about = made_by.get("metadata") or {}
-    if about.get("uid"):
+    if made_by.get("kind") == "Pod":
+        controller = controller_of(made_by)
+        kept = kept if controller is None else {**kept, "ownerReferences": [controller]}
+    elif (made_by.get("metadata") or {}).get("uid"):
+        reference, labels = _reference(made_by)
         # Without blockOwnerDeletion, which asks for rights of its own (OwnerReferencesPermissionEnforcement).
-        reference = {key: made_by[key] for key in ("apiVersion", "kind")}
-        reference |= {"name": about["name"], "uid": about["uid"], "controller": True}
-        kept = {**kept, "ownerReferences": [reference]}
-        name = str(about["name"])
+        kept = {**kept, "ownerReferences": [{**reference, "uid": made_by["metadata"]["uid"], "controller": True}]}
+        if labels:
+            kept["labels"] = {**(kept.get("labels") or {}), **labels}
+        name = str(made_by["metadata"]["name"])
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {**kept, "generateName": generated_from(name)},
         "spec": spec,
     }
+
+
+def _reference(made_by: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what a pod names as its controller, and the labels that it has from there.
+
+    A Deployment and a Rollout make ReplicaSets, a CronJob makes Jobs, and these make the pods.
+    """
+    name = str(made_by["metadata"]["name"])
+    if made_by["kind"] in _HASHES:
+        child = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-{_HASH}"}
+        return child, {_HASHES[made_by["kind"]]: _HASH}
+    if made_by["kind"] == "CronJob":
+        job = f"{name}-1"
+        labels = {"job-name": job, "batch.kubernetes.io/job-name": job}
+        return {"apiVersion": "batch/v1", "kind": "Job", "name": job}, labels
+    return {"apiVersion": made_by["apiVersion"], "kind": made_by["kind"], "name": name}, {}
 
 
 def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[object]:

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
+from kubectl_harden.objects import annotation
+from kubectl_harden.planning.admission_policy import WORKLOAD
 
 __all__ = ["Mutators"]
 
@@ -43,6 +45,7 @@ class Mutators:
         self._cluster = cluster
         self._notes = notes
         self._found: list[_Mutator] | None = None
+        self._values: dict[str, list[dict[str, Any]]] = {}
 
     def named(
         self,
@@ -71,6 +74,15 @@ class Mutators:
         naming = [item for item in matching if any(json.dumps(name)[1:-1] in item.text for name in containers)]
         names = tuple(item.name for item in naming or matching)
         return names if len(names) <= _MOST else ()
+
+    def made_for(self, workload: str) -> bool:
+        """Whether a MutatingAdmissionPolicy was made for the new pods of a workload (``Deployment shop/web``)."""
+        return any(annotation(value, WORKLOAD) == workload for value in self.own_policies())
+
+    def own_policies(self) -> list[dict[str, Any]]:
+        """Return the MutatingAdmissionPolicies that were made for workloads."""
+        policies = self._listed("mutatingadmissionpolicies")
+        return [value for value in policies if isinstance(annotation(value, WORKLOAD), str)]
 
     def _all(self) -> list[_Mutator]:
         if self._found is None:
@@ -110,15 +122,17 @@ class Mutators:
                     )
 
     def _listed(self, plural: str) -> list[dict[str, Any]]:
-        try:
-            for resource in self._cluster.resources():
-                if (resource.group, resource.plural) == (_GROUP, plural):
-                    return list(self._cluster.each(resource, None))
-        except NotPermitted:
-            pass
-        except ClusterError as error:
-            self._notes.append(f"who changes new pods is not known: {error}")
-        return []
+        if plural not in self._values:
+            self._values[plural] = []
+            try:
+                for resource in self._cluster.resources():
+                    if (resource.group, resource.plural) == (_GROUP, plural):
+                        self._values[plural] = list(self._cluster.each(resource, None))
+            except NotPermitted:
+                pass
+            except ClusterError as error:
+                self._notes.append(f"who changes new pods is not known: {error}")
+        return self._values[plural]
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from kubectl_harden.pod_security.messages import policies_named
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import LEVELS, evaluate, highest_level
 
-__all__ = ["Key", "WorkloadPods", "is_completed", "keys_of", "level_of"]
+__all__ = ["RESTARTABLE", "Key", "WorkloadPods", "is_completed", "keys_of", "level_of"]
 
 Key = tuple[str, str]
 """The kind and the name of a workload."""
 
+RESTARTABLE: Final = ("Deployment", "StatefulSet", "DaemonSet")
+"""The kinds whose pods ``kubectl rollout restart`` makes again."""
 _HASHES: Final = ("pod-template-hash", "rollouts-pod-template-hash")
 _NUMBERED: Final = {"Job": "CronJob", "ReplicationController": "DeploymentConfig"}
 
@@ -68,10 +70,12 @@ def is_completed(live: Live, trials: Trials, policy: Policy) -> bool:
 
 
 class _Running(NamedTuple):
-    """How many pods of a workload run, whether all meet the policy, the lowest level, and the marks of one of them."""
+    """The pods of a workload that run: how many, which of them do not meet the policy, the lowest level, and the marks
+    of one of them.
+    """
 
     pods: int
-    meet: bool
+    below: tuple[str, ...]
     level: Level
     annotations: dict[str, str]
 
@@ -88,7 +92,7 @@ class WorkloadPods:
         self._listed: set[str | None] = set()
         self._running: dict[tuple[str, Key], _Running] = {}
         self._trials = Trials(finder.cluster, finder.notes)
-        self._mutators = Mutators(finder.cluster, finder.notes)
+        self.mutators = Mutators(finder.cluster, finder.notes)
 
     def beside(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods, where they meet the policy and the template does not."""
@@ -97,7 +101,8 @@ class WorkloadPods:
         locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
         several = len(live.subject.templates()) > 1
         running = None if several else self._of(live)
-        if (running is not None and not running.meet) or not locations:
+        below = running.below if running is not None else ()
+        if not locations or (below and not self.mutators.made_for(name_of(live.resource.kind, live.value))):
             return checked
         trial = self._trials.of(live.namespace, live.value, locations[0], checked.policy)
         if trial.pod is not None:
@@ -105,11 +110,13 @@ class WorkloadPods:
             if not meets:
                 return checked  # What runs is older than the template.
             metadata = trial.pod["metadata"]
-            by = self._mutators.named(live.namespace, metadata.get("labels") or {}, metadata.get("annotations") or {})
-            return checked._replace(pods=PodsChecked(level, running.pods if running else 0, True, by))
-        if trial.admitted is False or running is None:
+            by = self.mutators.named(live.namespace, metadata.get("labels") or {}, metadata.get("annotations") or {})
+            there = running.pods - len(below) if running else 0
+            restart = self._restart(live) if below else ""
+            return checked._replace(pods=PodsChecked(level, there, True, by, below, restart))
+        if trial.admitted is False or running is None or below:
             return checked
-        by = self._mutators.named(live.namespace, {}, running.annotations)
+        by = self.mutators.named(live.namespace, {}, running.annotations)
         return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
 
     def refused(self, live: Live, checked: Checked) -> Checked:
@@ -132,6 +139,12 @@ class WorkloadPods:
         self._finder.notes.append(f"{name}: {words}; what admission adds to them: {told}")
         return checked._replace(pods_refused=trial.message)
 
+    def _restart(self, live: Live) -> str:
+        """Return the command that has the pods of a workload made again, "" where there is none."""
+        commands = self._finder.cluster.connection.commands
+        words = ("rollout", "restart", live.target)
+        return commands.kubectl(*words, namespace=live.namespace) if live.resource.kind in RESTARTABLE else ""
+
     def _of(self, live: Live) -> _Running | None:
         scope = None if self._everywhere else live.namespace
         if scope not in self._listed:
@@ -151,15 +164,16 @@ class WorkloadPods:
             return
         namespace = metadata["namespace"]
         level, meets = _judged(pod, self._finder.policy(namespace, self._finder.cluster.minor()))
+        below = () if meets else (str(metadata["name"]),)
         for key in keys_of(pod):
             before = self._running.get((namespace, key))
             annotations = metadata.get("annotations") or {}
             if before is None:
-                self._running[namespace, key] = _Running(1, meets, level, annotations)
+                self._running[namespace, key] = _Running(1, below, level, annotations)
             else:
                 lowest = min(before.level, level, key=LADDER.index)
                 self._running[namespace, key] = _Running(
-                    before.pods + 1, before.meet and meets, lowest, before.annotations
+                    before.pods + 1, (*before.below, *below), lowest, before.annotations
                 )
 
 

@@ -53,7 +53,7 @@ def _pods_json(checked: Checked) -> dict[str, object]:
     pods = checked.pods
     if pods is None:
         return {}
-    # Only pods that meet the policy are told of.
+    # Only pods that meet the policy are told of, but for those that are older than the policy at admission.
     return {
         "pods": {
             "level": pods.level,
@@ -61,6 +61,7 @@ def _pods_json(checked: Checked) -> dict[str, object]:
             "running": pods.running,
             "proved": pods.proved,
             "completedBy": list(pods.by),
+            **({"older": list(pods.older)} if pods.older else {}),
         }
     }
 

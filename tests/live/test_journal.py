@@ -63,8 +63,18 @@ def test_what_is_written_is_read() -> None:
     run = read_run(journal.run)
     assert [change.state for change in run.changes] == ["applied", "failed", "undone", "begun"]
     first = run.changes[0]
-    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False, [OWNED])
+    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False, [OWNED], False)
     assert (first.name, first.recreated, run.about["command"]) == ("Deployment shop/web", False, "fix")
+
+
+def test_what_a_run_has_created_has_its_uid_once_it_is_there() -> None:
+    journal = Journal()
+    change = journal.begin({**WEB, "uid": ""}, [], [], {}, AFTER, created=True)
+    (begun,) = read_run(journal.run).changes
+    assert (begun.created, begun.state, begun.object["uid"]) == (True, "begun", "")
+    journal.done(change, [], "7")
+    (made,) = read_run(journal.run).changes
+    assert (made.created, made.state, made.object["uid"]) == (True, "applied", "7")
 
 
 def test_what_a_write_did_to_the_owners_may_be_known_after_it() -> None:

@@ -192,7 +192,7 @@ def _reports(columns: int) -> Iterator[tuple[str, str]]:
     violation = hostile(Violation("privileged", "baseline", "reason", "detail " * 30, (("spec", "a"),), 1, "because"))
     fact = hostile(Fact("unknown", "user", "text", "images", "value"))
     found = Checked(identity, "privileged", (violation, violation._replace(accepted="")), GOAL, (fact,))
-    pods = PodsChecked("restricted", 2, True, (PAYLOAD, PAYLOAD))
+    pods = PodsChecked("restricted", 2, True, (PAYLOAD, PAYLOAD), (PAYLOAD,), PAYLOAD)
     found = found._replace(pods=pods, advice=PAYLOAD)
     for form in (check_reports.text, check_reports.wide, check_reports.name):
         yield form.__name__, "".join(form(Report(iter([found]), GOAL, Tally(), columns)))
