@@ -119,7 +119,9 @@ def _show(found: Migration, aim: Aim, output: str, *, write: bool) -> None:
 
 
 def _left(found: Migration, *, write: bool) -> bool:
-    """Whether a Namespace is below what was asked for."""
+    """Whether a Namespace is below what was asked for, or workloads are in namespaces that no file declares."""
+    if not found.namespaces and (found.unplaced or found.undeclared):
+        return True
     if write:
         return bool(found.not_raised) or any(item.state == "blocked" or item.held_back for item in found.namespaces)
     return any(item.state != "done" or item.held_back for item in found.namespaces)

@@ -262,16 +262,25 @@ def refused_without(cluster: Cluster, change: Change) -> str:
     kind, _, name = str(annotation(change.after, WORKLOAD)).partition(" ")
     namespace, _, name = name.partition("/")
     resource = next((known for known in WORKLOADS if known.kind == kind and known != PODS), None)
-    enforced = PoliciesInForce(cluster).of(namespace).enforced if resource is not None else None
-    if resource is None or enforced is None:
-        return ""
+    unknown = f"whether new pods of {kind} {namespace}/{name} would be refused without it is not known"
+    if resource is None:
+        return unknown
     try:
-        live = Live.of(resource, {**resource.head, **cluster.get(resource, namespace, name)}, enforced)
+        value = {**resource.head, **cluster.get(resource, namespace, name)}
+    except NotFound:
+        return ""
+    in_force = PoliciesInForce(cluster).of(namespace)
+    enforced = in_force.enforced
+    if enforced is None:
+        known = in_force.exempt == "namespace" or "enforce" not in in_force.unknown
+        return "" if known else f"{unknown}: {in_force.why}"
+    try:
+        live = Live.of(resource, value, enforced)
         findings = [
             finding for location in live.subject.templates() for _, finding in evaluate(location.pod(), enforced)
         ]
-    except (NotFound, InputError):
-        return ""
+    except InputError as error:
+        return f"{unknown}: {error}"
     words = ", ".join(worded(finding.reason, finding.detail) for finding in findings)
     return f"new pods of {kind} {namespace}/{name} would be refused by {enforced} without it: {words}" if words else ""
 

@@ -26,11 +26,15 @@ NO_POLICY: Final = Policies(Policy("privileged", NEWEST, "latest"))
 _KUSTOMIZE: Final = "kustomize.config.k8s.io"
 _FLUX: Final = "kustomize.toolkit.fluxcd.io"
 _FLUX_HARMLESS: Final = frozenset(
-    {"commonMetadata", "decryption", "deletionPolicy", "dependsOn", "force", "healthCheckExprs", "healthChecks",
+    {"decryption", "deletionPolicy", "dependsOn", "force", "healthCheckExprs", "healthChecks",
      "ignoreMissingComponents", "images", "interval", "kubeConfig", "namePrefix", "nameSuffix", "path", "prune",
      "retryInterval", "serviceAccountName", "sourceRef", "suspend", "timeout", "wait"}
 )  # fmt: skip
 """What Flux' Kustomizations may have without changing which levels pods of their files meet, and where they go."""
+
+
+_OWN_SOURCE: Final = ("GitRepository", "flux-system")
+"""What flux bootstrap calls the repository that its Kustomizations are in; others may be of other repositories."""
 
 
 class Declared(NamedTuple):
@@ -190,6 +194,9 @@ def _directory(value: dict[str, Any], file: str) -> str:
     spec = _mapping(value, "spec")
     path = spec.get("path")
     if api_group(value["apiVersion"]) != _FLUX or not _FLUX_HARMLESS.issuperset(spec) or not isinstance(path, str):
+        return ""
+    source = _mapping(spec, "sourceRef")
+    if (source.get("kind"), source.get("name")) != _OWN_SOURCE:
         return ""
     # It is relative to the root of what is fetched: of this repository, where it has such a directory.
     root = list(upwards(os.path.dirname(file) or os.curdir))[-1]

@@ -10,8 +10,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.manifests.directories import kustomization_value
+from kubectl_harden.errors import InputError
+from kubectl_harden.manifests.directories import kustomization_in
 from kubectl_harden.model import Problem
+from kubectl_harden.pod_security.namespace_labels import PREFIX
 
 __all__ = ["Destinations", "Unrendered", "destinations_in"]
 
@@ -98,9 +100,14 @@ class _Graph:
     def __init__(self, files: set[str], named: Iterable[str], above: Iterable[str]) -> None:
         self._files = files
         self._by_directory: dict[str, _Kustomization] = {}
+        self._unreadable: list[Unrendered] = []
         for names, is_named in ((named, True), (above, False)):
             for file in names:
-                value = kustomization_value(file)
+                try:
+                    value = kustomization_in(file)
+                except InputError as error:
+                    self._unreadable.append(Unrendered(Problem(f"a kustomization that cannot be read: {error}", file)))
+                    continue
                 if value is not None:
                     one = _Kustomization(file, value, is_named)
                     self._by_directory.setdefault(one.directory, one)
@@ -113,7 +120,7 @@ class _Graph:
     def destinations(self) -> Destinations:
         overrides = {file: self._given_by(self._users[file]) for file in self._files if file in self._users}
         unrendered = (found for one in self._by_directory.values() if (found := self._unrendered(one)) is not None)
-        return Destinations(overrides, tuple(unrendered))
+        return Destinations(overrides, (*self._unreadable, *unrendered))
 
     def _given_by(self, directories: Iterable[str]) -> Namespaces:
         return frozenset(name for directory in directories for name in self._given[directory])
@@ -160,6 +167,7 @@ class _Graph:
         annotations = value.get("commonAnnotations")
         if isinstance(annotations, dict) and any(str(key).startswith(_DECISIVE) for key in annotations):
             alters.append("commonAnnotations")
+        alters += _labels_of_namespaces(value)
         reached = self._reached(one.directory)
         here = self._files | self._by_directory.keys()
         elsewhere = [name for name, path in one.resources() if path not in here]
@@ -182,3 +190,12 @@ class _Graph:
         given = self._given[one.directory]
         names = frozenset(name for name in given if name is not None)
         return Unrendered(problem, None if None in given else names)
+
+
+def _labels_of_namespaces(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields by which a kustomization gives Namespace objects labels of Pod Security."""
+    common, pairs = value.get("commonLabels"), value.get("labels")
+    listed = [item.get("pairs") for item in pairs if isinstance(item, dict)] if isinstance(pairs, list) else []
+    for key, labels in (("commonLabels", common), *(("labels", one) for one in listed)):
+        if isinstance(labels, dict) and any(str(label).startswith(PREFIX) for label in labels):
+            yield key

@@ -18,6 +18,7 @@ __all__ = [
     "Build",
     "Parts",
     "ancestors",
+    "kustomization_in",
     "kustomization_value",
     "kustomizations_above",
     "operand",
@@ -245,12 +246,17 @@ def _note_on_kustomization(file: str, unjudged: list[str], *, built: bool, insid
 
 def kustomization_value(path: str) -> dict[str, Any] | None:
     """Return the value of a kustomization's file, or None for another file, and for one that cannot be read."""
-    if os.path.basename(path) not in KUSTOMIZATION:
-        return None
     try:
-        value: dict[str, Any] = only_document(read_text(path, regular=True)).value
+        return kustomization_in(path)
     except InputError:
         return None
+
+
+def kustomization_in(path: str) -> dict[str, Any] | None:
+    """Return the value of a kustomization's file, or None for another file. Raises InputError."""
+    if os.path.basename(path) not in KUSTOMIZATION:
+        return None
+    value: dict[str, Any] = only_document(read_text(path, regular=True)).value
     kind, version = value.get("kind"), value.get("apiVersion")
     if kind not in (None, "Kustomization", "Component") or not str(version or _VERSION).startswith(_VERSION):
         return None

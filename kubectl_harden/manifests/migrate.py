@@ -7,7 +7,7 @@ level, and ``enforce`` is raised where nothing in the files may run pods in it t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Final
@@ -68,11 +68,13 @@ def write_migration(found: Migration, inputs: Inputs) -> Migration:
     problems: list[Problem] = list(found.problems)
     texts: dict[str, str] = {}
     failed: set[str] = set()
+    changed: set[str] = set()
     for fix in found.edits:
         done = written(fix, inputs.names) if fix.splices else fix
         problems.extend(problem for problem in done.problems if problem not in fix.problems)
         if done.splices or not fix.splices:
             texts[fix.file] = spliced(fix.before, fix.splices)
+            changed |= {fix.file} if fix.splices else set()
         else:
             failed.add(fix.file)
     lost = frozenset(
@@ -86,10 +88,28 @@ def write_migration(found: Migration, inputs: Inputs) -> Migration:
         manifest = Manifest(whole.file, texts.get(whole.file, whole.before), pod_paths=inputs.pod_paths)
         fix = fix_text(manifest, NO_POLICY, FixOptions(), partial(_relabelled, labels=labels[whole.file]))
         done = written(fix, inputs.names) if fix.splices else fix
+        changed |= {fix.file} if done.splices else set()
         # What else is wrong with the text was told before, in the lines that it had then.
         problems.extend(problem for problem in fix.problems if problem.message.startswith(NOT_EDITED))
         problems.extend(done.problems[len(fix.problems) :])
-    return found._replace(problems=tuple(problems), not_raised=lost)
+    namespaces = tuple(_lost(item, failed) if item.name in lost else item for item in found.namespaces)
+    return found._replace(
+        namespaces=namespaces,
+        files=tuple(fix for fix in found.files if fix.file in changed),
+        problems=tuple(problems),
+        not_raised=lost,
+    )
+
+
+def _lost(item: NamespacePlan, failed: Collection[str]) -> NamespacePlan:
+    """Return a Namespace of whose workloads some could not be written."""
+    reasons = [
+        HeldBack(planned.identity.name, "could not be written", f"{_file(planned)} could not be written")
+        for planned in item.edited
+        if _file(planned) in failed
+    ]
+    edited = tuple(planned for planned in item.edited if _file(planned) not in failed)
+    return item._replace(state="blocked", edited=edited, held_back=(*item.held_back, *reasons))
 
 
 # -- files -------------------------------------------------------------------------------------------------
@@ -204,14 +224,17 @@ class _Planner:
             *(problem for fix in files for problem in fix.problems),
             *self._missing(),
         )
+        undeclared = self._undeclared()
+        words = f"workloads go to namespaces that no file here declares: {', '.join(sorted(undeclared))}"
         return Migration(
             tuple(sorted(namespaces, key=lambda item: item.name)),
             tuple(fix for fix in files if fix.splices),
             tuple(fix for fix in self._fixes.values() if fix.splices),
             tuple(dict.fromkeys(problems)),
-            tuple(dict.fromkeys((*self._notes, *self._unseen.notes(), *self._undeclared()))),
+            tuple(dict.fromkeys((*self._notes, *self._unseen.notes(), *([Problem(words)] if undeclared else ())))),
             tuple(item for item in self._planned() if None in self._goes_to(item)),
             self._listing.excluded,
+            undeclared=undeclared,
         )
 
     # -- which namespaces ---------------------------------------------------------------------------------
@@ -333,16 +356,16 @@ class _Planner:
                 where = source if isinstance(source, Source) else None
                 yield HeldBack(subject, left.check, what, where, left.check, left.why, left.choices)
 
-    def _undeclared(self) -> Iterator[Problem]:
+    def _undeclared(self) -> frozenset[str]:
+        """Return the namespaces that workloads go to, and that no file declares."""
         declared = {
             name
             for file, found in self._contents.items()
             for one in found.declared
             for name in self._destinations.of(file, one.name)
         }
-        names = {name for item in self._planned() for name in self._goes_to(item) if name is not None} - declared
-        if names:
-            yield Problem(f"workloads go to namespaces that no file here declares: {', '.join(sorted(names))}")
+        names = {name for item in self._planned() for name in self._goes_to(item)}
+        return frozenset(name for name in names - declared if name is not None)
 
     # -- summing up ---------------------------------------------------------------------------------------
 
@@ -352,7 +375,8 @@ class _Planner:
         items = self._of(group) if reached or group.first is None else group.first
         warn = group.wanted(("warn", "audit"), self._aim.target)
         enforce = group.wanted(("enforce",), goal.level) if reached else [{} for _ in group.declared]
-        gates = []
+        # Where no level is to be enforced, it is enforced already: by pods that these files show, or not.
+        gates = list(self._unseen.altered(map(_file, items))) if reached and not any(enforce) else []
         if any(enforce):
             gates = list(self._unseen.of(group.names, map(_file, items)))
             if not items:

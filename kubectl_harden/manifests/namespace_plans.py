@@ -89,6 +89,8 @@ class Migration(NamedTuple):
     unplaced: tuple[Planned, ...] = ()
     excluded: int = 0
     not_raised: frozenset[str] = frozenset()
+    undeclared: frozenset[str] = frozenset()
+    """Namespaces of workloads that no file declares."""
 
 
 def labels_of(namespaces: Iterable[NamespacePlan]) -> dict[str, dict[tuple[int | None, Path], Mapping[str, str]]]:

@@ -8,6 +8,8 @@ from typing import Final
 
 from kubectl_harden.manifests.contents import Contents, Stands
 from kubectl_harden.manifests.destinations import Destinations
+from kubectl_harden.manifests.directories import KUSTOMIZATION
+from kubectl_harden.manifests.discovery import EXTENSIONS
 from kubectl_harden.manifests.namespace_plans import HeldBack
 from kubectl_harden.model import FileFix, Problem, Source
 
@@ -22,6 +24,20 @@ def held_back_by(problem: Problem, cause: str) -> HeldBack:
     return HeldBack(problem.file or "", cause, problem.message, source)
 
 
+def _is_read(directory: str, paths: frozenset[str]) -> bool:
+    """Whether all manifests in a directory and below it are among some files (absolute), and there are any."""
+    found = False
+    for parent, below, names in os.walk(directory):
+        if any(os.path.islink(os.path.join(parent, name)) for name in below):
+            return False
+        for name in names:
+            if name.endswith(EXTENSIONS) and name not in KUSTOMIZATION:
+                found = True
+                if os.path.join(os.path.abspath(parent), name) not in paths:
+                    return False
+    return found
+
+
 class Unseen:
     """Tells what is not judged of files, by what they hold and where kustomizations have their objects go."""
 
@@ -32,11 +48,10 @@ class Unseen:
 
     def _stand_for_others(self) -> Iterator[tuple[str, Stands]]:
         """Yield what stands for others, or cannot be read, with its file; not what stands for files that are read."""
-        paths = [os.path.abspath(file) for file in self._contents]
+        paths = frozenset(map(os.path.abspath, self._contents))
         for file, found in self._contents.items():
             for one in found.stands:
-                inside = os.path.join(one.directory, "") if one.directory else ""
-                if not (inside and any(path.startswith(inside) for path in paths)):
+                if not (one.directory and _is_read(one.directory, paths)):
                     yield file, one
 
     def named_in(self, file: str) -> frozenset[str]:
@@ -75,6 +90,13 @@ class Unseen:
                 yield held_back_by(built.problem, "kustomizations")
         for chart in self._charts:
             yield held_back_by(chart, "charts")
+
+    def altered(self, files: Iterable[str]) -> Iterator[HeldBack]:
+        """Yield the kustomizations that change objects of files, so that these do not show their pods."""
+        paths = frozenset(map(os.path.abspath, files))
+        for built in self._destinations.unrendered:
+            if built.files is not None and built.files & paths:
+                yield held_back_by(built.problem, "kustomizations")
 
     def notes(self) -> Iterator[Problem]:
         """Yield all that is not judged, but errors."""

@@ -294,6 +294,7 @@ def test_workloads_of_namespaces_that_are_not_declared_are_left_alone(tmp_path: 
 CHART = {"charts/x/Chart.yaml": "apiVersion: v2\nname: x\nversion: 0.1.0\n", "charts/x/templates/d.yaml": "kind: {{ .Values.kind }}\n"}  # fmt: skip
 HELM = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: x, namespace: %s}\nspec: {chart: {}%s}\n"
 FLUX = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: x, namespace: flux-system}\nspec: {path: %s, interval: 1m%s}\n"
+OWN = ", sourceRef: {kind: GitRepository, name: flux-system}"
 ARGO = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: x, namespace: argocd}\nspec: {destination: {%s}}\n"
 TWO = NAMESPACE + "---\n" + NAMESPACE.replace("shop", "other")
 
@@ -310,7 +311,13 @@ TWO = NAMESPACE + "---\n" + NAMESPACE.replace("shop", "other")
         ({"a.yaml": ARGO % "namespace: shop"}, "not judged", ""),
         ({"a.yaml": ARGO % ""}, "not judged", "not judged"),
         ({"f.yaml": FLUX % ("./elsewhere", "")}, "not judged", "not judged"),
-        ({"f.yaml": FLUX % ("./apps", ""), ".git/HEAD": "", "apps/c.yaml": "kind: ConfigMap\napiVersion: v1\n"}, "", ""),
+        ({"f.yaml": FLUX % ("./apps", OWN), ".git/HEAD": "", "apps/c.yaml": "kind: ConfigMap\napiVersion: v1\n"}, "", ""),
+        ({"f.yaml": FLUX % ("./apps", OWN.replace("flux-system", "podinfo")), ".git/HEAD": "", "apps/c.yaml": "kind: ConfigMap\napiVersion: v1\n"}, "not judged", "not judged"),
+        ({"f.yaml": FLUX % ("./", OWN.replace("GitRepository", "OCIRepository")), ".git/HEAD": ""}, "not judged", "not judged"),
+        ({"f.yaml": FLUX % ("./apps", OWN + ", commonMetadata: {labels: {a: b}}"), ".git/HEAD": "", "apps/c.yaml": "kind: ConfigMap\napiVersion: v1\n"}, "not judged", "not judged"),
+        ({"k/kustomization.yaml": "resources: [../web.json]\npatches: [{patch: x}]\n---\nnamespace: b\n"}, "kustomizations", "kustomizations"),
+        ({"kustomization.yaml": "resources: [ns.yaml]\ncommonLabels: {pod-security.kubernetes.io/enforce: privileged}\n"}, "kustomizations", "kustomizations"),
+        ({"kustomization.yaml": "resources: [ns.yaml]\nlabels: [{pairs: {pod-security.kubernetes.io/enforce-version: v1.0}}]\n"}, "kustomizations", "kustomizations"),
         ({"f.yaml": FLUX % ("./apps", ", patches: []"), ".git/HEAD": "", "apps/c.yaml": "kind: ConfigMap\napiVersion: v1\n"}, "not judged", "not judged"),
         ({"r.yaml": CUSTOM % ", namespace: shop"}, "not judged", ""),
         ({"r.yaml": CUSTOM % ""}, "", ""),
@@ -337,6 +344,25 @@ def test_what_is_not_judged_holds_enforcing_back(tmp_path: Path, files: dict[str
         "shop": "blocked" if shop else "done",
         "other": "blocked" if other else "done",
     }
+
+
+def test_a_directory_of_which_a_part_is_read_is_not_judged(tmp_path: Path) -> None:
+    flux = FLUX % ("./apps", OWN)
+    tree(tmp_path, {".git/HEAD": "", "apps/f.yaml": flux, "apps/ns.yaml": NAMESPACE, "apps/web.json": text()})
+    apps = Inputs((str(tmp_path / "apps"),))
+    assert plan_migration(apps, Aim("highest")).namespaces[0].state == "fixable"
+    tree(tmp_path, {"apps/sub/agent.json": unfixable()})
+    assert causes(plan_migration(apps, Aim("highest")).namespaces[0]) == {"not judged"}
+    assert causes(one(tmp_path)) != set()
+
+
+def test_what_is_enforced_already_is_not_met_where_a_kustomization_changes_the_pods(tmp_path: Path) -> None:
+    raised = NAMESPACE + "".join(("  labels:\n", *(f"    {key}: {value}\n" for key, value in RAISED.items())))
+    tree(tmp_path, {"ns.yaml": raised, "web.yaml": GOOD.replace("{name: good}", "{name: good, namespace: shop}")})
+    assert one(tmp_path).state == "done"
+    tree(tmp_path, {"kustomization.yaml": "resources: [web.yaml]\npatches: [{patch: x}]\n"})
+    item = one(tmp_path)
+    assert (item.state, causes(item), item.labels) == ("blocked", {"kustomizations"}, ({},))
 
 
 def test_a_patch_that_no_kustomization_uses(tmp_path: Path) -> None:
@@ -400,6 +426,8 @@ def test_nothing_is_enforced_where_a_workload_could_not_be_written(tmp_path: Pat
     (tmp_path / "web.json").write_text(text() + "\n")
     done = write_migration(found, inputs)
     assert done.not_raised == {"shop"}
+    assert {item.name: (item.state, len(item.edited)) for item in done.namespaces} == {"shop": ("blocked", 0), "other": ("fixable", 1)}  # fmt: skip
+    assert {Path(fix.file).name for fix in done.files} == {"ns.yaml", "o.json"}
     assert [problem.message for problem in done.problems] == ["changed since it was read; not written"]
     first, second = (value["metadata"]["labels"] for _, value in objects((tmp_path / "ns.yaml").read_text()))
     assert (first, second) == (TOLD, RAISED)
