@@ -272,8 +272,8 @@ def refused_without(cluster: Cluster, change: Change) -> str:
     in_force = PoliciesInForce(cluster).of(namespace)
     enforced = in_force.enforced
     if enforced is None:
-        known = in_force.exempt == "namespace" or "enforce" not in in_force.unknown
-        return "" if known else f"{unknown}: {in_force.why}"
+        # Without a reason it was asked: a pod that violates everything is admitted.
+        return f"{unknown}: {in_force.why}" if in_force.why and "enforce" in in_force.unknown else ""
     try:
         live = Live.of(resource, value, enforced)
         findings = [
