@@ -86,6 +86,9 @@ def _at_fault(value: Any, path: Path) -> FieldAtFault:
             found = found.get(part, "" if part == "type" else None)
         else:
             found = found[part] if isinstance(found, list) and isinstance(part, int) and part < len(found) else None
+    if path[-1:] == ("hostPath",) and isinstance(found, dict):
+        # Which path of the node it is matters more than that there is one.
+        found = found.get("path")
     told = isinstance(found, str | int) and not isinstance(found, bool)
     return FieldAtFault(named_path(value, path), json_line(found) if told else "null")
 

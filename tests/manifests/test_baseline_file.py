@@ -318,6 +318,16 @@ def test_another_value_is_another_violation_where_the_words_name_it(
     assert new_in(entries_of(one), two) == new
 
 
+def test_another_path_of_the_node_is_another_violation() -> None:
+    before = pod("p", {"c": "plain"})
+    before["spec"]["volumes"] = [{"name": "v", "hostPath": {"path": "/var/log/app"}}]
+    after = copy.deepcopy(before)
+    after["spec"]["volumes"][0]["hostPath"]["type"] = "Directory"
+    assert new_in(entries_of(before), after) == set()
+    after["spec"]["volumes"][0]["hostPath"]["path"] = "/"
+    assert new_in(entries_of(before), after) == {"restrictedVolumes"}
+
+
 def test_ports_of_the_node_that_are_filled_in_go_by_their_numbers() -> None:
     """In the network of the node the API server fills host ports in, whatever the order of the ports."""
     before = pod("p", {"c": "plain"}, "hostNetwork")
