@@ -63,6 +63,7 @@ def system(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Emp
     (made.root / "root" / ".kube" / "config").write_text(json.dumps(configuration))
     shop = Namespace(plane, "shop", {"enforce": "restricted"})
     shop.create(workload("Deployment", "web"))
+    Namespace(plane, "ops", {"enforce": "restricted"}).create(workload("StatefulSet", "db"))
     # What rejected shows is what controllers have said by now.
     end = time.monotonic() + 120
     while b"Deployment shop/web" not in (done := made.run("kubectl", "harden", "rejected", "-n", "shop")).stdout:
