@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+_SILENT: Final = 120.0
+"""Seconds without a word after which a command is taken to wait for ever."""
 
 
 def answered(
@@ -22,13 +28,20 @@ def answered(
     os.close(other)
     shown, asked = b"", 0
     with contextlib.suppress(OSError):
-        while piece := os.read(main, 4096):
+        while True:
+            if not select.select([main], [], [], _SILENT)[0]:
+                process.kill()
+                raise AssertionError(f"it waits for {_SILENT:.0f} s: {shown.decode()}")
+            if not (piece := os.read(main, 4096)):
+                break
             shown += piece
             if shown.count(prompt) > asked:
                 answer = answers[asked]
                 if isinstance(answer, bytes):
                     os.write(main, answer)
                 else:
+                    # Python does not see a signal that comes between its last look and its wait for a key.
+                    time.sleep(0.3)
                     process.send_signal(answer)
                 asked += 1
     os.close(main)
