@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from kubectl_harden.cluster.api import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Cluster
-from kubectl_harden.errors import ClusterError
+from kubectl_harden.evidence.answers import Answer, read_or_note
 from kubectl_harden.model import Fact
 
 __all__ = ["RunningPods", "Seen", "labels_of", "platform_of", "pod_facts", "port_facts", "seen"]
@@ -183,14 +183,8 @@ class RunningPods:
             self._secrets[key] = _docker_config(found) if found else None
         return self._secrets[key]
 
-    def _read(self, call: Callable[[], Any], what: str) -> Any:
-        try:
-            return call()
-        except ClusterError as error:
-            note = f"{what}: {error}"
-            if note not in self._notes:
-                self._notes.append(note)
-            return None
+    def _read(self, call: Callable[[], Answer], what: str) -> Answer | None:
+        return read_or_note(call, what, self._notes)
 
 
 def _docker_config(secret: Mapping[str, Any]) -> dict[str, Any] | None:

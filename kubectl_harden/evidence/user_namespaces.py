@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.errors import InputError
+from kubectl_harden.evidence.answers import Answer, read_or_note
 from kubectl_harden.model import Fact
 from kubectl_harden.pod_security.pod_schema import decode_pod_template
 
@@ -100,14 +101,8 @@ class UserNamespaces:
         found = self._read(lambda: self._cluster.get(VOLUMES, None, volume), what) if volume else None
         return None if found is None else storage(found.get("spec") or {})
 
-    def _read(self, call: Callable[[], Any], what: str) -> Any:
-        try:
-            return call()
-        except ClusterError as error:
-            note = f"{what}: {error}"
-            if note not in self._notes:
-                self._notes.append(note)
-            return None
+    def _read(self, call: Callable[[], Answer], what: str) -> Answer | None:
+        return read_or_note(call, what, self._notes)
 
 
 def storage(spec: Mapping[str, Any]) -> str | None:
