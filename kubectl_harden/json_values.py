@@ -5,10 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ABSENT", "Difference", "Draft", "align", "copied", "differences", "json_line", "same", "size", "value_at"]
+__all__ = [
+    "ABSENT",
+    "Difference",
+    "Draft",
+    "align",
+    "copied",
+    "differences",
+    "json_line",
+    "mapping",
+    "same",
+    "size",
+    "value_at",
+]
 
 ABSENT: Final = object()
 """What stands for a value where there is none: on one side of a difference, or at a path."""
@@ -26,6 +38,11 @@ def json_line(value: object, indent: int | None = None) -> str:
     """Return JSON for a file, in one line without ``indent``; only surrogates without their other half are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for any other value."""
+    return value if isinstance(value, dict) else {}
 
 
 class Draft:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.evidence.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
+from kubectl_harden.json_values import mapping
 from kubectl_harden.model import Fact, Identity, Problem, Topic
 from kubectl_harden.text_files import opened
 
@@ -241,10 +242,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _number(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
@@ -256,7 +253,7 @@ def _capability(name: Any) -> str:
 
 
 def _gadget(value: Mapping[str, Any]) -> Iterator[Event]:
-    k8s, process = _map(value.get("k8s")), _map(value.get("proc"))
+    k8s, process = mapping(value.get("k8s")), mapping(value.get("proc"))
     where = (
         _text(k8s.get("namespace") or value.get("namespace")),
         _text(k8s.get("podName") or k8s.get("pod") or value.get("pod")),
@@ -266,7 +263,7 @@ def _gadget(value: Mapping[str, Any]) -> Iterator[Event]:
     )
     if not (where[1] and where[2]):
         return
-    user = _number(_map(process.get("creds")).get("uid", value.get("uid")))
+    user = _number(mapping(process.get("creds")).get("uid", value.get("uid")))
     if user is not None:
         yield Event(*where, "process", False, "uid", user)
     name = _capability(value.get("cap") or value.get("capName"))
@@ -275,7 +272,7 @@ def _gadget(value: Mapping[str, Any]) -> Iterator[Event]:
         # Checks that the kernel does not audit are guesses of its own, not uses.
         if granted not in (False, 0, "false") and value.get("audit") not in (0, False, "0"):
             yield Event(*where, "capability", True, "capability", name)
-    address = _map(value.get("addr"))
+    address = mapping(value.get("addr"))
     port = _number(address.get("port", value.get("port")))
     if port is not None and not value.get("error_raw"):
         yield Event(*where, "bind", True, "port", port)
@@ -286,13 +283,13 @@ def _gadget(value: Mapping[str, Any]) -> Iterator[Event]:
 
 def _tetragon(value: Mapping[str, Any]) -> Iterator[Event]:
     kind = next(key for key in value if key.startswith("process_"))
-    body = _map(value[kind])
-    process = _map(body.get("process"))
-    pod = _map(process.get("pod"))
+    body = mapping(value[kind])
+    process = mapping(body.get("process"))
+    pod = mapping(process.get("pod"))
     where = (
         _text(pod.get("namespace")),
         _text(pod.get("name")),
-        _text(_map(pod.get("container")).get("name")),
+        _text(mapping(pod.get("container")).get("name")),
         _time(value.get("time")),
         "Tetragon",
     )
@@ -302,26 +299,26 @@ def _tetragon(value: Mapping[str, Any]) -> Iterator[Event]:
     if user is not None:
         yield Event(*where, "process", kind == "process_exec", "uid", user)
     if kind == "process_exec":
-        if _map(process.get("binary_properties")).get("setuid") is not None:
+        if mapping(process.get("binary_properties")).get("setuid") is not None:
             yield Event(*where, "process", True, "setuid", _text(process.get("binary")))
         return
     for argument in body.get("args") or ():
-        argument = _map(argument)
-        name = _capability(_map(argument.get("capability_arg")).get("name"))
+        argument = mapping(argument)
+        name = _capability(mapping(argument.get("capability_arg")).get("name"))
         if name:
             yield Event(*where, "capability", True, "capability", name)
-        path = _text(_map(argument.get("file_arg") or argument.get("path_arg")).get("path"))
+        path = _text(mapping(argument.get("file_arg") or argument.get("path_arg")).get("path"))
         if path.startswith("/"):
             yield Event(*where, "open", True, "path", os.path.normpath(path))
         if "bind" in _text(body.get("function_name")):
-            address = _map(argument.get("sockaddr_arg") or argument.get("sock_arg"))
+            address = mapping(argument.get("sockaddr_arg") or argument.get("sock_arg"))
             port = _number(address.get("port", address.get("sport")))
             if port is not None:
                 yield Event(*where, "bind", True, "port", port)
 
 
 def _falco(value: Mapping[str, Any]) -> Iterator[Event]:
-    fields = _map(value["output_fields"])
+    fields = mapping(value["output_fields"])
     where = (
         _text(fields.get("k8s.ns.name")),
         _text(fields.get("k8s.pod.name")),

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
-from kubectl_harden.json_values import copied
+from kubectl_harden.json_values import copied, mapping
 from kubectl_harden.live.find import Live
-from kubectl_harden.live.origin_links import listed, mapping, text
+from kubectl_harden.live.origin_links import listed, text
 from kubectl_harden.live.propose import Proposal, prove_pods
 from kubectl_harden.model import Identity, Learned, Origin, OriginLink, OriginPlace, Planned
 from kubectl_harden.objects import generated_from

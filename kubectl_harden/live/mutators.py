@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
+from kubectl_harden.json_values import mapping
 from kubectl_harden.objects import annotation
 from kubectl_harden.planning.admission_policy import WORKLOAD
 
@@ -92,11 +93,11 @@ class Mutators:
     def _policies(self) -> Iterator[_Mutator]:
         bindings: dict[str, list[Any]] = {}
         for value in self._listed("mutatingadmissionpolicybindings"):
-            spec = _object(value.get("spec"))
-            bindings.setdefault(str(spec.get("policyName")), []).append(_object(spec.get("matchResources")))
+            spec = mapping(value.get("spec"))
+            bindings.setdefault(str(spec.get("policyName")), []).append(mapping(spec.get("matchResources")))
         for value in self._listed("mutatingadmissionpolicies"):
-            spec = _object(value.get("spec"))
-            limits = _object(spec.get("matchConstraints"))
+            spec = mapping(value.get("spec"))
+            limits = mapping(spec.get("matchConstraints"))
             if not _of_new_pods(limits.get("resourceRules") or ()):
                 continue
             for narrower in bindings.get(str(value["metadata"]["name"]), ()):
@@ -112,7 +113,7 @@ class Mutators:
     def _webhooks(self) -> Iterator[_Mutator]:
         for value in self._listed("mutatingwebhookconfigurations"):
             for webhook in value.get("webhooks") or ():
-                if _of_new_pods(_object(webhook).get("rules") or ()):
+                if _of_new_pods(mapping(webhook).get("rules") or ()):
                     configuration = value["metadata"]["name"]
                     yield _Mutator(
                         f"the admission webhook {webhook.get('name')} (MutatingWebhookConfiguration {configuration})",
@@ -133,10 +134,6 @@ class Mutators:
             except ClusterError as error:
                 self._notes.append(f"who changes new pods is not known: {error}")
         return self._values[plural]
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _of_new_pods(rules: Iterable[object]) -> bool:

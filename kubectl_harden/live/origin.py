@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import CONFIG_MAPS, SECRETS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitted, Unauthorized, Unreachable
+from kubectl_harden.json_values import mapping
 from kubectl_harden.live.helm_release import Release, decoded, payload, release_of
 from kubectl_harden.live.managers import Reference, managers_of
 from kubectl_harden.live.origin_links import (
@@ -30,7 +31,6 @@ from kubectl_harden.live.origin_links import (
     in_resources,
     kustomization,
     listed,
-    mapping,
     release_of_flux,
     source_place,
     text,

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from kubectl_harden.json_values import mapping
 from kubectl_harden.model import OriginLink, OriginPlace
 from kubectl_harden.objects import api_group
 
@@ -28,7 +29,6 @@ __all__ = [
     "in_resources",
     "kustomization",
     "listed",
-    "mapping",
     "release_of_flux",
     "source_place",
     "strings",
@@ -59,11 +59,6 @@ class SourceRef(NamedTuple):
 def text(value: object) -> str:
     """Return a string, empty for what is none."""
     return value if isinstance(value, str) else ""
-
-
-def mapping(value: object) -> Mapping[str, object]:
-    """Return an object, empty for what is none."""
-    return value if isinstance(value, dict) else {}
 
 
 def listed(value: object) -> list[Mapping[str, object]]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import Final, NamedTuple
 
-from kubectl_harden.live.origin_links import listed, mapping, text
+from kubectl_harden.json_values import mapping
+from kubectl_harden.live.origin_links import listed, text
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.model import OriginLink, OriginPlace
 from kubectl_harden.planning.merge_patch import merge_patch
