@@ -44,6 +44,10 @@ class Unrendered(NamedTuple):
     names: frozenset[str] | None = None
     files: frozenset[str] | None = None
 
+    def changes(self, files: frozenset[str]) -> bool:
+        """Whether it is known to change objects of some files (absolute)."""
+        return self.files is not None and bool(self.files & files)
+
 
 class Destinations(NamedTuple):
     """The namespaces that kustomizations give the objects of files, by absolute path; None is the object's own."""

@@ -84,9 +84,8 @@ class Unseen:
                 yield held_back_by(one.note, "not judged")
         paths = frozenset(map(os.path.abspath, files))
         for built in self._destinations.unrendered:
-            of_files = built.files is not None and bool(built.files & paths)
             of_names = built.files is None and (built.names is None or bool(built.names & namespaces))
-            if of_files or of_names:
+            if of_names or built.changes(paths):
                 yield held_back_by(built.problem, "kustomizations")
         for chart in self._charts:
             yield held_back_by(chart, "charts")
@@ -95,7 +94,7 @@ class Unseen:
         """Yield the kustomizations that change objects of files, so that these do not show their pods."""
         paths = frozenset(map(os.path.abspath, files))
         for built in self._destinations.unrendered:
-            if built.files is not None and built.files & paths:
+            if built.changes(paths):
                 yield held_back_by(built.problem, "kustomizations")
 
     def notes(self) -> Iterator[Problem]:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from kubectl_harden.pod_security.namespace_labels import PREFIX
-from tests.cli.test_main import run
 from tests.manifests.test_migrate import CHART, NAMESPACE, needs_baseline, text, tree, unfixable
+from tests.support.command import run
 
 
 @pytest.fixture

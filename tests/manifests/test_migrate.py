@@ -20,7 +20,7 @@ from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.yaml_text.documents import readable
 from kubectl_harden.yaml_text.editor import spliced
-from tests.cli.test_main import GOOD
+from tests.support.command import GOOD
 from tests.support.harden import workload
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop # ours\n"
