@@ -27,6 +27,7 @@ __all__ = [
     "Chart",
     "build_with",
     "built",
+    "by_source",
     "helm_cached",
     "helm_documents",
     "helm_pulled",
@@ -204,7 +205,7 @@ def helm_documents(chart: Chart) -> list[tuple[str, str]]:
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
     text = _run([*command, *chart.options], "charts are rendered by helm template")
-    return list(_by_source(text, chart.name))
+    return list(by_source(text, chart.name))
 
 
 def helm_cached(name: str) -> str | None:
@@ -251,7 +252,7 @@ def _helm() -> str:
     return os.environ.get("HELM_BIN") or "helm"
 
 
-def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
+def by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
     """Yield the template file and the text of each document; helm names it in a comment on top."""
     for piece in re.split(r"^---[ \t\r]*\n", text, flags=re.MULTILINE):
         match = _SOURCE.search(piece)
