@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cli.at_admission import create_policies, expiry, print_policies
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
@@ -18,6 +18,7 @@ from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.apply import Outcome
     from kubectl_harden.live.journal import Journal
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
+
+_FAILED: Final = ("tried", "down", "rolled back", "left", "failed", "unknown", "unwatched")
+"""States of outcomes after which --fail-fast begins nothing more."""
 
 
 def fix_live(
@@ -50,6 +54,7 @@ def fix_live(
 
     ``notes`` has in the end what evidence could not be had.
     """
+    from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.live.find import Finder
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
@@ -69,6 +74,9 @@ def fix_live(
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
     targets = inputs.targets
+    releases = Releases(
+        inputs, options, apply=apply, off=at_admission or even_if_managed or output not in (None, "diff", "json")
+    )
 
     def takes(name: str) -> bool:
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
@@ -81,10 +89,13 @@ def fix_live(
             continue
         report_problems(found.problems)
         problems.extend(found.problems)
+        if releases.takes(found):
+            continue
         if people and not at_admission:
             show(found)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
+    proposals += releases.planned(show if people else None)
     told = [item.message.partition(":")[0] for item in problems]
     names = inputs.cluster.known_namespaces() if targets.namespace is None else [targets.namespace]
     problems += missing_elsewhere(inputs.cluster, list(filter(takes, names)), told)
@@ -101,7 +112,7 @@ def fix_live(
         outcomes, interrupted = carry_out(
             cluster,
             journal,
-            proposals,
+            [proposal for proposal in proposals if not releases.has(proposal)],
             again=lambda old: propose(cluster, old.live, options, allowed),
             yes=yes,
             limit=limit,
@@ -109,6 +120,11 @@ def fix_live(
             at_once=parallel,
             fail_fast=fail_fast,
         )
+        ended = interrupted or (fail_fast and any(item.state in _FAILED for item in outcomes))
+        more, signalled = releases.carry_out(
+            journal, yes=yes, limit=limit, rollback=not no_rollback, fail_fast=fail_fast, begun=ended
+        )
+        outcomes, interrupted = outcomes + more, interrupted or signalled
         problems.extend(_refused(outcomes))
     else:
         problems.extend(_denied(proposals))
@@ -118,7 +134,7 @@ def fix_live(
     elif output == "mutating-policy":
         left_out, problems = print_policies(inputs.cluster, proposals, problems, day)
     else:
-        _print(str(output), proposals, outcomes, problems, inputs)
+        _print(str(output), proposals, outcomes, problems, inputs, releases)
     if interrupted:
         return INTERRUPTED
     return exit_code(problems, left=left_out or _left(proposals, outcomes, people=people, apply=apply))
@@ -295,6 +311,7 @@ def _print(
     outcomes: Sequence[Outcome],
     problems: Sequence[Problem],
     inputs: LiveInputs,
+    releases: Releases,
 ) -> None:
     """Print an output for programs."""
     from kubectl_harden.model import FileFix
@@ -316,7 +333,7 @@ def _print(
             tally.count(proposal.planned)
             outcome = states.get(proposal_key(proposal))
             for item in proposal.planned:
-                entry = {**planned_json(item, policy), **proposal_json(proposal)}
+                entry = {**planned_json(item, policy), **proposal_json(proposal), **releases.json(proposal)}
                 workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
         data([json_text(plan_json(workloads, list(problems), policy, tally)), "\n"])
     else:

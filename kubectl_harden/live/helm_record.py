@@ -78,6 +78,10 @@ class Record(NamedTuple):
                 found.append(f"{text(hook.get('kind'))} {text(hook.get('name'))} ({', '.join(runs)})")
         return found
 
+    def hooked(self) -> list[tuple[str, str]]:
+        """Return the kinds and names of all hooks."""
+        return [(text(hook.get("kind")), text(hook.get("name"))) for hook in listed(self.value.get("hooks"))]
+
     def missing(self) -> list[str]:
         """Return the sub-charts that go into the release, none of which its record has."""
         chart = mapping(mapping(self.value.get("chart")).get("metadata"))

@@ -122,9 +122,9 @@ class Upgrader:
             {"revision": made, "values": digest(upgrade.config, record.uid)},
         )
         self._report(record.title, f"helm upgrade to revision {made}")
-        words = [*_upgrade(record, upgrade.directory), "--timeout", f"{self._seconds:.0f}s"]
+        command = [*_upgrade(record, upgrade.directory), "--timeout", f"{self._seconds:.0f}s"]
         try:
-            helm.run(words, dump(dict(upgrade.config)), self._seconds)
+            helm.run(command, dump(dict(upgrade.config)), self._seconds)
         except ClusterError as error:
             return self._not_upgraded(helm, upgrade, change, error)
         self._journal.done(change, [])

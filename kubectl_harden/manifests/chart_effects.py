@@ -162,6 +162,7 @@ class Workloads:
                 yield key, difference.path, difference.old, difference.new
 
     def objects(self, rendering: Iterable[tuple[str, str]]) -> Iterator[tuple[ObjectKey, object]]:
+        """Yield the objects of a rendering with what tells them apart."""
         for file, text in rendering:
             for value in self._values(file, text):
                 metadata = value.get("metadata")
