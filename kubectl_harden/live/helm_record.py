@@ -12,16 +12,17 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import CONFIG_MAPS, SECRETS, Cluster
 from kubectl_harden.errors import InputError, NotFound, NotPermitted
 from kubectl_harden.json_values import json_line, mapping
 from kubectl_harden.live.helm_release import TYPE, decoded, payload
 from kubectl_harden.live.origin_links import listed, text
+from kubectl_harden.yaml_text.documents import readable
 from kubectl_harden.yaml_text.tree import dump
 
-__all__ = ["Record", "digest", "newest", "write_chart"]
+__all__ = ["Record", "digest", "newest", "revision_of", "write_chart"]
 
 _MOST_FILES: Final = 5_000
 
@@ -68,6 +69,10 @@ class Record(NamedTuple):
             parts.append(f"# Source: {text(hook.get('path'))}\n{text(hook.get('manifest'))}")
         return "\n---\n".join(parts)
 
+    def objects(self) -> Iterator[dict[str, Any]]:
+        """Yield the objects that were rendered."""
+        yield from (one.value for one in readable(self.manifest()) if isinstance(one.value, dict))
+
     def hooks(self, *events: str) -> list[str]:
         """Return the hooks of some events, as ``Job migrate (pre-upgrade)``."""
         found = []
@@ -113,6 +118,13 @@ def newest(cluster: Cluster, namespace: str, name: str) -> Record:
     if denied is not None:
         raise denied
     raise NotFound(f"no release {name} is kept in namespace {namespace}")
+
+
+def revision_of(cluster: Cluster, record: Record, revision: int) -> Record:
+    """Return another revision of a release. Raises ClusterError, and InputError where it cannot be read."""
+    resource = SECRETS if record.storage == "secret" else CONFIG_MAPS
+    value = cluster.get(resource, record.namespace, f"sh.helm.release.v1.{record.name}.v{revision}")
+    return _record({"kind": resource.kind, **value}, record.namespace, record.name, revision, record.storage)
 
 
 def _record(value: dict[str, object], namespace: str, name: str, revision: int, storage: str) -> Record:
