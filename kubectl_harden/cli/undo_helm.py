@@ -40,7 +40,7 @@ def undo_upgrades(
     from kubectl_harden.reports.output import line
 
     left: list[Problem] = []
-    ways = [way_back(cluster, change, even_if_refused=even_if_refused) for change in changes]
+    ways = [way_back(cluster, change, even_if_refused=even_if_refused, seconds=limit) for change in changes]
     for way in ways:
         if way.refusal:
             words = f"{way.change.name}: left alone: {way.refusal}"

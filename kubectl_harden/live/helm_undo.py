@@ -48,14 +48,17 @@ def is_upgrade(change: Change) -> bool:
     return change.object["apiVersion"] == TYPE
 
 
-def way_back(cluster: Cluster, change: Change, *, even_if_refused: bool) -> WayBack:
-    """Return how an upgrade is taken back, after looking at what came since. Raises nothing."""
+def way_back(cluster: Cluster, change: Change, *, even_if_refused: bool, seconds: float) -> WayBack:
+    """Return how an upgrade is taken back, after looking at what came since.
+
+    Where helm seems to be at work on the release, that is waited for, not longer than ``seconds``. Raises nothing.
+    """
     named = change.object
     to, made = change.before.get("revision"), change.after.get("revision")
     if not isinstance(to, int) or not isinstance(made, int):
         return WayBack(change, refusal="the journal does not tell its revisions")
     try:
-        now = _settled(cluster, named["namespace"], named["name"])
+        now = _settled(cluster, named["namespace"], named["name"], min(seconds, _PENDING_SECONDS))
         if now.uid == named["uid"]:
             return WayBack(change, now)
         if now.revision != made or digest(now.config, named["uid"]) != change.after.get("values"):
@@ -73,9 +76,9 @@ def way_back(cluster: Cluster, change: Change, *, even_if_refused: bool) -> WayB
     return WayBack(change, now, before, lives, refused)
 
 
-def _settled(cluster: Cluster, namespace: str, name: str) -> Record:
+def _settled(cluster: Cluster, namespace: str, name: str, seconds: float) -> Record:
     """Return a release; where helm seems to be at work on it, after some waiting for that to end."""
-    deadline = time.monotonic() + _PENDING_SECONDS
+    deadline = time.monotonic() + seconds
     while (now := newest(cluster, namespace, name)).status.startswith("pending-") and time.monotonic() < deadline:
         time.sleep(_TICK)
     return now

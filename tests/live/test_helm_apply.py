@@ -82,26 +82,43 @@ class Releases:
         (bin_directory / "helm").symlink_to(build(HELM_3 if major == 3 else HELM_4))
         self.path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
         self.driver = "secret"
+        self.chart = directory / "chart"
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start helm, and return its process."""
+        return subprocess.Popen(["helm", *words, "-n", self.namespace.name], env=self._environment)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        home = {name: str(self._directory / name) for name in ("HELM_DATA_HOME", "HELM_CONFIG_HOME", "HELM_CACHE_HOME")}
+        own = {key: value for key, value in os.environ.items() if not key.startswith("HELM_")}
+        cluster = {"KUBECONFIG": str(self.namespace.plane.kubeconfig), "PATH": self.path, "HELM_DRIVER": self.driver}
+        return {**own, **home, **cluster}
 
     def helm(self, *words: str, values: Any = None) -> str:
         """Run helm as its users do."""
-        home = {name: str(self._directory / name) for name in ("HELM_DATA_HOME", "HELM_CONFIG_HOME", "HELM_CACHE_HOME")}
-        environment = {**os.environ, **home, "KUBECONFIG": str(self.namespace.plane.kubeconfig), "PATH": self.path}
         command = ["helm", *words, "-n", self.namespace.name, *(["--values", "-"] if values is not None else [])]
         done = subprocess.run(
-            command, input=json.dumps(values), capture_output=True, text=True, timeout=120,
-            env={**environment, "HELM_DRIVER": self.driver},
+            command, input=json.dumps(values), capture_output=True, text=True, timeout=120, env=self._environment
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def install(self, values: Any = VALUES, name: str = "front", **files: str) -> None:
-        """Install a chart, CHART with other ``files`` (``__`` stands for a slash, and the name has no suffix)."""
-        chart = self._directory / "charts" / name
-        for file, text in {**CHART, **{f"templates/{key}.yaml": value for key, value in files.items()}}.items():
+    def install(self, values: Any = VALUES, files: dict[str, str] | None = None, *words: str) -> None:
+        """Install or upgrade ``front``: CHART with other ``files``, whose pods then are ready."""
+        chart = self.chart
+        for file, text in {**CHART, **(files or {})}.items():
             (chart / file).parent.mkdir(parents=True, exist_ok=True)
             (chart / file).write_text(text)
-        self.helm("upgrade", "--install", name, str(chart), values=values)
+        self.helm("upgrade", "--install", "front", str(chart), *words, values=values)
+        self.namespace.eventually(lambda: len(self.namespace.ready_pods()) == values.get("replicas", 1))
+
+    def fix(self, *words: str) -> Result:
+        """``fix deploy/front`` to restricted."""
+        return self.harden("fix", "deploy/front", "--level", "restricted", *words)
+
+    def apply(self, *words: str) -> Result:
+        return self.fix("--apply", "--yes", *words)
 
     def history(self, name: str = "front") -> list[tuple[int, str]]:
         """Return the revisions of a release, with their states."""
@@ -132,7 +149,7 @@ def words(result: Result) -> str:
 def test_the_values_of_a_release_are_shown_and_applied(releases: Releases) -> None:
     releases.install()
     namespace = releases.namespace.name
-    result = releases.harden("fix", "deploy/front", "--level", "restricted")
+    result = releases.fix()
     assert result.code == 1, result
     head = f"--- live/{namespace}/front/values.yaml\n+++ fixed/{namespace}/front/values.yaml\n"
     assert result.out.startswith(head)
@@ -140,7 +157,7 @@ def test_the_values_of_a_release_are_shown_and_applied(releases: Releases) -> No
     assert "hunter2" not in result.out + result.err
     told = "these values cure 4 of 4 violations, proved by rendering, and by helm's dry-run on the server"
     assert f"of Helm release {namespace}/front (chart web 1.2.0, revision 1): {told}" in words(result)
-    plan = releases.harden("fix", "deploy/front", "--level", "restricted", "-o", "json").json["workloads"][0]
+    plan = releases.fix("-o", "json").json["workloads"][0]
     assert (plan["before"], plan["after"], plan["remaining"]) == ("baseline", "restricted", [])
     assert plan["notApplicable"] is None
     assert plan["helmRelease"] == {
@@ -159,8 +176,7 @@ def test_the_values_of_a_release_are_shown_and_applied(releases: Releases) -> No
     }
     assert releases.history() == [(1, "deployed")]
     before = releases.helm("get", "manifest", "front")
-    releases.namespace.eventually(lambda: len(releases.namespace.ready_pods()) == 2)
-    applied = releases.harden("fix", "deploy/front", "--level", "restricted", "--apply", "--yes", "--timeout", "60s")
+    applied = releases.apply("--timeout", "60s")
     assert applied.code == 0, applied
     assert f"Deployment {namespace}/front: applied" in words(applied)
     assert releases.history() == [(1, "superseded"), (2, "deployed")]
@@ -168,10 +184,167 @@ def test_the_values_of_a_release_are_shown_and_applied(releases: Releases) -> No
     assert releases.helm("get", "notes", "front").strip().endswith("It runs as front.")
     assert "hunter2" not in applied.out + applied.err + json.dumps(releases.harden.journal())
     assert releases.harden("check", "deploy/front", "--level", "restricted").code == 0
-    again = releases.harden("fix", "deploy/front", "--level", "restricted", "--apply", "--yes")
+    again = releases.apply()
     assert again.err.endswith("nothing to do\n"), again
     undone = releases.harden("undo", "--last", "--yes", "--timeout", "60s")
     assert undone.code == 0, undone
     assert releases.history() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
     assert releases.values() == VALUES
     assert releases.helm("get", "manifest", "front") == before
+
+
+def test_pods_that_fail_are_rolled_back(releases: Releases) -> None:
+    releases.install({**VALUES, "image": FAILING})
+    before = releases.helm("get", "manifest", "front")
+    result = releases.apply("--timeout", "60s")
+    assert result.code == 1, result
+    assert "ROLLED BACK" in result.err
+    assert "container has runAsNonRoot and image will run as root" in words(result)
+    assert "to blame is the edit for runAsNonRoot" in words(result)
+    assert "rolled back to revision 1" in words(result)
+    assert releases.history() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+    assert releases.helm("get", "manifest", "front") == before
+    assert releases.values() == {**VALUES, "image": FAILING}
+    assert len(releases.namespace.ready_pods()) == 2
+    assert releases.harden("undo", "--last", "--yes").code == 2
+    left = releases.apply("--timeout", "60s", "--no-rollback")
+    assert left.code == 1, left
+    assert "FAILED, left in place" in left.err
+    assert releases.history()[-1] == (4, "deployed")
+    assert releases.harden("undo", "--last", "--yes", "--timeout", "60s").code == 0
+    assert releases.helm("get", "manifest", "front") == before
+
+
+HOOK = """\
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ .Release.Name }}-migrate
+  annotations: {helm.sh/hook: pre-upgrade, helm.sh/hook-delete-policy: before-hook-creation}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      securityContext: {runAsNonRoot: true}
+      containers: [{name: migrate, image: "example.com/runs-as-root:1"}]
+"""
+
+
+def test_a_hook_is_told_and_an_upgrade_that_it_ends_is_rolled_back(releases: Releases) -> None:
+    releases.install(files={"templates/hook.yaml": HOOK})
+    shown = releases.fix()
+    assert "hook helm upgrade runs Job front-migrate (pre-upgrade)" in words(shown)
+    result = releases.apply("--timeout", "5s")
+    assert result.code == 1, result
+    assert "pre-upgrade hooks failed" in words(result)
+    assert "rolled back to revision 1" in words(result)
+    assert [status for _, status in releases.history()][-1] == "deployed"
+    assert releases.values() == VALUES
+
+
+@pytest.mark.parametrize("releases", [4], indirect=True)
+def test_what_no_value_reaches_is_said(releases: Releases) -> None:
+    fixed = WEB[: WEB.index("      {{- with .Values.podSec")] + "      hostPID: true\n      containers:\n"
+    fixed += "      - {name: app, image: {{ .Values.image }}}\n"
+    releases.install(files={"templates/web.yaml": fixed})
+    result = releases.fix()
+    assert result.code == 1, result
+    said = words(result)
+    assert "its values are not changed: no values of its chart cure it, of " in said
+    assert "What no value sets, a post-renderer does: helm upgrade --install front CHART --post-renderer" in said
+    assert f"cannot be applied: managed by Helm release {releases.namespace.name}/front" in said
+    assert releases.apply().code == 1
+    assert releases.history() == [(1, "deployed")]
+
+
+@pytest.mark.parametrize("releases", [4], indirect=True)
+def test_values_that_cure_a_part(releases: Releases) -> None:
+    web = WEB.replace("      containers:\n", "      hostPID: true\n      containers:\n")
+    releases.install(files={"templates/web.yaml": web})
+    result = releases.fix("--partial")
+    assert result.code == 1, result
+    assert "these values cure 4 of 5 violations" in words(result)
+    assert "no value of the chart was found that sets it" in words(result)
+    assert "What no value sets, a post-renderer does" in words(result)
+
+
+DB = """\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: {{ .Release.Name }}-db}
+spec:
+  serviceName: db
+  replicas: 0
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      {{- with .Values.podSecurityContext }}
+      securityContext: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      containers: [{name: db, image: "example.com/db:1"}]
+"""
+
+
+@pytest.mark.parametrize("releases", [3], indirect=True)
+def test_what_else_an_upgrade_does_is_told(releases: Releases) -> None:
+    releases.install(files={"templates/db.yaml": DB})
+    namespace = releases.namespace
+    namespace.patch("Deployment", "front", {"spec": {"replicas": 1}})
+    shown = releases.fix()
+    assert f"also changes the pods of StatefulSet {namespace.name}/front-db" in words(shown)
+    assert f"resets Deployment {namespace.name}/front: replicas from 1 to 2, as the release has it" in words(shown)
+    assert releases.apply("--timeout", "60s").code == 0
+    assert namespace.get("StatefulSet", "front-db")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+
+
+@pytest.mark.parametrize("releases", [4], indirect=True)
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (
+            {"templates/config.yaml": CONFIG.replace("{{ .Values.password | quote }}", "{{ randAlphaNum 12 }}")},
+            "helm upgrade would change more than these values do (ConfigMap front-config: data.password)",
+        ),
+        (
+            {
+                "templates/job.yaml": DB.replace("apps/v1", "batch/v1").replace("StatefulSet", "Job")
+                .replace("  serviceName: db\n  replicas: 0\n  selector: {matchLabels: {app: db}}\n", "  suspend: true\n")
+                .replace("      containers", "      restartPolicy: Never\n      containers")
+            },
+            "cannot be changed in place, and helm upgrade would fail on it",
+        ),
+    ],
+    ids=["random", "job"],
+)  # fmt: skip
+def test_an_upgrade_that_would_do_more_or_fail_is_refused(releases: Releases, files: dict[str, str], why: str) -> None:
+    releases.install(files=files)
+    shown = releases.fix()
+    assert (shown.code, "+podSecurityContext:" in shown.out) == (1, True), shown
+    assert why in words(shown)
+    result = releases.apply()
+    assert result.code == 1, result
+    assert "not applied" in result.err
+    assert why in words(result)
+    assert releases.history() == [(1, "deployed")]
+
+
+@pytest.mark.parametrize("releases", [3], indirect=True)
+def test_sub_charts_are_not_in_a_release(releases: Releases) -> None:
+    below = {"charts/db/Chart.yaml": "apiVersion: v2\nname: db\nversion: 3.0.0\n", "charts/db/templates/db.yaml": DB}
+    releases.install(files=below)
+    result = releases.fix()
+    assert result.code == 1, result
+    said = words(result)
+    assert "its values are not changed: Helm keeps no sub-charts in a release, and chart web 1.2.0 has db" in said
+    assert "fix --helm-chart CHART" in said
+
+
+@pytest.mark.parametrize("releases", [3], indirect=True)
+def test_releases_in_config_maps(releases: Releases) -> None:
+    releases.driver = "configmap"
+    releases.install()
+    assert releases.apply("--timeout", "60s").code == 0
+    assert releases.history() == [(1, "superseded"), (2, "deployed")]
+    assert releases.harden("undo", "--last", "--yes", "--timeout", "60s").code == 0
+    assert releases.history()[-1] == (3, "deployed")
