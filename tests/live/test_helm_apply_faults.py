@@ -28,13 +28,20 @@ only_3 = pytest.mark.parametrize("releases", [3], indirect=True)
 only_4 = pytest.mark.parametrize("releases", [4], indirect=True)
 
 
+@pytest.fixture
+def between(proxy: FaultProxy, releases: Releases) -> FaultProxy:
+    """A proxy between the API server and both the command and its helm."""
+    proxy.token = releases.namespace.plane.token
+    return proxy
+
+
 def is_listing(request: Request) -> bool:
     """Whether a request lists a release's revisions as the command does it; helm itself asks otherwise."""
     return request.path.endswith("/secrets") and "status!=superseded" in request.query.get("labelSelector", "")
 
 
 @only_3
-def test_who_upgrades_meanwhile_is_not_overwritten(releases: Releases, proxy: FaultProxy) -> None:
+def test_who_upgrades_meanwhile_is_not_overwritten(releases: Releases, between: FaultProxy) -> None:
     releases.install()
     seen = 0
 
@@ -45,7 +52,7 @@ def test_who_upgrades_meanwhile_is_not_overwritten(releases: Releases, proxy: Fa
             # For the origin, for the plan, and now before the write.
             releases.install({**VALUES, "replicas": 3})
 
-    proxy.rules.append(lambda request: Fault(before=upgraded) if is_listing(request) else None)
+    between.rules.append(lambda request: Fault(before=upgraded) if is_listing(request) else None)
     result = releases.apply()
     assert result.code == 4, result
     assert "is at revision 2 (deployed) meanwhile: look at the plan once more" in words(result)
@@ -177,11 +184,13 @@ def test_without_helm_the_patch_is_shown(releases: Releases, monkeypatch: pytest
 
 @only_4
 def test_who_else_manages_a_release_is_pointed_to(releases: Releases, delivery: None, other: Namespace) -> None:
+    plane = releases.namespace.plane
+    make(plane, "HelmRepository", other.name, "charts", {"interval": "1m", "url": "https://charts.example.com"})
     chart = {
         "spec": {"chart": "web", "version": "1.2.0", "sourceRef": {"kind": "HelmRepository", "name": "charts"}},
     }
-    spec: dict[str, Any] = {"interval": "1m", "chart": chart, "targetNamespace": releases.namespace.name}
-    make(releases.namespace.plane, "HelmRelease", other.name, "front", {**spec, "releaseName": "front"})
+    spec: dict[str, Any] = {"interval": "1m", "chart": chart, "storageNamespace": releases.namespace.name}
+    make(plane, "HelmRelease", other.name, "front", {**spec, "releaseName": "front"})
     labels = "  labels:\n    helm.toolkit.fluxcd.io/name: front\n"
     labels += f"    helm.toolkit.fluxcd.io/namespace: {other.name}\n"
     web = CHART["templates/web.yaml"]
@@ -206,7 +215,7 @@ def test_helm_is_led_to_the_same_cluster(releases: Releases, monkeypatch: pytest
     file.write_text(json.dumps(own))
     monkeypatch.setenv("HELM_KUBEAPISERVER", "https://127.0.0.1:1")
     monkeypatch.setenv("HELM_NAMESPACE", "elsewhere")
-    monkeypatch.setenv("HELM_DRIVER", "memory")
+    monkeypatch.setenv("HELM_DRIVER", "configmap")
     where = ("--kubeconfig", str(file), "--context", "here", "-n", namespace.name)
     result = harden("fix", "deploy/front", "--level", "restricted", "--apply", "--yes", "--timeout", "60s", *where)
     assert result.code == 0, result
@@ -220,7 +229,7 @@ def is_helms_patch(request: Request) -> bool:
 
 
 @pytest.mark.parametrize("killed", [signal.SIGKILL, signal.SIGINT])
-def test_what_was_cut_off_is_taken_back(releases: Releases, proxy: FaultProxy, killed: signal.Signals) -> None:
+def test_what_was_cut_off_is_taken_back(releases: Releases, between: FaultProxy, killed: signal.Signals) -> None:
     releases.install()
     words = ("fix", "deploy/front", "--level", "restricted", "--apply", "--yes", "--timeout", "60s")
     process = releases.harden.start(*words)
@@ -229,7 +238,7 @@ def test_what_was_cut_off_is_taken_back(releases: Releases, proxy: FaultProxy, k
         os.kill(process.pid, killed)
         time.sleep(0.5)
 
-    proxy.times(1, is_helms_patch, Fault(before=cut))
+    between.times(1, is_helms_patch, Fault(before=cut))
     out, err = process.communicate(timeout=120)
     assert process.returncode == (-9 if killed == signal.SIGKILL else 130), (out, err)
     # Helm itself finishes what it has begun.
@@ -240,7 +249,7 @@ def test_what_was_cut_off_is_taken_back(releases: Releases, proxy: FaultProxy, k
     assert releases.values() == VALUES
 
 
-def test_helm_itself_was_killed(releases: Releases, proxy: FaultProxy) -> None:
+def test_helm_itself_was_killed(releases: Releases, between: FaultProxy) -> None:
     releases.install()
     process = releases.harden.start(
         "fix", "deploy/front", "--level", "restricted", "--apply", "--yes", "--timeout", "60s"
@@ -256,7 +265,7 @@ def test_helm_itself_was_killed(releases: Releases, proxy: FaultProxy) -> None:
             if b"upgrade" in command and releases.namespace.name.encode() in command:
                 os.kill(int(line.parent.name), signal.SIGKILL)
 
-    proxy.times(1, is_helms_patch, Fault(before=kill, status=500))
+    between.times(1, is_helms_patch, Fault(before=kill, status=500))
     process.communicate(timeout=120)
     assert releases.history() == [(1, "deployed"), (2, "pending-upgrade")]
     undone = releases.harden("undo", "--last", "--yes", "--timeout", "3s")
@@ -265,11 +274,11 @@ def test_helm_itself_was_killed(releases: Releases, proxy: FaultProxy) -> None:
     assert releases.values() == VALUES
 
 
-def test_what_was_never_begun_is_not_taken_back(releases: Releases, proxy: FaultProxy) -> None:
+def test_what_was_never_begun_is_not_taken_back(releases: Releases, between: FaultProxy) -> None:
     releases.install()
     refused = Fault(status=403, reason="Forbidden")
     is_new = lambda request: request.method == "POST" and request.path.endswith("/secrets")  # noqa: E731
-    proxy.times(9, is_new, refused)
+    between.times(9, is_new, refused)
     result = releases.apply("--timeout", "60s")
     assert result.code == 4, result
     assert "not changed: helm upgrade: " in words(result)
