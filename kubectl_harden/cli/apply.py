@@ -74,9 +74,8 @@ def fix_live(
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
     targets = inputs.targets
-    releases = Releases(
-        inputs, options, apply=apply, off=at_admission or even_if_managed or output not in (None, "diff", "json")
-    )
+    releases_off = at_admission or even_if_managed or output not in (None, "diff", "json")
+    releases = Releases(inputs, options, apply=apply, rollback=not no_rollback, off=releases_off)
 
     def takes(name: str) -> bool:
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
@@ -121,9 +120,7 @@ def fix_live(
             fail_fast=fail_fast,
         )
         ended = interrupted or (fail_fast and any(item.state in _FAILED for item in outcomes))
-        more, signalled = releases.carry_out(
-            journal, yes=yes, limit=limit, rollback=not no_rollback, fail_fast=fail_fast, begun=ended
-        )
+        more, signalled = releases.carry_out(journal, yes=yes, limit=limit, fail_fast=fail_fast, begun=ended)
         outcomes, interrupted = outcomes + more, interrupted or signalled
         problems.extend(_refused(outcomes))
     else:

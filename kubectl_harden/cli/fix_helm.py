@@ -26,11 +26,11 @@ __all__ = ["Releases"]
 class Releases:
     """The Helm releases of a run, with what is proposed for their workloads.
 
-    ``off`` leaves them to be patched or shown like all others.
+    ``rollback`` takes back what fails. ``off`` leaves them to be patched or shown like all others.
     """
 
-    def __init__(self, inputs: LiveInputs, options: FixOptions, *, apply: bool, off: bool) -> None:
-        self._inputs, self._options, self._apply = inputs, options, apply
+    def __init__(self, inputs: LiveInputs, options: FixOptions, *, apply: bool, rollback: bool, off: bool) -> None:
+        self._inputs, self._options, self._apply, self._rollback = inputs, options, apply, rollback
         self._off = off or options.choose is not None
         self._groups: dict[tuple[str, str], list[Proposal]] = {}
         self._plans: list[ReleasePlan] = []
@@ -56,7 +56,9 @@ class Releases:
             directory = tempfile.mkdtemp(prefix="kubectl-harden-")
             atexit.register(shutil.rmtree, directory, ignore_errors=True)
             try:
-                plan = release_plan(self._inputs, self._options, proposals, directory, apply=self._apply)
+                plan = release_plan(
+                    self._inputs, self._options, proposals, directory, apply=self._apply, rollback=self._rollback
+                )
             except NoValues as error:
                 if show is not None:
                     for proposal in proposals:
@@ -97,7 +99,7 @@ class Releases:
         }
 
     def carry_out(
-        self, journal: Journal, *, yes: bool, limit: float, rollback: bool, fail_fast: bool, begun: bool
+        self, journal: Journal, *, yes: bool, limit: float, fail_fast: bool, begun: bool
     ) -> tuple[list[Outcome], bool]:
         """Ask, have helm upgrade, and tell; returns the outcomes and whether a signal ended it.
 
@@ -138,7 +140,7 @@ class Releases:
                     display.report(name, words)
 
             upgrader = Upgrader(
-                self._inputs.cluster, journal, seconds=limit, rollback=rollback, report=report, stop=stop
+                self._inputs.cluster, journal, seconds=limit, rollback=self._rollback, report=report, stop=stop
             )
 
             def work(plan: ReleasePlan) -> list[Outcome]:

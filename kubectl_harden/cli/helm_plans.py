@@ -75,11 +75,17 @@ def is_of_release(proposal: Proposal) -> bool:
 
 
 def release_plan(
-    inputs: LiveInputs, options: FixOptions, proposals: Sequence[Proposal], directory: str, *, apply: bool
+    inputs: LiveInputs,
+    options: FixOptions,
+    proposals: Sequence[Proposal],
+    directory: str,
+    *,
+    apply: bool,
+    rollback: bool,
 ) -> ReleasePlan:
     """Return the values for proposals of one release; ``directory`` is an empty one that stays as long as the plan.
 
-    Raises NoValues where there are none.
+    With ``rollback`` there must be a way back. Raises NoValues where there are no values.
     """
     try:
         plan = _release_plan(inputs, options, proposals, directory)
@@ -87,6 +93,8 @@ def release_plan(
         raise NoValues(f"its chart cannot be written: {error.strerror}") from None
     except (ClusterError, InputError) as error:
         raise NoValues(str(error)) from None
+    if rollback and not plan.refusal:
+        plan = plan._replace(refusal=_no_way_back(inputs, plan))
     refusals = [item for item in plan.proposals if item.refusal]
     if not plan.refusal and refusals:
         words = "; ".join(f"{item.name}: {item.refusal}" for item in refusals)
@@ -115,17 +123,19 @@ def _release_plan(
     link = proposals[0].origin[0]
     record = newest(inputs.cluster, link.namespace, link.name)
     helm = Helm(inputs.cluster.connection, record.namespace, record.storage)
-    why = hindrance(record) or _unlike_a_chart(record)
+    name, _, version = record.chart.partition(" ")
+    archive = _archive(record, name, version) if record.missing() else ""
+    why = hindrance(record) or _unlike_a_chart(record, archive) or _of_other_helm(record, helm)
     if why:
         raise NoValues(why)
-    chart_directory = os.path.join(directory, "chart")
-    os.mkdir(chart_directory)
-    write_chart(record, chart_directory)
+    path = archive or os.path.join(directory, "chart")
+    if not archive:
+        os.mkdir(path)
+        write_chart(record, path)
     words = ["--name-template", record.name, *_capabilities(inputs)]
     words += ["--is-upgrade"] if record.revision > 1 else []
-    name = record.chart.partition(" ")[0]
     file = _values_file(directory, "values.yaml", record.config)
-    chart = Chart(chart_directory, (file,), record.namespace, tuple(words), name)
+    chart = Chart(path, (file,), record.namespace, tuple(words), name)
     policies, known = _about(proposals, options, record)
     paths = Inputs((), pod_paths=inputs.targets.pod_paths)
     found = cure(chart, paths, policies, known, MANY, _wanted(proposals, record))
@@ -136,7 +146,7 @@ def _release_plan(
     before = helm_documents(chart)
     rendered = helm_documents(chart._replace(values=(_values_file(directory, "new-values.yaml", config),)))
     fixed = [_with_values(inputs, proposal, found.planned, rendered, record) for proposal in proposals]
-    plan = ReleasePlan(record, helm, found, Upgrade(record, config, chart_directory, tuple(fixed), ()))
+    plan = ReleasePlan(record, helm, found, Upgrade(record, config, path, tuple(fixed), ()))
     return _proved(inputs, plan, policies, name, before, rendered)
 
 
@@ -149,14 +159,31 @@ def _values_file(directory: str, name: str, values: Mapping[str, object]) -> str
     return file
 
 
-def _unlike_a_chart(record: Record) -> str:
+def _archive(record: Record, name: str, version: str) -> str:
+    """Return the archive in helm's cache that has the templates of a release's chart, "" where there is none."""
+    from kubectl_harden.manifests.chart_files import chart_files
+    from kubectl_harden.manifests.generators import helm_archive
+
+    file = helm_archive(name, version)
+    files = chart_files(file) if file else []
+    return file if file and files and files[-1].templates == record.templates() else ""
+
+
+def _of_other_helm(record: Record, helm: Helm) -> str:
+    if record.value.get("apply_method") != "ssa" or not helm.is_version_3():
+        return ""
+    return "Helm 4 has made it by server-side apply, which Helm 3 does not know: have helm 4 on the PATH"
+
+
+def _unlike_a_chart(record: Record, archive: str) -> str:
     """Return why a release is not what its record's chart makes with its values, as far as the record shows it."""
     missing = record.missing()
-    if missing:
+    if missing and not archive:
         named = ", ".join(missing)
         return (
-            f"Helm keeps no sub-charts in a release, and chart {record.chart} has {named}: find its values with the "
-            "chart itself (fix --helm-chart CHART --values FILE, with what helm get values says)"
+            f"Helm keeps no sub-charts in a release, and chart {record.chart} has {named}: they come from "
+            "helm's cache after a helm install or upgrade of it here; or fix --helm-chart CHART --values FILE, with what "
+            "helm get values says"
         )
     if "# Source: " not in str(record.value.get("manifest")):
         return "a post-renderer has changed what its chart renders, and helm upgrade without it would take that away"
@@ -348,6 +375,24 @@ def _containers(spec: Mapping[str, object]) -> list[dict[str, Any]]:
     pod = mapping(mapping(spec.get("template")).get("spec"))
     every = [*(pod.get("containers") or ()), *(pod.get("initContainers") or ())]
     return [item for item in every if isinstance(item, dict) and isinstance(item.get("name"), str)]
+
+
+def _no_way_back(inputs: LiveInputs, plan: ReleasePlan) -> str:
+    """Return why a rollback would not bring pods back that the upgrade takes down before it is known that it works."""
+    from kubectl_harden.live.trial import admission, start_is_proven, takes_down
+    from kubectl_harden.objects import name_of
+
+    planned = {item.live.uid: item.planned for item in plan.proposals}
+    for live in plan.upgrade.affected:
+        if takes_down(live.value) and not (live.uid in planned and start_is_proven(planned[live.uid])):
+            refused, _ = admission(inputs.cluster, live)
+            if refused is not None:
+                return (
+                    f"it takes pods of {name_of(live.resource.kind, live.value)} down that could not come back, since "
+                    f"they would be refused now ({refused}), and nothing proves that the new ones start. Evidence "
+                    "(--inspect-images, --observed) may; fix --no-rollback makes the change without a way back"
+                )
+    return ""
 
 
 def _rights(inputs: LiveInputs, record: Record) -> dict[str, Any]:

@@ -43,6 +43,10 @@ class Helm:
         }
         self._environment = {**environment, **own}
 
+    def is_version_3(self) -> bool:
+        """Whether it is Helm 3, which knows no server-side apply. Raises ClusterError."""
+        return self.run(["version", "--short"]).startswith("v3.")
+
     def run(self, words: Sequence[str], values: str = "", seconds: float = 0) -> str:
         """Return what helm prints; ``values`` is what it reads of stdin, ``seconds`` how long its hooks may take.
 

@@ -83,6 +83,12 @@ class Record(NamedTuple):
                 found.append(f"{text(hook.get('kind'))} {text(hook.get('name'))} ({', '.join(runs)})")
         return found
 
+    def templates(self) -> dict[str, str]:
+        """Return the templates of the chart itself by their paths. Raises InputError."""
+        chart = mapping(self.value.get("chart"))
+        listing = listed(chart.get("templates"))
+        return {text(item.get("name")): _bytes(item.get("data")).decode(errors="replace") for item in listing}
+
     def hooked(self) -> list[tuple[str, str]]:
         """Return the kinds and names of all hooks."""
         return [(text(hook.get("kind")), text(hook.get("name"))) for hook in listed(self.value.get("hooks"))]

@@ -128,7 +128,25 @@ class Upgrader:
         except ClusterError as error:
             return self._not_upgraded(helm, upgrade, change, error)
         self._journal.done(change, [])
+        overtaken = self._overtaken(helm, upgrade, change)
+        if overtaken:
+            return _all(upgrade, "failed", overtaken)
         return self._upgraded(helm, upgrade, change, before)
+
+    def _overtaken(self, helm: Helm, upgrade: Upgrade, change: str) -> str:
+        """Bring back what others have upgraded in the very moment before; returns a sentence on it, "" for nothing."""
+        record = upgrade.record
+        try:
+            now = newest(self._cluster, record.namespace, record.name)
+            theirs = now.revision - 1
+            if theirs <= record.revision or digest(now.config, "") != digest(upgrade.config, ""):
+                return ""
+            roll_back(helm, record, theirs, self._seconds)
+        except (ClusterError, InputError) as error:
+            return f"others may have upgraded it in the same moment, which is not known: {error}"
+        words = f"others have upgraded it to revision {theirs} in the same moment; rolled back to that"
+        self._journal.undone(change, words)
+        return words
 
     def _not_upgraded(self, helm: Helm, upgrade: Upgrade, change: str, error: ClusterError) -> list[Outcome]:
         """Tell what a failed upgrade has done, and take it back where it has begun."""

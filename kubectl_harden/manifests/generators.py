@@ -28,6 +28,7 @@ __all__ = [
     "build_with",
     "built",
     "by_source",
+    "helm_archive",
     "helm_cached",
     "helm_documents",
     "helm_pulled",
@@ -227,6 +228,12 @@ def helm_cached(name: str) -> str | None:
             file = os.path.join(directory, f"{os.path.basename(chart)}-{os.path.basename(version)}.tgz")
             return file if os.path.isfile(file) else None
     return None
+
+
+def helm_archive(chart: str, version: str) -> str | None:
+    """Return the archive of a version of a chart that helm has in its cache, of whatever repository; None for none."""
+    file = os.path.join(_helm_cache(), "repository", os.path.basename(f"{chart}-{version}.tgz"))
+    return file if os.path.isfile(file) else None
 
 
 def _helm_cache() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,13 @@ securityContext: {}
     "templates/config.yaml": CONFIG,
     "templates/NOTES.txt": "It runs as {{ .Release.Name }}.\n",
 }
-VALUES = {"password": "hunter2", "replicas": 2, "port": 8080, "large": 12345678}
+VALUES = {
+    "password": "hunter2",
+    "replicas": 2,
+    "large": 12345678,
+    "texts": ["yes", "0123", "1e3", "2020-01-01", "~", "a: b\n#c", " ", "null"],
+    "others": [1.5, True, {"empty": {}}, []],
+}
 FAILING = "example.com/runs-as-root:1"
 
 
@@ -90,7 +97,10 @@ class Releases:
 
     @property
     def _environment(self) -> dict[str, str]:
-        home = {name: str(self._directory / name) for name in ("HELM_DATA_HOME", "HELM_CONFIG_HOME", "HELM_CACHE_HOME")}
+        home = {
+            name: str(self._directory / "own" / name)
+            for name in ("HELM_DATA_HOME", "HELM_CONFIG_HOME", "HELM_CACHE_HOME")
+        }
         own = {key: value for key, value in os.environ.items() if not key.startswith("HELM_")}
         cluster = {"KUBECONFIG": str(self.namespace.plane.kubeconfig), "PATH": self.path, "HELM_DRIVER": self.driver}
         return {**own, **home, **cluster}
@@ -330,7 +340,9 @@ def test_an_upgrade_that_would_do_more_or_fail_is_refused(releases: Releases, fi
 
 
 @pytest.mark.parametrize("releases", [3], indirect=True)
-def test_sub_charts_are_not_in_a_release(releases: Releases) -> None:
+def test_sub_charts_are_not_in_a_release_but_may_be_in_helms_cache(
+    releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     below = {"charts/db/Chart.yaml": "apiVersion: v2\nname: db\nversion: 3.0.0\n", "charts/db/templates/db.yaml": DB}
     releases.install(files=below)
     result = releases.fix()
@@ -338,6 +350,20 @@ def test_sub_charts_are_not_in_a_release(releases: Releases) -> None:
     said = words(result)
     assert "its values are not changed: Helm keeps no sub-charts in a release, and chart web 1.2.0 has db" in said
     assert "fix --helm-chart CHART" in said
+    cache = tmp_path / "HELM_CACHE_HOME" / "repository"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("HELM_CACHE_HOME", str(cache.parent))
+    other = tmp_path / "other" / "web"
+    shutil.copytree(releases.chart, other)
+    (other / "templates" / "web.yaml").write_text("# another chart of this name and version\n")
+    releases.helm("package", str(other), "-d", str(cache))
+    assert "Helm keeps no sub-charts" in words(releases.fix())
+    releases.helm("package", str(releases.chart), "-d", str(cache))
+    applied = releases.apply("--timeout", "60s")
+    assert applied.code == 0, applied
+    assert f"also changes the pods of StatefulSet {releases.namespace.name}/front-db" not in words(applied)
+    assert releases.namespace.get("StatefulSet", "front-db")
+    assert releases.values()["podSecurityContext"]["runAsNonRoot"]
 
 
 @pytest.mark.parametrize("releases", [3], indirect=True)
@@ -348,3 +374,23 @@ def test_releases_in_config_maps(releases: Releases) -> None:
     assert releases.history() == [(1, "superseded"), (2, "deployed")]
     assert releases.harden("undo", "--last", "--yes", "--timeout", "60s").code == 0
     assert releases.history()[-1] == (3, "deployed")
+
+
+@pytest.mark.parametrize("releases", [4], indirect=True)
+def test_helm_3_leaves_alone_what_helm_4_has_applied(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    releases.install()
+    monkeypatch.setenv("HELM_BIN", str(build(HELM_3)))
+    assert "which Helm 3 does not know: have helm 4 on the PATH" in words(releases.fix())
+
+
+@pytest.mark.parametrize("releases", [3], indirect=True)
+def test_no_pods_are_taken_down_that_could_not_come_back(releases: Releases) -> None:
+    releases.install(
+        files={"templates/web.yaml": WEB.replace("  replicas:", "  strategy: {type: Recreate}\n  replicas:")}
+    )
+    releases.namespace.label(enforce="restricted")
+    result = releases.apply("--timeout", "60s")
+    assert result.code == 1, result
+    assert "down that could not come back, since they would be refused now" in words(result)
+    assert releases.history() == [(1, "deployed")]
+    assert releases.apply("--timeout", "60s", "--no-rollback").code == 0

@@ -60,6 +60,25 @@ def test_who_upgrades_meanwhile_is_not_overwritten(releases: Releases, between: 
     assert releases.values() == {**VALUES, "replicas": 3}
 
 
+@only_4
+def test_who_upgrades_in_the_same_moment_keeps_what_was_upgraded(releases: Releases, between: FaultProxy) -> None:
+    releases.install()
+    listed = 0
+
+    def asked_by_helm(request: Request) -> bool:
+        nonlocal listed
+        listed += is_listing(request)
+        return listed == 3 and request.path.endswith("/secrets") and not is_listing(request)
+
+    between.times(1, asked_by_helm, Fault(before=lambda: releases.install({**VALUES, "replicas": 3})))
+    result = releases.apply("--timeout", "60s")
+    assert result.code == 4, result
+    assert "others have upgraded it to revision 2 in the same moment; rolled back to that" in words(result)
+    assert releases.history()[-1] == (4, "deployed")
+    assert releases.values() == {**VALUES, "replicas": 3}
+    assert releases.harden("undo", "--last", "--yes").code == 2
+
+
 def test_undo_leaves_alone_what_others_have_upgraded_since(releases: Releases) -> None:
     releases.install()
     assert releases.apply("--timeout", "60s").code == 0
