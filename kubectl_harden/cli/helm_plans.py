@@ -162,11 +162,14 @@ def _values_file(directory: str, name: str, values: Mapping[str, object]) -> str
 def _archive(record: Record, name: str, version: str) -> str:
     """Return the archive in helm's cache that has the templates of a release's chart, "" where there is none."""
     from kubectl_harden.manifests.chart_files import chart_files
-    from kubectl_harden.manifests.generators import helm_archive
+    from kubectl_harden.manifests.generators import helm_archives
 
-    file = helm_archive(name, version)
-    files = chart_files(file) if file else []
-    return file if file and files and files[-1].templates == record.templates() else ""
+    templates = record.templates()
+    for file in helm_archives(name, version):
+        files = chart_files(file)
+        if files and files[-1].templates == templates:
+            return file
+    return ""
 
 
 def _of_other_helm(record: Record, helm: Helm) -> str:
@@ -181,9 +184,8 @@ def _unlike_a_chart(record: Record, archive: str) -> str:
     if missing and not archive:
         named = ", ".join(missing)
         return (
-            f"Helm keeps no sub-charts in a release, and chart {record.chart} has {named}: they come from "
-            "helm's cache after a helm install or upgrade of it here; or fix --helm-chart CHART --values FILE, with what "
-            "helm get values says"
+            f"Helm keeps no sub-charts in a release, and chart {record.chart} has {named}: they are not in "
+            "helm's cache here either; fix --helm-chart CHART --values FILE takes what helm get values says"
         )
     if "# Source: " not in str(record.value.get("manifest")):
         return "a post-renderer has changed what its chart renders, and helm upgrade without it would take that away"

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
@@ -28,7 +29,7 @@ __all__ = [
     "build_with",
     "built",
     "by_source",
-    "helm_archive",
+    "helm_archives",
     "helm_cached",
     "helm_documents",
     "helm_pulled",
@@ -41,6 +42,8 @@ ORIGIN: Final = "config.kubernetes.io/origin"
 SECONDS: Final = 300
 """How long a program may take: charts and remote bases may be fetched."""
 
+_ARCHIVES: Final = 200
+"""So many archives of helm's cache are looked into."""
 _SOURCE: Final = re.compile(r"^# Source: (.*[^ \t\r\n])[ \t\r]*$", re.MULTILINE)
 _UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
 """How far the files of a kustomization reach up: ``../../base``."""
@@ -230,10 +233,13 @@ def helm_cached(name: str) -> str | None:
     return None
 
 
-def helm_archive(chart: str, version: str) -> str | None:
-    """Return the archive of a version of a chart that helm has in its cache, of whatever repository; None for none."""
-    file = os.path.join(_helm_cache(), "repository", os.path.basename(f"{chart}-{version}.tgz"))
-    return file if os.path.isfile(file) else None
+def helm_archives(chart: str, version: str) -> Iterator[str]:
+    """Yield the archives in helm's cache that may be a version of a chart: of its name, or named by their content."""
+    named = os.path.join(_helm_cache(), "repository", os.path.basename(f"{chart}-{version}.tgz"))
+    if os.path.isfile(named):
+        yield named
+    # Helm 4 (pkg/downloader/cache.go).
+    yield from map(str, islice(sorted(Path(_helm_cache(), "content").glob("*/*.chart")), _ARCHIVES))
 
 
 def _helm_cache() -> str:

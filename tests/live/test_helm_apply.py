@@ -339,7 +339,6 @@ def test_an_upgrade_that_would_do_more_or_fail_is_refused(releases: Releases, fi
     assert releases.history() == [(1, "deployed")]
 
 
-@pytest.mark.parametrize("releases", [3], indirect=True)
 def test_sub_charts_are_not_in_a_release_but_may_be_in_helms_cache(
     releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +358,11 @@ def test_sub_charts_are_not_in_a_release_but_may_be_in_helms_cache(
     releases.helm("package", str(other), "-d", str(cache))
     assert "Helm keeps no sub-charts" in words(releases.fix())
     releases.helm("package", str(releases.chart), "-d", str(cache))
+    if releases.major == 4:
+        # As Helm 4 names what it has fetched.
+        content = cache.parent / "content" / "ab" / f"{'ab' * 32}.chart"
+        content.parent.mkdir(parents=True)
+        (cache / "web-1.2.0.tgz").rename(content)
     applied = releases.apply("--timeout", "60s")
     assert applied.code == 0, applied
     assert f"also changes the pods of StatefulSet {releases.namespace.name}/front-db" not in words(applied)
