@@ -160,6 +160,9 @@ def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:
             span.unreadable += 1
             _skip_line(stream)
             continue
+        if not line.endswith(b"\n") and not line.rstrip().endswith(b"}"):
+            # The API server is writing it.
+            return
         event = _event(line, span)
         if event is not None:
             yield event

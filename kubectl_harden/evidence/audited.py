@@ -45,11 +45,12 @@ _DEBUGGER: Final = re.compile(r'"(debugger|node-debugger)-[a-z0-9]{5}"')
 
 
 class Creation(NamedTuple):
-    """Pods that violate what is asked of them: ``count`` were created between two moments (seconds since 1970).
+    """Pods that violate what is asked of them: ``times`` were created between two moments (seconds since 1970).
 
-    ``resource`` is as in AuditEvent (a debug container is ``pods/ephemeralcontainers``), ``owner`` the kind and name of what made it, as far up as the log tells, None
-    where it does not; ``candidates`` are those whose templates violate the same, where there are several. ``kind`` is
-    the kind that a controller makes pods for. ``names`` are a few examples. ``policy`` is ``restricted:latest``.
+    ``resource`` is as in AuditEvent (a debug container is ``pods/ephemeralcontainers``), ``owner`` the kind and name of
+    what made it, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate
+    the same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few
+    examples. ``policy`` is ``restricted:latest``.
     """
 
     namespace: str
@@ -61,7 +62,7 @@ class Creation(NamedTuple):
     policy: str
     violations: tuple[Said, ...]
     refused: bool
-    count: int
+    times: int
     first: float
     last: float
     names: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ class Audited:
         if event.name and event.name not in names and len(names) < _EXAMPLES:
             names = (*names, event.name)
         self._found[key] = known._replace(
-            count=known.count + 1, first=min(known.first, event.at), last=max(known.last, event.at), names=names
+            times=known.times + 1, first=min(known.first, event.at), last=max(known.last, event.at), names=names
         )
 
     def _remember(self, event: AuditEvent, kind: str, controller: str) -> None:
@@ -154,7 +155,7 @@ class Audited:
 def _added(one: Creation, other: Creation) -> Creation:
     names: Sequence[str] = tuple(dict.fromkeys((*one.names, *other.names)))
     first, last = min(one.first, other.first), max(one.last, other.last)
-    return one._replace(count=one.count + other.count, first=first, last=last, names=tuple(names[:_EXAMPLES]))
+    return one._replace(times=one.times + other.times, first=first, last=last, names=tuple(names[:_EXAMPLES]))
 
 
 def _controller(event: AuditEvent) -> str:
