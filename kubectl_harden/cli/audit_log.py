@@ -9,13 +9,14 @@ import click
 from kubectl_harden.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from kubectl_harden.cluster.command import Commands
+    from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.evidence.audit_log import LogSpan
     from kubectl_harden.evidence.audited import Creation
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.find import Finder, Targets
+    from kubectl_harden.pod_security.pod_templates import PodPaths
 
 __all__ = ["AUDIT_LOG", "AuditLog", "read"]
 
@@ -39,13 +40,28 @@ class AuditLog(NamedTuple):
         found = [item for item in of_namespaces(self.creations, targets) if item.refused or not refused]
         return list(traced(finder, found))
 
-    def show(self, found: Sequence[Traced], commands: Commands) -> None:
+    def by_namespace(
+        self, cluster: Cluster, names: Collection[str], pod_paths: PodPaths, notes: list[str]
+    ) -> dict[str, list[Traced]]:
+        """Return what was created, by namespace, of some or of all; what could not be read of the cluster is noted."""
+        from kubectl_harden.live.audited import traced
+        from kubectl_harden.live.find import Finder
+        from kubectl_harden.pod_security.policy import PolicyChoice
+
+        finder = Finder(cluster, PolicyChoice(), pod_paths)
+        out: dict[str, list[Traced]] = {}
+        for item in traced(finder, [one for one in self.creations if not names or one.namespace in names]):
+            out.setdefault(item.creation.namespace, []).append(item)
+        notes += [words for words in finder.notes if words not in notes]
+        return out
+
+    def show(self, found: Sequence[Traced], cluster: Cluster) -> None:
         """Print it for people."""
         from kubectl_harden.reports.audit_log import audit_text
         from kubectl_harden.reports.output import write
         from kubectl_harden.reports.terminal import width
 
-        write(audit_text(found, self.span, commands, columns=width()))
+        write(audit_text(found, self.span, cluster.connection.commands, columns=width()))
 
     def note(self) -> None:
         """Tell what the log does not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.evidence.audited import Creation
@@ -12,8 +13,9 @@ from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.policy import NEWEST, worded
 
-__all__ = ["Traced", "level_of", "policy_of", "traced"]
+__all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced"]
 
+_FEW: Final = 5
 _PARENTS: Final = {
     "ReplicaSet": ("Deployment", re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
     "Job": ("CronJob", re.compile(r"-[0-9]+$")),
@@ -69,7 +71,9 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     minor = finder.cluster.minor()
     known: dict[tuple[str, str, str], _Known] = {}
     whole = True
-    for found in finder.find(Targets(namespace=None, among=spaces)):
+    # Whoever may look into a few namespaces may not be allowed to list the whole cluster.
+    few = [Targets(namespace=space) for space in sorted(spaces)] if len(spaces) <= _FEW else []
+    for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
         if isinstance(found, Live):
             words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
             known[found.namespace, found.resource.kind, found.name] = _Known(found.target, words)

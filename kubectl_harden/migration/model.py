@@ -48,12 +48,13 @@ class Soak(NamedTuple):
     """An audit log, and for how many seconds nothing new may be in it before a level is enforced.
 
     ``seconds`` None asks for no such time: then only pods hold a namespace back that no workload of it explains.
-    ``traced`` is what was created, by namespace.
+    ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
     """
 
     span: LogSpan
     traced: Mapping[str, Sequence[Traced]]
     seconds: float | None = None
+    others: int = 0
 
 
 class Aim(NamedTuple):
