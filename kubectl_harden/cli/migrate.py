@@ -179,8 +179,6 @@ def migrate(
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
-    if "-" in audit_logs and apply_ and not yes:
-        raise UsageError("--audit-log - reads stdin, where the answer to a question would come from: give --yes too")
     soaked = None if soak is None else seconds(soak, "--soak")
     audit = read(audit_logs)
     plan = read_plan(plan_file) if plan_file is not None else None

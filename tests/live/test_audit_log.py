@@ -35,7 +35,9 @@ def pods_in(log: Path, namespace: str) -> list[Any]:
 
 
 def created(harden: Harden, log: Path, command: str = "check") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = harden(command, "--audit-log", str(log), "-o", "json").json["auditLog"]["created"]
+    result = harden(command, "-n", harden.namespace.name, "--audit-log", str(log), "-o", "json")
+    assert result.out, result.err
+    found: list[dict[str, Any]] = result.json["auditLog"]["created"]
     return found
 
 
@@ -51,7 +53,7 @@ def test_what_controllers_made_is_of_the_workload_to_edit(namespace: Namespace, 
     assert {item["state"] for item in found.values()} == {"violates"}
     assert {item["policy"] for item in found.values()} == {"restricted:latest"}
     assert len(found["statefulset/db"]["violations"]) == 4
-    result = harden("check", "--audit-log", str(log))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert result.code == 1
     assert "What came and went, by the audit log from 20" in result.out
     assert "deployment/web: 2 pods created since" in " ".join(result.out.split())
@@ -72,7 +74,7 @@ def test_what_is_gone_is_told_by_whom_it_came(namespace: Namespace, harden: Hard
     assert (job["state"], job["workload"]) == ("gone", None)
     runner = found["['runner-1']"]
     assert (runner["state"], runner["user"], runner["agent"]) == ("unknown", "admin", "python-urllib3")
-    result = harden("check", "--audit-log", str(log))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert result.code == 1
     words = " ".join(result.out.split())
     assert "Job build: 1 pod created, last at 20" in words
@@ -86,7 +88,7 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
     log = log_of(namespace)
     namespace.settled("web")
     assert harden("fix", "deploy/web", "--level", "restricted", "--apply", "--yes").code == 0
-    result = harden("check", "--audit-log", str(log))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert "its template meets restricted:latest now" in " ".join(result.out.split())
     assert result.code == 0, result
     assert created(harden, log)[0]["state"] == "fixed"
@@ -132,7 +134,7 @@ def test_rotated_and_packed_files_and_stdin(namespace: Namespace, harden: Harden
     (logs / "README").write_text("not a log\n")
     (item,) = created(harden, logs)
     assert item["count"] == 2
-    result = harden("check", "--audit-log", "-", "-o", "json", stdin="".join(lines))
+    result = harden("check", "-n", namespace.name, "--audit-log", "-", "-o", "json", stdin="".join(lines))
     assert result.json["auditLog"]["created"][0]["count"] == 2
 
 
@@ -182,11 +184,10 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
     table = {
         ("check", "-f", str(pod), "--audit-log", str(log)): "is of a cluster",
         ("check", "deploy/web", "--audit-log", str(log)): "is about whole namespaces",
-        ("check", "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
-        ("check", "--audit-log", str(log)): "no audit event of an API server",
-        ("check", "--audit-log", str(tmp_path / "none.log")): "No such file",
+        ("check", "-n", namespace.name, "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
+        ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
+        ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
         ("migrate", namespace.name, "--soak", "7d"): "give it with --audit-log",
-        ("migrate", namespace.name, "--audit-log", "-", "--apply"): "give --yes too",
         ("rejected", "-", "--audit-log", str(log)): "give one of them",
     }
     for arguments, words in table.items():
