@@ -167,6 +167,7 @@ def migrate(
         only = frozenset(() if namespace is None else (namespace,))
         in_files = AimOfFiles(level, policy_version, wanted, only, patterns)
         return migrate_files(in_files, files, names, pod_paths, output, recursive=recursive, write=write)
+    from kubectl_harden.live.evaluations import evaluations_note
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.origin import Origins
     from kubectl_harden.live.propose import ApplyOptions
@@ -205,6 +206,9 @@ def migrate(
     namespaced = aim.fix.asked.user_namespace is not None
     learn = evidence.of_cluster(cluster, notes, whole=True, recorded=True, namespaced=namespaced)
     aim = aim._replace(fix=aim.fix._replace(learn=learn), origins=Origins(cluster))
+    # Asked before our own dry-runs count.
+    evaluations = evaluations_note(cluster)
+    notes += [] if evaluations is None else [evaluations]
     policies = PoliciesInForce(cluster)
     came = None if audit is None else audit.by_namespace(cluster, names, aim.pod_paths, notes)
     if audit is not None and came is not None:

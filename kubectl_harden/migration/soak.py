@@ -18,7 +18,6 @@ from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
-from kubectl_harden.pod_security.policy import worded
 
 __all__ = ["LONGEST_SILENCE", "moment", "soak_blockers"]
 
@@ -50,7 +49,7 @@ def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce,
         if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
             continue
         what = f"{made.times:,} created" if made.times > 1 else "one created"
-        words = ", ".join(worded(one.reason, one.detail) for one in said)
+        words = ", ".join(one.reason for one in said)
         where = "; its template meets it now" if item.state == "fixed" else ""
         yield Blocker(
             item.target or _maker(item),
@@ -90,7 +89,7 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
     audited = now.modes.get("audit")
     if audited is None or rank(audited.level) < rank(goal.level) or audited.minor < goal.minor:
         what = f"{goal} is not audited there, so that the log does not tell what violates it"
-        yield what, "migrate --apply sets audit; the time counts from then on"
+        yield what, "migrate --apply sets audit, and the time counts from then on"
         return
     set_at = _audit_set(namespace)
     if set_at is None:

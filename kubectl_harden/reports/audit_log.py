@@ -22,22 +22,27 @@ def moment(at: float) -> str:
 
 
 def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, columns: int) -> Iterator[str]:
-    """Yield what was created that violates, the latest first, each with whom it comes from and what to do."""
+    """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
     if not found:
         return
-    head = f"What came and went, by the audit log{_period(span)}:"
-    yield f"\n{paint(head, 'strong')}\n"
+    yield "\n" + paint(f"What came and went, by the audit log{_period(span)}:", "strong") + "\n"
+    groups: dict[tuple[str, str], list[Traced]] = {}
     for item in found:
-        made = item.creation
-        what = "pod" if "/" not in made.resource else "debug container"
-        verb = "refused" if made.refused else "created"
-        first = "" if made.times == 1 else f" since {moment(made.first)}"
-        words = f": {counted(made.times, what)} {verb}{first}, last at {moment(made.last)}"
-        yield wrapped(printable(words), 2, columns, head=f"{made.namespace}: {_whose(item)}") + "\n"
-        policy = f'{"violates" if made.refused else "would violate"} PodSecurity "{made.policy}":'
-        yield wrapped(printable(policy), 4, columns) + "\n"
-        yield wrapped(printable(made.words), 6, columns, meaning="bad") + "\n"
-        yield from (wrapped(f"→ {printable(words)}", 4, columns) + "\n" for words in _advice(item, commands))
+        groups.setdefault((item.creation.policy, item.creation.words), []).append(item)
+    for (policy, words), members in groups.items():
+        yield f'  violates PodSecurity "{printable(policy)}":\n'
+        yield wrapped(printable(words), 6, columns, meaning="bad") + "\n"
+        for item in members:
+            made = item.creation
+            what = counted(made.times, "debug container" if "/" in made.resource else "pod")
+            since = "" if made.times == 1 else f" since {moment(made.first)},"
+            told = f": {what} {'refused' if made.refused else 'created'}{since} last at {moment(made.last)}"
+            yield wrapped(printable(told), 4, columns, head=f"{made.namespace}: {_whose(item)}") + "\n"
+            yield from (wrapped(f"→ {printable(line)}", 6, columns) + "\n" for line in _advice(item, commands))
+        if any(item.state in ("gone", "unknown") for item in members):
+            cures = dict.fromkeys(said.control.cure for item in members for said in item.creation.violations)
+            yield "    where nothing here can be edited, its maker is to\n"
+            yield from (wrapped(f"– {cure}", 6, columns) + "\n" for cure in cures)
     yield "\n"
 
 
@@ -62,17 +67,14 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
     if item.state == "fixed":
         yield f"its template meets {made.policy} now"
     elif item.state == "violates":
-        yield f"see the smallest fix: {commands.harden('fix', item.target, namespace=made.namespace)}"
+        yield commands.harden("fix", item.target, namespace=made.namespace)
     elif item.candidates:
         names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
         yield f"the log does not tell which of these made it, and each would: {names}"
     elif "/" in made.resource:
         yield f"{by}: kubectl debug --profile=restricted adds containers that meet the level"
-    elif item.state == "gone":
-        yield f"it is gone; change what creates it ({by})"
     else:
-        yield f"change what creates it ({by}):"
-        yield from dict.fromkeys(said.control.cure for said in made.violations)
+        yield f"{'it is gone; ' if item.state == 'gone' else ''}change what creates it ({by})"
 
 
 def audit_notes(span: LogSpan, others: int) -> Iterator[str]:

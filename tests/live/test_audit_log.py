@@ -1,6 +1,6 @@
 """``--audit-log`` and ``--soak``: what came and went, from the log that a real API server writes.
 
-By the command line alone this tests ``cli/audit_log.py``, ``live/audited.py``, ``migration/soak.py`` and
+By the command line alone this tests ``cli/audit_log.py``, ``live/audited.py``, ``live/evaluations.py``, ``migration/soak.py`` and
 ``reports/audit_log.py``, too.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, workload
@@ -77,7 +79,7 @@ def test_what_is_gone_is_told_by_whom_it_came(namespace: Namespace, harden: Hard
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert result.code == 1
     words = " ".join(result.out.split())
-    assert "Job build: 1 pod created, last at 20" in words
+    assert "Job build: 1 pod created last at 20" in words
     assert "it is gone; change what creates it (admin, job-controller)" in words
     assert "by admin (runner-1): 1 pod created" in words
 
@@ -119,7 +121,7 @@ def test_refusals_of_pods_of_which_nothing_is_left(namespace: Namespace, harden:
     namespace.eventually(lambda: not namespace.get("ReplicaSet")["items"])
     result = harden("rejected", "--audit-log", str(log))
     assert result.code == 1
-    assert "by admin (runner-2): 1 pod refused, last at 20" in " ".join(result.out.split())
+    assert "by admin (runner-2): 1 pod refused last at 20" in " ".join(result.out.split())
 
 
 @audited
@@ -194,3 +196,13 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
         result = harden(*arguments)
         assert words in " ".join(result.err.split()), (arguments, result)
         assert result.code in (2, 3), (arguments, result)
+
+
+@pytest.mark.pod_security(enforce="restricted", audit="restricted")
+def test_the_survey_tells_what_the_server_counts(namespace: Namespace, harden: Harden) -> None:
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        namespace.create(workload("Pod", "refused"))
+    words = " ".join(harden("migrate", namespace.name).err.split())
+    assert re.search(r"the API server that answered has refused [0-9,]+ pods and noted [0-9,]+ for audit since", words)
+    anna = Person(namespace, harden).may(("core", "namespaces", "get"), ("core", "pods", "list"))
+    assert "has refused" not in anna("migrate", namespace.name)[2]
