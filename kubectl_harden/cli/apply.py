@@ -108,6 +108,7 @@ def fix_live(
         outcomes, wrong, interrupted = create_policies(cluster, journal, proposals, day, yes=yes)
         problems += [*wrong, *_refused(outcomes)]
     elif apply:
+        releases.ask(yes=yes)
         outcomes, interrupted = carry_out(
             cluster,
             journal,
@@ -120,7 +121,7 @@ def fix_live(
             fail_fast=fail_fast,
         )
         ended = interrupted or (fail_fast and any(item.state in _FAILED for item in outcomes))
-        more, signalled = releases.carry_out(journal, yes=yes, limit=limit, fail_fast=fail_fast, begun=ended)
+        more, signalled = releases.carry_out(journal, limit=limit, fail_fast=fail_fast, begun=ended)
         outcomes, interrupted = outcomes + more, interrupted or signalled
         problems.extend(_refused(outcomes))
     else:

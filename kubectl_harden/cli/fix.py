@@ -124,7 +124,7 @@ def fix(
     out. Edits that together reach neither the level nor baseline are not made, unless they are safe: --partial
     makes them all the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app
     running that the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What
-    nobody can edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at
+    nobody can edit, since an operator or a chart writes it again, --at-admission and -o mutating-policy change at
     admission: a MutatingAdmissionPolicy makes the same edits to the workload's new pods. The exit code is 0 when
     nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could not be
     read, 4 when the cluster refused.

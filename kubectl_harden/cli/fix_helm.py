@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ class Releases:
         self._groups: dict[tuple[str, str], list[Proposal]] = {}
         self._plans: list[ReleasePlan] = []
         self._of: dict[str, ReleasePlan] = {}
+        self._is_agreed = False
 
     def takes(self, proposal: Proposal) -> bool:
         """Whether a workload belongs to a release; it is proposed for together with the others of that."""
@@ -98,10 +99,24 @@ class Releases:
             }
         }
 
-    def carry_out(
-        self, journal: Journal, *, yes: bool, limit: float, fail_fast: bool, begun: bool
-    ) -> tuple[list[Outcome], bool]:
-        """Ask, have helm upgrade, and tell; returns the outcomes and whether a signal ended it.
+    def ask(self, *, yes: bool) -> None:
+        """Ask whether what can be upgraded is to be, unless ``yes``. A signal at the question raises click.Abort."""
+        from kubectl_harden.cli.interrupts import raising_again
+        from kubectl_harden.reports.output import ask
+
+        ready = self._ready()
+        what = ready[0].record.title if len(ready) == 1 else f"these {len(ready)} Helm releases"
+        self._is_agreed = yes or not ready
+        if not self._is_agreed:
+            with raising_again():
+                place = self._inputs.cluster.connection.place
+                self._is_agreed = ask(f"Upgrade {what} to these values {place}?")
+
+    def _ready(self) -> list[ReleasePlan]:
+        return [plan for plan in self._plans if not plan.refusal and any(item.patch for item in plan.proposals)]
+
+    def carry_out(self, journal: Journal, *, limit: float, fail_fast: bool, begun: bool) -> tuple[list[Outcome], bool]:
+        """Have helm upgrade what was agreed to (see ``ask``), and tell; returns the outcomes and whether a signal came.
 
         ``begun`` tells that nothing more is to be begun after what came before.
         """
@@ -113,20 +128,17 @@ class Releases:
         from kubectl_harden.reports.progress import Progress
         from kubectl_harden.reports.terminal import width
 
-        changed = [plan for plan in self._plans if any(item.patch for item in plan.proposals)]
-        ready = [plan for plan in changed if not plan.refusal]
+        ready = self._ready()
         outcomes = [
             Outcome(item, "refused", item.refusal or plan.refusal)
-            for plan in changed
+            for plan in self._plans
             if plan.refusal
             for item in plan.proposals
             if item.patch
         ]
-        if ready and (begun or not (yes or self._agreed(ready))):
+        if not ready or begun or not self._is_agreed:
             words = "not begun" if begun else "not confirmed"
             return outcomes + [Outcome(item, "skipped", words) for plan in ready for item in plan.proposals], False
-        if not ready:
-            return outcomes, False
         stop = Event()
 
         def interrupted() -> None:
@@ -158,14 +170,6 @@ class Releases:
         for outcome in outcomes:
             tell(outcome_lines(outcome, columns=width()))
         return outcomes, signalled
-
-    def _agreed(self, plans: Sequence[ReleasePlan]) -> bool:
-        from kubectl_harden.cli.interrupts import raising_again
-        from kubectl_harden.reports.output import ask
-
-        what = plans[0].record.title if len(plans) == 1 else f"these {len(plans)} Helm releases"
-        with raising_again():
-            return ask(f"Upgrade {what} to these values {self._inputs.cluster.connection.place}?")
 
 
 def _show(plan: ReleasePlan) -> None:

@@ -38,8 +38,10 @@ def undo_upgrades(
     from kubectl_harden.live.journal import mark_undone
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.output import line
+    from kubectl_harden.reports.terminal import counted
 
     left: list[Problem] = []
+    back = 0
     ways = [way_back(cluster, change, even_if_refused=even_if_refused, seconds=limit) for change in changes]
     for way in ways:
         if way.refusal:
@@ -67,12 +69,16 @@ def undo_upgrades(
                 )
                 if done:
                     mark_undone(chosen.id, [way.change.id])
+                    back += way.before is not None
             except HardenError as error:
                 done, words = False, str(error)
             if way.before is not None:
                 line(f"{way.change.name}: {words}")
             if not done or "not running yet" in words:
                 left.append(Problem(f"{way.change.name}: {words}", refused=not done))
+        if back:
+            again = cluster.connection.commands.harden("undo", journal.run)
+            line(f"{counted(back, 'Helm release')} rolled back. To take it back: {again}")
     return left
 
 

@@ -17,9 +17,10 @@ import pytest
 from tests.live.test_custom_resources import kinds
 from tests.live.test_helm_apply import CHART, HOOK, VALUES, Releases, releases, words
 from tests.live.test_origin import delivery, other
-from tests.live.test_questions import at_a_terminal
+from tests.live.test_questions import at_a_terminal, context_of
 from tests.support.control_plane import Namespace
 from tests.support.delivery import make
+from tests.support.harden import workload
 from tests.support.proxy import Fault, FaultProxy, Request
 
 __all__ = ["delivery", "kinds", "other", "releases"]
@@ -239,8 +240,40 @@ def test_helm_is_led_to_the_same_cluster(releases: Releases, monkeypatch: pytest
     result = harden("fix", "deploy/front", "--level", "restricted", "--apply", "--yes", "--timeout", "60s", *where)
     assert result.code == 0, result
     assert releases.history()[-1] == (2, "deployed")
-    refused = harden("fix", "deploy/front", "-n", namespace.name, "--user", own["users"][0]["name"])
-    assert "helm has no --user: name a context that has it (--context)" in words(refused) or refused.code == 0
+    undone = harden("undo", "--last", "--yes", "--timeout", "60s", *where[:4])
+    assert undone.code == 0, undone
+    plane = namespace.plane
+    empty = tmp_path / "empty"
+    empty.write_text("{}")
+    direct = ("--kubeconfig", str(empty), "--server", plane.server, "--certificate-authority", str(plane.certificate))
+    direct += ("--token", plane.token, "-n", namespace.name)
+    result = harden("fix", "deploy/front", "--level", "restricted", "--apply", "--yes", "--timeout", "60s", *direct)
+    assert result.code == 0, result
+    assert releases.history()[-1] == (4, "deployed")
+    assert plane.token not in result.out + result.err
+    assert harden("undo", "--last", "--yes", "--timeout", "60s", *direct[:-2]).code == 0
+    user = ("--user", own["users"][0]["name"], *where)
+    refused = harden("fix", "deploy/front", "--level", "restricted", *user)
+    assert "helm has no --user: name a context that has it (--context)" in words(refused)
+
+
+@only_4
+def test_releases_and_other_workloads_are_asked_for_before_either_is_changed(releases: Releases) -> None:
+    releases.install()
+    releases.namespace.create(workload("Deployment", "web"))
+    everything = ("fix", "-n", releases.namespace.name, "--level", "restricted", "--apply", "--timeout", "60s")
+    code, shown = at_a_terminal(releases.harden, [b"y\n", signal.SIGINT], *everything)
+    assert code == 130, shown
+    assert context_of(releases.namespace) == {}
+    assert releases.history() == [(1, "deployed")]
+    code, shown = at_a_terminal(releases.harden, [b"n\n", b"y\n"], *everything)
+    assert code == 1, shown
+    assert context_of(releases.namespace)["runAsNonRoot"]
+    assert releases.history() == [(1, "deployed")]
+    done = releases.harden(*everything, "--yes", "-o", "json")
+    assert done.code == 0, done
+    states = {item["name"]: item.get("outcome", {}).get("state") for item in done.json["workloads"]}
+    assert states == {"front": "applied", "web": None}
 
 
 def is_helms_patch(request: Request) -> bool:
