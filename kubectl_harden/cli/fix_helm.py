@@ -35,6 +35,7 @@ class Releases:
         self._groups: dict[tuple[str, str], list[Proposal]] = {}
         self._plans: list[ReleasePlan] = []
         self._of: dict[str, ReleasePlan] = {}
+        self._problems: dict[str, dict[str, object]] = {}
         self._is_agreed = False
 
     def takes(self, proposal: Proposal) -> bool:
@@ -64,6 +65,8 @@ class Releases:
                 if show is not None:
                     for proposal in proposals:
                         show(proposal)
+                told = {"namespace": namespace, "name": name, "problem": str(error)}
+                self._problems.update({item.live.uid: told for item in proposals})
                 note(f"Helm release {namespace}/{name}: its values are not changed: {error}")
                 if show and error.no_value:
                     paragraph(post_renderer("CHART", name))
@@ -83,7 +86,8 @@ class Releases:
         """Return what a FixPlan's workload says of the values of its release."""
         plan = self._of.get(proposal.live.uid)
         if plan is None:
-            return {}
+            problem = self._problems.get(proposal.live.uid)
+            return {"helmRelease": problem} if problem else {}
         record = plan.record
         return {
             "helmRelease": {

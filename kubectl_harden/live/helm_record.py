@@ -99,6 +99,7 @@ class Record(NamedTuple):
         named = {
             text(item.get("alias")) or text(item.get("name")): f"{text(item.get('name'))} {text(item.get('version'))}"
             for item in listed(chart.get("dependencies"))
+            if text(item.get("name"))
         }
         for match in re.finditer(r"^# Source: [^/\n]+/charts/([^/\n]+)/", self.manifest(), re.MULTILINE):
             named.setdefault(match[1], match[1])

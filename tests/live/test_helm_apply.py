@@ -263,6 +263,9 @@ def test_what_no_value_reaches_is_said(releases: Releases) -> None:
     assert "its values are not changed: no values of its chart cure it, of " in said
     assert "What no value sets, a post-renderer does: helm upgrade --install front CHART --post-renderer" in said
     assert f"cannot be applied: managed by Helm release {releases.namespace.name}/front" in said
+    told = releases.fix("-o", "json").json["workloads"][0]
+    assert told["helmRelease"]["problem"].startswith("no values of its chart cure it, of ")
+    assert told["notApplicable"].startswith("managed by Helm release")
     assert releases.apply().code == 1
     assert releases.history() == [(1, "deployed")]
 
