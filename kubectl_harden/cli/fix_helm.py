@@ -35,7 +35,7 @@ class Releases:
         self._groups: dict[tuple[str, str], list[Proposal]] = {}
         self._plans: list[ReleasePlan] = []
         self._of: dict[str, ReleasePlan] = {}
-        self._problems: dict[str, dict[str, object]] = {}
+        self._problems: dict[str, dict[str, str]] = {}
         self._is_agreed = False
 
     def takes(self, proposal: Proposal) -> bool:
