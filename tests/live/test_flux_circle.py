@@ -1,6 +1,6 @@
 """The whole circle with Flux' own kustomize-controller: refused, fixed at the source, committed, applied, running.
 
-What source-controller does is played by ``support/flux.py``; everything else is real.
+What source-controller does is played by the tests; everything else is real.
 """
 
 from __future__ import annotations
