@@ -1,0 +1,389 @@
+"""Workloads that an operator makes: their plans as changes of the custom resource that it makes them from.
+
+The resource is the one at the top of the workload's controllers. What its fields do is the operator's: the change is
+made, the workload is watched until it meets the level and its pods run, and the change is taken back where it does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from threading import Event
+from typing import Any, Final, NamedTuple
+
+from kubectl_harden.cluster.api import Cluster, Resource
+from kubectl_harden.cluster.openapi import schema_of
+from kubectl_harden.errors import ClusterError, Conflict, InputError, NotFound, NotPermitted, Unreachable
+from kubectl_harden.field_path import field_path, parse_pointer
+from kubectl_harden.json_values import ABSENT, same, value_at
+from kubectl_harden.live.apply import Applier, Outcome, carries, reverted, target_of, unblocked, was_so, written
+from kubectl_harden.live.find import Live
+from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
+from kubectl_harden.live.journal import Journal
+from kubectl_harden.live.managers import managers_of
+from kubectl_harden.live.operator_fields import Field, fields_of, free_form, mapped, needs_of, patch_for, words_of
+from kubectl_harden.live.ownership import transfers
+from kubectl_harden.live.propose import ApplyOptions, Proposal, guarded, prove_pods, tries, with_way_back
+from kubectl_harden.live.rollout import Progress, progress, watched
+from kubectl_harden.model import Path
+from kubectl_harden.objects import api_group, controller_of, name_of
+from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, touched
+from kubectl_harden.planning.verdict import judged
+from kubectl_harden.pod_security.policy import worded
+
+__all__ = ["AtOwner", "Changer", "Owners", "set_fields"]
+
+_HIGHEST: Final = 8
+"""Owners above one another."""
+_POLL: Final = 0.5
+
+
+class AtOwner(NamedTuple):
+    """The custom resource that a workload is made from: its fields of a pod's shapes, and the change that is meant.
+
+    ``change`` has it as a proposal for the resource, None where ``problem`` says why there is none. ``free`` are
+    fields named like a pod's that take anything.
+    """
+
+    name: str
+    api_version: str = ""
+    fields: tuple[Field, ...] = ()
+    free: tuple[str, ...] = ()
+    change: Proposal | None = None
+    problem: str = ""
+
+
+class Owners:
+    """Finds the change of a custom resource that carries out the plan for what is made from it. It raises nothing."""
+
+    def __init__(self, cluster: Cluster, *, named: Collection[str] = (), even_if_managed: bool = False) -> None:
+        """Ask a cluster; of fields only those at or below the ``named`` paths are taken, if there are some."""
+        self._cluster = cluster
+        self._named = named
+        self._even_if_managed = even_if_managed
+        self._schemas: dict[Resource, Mapping[str, object]] = {}
+
+    def of(self, proposal: Proposal) -> AtOwner:
+        """Return the change for a workload's plan; without edits only the fields."""
+        try:
+            resource, value = self._top(proposal.live)
+        except (ClusterError, InputError) as error:
+            return AtOwner(proposal.live.owner or proposal.name, problem=str(error))
+        found = AtOwner(name_of(resource.kind, value), resource.api_version)
+        try:
+            if resource not in self._schemas:
+                self._schemas[resource] = schema_of(self._cluster, resource)
+            schema = self._schemas[resource]
+        except ClusterError as error:
+            return found._replace(problem=f"its schema cannot be read: {error}")
+        fields = fields_of(schema, value)
+        found = found._replace(fields=tuple(fields), free=tuple(free_form(schema)))
+        if not fields:
+            return found._replace(
+                problem="its schema has no field of the shape of a security context or a pod template"
+            )
+        try:
+            return found._replace(change=self._change(proposal, resource, value, fields))
+        except InputError as error:
+            return found._replace(problem=str(error))
+
+    def _top(self, live: Live) -> tuple[Resource, dict[str, Any]]:
+        """Return the object at the top of a workload's controllers. Raises ClusterError, and InputError without one."""
+        resource, value = live.resource, live.value
+        for _ in range(_HIGHEST):
+            owner = controller_of(value)
+            if owner is None:
+                break
+            above = self._cluster.resource_of(owner["apiVersion"], owner["kind"])
+            if above is None:
+                raise NotFound(f"the API server has no {owner['kind']} ({api_group(owner['apiVersion'])})")
+            found = self._cluster.get(above, live.namespace if above.namespaced else None, owner["name"])
+            if found["metadata"]["uid"] != owner["uid"]:
+                raise InputError("the one that it was made from is gone")
+            resource, value = above, {**above.head, **found}
+        if value is live.value or resource.group == "":
+            raise InputError("it is not made from a custom resource")
+        return resource, value
+
+    def _change(
+        self, proposal: Proposal, resource: Resource, value: dict[str, Any], fields: list[Field]
+    ) -> Proposal | None:
+        """Return the change, as the server has judged it. Raises InputError where the plan has no place."""
+        live = proposal.live
+        templates = live.subject.templates()
+        if len(templates) != 1 or templates[0].spread:
+            raise InputError(f"a {live.resource.kind} makes other pods than its template says")
+        steps = [step for item in proposal.planned for step in item.plan.steps]
+        if not steps:
+            return None
+        needs = needs_of(templates[0].value, value_at(proposal.goal, templates[0].path), steps)
+        words = words_of(live.name) - words_of(value["metadata"]["name"])
+        patch, goal = patch_for(value, mapped(needs, fields, words, self._named))
+        owner = Live.of(resource, value, live.policy)
+        paths = [parse_pointer(operation["path"]) for operation in patch]
+        managers = managers_of(value, paths, self._cluster.manager)
+        change = Proposal(owner, (), tuple(patch), goal, managers=managers)
+        if managers and not self._even_if_managed:
+            words_of_manager = f"managed by {managers[0].name}: {managers[0].consequence}"
+            return change._replace(refusal=f"{words_of_manager}. --even-if-managed patches it all the same")
+        return self._judged(change) if patch else change
+
+    def _judged(self, change: Proposal) -> Proposal:
+        """Dry-run a change of a custom resource on the server."""
+        live = change.live
+        try:
+            answer = self._cluster.patch(
+                live.resource, live.namespace or None, live.name, guarded(live, change.patch), dry_run=True
+            )
+        except ClusterError as error:
+            return change._replace(denied=True, refusal=f"the API server refuses the change: {error}")
+        returned = {**live.resource.head, **answer.value}
+        managed = [item["metadata"].get("managedFields") or () for item in (live.value, returned)]
+        change = change._replace(returned=returned, warnings=answer.warnings, ownership=tuple(transfers(*managed)))
+        if not in_force(returned, change.patch):
+            return change._replace(denied=True, refusal="the API server does not keep what the change sets")
+        return change
+
+
+class Changer:
+    """Carries changes of custom resources out, one call each.
+
+    ``applier`` tries pods and explains failures, ``owners`` finds the change, ``again`` plans anew for a workload. A
+    set ``stop`` ends the watching.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: Journal,
+        applier: Applier,
+        owners: Owners,
+        *,
+        again: Callable[[Proposal], Proposal],
+        options: ApplyOptions,
+        seconds: float,
+        report: Callable[[str, str], None],
+        stop: Event,
+    ) -> None:
+        self._cluster = cluster
+        self._journal = journal
+        self._applier = applier
+        self._owners = owners
+        self._again = again
+        self._options = options
+        self._seconds = seconds
+        self._changed_ones: set[str] = set()
+        self._report = report
+        self._stop = stop
+
+    def change(self, proposal: Proposal, found: AtOwner) -> Outcome:
+        """Change what a workload is made from, and follow the workload. Raises HardenError for the journal's errors."""
+        for _ in tries():
+            change = found.change
+            if change is None or change.refusal is not None:
+                why = found.problem if change is None else change.refusal or ""
+                denied = change is not None and change.denied
+                return Outcome(proposal._replace(denied=denied), "refused", f"{found.name}: {why}")
+            if not change.patch:
+                return self._says_so(proposal, change)
+            proved = prove_pods(self._cluster, proposal._replace(returned=proposal.goal, refusal=None))
+            if proved.injected:
+                words = f"its pods would still violate the level: {'; '.join(proved.injected)}"
+                proved = proved._replace(refusal=words, denied=True)
+            proved = with_way_back(self._cluster, proved, self._options)
+            if proved.refusal is not None:
+                return Outcome(proved, "refused", proved.refusal)
+            if proved.trial and (failed := self._applier.try_first(proved)) is not None:
+                return failed
+            try:
+                return self._changed(proved, change)
+            except Conflict:
+                proposal = self._again(proposal)
+                found = self._owners.of(proposal)
+                if found.change is None or not same(list(found.change.patch), list(change.patch)):
+                    return Outcome(
+                        proposal, "skipped", f"{change.name} has been changed by others meanwhile: try again"
+                    )
+        return Outcome(proposal, "failed", f"{found.name} is changed by others all the time; not changed")
+
+    def _says_so(self, proposal: Proposal, change: Proposal) -> Outcome:
+        """Follow a workload whose custom resource was changed for another one's sake already."""
+        if change.live.uid not in self._changed_ones:
+            words = f"{change.name} says so already, and its operator does not carry it out"
+            return Outcome(proposal, "refused", words)
+        try:
+            before = take_snapshot(self._cluster, proposal.live.value, partial(carries, proposal))
+            return self._followed(proposal, change, before)
+        except ClusterError as error:
+            return Outcome(proposal, "unwatched", f"{change.name} is changed, but could not be watched: {error}")
+
+    def _changed(self, proposal: Proposal, change: Proposal) -> Outcome:
+        """Write a change, and follow it. Raises Conflict where the resource has changed: nothing is written then."""
+        live, owner = proposal.live, change.live
+        try:
+            before = take_snapshot(self._cluster, live.value, partial(carries, proposal))
+        except ClusterError as error:
+            return Outcome(proposal, "failed", f"not changed, since its pods could not be watched: {error}")
+        expected = change.returned or change.goal
+        noted = self._journal.begin(
+            target_of(owner),
+            list(change.patch),
+            inverse_of(owner.value, expected, change.patch),
+            touched(owner.value, change.patch),
+            touched(expected, change.patch),
+            complete=progress(live.value, ()).done,
+            ownership=change.ownership,
+            made={key: item for key, item in live.value.items() if key != "status"},
+        )
+        self._report(proposal.name, f"patching {change.name}")
+        try:
+            returned = written(self._cluster, owner, change.patch, change.goal)
+        except (Conflict, ClusterError) as error:
+            if isinstance(error, Unreachable) and error.sent:
+                return Outcome(proposal, "unknown", f"it is not known whether {change.name} was changed: {error}")
+            self._journal.failed(noted, str(error))
+            if isinstance(error, Conflict):
+                raise
+            return Outcome(proposal, "failed", f"{change.name} is not changed: {error}")
+        self._changed_ones.add(owner.uid)
+        change = change._replace(returned=returned)
+        self._journal.done(noted, inverse_of(owner.value, returned, change.patch))
+        try:
+            outcome = self._followed(proposal, change, before)
+        except ClusterError as error:
+            words = f"{change.name} is changed, but what it makes could not be watched: {error}"
+            return Outcome(proposal, "unwatched", words)
+        if outcome.state != "unwatched":
+            self._journal.followed(noted, outcome.state)
+        if outcome.state != "left":
+            return outcome
+        if not self._options.rollback:
+            return outcome._replace(message=f"{outcome.message}; {change.name} is left as it is now")
+        return self._taken_back(outcome, change, noted)
+
+    def _followed(self, proposal: Proposal, change: Proposal, before: Snapshot) -> Outcome:
+        """Wait until a workload meets the level, and its pods run. Raises ClusterError."""
+        live = proposal.live
+        self._report(proposal.name, f"waiting for the operator of {change.name}")
+        now = self._awaited(live, lambda value: not self._violations(proposal, value))
+        if now is None:
+            if self._stop.is_set():
+                words = f"{change.name} is changed; its operator had not carried it out when it was interrupted"
+                return Outcome(proposal, "unwatched", words)
+            last = self._awaited(live, lambda _value: True, seconds=0.0)
+            left = "it is not there" if last is None else "; ".join(self._violations(proposal, last))
+            return Outcome(proposal, "left", f"its operator does not carry it out within {self._seconds:g} s: {left}")
+        fields = ", ".join(path for path, _ in set_fields(change))
+        made = f"made so by {change.name}" + (f" ({fields})" if fields else "")
+        silent = watched(now)
+        if silent is not None:
+            return Outcome(proposal, "applied", f"{made}; {silent}")
+        unblocked(self._cluster, live, before.unready)
+        followed = self._follow(live, now, before)
+        if followed.state == "ready":
+            return Outcome(proposal, "applied", f"{made}; its pods are ready")
+        if followed.state == "interrupted":
+            return Outcome(proposal, "unwatched", f"{made}; its pods were not ready yet when it was interrupted")
+        failed = self._applier.explained(proposal, followed)
+        if was_so(followed, before):
+            words = f"{failed.message}; so did the pods before the change, which is left in place"
+            return failed._replace(state="down", message=words, blamed=None)
+        return failed
+
+    def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
+        def report(now: Progress) -> None:
+            self._report(name_of(live.resource.kind, live.value), f"{now.ready} of {now.wanted} new pods ready")
+
+        return follow(self._cluster, live.resource, value, before, self._seconds, self._stop, report)
+
+    def _violations(self, proposal: Proposal, value: dict[str, Any]) -> list[str]:
+        """Return what a workload violates and its plan would cure, as it is now."""
+        left = {(item.reason, item.detail) for one in proposal.planned for item in one.plan.remaining}
+        try:
+            checked = judged(proposal.live.changed(value).subject).checked
+        except InputError as error:
+            return [str(error)]
+        return [
+            worded(one.reason, one.detail)
+            for item in checked
+            for one in item.violations
+            if (one.reason, one.detail) not in left and not one.accepted
+        ]
+
+    def _awaited(
+        self, live: Live, is_so: Callable[[dict[str, Any]], bool], seconds: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return a workload once something is so of it, None where it is not in time. An operator may make it again."""
+        deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
+        while True:
+            try:
+                value = {**live.resource.head, **self._cluster.get(live.resource, live.namespace, live.name)}
+                if "deletionTimestamp" not in value["metadata"] and is_so(value):
+                    return value
+            except NotFound:
+                pass
+            if self._stop.is_set() or time.monotonic() > deadline:
+                return None
+            self._stop.wait(_POLL)
+
+    def _taken_back(self, failed: Outcome, change: Proposal, noted: str) -> Outcome:
+        """Take a change of a custom resource back, and wait until its operator has done so, too."""
+        owner, live = change.live, failed.proposal.live
+        inverse = inverse_of(owner.value, change.returned or change.goal, change.patch)
+        undo = self._cluster.connection.commands.harden("undo", self._journal.run)
+        self._report(failed.proposal.name, f"taking the change of {change.name} back")
+        for _ in tries():
+            try:
+                value = self._cluster.get(owner.resource, owner.namespace or None, owner.name)
+                now = owner.changed({**owner.resource.head, **value})
+                moved = moved_on(now.value, inverse)
+                if now.uid != owner.uid or moved is not None:
+                    words = f"someone has changed {moved or change.name} meanwhile"
+                    return failed._replace(message=f"{failed.message}; not taken back, since {words}")
+                _, owned = reverted(self._cluster, now, inverse, change.ownership)
+            except Conflict:
+                continue
+            except ClusterError as error:
+                return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {undo}")
+            self._journal.undone(noted, failed.message)
+            words = f"{failed.message}; {change.name} is as it was before"
+            words += f"; {owned}" if owned else ""
+            return failed._replace(state="rolled back", message=words + self._as_before(live))
+        return failed._replace(message=f"{failed.message}; not taken back, since others keep changing it: {undo}")
+
+    def _as_before(self, live: Live) -> str:
+        """Wait until a workload has its old template again, and return what a person should know of it."""
+        paths = [location.path for location in live.subject.templates()]
+
+        def is_so(value: dict[str, Any]) -> bool:
+            return all(same(value_at(value, path), value_at(live.value, path)) for path in paths)
+
+        try:
+            if self._awaited(live, is_so) is None:
+                return ", and its operator has not taken it back yet"
+            before = take_snapshot(self._cluster, live.value, lambda _pod: False)
+            return unblocked(self._cluster, live, before.unready)
+        except (ClusterError, NotPermitted) as error:
+            return f", and whether its operator follows could not be watched: {error}"
+
+
+def set_fields(change: Proposal) -> list[tuple[str, object]]:
+    """Return the fields that a change sets, with their values, ``ABSENT`` for what it takes out."""
+    out: list[tuple[str, object]] = []
+    for operation in change.patch:
+        path = parse_pointer(operation["path"])
+        place = tuple(int(part) if str(part).isdigit() else part for part in path)
+        out.extend(_leaves(place, operation.get("value", ABSENT)))
+    return out
+
+
+def _leaves(path: Path, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves((*path, key), item)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _leaves((*path, index), item)
+    else:
+        yield field_path(path), value
