@@ -47,7 +47,7 @@ SCHEMAS = {
     "Cache": objects(image=TEXT, securityContext=SECURITY),
     "Queue": objects(image=TEXT, podTemplate=TEMPLATE),
     "Mesh": objects(proxy=COMPONENT, web=COMPONENT),
-    "Twin": objects(first=POD_SECURITY, last=POD_SECURITY, securityContext=SECURITY),
+    "Twin": objects(podSecurityContext=POD_SECURITY, defaultPodContext=POD_SECURITY, securityContext=SECURITY),
     "Free": FREE,
     "Loose": objects(image=TEXT, podTemplate=FREE),
 }
@@ -95,7 +95,7 @@ def proxy(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def twin(spec: dict[str, Any]) -> dict[str, Any]:
-    plain = pod_spec(securityContext=spec.get("last"))
+    plain = pod_spec(securityContext=spec.get("podSecurityContext"))
     return {**plain, "containers": [{**plain["containers"][0], "securityContext": spec.get("securityContext")}]}
 
 
@@ -248,7 +248,10 @@ def test_components_are_told_apart_by_the_workloads_name(operator: Start, namesp
     namespace.patch("StatefulSet", "main-gateway", {"spec": {"template": {"spec": {"securityContext": None}}}})
     told = harden("fix", "sts/main-gateway", "--at-owner")
     assert told.code == 1, told
-    assert "of other components spec.proxy.podSecurityContext, spec.web.podSecurityContext" in words(told)
+    assert "of other components spec.proxy.podSecurityContext, spec.proxy.securityContext, spec.web." in words(told), (
+        told
+    )
+    assert "--owner-field names one" in words(told), told
 
 
 @RESTRICTED
@@ -257,14 +260,14 @@ def test_of_several_that_fit_one_is_named(operator: Start, namespace: Namespace,
     running.create("main", {})
     asked = harden("fix", "sts/main", *APPLY)
     assert (asked.code, running.spec("main")) == (1, {}), asked
-    assert "spec.first, spec.last" in words(asked) and "--owner-field names" in words(asked)
-    fields = ("--owner-field", "spec.first", "--owner-field", "spec.securityContext")
+    assert "spec.defaultPodContext, spec.podSecurityContext" in words(asked) and "--owner-field names" in words(asked)
+    fields = ("--owner-field", "spec.defaultPodContext", "--owner-field", "spec.securityContext")
     wrong = harden("fix", "sts/main", *APPLY, *fields, "--timeout", "3s")
     assert (wrong.code, running.spec("main")) == (1, {}), wrong
-    fields = ("--owner-field", "spec.last", "--owner-field", "spec.securityContext")
+    fields = ("--owner-field", "spec.podSecurityContext", "--owner-field", "spec.securityContext")
     done = harden("fix", "sts/main", *APPLY, *fields)
     assert done.code == 0, done
-    assert sorted(running.spec("main")) == ["last", "securityContext"]
+    assert sorted(running.spec("main")) == ["podSecurityContext", "securityContext"]
 
 
 @RESTRICTED
