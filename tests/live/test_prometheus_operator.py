@@ -34,20 +34,17 @@ def kinds(control_plane: ControlPlane) -> None:
 
 @pytest.fixture
 def operator(kinds: None, namespace: Namespace, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    flags = [
-        f"--kubeconfig={namespace.plane.kubeconfig}",
-        f"--namespaces={namespace.name}",
-        f"--web.listen-address=127.0.0.1:{free_port()}",
-    ]
+    flags = [f"--namespaces={namespace.name}", f"--web.listen-address=127.0.0.1:{free_port()}"]
     with (tmp_path / "operator.log").open("wb") as log:
         running = subprocess.Popen(
             [build(PROMETHEUS_OPERATOR), *flags],
             stdout=log,
             stderr=log,
-            env=dict(os.environ),
+            env={**os.environ, "KUBECONFIG": str(namespace.plane.kubeconfig)},
             preexec_fn=die_with_parent,
         )
     yield running
+    assert running.poll() is None, (tmp_path / "operator.log").read_text()[:3000]
     running.terminate()
     running.wait(timeout=30)
 
