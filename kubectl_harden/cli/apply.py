@@ -73,7 +73,7 @@ def fix_live(
     left_out = False
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
-    owners = Owners(inputs.cluster, named=owner_fields or (), even_if_managed=even_if_managed)
+    owners = Owners(inputs.cluster, named=owner_fields or (), even_if_managed=even_if_managed, dry_run=people or apply)
     owned: dict[str, AtOwner] = {}
     at_owner = owner_fields is not None
     targets = inputs.targets
@@ -96,7 +96,8 @@ def fix_live(
         if people and not (at_admission or at_owner):
             show(found)
         if people and proposal_key(found) in owned:
-            show_owner(inputs.cluster, found, owned[proposal_key(found)], instead=at_owner)
+            others = owners.others(found, owned[proposal_key(found)]) if at_owner else []
+            show_owner(inputs.cluster, found, owned[proposal_key(found)], others, instead=at_owner)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
     told = [item.message.partition(":")[0] for item in problems]

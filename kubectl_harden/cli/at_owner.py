@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["change_owners", "show_owner"]
 
 
-def show_owner(cluster: Cluster, proposal: Proposal, found: AtOwner, *, instead: bool) -> None:
-    """Tell of the custom resource that a workload is made from; with ``instead`` its diff is shown, too."""
+def show_owner(cluster: Cluster, proposal: Proposal, found: AtOwner, others: Sequence[str], *, instead: bool) -> None:
+    """Tell of the custom resource that a workload is made from; with ``instead`` its diff is shown, too.
+
+    ``others`` are workloads that are made from it, too.
+    """
     from kubectl_harden.reports.at_owner import owner_notes
     from kubectl_harden.reports.live import diff, proposal_notes
     from kubectl_harden.reports.output import tell, write
@@ -31,7 +34,7 @@ def show_owner(cluster: Cluster, proposal: Proposal, found: AtOwner, *, instead:
         tell(proposal_notes(proposal._replace(refusal=None), columns=width()))
     made = commands.harden("fix", live.target, "--at-owner", "--apply", namespace=live.namespace)
     policy = commands.harden("fix", live.target, "-o", "mutating-policy", namespace=live.namespace)
-    tell(owner_notes(found, (made, policy), columns=width()))
+    tell(owner_notes(found, (made, policy), others, columns=width()))
 
 
 def change_owners(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import Cluster, Resource
+from kubectl_harden.cluster.api import WORKLOADS, Cluster, Resource
 from kubectl_harden.cluster.openapi import schema_of
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotFound, NotPermitted, Unreachable
 from kubectl_harden.field_path import field_path, parse_pointer
@@ -23,11 +24,12 @@ from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
 from kubectl_harden.live.journal import Journal
 from kubectl_harden.live.managers import managers_of
 from kubectl_harden.live.operator_fields import Field, fields_of, free_form, mapped, needs_of, patch_for, words_of
+from kubectl_harden.live.origin import owner_of
 from kubectl_harden.live.ownership import transfers
-from kubectl_harden.live.propose import ApplyOptions, Proposal, guarded, prove_pods, tries, with_way_back
+from kubectl_harden.live.propose import UNPATCHABLE, ApplyOptions, Proposal, guarded, prove_pods, tries, with_way_back
 from kubectl_harden.live.rollout import Progress, progress, watched
 from kubectl_harden.model import Path
-from kubectl_harden.objects import api_group, controller_of, name_of
+from kubectl_harden.objects import api_group, name_of
 from kubectl_harden.planning.json_patch import in_force, inverse_of, moved_on, touched
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.policy import worded
@@ -57,11 +59,17 @@ class AtOwner(NamedTuple):
 class Owners:
     """Finds the change of a custom resource that carries out the plan for what is made from it. It raises nothing."""
 
-    def __init__(self, cluster: Cluster, *, named: Collection[str] = (), even_if_managed: bool = False) -> None:
-        """Ask a cluster; of fields only those at or below the ``named`` paths are taken, if there are some."""
+    def __init__(
+        self, cluster: Cluster, *, named: Collection[str] = (), even_if_managed: bool = False, dry_run: bool = True
+    ) -> None:
+        """Ask a cluster; of fields only those at or below the ``named`` paths are taken, if there are some.
+
+        With ``dry_run`` the server judges the changes.
+        """
         self._cluster = cluster
         self._named = named
         self._even_if_managed = even_if_managed
+        self._dry_run = dry_run
         self._schemas: dict[Resource, Mapping[str, object]] = {}
 
     def of(self, proposal: Proposal) -> AtOwner:
@@ -88,11 +96,23 @@ class Owners:
         except InputError as error:
             return found._replace(problem=str(error))
 
+    def others(self, proposal: Proposal, found: AtOwner) -> list[str]:
+        """Return the other workloads that are made from the same resource, as far as they can be listed."""
+        uid = found.change.live.uid if found.change is not None else ""
+        names = []
+        for resource in WORKLOADS[:4] if uid else ():
+            with suppress(ClusterError):
+                for value in self._cluster.each(resource, proposal.live.namespace):
+                    owner = owner_of(value)
+                    if owner is not None and owner["uid"] == uid and value["metadata"]["uid"] != proposal.live.uid:
+                        names.append(name_of(resource.kind, value))
+        return names
+
     def _top(self, live: Live) -> tuple[Resource, dict[str, Any]]:
         """Return the object at the top of a workload's controllers. Raises ClusterError, and InputError without one."""
         resource, value = live.resource, live.value
         for _ in range(_HIGHEST):
-            owner = controller_of(value)
+            owner = owner_of(value)
             if owner is None:
                 break
             above = self._cluster.resource_of(owner["apiVersion"], owner["kind"])
@@ -102,7 +122,7 @@ class Owners:
             if found["metadata"]["uid"] != owner["uid"]:
                 raise InputError("the one that it was made from is gone")
             resource, value = above, {**above.head, **found}
-        if value is live.value or resource.group == "":
+        if value is live.value:
             raise InputError("it is not made from a custom resource")
         return resource, value
 
@@ -111,6 +131,10 @@ class Owners:
     ) -> Proposal | None:
         """Return the change, as the server has judged it. Raises InputError where the plan has no place."""
         live = proposal.live
+        if live.resource.kind in UNPATCHABLE:
+            raise InputError(
+                f"what its operator makes of a change is another {live.resource.kind}, which is not followed"
+            )
         templates = live.subject.templates()
         if len(templates) != 1 or templates[0].spread:
             raise InputError(f"a {live.resource.kind} makes other pods than its template says")
@@ -127,7 +151,7 @@ class Owners:
         if managers and not self._even_if_managed:
             words_of_manager = f"managed by {managers[0].name}: {managers[0].consequence}"
             return change._replace(refusal=f"{words_of_manager}. --even-if-managed patches it all the same")
-        return self._judged(change) if patch else change
+        return self._judged(change) if patch and self._dry_run else change
 
     def _judged(self, change: Proposal) -> Proposal:
         """Dry-run a change of a custom resource on the server."""

@@ -27,6 +27,7 @@ from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
+    "UNPATCHABLE",
     "ApplyOptions",
     "Proposal",
     "fresh",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kubectl_harden.field_path import field_path
@@ -20,10 +20,13 @@ _WHOLE: Final = ("pod template", "pod spec", "containers by name")
 """Shapes that may hold more than security settings: their values are not shown."""
 
 
-def owner_notes(found: AtOwner, commands: tuple[str, str], *, columns: int) -> Iterator[str]:
+def owner_notes(
+    found: AtOwner, commands: tuple[str, str], others: Sequence[str] = (), *, columns: int
+) -> Iterator[str]:
     """Yield what a person should know of the custom resource that a workload is made from.
 
-    ``commands`` change it, and have a policy change the workload's pods at admission.
+    ``commands`` change it, and have a policy change the workload's pods at admission. ``others`` are workloads that are
+    made from it, too.
     """
     head = f"{found.name} ({found.api_version})".removesuffix(" ()")
     if found.fields:
@@ -42,6 +45,9 @@ def owner_notes(found: AtOwner, commands: tuple[str, str], *, columns: int) -> I
         yield _line("owner  ", "warn", f"{words}. At admission a policy makes the edits: {commands[1]}", columns)
     else:
         yield _line("owner  ", "strong", f"{_deeds(found.change)}: {commands[0]}", columns)
+        if others:
+            words = f"{', '.join(others)}: made from it, too, may change with it, and is not followed"
+            yield _line("others ", "warn", words, columns)
         for text in found.change.warnings:
             yield _line("warning", "warn", text, columns)
 
