@@ -81,9 +81,7 @@ def change_owners(
         report=report,
         stop=stop,
     )
-    changer = Changer(
-        cluster, journal, applier, owners, again=again, options=options, seconds=limit, report=report, stop=stop
-    )
+    changer = Changer(cluster, journal, applier, owners, options=options, seconds=limit, report=report, stop=stop)
     outcomes: list[Outcome] = []
     with calling(lambda _count: stop.set()):
         for proposal in planned:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import WORKLOADS, Cluster, Resource
 from kubectl_harden.cluster.openapi import schema_of
-from kubectl_harden.errors import ClusterError, Conflict, InputError, NotFound, NotPermitted, Unreachable
+from kubectl_harden.errors import ClusterError, Conflict, InputError, NotFound, Unreachable
 from kubectl_harden.field_path import field_path, parse_pointer
 from kubectl_harden.json_values import ABSENT, same, value_at
 from kubectl_harden.live.apply import Applier, Outcome, carries, reverted, target_of, unblocked, was_so, written
@@ -38,14 +38,16 @@ __all__ = ["AtOwner", "Changer", "Owners", "set_fields"]
 
 _HIGHEST: Final = 8
 """Owners above one another."""
+_TRIES: Final = 3
+"""Requests without an answer, each of which may have waited for a minute."""
 _POLL: Final = 0.5
 
 
 class AtOwner(NamedTuple):
     """The custom resource that a workload is made from: its fields of a pod's shapes, and the change that is meant.
 
-    ``change`` has it as a proposal for the resource, None where ``problem`` says why there is none. ``free`` are
-    fields named like a pod's that take anything.
+    ``change`` has it as a proposal for the resource, None where ``problem`` says why there is none (``denied``: the
+    cluster said so). ``free`` are fields named like a pod's that take anything.
     """
 
     name: str
@@ -54,6 +56,7 @@ class AtOwner(NamedTuple):
     free: tuple[str, ...] = ()
     change: Proposal | None = None
     problem: str = ""
+    denied: bool = False
 
 
 class Owners:
@@ -70,21 +73,24 @@ class Owners:
         self._named = named
         self._even_if_managed = even_if_managed
         self._dry_run = dry_run
-        self._schemas: dict[Resource, Mapping[str, object]] = {}
+        self._schemas: dict[Resource, Mapping[str, object] | ClusterError] = {}
+        self._unanswered = 0
 
     def of(self, proposal: Proposal) -> AtOwner:
         """Return the change for a workload's plan; without edits only the fields."""
+        name = proposal.live.owner or proposal.name
+        if self._unanswered >= _TRIES:
+            words = "it was not asked for: the API server did not answer the requests before"
+            return AtOwner(name, problem=words, denied=True)
         try:
             resource, value = self._top(proposal.live)
         except (ClusterError, InputError) as error:
-            return AtOwner(proposal.live.owner or proposal.name, problem=str(error))
+            self._unanswered += isinstance(error, Unreachable)
+            return AtOwner(name, problem=str(error), denied=isinstance(error, ClusterError))
         found = AtOwner(name_of(resource.kind, value), resource.api_version)
-        try:
-            if resource not in self._schemas:
-                self._schemas[resource] = schema_of(self._cluster, resource)
-            schema = self._schemas[resource]
-        except ClusterError as error:
-            return found._replace(problem=f"its schema cannot be read: {error}")
+        schema = self._schema(resource)
+        if isinstance(schema, ClusterError):
+            return found._replace(problem=f"its schema cannot be read: {schema}", denied=True)
         fields = fields_of(schema, value)
         found = found._replace(fields=tuple(fields), free=tuple(free_form(schema)))
         if not fields:
@@ -95,6 +101,16 @@ class Owners:
             return found._replace(change=self._change(proposal, resource, value, fields))
         except InputError as error:
             return found._replace(problem=str(error))
+
+    def _schema(self, resource: Resource) -> Mapping[str, object] | ClusterError:
+        """Return the schema of a resource, or why it cannot be read; each is asked for once."""
+        if resource not in self._schemas:
+            try:
+                self._schemas[resource] = schema_of(self._cluster, resource)
+            except ClusterError as error:
+                self._unanswered += isinstance(error, Unreachable)
+                self._schemas[resource] = error
+        return self._schemas[resource]
 
     def others(self, proposal: Proposal, found: AtOwner) -> list[str]:
         """Return the other workloads that are made from the same resource, as far as they can be listed."""
@@ -123,7 +139,7 @@ class Owners:
                 raise InputError("the one that it was made from is gone")
             resource, value = above, {**above.head, **found}
         if value is live.value:
-            raise InputError("it is not made from a custom resource")
+            raise InputError("it is not made from a custom resource: leave out --at-owner")
         return resource, value
 
     def _change(
@@ -173,8 +189,7 @@ class Owners:
 class Changer:
     """Carries changes of custom resources out, one call each.
 
-    ``applier`` tries pods and explains failures, ``owners`` finds the change, ``again`` plans anew for a workload. A
-    set ``stop`` ends the watching.
+    ``applier`` tries pods and explains failures, ``owners`` finds the change. A set ``stop`` ends the watching.
     """
 
     def __init__(
@@ -184,7 +199,6 @@ class Changer:
         applier: Applier,
         owners: Owners,
         *,
-        again: Callable[[Proposal], Proposal],
         options: ApplyOptions,
         seconds: float,
         report: Callable[[str, str], None],
@@ -194,7 +208,6 @@ class Changer:
         self._journal = journal
         self._applier = applier
         self._owners = owners
-        self._again = again
         self._options = options
         self._seconds = seconds
         self._changed_ones: set[str] = set()
@@ -203,32 +216,32 @@ class Changer:
 
     def change(self, proposal: Proposal, found: AtOwner) -> Outcome:
         """Change what a workload is made from, and follow the workload. Raises HardenError for the journal's errors."""
+        change = _allowed(proposal, found)
+        if isinstance(change, Outcome):
+            return change
+        if not change.patch:
+            return self._says_so(proposal, change)
+        proved = prove_pods(self._cluster, proposal._replace(returned=proposal.goal, refusal=None))
+        if proved.injected:
+            words = f"its pods would still violate the level: {'; '.join(proved.injected)}"
+            proved = proved._replace(refusal=words, denied=True)
+        proved = with_way_back(self._cluster, proved, self._options)
+        if proved.refusal is not None:
+            return Outcome(proved, "refused", proved.refusal)
+        if proved.trial and (failed := self._applier.try_first(proved)) is not None:
+            return failed
         for _ in tries():
-            change = found.change
-            if change is None or change.refusal is not None:
-                why = found.problem if change is None else change.refusal or ""
-                denied = change is not None and change.denied
-                return Outcome(proposal._replace(denied=denied), "refused", f"{found.name}: {why}")
-            if not change.patch:
-                return self._says_so(proposal, change)
-            proved = prove_pods(self._cluster, proposal._replace(returned=proposal.goal, refusal=None))
-            if proved.injected:
-                words = f"its pods would still violate the level: {'; '.join(proved.injected)}"
-                proved = proved._replace(refusal=words, denied=True)
-            proved = with_way_back(self._cluster, proved, self._options)
-            if proved.refusal is not None:
-                return Outcome(proved, "refused", proved.refusal)
-            if proved.trial and (failed := self._applier.try_first(proved)) is not None:
-                return failed
             try:
                 return self._changed(proved, change)
             except Conflict:
-                proposal = self._again(proposal)
-                found = self._owners.of(proposal)
-                if found.change is None or not same(list(found.change.patch), list(change.patch)):
-                    return Outcome(
-                        proposal, "skipped", f"{change.name} has been changed by others meanwhile: try again"
-                    )
+                # Its operator writes its status, for one: what counts is that the same is to be changed.
+                again = _allowed(proposal, self._owners.of(proposal))
+                if isinstance(again, Outcome):
+                    return again
+                if not same(list(again.patch), list(change.patch)):
+                    words = f"{change.name} has been changed by others meanwhile: try again"
+                    return Outcome(proposal, "skipped", words)
+                change = again
         return Outcome(proposal, "failed", f"{found.name} is changed by others all the time; not changed")
 
     def _says_so(self, proposal: Proposal, change: Proposal) -> Outcome:
@@ -238,7 +251,7 @@ class Changer:
             return Outcome(proposal, "refused", words)
         try:
             before = take_snapshot(self._cluster, proposal.live.value, partial(carries, proposal))
-            return self._followed(proposal, change, before)
+            return self._followed(proposal, change, before)[0]
         except ClusterError as error:
             return Outcome(proposal, "unwatched", f"{change.name} is changed, but could not be watched: {error}")
 
@@ -274,7 +287,7 @@ class Changer:
         change = change._replace(returned=returned)
         self._journal.done(noted, inverse_of(owner.value, returned, change.patch))
         try:
-            outcome = self._followed(proposal, change, before)
+            outcome, unready = self._followed(proposal, change, before)
         except ClusterError as error:
             words = f"{change.name} is changed, but what it makes could not be watched: {error}"
             return Outcome(proposal, "unwatched", words)
@@ -284,36 +297,42 @@ class Changer:
             return outcome
         if not self._options.rollback:
             return outcome._replace(message=f"{outcome.message}; {change.name} is left as it is now")
-        return self._taken_back(outcome, change, noted)
+        return self._taken_back(outcome, change, noted, unready)
 
-    def _followed(self, proposal: Proposal, change: Proposal, before: Snapshot) -> Outcome:
-        """Wait until a workload meets the level, and its pods run. Raises ClusterError."""
+    def _followed(
+        self, proposal: Proposal, change: Proposal, before: Snapshot
+    ) -> tuple[Outcome, tuple[dict[str, object], ...]]:
+        """Wait until a workload meets the level, and its pods run; returns the new pods that do not, too.
+
+        Raises ClusterError.
+        """
         live = proposal.live
         self._report(proposal.name, f"waiting for the operator of {change.name}")
         now = self._awaited(live, lambda value: not self._violations(proposal, value))
         if now is None:
             if self._stop.is_set():
                 words = f"{change.name} is changed; its operator had not carried it out when it was interrupted"
-                return Outcome(proposal, "unwatched", words)
+                return Outcome(proposal, "unwatched", words), ()
             last = self._awaited(live, lambda _value: True, seconds=0.0)
             left = "it is not there" if last is None else "; ".join(self._violations(proposal, last))
-            return Outcome(proposal, "left", f"its operator does not carry it out within {self._seconds:g} s: {left}")
+            words = f"its operator does not carry it out within {self._seconds:g} s: {left}"
+            return Outcome(proposal, "left", words), ()
         fields = ", ".join(path for path, _ in set_fields(change))
         made = f"made so by {change.name}" + (f" ({fields})" if fields else "")
         silent = watched(now)
         if silent is not None:
-            return Outcome(proposal, "applied", f"{made}; {silent}")
+            return Outcome(proposal, "applied", f"{made}; {silent}"), ()
         unblocked(self._cluster, live, before.unready)
         followed = self._follow(live, now, before)
         if followed.state == "ready":
-            return Outcome(proposal, "applied", f"{made}; its pods are ready")
+            return Outcome(proposal, "applied", f"{made}; its pods are ready"), ()
         if followed.state == "interrupted":
-            return Outcome(proposal, "unwatched", f"{made}; its pods were not ready yet when it was interrupted")
+            return Outcome(proposal, "unwatched", f"{made}; its pods were not ready yet when it was interrupted"), ()
         failed = self._applier.explained(proposal, followed)
         if was_so(followed, before):
             words = f"{failed.message}; so did the pods before the change, which is left in place"
-            return failed._replace(state="down", message=words, blamed=None)
-        return failed
+            return failed._replace(state="down", message=words, blamed=None), ()
+        return failed, followed.unready
 
     def _follow(self, live: Live, value: dict[str, Any], before: Snapshot) -> Followed:
         def report(now: Progress) -> None:
@@ -351,7 +370,9 @@ class Changer:
                 return None
             self._stop.wait(_POLL)
 
-    def _taken_back(self, failed: Outcome, change: Proposal, noted: str) -> Outcome:
+    def _taken_back(
+        self, failed: Outcome, change: Proposal, noted: str, unready: tuple[dict[str, object], ...]
+    ) -> Outcome:
         """Take a change of a custom resource back, and wait until its operator has done so, too."""
         owner, live = change.live, failed.proposal.live
         inverse = inverse_of(owner.value, change.returned or change.goal, change.patch)
@@ -373,11 +394,14 @@ class Changer:
             self._journal.undone(noted, failed.message)
             words = f"{failed.message}; {change.name} is as it was before"
             words += f"; {owned}" if owned else ""
-            return failed._replace(state="rolled back", message=words + self._as_before(live))
+            return failed._replace(state="rolled back", message=words + self._as_before(live, unready))
         return failed._replace(message=f"{failed.message}; not taken back, since others keep changing it: {undo}")
 
-    def _as_before(self, live: Live) -> str:
-        """Wait until a workload has its old template again, and return what a person should know of it."""
+    def _as_before(self, live: Live, unready: tuple[dict[str, object], ...]) -> str:
+        """Wait until a workload has its old template again, and return what a person should know of it.
+
+        Its new pods that do not run would keep a StatefulSet's controller from it.
+        """
         paths = [location.path for location in live.subject.templates()]
 
         def is_so(value: dict[str, Any]) -> bool:
@@ -386,10 +410,19 @@ class Changer:
         try:
             if self._awaited(live, is_so) is None:
                 return ", and its operator has not taken it back yet"
-            before = take_snapshot(self._cluster, live.value, lambda _pod: False)
-            return unblocked(self._cluster, live, before.unready)
-        except (ClusterError, NotPermitted) as error:
+            return unblocked(self._cluster, live, unready)
+        except ClusterError as error:
             return f", and whether its operator follows could not be watched: {error}"
+
+
+def _allowed(proposal: Proposal, found: AtOwner) -> Proposal | Outcome:
+    """Return the change of a resource, or the outcome where it may not be made."""
+    change = found.change
+    if change is None:
+        return Outcome(proposal._replace(denied=found.denied), "refused", f"{found.name}: {found.problem}")
+    if change.refusal is not None:
+        return Outcome(proposal._replace(denied=change.denied), "refused", f"{found.name}: {change.refusal}")
+    return change
 
 
 def set_fields(change: Proposal) -> list[tuple[str, object]]:
