@@ -54,7 +54,7 @@ def fix_live(
     ``notes`` has in the end what evidence could not be had. With ``owner_fields``, even none, the custom resources that
     workloads are made from are changed instead.
     """
-    from kubectl_harden.live.at_owner import Owners
+    from kubectl_harden.live.at_owner import Owners, made_from
     from kubectl_harden.live.find import Finder
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
@@ -76,6 +76,8 @@ def fix_live(
     owners = Owners(inputs.cluster, named=owner_fields or (), even_if_managed=even_if_managed, dry_run=people or apply)
     owned: dict[str, AtOwner] = {}
     at_owner = owner_fields is not None
+    if at_owner:
+        inputs = inputs._replace(targets=made_from(inputs.cluster, inputs.targets))
     targets = inputs.targets
 
     def takes(name: str) -> bool:

@@ -11,8 +11,9 @@ from kubectl_harden.errors import HardenError
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.apply import Outcome
-    from kubectl_harden.live.at_owner import AtOwner, Changer, Owners
+    from kubectl_harden.live.at_owner import AtOwner, Owners
     from kubectl_harden.live.journal import Journal
+    from kubectl_harden.live.owner_change import Changer
     from kubectl_harden.live.propose import ApplyOptions, Proposal
 
 __all__ = ["change_owners", "show_owner"]
@@ -55,7 +56,7 @@ def change_owners(
     """
     from kubectl_harden.cli.interrupts import calling, raising_again
     from kubectl_harden.live.apply import Applier, Outcome
-    from kubectl_harden.live.at_owner import Changer
+    from kubectl_harden.live.owner_change import Changer
     from kubectl_harden.reports.live import outcome_lines
     from kubectl_harden.reports.output import ask, line, tell
     from kubectl_harden.reports.terminal import width

@@ -1,6 +1,6 @@
 """``fix --at-owner``: what an operator makes is changed in the custom resource that it is made from, and watched.
 
-By the command line alone this tests ``live/at_owner.py``, ``live/operator_fields.py``, ``cluster/openapi.py``,
+By the command line alone this tests ``live/at_owner.py``, ``live/owner_change.py``, ``cluster/openapi.py``,
 ``reports/at_owner.py`` and ``cli/at_owner.py``, too.
 """
 

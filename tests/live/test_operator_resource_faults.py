@@ -147,7 +147,8 @@ def test_workloads_of_one_resource_are_changed_with_it(operator: Start, namespac
     more = operator("Database", database, "-pool")
     running.create("main", {})
     namespace.eventually(lambda: more.exists("main"))
-    done = harden("fix", "-n", namespace.name, *APPLY)
+    assert harden("fix", "database/other", *APPLY).code == 4
+    done = harden("fix", "database/main", *APPLY)
     assert done.code == 0, done
     namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
     assert sum(line["event"] == "begin" for line in harden.journal()) == 1
