@@ -32,8 +32,8 @@ def show_owner(cluster: Cluster, proposal: Proposal, found: AtOwner, others: Seq
     live, commands = proposal.live, cluster.connection.commands
     if instead:
         write([diff(found.change)] if found.change is not None else [])
-        tell(proposal_notes(proposal._replace(refusal=None), columns=width()))
-    made = commands.harden("fix", live.target, "--at-owner", "--apply", namespace=live.namespace)
+        tell(proposal_notes(proposal._replace(refusal=None, managers=()), columns=width()))
+    made = "" if instead else commands.harden("fix", live.target, "--at-owner", "--apply", namespace=live.namespace)
     policy = commands.harden("fix", live.target, "-o", "mutating-policy", namespace=live.namespace)
     tell(owner_notes(found, (made, policy), others, columns=width()))
 

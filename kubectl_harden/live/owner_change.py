@@ -193,6 +193,8 @@ class Changer:
             checked = judged(proposal.live.changed(value).subject).checked
         except InputError as error:
             return [str(error)]
+        if not checked:
+            return ["it has no pod template"]
         return [
             worded(one.reason, one.detail)
             for item in checked

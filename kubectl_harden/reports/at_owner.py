@@ -25,8 +25,8 @@ def owner_notes(
 ) -> Iterator[str]:
     """Yield what a person should know of the custom resource that a workload is made from.
 
-    ``commands`` change it, and have a policy change the workload's pods at admission. ``others`` are workloads that are
-    made from it, too.
+    ``commands`` change it ("" where that is being done), and have a policy change the workload's pods at admission.
+    ``others`` are workloads that are made from it, too.
     """
     head = f"{found.name} ({found.api_version})".removesuffix(" ()")
     if found.fields:
@@ -44,7 +44,8 @@ def owner_notes(
         words = f"{head} says so already, and its operator does not carry it out"
         yield _line("owner  ", "warn", f"{words}. At admission a policy makes the edits: {commands[1]}", columns)
     else:
-        yield _line("owner  ", "strong", f"{_deeds(found.change)}: {commands[0]}", columns)
+        command = f": {commands[0]}" if commands[0] else ""
+        yield _line("owner  ", "strong", f"{_deeds(found.change)}{command}", columns)
         if others:
             words = f"{', '.join(others)}: made from it, too, may change with it, and is not followed"
             yield _line("others ", "warn", words, columns)
@@ -68,11 +69,11 @@ def _shown(value: object) -> str:
 
 
 def _deeds(change: Proposal) -> str:
-    parts = [
-        f"takes {path} out" if value is ABSENT else f"sets {path} to {_shown(value)}"
-        for path, value in set_fields(change)
-    ]
-    return f"a change of {change.name} {', '.join(parts)}"
+    fields = set_fields(change)
+    gone = [path for path, value in fields if value is ABSENT]
+    values = [f"{path} to {_shown(value)}" for path, value in fields if value is not ABSENT]
+    parts = [f"{verb} {', '.join(names)}" for verb, names in (("sets", values), ("takes out", gone)) if names]
+    return f"a change of {change.name} {' and '.join(parts)}"
 
 
 def owner_json(found: AtOwner | None) -> dict[str, object]:

@@ -122,3 +122,28 @@ def test_a_patch_in_the_cluster_is_taken_back_and_one_at_the_source_is_put_back(
     flux.reconcile()
     assert security() == meant
     space.eventually(lambda: len(space.ready_pods()) == 1)
+
+
+@pytest.mark.pod_security
+def test_a_migration_goes_on_after_the_commit(place: Place, flux: Flux, harden: Harden) -> None:
+    flux.follow(place.url, "./apps/shop")
+    flux.applied(flux.publish(place.root))
+    space = place.namespace
+    space.eventually(lambda: len(space.ready_pods()) == 1)
+    migrate = ("migrate", space.name, "--level", "restricted", "--apply", "--yes")
+
+    def enforced() -> Any:
+        labels = space.plane.request("GET", f"/api/v1/namespaces/{space.name}")["metadata"]["labels"]
+        return labels.get("pod-security.kubernetes.io/enforce")
+
+    held = harden(*migrate)
+    assert (held.code, enforced()) == (1, None), held
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert done.code == 0, done
+    commit(place)
+    flux.applied(flux.publish(place.root))
+    space.settled("web")
+    done = harden(*migrate)
+    assert (done.code, enforced()) == (0, "restricted"), done
+    flux.reconcile()
+    assert (enforced(), len(space.ready_pods())) == ("restricted", 1)
