@@ -135,9 +135,7 @@ class Owners:
         """Return the change, as the server has judged it. Raises InputError where the plan has no place."""
         live = proposal.live
         if live.resource.kind in UNPATCHABLE:
-            raise InputError(
-                f"what its operator makes of a change is another {live.resource.kind}, which is not followed"
-            )
+            raise InputError(f"its operator would make another {live.resource.kind}, which is not followed")
         templates = live.subject.templates()
         if len(templates) != 1 or templates[0].spread:
             raise InputError(f"a {live.resource.kind} makes other pods than its template says")

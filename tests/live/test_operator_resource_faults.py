@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from tests.live.test_operator_resource import APPLY, MEANT, Start, database, kinds, operator, stubborn, words
 from tests.support.control_plane import Namespace
-from tests.support.harden import Harden
+from tests.support.harden import Harden, workload
 from tests.support.proxy import Fault, FaultProxy, Request
 from tests.support.small_operator import GROUP, SmallOperator
 
@@ -95,6 +96,53 @@ def test_what_may_not_be_read_or_patched_is_said(
     done = harden("fix", "sts/main", *APPLY, *me)
     assert (done.code, running.spec("main")) == (4, {}), done
     assert "not allowed to patch databases.small.example.com" in words(done)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (Fault(404, "NotFound"), "its schema cannot be read"),
+        (Fault(answer=lambda handler, _request: said(handler, [])), "its schema cannot be read"),
+        (
+            Fault(answer=lambda handler, _request: said(handler, {"components": {"schemas": {"a": [], "b": {}}}})),
+            "its schema has no field",
+        ),
+    ],
+)
+def test_a_schema_that_cannot_be_had_leaves_it_to_admission(
+    fault: Fault, told: str, operator: Start, harden: Harden, proxy: FaultProxy
+) -> None:
+    running = operator("Database", database)
+    running.create("main", {})
+    proxy.rules.append(lambda request: fault if request.path.startswith("/openapi/") else None)
+    shown = harden("fix", "sts/main", "--request-timeout", "2s")
+    assert shown.code == 1 and told in words(shown) and "-o mutating-policy" in words(shown), shown
+    done = harden("fix", "sts/main", *APPLY, "--request-timeout", "2s")
+    assert (done.code, running.spec("main")) == (1 if "no field" in told else 4, {}), done
+
+
+def said(handler: Any, value: object) -> None:
+    body = json.dumps(value).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def test_a_pod_that_an_operator_makes_is_not_changed_by_its_resource(
+    operator: Start, namespace: Namespace, harden: Harden
+) -> None:
+    running = operator("Database", database)
+    owner = running.create("main", {})
+    pod = workload("Pod", "solo")
+    about = {"apiVersion": f"{GROUP}/v1", "kind": "Database", "name": "main", "controller": True}
+    pod["metadata"]["ownerReferences"] = [{**about, "uid": owner["metadata"]["uid"]}]
+    namespace.label(enforce=None)
+    namespace.create(pod)
+    done = harden("fix", "pod/solo", "--level", "restricted", *APPLY)
+    assert (done.code, running.spec("main")) == (1, {}), done
+    assert "its operator would make another Pod, which is not followed" in words(done)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
