@@ -16,7 +16,7 @@ from kubectl_harden.field_path import field_path, parse_pointer
 from kubectl_harden.json_values import ABSENT, value_at
 from kubectl_harden.live.find import Live, Targets
 from kubectl_harden.live.managers import managers_of
-from kubectl_harden.live.operator_fields import Field, fields_of, free_form, mapped, needs_of, patch_for, words_of
+from kubectl_harden.live.operator_fields import Field, component_of, fields_of, mapped, needs_of, patch_for
 from kubectl_harden.live.origin import owner_of
 from kubectl_harden.live.ownership import transfers
 from kubectl_harden.live.propose import UNPATCHABLE, Proposal, guarded
@@ -37,13 +37,12 @@ class AtOwner(NamedTuple):
     """The custom resource that a workload is made from: its fields of a pod's shapes, and the change that is meant.
 
     ``change`` has it as a proposal for the resource, None where ``problem`` says why there is none (``denied``: the
-    cluster said so). ``free`` are fields named like a pod's that take anything.
+    cluster said so).
     """
 
     name: str
     api_version: str = ""
     fields: tuple[Field, ...] = ()
-    free: tuple[str, ...] = ()
     change: Proposal | None = None
     problem: str = ""
     denied: bool = False
@@ -82,8 +81,8 @@ class Owners:
         if isinstance(schema, ClusterError):
             return found._replace(problem=f"its schema cannot be read: {schema}", denied=True)
         fields = fields_of(schema, value)
-        found = found._replace(fields=tuple(fields), free=tuple(free_form(schema)))
-        if not fields:
+        found = found._replace(fields=tuple(fields))
+        if all(field.free and field_path(field.path) not in self._named for field in fields):
             return found._replace(
                 problem="its schema has no field of the shape of a security context or a pod template"
             )
@@ -143,7 +142,7 @@ class Owners:
         if not steps:
             return None
         needs = needs_of(templates[0].value, value_at(proposal.goal, templates[0].path), steps)
-        words = words_of(live.name) - words_of(value["metadata"]["name"])
+        words = component_of(live.name, value["metadata"]["name"])
         patch, goal = patch_for(value, mapped(needs, fields, words, self._named))
         owner = Live.of(resource, value, live.policy)
         paths = [parse_pointer(operation["path"]) for operation in patch]

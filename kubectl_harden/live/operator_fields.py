@@ -19,7 +19,7 @@ from kubectl_harden.json_values import ABSENT, copied, mapping, same, value_at
 from kubectl_harden.model import Edit, Path
 from kubectl_harden.planning.json_patch import Operation
 
-__all__ = ["Field", "Need", "Shape", "fields_of", "free_form", "mapped", "needs_of", "patch_for", "words_of"]
+__all__ = ["Field", "Need", "Shape", "component_of", "fields_of", "mapped", "needs_of", "patch_for", "words_of"]
 
 Shape = Literal[
     "pod template",
@@ -40,12 +40,18 @@ _SECURITY: Final = {
 }  # fmt: skip
 _LISTS: Final = ("containers", "initContainers")
 _NEUTRAL: Final = frozenset({
-    "common", "config", "container", "containers", "context", "daemonset", "default", "defaults", "deployment",
-    "global", "init", "override", "overrides", "pod", "pods", "policy", "profile", "seccomp", "security", "set", "spec",
-    "stateful", "statefulset", "template", "templates", "workload",
+    "common", "config", "container", "containers", "context", "daemon", "daemonset", "default", "defaults",
+    "deployment", "global", "init", "override", "overrides", "pod", "pods", "policy", "profile", "seccomp", "security",
+    "set", "spec", "stateful", "statefulset", "template", "templates", "workload",
 })  # fmt: skip
 """Words of a path that do not name a component."""
-_FREE: Final = re.compile(r"securitycontext|podtemplate|podspec", re.IGNORECASE)
+_FREE: Final[tuple[tuple[str, Shape], ...]] = (
+    ("podtemplate", "pod template"),
+    ("podspec", "pod spec"),
+    ("podsecuritycontext", "pod security context"),
+    ("securitycontext", "security context"),
+)
+"""What fields are by their names, where the schema says only that they take anything."""
 _PREFERRED: Final[dict[Shape, int]] = {"security context": 1}
 
 
@@ -58,7 +64,8 @@ class NewItem(str):
 class Field(NamedTuple):
     """A field of a custom resource: its value (``ABSENT`` where it is not set), and its schema.
 
-    ``called`` are the names of the list items on the way to it, ``lacking`` what else its parents would need.
+    ``called`` are the names of the list items on the way to it, ``lacking`` what else its parents would need. A
+    ``free`` one takes anything, and is only named like its shape.
     """
 
     path: Path
@@ -67,6 +74,7 @@ class Field(NamedTuple):
     schema: Mapping[str, Any]
     called: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    free: bool = False
 
 
 class Need(NamedTuple):
@@ -90,19 +98,17 @@ def fields_of(schema: Mapping[str, Any], value: Mapping[str, Any]) -> list[Field
     return list(_walk(spec, value.get("spec", ABSENT), ("spec",), (), ()))
 
 
-def free_form(schema: Mapping[str, Any]) -> list[str]:
-    """Return the paths of fields that are named like a pod's, and of which the schema says only that they take all."""
-    return sorted(field_path(path) for path in _free(mapping(_properties(schema).get("spec")), ("spec",)))
-
-
 def _walk(
     schema: Mapping[str, Any], value: object, path: Path, called: tuple[str, ...], lacking: tuple[str, ...]
 ) -> Iterator[Field]:
     if len(path) > _DEEPEST:
         return
-    shape = _shape(schema)
+    shape, free = _shape(schema), False
+    if shape is None and _is_free(schema):
+        end = str(path[-1]).lower()
+        shape, free = next((found for name, found in _FREE if end.endswith(name)), None), True
     if shape is not None:
-        yield Field(path, shape, ABSENT if value is None else value, schema, called, lacking)
+        yield Field(path, shape, ABSENT if value is None else value, schema, called, lacking, free)
         return
     for name, inner in _properties(schema).items():
         needed = lacking
@@ -118,18 +124,13 @@ def _walk(
         yield from _walk(values, item, (*path, key), called, lacking)  # type: ignore[arg-type]
 
 
-def _free(schema: Mapping[str, Any], path: Path) -> Iterator[Path]:
-    if len(path) > _DEEPEST or _shape(schema) is not None:
-        return
-    for name, inner in _properties(schema).items():
-        below = mapping(inner)
-        if _FREE.search(name) and below.get("type") == "object" and not _properties(below):
-            yield (*path, name)
-        yield from _free(below, (*path, name))
-
-
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return mapping(schema.get("properties"))
+
+
+def _is_free(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema takes any object."""
+    return schema.get("type") == "object" and not _properties(schema) and not schema.get("additionalProperties")
 
 
 def _required(schema: Mapping[str, Any]) -> list[str]:
@@ -202,8 +203,8 @@ def mapped(
     """Return the values of a custom resource's fields that make what a plan needs.
 
     ``words`` are those of the workload's name that its owner's does not have: they tell which of several components it
-    is. With ``named`` only fields at or below these paths are taken. Raises InputError with the reason where a need
-    has no field, or several that fit.
+    is. With ``named`` only fields at or below these paths are taken, and such that take anything if they are named.
+    Raises InputError with the reason where a need has no field, or several that fit.
     """
     out: dict[Path, object] = {}
     for need in needs:
@@ -222,13 +223,16 @@ def _mapped(need: Need, fields: Sequence[Field], words: Collection[str], named: 
         below = field_path(field.path)
         if path is None or field.lacking or (named and not any(_within(below, one) for one in named)):
             continue
+        if field.free and below not in named:
+            continue
         component = _component(field, {*words, *words_of(need.container)})
         if component == 2 and not named:
             others.append(below)
             continue
         at_container = field.shape == "security context" and not need.container
         unset = field.shape == "containers by name" and isinstance(path[len(field.path)], NewItem)
-        preference = _PREFERRED.get(field.shape, 0) + 2 * unset + 3 * at_container
+        is_init = need.path[0] == "initContainers" and not _is_init(field)
+        preference = _PREFERRED.get(field.shape, 0) + 2 * unset + 3 * at_container + is_init
         rank = (component, preference, field.value is ABSENT, len(field.path))
         ranked.append((rank, field, path))
     what = field_path(("spec", *need.path))
@@ -265,15 +269,19 @@ def _place(need: Need, field: Field) -> Path | None:
         if need.container:
             rest = (*above, need.path[0], _entry(field, (*above, need.path[0]), need.container), *need.path[2:])
     elif field.shape == "containers by name":
-        is_init = "init" in str(field.path[-1]).lower()
-        if need.container and is_init == (need.path[0] == "initContainers"):
+        if need.container and _is_init(field) == (need.path[0] == "initContainers"):
             rest = (_entry(field, (), need.container), *need.path[2:])
     elif field.shape == "seccomp profile":
         if need.path[:2] == ("securityContext", "seccompProfile"):
             rest = need.path[2:]
     elif about_security and (field.shape == "security context" or not need.container):
-        rest = below
+        rest = None if _is_init(field) and need.path[0] != "initContainers" else below
     return (*field.path, *rest) if rest and _knows(field.schema, rest) else None
+
+
+def _is_init(field: Field) -> bool:
+    """Whether a field is that of init containers, by its name or that of what it stands in."""
+    return any("init" in words_of(str(part)) for part in field.path[-2:])
 
 
 def _entry(field: Field, path: Path, container: str) -> str | int:
@@ -293,6 +301,8 @@ def _knows(schema: Mapping[str, Any], path: Path) -> bool:
             if isinstance(part, NewItem) and set(_required(schema)) - {"name"}:
                 return False
             continue
+        if _is_free(schema):
+            return True
         if not isinstance(part, str) or part not in _properties(schema):
             return False
         schema = mapping(_properties(schema).get(part))
@@ -311,6 +321,13 @@ def _component(field: Field, words: Collection[str]) -> int:
     if not named:
         return 1
     return 0 if named <= set(words) else 2
+
+
+def component_of(name: str, owner: str) -> set[str]:
+    """Return the words of a workload's name without those of its owner's name."""
+    if name.startswith(f"{owner}-"):
+        return words_of(name[len(owner) :])
+    return words_of(name.removesuffix(f"-{owner}")) if name.endswith(f"-{owner}") else words_of(name) - words_of(owner)
 
 
 def words_of(text: str) -> set[str]:

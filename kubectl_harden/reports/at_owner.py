@@ -29,11 +29,13 @@ def owner_notes(
     ``others`` are workloads that are made from it, too.
     """
     head = f"{found.name} ({found.api_version})".removesuffix(" ()")
-    if found.fields:
-        parts = [f"{field_path(field.path)} ({field.shape}, {_value(field)})" for field in found.fields]
+    parts = [f"{field_path(field.path)} ({field.shape}, {_value(field)})" for field in found.fields if not field.free]
+    if parts:
         yield _line("owner  ", "strong", f"{head} has {'; '.join(parts)}", columns)
-    if found.free:
-        words = f"{head} takes anything in {', '.join(found.free)}: what its operator makes of it is not in the schema"
+    free = [field_path(field.path) for field in found.fields if field.free]
+    if free:
+        words = f"{head} takes anything in {', '.join(free)}: what its operator makes of it is not in the schema. "
+        words += f"If it is what it is called, --at-owner --owner-field {free[0]} tries it"
         yield _line("owner  ", "strong", words, columns)
     if found.change is None:
         words = f"{head}: {found.problem}. At admission a policy makes the edits: {commands[1]}"
@@ -81,7 +83,7 @@ def owner_json(found: AtOwner | None) -> dict[str, object]:
     if found is None:
         return {}
     fields = [
-        {"path": field_path(field.path), "shape": field.shape, "set": field.value is not ABSENT}
+        {"path": field_path(field.path), "shape": field.shape, "set": field.value is not ABSENT, "free": field.free}
         | ({"value": field.value} if field.value is not ABSENT and field.shape not in _WHOLE else {})
         for field in found.fields
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.live.operator_fields import ABSENT, fields_of, free_form, mapped, needs_of, patch_for, words_of
+from kubectl_harden.live.operator_fields import ABSENT, component_of, fields_of, mapped, needs_of, patch_for
 from kubectl_harden.model import Edit
 from kubectl_harden.planning.json_patch import carried_out, inverse_of
 from tests.live.test_operator_resource import (
@@ -41,7 +41,7 @@ def carried(schema: dict[str, Any], spec: dict[str, Any], pod: dict[str, Any], g
     """Return the spec that carries a plan out; taking the patch back gives the old one."""
     value = {"spec": spec}
     needs = needs_of({"spec": pod}, {"spec": goal}, steps)
-    patch, out = patch_for(value, mapped(needs, fields_of(schema, value), words_of(words), named))
+    patch, out = patch_for(value, mapped(needs, fields_of(schema, value), set(words.split("-")) - {""}, named))
     assert carried_out(value, patch) == out
     assert carried_out(out, inverse_of(value, out, patch)) == value
     return dict(out["spec"])
@@ -80,21 +80,51 @@ def test_shapes_are_found_below_lists_and_maps_that_are_there() -> None:
     "broken", [{}, {"properties": []}, objects(spec=1), objects(spec=objects(a=[], b={"required": 1}))]
 )
 def test_schemas_of_other_forms_have_no_fields(broken: dict[str, Any]) -> None:
-    assert (found(broken), free_form(broken)) == ({}, [])
+    assert found(broken) == {}
 
 
 def test_a_schema_without_end_ends() -> None:
     endless: dict[str, Any] = objects()
     endless["properties"]["podTemplate"] = endless
     assert found(objects(spec=endless)) == {}
-    assert free_form(objects(spec=endless)) == []
 
 
-def test_what_takes_anything_is_told_by_its_name() -> None:
-    assert free_form(schema(podTemplate=FREE, podSecurityContext={"type": "object"}, extra=FREE, own=SECURITY)) == [
-        "spec.podSecurityContext",
-        "spec.podTemplate",
-    ]
+def test_what_takes_anything_is_known_by_its_name_and_taken_where_that_is_named() -> None:
+    free = schema(podTemplate=FREE, podSecurityContext={"type": "object"}, extra=FREE, securityContext=SECURITY)
+    fields = fields_of(free, {})
+    assert {field_path(field.path): (field.shape, field.free) for field in fields} == {
+        "spec.podTemplate": ("pod template", True),
+        "spec.podSecurityContext": ("pod security context", True),
+        "spec.securityContext": ("security context", False),
+    }
+    assert sorted(carried(free, {}, {}, GOAL, NON_ROOT)) == ["securityContext"]
+    assert carried(schema(podTemplate=FREE), {}, POD, TWO, *BOTH, named=("spec.podTemplate",)) == {
+        "podTemplate": {"spec": TWO}
+    }
+    with pytest.raises(InputError, match="no field of it takes"):
+        carried(schema(podTemplate=FREE), {}, POD, TWO, *BOTH)
+
+
+def test_fields_of_init_containers_are_theirs() -> None:
+    """As the schema of an operator of Kafka has them."""
+    one = objects(securityContext=SECURITY)
+    kafka = schema(kafka=objects(template=objects(kafkaContainer=one, initContainer=one)))
+    pod = {"containers": [{"name": "kafka"}], "initContainers": [{"name": "setup"}]}
+    own = {"allowPrivilegeEscalation": False}
+    goal = {key: [{**value[0], "securityContext": own}] for key, value in pod.items()}
+    steps = [step(key, 0, "securityContext", value=own) for key in pod]
+    assert carried(kafka, {}, pod, goal, *steps, words="kafka") == {
+        "kafka": {"template": {"kafkaContainer": {"securityContext": own}, "initContainer": {"securityContext": own}}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "words"),
+    [("kafka-kafka", "kafka", {"kafka"}), ("prometheus-k8s", "k8s", {"prometheus"}), ("db", "db", set()),
+     ("a-main-pool", "main", {"a", "pool"}), ("main-2-proxy", "main", {"2", "proxy"})],
+)  # fmt: skip
+def test_the_component_of_a_workload(name: str, owner: str, words: set[str]) -> None:
+    assert component_of(name, owner) == words
 
 
 POD = {"containers": [{"name": "app"}, {"name": "log"}]}

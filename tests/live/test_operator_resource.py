@@ -235,6 +235,21 @@ def test_a_schema_without_fields_leaves_it_to_admission(
 
 
 @RESTRICTED
+def test_what_takes_anything_is_tried_where_it_is_named(operator: Start, namespace: Namespace, harden: Harden) -> None:
+    running = operator("Loose", queue)
+    running.create("main", {})
+    told = harden("fix", "sts/main", "--at-owner")
+    assert "--at-owner --owner-field spec.podTemplate tries it" in words(told), told
+    done = harden("fix", "sts/main", *APPLY, "--owner-field", "spec.podTemplate")
+    assert (done.code, running.spec("main")) == (0, MEANT["Queue"]), done
+    ignoring = operator("Loose", stubborn, "-other")
+    namespace.eventually(lambda: ignoring.exists("main"))
+    before = running.spec("main")
+    done = harden("fix", "sts/main-other", *APPLY, "--owner-field", "spec.podTemplate", "--timeout", "3s")
+    assert (done.code, running.spec("main")) == (1, before), done
+
+
+@RESTRICTED
 def test_components_are_told_apart_by_the_workloads_name(operator: Start, namespace: Namespace, harden: Harden) -> None:
     running = operator("Mesh", proxy, "-proxy")
     running.create("main", {})
@@ -292,11 +307,12 @@ def test_for_programs(operator: Start, namespace: Namespace, harden: Harden) -> 
     found = workload["atOwner"]
     assert found["object"] == f"Database {namespace.name}/main"
     assert found["fields"] == [
-        {"path": "spec.containers", "shape": "containers by name", "set": False},
+        {"path": "spec.containers", "shape": "containers by name", "set": False, "free": False},
         {
             "path": "spec.podSecurityContext",
             "shape": "pod security context",
             "set": True,
+            "free": False,
             "value": {"runAsNonRoot": True},
         },
     ]
