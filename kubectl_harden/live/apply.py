@@ -22,7 +22,18 @@ from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import Operation, in_force, inverse_of, moved_on, operations, touched
 
-__all__ = ["Applier", "Outcome", "State", "explained", "reverted", "target_of", "unblocked", "was_so", "written"]
+__all__ = [
+    "Applier",
+    "Outcome",
+    "State",
+    "carries",
+    "explained",
+    "reverted",
+    "target_of",
+    "unblocked",
+    "was_so",
+    "written",
+]
 
 State = Literal[
     "applied", "unwatched", "down", "tried", "rolled back", "left", "failed", "refused", "skipped", "unknown"
@@ -87,7 +98,7 @@ class Applier:
             if self._stop.is_set():
                 return Outcome(proposal, "skipped", "not begun")
             if proposal.trial and not same(tried, list(proposal.patch)):
-                failed = self._try(proposal)
+                failed = self.try_first(proposal)
                 if failed is not None:
                     return failed
                 tried = list(proposal.patch)
@@ -104,7 +115,7 @@ class Applier:
                 proposal = again
         return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
 
-    def _try(self, proposal: Proposal) -> Outcome | None:
+    def try_first(self, proposal: Proposal) -> Outcome | None:
         """Start a pod of the new template first; returns why the change is not made, None where it may be."""
         live = proposal.live
         value = fresh(proposal.goal) if proposal.recreate else proposal.returned or proposal.goal
@@ -149,7 +160,7 @@ class Applier:
             silent = silent or "as it was before, when not all of its pods were running either"
         before = None
         if silent is None or (undoing and live.resource.kind == "StatefulSet"):
-            is_new = _is_unready if undoing else partial(_carries, proposal)
+            is_new = _is_unready if undoing else partial(carries, proposal)
             try:
                 before = take_snapshot(self._cluster, live.value, is_new)
             except ClusterError as error:
@@ -229,7 +240,7 @@ class Applier:
         """
         live = proposal.live
         try:
-            before = take_snapshot(self._cluster, live.value, partial(_carries, proposal))
+            before = take_snapshot(self._cluster, live.value, partial(carries, proposal))
             followed = self._follow(live, live.value, before)
         except ClusterError as error:
             return Outcome(proposal, "unwatched", f"changed by an earlier run, but it could not be watched: {error}")
@@ -266,7 +277,7 @@ class Applier:
                     return failed._replace(
                         message=f"{failed.message}; not taken back, since someone has changed {moved} meanwhile"
                     )
-                before = take_snapshot(self._cluster, live.value, lambda pod: not _carries(failed.proposal, pod))
+                before = take_snapshot(self._cluster, live.value, lambda pod: not carries(failed.proposal, pod))
                 returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
             except Conflict:
                 continue
@@ -365,36 +376,6 @@ class Applier:
         )
 
 
-def explained(cluster: Cluster, proposal: Proposal, followed: Followed) -> Outcome:
-    """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
-    log: list[str] = []
-    failure = followed.failure
-    if failure is not None and failure.reason == "CrashLoopBackOff":
-        log = cluster.log_tail(proposal.live.namespace, failure.pod, failure.container, previous=True)
-    steps = [step for item in proposal.planned for step in item.plan.steps]
-    blamed = blame(" ".join((followed.words, *log)), failure, steps)
-    where = f"container {failure.container} of pod {failure.pod}: " if failure is not None else ""
-    return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
-
-
-def unblocked(cluster: Cluster, live: Live, unready: Iterable[dict[str, Any]]) -> str:
-    """Delete a StatefulSet's pods that are not ready, after its template was changed.
-
-    Returns what a person should know of it. Its controller waits for them to become ready, whatever its
-    template says by now ("forced rollback" of
-    kubernetes.io/docs/concepts/workloads/controllers/statefulset).
-    """
-    for pod in unready if live.resource.kind == "StatefulSet" else ():
-        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        try:
-            cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
-        except (NotFound, Conflict):
-            continue
-        except ClusterError as error:
-            return f"; pod {name} must be deleted before the old state runs again: {error}"
-    return ""
-
-
 def written(cluster: Cluster, live: Live, patch: Sequence[Operation], goal: dict[str, object]) -> dict[str, Any]:
     """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
 
@@ -430,6 +411,36 @@ def reverted(
     return {**now.resource.head, **answer.value}, given_back(cluster, now.resource, answer.value, owners)
 
 
+def explained(cluster: Cluster, proposal: Proposal, followed: Followed) -> Outcome:
+    """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
+    log: list[str] = []
+    failure = followed.failure
+    if failure is not None and failure.reason == "CrashLoopBackOff":
+        log = cluster.log_tail(proposal.live.namespace, failure.pod, failure.container, previous=True)
+    steps = [step for item in proposal.planned for step in item.plan.steps]
+    blamed = blame(" ".join((followed.words, *log)), failure, steps)
+    where = f"container {failure.container} of pod {failure.pod}: " if failure is not None else ""
+    return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
+
+
+def unblocked(cluster: Cluster, live: Live, unready: Iterable[dict[str, Any]]) -> str:
+    """Delete a StatefulSet's pods that are not ready, after its template was changed.
+
+    Returns what a person should know of it. Its controller waits for them to become ready, whatever its
+    template says by now ("forced rollback" of
+    kubernetes.io/docs/concepts/workloads/controllers/statefulset).
+    """
+    for pod in unready if live.resource.kind == "StatefulSet" else ():
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        try:
+            cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
+        except (NotFound, Conflict):
+            continue
+        except ClusterError as error:
+            return f"; pod {name} must be deleted before the old state runs again: {error}"
+    return ""
+
+
 def was_so(followed: Followed, before: Snapshot) -> bool:
     """Whether the new pods are kept from running by what kept pods from it before the change, too.
 
@@ -446,7 +457,7 @@ def _is_unready(pod: dict[str, object]) -> bool:
     return not pod_ready(pod)
 
 
-def _carries(proposal: Proposal, pod: dict[str, object]) -> bool:
+def carries(proposal: Proposal, pod: dict[str, object]) -> bool:
     """Whether a pod already has what a proposal's plan sets (its template may be an earlier revision's)."""
     steps = [step for item in proposal.planned for step in item.plan.steps]
     return bool(steps) and in_force(pod, operations(steps))
