@@ -14,8 +14,8 @@ from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import EditError, InputError
-from kubectl_harden.json_values import copied, mapping, same
-from kubectl_harden.manifests.chart_effects import ObjectKey, Rendering, Workloads
+from kubectl_harden.json_values import copied, json_line, mapping, same
+from kubectl_harden.manifests.chart_effects import ObjectKey, Rendering, Workloads, key_of
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import Chart, helm_documents
 from kubectl_harden.manifests.helm_values import MANY, Cure, cure
@@ -197,8 +197,12 @@ class _Fixing:
         step = next(self._placed(found), None) if found.values else None
         planned = list(found.planned) if step is not None else []
         rest = self._plans((step or start).rendering)
-        if not any(item.plan.edits for item in rest.planned) or self._managed.renderers is None:
-            return self._told(step, first, planned or _unmade(first.planned), rest)
+        if self._managed.renderers is None:
+            if found.values and step is None:
+                raise InputError(f"no file of a checkout takes the values that cure it: {json_line(found.values)}")
+            return self._told(step, first, found.planned, rest)
+        if not any(item.plan.edits for item in rest.planned):
+            return self._told(step, first, planned or rest.planned, rest)
         patched, trouble = self._patched(step or start, rest)
         if patched is not None:
             return self._told(patched, first, _joined(first.planned, planned, rest.planned), rest)
@@ -207,7 +211,7 @@ class _Fixing:
 
     def _told(self, step: _Step | None, first: ChartFix, planned: Sequence[Planned], rest: ChartFix) -> ChartFix:
         """Return the edits that a step comes to."""
-        notes = ()
+        notes: tuple[Problem, ...] = ()
         if self._managed.renderers is None and any(item.plan.edits for item in rest.planned) and self._managed.beyond:
             notes = (Problem(f"{self._managed.name}: {self._managed.beyond}"),)
         if step is None:
@@ -218,7 +222,7 @@ class _Fixing:
             problem = Problem(f"not edited: {error}", self._managed.name)
             return ChartFix((), _unmade(first.planned), (), (*first.problems, problem), notes)
         before, after = _objects(self._base), _objects(step.rendering)
-        objects = []
+        objects: list[tuple[Identity, Any, Any]] = []
         for item in planned:
             head = item.identity
             key = next((one for one in after if _is(head, one)), None)
@@ -230,6 +234,8 @@ class _Fixing:
 
     def _placed(self, found: Cure) -> Iterator[_Step]:
         """Yield the layers in which values do what they do together: where they stand, else in the preferred one."""
+        above = self._rendered((*self._managed.layers, Layer(found.values)))
+        goal = self._workloads.units(self._post(above, self._renderers))
         own = [self._layer_of(key) for key in found.values]
         for places in dict.fromkeys((tuple(own), (self._managed.preferred,) * len(own))):
             layers = list(self._managed.layers)
@@ -245,8 +251,7 @@ class _Fixing:
             except InputError:
                 continue
             effect = self._workloads.effect(rendering)
-            expected = {key for key in self._workloads.units(self._base)} - effect.left
-            if not effect.other and expected and not effect.left - self._workloads.units(self._base):
+            if not effect.other and not effect.left - goal:
                 yield _Step(tuple(layers), self._renderers, rendering)
 
     def _takes(self, layer: Layer, values: Mapping[str, object]) -> bool:
@@ -392,10 +397,4 @@ def _joined(first: Sequence[Planned], by_values: Sequence[Planned], rest: Sequen
 
 
 def _same_template(one: Planned, other: Planned) -> bool:
-    head, tail = one.identity, other.identity
-    return (head.kind, head.namespace, head.name, head.pod_path) == (
-        tail.kind,
-        tail.namespace,
-        tail.name,
-        tail.pod_path,
-    )
+    return key_of(one.identity) == key_of(other.identity)
