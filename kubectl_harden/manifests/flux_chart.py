@@ -1,8 +1,8 @@
-"""What Flux renders a chart with, as the HelmRelease in a checkout says: values from elsewhere, its own, post-renderers.
+"""What Flux renders a chart with, as a HelmRelease in a checkout says: values of others, its own, post-renderers.
 
 Sources: fluxcd.io/flux/components/helm/helmreleases (valuesFrom in their order, values last; valuesKey, targetPath,
-optional; postRenderers; chart.spec.valuesFiles take the place of the chart's own values.yaml), helm, pkg/strvals (what a
-value at a targetPath means).
+optional; postRenderers; chart.spec.valuesFiles take the place of the chart's own values.yaml), helm, pkg/strvals (what
+a value at a targetPath means).
 """
 
 from __future__ import annotations
