@@ -6,6 +6,7 @@ Sources: those of ``origin_links``, ``helm_release`` and ``at_source``.
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -56,7 +57,8 @@ def chart_sources(origin: Origin, live: Live) -> list[ChartSource]:
     if link.kind not in ("HelmRelease", "Application"):
         return []
     name = f"{link.kind} {link.namespace}/{link.name}"
-    if link.problem and not (link.kind == "HelmRelease" and link.places):
+    # That the chart of a HelmRelease renders the object is seen when it is rendered, whatever its release says.
+    if link.problem and not (link.kind == "HelmRelease" and link.spec):
         raise InputError(f"{name}: {link.problem}")
     if link.kind == "HelmRelease":
         value = {"metadata": {"namespace": link.namespace, "name": link.name}, "spec": link.spec}
@@ -144,7 +146,7 @@ def release_chart(cluster: Cluster, namespace: str, name: str) -> dict[str, byte
         files["values.schema.json"] = _bytes(chart["schema"])
     for one in (*listed(chart.get("templates")), *listed(chart.get("files"))):
         path = text(one.get("name"))
-        if not path or path.startswith("/") or leads_out(path) or "\\" in path:
+        if not path or path.startswith("/") or leads_out(os.path.normpath(path)) or "\\" in path:
             raise InputError("a file of the chart that its release keeps leads out of the chart")
         files.setdefault(path, _bytes(one.get("data")))
     return files

@@ -6,10 +6,12 @@ manifest or a patch of it; where that does not come out as planned, a patch is p
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from kubectl_harden.atomic_files import write_change, write_text
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import differences, mapping, same
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
@@ -21,7 +23,7 @@ from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, documents, readable
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 
-__all__ = ["Held", "held_in", "held_objects"]
+__all__ = ["Held", "held_in", "held_objects", "write_together"]
 
 _LISTS: Final = ("patches", "patchesStrategicMerge", "resources")
 
@@ -159,3 +161,22 @@ def _edited(
 
 def _values(text: str) -> Iterator[Any]:
     return (document.value for document in readable(text))
+
+
+def write_together(files: Iterable[tuple[FileFix, str]]) -> None:
+    """Write all of some files, each inside of a directory. Raises EditError; those that were written are as before."""
+    done: list[tuple[FileFix, str, str]] = []
+    try:
+        for file, inside in files:
+            after = spliced(file.before, file.splices)
+            is_new = not os.path.lexists(file.file)
+            write_change(file.file, file.before, after, inside=inside)
+            done.append((file, inside, "" if is_new else after))
+    except EditError:
+        for file, inside, after in done:
+            with contextlib.suppress(EditError, OSError):
+                if after:
+                    write_text(file.file, after, file.before, inside=inside)
+                else:
+                    os.unlink(file.file)
+        raise

@@ -104,10 +104,14 @@ class Sought(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where an object is edited: in a file, or by patches of the kustomization in a directory."""
+    """Where an object is edited: in a file, by patches of the kustomization in a directory, or by values of a chart.
+
+    ``chart`` is the name of the object that renders it (``HelmRelease shop/web``), and where that says so.
+    """
 
     file: str = ""
     overlay: str = ""
+    chart: tuple[str, str] = ("", "")
 
 
 class Tree(NamedTuple):
