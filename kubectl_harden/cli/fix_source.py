@@ -368,11 +368,9 @@ class _Run:
             elif place.revision not in ("", "HEAD", checkout.branch):
                 on = f"branch {checkout.branch}" if checkout.branch else "no branch"
                 note(f"{checkout.root} is on {on}, and {followed} is followed: the change has to get there")
-        for link in dict.fromkeys(
-            (at.link.kind, at.link.namespace, at.link.name, at.link.note) for at in files.values()
-        ):
-            if link[3]:
-                note(f"{link[0]} {link[1]}/{link[2]}: {link[3]}")
+        for link in {(at.link.kind, at.link.namespace, at.link.name): at.link for at in files.values()}.values():
+            if link.note:
+                note(f"{link.kind} {link.namespace}/{link.name}: {link.note}")
         names = ", ".join(sorted(os.path.relpath(file, checkout.root) for file in files))
         by = sorted({f"{at.link.kind} {at.link.namespace}/{at.link.name}" for at in files.values()})
         branch = f", branch {checkout.branch}" if checkout.branch else ""
@@ -386,15 +384,14 @@ class _Run:
         from kubectl_harden.reports.fix import planned_json
         from kubectl_harden.reports.live import proposal_json
 
+        files = [os.path.relpath(file.file, job.place_of(file.file)[0].root) for file in change.files]
         at = {
             "repository": job.at.place.url,
             "revision": job.at.place.revision,
             "path": job.at.place.path,
             "checkout": job.checkout.root,
             "branch": job.checkout.branch,
-            "files": [os.path.relpath(file.file, job.place_of(file.file)[0].root) for file in change.files]
-            if done
-            else [],
+            "files": files if done else [],
             "appliedBy": f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}",
             "written": done and self._write,
         }

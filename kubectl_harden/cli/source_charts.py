@@ -167,11 +167,17 @@ class Charts:
         from kubectl_harden.manifests.argo_chart import ArgoSource, argo_chart
         from kubectl_harden.manifests.checkout import matching
 
-        found = self._chart_in_checkout(source) or self._cached(source)
+        is_chart = bool(source.place.chart or source.value.get("helm") is not None)
+        try:
+            found = self._chart_in_checkout(source) or self._cached(source)
+        except InputError:
+            if is_chart:
+                raise
+            found = None
+        if found is None and is_chart:
+            raise InputError("a chart makes it, which takes values: it is neither in a checkout nor in helm's cache")
         if found is None:
-            if not (source.place.chart or source.value.get("helm")):
-                return None
-            raise InputError("its chart is neither in a checkout nor in helm's cache")
+            return None
         chart, root, note = found
         places: list[tuple[Checkout, AtSource]] = []
         held = None
