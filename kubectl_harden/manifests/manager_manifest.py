@@ -63,11 +63,14 @@ class Held(NamedTuple):
 
     def _in_overlay(self, change: Callable[[dict[str, Any]], dict[str, Any]], goal: dict[str, Any]) -> list[FileFix]:
         expected = [goal if same(value, self.raw) else value for value in _values(self.tree.text_built(self.overlay))]
+        own = read_text(self.file, regular=True)
         for file in self._own_files():
             try:
                 text = read_text(file, regular=True)
                 made = _edited(file, text, self.sought, change, mapping(kustomization_value(self.file)))
-                built = build_with(self.overlay, {os.path.basename(file): spliced(text, made.splices)})
+                # How far its own file reaches up tells what has to lie around the copy.
+                texts = {self.file: own, file: spliced(text, made.splices)}
+                built = build_with(self.overlay, {os.path.basename(path): one for path, one in texts.items()})
             except (EditError, InputError):
                 continue
             if same(list(_values(built)), expected):
