@@ -169,6 +169,17 @@ def test_an_application_with_values_files_and_an_object(place: Place, harden: Ha
     assert f"Application {place.namespace.name}/{place.app} will carry it out" in words(done)
 
 
+def installed(place: Place, directory: Path) -> None:
+    """Have Helm keep a release, as Flux does."""
+    place.namespace.delete("Deployment", "web")
+    writers = Writers(place.namespace, directory)
+    (writers.chart / "templates" / "web.yaml").write_text(TEMPLATE)
+    done = writers.upgrade(4, "--set", "replicas=2")
+    assert done.returncode == 0, done.stderr
+    labels = kustomize_labels(place.namespace.name, "shop", "helm")
+    place.namespace.patch("Deployment", "web", {"metadata": {"labels": labels}})
+
+
 def test_the_values_object_of_an_application_in_a_checkout(place: Place, harden: Harden) -> None:
     """An app of apps: the manifest of the Application that renders the chart is in the repository itself."""
     chart(place)
@@ -211,21 +222,16 @@ def test_the_chart_of_the_release_where_it_is_nowhere_else(place: Place, harden:
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert (done.code, files(place.root)) == (1, before), done
     assert "its chart is neither in a checkout nor in helm's cache, and no deployed release" in words(done)
-    assert "spec.postRenderers of HelmRelease" in words(done)
-    place.namespace.delete("Deployment", "web")
-    writers = Writers(place.namespace, tmp_path)
-    (writers.chart / "templates" / "web.yaml").write_text(TEMPLATE)
-    assert writers.upgrade(4, "--set", "replicas=2").returncode == 0
-    labels = kustomize_labels(place.namespace.name, "shop", "helm")
-    place.namespace.patch("Deployment", "web", {"metadata": {"labels": labels}})
+    installed(place, tmp_path)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 0, done
     assert "its chart is taken from the release" in words(done)
     assert yaml.safe_load(flux.file.read_text())["spec"]["values"]["podSecurityContext"]["runAsNonRoot"] is True
 
 
-def test_what_is_not_in_a_checkout_is_told_as_it_is_to_be_pasted(place: Place, harden: Harden) -> None:
+def test_what_is_not_edited_is_told_as_it_is_to_be_pasted(place: Place, harden: Harden, tmp_path: Path) -> None:
     flux = Flux(place)
+    installed(place, tmp_path)
     flux.file.write_text(RELEASE + "sops: {version: '3'}\n")
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 1, done
