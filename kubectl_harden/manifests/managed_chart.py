@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import copied, json_line, mapping, same
 from kubectl_harden.manifests.chart_effects import ObjectKey, Rendering, Workloads, key_of
+from kubectl_harden.manifests.chart_words import only_tests
+from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import Chart, helm_documents
 from kubectl_harden.manifests.helm_values import MANY, Cure, cure
@@ -126,16 +128,21 @@ class _Fixing:
         self._renderers = tuple(managed.renderers or ())
         base, again = self._rendered(managed.layers), self._rendered(managed.layers)
         self._sought, self._missing = _rendered_by(sought, base)
+        # What only helm test runs is no part of what is applied, and takes values of the others in many charts.
+        self._tests = only_tests(Found(file, listed=True, text=text) for file, text in base)
         policies = {one.namespace: one.policy for one in sought}
         default = policies.get(managed.chart.namespace, sought[0].policy)
         self._policies = Policies(default, policies, release=managed.chart.namespace)
         if self._renderers:
             base, again = (post_rendered(one, self._renderers) for one in (base, again))
         self._base = base
-        self._workloads = Workloads(base, again, self._policies, pod_paths, self._wanted, alone=True)
+        self._workloads = Workloads(base, again, self._policies, pod_paths, self._wanted, self._stays)
 
     def _wanted(self, identity: Identity) -> bool:
         return any(one.matches(identity) for one in self._sought)
+
+    def _stays(self, key: ObjectKey) -> bool:
+        return not any(one.names(*key) for one in self._sought) and (key[1], key[3]) not in self._tests
 
     # -- rendering -----------------------------------------------------------------------------------------
 
@@ -194,7 +201,7 @@ class _Fixing:
         options = self._options._replace(partial=True) if joins else self._options
         found = cure(
             self._chart(self._managed.layers), Inputs((), pod_paths=self._pod_paths), self._policies, options,
-            MANY, self._wanted, alone=True,
+            MANY, self._wanted, self._stays,
         )  # fmt: skip
         step = next(self._placed(found), None) if found.values else None
         planned = list(found.planned) if step is not None else []

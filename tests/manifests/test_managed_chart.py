@@ -137,6 +137,14 @@ def test_a_value_that_changes_another_workload_is_not_set(tmp_path: Path) -> Non
     assert [patch["target"]["name"] for patch in renderer["kustomize"]["patches"]] == ["web"]
 
 
+def test_pods_of_helm_test_keep_no_value_from_being_set(tmp_path: Path) -> None:
+    test = workload("try", "both").replace("{name: try}\n", '{name: try, annotations: {"helm.sh/hook": test}}\n', 1)
+    found, made = fixed(flux(tmp_path, chart(tmp_path, workload("web", "both"), test, values="both: {}\n")))
+    assert level(found) == ["restricted"]
+    assert made["release.yaml"]["spec"]["values"]["both"]["podSecurityContext"]["runAsNonRoot"] is True
+    assert "postRenderers" not in made["release.yaml"]["spec"]
+
+
 def test_a_value_for_both_where_both_are_to_change(tmp_path: Path) -> None:
     made_of = chart(tmp_path, workload("web", "both"), workload("api", "both"), values="both: {}\n")
     found, made = fixed(flux(tmp_path, made_of), WEB, WEB._replace(name="api"))
