@@ -73,7 +73,7 @@ class Effect(NamedTuple):
 class Workloads:
     """What a chart renders with the values that it has, and how another rendering differs from that.
 
-    Only workloads that are ``wanted`` are judged; all are compared.
+    Only workloads that are ``wanted`` are judged; all are compared, and objects that ``stay`` may not change.
     """
 
     def __init__(
@@ -83,7 +83,9 @@ class Workloads:
         policies: Policies,
         pod_paths: PodPaths,
         wanted: Callable[[Identity], bool] = lambda _: True,
+        stays: Callable[[ObjectKey], bool] = lambda _: False,
     ) -> None:
+        self._stays = stays
         self._policies = policies
         self._wanted = wanted
         self._pod_paths = pod_paths
@@ -117,7 +119,7 @@ class Workloads:
         for key, path, old, new in self._compared(self.base, rendering):
             if (key, path) in self._noise:
                 continue
-            template = self._template_of(key, path)
+            template = None if self._stays(key) else self._template_of(key, path)
             inside = path[len(template[1]) :] if template is not None else ()
             if template is not None and _is_of_pod_security(inside, old, new, template, at_fault):
                 changes.append(Change(template, inside, old, new))
