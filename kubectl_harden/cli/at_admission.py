@@ -66,7 +66,7 @@ def create_policies(
     from kubectl_harden.reports.output import ask, line, report_problems, tell, write
     from kubectl_harden.reports.terminal import counted, printable, width
 
-    made, wrong = _made(cluster, proposals, expires)
+    made, wrong = _made(cluster, proposals, expires, asked=True)
     report_problems(wrong)
     if not made:
         return [], wrong, False
@@ -133,11 +133,15 @@ def delete_policies(
 
 
 def _made(
-    cluster: Cluster, proposals: Sequence[Proposal], expires: str
+    cluster: Cluster, proposals: Sequence[Proposal], expires: str, *, asked: bool = False
 ) -> tuple[list[tuple[Proposal, PolicyObjects]], list[Problem]]:
-    """Return the policies for proposals, and what went wrong; what no policy can do is noted."""
-    from kubectl_harden.live.at_admission import objects_for, served_version
+    """Return the policies for proposals, and what went wrong; what no policy can do is noted.
+
+    With ``asked`` the API server shows which mutations are needed, and only these are made.
+    """
+    from kubectl_harden.live.at_admission import needed_objects_for, objects_for, served_version
     from kubectl_harden.live.find import problem
+    from kubectl_harden.live.made_pods import Trials
     from kubectl_harden.reports.at_admission import not_made
     from kubectl_harden.reports.output import note
 
@@ -147,9 +151,13 @@ def _made(
         version = served_version(cluster) if proposals else ""
     except HardenError as error:
         return made, [problem(error)]
+    trials = Trials(cluster, [])
     for proposal in proposals:
         try:
-            objects = objects_for(proposal, version, expires)
+            if asked:
+                objects = needed_objects_for(trials, proposal, version, expires)
+            else:
+                objects = objects_for(proposal, version, expires)
         except HardenError as error:
             wrong.append(problem(error, proposal.name, proposal.live.namespace))
             continue

@@ -20,6 +20,7 @@ from kubectl_harden.live.find import Live
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal
 from kubectl_harden.live.made_pods import Trials, made_pod
+from kubectl_harden.live.needed_mutations import needed
 from kubectl_harden.live.propose import Proposal, fresh
 from kubectl_harden.live.workload_pods import RESTARTABLE, keys_of, level_of
 from kubectl_harden.objects import annotation, finished, group_version
@@ -27,7 +28,15 @@ from kubectl_harden.planning.admission_policy import GROUP, WORKLOAD, PolicyObje
 from kubectl_harden.pod_security.messages import rejecter_of
 from kubectl_harden.pod_security.policy import evaluate, worded
 
-__all__ = ["Creator", "day_after", "delete_created", "objects_for", "refused_without", "served_version"]
+__all__ = [
+    "Creator",
+    "day_after",
+    "delete_created",
+    "needed_objects_for",
+    "objects_for",
+    "refused_without",
+    "served_version",
+]
 
 RUN: Final = "kubectl-harden/run"
 """Annotation of what a run has created."""
@@ -67,6 +76,15 @@ def objects_for(proposal: Proposal, version: str, expires: str) -> PolicyObjects
     checks = dict.fromkeys(check for step in steps for check in step.checks)
     reason = f"its pod template does not meet {live.policy}: {', '.join(checks)}"
     return policy_objects(live.value, templates[0].value, steps, version=version, reason=reason, expires=expires)
+
+
+def needed_objects_for(trials: Trials, proposal: Proposal, version: str, expires: str) -> PolicyObjects | None:
+    """Return the same with the mutations that new pods need, as the API server shows. Raises InputError."""
+    if objects_for(proposal, version, expires) is None:
+        return None
+    found = needed(trials, proposal)
+    objects = objects_for(found.proposal, version, expires)
+    return objects if objects is None else objects._replace(needed=found.words())
 
 
 def day_after(days: int) -> str:
@@ -127,7 +145,7 @@ class Creator:
         except ClusterError as error:
             trouble = str(error)
         if not trouble:
-            return Outcome(proposal, "applied", self._words(live, name, strangers, before))
+            return Outcome(proposal, "applied", self._words(live, name, objects.needed, strangers, before))
         return self._taken_back(proposal, made, trouble)
 
     def _marked(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -188,11 +206,12 @@ class Creator:
             return rejecter_of(str(error)) or error.__class__
         return fresh({**answer.value, "kind": "Pod"})["spec"]
 
-    def _words(self, live: Live, name: str, strangers: list[_Stranger], before: list[object]) -> str:
+    def _words(self, live: Live, name: str, shown: str, strangers: list[_Stranger], before: list[object]) -> str:
         """Return what is proved, and which pods are older than the policy."""
         proved = [one.what for one, seen in zip(strangers, before, strict=True) if isinstance(seen, dict)]
         words = f"its new pods meet {live.policy} by MutatingAdmissionPolicy {name}"
         words += f", which leaves alone {', '.join(proved)} (server dry-runs)" if proved else " (server dry-run)"
+        words += f"; {shown}" if shown else ""
         try:
             old = sorted(self._old_pods(live))
         except ClusterError as error:
