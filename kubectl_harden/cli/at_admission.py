@@ -66,17 +66,18 @@ def create_policies(
     from kubectl_harden.reports.output import ask, line, report_problems, tell, write
     from kubectl_harden.reports.terminal import counted, printable, width
 
+    proposals, left = _cleared(cluster, proposals, yes=yes)
     made, wrong = _made(cluster, proposals, expires, asked=True)
     report_problems(wrong)
     if not made:
-        return [], wrong, False
+        return left, wrong, False
     write([f"{printable(text)}\n" for text in policies_yaml(objects for _, objects in made).splitlines()])
     what = made[0][0].name if len(made) == 1 else counted(len(made), "workload")
     with raising_again():
         agreed = yes or ask(f"Create {counted(len(made), 'policy')} for new pods of {what} {cluster.connection.place}?")
     if not agreed:
-        return [Outcome(proposal, "skipped", "not confirmed") for proposal, _ in made], wrong, False
-    outcomes = []
+        return [*left, *(Outcome(proposal, "skipped", "not confirmed") for proposal, _ in made)], wrong, False
+    outcomes = left
     stop = Event()
     with calling(lambda _count: stop.set()):
         creator = Creator(cluster, journal, stop, line)
@@ -91,6 +92,40 @@ def create_policies(
             outcomes.append(outcome)
             tell(outcome_lines(outcome, columns=width()))
     return outcomes, wrong, stop.is_set()
+
+
+def _cleared(cluster: Cluster, proposals: Sequence[Proposal], *, yes: bool) -> tuple[list[Proposal], list[Outcome]]:
+    """Delete, asked for first unless ``yes``, what runs that were cut off have left of the policies for proposals.
+
+    Returns the proposals that can be gone on with, and what became of the others.
+    """
+    from kubectl_harden.cli.interrupts import raising_again
+    from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.cut_off_policies import clear, cut_off_policies
+    from kubectl_harden.planning.admission_policy import policy_name
+    from kubectl_harden.reports.live import outcome_lines
+    from kubectl_harden.reports.output import ask, line, tell
+    from kubectl_harden.reports.terminal import width
+
+    cut_off = cut_off_policies(cluster.connection.server)
+    clean, others = [], []
+    for proposal in proposals:
+        live = proposal.live
+        left = cut_off.get(policy_name(live.namespace, live.resource.kind, live.name))
+        why, agreed = "", True
+        if left is not None:
+            names = " and ".join(change.name for change in reversed(left.changes))
+            with raising_again():
+                agreed = yes or ask(f"Delete {names}, which run {left.run} was cut off in creating?")
+            why = clear(cluster, live, left, Event()) if agreed else "not confirmed"
+            if not why:
+                line(f"{proposal.name}: what run {left.run} was cut off in creating is deleted")
+        if not why:
+            clean.append(proposal)
+            continue
+        others.append(Outcome(proposal, "failed" if agreed else "skipped", why))
+        tell(outcome_lines(others[-1], columns=width()))
+    return clean, others
 
 
 def delete_policies(

@@ -29,6 +29,7 @@ from kubectl_harden.pod_security.messages import rejecter_of
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
+    "LAG_SECONDS",
     "Creator",
     "day_after",
     "delete_created",
@@ -42,7 +43,7 @@ RUN: Final = "kubectl-harden/run"
 """Annotation of what a run has created."""
 _POLICIES: Final = "mutatingadmissionpolicies"
 _BINDINGS: Final = "mutatingadmissionpolicybindings"
-_LAG_SECONDS: Final = 30.0
+LAG_SECONDS: Final = 30.0
 """How long the API server may take to know a policy (it watches them, and reads them again every few seconds)."""
 
 
@@ -139,12 +140,13 @@ class Creator:
                 made.append((change, resource, value))
                 answer = self._cluster.create(resource, None, value, dry_run=False)
                 self._journal.done(change, [], answer.value["metadata"]["uid"])
-                self._journal.followed(change, "proved by dry-runs")
             self._report(f"{proposal.name}: waiting until the API server knows {name} …")
             trouble = self._unproved(live, objects, strangers, before)
         except ClusterError as error:
             trouble = str(error)
         if not trouble:
+            for change, _, _ in made:
+                self._journal.followed(change, "proved by dry-runs")
             return Outcome(proposal, "applied", self._words(live, name, objects.needed, strangers, before))
         return self._taken_back(proposal, made, trouble)
 
@@ -180,7 +182,7 @@ class Creator:
 
     def _unproved(self, live: Live, objects: PolicyObjects, strangers: list[_Stranger], before: list[object]) -> str:
         """Return what the proof of a policy lacks, "" where it is proved. Raises ClusterError."""
-        deadline = time.monotonic() + _LAG_SECONDS
+        deadline = time.monotonic() + LAG_SECONDS
         while True:
             _, meets, words = self._asked(live)
             if meets:
