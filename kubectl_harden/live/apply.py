@@ -87,7 +87,7 @@ class Applier:
             if self._stop.is_set():
                 return Outcome(proposal, "skipped", "not begun")
             if proposal.trial and not same(tried, list(proposal.patch)):
-                failed = self._try(proposal)
+                failed = self.try_first(proposal)
                 if failed is not None:
                     return failed
                 tried = list(proposal.patch)
@@ -104,7 +104,7 @@ class Applier:
                 proposal = again
         return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
 
-    def _try(self, proposal: Proposal) -> Outcome | None:
+    def try_first(self, proposal: Proposal) -> Outcome | None:
         """Start a pod of the new template first; returns why the change is not made, None where it may be."""
         live = proposal.live
         value = fresh(proposal.goal) if proposal.recreate else proposal.returned or proposal.goal

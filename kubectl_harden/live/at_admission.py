@@ -22,19 +22,20 @@ from kubectl_harden.live.journal import Change, Journal
 from kubectl_harden.live.made_pods import Trials, made_pod
 from kubectl_harden.live.needed_mutations import needed
 from kubectl_harden.live.propose import Proposal, fresh
-from kubectl_harden.live.workload_pods import RESTARTABLE, keys_of, level_of
+from kubectl_harden.live.workload_pods import RESTARTABLE, is_completed, keys_of, level_of
 from kubectl_harden.objects import annotation, finished, group_version
 from kubectl_harden.planning.admission_policy import GROUP, WORKLOAD, PolicyObjects, policy_objects
 from kubectl_harden.pod_security.messages import rejecter_of
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
-    "LAG_SECONDS",
     "Creator",
     "day_after",
     "delete_created",
+    "is_forgotten",
     "needed_objects_for",
     "objects_for",
+    "policy_resources",
     "refused_without",
     "served_version",
 ]
@@ -59,6 +60,14 @@ def served_version(cluster: Cluster) -> str:
     raise ClusterError(
         "the API server does not have MutatingAdmissionPolicies, so that no policy can change pods at admission: "
         f"{GROUP}/v1 has them since Kubernetes 1.36, v1beta1 (1.34) and v1alpha1 (1.32) must be switched on"
+    )
+
+
+def policy_resources(version: str) -> tuple[Resource, Resource]:
+    """Return the resources of policies and of their bindings in an API version."""
+    return (
+        Resource(GROUP, version, _POLICIES, "MutatingAdmissionPolicy", namespaced=False),
+        Resource(GROUP, version, _BINDINGS, "MutatingAdmissionPolicyBinding", namespaced=False),
     )
 
 
@@ -105,14 +114,21 @@ class _Stranger(NamedTuple):
 
 
 class Creator:
-    """Creates policies, one call each. A set ``stop`` ends the waiting; what is not proved then is taken back."""
+    """Creates policies, one call each. A set ``stop`` ends the waiting; what is not proved then is taken back.
 
-    def __init__(self, cluster: Cluster, journal: Journal, stop: Event, report: Callable[[str], None]) -> None:
+    ``old_pods`` tells whether the pods that are older are named, with the command that replaces them.
+    """
+
+    def __init__(
+        self, cluster: Cluster, journal: Journal, stop: Event, report: Callable[[str], None], *, old_pods: bool = True
+    ) -> None:
         self._cluster = cluster
         self._journal = journal
         self._stop = stop
         self._report = report
+        self._old_pods_named = old_pods
         self._trials = Trials(cluster, [])
+        self._made: list[tuple[str, Resource, dict[str, Any]]] = []
 
     def create(self, proposal: Proposal, objects: PolicyObjects) -> Outcome:
         """Create a policy and its binding, and prove them. Errors of the cluster become outcomes.
@@ -121,7 +137,7 @@ class Creator:
         """
         live = proposal.live
         name = objects.policy["metadata"]["name"]
-        made: list[tuple[str, Resource, dict[str, Any]]] = []
+        self._made = made = []
         try:
             why = self._why_not(live, objects)
             if why:
@@ -148,7 +164,7 @@ class Creator:
             for change, _, _ in made:
                 self._journal.followed(change, "proved by dry-runs")
             return Outcome(proposal, "applied", self._words(live, name, objects.needed, strangers, before))
-        return self._taken_back(proposal, made, trouble)
+        return self.take_back(proposal, trouble)
 
     def _marked(self, value: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = copied(value)
@@ -214,6 +230,8 @@ class Creator:
         words = f"its new pods meet {live.policy} by MutatingAdmissionPolicy {name}"
         words += f", which leaves alone {', '.join(proved)} (server dry-runs)" if proved else " (server dry-run)"
         words += f"; {shown}" if shown else ""
+        if not self._old_pods_named:
+            return words
         try:
             old = sorted(self._old_pods(live))
         except ClusterError as error:
@@ -235,12 +253,10 @@ class Creator:
                 if not level_of(pod, live.policy)[1]:
                     yield pod["metadata"]["name"]
 
-    def _taken_back(
-        self, proposal: Proposal, made: list[tuple[str, Resource, dict[str, Any]]], trouble: str
-    ) -> Outcome:
-        """Delete what was created, the binding first."""
+    def take_back(self, proposal: Proposal, trouble: str) -> Outcome:
+        """Delete what the last call has created, the binding first. Raises HardenError for the journal's."""
         undo = self._cluster.connection.commands.harden("undo", self._journal.run)
-        for change, resource, value in reversed(made):
+        for change, resource, value in reversed(self._made):
             try:
                 left = _deleted(self._cluster, resource, value["metadata"]["name"], self._journal.run)
             except HardenError as error:
@@ -250,6 +266,19 @@ class Creator:
                 return Outcome(proposal, "left", words)
             self._journal.undone(change, trouble)
         return Outcome(proposal, "skipped" if self._stop.is_set() else "rolled back", f"no policy stays: {trouble}")
+
+
+def is_forgotten(cluster: Cluster, live: Live, stop: Event) -> bool:
+    """Wait until the API server knows that the policy of a workload is gone; a set ``stop`` ends the waiting.
+
+    False where its new pods meet the level all the same. Raises InputError.
+    """
+    trials, deadline = Trials(cluster, []), time.monotonic() + LAG_SECONDS
+    while is_completed(live, trials, live.policy):
+        if stop.is_set() or time.monotonic() > deadline:
+            return False
+        stop.wait(0.3)
+    return True
 
 
 def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
@@ -333,9 +362,8 @@ def _deleted(cluster: Cluster, resource: Resource, name: str, run: str, *, dry_r
 
 
 def _resource(value: dict[str, Any]) -> Resource:
-    group, version = group_version(value["apiVersion"])
-    plural = _BINDINGS if value["kind"].endswith("Binding") else _POLICIES
-    return Resource(group, version, plural, value["kind"], namespaced=False)
+    policies, bindings = policy_resources(group_version(value["apiVersion"])[1])
+    return bindings if value["kind"] == bindings.kind else policies
 
 
 def _target(resource: Resource, value: dict[str, Any]) -> dict[str, str]:

@@ -5,17 +5,14 @@ The next run deletes them before it creates its own, so that what stays is prove
 
 from __future__ import annotations
 
-import time
 from threading import Event
 from typing import NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import HardenError, InputError
-from kubectl_harden.live.at_admission import LAG_SECONDS, delete_created
+from kubectl_harden.live.at_admission import delete_created, is_forgotten
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.journal import Change, mark_undone, runs, was_killed
-from kubectl_harden.live.made_pods import Trials
-from kubectl_harden.live.workload_pods import is_completed
 
 __all__ = ["CutOff", "clear", "cut_off_policies"]
 
@@ -56,12 +53,9 @@ def clear(cluster: Cluster, live: Live, left: CutOff, stop: Event) -> str:
             mark_undone(left.run, [change.id], "the next run creates it again")
         except HardenError as error:
             return f"{change.name} of run {left.run}, which was cut off, is not deleted: {error}"
-    trials, deadline = Trials(cluster, []), time.monotonic() + LAG_SECONDS
     try:
-        while len(left.changes) > 1 and is_completed(live, trials, live.policy) and not stop.is_set():
-            if time.monotonic() > deadline:
-                return "its new pods meet the level without a policy of its own"
-            stop.wait(0.3)
+        if len(left.changes) > 1 and not is_forgotten(cluster, live, stop):
+            return "its new pods meet the level without a policy of its own"
     except InputError as error:
         return str(error)
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+AT_ADMISSION: Final = "--at-admission gets it there: a policy makes the same edits to its new pods"
 State = Literal["done", "ready", "fixable", "blocked"]
 
 
@@ -57,6 +58,7 @@ class Aim(NamedTuple):
     team_label: str = "team"
     detailed: bool = False
     origins: Origins | None = None
+    at_admission: str = ""
 
     @property
     def target(self) -> Level:
@@ -168,7 +170,8 @@ class NamespaceSurvey(NamedTuple):
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
     ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
-    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from.
+    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from,
+    ``to_evict`` are the pods older than their workload's policy, which a run that makes policies evicts.
     """
 
     name: str
@@ -191,6 +194,7 @@ class NamespaceSurvey(NamedTuple):
     managers: tuple[Manager, ...] = ()
     in_force: InForce = InForce()
     origin: Origin = ()
+    to_evict: tuple[str, ...] = ()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
@@ -212,11 +216,15 @@ class Survey(NamedTuple):
 
 
 def plan_blockers(
-    workloads: Iterable[Surveyed], goal: Policy, commands: Mapping[str, tuple[str, ...]] = _EMPTY
+    workloads: Iterable[Surveyed],
+    goal: Policy,
+    commands: Mapping[str, tuple[str, ...]] = _EMPTY,
+    offers: Collection[str] = (),
 ) -> Iterator[Blocker]:
     """Yield what the plans leave below the goal, and the plans that cannot be applied.
 
-    ``commands``, by the name of a workload, do what cannot be done in place.
+    ``commands``, by the name of a workload, do what cannot be done in place; ``offers`` are the names of those that a
+    policy at admission would take there.
     """
     for item in workloads:
         proposal = item.proposal
@@ -234,6 +242,7 @@ def plan_blockers(
                 "",
                 what,
                 proposal.refusal,
+                (AT_ADMISSION,) if proposal.name in offers else (),
                 owner=item.owner,
                 team=item.team,
                 other_cause=_obstacle(proposal),

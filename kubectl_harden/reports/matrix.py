@@ -220,8 +220,10 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
 
 
 def _told(item: Migrated) -> str:
-    patched = sum(outcome.state == "applied" for outcome in item.outcomes)
-    parts = [f"{counted(patched, 'workload')} patched"] if patched else []
+    applied = [bool(outcome.proposal.by_policy) for outcome in item.outcomes if outcome.state == "applied"]
+    by_policy = sum(applied)
+    parts = [f"{counted(len(applied) - by_policy, 'workload')} patched"] if not all(applied) else []
+    parts += [f"{counted(by_policy, 'workload')} by a policy at admission"] if by_policy else []
     if item.ready is not None and item.ready[1]:
         parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
     goal = item.found.goal if item.found is not None else ""

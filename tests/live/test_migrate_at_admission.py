@@ -1,0 +1,141 @@
+"""``migrate --at-admission``: what others write is taken to the level by policies, and its old pods are evicted.
+
+This tests ``migration/by_policy.py``, ``live/evictions.py`` and ``cluster/eviction.py``, too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.live.test_at_admission import operated
+from tests.live.test_at_admission_apply import policies, words
+from tests.support.control_plane import Namespace
+from tests.support.fleet import helm
+from tests.support.harden import Harden, Result, workload
+
+APPLY = ("--at-admission", "--apply", "--yes", "--timeout", "60s")
+ENFORCE = "pod-security.kubernetes.io/enforce"
+
+
+def enforced(namespace: Namespace) -> str:
+    value = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")
+    return str(value["metadata"]["labels"].get(ENFORCE, ""))
+
+
+def running(namespace: Namespace, *values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Create workloads and wait until their pods run."""
+    namespace.create(*values)
+    wanted = sum(value["spec"].get("replicas", 0) for value in values)
+    found: list[dict[str, Any]] = namespace.eventually(
+        lambda: pods if len(pods := namespace.ready_pods()) == wanted else []
+    )
+    return found
+
+
+def migrate(harden: Harden, *options: str) -> Result:
+    return harden("migrate", harden.namespace.name, "--level", "restricted", *options)
+
+
+def only(result: Result) -> dict[str, Any]:
+    (found,) = result.json["namespaces"]
+    return dict(found)
+
+
+def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    values = operated(workload("StatefulSet", "db", replicas=2)), helm(workload("Deployment", "web"))
+    before = {pod["metadata"]["uid"] for pod in running(namespace, *values)}
+    name = f"kubectl-harden.statefulset.{namespace.name}.db"
+    offered = words(migrate(harden).out)
+    assert offered.count("--at-admission gets it there: a policy makes the same edits to its new pods") == 2
+    assert only(migrate(harden, "-o", "json"))["state"] == "blocked"
+    plan = tmp_path / "plan.json"
+    shown = migrate(harden, "--at-admission", "--plan-out", str(plan), "-o", "json")
+    found = only(shown)
+    assert (found["state"], found["blockers"]) == ("fixable", []), shown
+    assert sorted(found["toEvict"])[:2] == ["db-0", "db-1"] and len(found["toEvict"]) == 3
+    assert {item["name"]: item.get("atAdmission") for item in found["workloads"]}["db"] == name
+    told = words(shown.err)
+    assert "a MutatingAdmissionPolicy is made for each of these, which others write: " in told
+    assert "pods older than their policy are evicted, one by one, within disruption budgets: " in told
+    (planned,) = json.loads(plan.read_text())["namespaces"]
+    assert {item["name"]: item.get("atAdmission") for item in planned["workloads"]}["db"] == name
+    assert policies(namespace) == []
+    page = tmp_path / "report.html"
+    done = harden("migrate", "--plan", str(plan), "--apply", "--yes", "--timeout", "60s", "--report", str(page))
+    assert done.code == 0, done
+    assert "2 workloads by a policy at admission" in done.err and "patched" not in done.err
+    assert f"MutatingAdmissionPolicy {name}" in page.read_text()
+    assert enforced(namespace) == "restricted"
+    pods = namespace.ready_pods()
+    assert len(pods) == 3 and before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
+    assert all(pod["spec"]["securityContext"]["runAsNonRoot"] is True for pod in pods)
+    assert "securityContext" not in str(namespace.get("StatefulSet", "db")["spec"]["template"]["spec"]["containers"])
+    # It counts as done, and a second run changes nothing.
+    again = migrate(harden, *APPLY, "-o", "json")
+    assert (again.code, only(again)["state"]) == (0, "done"), again
+    assert migrate(harden).code == 0
+    undone = harden("undo", "--last", "--yes", "--timeout", "60s")
+    assert undone.code == 0, undone
+    assert policies(namespace) == [] and enforced(namespace) != "restricted"
+    assert len(namespace.eventually(namespace.ready_pods)) == 3
+
+
+def test_it_counts_only_while_the_policy_is_there(namespace: Namespace, harden: Harden) -> None:
+    running(namespace, operated(workload("StatefulSet", "db")))
+    assert harden("fix", "sts/db", "--level", "restricted", "--at-admission", "--apply", "--yes").code == 0
+    # Its old pod is in the way, and the command that evicts it is told.
+    held = migrate(harden)
+    assert held.code == 1
+    told = words(held.out)
+    assert "pod db-0 stays as it is, and violates it" in told
+    assert f"kubectl harden migrate {namespace.name} --level restricted --at-admission --apply" in told
+    namespace.delete("Pod", "db-0")
+    namespace.eventually(lambda: "runAsNonRoot" in str(namespace.ready_pods()))
+    assert only(migrate(harden, "-o", "json"))["state"] == "ready"
+    assert harden("undo", "--last", "--yes").code == 0
+    namespace.eventually(lambda: only(migrate(harden, "-o", "json"))["state"] == "blocked")
+
+
+def test_a_new_pod_that_fails_takes_its_policy_back(namespace: Namespace, harden: Harden) -> None:
+    running(namespace, operated(workload("StatefulSet", "db", "example.com/needs-chown:1", replicas=2)))
+    done = migrate(harden, *APPLY, "--no-trial")
+    assert done.code == 1, done
+    told = words(done.err)
+    assert "rolled back: no policy stays: new pod db-1 does not start" in told
+    assert "deleted, to be made as before: db-1" in told
+    assert policies(namespace) == [] and enforced(namespace) != "restricted"
+    pods = namespace.eventually(lambda: pods if len(pods := namespace.ready_pods()) == 2 else [])
+    assert "runAsNonRoot" not in str(pods)
+    # With a trial pod first, nothing that runs is taken down.
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    tried = migrate(harden, *APPLY)
+    assert tried.code == 1 and "one new pod was tried first and fails" in words(tried.err), tried
+    assert policies(namespace) == [] and {pod["metadata"]["uid"] for pod in namespace.ready_pods()} == uids
+
+
+def test_a_disruption_budget_is_respected(namespace: Namespace, harden: Harden) -> None:
+    running(namespace, operated(workload("StatefulSet", "db")))
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "db"}}
+    path = f"/apis/policy/v1/namespaces/{namespace.name}/poddisruptionbudgets"
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "db"}}}
+    namespace.plane.request("POST", path, {**budget, "spec": spec})
+    namespace.eventually(lambda: namespace.plane.request("GET", f"{path}/db").get("status", {}).get("currentHealthy"))
+    uid = namespace.ready_pods()[0]["metadata"]["uid"]
+    done = migrate(harden, "--at-admission", "--apply", "--yes", "--timeout", "8s")
+    assert done.code == 1, done
+    assert "pod db-0 is not evicted: " in words(done.err) and "disruption budget" in words(done.err)
+    assert namespace.ready_pods()[0]["metadata"]["uid"] == uid and len(policies(namespace)) == 2
+    namespace.plane.request("DELETE", f"{path}/db")
+    # The same command goes on.
+    assert migrate(harden, *APPLY).code == 0
+    assert enforced(namespace) == "restricted"
+    for run in (2, 1):
+        assert harden("undo", "--last", "--yes", "--timeout", "60s").code == 0, run
+    assert policies(namespace) == []
+
+
+def test_usage(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    assert migrate(harden, "--at-admission", "--expires", "soon").code == 2
+    assert harden("migrate", "-f", str(tmp_path), "--at-admission").code == 2
