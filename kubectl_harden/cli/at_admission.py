@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -129,12 +129,19 @@ def _cleared(cluster: Cluster, proposals: Sequence[Proposal], *, yes: bool) -> t
 
 
 def delete_policies(
-    cluster: Cluster, chosen: Run, changes: Sequence[Change], *, yes: bool, dry_run: bool, even_if_refused: bool
+    cluster: Cluster,
+    chosen: Run,
+    changes: Sequence[Change],
+    *,
+    yes: bool,
+    dry_run: bool,
+    even_if_refused: bool,
+    lowered: Collection[str] = (),
 ) -> list[str]:
     """Delete what a run has created, asked for first unless ``yes``; ``changes`` begin with the latest.
 
-    What new pods need to be admitted stays unless ``even_if_refused``. With ``dry_run`` it is only said. Returns a
-    sentence for each that is not deleted.
+    What new pods need to be admitted stays unless ``even_if_refused``; in namespaces that are ``lowered`` first they
+    need nothing. With ``dry_run`` it is only said. Returns a sentence for each that is not deleted.
     """
     from kubectl_harden.cli.interrupts import raising_again
     from kubectl_harden.live.at_admission import delete_created, refused_without
@@ -149,7 +156,7 @@ def delete_policies(
                 return [f"{change.name}: not confirmed" for change in changes]
     for change in changes:
         try:
-            why = "" if even_if_refused else refused_without(cluster, change)
+            why = "" if even_if_refused else refused_without(cluster, change, lowered)
             if why:
                 why += "; --even-if-refused deletes it all the same"
             else:

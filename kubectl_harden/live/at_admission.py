@@ -7,7 +7,7 @@ the run as an annotation, by which they are found again, whatever became of the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from threading import Event
 from typing import Any, Final, NamedTuple
@@ -304,15 +304,17 @@ def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
 # -- take back ---------------------------------------------------------------------------------------------
 
 
-def refused_without(cluster: Cluster, change: Change) -> str:
+def refused_without(cluster: Cluster, change: Change, lowered: Collection[str] = ()) -> str:
     """Return why a workload's new pods would be refused without the policy of a change, "" where nothing says so.
 
-    Raises ClusterError.
+    That is not asked in namespaces that are ``lowered`` first. Raises ClusterError.
     """
     kind, _, name = str(annotation(change.after, WORKLOAD)).partition(" ")
     namespace, _, name = name.partition("/")
     resource = next((known for known in WORKLOADS if known.kind == kind and known != PODS), None)
     unknown = f"whether new pods of {kind} {namespace}/{name} would be refused without it is not known"
+    if namespace in lowered:
+        return ""
     if resource is None:
         return unknown
     try:

@@ -76,6 +76,9 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     again = migrate(harden, *APPLY, "-o", "json")
     assert (again.code, only(again)["state"]) == (0, "done"), again
     assert migrate(harden).code == 0
+    tried = harden("undo", "--last", "--dry-run")
+    assert (tried.code, tried.err.count("would be deleted")) == (1, 4), tried
+    assert len(policies(namespace)) == 4
     undone = harden("undo", "--last", "--yes", "--timeout", "60s")
     assert undone.code == 0, undone
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
