@@ -76,9 +76,11 @@ class AtAdmission:
         if not proposal.patch and not ended.pods and ended.state == "done":
             return Step(None)
         evicted = f"evicted and made again: {', '.join(ended.pods)}" if ended.pods else ""
-        message = "; ".join(filter(None, (created.message, evicted)))
         if ended.state == "failed":
             return Step(self._failed(proposal, creator, evictor, ended, enforced))
+        message = "; ".join(filter(None, (created.message, evicted, ended.words)))
+        if ended.state == "interrupted" and not proposal.patch:
+            return Step(created._replace(state="skipped", message=message))
         held = None
         if ended.state == "held":
             why = "its policy stays, and so do the pods; the same command goes on"
