@@ -6,14 +6,18 @@ This tests ``migration/by_policy.py``, ``live/evictions.py`` and ``cluster/evict
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.live.test_at_admission import operated
 from tests.live.test_at_admission_apply import policies, words
 from tests.support.control_plane import Namespace
 from tests.support.fleet import helm
 from tests.support.harden import Harden, Result, workload
+from tests.support.proxy import Fault, FaultProxy, Request
 
 APPLY = ("--at-admission", "--apply", "--yes", "--timeout", "60s")
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -137,6 +141,42 @@ def test_a_disruption_budget_is_respected(namespace: Namespace, harden: Harden) 
     for run in (2, 1):
         assert harden("undo", "--last", "--yes", "--timeout", "60s").code == 0, run
     assert policies(namespace) == []
+
+
+@pytest.mark.parametrize("step", range(5), ids=("policy", "binding", "proof", "first eviction", "second eviction"))
+def test_killed_the_same_command_goes_on(namespace: Namespace, harden: Harden, proxy: FaultProxy, step: int) -> None:
+    """Killed before a write of a migration, or while a policy is proved, undo of both runs leaves nothing."""
+    running(namespace, operated(workload("StatefulSet", "db", replicas=2)))
+    process: list[Any] = []
+    seen: list[str] = []
+
+    def kill() -> None:
+        process[0].kill()
+        process[0].wait()
+
+    def rule(request: Request) -> Fault | None:
+        made = [what for what in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "eviction")
+                if request.path.endswith(f"/{what}") and request.is_write]  # fmt: skip
+        proof = len(seen) == 2 and request.dry_run
+        if not (made or proof):
+            return None
+        seen.append(made[0] if made else "proof")
+        return Fault(before=kill) if len(seen) == step + 1 else None
+
+    proxy.rules.append(rule)
+    process.append(harden.start("migrate", namespace.name, "--level", "restricted", *APPLY, "--no-trial"))
+    process[0].communicate(timeout=120)
+    assert process[0].returncode == -signal.SIGKILL
+    proxy.rules.clear()
+    proxy.wait_until_idle()
+    namespace.eventually(lambda: len(namespace.ready_pods()) == 2)
+    again = migrate(harden, *APPLY, "--no-trial")
+    assert again.code == 0, again
+    assert enforced(namespace) == "restricted" and len(policies(namespace)) == 2
+    assert "runAsNonRoot" in str(namespace.ready_pods()[0]) and "runAsNonRoot" in str(namespace.ready_pods()[1])
+    while (undone := harden("undo", "--last", "--yes", "--timeout", "60s")).code != 2:
+        assert undone.code == 0, undone
+    assert policies(namespace) == [] and enforced(namespace) != "restricted"
 
 
 def test_usage(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
