@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from tests.live.test_at_admission import operated
 from tests.live.test_at_admission_apply import policies, words
+from tests.live.test_migrate_in_cluster import role
 from tests.support.control_plane import Namespace
 from tests.support.fleet import helm
 from tests.support.harden import Harden, Result, workload
@@ -177,6 +180,41 @@ def test_killed_the_same_command_goes_on(namespace: Namespace, harden: Harden, p
     while (undone := harden("undo", "--last", "--yes", "--timeout", "60s")).code != 2:
         assert undone.code == 0, undone
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
+
+
+@contextmanager
+def bound(namespace: Namespace, *roles: str) -> Iterator[str]:
+    """Have a user with roles of the examples."""
+    plane, user = namespace.plane, f"u-{namespace.name}"
+    rules = [rule for name in roles for rule in role(name)["rules"]]
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    name = {"metadata": {"name": user}}
+    plane.request("POST", f"{rbac}/clusterroles", {**name, "rules": rules})
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user}
+    plane.request("POST", f"{rbac}/clusterrolebindings", {**name, "roleRef": reference, "subjects": [subject]})
+    try:
+        yield user
+    finally:
+        plane.request("DELETE", f"{rbac}/clusterrolebindings/{user}")
+        plane.request("DELETE", f"{rbac}/clusterroles/{user}")
+
+
+def test_the_rights_of_the_examples_are_enough_and_needed(namespace: Namespace, harden: Harden) -> None:
+    running(namespace, operated(workload("StatefulSet", "db")))
+    own = ("kubectl-harden-survey", "kubectl-harden-apply")
+    with bound(namespace, *own) as user:
+        refused = migrate(harden, *APPLY, "--as", user)
+        assert refused.code == 4, refused
+        told = words(refused.err)
+        assert "not allowed to create pods/eviction in" in told
+        assert "not allowed to delete mutatingadmissionpolicybindings.admissionregistration.k8s.io in" in told
+        assert "nothing was begun" in told and policies(namespace) == []
+    with bound(namespace, *own, "kubectl-harden-admission") as user:
+        done = migrate(harden, *APPLY, "--as", user)
+        assert done.code == 0, done
+        assert harden("undo", "--last", "--yes", "--as", user, "--timeout", "60s").code == 0
+    assert policies(namespace) == []
 
 
 def test_usage(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
