@@ -178,7 +178,8 @@ class Creator:
             resource = _resource(value)
             with suppress(NotFound):
                 self._cluster.get(resource, None, name)
-                command = self._cluster.connection.commands.kubectl("delete", resource.name, name)
+                both = (f"mutatingadmissionpolicybinding/{name}", f"mutatingadmissionpolicy/{name}")
+                command = self._cluster.connection.commands.kubectl("delete", *both, "--ignore-not-found")
                 return f"{resource.kind} {name} is there already; to remove it: {command}"
         admitted, meets, words = self._asked(live)
         if admitted is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from kubectl_harden.cluster.api import Cluster
@@ -10,9 +10,11 @@ from kubectl_harden.cluster.eviction import EVICTIONS
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.live.at_admission import objects_for, policy_resources, served_version
 from kubectl_harden.live.cut_off_policies import cut_off_policies
-from kubectl_harden.live.find import Live
+from kubectl_harden.live.find import Live, Targets
+from kubectl_harden.live.leftover_policies import LeftoverPolicies
 from kubectl_harden.live.mutators import Mutators
 from kubectl_harden.live.propose import Proposal
+from kubectl_harden.migration.gathered import Gathered
 from kubectl_harden.migration.hindrances import Keeper
 from kubectl_harden.migration.model import NamespaceSurvey
 from kubectl_harden.migration.selection import Permission
@@ -52,7 +54,8 @@ class ByPolicy:
         """Return a proposal that is made by a policy where it is held back only since others write the object."""
         if not self._day or not self.can(proposal):
             return proposal
-        return proposal._replace(refusal=None, denied=False, by_policy=_name(proposal.live))
+        # Whoever writes the object next has nothing of it to take back.
+        return proposal._replace(refusal=None, denied=False, reapplied=(), by_policy=_name(proposal.live))
 
     def can(self, proposal: Proposal) -> bool:
         """Whether others write the object, and a policy would make all that is planned to its new pods."""
@@ -80,6 +83,18 @@ class ByPolicy:
             self._unproved = frozenset(cut_off_policies(self._cluster.connection.server))
         name = _name(live)
         return "" if name in self._unproved else name
+
+    def leftovers(self, found: Mapping[str, Gathered]) -> Iterator[str]:
+        """Yield which policies for workloads of namespaces have outlived their reason, with what deletes them."""
+        if not found:
+            return
+        leftover = LeftoverPolicies(self._cluster, self._mutators, Targets(among=frozenset(found)))
+        for namespace in found.values():
+            for item in namespace.workloads:
+                completed = item.proposal.by_policy or item.proposal.name in namespace.completed
+                if item.now == "restricted" and not completed:
+                    leftover.restricted(item.proposal.name)
+        yield from leftover.notes()
 
     def _served(self) -> str:
         if self._version is None:

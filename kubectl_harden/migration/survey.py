@@ -90,20 +90,15 @@ def survey(
     found = _survey(policies, namespaces, aim, at_once=at_once, report=report)
     lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
     if not lower:
-        return found._replace(notes=(*found.notes, *_closing_notes(found.namespaces)))
+        return found._replace(notes=(*found.notes, *reapply_notes(found.namespaces), *policy_notes(found.namespaces)))
     report(f"{len(lower)} namespaces for baseline")
     at_once = at_once and len(lower) * 4 > len(namespaces)
     second = _survey(policies, lower, aim.at("baseline"), at_once=at_once, report=report)
     by_name = {item.name: item for item in second.namespaces}
     merged = tuple(_lowered(item, by_name.get(item.name)) for item in found.namespaces)
     problems = (*found.problems, *(p for p in second.problems if p not in found.problems))
-    notes = (*dict.fromkeys((*found.notes, *second.notes)), *_closing_notes(merged))
+    notes = (*dict.fromkeys((*found.notes, *second.notes)), *reapply_notes(merged), *policy_notes(merged))
     return Survey(merged, problems, notes)
-
-
-def _closing_notes(namespaces: Sequence[NamespaceSurvey]) -> Iterator[str]:
-    yield from reapply_notes(namespaces)
-    yield from policy_notes(namespaces)
 
 
 def _survey(
@@ -238,7 +233,8 @@ class _Surveyor:
         if ask_again:
             made = [_asked_again(self._policies, item, found[item.name], aim) for item in made]
         completed = completed_pods(item.completed for item in found.values())
-        notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed)
+        leftover = self._by_policy.leftovers(found) if ask_again else ()
+        notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed, *leftover)
         return Survey(tuple(made), tuple(self._problems), notes)
 
 
@@ -274,7 +270,7 @@ def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: T
     if aim.detailed:
         before = touched(proposal.live.value, proposal.patch)
         digest = digest_of(live)
-    if namespace.quotas and proposal.patch and proposal.refusal is None:
+    if namespace.quotas and proposal.patch and proposal.refusal is None and not proposal.by_policy:
         why = shortage(live.value, namespace.quotas)
         if why is not None:
             namespace.short.append(

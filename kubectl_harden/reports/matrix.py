@@ -198,9 +198,12 @@ def survey_summary(found: Survey, level: str) -> str:
     }
     parts = [f"{counts[state]:,} {words[state]}" for state in words if counts[state]]
     workloads = sum(len(item.workloads) for item in found.namespaces)
-    fixes = sum(len(item.to_fix) for item in found.namespaces if item.state == "fixable")
+    to_fix = [work.proposal.by_policy for item in found.namespaces if item.state == "fixable" for work in item.to_fix]
+    policies = sum(map(bool, to_fix))
+    fixes = len(to_fix) - policies
     line = f"{counted(len(found.namespaces), 'namespace')}, {counted(workloads, 'workload')}: {', '.join(parts)}"
     line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
+    line += f"; {counted(policies, 'policy')} to create" if policies else ""
     broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
     return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
 

@@ -17,9 +17,10 @@ import pytest
 from tests.live.test_at_admission import operated
 from tests.live.test_at_admission_apply import policies, words
 from tests.live.test_migrate_in_cluster import role
+from tests.support.answering import answered
 from tests.support.control_plane import Namespace
-from tests.support.fleet import helm
-from tests.support.harden import Harden, Result, workload
+from tests.support.fleet import helm, safe
+from tests.support.harden import COMMAND, Harden, Result, workload
 from tests.support.proxy import Fault, FaultProxy, Request
 
 APPLY = ("--at-admission", "--apply", "--yes", "--timeout", "60s")
@@ -65,6 +66,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     assert {item["name"]: item.get("atAdmission") for item in found["workloads"]}["db"] == name
     told = words(shown.err)
     assert "a MutatingAdmissionPolicy is made for each of these, which others write: " in told
+    assert "2 policies to create" in told and "to patch" not in told and "the next helm upgrade" not in told
     assert "pods older than their policy are evicted, one by one, within disruption budgets: " in told
     (planned,) = json.loads(plan.read_text())["namespaces"]
     assert {item["name"]: item.get("atAdmission") for item in planned["workloads"]}["db"] == name
@@ -90,6 +92,28 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     assert undone.code == 0, undone
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     assert len(namespace.eventually(namespace.ready_pods)) == 3
+
+
+def test_a_person_is_asked_with_what_is_made_and_evicted(namespace: Namespace, harden: Harden) -> None:
+    running(namespace, operated(workload("StatefulSet", "db", replicas=2)), workload("Deployment", "web"))
+    arguments = ["migrate", namespace.name, "--level", "restricted", "--at-admission", "--apply"]
+    code, shown = answered([*COMMAND, *arguments], b"[y/N]", [b"n\n"], harden.environment)
+    assert code == 1
+    assert "after patching 1 workload and creating 1 policy and evicting 2 pods" in words(shown)
+    assert policies(namespace) == []
+
+
+def test_a_policy_that_is_not_needed_any_more_is_named(namespace: Namespace, harden: Harden) -> None:
+    running(namespace, workload("StatefulSet", "db"))
+    assert harden("fix", "sts/db", "--level", "restricted", "--at-admission", "--apply", "--yes").code == 0
+    assert "is not needed any more" not in words(migrate(harden).err)
+    good = safe(workload("StatefulSet", "db"))["spec"]["template"]["spec"]
+    namespace.patch("StatefulSet", "db", {"spec": {"template": {"spec": good}}})
+    told = words(migrate(harden).err)
+    name = f"kubectl-harden.statefulset.{namespace.name}.db"
+    assert f"{name} of StatefulSet {namespace.name}/db is not needed any more" in told
+    assert f"kubectl delete mutatingadmissionpolicybinding/{name} mutatingadmissionpolicy/{name}" in told
+    assert harden("undo", "--last", "--yes").code == 0
 
 
 def test_it_counts_only_while_the_policy_is_there(namespace: Namespace, harden: Harden) -> None:
