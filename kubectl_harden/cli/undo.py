@@ -15,7 +15,7 @@ from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, ex
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import Command, cluster_options
-from kubectl_harden.errors import UsageError
+from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -78,6 +78,12 @@ def undo(
         return _list()
     chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and passed over"))
     may_ask(not dry_run, yes)
+    if _deleted_policies(chosen):
+        # What it has lowered would be enforced again, and the pods that the policies were for refused.
+        raise UsageError(
+            f"run {chosen.id} has deleted policies at admission, and undo does not create them again: the command of "
+            f"run {chosen.about['undoes']} does, given once more"
+        )
     cluster = connect()
     if chosen.about.get("server") not in (None, cluster.connection.server):
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
@@ -123,7 +129,8 @@ def undo(
         # New pods of what has a policy may be refused without it, until their namespace enforces less.
         policies_left = delete() if not stop.is_set() else []
         if outcomes:
-            back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
+            again = journal.used and not created
+            back = cluster.connection.commands.harden("undo", journal.run) if again else ""
             line(summary(outcomes, back))
         elif not refusals and not behind and not policies_left:
             line(f"run {chosen.id}: everything is as it was before")
@@ -134,6 +141,18 @@ def undo(
         outcome.state not in ("applied", "unwatched") for outcome in outcomes
     )
     return exit_code([*refused(outcomes), *denied], left=left)
+
+
+def _deleted_policies(run: Run) -> bool:
+    """Whether a run has taken back one that had created policies, and these are gone."""
+    from kubectl_harden.live.journal import read_run
+
+    if "undoes" not in run.about:
+        return False
+    try:
+        return any(change.created and change.state == "undone" for change in read_run(run.about["undoes"]).changes)
+    except HardenError:
+        return False
 
 
 class _Undoing:

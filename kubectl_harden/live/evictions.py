@@ -96,7 +96,7 @@ class Evictor:
             failure = next((item for item in map(pod_failure, own) if item is not None), None)
             if failure is not None:
                 return Ended("failed", f"new pod {failure.pod} does not start: {failure.reason}: {failure.message}")
-            if uid not in pods and sum(map(pod_ready, own)) >= ready:
+            if uid not in pods and sum(map(pod_ready, own)) >= min(ready, self._replicas(live, ready)):
                 return Ended("done")
             if self._stop.is_set():
                 return Ended("interrupted", f"pod {name} was evicted, and its successor is not ready yet")
@@ -107,6 +107,11 @@ class Evictor:
                 words = f"no new pod is ready {self._seconds:.0f} s after {name} was evicted"
                 return Ended("failed", f"{words}: {why}" if why else words)
             self._stop.wait(_PAUSE)
+
+    def _replicas(self, live: Live, before: int) -> int:
+        """Return how many pods are wanted now: an autoscaler may want fewer than there were. Raises ClusterError."""
+        value = self._cluster.get(live.resource, live.namespace, live.name)
+        return int(value["spec"].get("replicas", before))
 
     def _evict(self, live: Live, name: str, uid: str, deadline: float) -> Ended | None:
         """Evict a pod as soon as its disruption budget lets it go; returns why it is not evicted."""

@@ -51,6 +51,9 @@ def needed(trials: Trials, proposal: Proposal) -> Needed:
 
     The workload has one pod template. Edits that were asked for by name (companions) stay.
     """
+    if _meets(trials, proposal.live, ()):
+        # Then none of them is needed, and the policy is refused.
+        return Needed(proposal, 0, (), ())
     (item,) = proposal.planned
     kept = list(item.plan.steps)
     shown = 0
@@ -60,7 +63,7 @@ def needed(trials: Trials, proposal: Proposal) -> Needed:
             continue
         others = [other for other in kept if other is not step]
         meets = _meets(trials, proposal.live, others)
-        if meets and others:
+        if meets:
             kept = others
             unneeded.append(field_path(step.path))
         elif meets is None:

@@ -70,7 +70,8 @@ class AtAdmission:
                 created = self._created(creator, proposal)
             if created.state != "applied":
                 return Step(created)
-            ended = evictor.replace(live)
+            # The work of a Job that runs would start over.
+            ended = evictor.replace(live) if live.resource.kind != "CronJob" else Ended("done")
         except ClusterError as error:
             return Step(Outcome(proposal, "failed", f"its old pods are not known: {error}"))
         if not proposal.patch and not ended.pods and ended.state == "done":

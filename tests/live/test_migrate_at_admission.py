@@ -92,6 +92,13 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     assert undone.code == 0, undone
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     assert len(namespace.eventually(namespace.ready_pods)) == 3
+    # What it has deleted is not created by undo, so that it does not offer to enforce the level again.
+    assert "To take it back" not in undone.err
+    (run,) = {file.stem for file in (harden.state / "kubectl-harden" / "journal").glob("*.jsonl")} - {
+        word for word in words(done.err).split() if word.startswith("202")
+    }
+    redone = harden("undo", run, "--yes")
+    assert redone.code == 2 and "has deleted policies at admission" in words(redone.err), redone
 
 
 def test_a_person_is_asked_with_what_is_made_and_evicted(namespace: Namespace, harden: Harden) -> None:
@@ -147,6 +154,24 @@ def test_a_new_pod_that_fails_takes_its_policy_back(namespace: Namespace, harden
     tried = migrate(harden, *APPLY)
     assert tried.code == 1 and "one new pod was tried first and fails" in words(tried.err), tried
     assert policies(namespace) == [] and {pod["metadata"]["uid"] for pod in namespace.ready_pods()} == uids
+
+
+def test_running_jobs_are_not_evicted(namespace: Namespace, harden: Harden) -> None:
+    """Their work would start over: they hold the namespace back, with the command that deletes them."""
+    cron = workload("CronJob", "night", nodeSelector={"tests.kubectl-harden/jobs": "run"})
+    made = namespace.create(operated(cron))
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "night", "uid": made["metadata"]["uid"]}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": cron["spec"]["jobTemplate"]["spec"]}
+    namespace.create({**job, "metadata": {"name": "night-1", "ownerReferences": [{**owner, "controller": True}]}})
+    (pod,) = namespace.eventually(namespace.pods)
+    held = migrate(harden, *APPLY)
+    assert held.code == 1, held
+    assert "kubectl delete jobs night-1" in words(held.err)
+    assert [item["metadata"]["uid"] for item in namespace.pods()] == [pod["metadata"]["uid"]]
+    namespace.plane.request("DELETE", f"{namespace.path('Job', 'night-1')}?propagationPolicy=Background")
+    namespace.eventually(lambda: not namespace.pods())
+    assert migrate(harden, *APPLY).code == 0 and enforced(namespace) == "restricted"
+    assert harden("undo", "--last", "--yes", "--timeout", "60s").code == 0
 
 
 def test_a_disruption_budget_is_respected(namespace: Namespace, harden: Harden) -> None:
