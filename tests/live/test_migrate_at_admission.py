@@ -21,6 +21,7 @@ from tests.support.answering import answered
 from tests.support.control_plane import Namespace
 from tests.support.fleet import helm, safe
 from tests.support.harden import COMMAND, Harden, Result, workload
+from tests.support.nodes import kubelet, nodes, placed
 from tests.support.proxy import Fault, FaultProxy, Request
 
 APPLY = ("--at-admission", "--apply", "--yes", "--timeout", "60s")
@@ -172,6 +173,20 @@ def test_running_jobs_are_not_evicted(namespace: Namespace, harden: Harden) -> N
     namespace.eventually(lambda: not namespace.pods())
     assert migrate(harden, *APPLY).code == 0 and enforced(namespace) == "restricted"
     assert harden("undo", "--last", "--yes", "--timeout", "60s").code == 0
+
+
+def test_root_stays_in_a_user_namespace_by_a_policy(namespace: Namespace, harden: Harden) -> None:
+    mapping = kubelet("v1.37.0", "6.12.9", user_namespaces=True)
+    with nodes(namespace.plane, "by-policy", mapped_by_policy=mapping):
+        running(
+            namespace, operated(workload("StatefulSet", "db", "example.com/user-none/app:1", **placed("by-policy")))
+        )
+        done = migrate(harden, *APPLY, "--user-namespace")
+        assert done.code == 0, done
+        (pod,) = namespace.ready_pods()
+        assert pod["spec"]["hostUsers"] is False and "runAsNonRoot" not in pod["spec"]["securityContext"]
+        assert enforced(namespace) == "restricted"
+        assert harden("undo", "--last", "--yes", "--timeout", "60s").code == 0
 
 
 def test_a_disruption_budget_is_respected(namespace: Namespace, harden: Harden) -> None:
