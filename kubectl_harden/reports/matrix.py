@@ -212,6 +212,9 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
     """Yield what became of a namespace."""
     mark, meaning = _OUTCOMES[item.state]
     yield f"{paint(mark, meaning)} {paint(item.name, 'strong')}: {_told(item)}\n"
+    for outcome in item.outcomes:
+        if outcome.proposal.by_policy and outcome.state == "applied" and outcome.message:
+            yield wrapped(f": {outcome.message}", 4, columns, head=outcome.proposal.name) + "\n"
     if item.state in ("blocked", "failed", "drifted", "stopped"):
         if item.blockers:
             yield from blocker_lines(item.blockers, columns=columns)

@@ -76,6 +76,11 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     done = harden("migrate", "--plan", str(plan), "--apply", "--yes", "--timeout", "60s", "--report", str(page))
     assert done.code == 0, done
     assert "2 workloads by a policy at admission" in done.err and "patched" not in done.err
+    assert f"its new pods meet restricted:latest by MutatingAdmissionPolicy {name}, which leaves alone" in words(
+        done.err
+    )
+    assert "each of its 4 mutations is needed" in words(done.err)
+    assert "evicted and made again: db-1, db-0" in words(done.err)
     assert f"MutatingAdmissionPolicy {name}" in page.read_text()
     assert enforced(namespace) == "restricted"
     pods = namespace.ready_pods()
