@@ -40,13 +40,13 @@ _NAMED: Final = 3
 class ByPolicy:
     """Tells which workloads have a policy of their own, or can get one that makes their edits.
 
-    ``day`` is the day of expiry where policies are asked for, "" where not.
+    ``day`` is the day of expiry where policies are asked for, "" where not. ``notes`` get what could not be read.
     """
 
-    def __init__(self, cluster: Cluster, day: str) -> None:
+    def __init__(self, cluster: Cluster, day: str, notes: list[str]) -> None:
         self._cluster = cluster
         self._day = day
-        self._mutators = Mutators(cluster, [])
+        self._mutators = Mutators(cluster, notes)
         self._version: str | None = None
         self._unproved: frozenset[str] | None = None
 

@@ -179,7 +179,7 @@ class _Surveyor:
         self._parents: dict[str, str] = {}
         self._roots: dict[str, str] = {}
         self._problems: list[Problem] = []
-        self._by_policy = ByPolicy(self._cluster, aim.at_admission)
+        self._by_policy = ByPolicy(self._cluster, aim.at_admission, self._finder.notes)
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE)
         self._words: dict[str, Future[ServerWord]] = {}
 
@@ -233,7 +233,7 @@ class _Surveyor:
         if ask_again:
             made = [_asked_again(self._policies, item, found[item.name], aim) for item in made]
         completed = completed_pods(item.completed for item in found.values())
-        leftover = self._by_policy.leftovers(found) if ask_again else ()
+        leftover = [*self._by_policy.leftovers(found)] if ask_again else []
         notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed, *leftover)
         return Survey(tuple(made), tuple(self._problems), notes)
 
