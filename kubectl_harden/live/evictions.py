@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Event
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster
 from kubectl_harden.cluster.eviction import evict, is_held
@@ -22,7 +22,9 @@ from kubectl_harden.objects import finished
 
 __all__ = ["Ended", "Evictor"]
 
-_PAUSE = 0.5
+_PAUSE: Final = 0.5
+_SETTLING: Final = 3.0
+"""Seconds for which the pods have to stay ready before the next one is evicted."""
 
 
 class Ended(NamedTuple):
@@ -90,17 +92,24 @@ class Evictor:
         held = self._evict(live, name, uid, deadline)
         if held is not None:
             return held
+        since: float | None = None
         while True:
             pods = self._pods(live, deleted=True)
             own = [item for key, item in pods.items() if key != uid and not item["metadata"].get("deletionTimestamp")]
-            failure = next((item for item in map(pod_failure, own) if item is not None), None)
+            new = (item for item in own if _meets(item, live))
+            failure = next((found for found in map(pod_failure, new) if found is not None), None)
             if failure is not None:
                 return Ended("failed", f"new pod {failure.pod} does not start: {failure.reason}: {failure.message}")
+            now = time.monotonic()
             if uid not in pods and sum(map(pod_ready, own)) >= min(ready, self._replicas(live, ready)):
-                return Ended("done")
+                since = now if since is None else since
+                if now >= since + _SETTLING:
+                    return Ended("done")
+            else:
+                since = None
             if self._stop.is_set():
                 return Ended("interrupted", f"pod {name} was evicted, and its successor is not ready yet")
-            if time.monotonic() > deadline:
+            if since is None and now > deadline:
                 if uid in pods:
                     return Ended("held", f"pod {name} is being deleted, and still there after {self._seconds:.0f} s")
                 why = next(filter(None, (pod_obstacle(item) for item in own if not pod_ready(item))), "")

@@ -68,12 +68,15 @@ class AtAdmission:
                 if tried is not None:
                     return Step(tried)
                 created = self._created(creator, proposal)
-            if created.state != "applied":
-                return Step(created)
+        except ClusterError as error:
+            return Step(Outcome(proposal, "failed", f"its old pods are not known: {error}"))
+        if created.state != "applied":
+            return Step(created)
+        try:
             # The work of a Job that runs would start over.
             ended = evictor.replace(live) if live.resource.kind != "CronJob" else Ended("done")
         except ClusterError as error:
-            return Step(Outcome(proposal, "failed", f"its old pods are not known: {error}"))
+            ended = Ended("held", f"what became of its old pods is not known: {error}")
         if not proposal.patch and not ended.pods and ended.state == "done":
             return Step(None)
         evicted = f"evicted and made again: {', '.join(ended.pods)}" if ended.pods else ""
