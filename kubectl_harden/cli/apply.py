@@ -137,7 +137,7 @@ def show(proposal: Proposal) -> None:
     from kubectl_harden.reports.terminal import width
 
     write([diff(proposal)])
-    tell(proposal_notes(proposal, columns=width()))
+    tell(proposal_notes(proposal, columns=width(2)))
 
 
 def carry_out(
@@ -222,7 +222,7 @@ def carry_out(
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
-        tell(outcome_lines(outcome, columns=width()))
+        tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, signalled
 
 

@@ -89,7 +89,7 @@ def create_policies(
                 except HardenError as error:
                     outcome = Outcome(proposal, "failed", str(error))
             outcomes.append(outcome)
-            tell(outcome_lines(outcome, columns=width()))
+            tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, wrong, stop.is_set()
 
 

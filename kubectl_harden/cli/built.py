@@ -97,7 +97,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
         return _without_values(found, chart, manifests, tally, problems)
     change = edited(file or _UNNAMED, found.values)
     _put((*changes, change), chart, how)
-    tell(notes(found.planned, columns=width()))
+    tell(notes(found.planned, columns=width(2)))
     for key, words in found.said:
         line(f"{key}: the chart says: {words}")
     note_problems(tally.passed.notes)
@@ -202,7 +202,7 @@ def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTall
     from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
-    tell(notes(found.planned, columns=width()))
+    tell(notes(found.planned, columns=width(2)))
     if tally.left:
         named = ", ".join(found.tried[:_NAMED])
         more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
@@ -265,7 +265,7 @@ def _shown(
         tally.files_changed += 1
         if not (write and quiet):
             patch(diff(found))
-    tell(notes(planned, columns=width()))
+    tell(notes(planned, columns=width(2)))
     report_problems(tally.problems)
     paragraph(summary_line(tally, written=write))
     if tally.problems:

@@ -65,7 +65,7 @@ class Chooser:
         if self._shown != about:
             self._shown = about
             tell(heading(identity))
-        tell(question(identity, edit, columns=width()))
+        tell(question(identity, edit, columns=width(2)))
         while True:
             answer = ask_word("Make this edit [y,n,a,q,e,?]?").strip().lower()[:1]
             if answer == "y":

@@ -283,7 +283,7 @@ def _fix_files(
         for fixed in results():
             if output == "diff" or not write:
                 patch(diff(fixed))
-            tell(notes(fixed.planned, columns=width()))
+            tell(notes(fixed.planned, columns=width(2)))
         paragraph(summary_line(tally, written=write))
     else:
         data(render(str(output), results(), head))

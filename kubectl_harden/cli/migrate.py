@@ -129,8 +129,8 @@ def migrate(
     warn and audit are set; all fixes are proved by server dry-runs, then applied one by one with watched
     rollouts; the pods that run are judged again; enforce is set once the API server itself has nothing to say
     against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
-    namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
-    refused.
+    namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
+    read, 4 when the cluster refused.
 
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
@@ -358,7 +358,7 @@ def _carry_out(
     todo = [item for item in found.namespaces if item.state != "done"]
     if todo and not yes and not _agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop, columns = Event(), Event(), width()
+    halt, stop, columns = Event(), Event(), width(2)
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
             policies,

@@ -100,7 +100,7 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     else:
         paragraph(rejected_summary(all_found, commands))
     if output == "text":
-        tell(restarts_text(restarts, namespace, commands, columns=width()))
+        tell(restarts_text(restarts, namespace, commands, columns=width(2)))
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 

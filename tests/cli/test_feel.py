@@ -49,6 +49,19 @@ def test_sixty_columns_are_enough(manifests: Path, command: str) -> None:
     assert not [line for line in long if " " in line.strip()]
 
 
+@pytest.mark.parametrize("command", ["check -f web.yaml", "check -f web.yaml -o wide", "fix -f web.yaml",
+                                     "explain runAsNonRoot", "explain"])  # fmt: skip
+def test_nothing_is_cut_or_wrapped_in_a_pipe_and_columns_count(manifests: Path, command: str) -> None:
+    piped, fits, small = (
+        "".join(text.decode() for text in (done.stdout, done.stderr))
+        for done in (run(*command.split(), cwd=manifests, COLUMNS=columns) for columns in ("", "5000", "80"))
+    )
+    assert piped == fits
+    assert len(small.splitlines()) > len(piped.splitlines())
+    assert re.findall(r"\w+", piped) == re.findall(r"\w+", small), "words are wrapped, and never cut"
+    assert max(map(len, piped.splitlines())) > 90
+
+
 def test_colours_on_a_terminal_and_as_asked_for(manifests: Path) -> None:
     assert RED in shown(manifests, "check -f web.yaml", 80)
     assert "\x1b[3" not in shown(manifests, "check -f web.yaml", 80, NO_COLOR="1")
