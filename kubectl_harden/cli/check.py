@@ -10,6 +10,7 @@ import click
 
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
@@ -31,20 +32,14 @@ _NAMES: Final = tuple(FORMATS)
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
 @target_options
 @evidence_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(_NAMES),
-    default="text",
-    metavar="FORMAT",
-    help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. [default: text]",
-)
-@click.option("--known", metavar="FILE", type=click.Path(),
-              help="Baseline file: the violations in it do not count.")  # fmt: skip
-@click.option("--write-known", metavar="FILE", type=click.Path(),
-              help="Write a baseline file with the violations that there are.")  # fmt: skip
-@click.option("--upgrade-to", metavar="[VERSION]", is_flag=False, flag_value="latest",
-              help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+@option("-o", "--output", group="Output", type=click.Choice(_NAMES), default="text", metavar="FORMAT",
+        help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. [default: text]")  # fmt: skip
+@option("--known", group="Output", metavar="FILE", type=click.Path(),
+        help="Baseline file: the violations in it do not count.")  # fmt: skip
+@option("--write-known", group="Output", metavar="FILE", type=click.Path(),
+        help="Write a baseline file with the violations that there are.")  # fmt: skip
+@option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
+        help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 def check(
     inputs: FileInputs | LiveInputs,
     policy: Policy,

@@ -15,7 +15,7 @@ from kubectl_harden.errors import UsageError
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["rejected"]
+__all__ = ["pasted", "rejected"]
 
 
 @click.command(cls=Command, short_help="Show what admission is rejecting now, why, and what cures it.")
@@ -42,7 +42,7 @@ def rejected(
       kubectl describe rs web-5fc9f4bf66 | kubectl harden rejected -
     """
     if source == "-":
-        return _pasted(output)
+        return pasted(output)
     if source is not None:
         raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
     if namespace and all_namespaces:
@@ -104,7 +104,8 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
     return exit_code(problems, left=any(not found.stale for found, _ in all_found))
 
 
-def _pasted(output: str) -> int:
+def pasted(output: str) -> int:
+    """Explain the messages of admission in a text of stdin, as text or JSON; returns the exit code."""
     from kubectl_harden.pod_security.messages import read_messages
     from kubectl_harden.reports.output import data, line, write
     from kubectl_harden.reports.rejected import message_json, message_text

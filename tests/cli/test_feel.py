@@ -43,7 +43,7 @@ def shown(directory: Path, command: str, columns: int, *, joined: bool = False, 
 def test_sixty_columns_are_enough(manifests: Path, command: str) -> None:
     """Only a word that has no room by itself is broken by the terminal, lines of a diff, and commands to copy."""
     screen = shown(manifests, command, 60, joined=True)
-    lines = re.sub(r"(?s)  Examples:.*?Options:", "", screen).splitlines()
+    lines = re.sub(r"(?s)  Examples:.*?(?:Options|Targets|Global options[^:]*):", "", screen).splitlines()
     assert len(lines) > 5
     long = [line.rstrip() for line in lines if len(line.rstrip()) > 60 and line[:1] not in ("+", "-")]
     assert not [line for line in long if " " in line.strip()]
