@@ -392,6 +392,8 @@ class Checked(NamedTuple):
     """Where a live object comes from, where that was asked for."""
     before: Before | None = None
     """Where only what an upgrade makes new was asked for: what it is held to today."""
+    left_out: int = 0
+    """How many violations are not among the others, since a person asked for other controls."""
 
 
 class Planned(NamedTuple):

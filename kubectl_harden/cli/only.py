@@ -1,10 +1,16 @@
-"""The controls that --only and --skip name."""
+"""The controls that --only and --skip name, and the violations that they leave out of a check."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
 from kubectl_harden.errors import UsageError, meant
 
-__all__ = ["checks_named"]
+if TYPE_CHECKING:
+    from kubectl_harden.model import Checked, Checks
+
+__all__ = ["checks_named", "of_controls"]
 
 
 def checks_named(names: tuple[str, ...], option: str) -> frozenset[str]:
@@ -20,3 +26,17 @@ def checks_named(names: tuple[str, ...], option: str) -> frozenset[str]:
             raise UsageError(f'{option}: unknown check "{name}".{meant(name, ids)} Known: {", ".join(ids)}')
         found |= {control.id for control in controls}
     return frozenset(found)
+
+
+def of_controls(results: Iterable[Checks], only: frozenset[str], skip: frozenset[str]) -> Iterator[Checks]:
+    """Yield verdicts with the violations of ``only`` (of all, where it is empty) but those of ``skip``.
+
+    The others are counted, and levels stay what they are.
+    """
+    for found in results:
+        yield found._replace(checked=tuple(_of_controls(checked, only, skip) for checked in found.checked))
+
+
+def _of_controls(checked: Checked, only: frozenset[str], skip: frozenset[str]) -> Checked:
+    chosen = tuple(one for one in checked.violations if (not only or one.check in only) and one.check not in skip)
+    return checked._replace(violations=chosen, left_out=len(checked.violations) - len(chosen))

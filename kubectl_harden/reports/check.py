@@ -11,7 +11,7 @@ from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import sourced
 from kubectl_harden.reports.origin import origin_words
-from kubectl_harden.reports.tally import Report
+from kubectl_harden.reports.tally import Report, left_out_words
 from kubectl_harden.reports.terminal import (
     counted,
     level_text,
@@ -98,9 +98,11 @@ def wide(report: Report) -> Iterator[str]:
         if checked.violations:
             words = f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}{origin}'
             yield wrapped(words, 2, columns) + "\n"
-        elif origin:
+        elif origin and not checked.left_out:
             held = f"{checked.policy}{origin}"
             yield wrapped(held if checked.policy.exempt else f"held to {held}", 2, columns) + "\n"
+        if checked.left_out:
+            yield wrapped(left_out_words(checked.left_out), 2, columns) + "\n"
         if checked.before is not None:
             yield f"  {_newly(checked, checked.before)}\n"
         for violation in checked.violations:
