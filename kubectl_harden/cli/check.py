@@ -44,6 +44,8 @@ _SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
         help="Look for violations of this control only; may be repeated.")  # fmt: skip
 @option("--skip", group="Policy", multiple=True, metavar="CHECK", shell_complete=completing.checks,
         help="Do not look for violations of this control; may be repeated.")  # fmt: skip
+@option("--statistics", group="Output", is_flag=True,
+        help="Count the violations by control and by namespace. [default: where there are many]")  # fmt: skip
 @option("--known", group="Output", metavar="FILE", type=click.Path(),
         help="Baseline file: the violations in it do not count.")  # fmt: skip
 @option("--write-known", group="Output", metavar="FILE", type=click.Path(),
@@ -55,6 +57,7 @@ def check(
     policy: Policy,
     output: str,
     show_evidence: bool,
+    statistics: bool,
     only: tuple[str, ...],
     skip: tuple[str, ...],
     evidence: EvidenceOptions,
@@ -98,6 +101,8 @@ def check(
     if show_evidence:
         output = _with_evidence(output)
     form = FORMATS[output]
+    if statistics and output not in ("text", "wide"):
+        raise UsageError(f"--statistics is for -o text: -o {output} is for programs, which can count")
     of_only, of_skip = checks_named(only, "--only"), checks_named(skip, "--skip")
     if (only or skip) and (write_known is not None or upgrade_to is not None):
         raise UsageError("--write-known and --upgrade-to are about all controls: leave out --only and --skip")
@@ -148,7 +153,9 @@ def check(
     if of_only or of_skip:
         results = of_controls(results, of_only, of_skip)
     told, noted = 0, len(tally.passed.notes)
-    pieces = render(form, results, policy if upgrade is None else upgraded(policy, upgrade), tally)
+    pieces = render(
+        form, results, policy if upgrade is None else upgraded(policy, upgrade), tally, statistics=statistics
+    )
 
     def report() -> None:
         nonlocal told, noted

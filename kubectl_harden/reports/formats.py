@@ -135,10 +135,12 @@ FORMATS: Final = {
 """By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""
 
 
-def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally) -> Iterator[str]:
+def render(
+    form: Format, results: Iterable[Checks], policy: Policy, tally: Tally, *, statistics: bool = False
+) -> Iterator[str]:
     """Yield the report in pieces, as wide as the terminal is, counting into ``tally``.
 
-    Text, wide, json and name do not wait for later files.
+    Wide, json and name do not wait for later files; text tells of many workloads together.
     """
     from kubectl_harden.reports.tally import Report
     from kubectl_harden.reports.terminal import width
@@ -148,4 +150,4 @@ def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally
             tally.add(found)
             yield from tally.listed(found.checked)
 
-    return form.loaded()(Report(counted(), policy, tally, width()))
+    return form.loaded()(Report(counted(), policy, tally, width(), statistics))

@@ -71,13 +71,14 @@ class Tally:
 class Report(NamedTuple):
     """What a format is made of: verdicts as they come, the policy of the run, and the columns to write in.
 
-    ``tally`` is whole once the verdicts are at their end.
+    ``tally`` is whole once the verdicts are at their end. ``statistics``: tables of counts were asked for.
     """
 
     results: Iterator[Checked]
     policy: Policy
     tally: Tally
     columns: int
+    statistics: bool = False
 
 
 def left_out_words(count: int) -> str:

@@ -1,0 +1,95 @@
+"""Violations counted by control and by namespace, and workloads with the same violations told together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from kubectl_harden.model import LADDER, Checked, Level, LiveSource
+from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.reports.terminal import counted, level_text, paint, place, printable, template_of, wrapped
+
+__all__ = ["Alike", "Statistics"]
+
+_NO_NAMESPACE: Final = "(none)"
+
+
+class Statistics:
+    """Counts of the violations that are neither accepted nor known."""
+
+    def __init__(self) -> None:
+        self._violations: Counter[str] = Counter()
+        self._workloads: Counter[str] = Counter()
+        self._namespaces: dict[str, Counter[str]] = {}
+
+    def add(self, checked: Checked) -> None:
+        """Count a verdict."""
+        counts = left(checked.violations)
+        name = checked.identity.namespace or _NO_NAMESPACE
+        space = self._namespaces.setdefault(name, Counter())
+        space[checked.level] += 1
+        space["below"] += bool(counts)
+        self._violations.update(one.check for one in counts)
+        self._workloads.update({one.check for one in counts})
+
+    def lines(self) -> Iterator[str]:
+        """Yield the two tables, the most frequent first; names are whole, and come last."""
+        if self._violations:
+            yield paint("WORKLOADS  VIOLATIONS  CONTROL", "strong") + "\n"
+            for check, count in sorted(self._workloads.items(), key=lambda entry: (-entry[1], entry[0])):
+                yield f"{count:>9,}  {self._violations[check]:>10,}  {check}\n"
+            yield "\n"
+        if len(self._namespaces) > 1:
+            levels = "  ".join(f"{level.upper():>10}" for level in LADDER)
+            yield paint(f"WORKLOADS       BELOW  {levels}  NAMESPACE", "strong") + "\n"
+            for name, space in sorted(self._namespaces.items(), key=lambda entry: (-entry[1]["below"], entry[0])):
+                counts = "  ".join(f"{space[level]:>10,}" for level in LADDER)
+                total = sum(space[level] for level in LADDER)
+                yield f"{total:>9,}  {space['below']:>10,}  {counts}  {printable(name)}\n"
+            yield "\n"
+
+
+class _Same(NamedTuple):
+    """What workloads have in common that are told of together."""
+
+    level: Level
+    policy: str
+    violations: tuple[tuple[str, str], ...]
+
+
+class Alike:
+    """Workloads by the violations that they have in common: each explanation once, and then whose it is."""
+
+    def __init__(self) -> None:
+        self._groups: dict[_Same, dict[str, list[str]]] = {}
+
+    def add(self, checked: Checked) -> bool:
+        """Take a workload below the level; False for one of which more is to be told than its violations."""
+        violations = [one for one in checked.violations if not one.known]
+        more = checked.pods or checked.advice or checked.before or any(one.accepted for one in violations)
+        if more or (isinstance(checked.identity.source, LiveSource) and checked.identity.source.owner):
+            return False
+        reasons = tuple((one.check, one.reason) for one in violations)
+        same = _Same(checked.level, str(checked.policy), reasons)
+        identity = checked.identity
+        where = place(identity.source)
+        name = f"{identity.kind} {identity.name}{template_of(identity)}" + (f" ({where})" if where else "")
+        space = identity.namespace or _NO_NAMESPACE
+        self._groups.setdefault(same, {}).setdefault(space, []).append(printable(name))
+        return True
+
+    def lines(self, *, columns: int) -> Iterator[str]:
+        """Yield a paragraph for each set of violations: the lowest level first, then that of the most workloads."""
+
+        def order(entry: tuple[_Same, dict[str, list[str]]]) -> tuple[int, int]:
+            return LADDER.index(entry[0].level), -sum(map(len, entry[1].values()))
+
+        for same, spaces in sorted(self._groups.items(), key=order):
+            what = paint(counted(sum(map(len, spaces.values())), "workload"), "strong")
+            yield f"{what}: {level_text(same.level)}, not {printable(same.policy)}\n"
+            for check, reason in same.violations:
+                yield f"  {paint(reason, 'bad')}  [{check}]\n"
+            for space, names in sorted(spaces.items()):
+                yield wrapped(f"{printable(space)}: {', '.join(names)}", 4, columns) + "\n"
+            yield "\n"
