@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -19,7 +20,7 @@ from kubectl_harden.model import RISKS, HostPathChoice
 
 if TYPE_CHECKING:
     from kubectl_harden.manifests.namespaces import Surveyed
-    from kubectl_harden.model import FileFix, Policy, Risk
+    from kubectl_harden.model import FileFix, Planned, Policy, Risk
     from kubectl_harden.planning.companions import Asked
     from kubectl_harden.planning.options import FixOptions
 
@@ -239,8 +240,9 @@ def _fix_files(
     found: Surveyed, excluded: str, head: Policy, options: FixOptions, output: str | None, write: bool
 ) -> int:
     from kubectl_harden.manifests.fix import fix_files, written
-    from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
+    from kubectl_harden.reports.fix import FixTally, diff, render, summary_line
     from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.repeated import Repeated
     from kubectl_harden.reports.terminal import width
 
     if write and "-" in found.inputs.names:
@@ -263,10 +265,13 @@ def _fix_files(
     tally.passed.notes.extend(found.unjudged)
     tally.passed.excluded = excluded
     if people:
+        repeated = Repeated()
         for fixed in results():
             if output == "diff" or not write:
                 patch(diff(fixed))
-            tell(notes(fixed.planned, columns=width(2)))
+            for item in fixed.planned:
+                tell(repeated.notes(item.identity, partial(_notes_on, item), width(2)))
+        tell(repeated.rest(width(2)))
         paragraph(summary_line(tally, written=write))
     else:
         data(render(str(output), results(), head))
@@ -277,6 +282,12 @@ def _fix_files(
     if tally.left or (tally.edited and people and not write):
         return VIOLATIONS
     return OK
+
+
+def _notes_on(item: Planned, columns: int) -> Iterator[str]:
+    from kubectl_harden.reports.fix import notes
+
+    return notes([item], columns=columns)
 
 
 def _host_paths(texts: tuple[str, ...]) -> dict[str, HostPathChoice]:

@@ -64,6 +64,12 @@ def _concise() -> Render:
     return concise
 
 
+def _markdown() -> Render:
+    from kubectl_harden.reports.check_markdown import markdown
+
+    return markdown
+
+
 def _name() -> Render:
     from kubectl_harden.reports.check import name
 
@@ -130,6 +136,7 @@ FORMATS: Final = {
     "github": Format(_github),
     "rdjson": Format(_rdjson, propose=_suggestion, files=True),
     "gitlab": Format(_gitlab, files=True),
+    "markdown": Format(_markdown),
     "html": Format(_html, evidence=True, origins=True),
 }
 """By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""

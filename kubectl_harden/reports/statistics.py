@@ -33,20 +33,30 @@ class Statistics:
         self._violations.update(one.check for one in counts)
         self._workloads.update({one.check for one in counts})
 
+    def controls(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield each control that is violated, by how many workloads and how often; the most frequent first."""
+        for check, count in sorted(self._workloads.items(), key=lambda entry: (-entry[1], entry[0])):
+            yield check, (count, self._violations[check])
+
+    def namespaces(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield each namespace: workloads, those below their level, and those at each; the most below first."""
+        for name, space in sorted(self._namespaces.items(), key=lambda entry: (-entry[1]["below"], entry[0])):
+            levels = tuple(space[level] for level in LADDER)
+            yield name, (sum(levels), space["below"], *levels)
+
     def lines(self) -> Iterator[str]:
-        """Yield the two tables, the most frequent first; names are whole, and come last."""
+        """Yield the two tables; names are whole, and come last."""
         if self._violations:
             yield paint("WORKLOADS  VIOLATIONS  CONTROL", "strong") + "\n"
-            for check, count in sorted(self._workloads.items(), key=lambda entry: (-entry[1], entry[0])):
-                yield f"{count:>9,}  {self._violations[check]:>10,}  {check}\n"
+            for check, (workloads, violations) in self.controls():
+                yield f"{workloads:>9,}  {violations:>10,}  {check}\n"
             yield "\n"
         if len(self._namespaces) > 1:
             levels = "  ".join(f"{level.upper():>10}" for level in LADDER)
             yield paint(f"WORKLOADS       BELOW  {levels}  NAMESPACE", "strong") + "\n"
-            for name, space in sorted(self._namespaces.items(), key=lambda entry: (-entry[1]["below"], entry[0])):
-                counts = "  ".join(f"{space[level]:>10,}" for level in LADDER)
-                total = sum(space[level] for level in LADDER)
-                yield f"{total:>9,}  {space['below']:>10,}  {counts}  {printable(name)}\n"
+            for name, (total, *counts) in self.namespaces():
+                numbers = "  ".join(f"{count:>10,}" for count in counts)
+                yield f"{total:>9,}  {numbers}  {printable(name)}\n"
             yield "\n"
 
 
