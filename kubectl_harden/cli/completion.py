@@ -23,9 +23,6 @@ from kubectl_harden.errors import HardenError, UsageError
 __all__ = ["complete", "completion"]
 
 PLUGIN: Final = "kubectl_complete-harden"
-_ZSH_WORDS: Final = "    local -a completions\n"
-_ZSH_VALUE: Final = """    [[ "${words[CURRENT]}" == -*=* ]] && compset -P '*='\n"""
-"""What is proposed for an option's value behind "=" stands for what is behind it; click's script leaves that out."""
 FILES, NO_FILES, DIRECTORIES = 0, 4, 16
 
 
@@ -60,8 +57,7 @@ def completion(ctx: click.Context, shell: str | None, install: bool) -> int:
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     kinds = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
-    script = kinds[str(shell)](ctx.find_root().command, {}, "kubectl-harden", VARIABLE).source()
-    data([script.replace(_ZSH_WORDS, _ZSH_WORDS + _ZSH_VALUE, 1) if shell == "zsh" else script, "\n"])
+    data([kinds[str(shell)](ctx.find_root().command, {}, "kubectl-harden", VARIABLE).source(), "\n"])
     return OK
 
 

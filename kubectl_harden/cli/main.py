@@ -224,6 +224,10 @@ def _run() -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         raising()
+        if VARIABLE in os.environ:
+            from kubectl_harden.cli.shells import register
+
+            register()
         result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
         sys.stdout.flush()
         return ended_by() if result == INTERRUPTED else result if isinstance(result, int) else OK

@@ -29,7 +29,8 @@ def markdown(report: Report) -> Iterator[str]:
             if below <= _MOST:
                 rows.append(_row(checked))
     tally = report.tally
-    mark = "✗" if tally.violating or tally.refused or tally.problems else "✓"
+    bad = tally.violating or tally.refused or tally.problems
+    mark = "✗" if bad else "–" if tally.left_out or not tally.workloads else "✓"
     yield f"## {mark} Pod Security\n\n{_text(summary_line(tally))}.\n"
     if tally.problems:
         yield "\n### Not checked\n\n"

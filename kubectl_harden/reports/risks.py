@@ -10,8 +10,8 @@ from kubectl_harden.reports.terminal import counted, risk_text, wrapped
 
 __all__ = ["risk_lines"]
 
-_USUAL: Final = ("runAsNonRoot", "allowPrivilegeEscalation", "capabilities_restricted", "seccompProfile_restricted")
-"""The controls that a pod without a security context violates, whatever it runs."""
+_USUAL: Final = frozenset(("runAsNonRoot", "allowPrivilegeEscalation", "capabilities.drop", "seccompProfile"))
+"""What restricted adds to a pod without a security context, whatever it runs."""
 
 
 def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> Iterator[str]:
@@ -19,7 +19,7 @@ def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> It
 
     Those that restricted asks of every pod, and of which nothing is known, are one line at the end.
     """
-    usual = [step for step in steps if step.unproved and step.checks and set(step.checks) <= set(_USUAL)]
+    usual = [step for step in steps if step.unproved and step.op == "add" and _label(step) in _USUAL]
     reasons: dict[tuple[Risk, str, str, tuple[str, ...]], list[str]] = {}
     for step in steps:
         if step not in usual:

@@ -36,6 +36,18 @@ def test_the_usual_edits_are_one_line_and_what_is_special_stands_before_it() -> 
     assert len(lines) == 6
 
 
+def test_what_a_manifest_asks_for_is_no_usual_edit() -> None:
+    """A capability that somebody has added is told by itself when it is taken away."""
+    context = "{capabilities: {add: [NET_ADMIN]}}"
+    text = SIMPLE.replace("NAME", "web").replace("SPACE", "shop").replace(":1}]", f":1, securityContext: {context}}}]")
+    lines = notes(text).splitlines()
+    assert any(line.startswith("  review  capabilities.add: takes away NET_ADMIN") for line in lines)
+    assert any(
+        "4 edits that restricted always asks for (allowPrivilegeEscalation, capabilities.drop," in line
+        for line in lines
+    )
+
+
 def test_evidence_decides() -> None:
     """What is known of an edit is told; only of the others it is said that nothing is."""
     text = SIMPLE.replace("NAME", "web").replace("SPACE", "shop")
