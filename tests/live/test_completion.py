@@ -1,6 +1,6 @@
 """TAB, in real shells, in a terminal, with kubectl's own completion and names of a real cluster.
 
-By the command line alone this tests ``cli/completing.py``, too.
+By the command line alone this tests ``cli/completing.py`` and ``cli/shells.py``, too.
 """
 
 from __future__ import annotations
