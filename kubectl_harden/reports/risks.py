@@ -20,6 +20,7 @@ def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> It
     Those that restricted asks of every pod, and of which nothing is known, are one line at the end.
     """
     usual = [step for step in steps if step.unproved and step.op == "add" and _label(step) in _USUAL]
+    usual = usual if len(usual) > 1 else []
     reasons: dict[tuple[Risk, str, str, tuple[str, ...]], list[str]] = {}
     for step in steps:
         if step not in usual:
@@ -40,7 +41,7 @@ def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> It
 def _unknown(identity: Identity, usual: Sequence[Edit]) -> str:
     """Return what is not known of the image, and how to learn it."""
     if not any("runAsNonRoot" in step.checks for step in usual):
-        return "nothing that is known says whether it needs what they take away"
+        return "nothing is known of whether the app needs what they take away"
     words = "nothing is known of how the image runs: --inspect-images"
     if isinstance(identity.source, LiveSource) or not identity.name:
         return words
