@@ -50,7 +50,9 @@ from kubectl_harden.migration.model import (
     plan_blockers,
     pod_blockers,
     reapply_notes,
+    state_of,
 )
+from kubectl_harden.migration.soak import soak_blockers
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.objects import controller_of, name_of
 from kubectl_harden.planning.json_patch import touched
@@ -433,7 +435,8 @@ def _summed_up(
         ),
     ]
     changed = any(item.proposal.patch for item in namespace.workloads)
-    state: State = "blocked" if blockers else "fixable" if changed else "ready" if enforce else "done"
+    waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal)] if enforce else []
+    state = state_of(blockers, waits, changed=changed, enforce=bool(enforce))
     return NamespaceSurvey(
         metadata["name"],
         metadata["uid"],
@@ -446,7 +449,7 @@ def _summed_up(
         state,
         tuple(namespace.workloads),
         tuple(pods),
-        tuple(blockers),
+        (*blockers, *waits),
         server,
         warn,
         enforce,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from kubectl_harden.model import LADDER, Checked, Level, LiveSource
+from kubectl_harden.model import LADDER, Checked, Identity, Level, LiveSource
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.terminal import counted, level_text, paint, place, printable, template_of, wrapped
 
@@ -26,7 +26,7 @@ class Statistics:
     def add(self, checked: Checked) -> None:
         """Count a verdict."""
         counts = left(checked.violations)
-        name = checked.identity.namespace or _NO_NAMESPACE
+        name = _space(checked.identity)
         space = self._namespaces.setdefault(name, Counter())
         space[checked.level] += 1
         space["below"] += bool(counts)
@@ -60,6 +60,12 @@ class Statistics:
             yield "\n"
 
 
+def _space(identity: Identity) -> str:
+    """Return the namespace of an object, with its cluster before it where there are several."""
+    name = identity.namespace or _NO_NAMESPACE
+    return f"{identity.cluster}: {name}" if identity.cluster else name
+
+
 class _Same(NamedTuple):
     """What workloads have in common that are told of together."""
 
@@ -85,7 +91,7 @@ class Alike:
         identity = checked.identity
         where = place(identity.source)
         name = f"{identity.kind} {identity.name}{template_of(identity)}" + (f" ({where})" if where else "")
-        space = identity.namespace or _NO_NAMESPACE
+        space = _space(identity)
         self._groups.setdefault(same, {}).setdefault(space, []).append(printable(name))
         return True
 
