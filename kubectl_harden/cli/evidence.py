@@ -34,6 +34,8 @@ _COMPANIONS: Final = (
            help="Give the volumes to the app's group, in place of init containers that chown them."),
     option("--low-ports", group="Keep it running", is_flag=True,
            help="Let users other than root bind ports below 1024."),
+    option("--always-low-ports", group="Keep it running", is_flag=True,
+           help="The same where nothing says that the app uses such a port."),
     option("--writable", group="Keep it running", multiple=True, metavar="[CONTAINER=]PATH",
            help="Mount an emptyDir over a directory that the app writes to; may be repeated."),
     option("--recorded-seccomp", group="Keep it running", is_flag=True,
@@ -192,6 +194,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., int]:
         user_namespace: str | None,
         fs_group: str | None,
         low_ports: bool,
+        always_low_ports: bool,
         writable: tuple[str, ...],
         recorded_seccomp: bool,
         **given: object,
@@ -205,6 +208,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., int]:
             tuple(_writable(text) for text in writable),
             recorded_seccomp,
             _user_namespace(user_namespace),
+            always_low_ports,
         )
         return command(asked=asked, **given)
 

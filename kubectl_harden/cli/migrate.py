@@ -272,6 +272,7 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "user_namespace": "--user-namespace",
         "fs_group": "--fs-group",
         "low_ports": "--low-ports",
+        "always_low_ports": "--always-low-ports",
         "writable": "--writable",
         "recorded_seccomp": "--recorded-seccomp",
         "selector": "-l",
