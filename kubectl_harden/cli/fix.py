@@ -20,7 +20,7 @@ from kubectl_harden.model import RISKS, HostPathChoice
 
 if TYPE_CHECKING:
     from kubectl_harden.manifests.namespaces import Surveyed
-    from kubectl_harden.model import FileFix, Planned, Policy, Risk
+    from kubectl_harden.model import FileFix, Policy, Risk
     from kubectl_harden.planning.companions import Asked
     from kubectl_harden.planning.options import FixOptions
 
@@ -240,7 +240,7 @@ def _fix_files(
     found: Surveyed, excluded: str, head: Policy, options: FixOptions, output: str | None, write: bool
 ) -> int:
     from kubectl_harden.manifests.fix import fix_files, written
-    from kubectl_harden.reports.fix import FixTally, diff, render, summary_line
+    from kubectl_harden.reports.fix import FixTally, diff, notes_on, render, summary_line
     from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
     from kubectl_harden.reports.repeated import Repeated
     from kubectl_harden.reports.terminal import width
@@ -270,7 +270,7 @@ def _fix_files(
             if output == "diff" or not write:
                 patch(diff(fixed))
             for item in fixed.planned:
-                tell(repeated.notes(item.identity, partial(_notes_on, item), width(2)))
+                tell(repeated.notes(item.identity, partial(notes_on, item), width(2)))
         tell(repeated.rest(width(2)))
         paragraph(summary_line(tally, written=write))
     else:
@@ -282,12 +282,6 @@ def _fix_files(
     if tally.left or (tally.edited and people and not write):
         return VIOLATIONS
     return OK
-
-
-def _notes_on(item: Planned, columns: int) -> Iterator[str]:
-    from kubectl_harden.reports.fix import notes
-
-    return notes([item], columns=columns)
 
 
 def _host_paths(texts: tuple[str, ...]) -> dict[str, HostPathChoice]:

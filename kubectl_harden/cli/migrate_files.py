@@ -98,7 +98,7 @@ def _has_directories(name: str) -> bool:
 
 
 def _show(found: Migration, aim: Aim, output: str, *, write: bool) -> None:
-    from kubectl_harden.reports.fix import diff, notes
+    from kubectl_harden.reports.fix import diff, notes_of_many
     from kubectl_harden.reports.migrate_files import details, report_json, summary, table, unplaced_note
     from kubectl_harden.reports.output import data, note, paragraph, patch, tell
     from kubectl_harden.reports.terminal import json_text, width
@@ -112,8 +112,8 @@ def _show(found: Migration, aim: Aim, output: str, *, write: bool) -> None:
         columns, wide = width(2), output == "wide"
         for fix in () if write else found.files:
             patch(diff(fix))
-        for item in found.namespaces:
-            tell(notes(item.edited, columns=columns))
+        edited = (one for item in found.namespaces for one in item.edited)
+        tell(notes_of_many(edited, columns=columns))
         tell(table(found, columns=columns))
         for item in found.namespaces if wide or len(found.namespaces) <= _FEW else ():
             tell(details(item, columns=columns, labels=wide))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -15,6 +16,7 @@ from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import Goals, origin_words, policy_json, sourced, workload_policy_json
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
+from kubectl_harden.reports.repeated import Repeated
 from kubectl_harden.reports.risks import risk_lines
 from kubectl_harden.reports.terminal import (
     counted,
@@ -29,7 +31,18 @@ from kubectl_harden.reports.terminal import (
 from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 
-__all__ = ["FORMATS", "FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
+__all__ = [
+    "FORMATS",
+    "FixTally",
+    "diff",
+    "notes",
+    "notes_of_many",
+    "notes_on",
+    "plan_json",
+    "planned_json",
+    "render",
+    "summary_line",
+]
 
 
 class FixTally:
@@ -226,6 +239,19 @@ def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
                 yield wrapped("– " + choice, 10, columns) + "\n"
         for note in plan.notes:
             yield f"  {paint('note   ', 'warn')} " + wrapped(note, 10, columns).lstrip() + "\n"
+
+
+def notes_of_many(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
+    """Yield the same notes of many workloads, and what is the same for more than a few of them together at the end."""
+    repeated = Repeated()
+    for item in planned:
+        yield from repeated.notes(item.identity, partial(notes_on, item), columns)
+    yield from repeated.rest(columns)
+
+
+def notes_on(item: Planned, columns: int) -> Iterator[str]:
+    """Yield the notes on one workload's plan."""
+    return notes((item,), columns=columns)
 
 
 def summary_line(tally: FixTally, *, written: bool) -> str:
