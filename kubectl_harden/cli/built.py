@@ -104,7 +104,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
     report_problems(problems)
     is_written = how.write or how.templates or out is not None
     done = "written" if is_written else "--write adds them" if file else "--values-out FILE writes them"
-    words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
+    words = f"these values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
     _tell_rest(found, chart, manifests)
     return exit_code(problems, left=bool(tally.left) or not is_written)
@@ -211,7 +211,7 @@ def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTall
         named = ", ".join(found.tried[:_NAMED])
         more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
         tried = f"{counted(len(found.tried), 'value')} tried in {counted(found.renderings, 'rendering')}"
-        head = "no values of the chart cure them" if found.complete else "not found: values that cure them"
+        head = "no values of the chart fix them" if found.complete else "no values that fix them were found"
         head = "no values of the chart take a pod to a level" if found.held_back else head
         paragraph(f"{head}: {tried}{f': {named}{more}' if named else ''}")
     note_problems(tally.passed.notes)
@@ -236,7 +236,7 @@ def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Itera
     if not found.values and found.refusal:
         yield f"No values are proposed, since the chart takes none to try: {printable(found.refusal)}\n\n"
     if found.values:
-        yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
+        yield f"These values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
     tested = _tested(found, manifests)
     if tested:

@@ -194,7 +194,7 @@ def _show(plan: ReleasePlan) -> None:
     for key, words in found.said:
         line(f"{key}: the chart says: {words}")
     proof = "" if plan.refusal else ", and by helm's dry-run on the server"
-    cures = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering{proof}"
+    cures = f"these values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering{proof}"
     told = [("values ", "strong", f"of {record.title} (chart {record.chart}, revision {record.revision}): {cures}")]
     told += [("hook   ", "warn", f"helm upgrade runs {hook}") for hook in plan.hooks]
     told += [("also   ", "warn", f"changes the pods of {name}") for name in plan.also]

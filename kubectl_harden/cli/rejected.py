@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["pasted", "rejected"]
 
 
-@click.command(cls=Command, short_help="Show what admission is rejecting now, why, and what cures it.")
+@click.command(cls=Command, short_help="Show what admission rejects now, why, and how to fix it.")
 @click.argument("source", required=False, metavar="[-]")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Look into all namespaces.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Look in all namespaces.")
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True,
               help="Output format.")  # fmt: skip
 @AUDIT_LOG
@@ -45,14 +45,14 @@ def rejected(
     contexts: str | None,
     all_contexts: bool,
 ) -> int:
-    """Show the workloads whose pods admission refuses now, each with the diff that cures it.
+    """Show the workloads whose pods admission refuses now, each with the diff that fixes it.
 
-    That a pod would be admitted now is said only after a dry-run of the pod that its controller would make.
+    A pod is reported as admitted now only after a dry-run of the pod that its controller would create.
 
-    With "-", read a pasted error, a warning of kubectl, a log or an event from stdin, and explain it; no
-    cluster is asked. With --audit-log, what was refused before is shown as well, also of pods of which nothing is
-    left. The exit code is 0 when nothing is rejected, 1 when something is or was and its cause is not known to
-    be fixed, 4 when the cluster refused.
+    With "-", read an error, a warning from kubectl, a log or an event from stdin and explain it, without contacting
+    a cluster. With --audit-log, also show earlier rejections, even of pods that no longer exist. The exit code is 0
+    when nothing is rejected, 1 when something is or was rejected and the cause is not known to be fixed, and 4 when
+    the cluster refused.
 
     \b
     Examples:

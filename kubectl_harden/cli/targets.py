@@ -40,11 +40,11 @@ def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 _FILES: Final = (
     option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
            type=click.Path(allow_dash=True), help="File, directory or - for stdin."),
-    option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories."),
+    option("-R", "--recursive", group="Targets", is_flag=True, help="Process directories recursively."),
     option("-k", "--kustomize", "kustomization", group="Targets", metavar="DIR", type=click.Path(file_okay=False),
-           multiple=True, callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
+           multiple=True, callback=_once, help="Directory of a kustomization, which kubectl kustomize builds."),
     option("--helm-chart", "chart", group="Targets", metavar="CHART", type=click.Path(), multiple=True, callback=_once,
-           help="Chart, rendered by helm template: a directory, a .tgz, repo/chart or oci://…"),
+           help="Chart, which helm template renders: a directory, a .tgz, repo/chart or oci://…"),
 )  # fmt: skip
 
 _LIVE: Final = (
@@ -55,22 +55,22 @@ _LIVE: Final = (
 
 _RARER: Final = (
     option("--build", group="Targets", is_flag=True,
-           help="check: render the charts and the kustomizations in the directories, too."),
+           help="check: also render the charts and kustomizations in the directories."),
     option("--values", group="Targets", multiple=True, metavar="FILE", type=click.Path(),
            help="Values for the chart; may be repeated."),
     option("--set", "sets", group="Targets", multiple=True, metavar="KEY=VALUE",
-           help="Value for the chart, as helm takes it."),
+           help="Value for the chart, as in helm --set."),
     option("--kube-version", group="Targets", metavar="VERSION",
-           help="Kubernetes version that the chart is rendered for."),
+           help="Kubernetes version to render the chart for."),
     option("--api-versions", group="Targets", multiple=True, metavar="GROUP/VERSION",
-           help="APIs that the chart is rendered for; may be repeated."),
-    option("--skip-tests", group="Targets", is_flag=True, help="Leave out what the chart runs under helm test only."),
+           help="API versions to render the chart for; may be repeated."),
+    option("--skip-tests", group="Targets", is_flag=True, help="Leave out what only helm test runs."),
     option("--skip-others", group="Targets", is_flag=True,
-           help="The arguments are files; those that hold no Kubernetes objects are passed over, for pre-commit."),
+           help="For pre-commit: the arguments are files; skip those without Kubernetes objects."),
     option("--admission-config", group="Policy", metavar="FILE", type=click.Path(),
-           help="The API server's AdmissionConfiguration: its defaults and exemptions count for manifests."),
+           help="The API server's AdmissionConfiguration, whose defaults and exemptions apply to manifests."),
     option("--config", group="Policy", metavar="FILE", type=click.Path(),
-           help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
+           help="Project file. [default: .kubectl-harden.yaml here, or in a parent directory of the repository]"),
 )  # fmt: skip
 
 

@@ -30,15 +30,15 @@ _LAG_SECONDS: Final = 5.0
 """How long the API server may still judge pods by a label that was changed."""
 
 
-@click.command(cls=Command, short_help="Take back what an earlier --apply did.")
+@click.command(cls=Command, short_help="Undo what an earlier --apply did.")
 @click.argument("run", required=False, shell_complete=completing.runs)
-@click.option("--last", is_flag=True, help="The latest run of which something is still in force.")
-@click.option("-y", "--yes", is_flag=True, help="Take it back without asking.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")
-@click.option("--even-if-refused", is_flag=True, help="Take back what leaves pods that the cluster refuses today.")
+@click.option("--last", is_flag=True, help="Undo the latest run that still has changes in force.")
+@click.option("-y", "--yes", is_flag=True, help="Undo without asking.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be undone.")
+@click.option("--even-if-refused", is_flag=True, help="Undo even if the cluster would refuse the earlier pods today.")
 @click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-              help="Workloads to work on at a time.")  # fmt: skip
+              help="Number of workloads to work on at a time.")  # fmt: skip
 @cluster_options
 def undo(
     connect: Callable[[], Cluster],
@@ -51,12 +51,12 @@ def undo(
     timeout: str,
     parallel: int,
 ) -> int:
-    """Take back what a run of --apply (or of undo itself) changed, from the journal.
+    """Undo what a run of --apply (or of undo itself) changed, as the journal recorded it.
 
-    Without a RUN the runs are listed. Only fields that still have the values that the run gave them are taken
-    back: where someone has changed them since, that workload is left alone and named. So is one whose pods, as they
-    were before, the cluster refuses today. The exit code is 0 when all is as it was before, 1 when something is
-    not or its pods do not run, 4 when the cluster refused.
+    Without RUN, the runs are listed. Only fields that still have the values that the run set are undone. A workload
+    that someone has changed since is left alone and named, and so is one whose earlier pods the cluster would refuse
+    today. The exit code is 0 when everything is as it was before, 1 when something is not or its pods do not run,
+    and 4 when the cluster refused.
 
     \b
     Examples:

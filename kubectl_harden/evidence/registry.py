@@ -68,7 +68,7 @@ def parse_reference(image: str) -> Reference:
     """Take an image's name apart as container runtimes do (distribution/reference). Raises ImageError."""
     match = _NAME.fullmatch(image)
     if match is None:
-        raise ImageError("this is no name of an image")
+        raise ImageError("this is not the name of an image")
     host, path = match["host"] or "", match["path"]
     if host and not ("." in host or ":" in host or host == "localhost"):
         host, path = "", f"{host}/{path}"
@@ -177,10 +177,10 @@ class Registry:
         value = _json(self._blob(blob, client), "configuration")
         config = value.get("config") or {}
         if not isinstance(config, dict) or not ("config" in value or "os" in value):
-            raise ImageError("its configuration is none of a container image")
+            raise ImageError("its configuration is not that of a container image")
         trouble = fault(config, _CONFIG)
         if trouble is not None:
-            raise ImageError(f"its configuration is none of a container image: {trouble}")
+            raise ImageError(f"its configuration is not that of a container image: {trouble}")
         return config, digest
 
     def _manifest(self, wanted: str, client: Client | None, deadline: float) -> bytes:
@@ -261,9 +261,9 @@ def _json(content: bytes, what: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        raise ImageError(f"its {what} is no JSON") from None
+        raise ImageError(f"its {what} is not JSON") from None
     if not isinstance(value, dict):
-        raise ImageError(f"its {what} is no JSON object")
+        raise ImageError(f"its {what} is not a JSON object")
     return value
 
 
@@ -274,7 +274,7 @@ def _of_platform(index: dict[str, Any], platform: str) -> str:
     for entry in entries if isinstance(entries, list) else (None,):
         digest, about = (entry.get("digest"), entry.get("platform") or {}) if isinstance(entry, dict) else (None, None)
         if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None or not isinstance(about, dict):
-            raise ImageError("its index is none of images")
+            raise ImageError("its index is not an index of images")
         parts = [str(about.get(key) or "") for key in ("os", "architecture", "variant")]
         known.append("/".join(part for part in parts if part)[:80])
         wanted = platform.split("/")

@@ -250,7 +250,7 @@ class Client:
         return ImageError(words, dead=True) if self._answered else NoConnection(words, dead=True)
 
     def _nonsense(self) -> ImageError:
-        return ImageError(f"{self._host} answers what is no answer of a registry")
+        return ImageError(f"{self._host} does not answer as a registry does")
 
 
 def challenges(header: str) -> dict[str, dict[str, str]]:

@@ -109,7 +109,7 @@ class Applier:
                 if not again.patch and again.refusal is None:
                     return Outcome(again, "applied", "someone else has made the change meanwhile")
                 if not same(list(again.patch), list(proposal.patch)) and again.refusal is None:
-                    self._report(proposal.name, "changed by others meanwhile, planned anew")
+                    self._report(proposal.name, "changed by others meanwhile, planned again")
                     if not self._confirm(again):
                         return Outcome(again, "skipped", "the plan is another one now, and was not confirmed")
                 proposal = again
@@ -337,17 +337,17 @@ class Applier:
         live = proposal.live
         silent = watched(now.value)
         if silent is not None and live.resource.kind == "Job":
-            return Outcome(proposal, "applied", f"created anew; {silent}")
+            return Outcome(proposal, "applied", f"recreated; {silent}")
         try:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:
-            return Outcome(proposal, "unwatched", f"created anew, but it could not be watched: {error}")
+            return Outcome(proposal, "unwatched", f"recreated, but it could not be watched: {error}")
         if followed.state != "interrupted":
             self._journal.followed(change, followed.state)
         if followed.state == "ready":
-            return Outcome(proposal, "applied", "created anew, and ready")
+            return Outcome(proposal, "applied", "recreated, and ready")
         if followed.state == "interrupted":
-            return Outcome(proposal, "unwatched", "created anew; it was not ready yet when it was interrupted")
+            return Outcome(proposal, "unwatched", "recreated; it was not ready yet when it was interrupted")
         failed = explained(self._cluster, proposal, followed)
         if not self._rollback:
             return failed._replace(message=f"{failed.message}; it is left as it is now")

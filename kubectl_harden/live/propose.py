@@ -89,7 +89,7 @@ class Proposal(NamedTuple):
     that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
     ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
     proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
-    object is deleted and created anew, ``follow`` whether pods are expected to become ready. ``injected`` is
+    object is deleted and recreated, ``follow`` whether pods are expected to become ready. ``injected`` is
     what its pods violate and its template does not: an admission webhook or policy changes them.
     ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
@@ -226,7 +226,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
             return f"a debug container {words}"
         if not options.recreate:
             return (
-                f"a {live.resource.kind} cannot be changed in place: --recreate deletes it and creates it anew"
+                f"a {live.resource.kind} cannot be changed in place: --recreate deletes and recreates it"
                 f"{', and its work starts over' if live.resource.kind == 'Job' else ''}"
             )
     return None
@@ -318,7 +318,7 @@ def with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -
     return proposal._replace(
         refusal="it takes pods down that could not come back, since they would be refused now "
         f"({proposal.no_way_back}), and nothing proves that the new ones start (no trial pod: {why}). Evidence "
-        "(--inspect-images, --observed) may; fix --no-rollback makes the change without a way back"
+        "(--inspect-images, --observed) may; fix --no-rollback makes the change anyway, with no rollback"
     )
 
 
@@ -397,7 +397,7 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
 
 
 def fresh(value: dict[str, object]) -> dict[str, Any]:
-    """Return a Pod or Job as it could be created anew: without what the server and its admission filled in."""
+    """Return a Pod or Job as it could be recreated: without what the server and its admission filled in."""
     out: dict[str, Any] = copied({key: item for key, item in value.items() if key != "status"})
     for key in _SERVER_FIELDS:
         out["metadata"].pop(key, None)

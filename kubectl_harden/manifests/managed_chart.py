@@ -40,7 +40,7 @@ __all__ = ["ChartFix", "Layer", "ManagedChart", "fix_managed", "values_of"]
 
 _OWN: Final = "values.yaml"
 _RENDERERS: Final = "postRenderers"
-_HOOK: Final = "no value of the chart cures it, and it is a hook, which post-renderers do not get"
+_HOOK: Final = "no value of the chart fixes it, and it is a hook, which post-renderers do not see"
 
 
 class Layer(NamedTuple):
@@ -208,7 +208,7 @@ class _Fixing:
         rest = self._plans((step or start).rendering)
         if self._managed.renderers is None:
             if found.values and step is None:
-                raise InputError(f"no file of a checkout takes the values that cure it: {json_line(found.values)}")
+                raise InputError(f"no file of a checkout takes the values that fix it: {json_line(found.values)}")
             return self._told(step, first, found.planned, rest)
         if not any(item.plan.edits for item in rest.planned):
             return self._told(step, first, planned or rest.planned, rest)

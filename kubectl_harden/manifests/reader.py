@@ -325,7 +325,7 @@ class _Reader:
     def _no_object(self, document: Document, value: object, missing: Sequence[str]) -> Other | Problem:
         if is_json_patch(value):
             return Other("JSON Patch", self._problem(document.index, document.start, PATCH))
-        message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
+        message = f"this is not a Kubernetes object: {' and '.join(missing)} not set"
         if os.path.basename(self._manifest.file) in KUSTOMIZATION:
             directory = os.path.dirname(self._manifest.file) or os.curdir
             message = f"this is a kustomization: kubectl harden check -k {shlex.quote(directory)}"

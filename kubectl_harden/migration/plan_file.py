@@ -149,7 +149,7 @@ def read_plan(path: str) -> MigrationPlan:
                     workload[key]
         return MigrationPlan(aim, value["server"], namespaces)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it anew with --plan-out") from None
+        raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it again with --plan-out") from None
 
 
 def _asked(value: dict[str, Any]) -> Asked:
@@ -167,7 +167,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
     What an earlier run has already carried out of the plan is no drift.
     """
     if planned["uid"] != found.uid:
-        return ["the namespace was deleted and created anew since the plan was made"]
+        return ["the namespace was deleted and recreated since the plan was made"]
     out = []
     wanted = planned["setLabels"]
     for key in sorted({*planned["labels"], *found.labels}):
@@ -194,7 +194,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
         elif not same(json.loads(json.dumps(proposal.patch)), patch):
             out.append(f"{proposal.name}: its patch would be another one now")
     out.extend(
-        f"{item['kind']} {found.name}/{item['name']} is gone, or was created anew"
+        f"{item['kind']} {found.name}/{item['name']} is gone, or was recreated"
         for item in known.values()
         if item["patch"] and item["kind"] not in ("Pod", "Job")
     )

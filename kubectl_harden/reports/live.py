@@ -92,7 +92,7 @@ def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
         for text in proposal.injected
     )
     if proposal.pods_refused and not proposal.patch:
-        words = "no change of its template cures that: rejected tells what admission adds to its pods"
+        words = "no change to its template fixes that: kubectl harden rejected shows what admission adds to its pods"
         told.append(("pods   ", "bad", f"it lacks pods, and {proposal.pods_refused}; {words}"))
     if proposal.trial and proposal.refusal is None:
         words = "one new pod is started first, without its labels and with empty directories in place of claims"
@@ -163,7 +163,7 @@ def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
         yield f"    | {printable(line)}\n"
     if outcome.blamed is not None:
         if outcome.blamed.checks:
-            word = "to blame is the edit for" if outcome.blamed.sure else "to blame may be the edit for"
+            word = "the cause is the edit for" if outcome.blamed.sure else "the cause may be the edit for"
             yield wrapped(f"{word} {', '.join(outcome.blamed.checks)}: {outcome.blamed.advice}", 2, columns) + "\n"
         else:
             yield wrapped(outcome.blamed.advice, 2, columns) + "\n"

@@ -214,7 +214,7 @@ def survey_summary(found: Survey, level: str) -> str:
     line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
     line += f"; {counted(policies, 'policy')} to create" if policies else ""
     broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
-    return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
+    return f"{line}; {counted(broken, 'workload')} would not run, according to the evidence" if broken else line
 
 
 def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:

@@ -117,7 +117,7 @@ def summary_line(tally: Tally) -> str:
         return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{more}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
-        f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
+        f"({counted(tally.violations, 'violation')}{f', not counting {words}' if words else ''}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
         f"{tally.levels['restricted']:,} restricted{more}"
     )

@@ -131,7 +131,7 @@ def test_a_fact_that_could_not_be_had_is_named_and_the_plan_goes_on(images: Imag
     for image, words in (
         (f"{images.host}/nothing:1", "has no nothing:1"),
         ("127.0.0.1:1/x:1", "cannot be reached"),
-        ("{{ image }}", "this is no name of an image"),
+        ("{{ image }}", "this is not the name of an image"),
     ):
         entry = plan(manifest(image), "--inspect-images", XDG_CACHE_HOME=str(tmp_path))
         risk, why = risk_of(entry, "runAsNonRoot")

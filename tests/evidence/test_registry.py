@@ -83,11 +83,11 @@ def test_manifests_of_both_kinds(images: Images, tmp_path: Path, kind: str) -> N
 @pytest.mark.parametrize(
     ("blob", "words"),
     [
-        (b"no json", "its configuration is no JSON"),
-        (b"[]", "its configuration is no JSON object"),
-        (b'{"config": 7}', "its configuration is none of a container image"),
-        (b'{"a chart": true}', "its configuration is none of a container image"),
-        (b"[" * 100_000, "its configuration is no JSON"),
+        (b"no json", "its configuration is not JSON"),
+        (b"[]", "its configuration is not a JSON object"),
+        (b'{"config": 7}', "its configuration is not that of a container image"),
+        (b'{"a chart": true}', "its configuration is not that of a container image"),
+        (b"[" * 100_000, "its configuration is not JSON"),
     ],
 )
 def test_configurations_that_are_none(images: Images, tmp_path: Path, blob: bytes, words: str) -> None:

@@ -90,7 +90,7 @@ def test_credential_helpers_and_stores(images: Images, tmp_path: Path, monkeypat
     [
         ("exec sleep 600", "gave no answer within 0.5 s"),
         ("echo 'the secret is hunter2'; exit 3", "failed with exit code 3"),
-        ('echo \'{"Secret": "hunter2"}\'', "answered what is no credential"),
+        ('echo \'{"Secret": "hunter2"}\'', "did not answer with a credential"),
         (None, "cannot be run: No such file or directory"),
     ],
     ids=["hangs", "fails", "nonsense", "missing"],

@@ -98,10 +98,10 @@ def test_no_call_that_is_not_needed(namespace: Namespace, harden: Harden, proxy:
         (
             "example.com/runs-as-root:1",
             "container has runAsNonRoot and image will run as root",
-            "to blame is the edit for runAsNonRoot",
+            "the cause is the edit for runAsNonRoot",
         ),
-        ("example.com/needs-chown:1", "CrashLoopBackOff", "to blame may be the edit for"),
-        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "to blame may be the edit for"),
+        ("example.com/needs-chown:1", "CrashLoopBackOff", "the cause may be the edit for"),
+        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "the cause may be the edit for"),
     ],
 )
 @pytest.mark.pod_security(warn="restricted")
@@ -166,7 +166,7 @@ def test_pods_are_recreated_only_when_asked(namespace: Namespace, harden: Harden
     namespace.eventually(namespace.ready_pods)
     refused = harden("fix", "pod/solo", "--apply", "--yes")
     assert refused.code == 1
-    assert "--recreate deletes it and creates it anew" in " ".join(refused.err.split())
+    assert "--recreate deletes and recreates it" in " ".join(refused.err.split())
     assert namespace.get("Pod", "solo")["metadata"]["uid"] == before["metadata"]["uid"]
     done = harden("fix", "pod/solo", "--apply", "--yes", "--recreate")
     assert done.code == 0, done

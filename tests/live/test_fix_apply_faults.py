@@ -158,7 +158,7 @@ def test_a_plan_that_differs_is_made_anew(namespace: Namespace, harden: Harden, 
     proxy.times(1, writes, Fault(before=add_container))
     result = harden("fix", "deploy/web", "--apply", "--yes")
     assert result.code == 0, result
-    assert "planned anew" in result.err
+    assert "planned again" in result.err
     assert harden("check", "deploy/web").code == 0
 
 

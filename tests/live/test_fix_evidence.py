@@ -165,7 +165,7 @@ def test_the_survey_counts_what_would_not_run_and_companions_carry_it_through(
         "a": "blocked",
         "b": "fixable",
     }
-    assert "1 workload would not run, by what is known" in " ".join(harden(*flags).err.split())
+    assert "1 workload would not run, according to the evidence" in " ".join(harden(*flags).err.split())
     plan = tmp_path / "plan.json"
     harden(*flags, "--run-as-user", "1000", "--plan-out", str(plan))
     assert json.loads(plan.read_text())["options"]["companions"]["run_as_user"] == 1000

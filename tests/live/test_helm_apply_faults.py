@@ -160,7 +160,7 @@ def test_who_may_not_write_releases_is_told_before_anything_changes(releases: Re
     me = ("--as", f"dev-{namespace.name}")
     namespace.eventually(lambda: releases.harden("check", "-n", namespace.name, *me).code in (0, 1))
     shown = releases.fix(*me)
-    assert "these values cure 4 of 4 violations, proved by rendering, and by helm's dry-run on the server" in words(
+    assert "these values fix 4 of 4 violations, proved by rendering, and by helm's dry-run on the server" in words(
         shown
     )
     result = releases.apply(*me)

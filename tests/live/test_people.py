@@ -270,4 +270,4 @@ def test_a_pod_that_is_polled(namespace: Namespace, anna: Person) -> None:
     running(namespace, 1)
     anna.may(("core", "pods", "get list create delete"))
     code, _, err = anna("fix", "pod/solo", "--level", "restricted", "--recreate", "--apply", "--yes")
-    assert (code, "created anew, and ready" in err) == (0, True), err
+    assert (code, "recreated, and ready" in err) == (0, True), err

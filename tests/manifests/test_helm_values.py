@@ -31,7 +31,7 @@ def test_check_names_the_template_and_proposes_values(harden: Any, helm: dict[st
     text = done.stdout.decode()
     assert "  web/templates/deployment.yaml  runAsNonRoot != true" in text
     assert "  web/templates/tests/test-connection.yaml  runAsNonRoot != true" in text
-    head, _, proposed = text.partition("These values cure 4 of 8 violations, proved by rendering again:\n")
+    head, _, proposed = text.partition("These values fix 4 of 8 violations, proved by rendering again:\n")
     assert head
     (tmp_path / "more.yaml").write_text(proposed)
     report = json.loads(harden("check", "--helm-chart", "web", "--values", "more.yaml", "-o", "json", **helm).stdout)
@@ -57,7 +57,7 @@ def test_fix_adds_the_values_and_their_files_other_bytes_stay(
         "\nsecurityContext:\n  allowPrivilegeEscalation: false\n  capabilities:\n    drop:\n    - ALL\n",
     )
     again = harden("fix", "--helm-chart", "web", **helm)
-    assert again.stdout == b"" and b"no values of the chart cure them" in again.stderr
+    assert again.stdout == b"" and b"no values of the chart fix them" in again.stderr
 
 
 def test_values_are_found_by_where_they_arrive(harden: Any, programs: str, tmp_path: Path) -> None:

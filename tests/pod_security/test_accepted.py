@@ -120,9 +120,9 @@ def test_what_stands_in_a_string_is_no_comment(quoted: str) -> None:
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("restrictedVolume: x", '"restrictedVolume" is no control. Did you mean "restrictedVolumes"?'),
-        ("restrictedVolumes", "nothing is said why restrictedVolumes is accepted"),
-        ("restrictedVolumes:   ", "nothing is said why restrictedVolumes is accepted"),
+        ("restrictedVolume: x", '"restrictedVolume" is not a control. Did you mean "restrictedVolumes"?'),
+        ("restrictedVolumes", "there is no reason why restrictedVolumes is accepted"),
+        ("restrictedVolumes:   ", "there is no reason why restrictedVolumes is accepted"),
     ],
 )
 def test_what_is_no_allowance_is_a_problem_with_its_place(words: str, message: str) -> None:

@@ -216,7 +216,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     if not mounts:
         return Remedy((without_unused(index, name, check),))
     if any(_matches(path, pattern) for pattern in _TIME_ZONE):
-        why = "the node's time zone is no part of the app: set the TZ environment variable if it matters"
+        why = "the node's time zone is not part of the app: set the TZ environment variable if it matters"
         return _remove(location, paths, check, judged(why, whoever))
     kind = volume["hostPath"].get("type", "")
     if any(_matches(path, pattern) for pattern in _SCRATCH) and kind in ("", "Directory", "DirectoryOrCreate"):

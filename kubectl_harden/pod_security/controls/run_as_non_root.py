@@ -63,7 +63,7 @@ _AS_WINDOWS_USER = "give it another user: windowsOptions.runAsUserName: Containe
 
 
 def _runs_as_number(case: Case) -> str | None:
-    return f"already runs as user {case.user}" if case.user else None
+    return f"runs as user {case.user}" if case.user else None
 
 
 def _low_port_of_unknown_user(case: Case) -> str | None:
@@ -278,6 +278,6 @@ CONTROL = Control(
     _fix,
     reasons=("runAsNonRoot != true",),
     changes=(_REQUIRE, ENTER),
-    cure="set spec.securityContext.runAsNonRoot: true, and remove false from the containers",
+    cure="set spec.securityContext.runAsNonRoot: true, and remove runAsNonRoot: false from the containers",
     signs=(_NON_ROOT, NO_USER_NAMESPACE, DENIED),
 )
