@@ -113,13 +113,13 @@ def check(
         raise UsageError(f"--statistics is for -o text; programs can count the output of -o {output} themselves")
     of_only, of_skip = checks_named(only, "--only"), checks_named(skip, "--skip")
     if (only or skip) and (write_known is not None or upgrade_to is not None):
-        raise UsageError("--write-known and --upgrade-to are about all controls: leave out --only and --skip")
+        raise UsageError("--write-known and --upgrade-to are for all controls: leave out --only and --skip")
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     if form.files and isinstance(inputs, LiveInputs):
-        raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
+        raise UsageError(f"-o {output} is for lines of files: for live workloads use -o json, sarif or junit")
     if isinstance(inputs, LiveInputs) and inputs.contexts and (known or write_known):
-        raise UsageError("a baseline file is of one cluster: name it by --context")
+        raise UsageError("a baseline file is for one cluster: select it with --context")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
     audit = read(audit_logs)
     came: list[Traced] = []
@@ -209,11 +209,11 @@ def check(
     if isinstance(tally, Upgrades):
         if tally.pinned:
             held = "1 of them is" if tally.pinned == 1 else f"{tally.pinned:,} of them are"
-            note(f"{held} held to a version by its number, which does not move when the cluster is upgraded")
+            note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
         if tally.uncomparable and not tally.problems:
             raise UsageError(
-                f"nothing is compared: all that is judged is held to {tally.version} or a newer version already "
-                f"(--policy-version says what to compare with; the newest version that is known is v1.{NEWEST})"
+                f"nothing to compare: everything judged is pinned to {tally.version} or a newer version already "
+                f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
             )
     left = bool(tally.violating or tally.refused) or any(item.state != "fixed" for item in came)
     return exit_code(tally.problems, left=left)
@@ -224,11 +224,11 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
     if not files:
         return
     if not isinstance(inputs, LiveInputs):
-        raise UsageError("--audit-log is of a cluster: leave the files out, and say which namespaces by -n or -A")
+        raise UsageError("--audit-log is for a cluster: leave out the files, and select namespaces with -n or -A")
     if inputs.contexts:
-        raise UsageError("--audit-log is of one cluster: name it by --context")
+        raise UsageError("--audit-log is for one cluster: select it with --context")
     if inputs.targets.names:
-        raise UsageError("--audit-log is about whole namespaces: name no workload, but a namespace by -n, or -A")
+        raise UsageError("--audit-log is for whole namespaces: leave out workloads, and use -n or -A")
     if output not in ("text", "wide", "json", "yaml"):
         raise UsageError("--audit-log is for -o text, wide, json and yaml")
     if other is not None:
@@ -315,6 +315,6 @@ def _advice(inputs: FileInputs | LiveInputs, upgrade: int | None) -> str:
         words += ["--policy-version", f"v1.{upgrade}"]
     command = commands.harden("fix", *words)
     if len(command) > _LONGEST:
-        return "See the smallest fix with fix in place of check"
+        return "To see the smallest fix, replace check with fix"
     of_builds = " (and fix -k DIR, fix --helm-chart DIR)" if click.get_current_context().params.get("build") else ""
-    return f"See the smallest fix: {command}{of_builds}"
+    return f"To see the smallest fix: {command}{of_builds}"

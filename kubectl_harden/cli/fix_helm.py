@@ -141,7 +141,7 @@ class Releases:
             if item.patch
         ]
         if not ready or begun or not self._is_agreed:
-            words = "not begun" if begun else "not confirmed"
+            words = "not started" if begun else "not confirmed"
             return outcomes + [Outcome(item, "skipped", words) for plan in ready for item in plan.proposals], False
         stop = Event()
 
@@ -161,7 +161,7 @@ class Releases:
 
             def work(plan: ReleasePlan) -> list[Outcome]:
                 if stop.is_set():
-                    return [Outcome(item, "skipped", "not begun") for item in plan.proposals]
+                    return [Outcome(item, "skipped", "not started") for item in plan.proposals]
                 try:
                     made = upgrader.upgrade(plan.helm, plan.upgrade)
                 except HardenError as error:

@@ -234,7 +234,7 @@ def _without(found: Cure) -> str:
     named = ", ".join(found.tried[:_NAMED])
     more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
     head = "no values of its chart fix it" if found.complete else "no values that fix it were found"
-    head = "no values of its chart take its pods to a level (--partial)" if found.held_back else head
+    head = "no values of its chart bring its pods to a level (--partial)" if found.held_back else head
     return f"{head}, of {len(found.tried):,} tried{f': {named}{more}' if named else ''}"
 
 

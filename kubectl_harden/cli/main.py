@@ -187,9 +187,9 @@ def _say_bug(fault: Exception) -> None:
     _show_traceback()
     last = traceback.extract_tb(fault.__traceback__)[-1]
     where = f"{os.path.basename(last.filename)}:{last.lineno}"
-    error(f"this is a bug of kubectl harden, not of your input: {type(fault).__name__} at {where}: {fault}")
+    error(f"this is a bug in kubectl harden, not in your input: {type(fault).__name__} at {where}: {fault}")
     line(
-        "What is already named as done stays done. Please report it with the output of kubectl harden version -o json; "
+        "What was reported as done stays done. Please report it with the output of kubectl harden version -o json; "
         f"{DEBUG}=1 shows the traceback"
     )
 
@@ -250,7 +250,7 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         from kubectl_harden.reports.output import line
 
-        line("interrupted: what is already named as done stays done, everything else is as it was")
+        line("interrupted: what was reported as done stays done; everything else is unchanged")
         return ended_by()
     except BrokenPipeError:
         # The reader has what it wanted.

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["migrate"]
 
 _INTERRUPTED: Final = (
-    "interrupted: each namespace finishes the step that it is in; once more, and it waits for no rollout\n"
+    "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
 )
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
@@ -220,7 +220,7 @@ def migrate(
             names = (*names, namespace)
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
-        raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
+        raise UsageError("name the namespaces, or select them with -l SELECTOR or -A")
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
@@ -295,11 +295,11 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
     default = click.core.ParameterSource.DEFAULT
     given = [option for name, option in fixed.items() if context.get_parameter_source(name) is not default]
     if given:
-        raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
+        raise UsageError(f"--plan is carried out exactly as written: leave out {', '.join(given)}")
     if plan_out is not None:
-        raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
+        raise UsageError("--plan carries out a plan and --plan-out makes one: use one of them")
     if not apply_:
-        raise UsageError("--plan is carried out with --apply; to see what is to be done leave both out")
+        raise UsageError("--plan needs --apply; to see what there is to do, leave out both")
 
 
 def _patterns(file: str) -> tuple[str, ...]:
@@ -365,7 +365,7 @@ def _survey(
             missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
-                raise ClusterError("permissions are missing: nothing was begun")
+                raise ClusterError("permissions are missing: nothing was started")
     lost = resume_cut_off(cluster, chosen.namespaces.__contains__, apply=apply, yes=yes, seconds=limit)
     with Words() as words:
         found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
@@ -423,7 +423,7 @@ def _carry_out(
 
         def work(item: NamespaceSurvey) -> Migrated:
             if enough.is_set():
-                return Migrated(item.name, "stopped", "not begun")
+                return Migrated(item.name, "stopped", "not started")
             outcome = migrator.carry_out(item.name)
             if outcome.failed and next(failures) == max_failures:
                 enough.set()
@@ -478,7 +478,7 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
     if journal.trouble is not None:
         from kubectl_harden.reports.output import report_problems
 
-        trouble = Problem(f"{journal.trouble}: not all that was done is written down")
+        trouble = Problem(f"{journal.trouble}: the journal does not have everything that was done")
         report_problems([trouble])
         problems.append(trouble)
     return problems

@@ -213,7 +213,7 @@ def project_of(config: str | None = None) -> Project:
         return read_project(config)
     other = misnamed(os.curdir)
     if other is not None:
-        note(f"{os.path.relpath(other)} is not read: a project file has the name {FILE}, and --config names another")
+        note(f"{os.path.relpath(other)} is not read: a project file is named {FILE}; use --config to name another")
     file = find_project(os.curdir)
     words = not_obeyed(os.curdir) if file is None else None
     if words is not None:

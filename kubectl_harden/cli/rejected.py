@@ -64,16 +64,16 @@ def rejected(
     """
     if source == "-":
         if audit_logs:
-            raise UsageError("- explains a message, and --audit-log is of a cluster: give one of them")
+            raise UsageError("- explains a message, and --audit-log is for a cluster: use one of them")
         return pasted(output)
     if source is not None:
-        raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
+        raise UsageError(f'"{source}": name a namespace with -n, or use - to read a message from stdin')
     if namespace and all_namespaces:
         raise UsageError("use -n for one namespace or -A for all, not both")
     names = chosen_contexts({"contexts": contexts, "all_contexts": all_contexts, **connect.given})
     if names:
         if audit_logs:
-            raise UsageError("--audit-log is of one cluster: name it by --context")
+            raise UsageError("--audit-log is for one cluster: select it with --context")
         return _all(names, connect.context, None if all_namespaces else namespace or "", output)
     audit = read(audit_logs)
     cluster = connect()
@@ -232,5 +232,5 @@ def pasted(output: str) -> int:
     for message in messages if output == "text" else ():
         write(message_text(message, columns=width()))
     if not messages:
-        line("no rejection is recognised in this text")
+        line("this text has no rejection that is known")
     return VIOLATIONS if messages else OK

@@ -75,10 +75,10 @@ def undo(
 
     limit = seconds(timeout, "--timeout")
     if run and last:
-        raise UsageError("name a RUN or give --last, not both")
+        raise UsageError("name a RUN or use --last, not both")
     if not run and not last:
         return _list()
-    chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and passed over"))
+    chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and skipped"))
     may_ask(not dry_run, yes)
     if _deleted_policies(chosen):
         # What it has lowered would be enforced again, and the pods that the policies were for refused.
@@ -122,7 +122,7 @@ def undo(
         name = undoing.changes[proposal.live.uid][0].name
         if not proposal.patch and proposal.refusal is None:
             but = f", but its fields belong to {cluster.manager} in managedFields" if proposal.ownership else ""
-            line(f"{name}: nothing of the change is left{but}")
+            line(f"{name}: nothing is left of the change{but}")
         elif proposal.refusal and not proposal.patch:
             line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
@@ -247,7 +247,7 @@ def _phases(
         if stop.is_set():
             for item in phase:
                 if item.patch and item.refusal is None:
-                    outcomes.append(Outcome(item, "skipped", "not begun"))
+                    outcomes.append(Outcome(item, "skipped", "not started"))
                     tell(outcome_lines(outcomes[-1], columns=width(2)))
             continue
         ended, interrupted = carry_out(
@@ -314,5 +314,5 @@ def _list() -> int:
         write([printable(f"{run.id}  {run.about.get('command') or '?'!s:<5} {where}  {counts}: {names}") + "\n"])
         empty = False
     if empty:
-        line("no runs yet: fix --apply and migrate --apply write them")
+        line("no runs yet: fix --apply and migrate --apply record them")
     return code

@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     applied, and its pods do not run, for which the change is not to blame (``down``); not applied, since its trial
     pod did not run (``tried``); rolled back, or left in
     place (``left``), since its pods failed; failed (the server did not take it); refused (not tried); skipped
-    (not begun, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
+    (not started, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
     ``message`` is a sentence for people, ``log`` the last lines of the failed container.
     """
 
@@ -96,7 +96,7 @@ class Applier:
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
             if self._stop.is_set():
-                return Outcome(proposal, "skipped", "not begun")
+                return Outcome(proposal, "skipped", "not started")
             if proposal.trial and not same(tried, list(proposal.patch)):
                 failed = self.try_first(proposal)
                 if failed is not None:
@@ -137,7 +137,7 @@ class Applier:
         if ended.state == "ready":
             return None
         if ended.state == "interrupted":
-            return Outcome(proposal, "skipped", "not begun; its trial pod is removed")
+            return Outcome(proposal, "skipped", "not started; its trial pod is removed")
         # That no node has room for one more pod says nothing of the change.
         if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
             return None

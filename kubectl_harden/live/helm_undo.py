@@ -124,7 +124,7 @@ def go_back(
     """
     now, before = way.now, way.before
     if now is None or before is None:
-        return True, "nothing of the change is left"
+        return True, "nothing is left of the change"
     try:
         helm = Helm(cluster.connection, now.namespace, now.storage)
         pods = snapshots(cluster, way.lives)

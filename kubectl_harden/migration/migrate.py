@@ -44,7 +44,7 @@ class Migrated(NamedTuple):
     """What became of a namespace.
 
     ``state``: enforced (by this run), done (nothing was to do), blocked (warn and audit are set), failed (a
-    step went wrong), drifted (not as the plan file has it), stopped (as asked; the rest is not begun).
+    step went wrong), drifted (not as the plan file has it), stopped (as asked; the rest is not started).
     ``found`` is what the survey found before, ``labels`` what they are at the end, ``ready`` how many pods
     are ready of how many.
     """
@@ -118,7 +118,7 @@ class Migrator:
     def carry_out(self, name: str) -> Migrated:
         """Take a namespace as far as it can go. Errors of the cluster become outcomes."""
         if self._halt.is_set():
-            return Migrated(name, "stopped", "not begun")
+            return Migrated(name, "stopped", "not started")
         done = Migrated(name, "failed")
         try:
             self._say(name, "reading")

@@ -40,7 +40,7 @@ _SHOWN: Final = {
     "left": ("FAILED, left in place", "bad"),
     "failed": ("not changed", "bad"),
     "refused": ("not applied", "warn"),
-    "skipped": ("not begun", "warn"),
+    "skipped": ("not started", "warn"),
     "unknown": ("NOT KNOWN", "bad"),
 }
 
@@ -177,7 +177,7 @@ def summary(outcomes: Iterable[Outcome], undo: str) -> str:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
         unit = unit if outcome.proposal.live.namespace else "object"
     parts = [f"{count:,} {_SHOWN[state][0].lower()}" for state, count in counts.items()]
-    back = f". To take it back: {undo}" if undo else ""
+    back = f". To undo it: {undo}" if undo else ""
     return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 

@@ -265,5 +265,5 @@ def migrated_summary(done: Sequence[Migrated], undo: str) -> str:
     }
     counts = {state: sum(item.state == state for item in done) for state in words}
     parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
-    back = f". To take it back: {undo}" if undo else ""
+    back = f". To undo it: {undo}" if undo else ""
     return f"{counted(len(done), 'namespace')}: {', '.join(parts)}{back}"

@@ -208,7 +208,7 @@ def test_wide_shows_what_is_known(images: Images, tmp_path: Path) -> None:
         (("--registry-ca", "/nowhere"), '--registry-ca "/nowhere": there is no such file'),
         (("--observed", "/nowhere"), '--observed "/nowhere": there is no such file or directory'),
         (("--observed-for", "long"), '--observed-for "long": write a time'),
-        (("-i",), "-i asks for every edit: there is no terminal to ask on"),
+        (("-i",), "-i asks about each edit, and there is no terminal to ask on"),
     ],
 )
 def test_wrong_usage(flags: tuple[str, ...], words: str) -> None:

@@ -43,7 +43,7 @@ def test_a_refused_workload_of_an_operator_runs_by_a_proved_policy_and_undo_dele
     assert done.code == 0, done
     assert "kind: MutatingAdmissionPolicy\n" in done.out
     assert f"its new pods meet restricted:latest by MutatingAdmissionPolicy {name}, which leaves alone" in told
-    assert "To take it back: kubectl harden undo" in told
+    assert "To undo it: kubectl harden undo" in told
     (pod,) = namespace.eventually(namespace.ready_pods)
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert namespace.get(kind, "db")["spec"] == before

@@ -204,7 +204,7 @@ def test_mistakes(namespace: Namespace, harden: Harden) -> None:
         (("check", "deploy/web", "sts"), 2, "TYPE/NAME for every target"),
         (("check", "deploy/web", "-l", "a=b"), 2, "not both"),
         (("check", "deploy/web", "-A"), 2, "use -n instead of -A"),
-        (("check",), 2, "name what to look at"),
+        (("check",), 2, "specify manifests with"),
         (("check", "deploy/web", "--context", "nope"), 4, 'no context "nope"; it has: tests'),
         (("check", "deploy/web", "--request-timeout", "soon"), 2, "write a time such as 30s"),
         (("check", "deploy/web", "--as-group", "x"), 2, "--as-group needs --as"),

@@ -293,7 +293,7 @@ def test_a_signal_says_what_was_done(namespace: Namespace, harden: Harden, numbe
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.Signals[numbers[-1]]
     assert "web: applied, not watched to its end" in err
-    assert "zzz: not begun" in err
+    assert "zzz: not started" in err
     assert "kubectl harden undo 2" in err
     assert harden("undo", "--last", "--yes").code == 0
     assert spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"] == {}

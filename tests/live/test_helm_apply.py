@@ -261,7 +261,10 @@ def test_what_no_value_reaches_is_said(releases: Releases) -> None:
     assert result.code == 1, result
     said = words(result)
     assert "its values are not changed: no values of its chart fix it, of " in said
-    assert "What no value sets, a post-renderer does: helm upgrade --install front CHART --post-renderer" in said
+    assert (
+        "A post-renderer makes the changes that no value can: helm upgrade --install front CHART --post-renderer"
+        in said
+    )
     assert f"cannot be applied: managed by Helm release {releases.namespace.name}/front" in said
     told = releases.fix("-o", "json").json["workloads"][0]
     assert told["helmRelease"]["problem"].startswith("no values of its chart fix it, of ")
@@ -278,7 +281,7 @@ def test_values_that_cure_a_part(releases: Releases) -> None:
     assert result.code == 1, result
     assert "these values fix 4 of 5 violations" in words(result)
     assert "no value of the chart was found that sets it" in words(result)
-    assert "What no value sets, a post-renderer does" in words(result)
+    assert "A post-renderer makes the changes that no value can" in words(result)
 
 
 DB = """\

@@ -99,7 +99,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     assert len(namespace.eventually(namespace.ready_pods)) == 3
     # What it has deleted is not created by undo, so that it does not offer to enforce the level again.
-    assert "To take it back" not in undone.err
+    assert "To undo it" not in undone.err
     (run,) = {file.stem for file in (harden.state / "kubectl-harden" / "journal").glob("*.jsonl")} - {
         word for word in words(done.err).split() if word.startswith("202")
     }

@@ -49,7 +49,7 @@ def test_it_sets_level_version_excludes_and_pod_paths_and_options_win(tmp_path: 
     assert found["policy"] == {"level": "restricted", "version": "v1.25"}
     assert [w["name"] for w in found["workloads"]] == []
     done = run("check", "-f", "a.gen.yaml", cwd=tmp_path / "deploy")
-    assert f"note: ../{FILE} excludes all that is named".encode() in done.stderr
+    assert f"note: ../{FILE} excludes everything that you named".encode() in done.stderr
 
 
 def test_fix_leaves_out_what_is_excluded(tmp_path: Path) -> None:

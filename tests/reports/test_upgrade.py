@@ -63,7 +63,7 @@ def test_only_what_becomes_new_is_listed_and_the_rest_counted(shop: Path) -> Non
         "level already, in nothing new; 1 held to v1.34 or a newer version already; 1 in privileged namespaces"
     )
     assert "See the smallest fix: kubectl harden fix -f . --policy-version v1.34" in told
-    assert "2 of them are held to a version by its number" in told
+    assert "2 of them are pinned to a version" in told
 
 
 def test_json_says_both_policies(shop: Path) -> None:
@@ -108,7 +108,10 @@ def test_the_exit_code_is_about_what_is_new(shop: Path) -> None:
     [
         (["--upgrade-to", "v1.38"], "policy version v1.38 is not known: the newest that is known here is v1.37"),
         (["--upgrade-to", "1.36"], 'unknown policy version "1.36"'),
-        (["--upgrade-to", "v1.36"], "nothing is compared: all that is judged is held to v1.36 or a newer version"),
+        (
+            ["--upgrade-to", "v1.36"],
+            "nothing to compare: everything judged is pinned to v1.36 or a newer version",
+        ),
         (["--upgrade-to", "-o", "sarif"], "--upgrade-to is for -o text, wide, json, yaml and name"),
         (["--upgrade-to", "--known", "known.json"], "leave the baseline file out"),
         (["--upgrade-to", "--write-known", "known.json"], "leave the baseline file out"),
