@@ -315,6 +315,6 @@ def _advice(inputs: FileInputs | LiveInputs, upgrade: int | None) -> str:
         words += ["--policy-version", f"v1.{upgrade}"]
     command = commands.harden("fix", *words)
     if len(command) > _LONGEST:
-        return "To see the smallest fix, replace check with fix"
+        return "See the smallest fix: replace check with fix"
     of_builds = " (and fix -k DIR, fix --helm-chart DIR)" if click.get_current_context().params.get("build") else ""
-    return f"To see the smallest fix: {command}{of_builds}"
+    return f"See the smallest fix: {command}{of_builds}"

@@ -61,7 +61,7 @@ def test_a_refused_workload_of_an_operator_runs_by_a_proved_policy_and_undo_dele
     assert again.code == 1 and f"{name} is there already" in words(again.err)
     kept = harden("undo", "--last", "--yes")
     assert kept.code == 1 and "would be refused by restricted:latest without it: " in words(kept.err), kept
-    assert "--even-if-refused deletes it all the same" in words(kept.err)
+    assert "--even-if-refused deletes it anyway" in words(kept.err)
     tried = harden("undo", "--last", "--dry-run", "--even-if-refused")
     assert tried.code == 1 and tried.err.count("would be deleted") == 2 and len(policies(namespace)) == 2
     undone = harden("undo", "--last", "--yes", "--even-if-refused")

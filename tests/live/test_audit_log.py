@@ -184,13 +184,13 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
     pod = tmp_path / "pod.yaml"
     pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
     table = {
-        ("check", "-f", str(pod), "--audit-log", str(log)): "is of a cluster",
-        ("check", "deploy/web", "--audit-log", str(log)): "is about whole namespaces",
+        ("check", "-f", str(pod), "--audit-log", str(log)): "is for a cluster",
+        ("check", "deploy/web", "--audit-log", str(log)): "is for whole namespaces",
         ("check", "-n", namespace.name, "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
         ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
         ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
         ("migrate", namespace.name, "--soak", "7d"): "give it with --audit-log",
-        ("rejected", "-", "--audit-log", str(log)): "give one of them",
+        ("rejected", "-", "--audit-log", str(log)): "use one of them",
     }
     for arguments, words in table.items():
         result = harden(*arguments)

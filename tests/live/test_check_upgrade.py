@@ -40,4 +40,4 @@ def test_latest_of_the_newest_server_has_no_next(namespace: Namespace, harden: H
     namespace.label(enforce="restricted", enforce_version="latest")
     namespace.create(safe(workload("Deployment", "web")))
     result = harden("check", "deploy/web", "--upgrade-to")
-    assert result.code == 2 and "nothing is compared" in result.err
+    assert result.code == 2 and "nothing to compare" in result.err

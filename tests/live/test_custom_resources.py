@@ -176,7 +176,7 @@ def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Har
     refused = harden("migrate", namespace.name, "--as", subject["name"], "--apply", "--yes")
     assert refused.code == 4
     assert "not allowed to list rollouts.argoproj.io in" in refused.err
-    assert "nothing was begun" in refused.err
+    assert "nothing was started" in refused.err
     result = harden("migrate", namespace.name, "-o", "json")
     (found,) = result.json["namespaces"]
     assert [(item["kind"], item["after"]) for item in found["workloads"]] == [("Rollout", "restricted")]

@@ -64,7 +64,7 @@ def test_killed_the_next_run_goes_on(namespace: Namespace, harden: Harden, proxy
     cut_short(harden, proxy, step, signal.SIGKILL)
     again = harden("fix", "sts/db", *APPLY)
     assert again.code == 0, again
-    assert "was cut off in creating is deleted" in words(again.err)
+    assert "was creating when it was cut off" in words(again.err)
     assert "its new pods meet restricted:latest by MutatingAdmissionPolicy" in words(again.err)
     assert namespace.eventually(namespace.ready_pods)[0]["spec"]["securityContext"]["runAsNonRoot"] is True
     # One run has made all of it: the run that was cut off has nothing left.

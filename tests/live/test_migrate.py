@@ -366,7 +366,7 @@ def test_ctrl_c_finishes_the_step_and_the_same_command_goes_on(fleet: Fleet, har
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert "finishes the step" in told
+    assert "finishes its current step" in told
     assert "not finished" in told
     events = harden.journal()
     begun = {event["change"] for event in events if event["event"] == "begin"}

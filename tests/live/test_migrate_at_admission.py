@@ -278,7 +278,7 @@ def test_the_rights_of_the_examples_are_enough_and_needed(namespace: Namespace, 
         told = words(refused.err)
         assert "not allowed to create pods/eviction in" in told
         assert "not allowed to delete mutatingadmissionpolicybindings.admissionregistration.k8s.io in" in told
-        assert "nothing was begun" in told and policies(namespace) == []
+        assert "nothing was started" in told and policies(namespace) == []
     with bound(namespace, *own, "kubectl-harden-admission") as user:
         done = migrate(harden, *APPLY, "--as", user)
         assert done.code == 0, done

@@ -74,7 +74,7 @@ def test_the_surveyor_reads_and_cannot_write(
     assert refused.code == 4
     for line in ("patch namespaces", "patch deployments.apps", "watch pods", "create pods", "delete pods"):
         assert f"error: not allowed to {line} in " in refused.err
-    assert "nothing was begun" in refused.err
+    assert "nothing was started" in refused.err
     assert fleet.state() == before
     assert harden.journal() == []
 

@@ -129,7 +129,7 @@ def test_who_may_only_look_is_told_before_anything_is_tried(namespace: Namespace
     assert (code, "not allowed to patch deployments.apps" in err) == (4, True), err
     assert "+        runAsNonRoot: true" in out
     code, _, err = anna("migrate", namespace.name, "--apply", "--yes")
-    assert (code, "not allowed to patch namespaces" in err, "nothing was begun" in err) == (4, True, True)
+    assert (code, "not allowed to patch namespaces" in err, "nothing was started" in err) == (4, True, True)
     assert "podtemplates" not in err
     assert namespace.get("Deployment", "web")["spec"] == before
 

@@ -323,7 +323,7 @@ def test_a_mistyped_name_is_a_note(tmp_path: Path, name: str, beside: bool) -> N
     if beside:
         (tmp_path / FILE).write_text("level: restricted\n")
     done = run("check", "-f", "pod.yaml", cwd=below)
-    assert f"note: ../{name} is not read: a project file has the name {FILE}".encode() in done.stderr
+    assert f"note: ../{name} is not read: a project file is named {FILE}".encode() in done.stderr
     assert done.returncode == 0
     assert b"is not read" not in run("check", "-f", "pod.yaml", "--config", f"../{name}", cwd=below).stderr
 
