@@ -311,7 +311,7 @@ class _Run:
         for file in change.files:
             checkout = change.jobs[0].place_of(file.file)[0]
             if file.before and is_committed(checkout, file.file) is False:
-                note(f"{file.file} has changes that are not committed: it is edited all the same, and they stay in it")
+                note(f"{file.file} has changes that are not committed: it is edited anyway, and they stay in it")
         if change.overlay is not None or change.jobs[0].chart is not None:
             try:
                 if change.overlay is not None:

@@ -107,13 +107,13 @@ class Applier:
             except Conflict:
                 again = self._again(proposal)
                 if not again.patch and again.refusal is None:
-                    return Outcome(again, "applied", "someone else has made the change meanwhile")
+                    return Outcome(again, "applied", "someone else made the change in the meantime")
                 if not same(list(again.patch), list(proposal.patch)) and again.refusal is None:
-                    self._report(proposal.name, "changed by others meanwhile, planned again")
+                    self._report(proposal.name, "changed by others in the meantime, planned again")
                     if not self._confirm(again):
-                        return Outcome(again, "skipped", "the plan is another one now, and was not confirmed")
+                        return Outcome(again, "skipped", "the plan is different now, and was not confirmed")
                 proposal = again
-        return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
+        return Outcome(proposal, "failed", f"others changed it {RETRIES} times in the meantime; not changed")
 
     def try_first(self, proposal: Proposal) -> Outcome | None:
         """Start a pod of the new template first; returns why the change is not made, None where it may be."""
@@ -133,7 +133,7 @@ class Applier:
                 report=report,
             )
         except ClusterError as error:
-            return Outcome(proposal, "tried", f"not changed: one new pod was to be tried first: {error}")
+            return Outcome(proposal, "tried", f"not changed: one new pod could not be tried first: {error}")
         if ended.state == "ready":
             return None
         if ended.state == "interrupted":
@@ -144,7 +144,7 @@ class Applier:
         failed = explained(self._cluster, proposal, ended)
         words = failed.message.removeprefix("its new pods fail: ")
         return failed._replace(
-            state="tried", message=f"not changed, since one new pod was tried first and fails: {words}"
+            state="tried", message=f"not changed, because one new pod was tried first and fails: {words}"
         )
 
     # -- patching ------------------------------------------------------------------------------------
@@ -271,11 +271,11 @@ class Applier:
                     {**live.resource.head, **self._cluster.get(live.resource, live.namespace, live.name)}
                 )
                 if now.uid != live.uid:
-                    return failed._replace(message=f"{failed.message}; it was replaced meanwhile and is left alone")
+                    return failed._replace(message=f"{failed.message}; it was replaced since, and is left alone")
                 moved = moved_on(now.value, inverse)
                 if moved is not None:
                     return failed._replace(
-                        message=f"{failed.message}; not taken back, since someone has changed {moved} meanwhile"
+                        message=f"{failed.message}; not taken back, because someone changed {moved} in the meantime"
                     )
                 before = take_snapshot(self._cluster, live.value, lambda pod: not carries(failed.proposal, pod))
                 returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
@@ -290,7 +290,7 @@ class Applier:
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
-            message=f"{failed.message}; not taken back, since others keep changing it: {self._undo()}"
+            message=f"{failed.message}; not taken back, because others keep changing it: {self._undo()}"
         )
 
     def _undo(self) -> str:
@@ -350,7 +350,7 @@ class Applier:
             return Outcome(proposal, "unwatched", "recreated; it was not ready yet when it was interrupted")
         failed = explained(self._cluster, proposal, followed)
         if not self._rollback:
-            return failed._replace(message=f"{failed.message}; it is left as it is now")
+            return failed._replace(message=f"{failed.message}; it is left as it is")
         owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
         try:
             made, trouble = self._replace(now, fresh(proposal.goal), fresh(live.value))

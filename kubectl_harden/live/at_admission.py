@@ -180,7 +180,7 @@ class Creator:
                 self._cluster.get(resource, None, name)
                 both = (f"mutatingadmissionpolicybinding/{name}", f"mutatingadmissionpolicy/{name}")
                 command = self._cluster.connection.commands.kubectl("delete", *both, "--ignore-not-found")
-                return f"{resource.kind} {name} is there already; to remove it: {command}"
+                return f"{resource.kind} {name} already exists; to remove it: {command}"
         admitted, meets, words = self._asked(live)
         if admitted is None:
             return f"nothing would prove the policy: {words}"
@@ -205,7 +205,7 @@ class Creator:
             if meets:
                 break
             if self._stop.is_set():
-                return "it was interrupted before the policy was proved"
+                return "interrupted before the policy was proved"
             if time.monotonic() > deadline:
                 left_out = f"; no policy can edit {', '.join(objects.left_out)}" if objects.left_out else ""
                 return f"with the policy, {words}{left_out}"
@@ -240,7 +240,7 @@ class Creator:
         if not old:
             return words
         named = ", ".join(old[:3]) + (f" and {len(old) - 3} more" if len(old) > 3 else "")
-        words += f"; {named} {'is' if len(old) == 1 else 'are'} older and will stay below it until made again"
+        words += f"; {named} {'is' if len(old) == 1 else 'are'} older and will stay below it until recreated"
         if live.resource.kind in RESTARTABLE:
             commands = self._cluster.connection.commands
             words += f": {commands.kubectl('rollout', 'restart', live.target, namespace=live.namespace)}"
@@ -266,7 +266,7 @@ class Creator:
                 words = f"{trouble}; {resource.kind} {value['metadata']['name']} is still there ({left}): {undo}"
                 return Outcome(proposal, "left", words)
             self._journal.undone(change, trouble)
-        return Outcome(proposal, "skipped" if self._stop.is_set() else "rolled back", f"no policy stays: {trouble}")
+        return Outcome(proposal, "skipped" if self._stop.is_set() else "rolled back", f"no policy remains: {trouble}")
 
 
 def is_forgotten(cluster: Cluster, live: Live, stop: Event) -> bool:

@@ -54,7 +54,7 @@ def at_source(origin: Origin) -> list[AtSource]:
     Raises InputError with the reason where they are not manifests in a repository, or where it is not known.
     """
     if not origin:
-        raise InputError("nothing in the cluster tells where it comes from")
+        raise InputError("nothing in the cluster shows where it comes from")
     link = origin[0]
     name = f"{link.kind} {link.namespace}/{link.name}"
     if link.problem:

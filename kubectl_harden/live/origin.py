@@ -273,7 +273,7 @@ class Origins:
                 best = max(key for key in revisions if key[1] == "deployed") if _deployed(revisions) else newest
                 release = release_of(decoded(payload(revisions[best])))
                 if release.name != name:
-                    return "what is kept as its release is another one"
+                    return "what is stored as its release is a different release"
                 note = "" if newest[1] == "deployed" else f"its revision {newest[0]} is {newest[1] or 'not known'}"
                 return release, note
         return refused or f"no release of this name is kept in namespace {namespace}"

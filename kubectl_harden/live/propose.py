@@ -214,12 +214,12 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
         return f"made by {live.owner}, which would take the change back: make it there"
     if proposal.managers and not options.even_if_managed:
         manager = proposal.managers[0]
-        return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
+        return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it anyway"
     if proposal.recreate:
         if finished(live.value):
             kind = live.resource.kind
             command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
-            words = "has run to its end: correct its manifest for the next one, and delete it:"
+            words = "has finished: correct its manifest for the next one, and delete it:"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
             words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"

@@ -197,7 +197,7 @@ def _annotate(cluster: Cluster, namespace: str, what: str, entry: str) -> bool:
             except Conflict:
                 continue
             return True
-    raise Conflict(f"namespace {namespace} was changed by others meanwhile")
+    raise Conflict(f"namespace {namespace} was changed by others in the meantime")
 
 
 def held_back(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[str]:

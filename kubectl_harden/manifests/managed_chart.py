@@ -305,7 +305,7 @@ class _Fixing:
             expected[key] = after
         made = _objects(rendering)
         if made.keys() != expected.keys() or not all(same(expected[key], made[key]) for key in made):
-            return None, "kustomize makes something else of the patches than was planned"
+            return None, "kustomize does not make what was planned of the patches"
         return _Step(step.layers, (*step.renderers, new), rendering), ""
 
     # -- files ---------------------------------------------------------------------------------------------

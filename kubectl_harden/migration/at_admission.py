@@ -87,7 +87,7 @@ class AtAdmission:
             return Step(created._replace(state="skipped", message=message))
         held = None
         if ended.state == "held":
-            why = "its policy stays, and so do the pods; the same command goes on"
+            why = "its policy stays, and so do the pods; the same command continues"
             held = Blocker(proposal.name, "", ended.words, why, other_cause="older than its policy")
         return Step(created._replace(message=message), held)
 

@@ -177,7 +177,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
     if planned["goal"] != str(found.goal) and not out:
         out.append(f"the plan takes it to {planned['goal']}, and now it would go to {found.goal}")
     if planned["state"] == "blocked" and found.state != "blocked" and not out:
-        out.append("it was held back when the plan was made, and is not any more")
+        out.append("it was held back when the plan was made, and no longer is")
     known = {item["uid"]: item for item in planned["workloads"]}
     for proposal in proposals:
         live = proposal.live
@@ -192,7 +192,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
         if digest_of(live) != item["templateDigest"]:
             out.append(f"{proposal.name}: its pod template was changed since the plan was made")
         elif not same(json.loads(json.dumps(proposal.patch)), patch):
-            out.append(f"{proposal.name}: its patch would be another one now")
+            out.append(f"{proposal.name}: its patch would be different now")
     out.extend(
         f"{item['kind']} {found.name}/{item['name']} is gone, or was recreated"
         for item in known.values()

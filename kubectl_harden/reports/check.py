@@ -96,7 +96,7 @@ def _of_pods(checked: Checked, columns: int) -> Iterator[str]:
     words += f"{by} completes them, so that none is refused" if pods.proved else "they may be completed by admission"
     if pods.older:
         named = ", ".join(pods.older[:3]) + (f" and {len(pods.older) - 3:,} more" if len(pods.older) > 3 else "")
-        words += f"; {named} {'is' if len(pods.older) == 1 else 'are'} older and will stay below it until made again"
+        words += f"; {named} {'is' if len(pods.older) == 1 else 'are'} older and will stay below it until recreated"
         words += f": {pods.restart}" if pods.restart else ""
     yield wrapped(printable(words), 2, columns) + "\n"
 

@@ -33,7 +33,7 @@ _HIDDEN: Final = ("managedFields", "generation", "resourceVersion")
 _MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
 _SHOWN: Final = {
     "applied": ("applied", "good"),
-    "unwatched": ("applied, not watched to its end", "warn"),
+    "unwatched": ("applied, rollout not watched to the end", "warn"),
     "tried": ("not applied, its trial pod does not run", "bad"),
     "down": ("applied, its pods do not run", "bad"),
     "rolled back": ("ROLLED BACK", "bad"),

@@ -154,7 +154,7 @@ def test_enforcing_waits_until_nothing_new_came_for_so_long(namespace: Namespace
     assert causes == {"came and went", "audit log"}, found["blockers"]
     result = harden(*arguments, "1h", "--apply", "--yes")
     assert result.code == 1
-    assert "is audited there since" in " ".join((result.out + result.err).split())
+    assert "has been audited there only since" in " ".join((result.out + result.err).split())
     labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
     assert "pod-security.kubernetes.io/enforce" not in labels
     spec = namespace.get("Deployment", "web")["spec"]["template"]["spec"]

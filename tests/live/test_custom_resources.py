@@ -117,7 +117,7 @@ def test_a_pod_path_makes_a_kind_known(kinds: None, namespace: Namespace, harden
     }
     create(namespace, "example.com", "widgets", value)
     unknown = harden("check", "widget/w")
-    assert (unknown.code, "widgets.example.com hold no pods that are known" in unknown.err) == (3, True)
+    assert (unknown.code, "widgets.example.com have no known pod templates" in unknown.err) == (3, True)
     option = ("--pod-path", "Widget.example.com=/spec/pods/template")
     found = harden("check", "-n", namespace.name, "-o", "json", *option).json["workloads"]
     assert [(item["kind"], item["podPath"]) for item in found] == [("Widget", "/spec/pods/template")]

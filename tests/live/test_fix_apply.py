@@ -38,7 +38,7 @@ def test_rejected_workloads_of_every_kind_come_up(namespace: Namespace, harden: 
     assert harden("fix", "-n", namespace.name, "--apply", "--yes").err.endswith("nothing to do\n")
     refused = harden("undo", "--last", "--yes", "--timeout", "20s")
     assert refused.code == 1
-    assert refused.err.count("--even-if-refused takes it back all the same") == len(KINDS)
+    assert refused.err.count("--even-if-refused takes it back anyway") == len(KINDS)
     assert len(namespace.ready_pods()) == len(KINDS)
     undone = harden("undo", "--last", "--yes", "--timeout", "20s", "--even-if-refused")
     assert undone.code == 1, undone
@@ -292,7 +292,7 @@ def test_a_signal_says_what_was_done(namespace: Namespace, harden: Harden, numbe
         time.sleep(0.02)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.Signals[numbers[-1]]
-    assert "web: applied, not watched to its end" in err
+    assert "web: applied, rollout not watched to the end" in err
     assert "zzz: not started" in err
     assert "kubectl harden undo 2" in err
     assert harden("undo", "--last", "--yes").code == 0

@@ -143,7 +143,7 @@ def test_a_storm_of_conflicts_ends(namespace: Namespace, harden: Harden, proxy: 
     proxy.times(99, writes, Fault(before=bump(namespace)))
     result = harden("fix", "deploy/web", "--apply", "--yes")
     assert result.code == 4
-    assert "changed by others 5 times meanwhile; not changed" in " ".join(result.err.split())
+    assert "others changed it 5 times in the meantime; not changed" in " ".join(result.err.split())
     assert spec_of(namespace) == before
 
 

@@ -359,7 +359,7 @@ def test_paths_that_lead_out_are_refused(path: str, place: Place, harden: Harden
     other.mkdir()
     (other / "web.yaml").write_text(WEB)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
-    assert (done.code, "leads out of the repository" in words(done)) == (3, True), done
+    assert (done.code, "leads outside the repository" in words(done)) == (3, True), done
     assert (other / "web.yaml").read_text() == WEB
 
 
@@ -421,7 +421,7 @@ def test_what_nobody_manages_has_no_source(place: Place, harden: Harden) -> None
     place.namespace.create(value)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 1, done
-    assert "nothing in the cluster tells where it comes from" in words(done)
+    assert "nothing in the cluster shows where it comes from" in words(done)
 
 
 @pytest.mark.parametrize(

@@ -309,7 +309,7 @@ def test_what_is_deployed_meanwhile_keeps_the_level_from_being_enforced(
     outcome = report(result)["shop"]["outcome"]
     assert (result.code, outcome["state"]) == (1, "blocked"), outcome
     assert "intruder" in outcome["blockers"][0]["object"]
-    assert "deployed it while" in outcome["blockers"][0]["why"]
+    assert "deployed it during" in outcome["blockers"][0]["why"]
     assert fleet.levels("shop") == {"warn": "restricted", "audit": "restricted"}
     assert harden("migrate", "-l", fleet.selector, *APPLY).code == 0
 

@@ -150,7 +150,7 @@ def test_a_new_pod_that_fails_takes_its_policy_back(namespace: Namespace, harden
     done = migrate(harden, *APPLY, "--no-trial")
     assert done.code == 1, done
     told = words(done.err)
-    assert "rolled back: no policy stays: new pod db-1 does not start" in told
+    assert "rolled back: no policy remains: new pod db-1 does not start" in told
     assert "deleted, to be made as before: db-1" in told
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     pods = namespace.eventually(lambda: pods if len(pods := namespace.ready_pods()) == 2 else [])

@@ -95,7 +95,7 @@ def test_the_migrator_may_do_all_that_is_needed(
     result = harden("migrate", "-l", fleet.selector, *APPLY)
     assert result.code == 1, result
     assert fleet.levels("shop") == pinned("restricted")
-    assert "old tried: not changed, since one new pod" in " ".join(result.err.split())
+    assert "old tried: not changed, because one new pod" in " ".join(result.err.split())
     undone = harden("undo", "--last", "--yes")
     assert undone.code == 0, undone
     assert fleet.levels("shop") == {}

@@ -279,7 +279,7 @@ def test_a_release_that_failed_and_an_object_that_it_does_not_have(
             "its release cannot be read: it is",
         ),
         ({"other": ""}, "its release cannot be read: it does not hold a release"),
-        ({"release": "ZXlKdVlXMWxJam9pYjNSb1pYSWlmUT09"}, "what is kept as its release is another one"),
+        ({"release": "ZXlKdVlXMWxJam9pYjNSb1pYSWlmUT09"}, "what is stored as its release is a different release"),
     ],
     ids=["base64", "cut", "other", "another"],
 )

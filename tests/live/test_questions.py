@@ -65,4 +65,4 @@ def test_a_plan_that_differs_is_asked_for_again(
         assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
     else:
         assert (code, context_of(namespace)) == (1 if isinstance(answer, bytes) else 128 + answer, {})
-        assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
+        assert "the plan is different now, and was not confirmed" in " ".join(shown.split())

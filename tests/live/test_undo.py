@@ -127,7 +127,7 @@ def test_refused_for_another_object_of_the_same_name(namespace: Namespace, harde
     namespace.delete("Deployment", "web")
     namespace.eventually(lambda: not namespace.get("Deployment")["items"])
     gone = harden("undo", "--last", "--yes")
-    assert (gone.code, "it is not there: deleted since" in gone.err) == (1, True)
+    assert (gone.code, "it does not exist: deleted since" in gone.err) == (1, True)
     namespace.create(workload("Deployment", "web", image="example.com/other:2"))
     before = spec_of(namespace)
     other = harden("undo", "--last", "--yes")
