@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import EditError, InputError, UsageError
-from kubectl_harden.model import FileFix, Identity, Planned, Problem, Source
+from kubectl_harden.model import FileFix, Identity, Path, Planned, Problem, Source
 
 if TYPE_CHECKING:
     from kubectl_harden.live.at_source import AtSource
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.kustomize import Overlay
     from kubectl_harden.manifests.source import Sought, Spot, Tree
     from kubectl_harden.planning.options import FixOptions
+    from kubectl_harden.yaml_text.documents import Document
 
 __all__ = ["fix_source"]
 
@@ -86,6 +87,8 @@ class _Run:
         self._write, self._people = write, people
         self._jobs: list[_Job] = []
         self._trees: dict[tuple[str, bool], Tree] = {}
+        self.also: dict[Spot, Callable[[Document], Mapping[Path, dict[str, Any]]]] = {}
+        """What else is to change in a place, beside workloads."""
         self.workloads = 0
         self.edited: list[_Job] = []
         self._files: dict[Checkout, dict[str, _Job]] = {}
@@ -118,11 +121,11 @@ class _Run:
                 self._jobs.append(job)
                 return
             reasons.append(reason)
-        told = [reason for reason, _ in reasons]
+        told = "; ".join(reason for reason, _ in reasons)
         if any(is_problem for _, is_problem in reasons):
-            self.problems.append(Problem(f"{proposal.name}: {'; '.join(told)}"))
+            self._failed(proposal, told)
         else:
-            self.held.append((proposal, "; ".join(told)))
+            self.held.append((proposal, told))
 
     def _job(self, proposal: Proposal, at: AtSource) -> tuple[_Job | None, tuple[str, bool]]:
         """Return the job of a workload at a place, or why there is none, and whether that is a problem."""
@@ -158,15 +161,15 @@ class _Run:
 
     def changes(self) -> Iterable[_Change]:
         """Yield the proved changes, a file or a kustomization at a time."""
-        groups: dict[Spot, list[_Job]] = {}
+        groups: dict[Spot, list[_Job]] = {spot: [] for spot in self.also}
         for job in self._jobs:
             groups.setdefault(job.spot, []).append(job)
         for spot, jobs in groups.items():
-            while jobs:
+            while jobs or spot in self.also:
                 try:
                     change = self._planned(spot, jobs)
                 except InputError as error:
-                    self.problems.append(Problem(f"{', '.join(job.proposal.name for job in jobs)}: {error}", spot.file))
+                    self._not_planned(spot, jobs, str(error))
                     break
                 failed = [job for job in jobs if not self._proves(job, change)]
                 if not failed:
@@ -177,17 +180,19 @@ class _Run:
 
     def _planned(self, spot: Spot, jobs: Sequence[_Job]) -> _Change:
         from kubectl_harden.live.at_source import AsLive
+        from kubectl_harden.manifests.fix import unchanged
         from kubectl_harden.manifests.source import fix_file, fix_overlay
 
         sought = [job.sought for job in jobs]
         known = AsLive(self._options.learn, [(job.sought.matches, job.proposal.live) for job in jobs])
         options = self._options._replace(learn=known)
         paths = self._inputs.targets.pod_paths
+        also = self.also.get(spot, unchanged)
         if spot.file:
-            fixed = fix_file(spot.file, sought, options, paths)
+            fixed = fix_file(spot.file, sought, options, paths, also)
             files = (fixed,) if fixed.splices else ()
             return _Change(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
-        overlay = fix_overlay(spot.overlay, sought, options, paths)
+        overlay = fix_overlay(spot.overlay, sought, options, paths, also)
         return _Change(tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay)
 
     def _proves(self, job: _Job, change: _Change) -> bool:
@@ -213,7 +218,13 @@ class _Run:
         return True
 
     def _refuse(self, job: _Job, why: str, *, refused: bool = False) -> None:
-        self.problems.append(Problem(f"{job.proposal.name}: {why}", refused=refused))
+        self._failed(job.proposal, why, refused=refused)
+
+    def _failed(self, proposal: Proposal, why: str, *, refused: bool = False) -> None:
+        self.problems.append(Problem(f"{proposal.name}: {why}", refused=refused))
+
+    def _not_planned(self, spot: Spot, jobs: Sequence[_Job], why: str) -> None:
+        self.problems.append(Problem(f"{', '.join(job.proposal.name for job in jobs)}: {why}", spot.file))
 
     # -- done ----------------------------------------------------------------------------------------------
 
@@ -227,7 +238,7 @@ class _Run:
 
         checkout = change.jobs[0].checkout
         self.problems.extend(change.problems)
-        done = bool(change.files) and (not self._write or self._wrote(change))
+        done = bool(change.files) and (not self._write or self._wrote(change, checkout))
         if done and self._people and not quiet:
             for file in change.files:
                 patch(diff(file._replace(file=os.path.relpath(file.file, checkout.root))))
@@ -252,13 +263,12 @@ class _Run:
                 self.left += 1
                 note(f"{name}: it also violates what its files do not, so others change it: {'; '.join(drift)}")
 
-    def _wrote(self, change: _Change) -> bool:
+    def _wrote(self, change: _Change, checkout: Checkout) -> bool:
         from kubectl_harden.manifests.checkout import is_committed
         from kubectl_harden.manifests.fix import written
         from kubectl_harden.manifests.kustomize import write_overlay
         from kubectl_harden.reports.output import note
 
-        checkout = change.jobs[0].checkout
         for file in change.files:
             if file.before and is_committed(checkout, file.file) is False:
                 note(f"{file.file} has changes that are not committed: it is edited all the same, and they stay in it")

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import differences
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
 from kubectl_harden.manifests.discovery import EXTENSIONS
-from kubectl_harden.manifests.fix import NOT_EDITED, fix_text
+from kubectl_harden.manifests.fix import NOT_EDITED, fix_text, unchanged
 from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
@@ -28,8 +28,20 @@ from kubectl_harden.objects import api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import leads_out, read_text
+from kubectl_harden.yaml_text.documents import Document
 
-__all__ = ["Sought", "Spot", "Tree", "fix_file", "fix_overlay", "resolved", "spot_of", "tree_of"]
+__all__ = [
+    "Sought",
+    "Spot",
+    "Tree",
+    "files_below",
+    "fix_file",
+    "fix_overlay",
+    "resolved",
+    "spot_of",
+    "text_built",
+    "tree_of",
+]
 
 _NOBODY: Final = Policy("privileged", 0, "latest")
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}")
@@ -222,10 +234,19 @@ def _select(sought: Sequence[Sought]) -> Callable[[Item], Item | None]:
     return select
 
 
-def fix_file(file: str, sought: Sequence[Sought], options: FixOptions, pod_paths: PodPaths) -> FileFix:
-    """Plan for some objects of a file, and edit its text; the result is proved. Raises InputError."""
+def fix_file(
+    file: str,
+    sought: Sequence[Sought],
+    options: FixOptions,
+    pod_paths: PodPaths,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
+) -> FileFix:
+    """Plan for some objects of a file, and edit its text; the result is proved. Raises InputError.
+
+    ``also`` returns what else of a document is to change (see ``fix_text``).
+    """
     manifest = Manifest(file, read_text(file, regular=True), listed=True, pod_paths=pod_paths)
-    found = fix_text(manifest, Policies(_NOBODY), options, select=_select(sought))
+    found = fix_text(manifest, Policies(_NOBODY), options, also, select=_select(sought))
     problem = _into_variables(sought, found.objects, file)
     if problem is not None:
         return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
@@ -343,10 +364,30 @@ def _files_named(value: object) -> Iterator[str]:
         yield from {value, value.partition("=")[2]}
 
 
-def fix_overlay(directory: str, sought: Sequence[Sought], options: FixOptions, pod_paths: PodPaths) -> Overlay:
-    """Plan for some objects that a kustomization builds, as patches beside it, proved. Raises InputError."""
-    found = fix_kustomization(directory, Rules(), options, pod_paths, _select(sought))
+def fix_overlay(
+    directory: str,
+    sought: Sequence[Sought],
+    options: FixOptions,
+    pod_paths: PodPaths,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
+) -> Overlay:
+    """Plan for some objects that a kustomization builds, as patches beside it, proved. Raises InputError.
+
+    ``also`` returns what else of what it builds is to change.
+    """
+    found = fix_kustomization(directory, Rules(), options, pod_paths, _select(sought), also)
     problem = _into_variables(sought, found.objects, directory)
     if problem is not None:
         return found._replace(files=(), planned=(), objects=(), problems=(*found.problems, problem))
     return found
+
+
+def files_below(directory: str, *, recursive: bool) -> list[str]:
+    """Return the plain manifests of a directory that no kustomization holds; ``recursive``, and of those below it."""
+    return [path for what, path in _walk(directory, recursive=recursive) if what == "file"]
+
+
+def text_built(root: str, directory: str) -> str:
+    """Return what a kustomization of a checkout builds. Raises InputError where it cannot be built from it alone."""
+    _refuse_remote(directory, root)
+    return built(directory).text or ""
