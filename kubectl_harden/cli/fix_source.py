@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kubectl_harden.cli.codes import exit_code
@@ -102,13 +102,17 @@ class _Run:
 
     def add(self, proposal: Proposal) -> None:
         """Find the place where a workload is edited. Raises UsageError where two checkouts may have it."""
-        from kubectl_harden.live.at_source import at_source
         from kubectl_harden.planning.plan import left_below
 
         self.problems.extend(proposal.problems)
         self.workloads += len(proposal.planned)
         if not any(item.plan.edits or left_below(item.plan) for item in proposal.planned):
             return
+        self._find(proposal)
+
+    def _find(self, proposal: Proposal) -> None:
+        from kubectl_harden.live.at_source import at_source
+
         try:
             places = at_source(proposal.origin)
         except InputError as error:
@@ -161,6 +165,9 @@ class _Run:
 
     def changes(self) -> Iterable[_Change]:
         """Yield the proved changes, a file or a kustomization at a time."""
+        return (change for _, change in self._placed())
+
+    def _placed(self) -> Iterator[tuple[Spot, _Change]]:
         groups: dict[Spot, list[_Job]] = {spot: [] for spot in self.also}
         for job in self._jobs:
             groups.setdefault(job.spot, []).append(job)
@@ -173,7 +180,7 @@ class _Run:
                     break
                 failed = [job for job in jobs if not self._proves(job, change)]
                 if not failed:
-                    yield change
+                    yield spot, change
                     break
                 # What is not proved is left out, and the rest is planned again without it.
                 jobs = [job for job in jobs if job not in failed]

@@ -50,6 +50,7 @@ from kubectl_harden.migration.model import (
     plan_blockers,
     pod_blockers,
     reapply_notes,
+    unread,
 )
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.objects import controller_of, name_of
@@ -135,12 +136,12 @@ def _survey_namespace(
 
 
 def _may_reach_baseline(item: NamespaceSurvey, aim: Aim) -> bool:
-    return aim.level == "highest" and item.state == "blocked" and rank(item.after) >= rank("baseline")
+    return aim.level == "highest" and item.is_held_back and rank(item.after) >= rank("baseline")
 
 
 def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> NamespaceSurvey:
     """Return what is found for baseline, with what held the namespace back from restricted."""
-    if second is None or second.state == "blocked":
+    if second is None or second.is_held_back:
         return first
     blockers = (*second.blockers, *(blocker for blocker in first.blockers if blocker not in second.blockers))
     # Also where baseline is enforced already, warn and audit may still have to tell of restricted.
@@ -426,12 +427,12 @@ def _summed_up(
         *pod_blockers(namespace.workloads, other_pods, deletion_of_finished(commands, metadata["name"])),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
-        *(label_blockers(metadata["name"], managers, origin) if enforce else ()),
-        *(
-            Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")
-            for item in namespace.problems
-        ),
+        *unread(metadata["name"], namespace.problems),
     ]
+    file = aim.labels_file(metadata["name"], origin) if managers and aim.labels_file is not None else ""
+    labels = list(label_blockers(metadata["name"], managers, origin, file)) if enforce else []
+    only_labels = bool(file and labels and not blockers)
+    blockers += labels
     changed = any(item.proposal.patch for item in namespace.workloads)
     state: State = "blocked" if blockers else "fixable" if changed else "ready" if enforce else "done"
     return NamespaceSurvey(
@@ -455,6 +456,8 @@ def _summed_up(
         managers,
         namespace.now,
         origin,
+        file,
+        only_labels,
     )
 
 
