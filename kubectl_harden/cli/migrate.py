@@ -22,6 +22,7 @@ from kubectl_harden.cli.migrate_results import (
     Result,
     is_left,
     show,
+    show_changes,
     sum_up,
     write_plan_file,
     write_report,
@@ -57,7 +58,11 @@ _FEW: Final = 5
 @click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
               help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
 @click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories.")
-@click.option("--write", is_flag=True, help="Edit the files in place: workloads, and the labels of Namespaces.")
+@click.option("--write", is_flag=True,
+              help="Edit the files of -f or --source in place: workloads, and the labels of Namespaces.")  # fmt: skip
+@click.option("--source", "sources", multiple=True, metavar="[URL=]DIR",
+              help="Checkout of a repository that workloads and namespaces come from: what is managed by others is "
+                   "changed there. May be repeated.")  # fmt: skip
 @click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
@@ -97,6 +102,7 @@ def migrate(
     files: tuple[str, ...],
     recursive: bool,
     write: bool,
+    sources: tuple[str, ...],
     selector: str,
     all_namespaces: bool,
     exclude: tuple[str, ...],
@@ -132,6 +138,11 @@ def migrate(
     namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
     refused.
 
+    With --source what others manage, and would take back in the cluster, is changed in checkouts of its
+    repositories: shown as one change set for each, proved as fix --source proves it, and written by --write; nothing
+    is committed. Once the commits are applied the same command goes on. Namespaces that come from a checkout get
+    their labels there, and enforce only after all that runs in them meets the level.
+
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
     What the files do not show (charts, patches of kustomizations, what cannot be read) keeps a level from being
@@ -147,6 +158,7 @@ def migrate(
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
+      kubectl harden migrate -A --source ~/src/fleet --source ~/src/apps --write
     """
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.policy import parse_policy
@@ -167,13 +179,14 @@ def migrate(
     from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.reports.output import note
+    from kubectl_harden.reports.output import note, report_problems
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply_, yes)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
-        _only_with_plan(apply_=apply_, plan_out=plan_out)
+        _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
+        sources = sources or plan.sources
         aim = plan.aim._replace(team_label=team_label)
         names = names or tuple(plan.namespaces)
         for name in names:
@@ -189,6 +202,12 @@ def migrate(
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
+    checkouts = None
+    if sources or write:
+        from kubectl_harden.cli.migrate_source import checkouts_of, source_changes
+
+        checkouts = checkouts_of(sources, aim)
+        aim = aim._replace(labels_file=checkouts.labels_file)
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
@@ -202,8 +221,16 @@ def migrate(
         show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
     for words in (*chosen.notes, *found.notes, *notes):
         note(words)
+    changes = None
+    if checkouts is not None:
+        planned = None if plan is None else plan.files
+        changes, more = source_changes(policies, found, aim, checkouts, planned, write=write)
+        report_problems(more)
+        problems += more
+        if output in ("text", "wide"):
+            show_changes(changes)
     if plan_out is not None:
-        write_plan_file(plan_out, found, aim, cluster)
+        write_plan_file(plan_out, found, aim, cluster, changes, sources)
     done: list[Migrated] = []
     interrupted = False
     undo = ""
@@ -216,7 +243,7 @@ def migrate(
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
-    result = Result(cluster, aim, found, done, problems, undo, apply_)
+    result = Result(cluster, aim, found, done, problems, undo, apply_, changes)
     if report_file is not None:
         write_report(report_file, result)
     if output in OUTPUTS:
@@ -227,7 +254,7 @@ def migrate(
     return exit_code(problems, left=is_left(result))
 
 
-def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
+def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
     context = click.get_current_context()
     fixed = {
         "level": "--level",
@@ -253,8 +280,10 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
     if plan_out is not None:
         raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
-    if not apply_:
-        raise UsageError("--plan is carried out with --apply; to see what is to be done leave both out")
+    if not carried_out:
+        raise UsageError(
+            "--plan is carried out with --apply, in checkouts with --write; to see what is to be done leave all out"
+        )
 
 
 def _patterns(file: str) -> tuple[str, ...]:
@@ -397,9 +426,13 @@ def _agreed(found: Survey, cluster: Cluster) -> bool:
     from kubectl_harden.reports.output import ask
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    fixes = sum(len(item.to_fix) for item in reached)
+    # Where only labels are missing that stand in a checkout, the workloads are patched all the same.
+    labelled = [item for item in found.namespaces if item.state == "blocked" and item.only_labels]
+    fixes = sum(len(item.to_fix) for item in (*reached, *labelled))
     blocked = sum(item.state == "blocked" for item in found.namespaces)
     parts = []
+    if fixes and not reached:
+        parts.append(f"Patch {fixes:,} workload{'s' if fixes != 1 else ''}")
     if reached:
         what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
         patched = f", after patching {fixes:,} workload{'s' if fixes != 1 else ''}" if fixes else ""

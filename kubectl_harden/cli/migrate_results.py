@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.migration.at_source import SourceChanges
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, Survey
     from kubectl_harden.model import Problem
@@ -18,7 +19,7 @@ __all__ = ["OUTPUTS", "Result", "is_left", "show", "sum_up", "write_plan_file", 
 class Result(NamedTuple):
     """What a run came to: the survey, what was migrated, and the command that takes it back ("" where none does).
 
-    ``applied`` tells whether that was asked for.
+    ``applied`` tells whether that was asked for. ``changes`` are those of checkouts, None where none was named.
     """
 
     cluster: Cluster
@@ -28,6 +29,7 @@ class Result(NamedTuple):
     problems: Sequence[Problem]
     undo: str
     applied: bool
+    changes: SourceChanges | None = None
 
 
 def show(found: Survey, *, detailed: bool, wide: bool) -> None:
@@ -45,14 +47,32 @@ def show(found: Survey, *, detailed: bool, wide: bool) -> None:
         write(cause_lines(found, columns=columns))
 
 
-def write_plan_file(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
+def show_changes(changes: SourceChanges) -> None:
+    """Print what is changed in checkouts: the diffs, unless they are written, and what to commit."""
+    from kubectl_harden.reports.migrate_source import diffs, source_lines
+    from kubectl_harden.reports.output import patch, tell
+    from kubectl_harden.reports.terminal import width
+
+    if not changes.written:
+        patch(diffs(changes))
+    tell(source_lines(changes, columns=width()))
+
+
+def write_plan_file(
+    file: str, found: Survey, aim: Aim, cluster: Cluster, changes: SourceChanges | None, sources: Sequence[str]
+) -> None:
     """Write a plan of what was surveyed, and say how it is carried out."""
     from kubectl_harden.migration.plan_file import plan_value, write_plan
+    from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.output import line
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_plan(file, plan_value(found, aim, cluster.connection.server, made))
-    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, "--apply")
+    value = plan_value(found, aim, cluster.connection.server, made)
+    if changes is not None:
+        value["atSource"] = {"sources": list(sources), **source_json(changes)}
+    write_plan(file, value)
+    how = ("--apply", "--write") if changes is not None and changes.repositories else ("--apply",)
+    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, *how)
     line(f"plan written to {file}: {carry_out}")
 
 
@@ -65,24 +85,38 @@ def write_report(file: str, result: Result) -> None:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     write_new(
         file,
-        report_page(result.found, result.aim, result.done, where=result.cluster.connection.context or "", made=made),
+        report_page(
+            result.found,
+            result.aim,
+            result.done,
+            where=result.cluster.connection.context or "",
+            made=made,
+            changes=result.changes,
+        ),
     )
     line(f"report written to {file}")
 
 
 def _print_json(result: Result) -> None:
+    from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.migration import report_json
     from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
 
-    data([json_text(report_json(result.found, result.aim, result.done, result.problems)), "\n"])
+    value = report_json(result.found, result.aim, result.done, result.problems)
+    if result.changes is not None:
+        value["atSource"] = source_json(result.changes)
+    data([json_text(value), "\n"])
 
 
 def _print_markdown(result: Result) -> None:
+    from kubectl_harden.reports.migrate_source import source_markdown
     from kubectl_harden.reports.migration import markdown
     from kubectl_harden.reports.output import data
 
     data(markdown(result.found, result.aim, result.done))
+    if result.changes is not None:
+        data(source_markdown(result.changes))
 
 
 def _print_policy_report(result: Result) -> None:
@@ -103,6 +137,7 @@ OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyrepor
 def sum_up(result: Result) -> None:
     """Print the last line."""
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
+    from kubectl_harden.reports.migrate_source import source_summary
     from kubectl_harden.reports.output import paragraph
 
     if result.applied and result.done:
@@ -111,11 +146,16 @@ def sum_up(result: Result) -> None:
         line = survey_summary(result.found, result.aim.level)
         if any(item.state in ("ready", "fixable") for item in result.found.namespaces):
             line += "; --apply takes them there"
+    said = source_summary(result.changes) if result.changes is not None else ""
+    if said:
+        paragraph(said)
     paragraph(line)
 
 
 def is_left(result: Result) -> bool:
-    """Return whether a namespace is below what was asked for."""
+    """Return whether a namespace is below what was asked for, or something is open in a checkout."""
+    if result.changes is not None and result.changes.is_open:
+        return True
     if result.applied:
         return any(item.state not in ("enforced", "done") or item.blockers for item in result.done)
     return any(item.state != "done" or item.blockers for item in result.found.namespaces)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.cli.fix_source import _Change, _Job, _Run, _shortened
 from kubectl_harden.cli.targets import LiveInputs
-from kubectl_harden.errors import ClusterError, InputError
+from kubectl_harden.errors import ClusterError, InputError, UsageError
 from kubectl_harden.migration.at_source import (
     Checkouts,
     LabelsAt,
@@ -20,6 +20,7 @@ from kubectl_harden.migration.at_source import (
     labels_to_set,
     not_whole,
     outlook,
+    states,
     why_not_yet,
 )
 from kubectl_harden.model import FileFix, Planned, Problem
@@ -41,20 +42,33 @@ _LABELLED: Final = "its labels are in {} by now: commit and push it, or wait unt
 
 
 def checkouts_of(sources: Sequence[str], aim: Aim) -> Checkouts:
-    """Return the checkouts that were named. Raises UsageError for what is not one."""
+    """Return the checkouts that were named. Raises UsageError for what is not one, and where there is none."""
     from kubectl_harden.manifests.checkout import checkout_of
 
+    if not sources:
+        raise UsageError("--write edits files: name checkouts by --source, or files by -f")
+    if aim.apply.even_if_managed:
+        raise UsageError(
+            "--even-if-managed patches in the cluster what --source changes where it comes from: give one of them"
+        )
     return Checkouts([checkout_of(text) for text in sources], aim.pod_paths)
 
 
 def source_changes(
-    policies: PoliciesInForce, found: Survey, aim: Aim, checkouts: Checkouts, *, write: bool
+    policies: PoliciesInForce,
+    found: Survey,
+    aim: Aim,
+    checkouts: Checkouts,
+    planned: Mapping[tuple[str, str], tuple[str | None, str]] | None,
+    *,
+    write: bool,
 ) -> tuple[SourceChanges, list[Problem]]:
     """Plan and prove what changes in checkouts, and ``write`` it; returns it, and what could not be read or written.
 
-    Raises UsageError where two checkouts may have the same place.
+    Where a plan is carried out, ``planned`` are its files, and others are left alone. Raises UsageError where two
+    checkouts may have the same place.
     """
-    run = _Changes(policies, aim, checkouts, write=write)
+    run = _Changes(policies, aim, checkouts, planned, write=write)
     for item in found.namespaces:
         run.take(item)
     run.carry_out_all()
@@ -85,13 +99,22 @@ class _Labels(NamedTuple):
 class _Changes(_Run):
     """The changes of one migration."""
 
-    def __init__(self, policies: PoliciesInForce, aim: Aim, checkouts: Checkouts, *, write: bool) -> None:
+    def __init__(
+        self,
+        policies: PoliciesInForce,
+        aim: Aim,
+        checkouts: Checkouts,
+        planned: Mapping[tuple[str, str], tuple[str | None, str]] | None,
+        *,
+        write: bool,
+    ) -> None:
         from kubectl_harden.live.find import Targets
         from kubectl_harden.pod_security.namespace_labels import PolicyChoice
 
         inputs = LiveInputs(policies.cluster, Targets(pod_paths=aim.pod_paths), PolicyChoice(aim.target, aim.version))
         super().__init__(inputs, aim.fix, checkouts.listed, write=write, people=False)
         self._policies, self._aim, self._at = policies, aim, checkouts
+        self._plan = planned
         self._sets: dict[Checkout, _Set] = {}
         self._rest: list[Open] = []
         self._waiting: list[Open] = []
@@ -207,7 +230,8 @@ class _Changes(_Run):
         checkout = change.jobs[0].checkout if change.jobs else labels[0].where.checkout
         gathered = self._sets.setdefault(checkout, _Set())
         self.problems.extend(problem for problem in change.problems if problem not in self.problems)
-        why = self._clash(gathered, change)
+        url = change.jobs[0].at.place.url if change.jobs else labels[0].where.at.place.url
+        why = self._clash(gathered, change) or self._not_as_planned(url, checkout, change)
         done = bool(change.files) and not why and (not self._write or self._wrote(change, checkout))
         if change.files and not done:
             why = why or "it could not be written"
@@ -260,6 +284,19 @@ class _Changes(_Run):
             known = gathered.files.get(file.file)
             if known is not None and spliced(known.before, known.splices) != file.before:
                 return f"another change edits {file.file}: once that is written, the same command plans this one"
+        return ""
+
+    def _not_as_planned(self, url: str, checkout: Checkout, change: _Change) -> str:
+        """Return why a change is not the one of the plan that is carried out, empty where it is, or there is none."""
+        if self._plan is None:
+            return ""
+        for file in change.files:
+            name = os.path.relpath(file.file, checkout.root)
+            planned = self._plan.get((url, name))
+            if planned is None:
+                return f"the plan does not change {name}: left alone"
+            if planned != states(file):
+                return f"{name}: the file, or what is to be done, is not as the plan has it: left alone"
         return ""
 
     def _keep(self, gathered: _Set, change: _Change) -> None:

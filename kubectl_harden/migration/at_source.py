@@ -34,11 +34,11 @@ __all__ = [
     "Outlook",
     "Repository",
     "SourceChanges",
-    "file_states",
     "is_at_others",
     "labels_to_set",
     "not_whole",
     "outlook",
+    "states",
     "why_not_yet",
 ]
 
@@ -239,16 +239,9 @@ def outlook(found: Iterable[NamespaceSurvey], cured: frozenset[str], labels: Map
     return out
 
 
-def file_states(one: Repository) -> list[dict[str, object]]:
-    """Return the files of a change set as a plan file has them: what they are before and after, by digest."""
-    return [
-        {
-            "path": one.short(file.file),
-            "before": _digest(file.before) if file.before else None,
-            "after": _digest(spliced(file.before, file.splices)),
-        }
-        for file in one.files
-    ]
+def states(file: FileFix) -> tuple[str | None, str]:
+    """Return what a file is before its change (None for a new one) and after it, by digest."""
+    return _digest(file.before) if file.before else None, _digest(spliced(file.before, file.splices))
 
 
 def _digest(text: str) -> str:

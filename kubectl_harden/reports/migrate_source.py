@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from kubectl_harden.migration.at_source import Open, Outlook, Repository, SourceChanges, file_states
+from kubectl_harden.migration.at_source import Open, Outlook, Repository, SourceChanges, states
+from kubectl_harden.model import FileFix
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
@@ -97,7 +98,7 @@ def source_json(changes: SourceChanges) -> dict[str, object]:
                 "checkout": one.checkout.root,
                 "branch": one.checkout.branch,
                 "appliedBy": list(one.applied_by),
-                "files": [{**state, "diff": _plain_diff(one, index)} for index, state in enumerate(file_states(one))],
+                "files": [_file_json(one, file) for file in one.files],
                 "workloads": [{"name": name, "files": list(files)} for name, files in one.workloads.items()],
                 "labels": {name: dict(labels) for name, labels in one.labels.items()},
                 "notes": list(one.notes),
@@ -113,8 +114,12 @@ def source_json(changes: SourceChanges) -> dict[str, object]:
     }
 
 
-def _plain_diff(one: Repository, index: int) -> str:
-    file = one.files[index]
+def _file_json(one: Repository, file: FileFix) -> dict[str, object]:
+    before, after = states(file)
+    return {"path": one.short(file.file), "before": before, "after": after, "diff": _plain_diff(one, file)}
+
+
+def _plain_diff(one: Repository, file: FileFix) -> str:
     return "".join(f"{line}\n" for _, line in unified(one.short(file.file), file.before, file.splices))
 
 
@@ -155,7 +160,7 @@ def source_page(changes: SourceChanges | None) -> list[dict[str, object]]:
         words = [_commit(one, written=changes.written), *one.notes]
         words += [f"{name}: {', '.join(files)}" for name, files in one.workloads.items()]
         words += [f"Namespace {name}: {_assignments(labels)}" for name, labels in one.labels.items()]
-        shown = "".join(_plain_diff(one, index) for index in range(len(one.files)))
+        shown = "".join(_plain_diff(one, file) for file in one.files)
         out.append(_section(", ".join(one.urls), words, shown))
     out.append(_section("After that", [f"{one.name}: {_ahead(one)}" for one in changes.outlook]))
     waiting = [f"{one.name}: {one.reason}" for one in changes.waiting]
