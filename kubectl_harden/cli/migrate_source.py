@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from kubectl_harden.cli.fix_source import _Change, _Job, _Run, _shortened
 from kubectl_harden.cli.targets import LiveInputs
@@ -13,7 +14,6 @@ from kubectl_harden.migration.at_source import (
     Checkouts,
     LabelsAt,
     Open,
-    Outlook,
     Repository,
     SourceChanges,
     is_at_others,
@@ -24,10 +24,10 @@ from kubectl_harden.migration.at_source import (
     why_not_yet,
 )
 from kubectl_harden.model import FileFix, Planned, Problem
-from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.yaml_text.editor import spliced
 
 if TYPE_CHECKING:
+    from kubectl_harden.live.at_source import AtSource
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.propose import Proposal
     from kubectl_harden.manifests.checkout import Checkout
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["checkouts_of", "source_changes"]
 
+_ROUNDS: Final = 4
+"""How often changes of one file that were planned apart are planned again, one behind the other."""
 _WAITS: Final = "its files meet the level by now: commit and push them, or wait until they are applied"
 _LABELLED: Final = "its labels are in {} by now: commit and push it, or wait until it is applied"
 
@@ -69,9 +71,13 @@ def source_changes(
     checkouts may have the same place.
     """
     run = _Changes(policies, aim, checkouts, planned, write=write)
-    for item in found.namespaces:
-        run.take(item)
-    run.carry_out_all()
+    run.carry_out_all(found.namespaces)
+    # What waited for a file to be written is planned with that file, and what was written before is proved again.
+    for _ in range(_ROUNDS):
+        if not (write and run.waits):
+            break
+        run = run.after()
+        run.carry_out_all(found.namespaces)
     return run.result(found), run.problems
 
 
@@ -86,6 +92,10 @@ class _Set:
         self.labels: dict[str, Mapping[str, str]] = {}
         self.by: dict[str, None] = {}
         self.notes: dict[str, None] = {}
+
+
+_Placed: TypeAlias = "tuple[FileFix, Checkout, AtSource]"
+"""A file that changes, the checkout that it is in, and who applies it from there."""
 
 
 class _Labels(NamedTuple):
@@ -122,6 +132,15 @@ class _Changes(_Run):
         self._cured: set[str] = set()
         self._says: dict[str, str] = {}
         """What is said of the labels of namespaces, by their names."""
+        self.waits = False
+        """Whether a change waits for a file that another one was written to."""
+
+    def after(self) -> _Changes:
+        """Return what goes on from here, with the files as they are now."""
+        checkouts = Checkouts(self._checkouts, self._aim.pod_paths)
+        run = _Changes(self._policies, self._aim, checkouts, self._plan, write=self._write)
+        run._sets, run._cured, run.problems = self._sets, self._cured, self.problems
+        return run
 
     # -- what ------------------------------------------------------------------------------------------------
 
@@ -175,27 +194,24 @@ class _Changes(_Run):
 
     def _drifted(self, item: NamespaceSurvey) -> list[str]:
         """Take up what of a namespace is well in the cluster and not in its files, and return the names."""
-        names = []
+        before, held, rest = len(self._jobs), len(self.held), len(self._rest)
         for workload in item.workloads:
-            if not workload.proposal.managers or not workload.proposal.origin:
-                continue
-            before, held, rest = len(self._jobs), len(self.held), len(self._rest)
-            try:
-                self._find(self._again(workload))
-            except (ClusterError, InputError):
-                continue
-            # What is well in the cluster and nowhere in a checkout holds nothing back.
-            del self.held[held:], self._rest[rest:]
-            for job in self._jobs[before:]:
-                try:
-                    change = self._planned(job.spot, [job])
-                except InputError:
-                    change = _Change((), (), (), ())
-                if any(planned.plan.edits for planned in change.planned):
-                    names.append(job.proposal.name)
-                else:
-                    self._jobs.remove(job)
-        return names
+            if workload.proposal.managers and workload.proposal.origin:
+                with suppress(ClusterError, InputError):
+                    self._find(self._again(workload))
+        # What is well in the cluster and nowhere in a checkout holds nothing back.
+        del self.held[held:], self._rest[rest:]
+        jobs, self._jobs[before:] = self._jobs[before:], []
+        by_spot: dict[Spot, list[_Job]] = {}
+        for job in jobs:
+            by_spot.setdefault(job.spot, []).append(job)
+        below: list[_Job] = []
+        for spot, listed in by_spot.items():
+            with suppress(InputError):
+                edited = [one.identity for one in self._planned(spot, listed).planned if one.plan.edits]
+                below += [job for job in listed if any(map(job.sought.matches, edited))]
+        self._jobs += below
+        return [job.proposal.name for job in below]
 
     def _open(self, proposal: Proposal, reason: str) -> None:
         self._rest.append(Open(proposal.name, proposal.live.namespace, reason))
@@ -212,8 +228,16 @@ class _Changes(_Run):
 
     # -- done ------------------------------------------------------------------------------------------------
 
-    def carry_out_all(self) -> None:
-        """Carry out all changes, place by place."""
+    def carry_out_all(self, namespaces: Sequence[NamespaceSurvey]) -> None:
+        """Take up what holds namespaces back, and carry out all changes, place by place."""
+        try:
+            for item in namespaces:
+                self.take(item)
+            self._carry_out()
+        finally:
+            self.charts.close()
+
+    def _carry_out(self) -> None:
         from kubectl_harden.manifests.relabel import relabelling
 
         wanted: dict[Spot, dict[str, Mapping[str, str]]] = {}
@@ -228,95 +252,96 @@ class _Changes(_Run):
     def _take_over(self, spot: Spot, change: _Change) -> None:
         labels = [one for one in self._labels if one.where.labelled.spot == spot]
         checkout = change.jobs[0].checkout if change.jobs else labels[0].where.checkout
-        gathered = self._sets.setdefault(checkout, _Set())
         self.problems.extend(problem for problem in change.problems if problem not in self.problems)
-        url = change.jobs[0].at.place.url if change.jobs else labels[0].where.at.place.url
-        why = self._clash(gathered, change) or self._not_as_planned(url, checkout, change)
-        done = bool(change.files) and not why and (not self._write or self._wrote(change, checkout))
-        if change.files and not done:
-            why = why or "it could not be written"
-        if change.problems and not change.files:
+        at = change.jobs[0].at if change.jobs else labels[0].where.at
+        job = next(iter(change.jobs), None)
+        placed = [(file, *(job.place_of(file.file) if job is not None else (checkout, at))) for file in change.files]
+        why = self._clash(placed) or self._not_as_planned(placed)
+        done = bool(placed) and not why and (not self._write or self._wrote(change, checkout))
+        if placed and not done:
+            why = why or "its files could not be written"
+        elif change.problems and not placed:
             why = "; ".join(problem.message for problem in change.problems)
         if done:
-            self._keep(gathered, change)
+            self._keep(placed)
         for job in change.jobs:
-            self._judge(job, change, gathered, why, done=done)
+            self._judge(job, change, placed if done else (), why)
         for one in labels:
-            name = f"Namespace {one.item.name}"
-            if not done:
-                self._rest.append(Open(name, one.item.name, why or "its labels cannot be set there"))
-                continue
+            self._judge_labels(one, why, done=done)
+
+    def _judge_labels(self, one: _Labels, why: str, *, done: bool) -> None:
+        name = f"Namespace {one.item.name}"
+        if why:
+            self._rest.append(Open(name, one.item.name, why))
+        elif done:
+            gathered = self._sets[one.where.checkout]
             gathered.labels[one.item.name] = one.wanted
             gathered.urls[one.where.at.place.url] = None
             gathered.by[_applier(one.where.at.link)] = None
-            if f"{PREFIX}enforce" in one.wanted:
-                self._says[one.item.name] = ""
+        else:
+            self._waiting.append(Open(name, one.item.name, _LABELLED.format(one.where.file)))
 
-    def _judge(self, job: _Job, change: _Change, gathered: _Set, why: str, *, done: bool) -> None:
+    def _judge(self, job: _Job, change: _Change, placed: Sequence[_Placed], why: str) -> None:
+        """Note what became of a workload; ``placed`` are the files that are changed for it."""
+        from kubectl_harden.live.at_source import drifted
         from kubectl_harden.planning.plan import left_below
         from kubectl_harden.pod_security.policy import worded
 
         planned = [item for item in change.planned if job.sought.matches(item.identity)]
         edits = any(item.plan.edits for item in planned)
-        left = [one for item in planned if left_below(item.plan) for one in item.plan.remaining]
+        left = [worded(one.reason, one.detail) for item in planned if left_below(item.plan)
+                for one in item.plan.remaining]  # fmt: skip
         name = job.proposal.name
-        if edits and not done:
+        before = next((old for identity, old, _ in change.objects if job.sought.matches(identity)), None)
+        others = drifted(job.proposal.live, planned, before) if edits and placed else []
+        if others:
+            self._open(
+                job.proposal, f"it also violates what its files do not, so others change it: {'; '.join(others)}"
+            )
+        if edits and placed:
+            for checkout in dict.fromkeys(checkout for _, checkout, _ in placed):
+                files = [os.path.relpath(file.file, checkout.root) for file, where, _ in placed if where == checkout]
+                self._sets[checkout].workloads[name] = tuple(files)
+            self._sets[placed[0][1]].planned += [_shortened(item, job.checkout.root) for item in planned]
+        elif not planned or edits:
             self._open(job.proposal, why or "it has no change that is proved")
-        elif edits:
-            gathered.workloads[name] = tuple(os.path.relpath(one.file, job.checkout.root) for one in change.files)
-            gathered.planned += [_shortened(item, job.checkout.root) for item in planned]
-            gathered.urls[job.at.place.url] = None
-            gathered.by[_applier(job.at.link)] = None
-            gathered.notes.update(dict.fromkeys(self._told_of(job)))
-            if not left:
-                self._cured.add(name)
-        if left and not edits:
-            self._open(job.proposal, "; ".join(dict.fromkeys(worded(one.reason, one.detail) for one in left)))
-        elif planned and not edits:
+        elif not left:
             self._waiting.append(Open(name, job.proposal.live.namespace, _WAITS))
+        if left:
+            self._open(job.proposal, "; ".join(dict.fromkeys(left)))
+        elif planned and not others and (placed or not edits):
             self._cured.add(name)
-        elif not planned:
-            self._open(job.proposal, why or "it has no change that is proved")
 
-    def _clash(self, gathered: _Set, change: _Change) -> str:
-        """Return why a change has to wait: another one of this run, not written yet, changes the same file."""
-        for file in change.files:
-            known = gathered.files.get(file.file)
+    def _clash(self, placed: Sequence[_Placed]) -> str:
+        """Return why a change has to wait: another one of this run changes the same file, as it was before."""
+        for file, checkout, _ in placed:
+            known = self._sets[checkout].files.get(file.file) if checkout in self._sets else None
             if known is not None and spliced(known.before, known.splices) != file.before:
+                self.waits = True
                 return f"another change edits {file.file}: once that is written, the same command plans this one"
         return ""
 
-    def _not_as_planned(self, url: str, checkout: Checkout, change: _Change) -> str:
+    def _not_as_planned(self, placed: Sequence[_Placed]) -> str:
         """Return why a change is not the one of the plan that is carried out, empty where it is, or there is none."""
-        if self._plan is None:
-            return ""
-        for file in change.files:
+        for file, checkout, at in placed if self._plan is not None else ():
             name = os.path.relpath(file.file, checkout.root)
-            planned = self._plan.get((url, name))
+            planned = (self._plan or {}).get((at.place.url, name))
             if planned is None:
                 return f"the plan does not change {name}: left alone"
             if planned != states(file):
                 return f"{name}: the file, or what is to be done, is not as the plan has it: left alone"
         return ""
 
-    def _keep(self, gathered: _Set, change: _Change) -> None:
-        for file in change.files:
+    def _keep(self, placed: Sequence[_Placed]) -> None:
+        for file, checkout, at in placed:
+            gathered = self._sets.setdefault(checkout, _Set())
             known = gathered.files.get(file.file)
-            if known is not None:
-                after = spliced(file.before, file.splices)
-                file = file._replace(before=known.before, splices=((0, len(known.before), after),))
-            gathered.files[file.file] = file
-
-    def _told_of(self, job: _Job) -> list[str]:
-        place, link = job.at.place, job.at.link
-        out = [f"{_applier(link)}: {link.note}"] if link.note else []
-        followed = f"{place.revision_type} {place.revision}".strip()
-        if place.revision and place.revision_type not in ("", "branch"):
-            out.append(f"{place.url}: {followed} is followed: the change takes effect when that names a commit of it")
-        elif place.revision not in ("", "HEAD", job.checkout.branch):
-            on = f"branch {job.checkout.branch}" if job.checkout.branch else "no branch"
-            out.append(f"{job.checkout.root} is on {on}, and {followed} is followed: the change has to get there")
-        return out
+            after = spliced(file.before, file.splices)
+            kept = file if known is None else known._replace(splices=((0, len(known.before), after),))
+            gathered.files[file.file] = kept
+            gathered.urls[at.place.url] = None
+            gathered.by[_applier(at.link)] = None
+            gathered.notes.update(dict.fromkeys(_told_of(checkout, at)))
 
     # -- told ------------------------------------------------------------------------------------------------
 
@@ -336,11 +361,28 @@ class _Changes(_Run):
             for checkout, one in self._sets.items()
             if one.files
         ]
-        waits = {one.namespace: one.reason for one in self._waiting if one.name.startswith("Namespace ")}
-        says = {**{name: "" for one in repositories for name in one.labels}, **self._says}
-        ahead: list[Outlook] = outlook(found.namespaces, frozenset(self._cured), {**dict.fromkeys(waits, ""), **says})
-        return SourceChanges(tuple(repositories), tuple(self._waiting), tuple(self._rest), tuple(ahead), self._write)
+        labelled = {name for one in repositories for name in one.labels}
+        edited = {name for one in repositories for name in one.workloads} | {f"Namespace {name}" for name in labelled}
+        # In a later round what was written in an earlier one is well.
+        waiting = [one for one in self._waiting if one.name not in edited]
+        labelled |= {one.namespace for one in waiting if one.name == f"Namespace {one.namespace}"}
+        says = {name: self._says.get(name, "") for name in labelled}
+        ahead = outlook(found.namespaces, frozenset(self._cured), says)
+        return SourceChanges(tuple(repositories), tuple(waiting), tuple(self._rest), tuple(ahead), self._write)
 
 
 def _applier(link: OriginLink) -> str:
     return f"{link.kind} {link.namespace}/{link.name}"
+
+
+def _told_of(checkout: Checkout, at: AtSource) -> list[str]:
+    """Return what to know of a place where files change: which revision is followed, and what else is said of it."""
+    place = at.place
+    out = [f"{_applier(at.link)}: {at.link.note}"] if at.link.note else []
+    followed = f"{place.revision_type} {place.revision}".strip()
+    if place.revision and place.revision_type not in ("", "branch"):
+        out.append(f"{place.url}: {followed} is followed: the change takes effect when that names a commit that has it")
+    elif place.revision not in ("", "HEAD", checkout.branch):
+        on = f"branch {checkout.branch}" if checkout.branch else "no branch"
+        out.append(f"{checkout.root} is on {on}, and {followed} is followed: the change has to get there")
+    return out

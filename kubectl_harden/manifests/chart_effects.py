@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -73,7 +73,16 @@ class Effect(NamedTuple):
 class Workloads:
     """What a chart renders with the values that it has, and how another rendering differs from that."""
 
-    def __init__(self, base: Rendering, again: Rendering, policies: Policies, pod_paths: PodPaths) -> None:
+    def __init__(
+        self,
+        base: Rendering,
+        again: Rendering,
+        policies: Policies,
+        pod_paths: PodPaths,
+        about: Callable[[ObjectKey], bool] = lambda _: True,
+    ) -> None:
+        """Take two renderings with the same values; objects that it is not ``about`` have to stay as they are."""
+        self._about = about
         self._policies = policies
         self._pod_paths = pod_paths
         self._check = lru_cache(maxsize=20_000)(self._checks)
@@ -86,7 +95,8 @@ class Workloads:
 
     def checked(self, rendering: Rendering) -> Iterator[Checked]:
         """Yield the verdict on each pod template."""
-        return (checked for file, text in rendering for checked in self._check(file, text).checked)
+        every = (checked for file, text in rendering for checked in self._check(file, text).checked)
+        return (checked for checked in every if self._about(key_of(checked.identity)[0]))
 
     def units(self, rendering: Rendering) -> frozenset[Unit]:
         """Return the fields at fault in a rendering, but for those that somebody has accepted."""
@@ -105,7 +115,7 @@ class Workloads:
         for key, path, old, new in self._compared(self.base, rendering):
             if (key, path) in self._noise:
                 continue
-            template = self._template_of(key, path)
+            template = self._template_of(key, path) if self._about(key) else None
             inside = path[len(template[1]) :] if template is not None else ()
             if template is not None and _is_of_pod_security(inside, old, new, template, at_fault):
                 changes.append(Change(template, inside, old, new))

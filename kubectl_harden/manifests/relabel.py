@@ -10,7 +10,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.contents import Declared, contents
 from kubectl_harden.manifests.namespaces import objects_in
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.manifests.source import Spot, Tree, files_below, text_built
+from kubectl_harden.manifests.source import Spot, Tree
 from kubectl_harden.model import Path
 from kubectl_harden.objects import is_namespace
 from kubectl_harden.text_files import read_text
@@ -27,18 +27,16 @@ class Labelled(NamedTuple):
     labels: Mapping[str, str]
 
 
-def labelled_in(tree: Tree, name: str, *, recursive: bool) -> Labelled:
+def labelled_in(tree: Tree, name: str) -> Labelled:
     """Return where a Namespace object stands in a part of a checkout.
 
     Raises InputError where it is not there, or not at one place where its labels can be edited.
     """
     found = [
-        (one, Spot(file=file))
-        for file in files_below(tree.path, recursive=recursive)
-        for one in _declared(file, read_text(file, regular=True), name)
+        (one, Spot(file=file)) for file in tree.files for one in _declared(file, read_text(file, regular=True), name)
     ]
     for directory in tree.overlays:
-        text = text_built(tree.root, directory)
+        text = tree.text_built(directory)
         found += [(one, Spot(overlay=directory)) for one in _declared(directory, text, name)]
     if not found:
         raise InputError(f"its manifest is not in the files below {os.path.relpath(tree.path, tree.root)}")

@@ -99,7 +99,7 @@ class Checkouts:
                 key = directory, at.recursive
                 if key not in self._trees:
                     self._trees[key] = tree_of(checkout.root, directory, self._paths, recursive=at.recursive)
-                return LabelsAt(checkout, at, labelled_in(self._trees[key], name, recursive=at.recursive))
+                return LabelsAt(checkout, at, labelled_in(self._trees[key], name))
             except InputError as error:
                 reasons.append(str(error))
         return "; ".join(reasons)
@@ -219,8 +219,13 @@ class SourceChanges(NamedTuple):
         return len({name for one in self.repositories for name in one.workloads})
 
 
-def outlook(found: Iterable[NamespaceSurvey], cured: frozenset[str], labels: Mapping[str, str]) -> list[Outlook]:
-    """Return what becomes of namespaces whose workloads are cured, or labelled, in files; ``labels`` has the files."""
+def outlook(
+    found: Iterable[NamespaceSurvey], cured: frozenset[str], labels: Mapping[str, str], stuck: frozenset[str]
+) -> list[Outlook]:
+    """Return what becomes of namespaces whose workloads are cured, or which are labelled, in files.
+
+    ``labels`` says what of their labels is still to come, ``stuck`` objects have no change at their source.
+    """
     out = []
     for item in found:
         own = {blocker.subject for blocker in item.blockers if blocker.subject in cured}
@@ -229,7 +234,7 @@ def outlook(found: Iterable[NamespaceSurvey], cured: frozenset[str], labels: Map
             continue
         others = [one for one in item.blockers if one.subject not in own]
         on_labels = f"Namespace {item.name}"
-        if item.labels_file:
+        if item.labels_file and on_labels not in stuck:
             others = [one for one in others if (one.subject, one.cause) != (on_labels, "managed by others")]
         causes = tuple(dict.fromkeys(f"{one.subject}: {one.cause}" for one in others))
         then = labels.get(item.name, "")
