@@ -295,9 +295,8 @@ class _Changes(_Run):
         before = next((old for identity, old, _ in change.objects if job.sought.matches(identity)), None)
         others = drifted(job.proposal.live, planned, before) if edits and placed else []
         if others:
-            self._open(
-                job.proposal, f"it also violates what its files do not, so others change it: {'; '.join(others)}"
-            )
+            words = "; ".join(others)
+            self._open(job.proposal, f"it also violates what its files do not, so others change it: {words}")
         if edits and placed:
             for checkout in dict.fromkeys(checkout for _, checkout, _ in placed):
                 files = [os.path.relpath(file.file, checkout.root) for file, where, _ in placed if where == checkout]
@@ -367,7 +366,8 @@ class _Changes(_Run):
         waiting = [one for one in self._waiting if one.name not in edited]
         labelled |= {one.namespace for one in waiting if one.name == f"Namespace {one.namespace}"}
         says = {name: self._says.get(name, "") for name in labelled}
-        ahead = outlook(found.namespaces, frozenset(self._cured), says)
+        stuck = frozenset(one.name for one in self._rest)
+        ahead = outlook(found.namespaces, frozenset(self._cured), says, stuck)
         return SourceChanges(tuple(repositories), tuple(waiting), tuple(self._rest), tuple(ahead), self._write)
 
 
