@@ -289,7 +289,7 @@ class _Changes(_Run):
 
         planned = [item for item in change.planned if job.sought.matches(item.identity)]
         edits = any(item.plan.edits for item in planned)
-        left = [worded(one.reason, one.detail) for item in planned if left_below(item.plan)
+        left = [one.why or worded(one.reason, one.detail) for item in planned if left_below(item.plan)
                 for one in item.plan.remaining]  # fmt: skip
         name = job.proposal.name
         before = next((old for identity, old, _ in change.objects if job.sought.matches(identity)), None)

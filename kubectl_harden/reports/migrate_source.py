@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from kubectl_harden.migration.at_source import Open, Outlook, Repository, SourceChanges, states
-from kubectl_harden.model import FileFix
+from kubectl_harden.model import FileFix, Planned, Risk
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.fix import notes
-from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
+from kubectl_harden.reports.terminal import counted, object_name, paint, printable, risk_text, wrapped
 
 __all__ = ["diffs", "source_json", "source_lines", "source_markdown", "source_page", "source_summary"]
+
+_FEW: Final = 5
+"""Of so many workloads of a repository the risks are shown one by one."""
+_NAMED: Final = 5
 
 
 def diffs(changes: SourceChanges) -> Iterator[tuple[str, str]]:
@@ -23,7 +28,7 @@ def diffs(changes: SourceChanges) -> Iterator[tuple[str, str]]:
 def source_lines(changes: SourceChanges, *, columns: int) -> Iterator[str]:
     """Yield what is changed where, what is left, and what to commit."""
     for one in changes.repositories:
-        yield from notes(one.planned, columns=columns)
+        yield from notes(one.planned, columns=columns) if len(one.planned) <= _FEW else _risks(one.planned, columns)
         for name, labels in one.labels.items():
             yield wrapped(f": {_assignments(labels)}", 2, columns, head=f"Namespace {name}") + "\n"
         for words in one.notes:
@@ -34,6 +39,21 @@ def source_lines(changes: SourceChanges, *, columns: int) -> Iterator[str]:
         yield wrapped(_commit(one, written=changes.written), 0, columns) + "\n"
     for ahead in changes.outlook:
         yield wrapped(f": {_ahead(ahead)}", 2, columns, head=ahead.name) + "\n"
+
+
+def _risks(planned: Iterable[Planned], columns: int) -> Iterator[str]:
+    """Yield the risks of edits, each once, with the workloads that have it."""
+    names: dict[tuple[Risk, str], list[str]] = {}
+    for item in planned:
+        labels: dict[tuple[Risk, str], list[str]] = {}
+        for step in item.plan.steps:
+            labels.setdefault((step.risk, step.why), []).append(".".join(str(part) for part in step.path[-1:]))
+        for (risk, why), fields in labels.items():
+            text = f"{', '.join(dict.fromkeys(fields))}: {why}"
+            names.setdefault((risk, text), []).append(object_name(item.identity))
+    for (risk, text), listed in names.items():
+        some = ", ".join(listed[:_NAMED]) + (f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else "")
+        yield f"  {risk_text(risk, 7)} " + wrapped(f"{text} ({some})", 10, columns).lstrip() + "\n"
 
 
 def _open(title: str, listed: Iterable[Open], columns: int) -> Iterator[str]:
