@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.options import Command, repeated
@@ -17,9 +18,11 @@ from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.origin import Origins
     from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.model import Checks, Policy
+    from kubectl_harden.reports.tally import Tally
 
 __all__ = ["check"]
 
@@ -45,6 +48,7 @@ _NAMES: Final = tuple(FORMATS)
               help="Write a baseline file with the violations that there are.")  # fmt: skip
 @click.option("--upgrade-to", metavar="[VERSION]", is_flag=False, flag_value="latest",
               help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+@AUDIT_LOG
 def check(
     inputs: FileInputs | LiveInputs,
     policy: Policy,
@@ -53,6 +57,7 @@ def check(
     known: str | None,
     write_known: str | None,
     upgrade_to: str | None,
+    audit_logs: tuple[str, ...],
 ) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
@@ -62,7 +67,7 @@ def check(
     Flux or Argo CD apply, or kubectl apply. The exit code is 0 when all meet the
     level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
     With --upgrade-to it is 1 when something fails there and not today, 2 when nothing is held to an
-    older version.
+    older version. With --audit-log pods that came and went count too, unless their workload is fixed since.
 
     \b
     Examples:
@@ -75,6 +80,7 @@ def check(
       kubectl harden check deploy/web sts/db -n shop
       kubectl harden check -A --level restricted
       kubectl harden check -A --upgrade-to v1.37
+      kubectl harden check -A --audit-log /var/log/kubernetes/audit/
       # In a pipeline: a log for code scanning, and only what is new fails
       kubectl harden check -f manifests/ -R -o sarif > harden.sarif
       kubectl harden check -f manifests/ -R --write-known known.json
@@ -91,6 +97,9 @@ def check(
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     if form.files and isinstance(inputs, LiveInputs):
         raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
+    _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
+    audit = read(audit_logs)
+    came: list[Traced] = []
     notes: list[str] = []
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
     tally = Tally() if upgrade is None else Upgrades(f"v1.{upgrade}")
@@ -107,6 +116,8 @@ def check(
 
         finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
         notes = finder.notes
+        if audit is not None:
+            came = _came_and_went(audit, inputs, tally, notes)
         learn = None
         if form.evidence:
             whole = not inputs.targets.names
@@ -149,7 +160,11 @@ def check(
     else:
         data(pieces)
     report()
-    for words in notes:
+    if audit is not None:
+        if form.people and isinstance(inputs, LiveInputs):
+            audit.show(came, inputs.cluster)
+        audit.note()
+    for words in dict.fromkeys(notes):
         note(words)
     for words in baseline.notes if baseline is not None else ():
         note(words)
@@ -176,7 +191,34 @@ def check(
                 f"nothing is compared: all that is judged is held to {tally.version} or a newer version already "
                 f"(--policy-version says what to compare with; the newest version that is known is v1.{NEWEST})"
             )
-    return exit_code(tally.problems, left=bool(tally.violating or tally.refused))
+    left = bool(tally.violating or tally.refused) or any(item.state != "fixed" for item in came)
+    return exit_code(tally.problems, left=left)
+
+
+def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, output: str, other: str | None) -> None:
+    """Refuse --audit-log where it has no meaning. Raises UsageError."""
+    if not files:
+        return
+    if not isinstance(inputs, LiveInputs):
+        raise UsageError("--audit-log is of a cluster: leave the files out, and say which namespaces by -n or -A")
+    if inputs.targets.names:
+        raise UsageError("--audit-log is about whole namespaces: name no workload, but a namespace by -n, or -A")
+    if output not in ("text", "wide", "json", "yaml"):
+        raise UsageError("--audit-log is for -o text, wide, json and yaml")
+    if other is not None:
+        raise UsageError("--audit-log tells what came and went: leave --known, --write-known and --upgrade-to out")
+
+
+def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: list[str]) -> list[Traced]:
+    """Return what the audit log shows of the namespaces that are checked."""
+    from kubectl_harden.live.find import Finder
+    from kubectl_harden.pod_security.policy import PolicyChoice
+
+    finder = Finder(inputs.cluster, PolicyChoice(), inputs.targets.pod_paths)
+    found = audit.traced(finder, inputs.targets)
+    notes += finder.notes
+    tally.audit = audit.json(found)
+    return found
 
 
 def _upgrade(version: str, output: str, baseline: str | None) -> int:

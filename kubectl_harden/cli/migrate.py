@@ -13,6 +13,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
+from kubectl_harden.cli.audit_log import AUDIT_LOG, read
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
@@ -91,6 +92,9 @@ _FEW: Final = 5
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
 @click.option("--team-label", default="team", show_default=True, metavar="KEY",
               help="The label that names the team of a workload or namespace.")  # fmt: skip
+@AUDIT_LOG
+@click.option("--soak", metavar="TIME",
+              help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
 @POD_PATH
 @companion_options
 @evidence_options
@@ -124,6 +128,8 @@ def migrate(
     recreate: bool,
     even_if_managed: bool,
     team_label: str,
+    audit_logs: tuple[str, ...],
+    soak: str | None,
     pod_paths: tuple[str, ...],
     asked: Asked,
     evidence: EvidenceOptions,
@@ -173,16 +179,21 @@ def migrate(
         only = frozenset(() if namespace is None else (namespace,))
         in_files = AimOfFiles(level, policy_version, wanted, only, patterns)
         return migrate_files(in_files, files, names, pod_paths, output, recursive=recursive, write=write)
+    from kubectl_harden.live.evaluations import evaluations_note
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.origin import Origins
     from kubectl_harden.live.propose import ApplyOptions
-    from kubectl_harden.migration.model import Aim
+    from kubectl_harden.migration.model import Aim, Soak
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
     from kubectl_harden.reports.output import note, report_problems
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply_, yes)
+    if soak is not None and not audit_logs:
+        raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
+    soaked = None if soak is None else seconds(soak, "--soak")
+    audit = read(audit_logs)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
         _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
@@ -214,11 +225,21 @@ def migrate(
     namespaced = aim.fix.asked.user_namespace is not None
     learn = evidence.of_cluster(cluster, notes, whole=True, recorded=True, namespaced=namespaced)
     aim = aim._replace(fix=aim.fix._replace(learn=learn), origins=Origins(cluster))
+    # Asked before our own dry-runs count.
+    evaluations = evaluations_note(cluster)
+    notes += [] if evaluations is None else [evaluations]
     policies = PoliciesInForce(cluster)
+    came = None if audit is None else audit.by_namespace(cluster, names, aim.pod_paths, notes)
+    if audit is not None and came is not None:
+        aim = aim._replace(soak=Soak(audit.span, came, soaked, audit.others))
     chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
     if output in ("text", "wide"):
         wide = output == "wide"
         show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
+        if audit is not None and came is not None:
+            audit.show([item for one in found.namespaces for item in came.get(one.name, ())], cluster)
+    if audit is not None:
+        audit.note()
     for words in (*chosen.notes, *found.notes, *notes):
         note(words)
     changes = None

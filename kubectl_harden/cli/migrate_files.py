@@ -35,6 +35,8 @@ _OF_CLUSTERS: Final = {
     "recreate": "--recreate",
     "even_if_managed": "--even-if-managed",
     "team_label": "--team-label",
+    "audit_logs": "--audit-log",
+    "soak": "--soak",
 }
 """Options that say how a cluster is changed, or which namespaces of it, by the names of their parameters."""
 _OF_FILES: Final = {"recursive": "-R", "write": "--write"}

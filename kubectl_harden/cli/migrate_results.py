@@ -144,7 +144,14 @@ def sum_up(result: Result) -> None:
         line = migrated_summary(result.done, result.undo)
     else:
         line = survey_summary(result.found, result.aim.level)
-        if any(item.state in ("ready", "fixable") for item in result.found.namespaces):
+        reached = [item for item in result.found.namespaces if item.state in ("ready", "fixable")]
+        # What only the audit log is against is patched, and not enforced.
+        waiting = sum(bool(item.blockers) and item.goal == item.target for item in reached)
+        if waiting:
+            line += (
+                f"; --apply makes the fixes, and {waiting:,} of them wait{'s' if waiting == 1 else ''} to be enforced"
+            )
+        elif reached:
             line += "; --apply takes them there"
     said = source_summary(result.changes) if result.changes is not None else ""
     if said:

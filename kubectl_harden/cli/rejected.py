@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.codes import OK, VIOLATIONS, exit_code
 from kubectl_harden.cli.options import Command, cluster_options
 from kubectl_harden.errors import UsageError
@@ -23,36 +24,47 @@ __all__ = ["rejected"]
 @click.option("-A", "--all-namespaces", is_flag=True, help="Look into all namespaces.")
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True,
               help="Output format.")  # fmt: skip
+@AUDIT_LOG
 @cluster_options
 def rejected(
-    connect: Callable[[], Cluster], namespace: str | None, source: str | None, all_namespaces: bool, output: str
+    connect: Callable[[], Cluster],
+    namespace: str | None,
+    source: str | None,
+    all_namespaces: bool,
+    output: str,
+    audit_logs: tuple[str, ...],
 ) -> int:
     """Show the workloads whose pods admission refuses now, each with the diff that cures it.
 
     That a pod would be admitted now is said only after a dry-run of the pod that its controller would make.
 
     With "-", read a pasted error, a warning of kubectl, a log or an event from stdin, and explain it; no
-    cluster is asked. The exit code is 0 when nothing is rejected, 1 when something is, 4 when the cluster
-    refused.
+    cluster is asked. With --audit-log, what was refused before is shown as well, also of pods of which nothing is
+    left. The exit code is 0 when nothing is rejected, 1 when something is or was and its cause is not known to
+    be fixed, 4 when the cluster refused.
 
     \b
     Examples:
       kubectl harden rejected
       kubectl harden rejected -A
+      kubectl harden rejected -A --audit-log /var/log/kubernetes/audit/
       kubectl describe rs web-5fc9f4bf66 | kubectl harden rejected -
     """
     if source == "-":
+        if audit_logs:
+            raise UsageError("- explains a message, and --audit-log is of a cluster: give one of them")
         return _pasted(output)
     if source is not None:
         raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
     if namespace and all_namespaces:
         raise UsageError("use -n for one namespace or -A for all, not both")
+    audit = read(audit_logs)
     cluster = connect()
-    return _live(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output)
+    return _live(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output, audit)
 
 
-def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
-    from kubectl_harden.live.find import Finder
+def _live(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog | None) -> int:
+    from kubectl_harden.live.find import Finder, Targets
     from kubectl_harden.live.propose import ApplyOptions, propose
     from kubectl_harden.live.rejections import find_rejected
     from kubectl_harden.live.restarts import Restarts, find_restarts
@@ -89,10 +101,17 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
         problems.append(absent)
         report_problems([absent])
     restarts = find_restarts(finder, namespace) if absent is None else Restarts()
+    before = [] if audit is None else audit.traced(finder, Targets(namespace=namespace), refused=True)
+    if audit is not None:
+        if output == "text":
+            shown = {(found.live.namespace, found.live.target) for found, _ in all_found if not found.stale}
+            audit.show([item for item in before if (item.creation.namespace, item.target) not in shown], cluster)
+        audit.note()
     for words in (*finder.notes, *unseen):
         note(words)
     if output == "json":
-        data([rejected_json(all_found, problems, restarts, commands)])
+        history = None if audit is None else audit.json(before)
+        data([rejected_json(all_found, problems, restarts, commands, history)])
     elif not all_found and absent is None:
         where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
         what = "nothing that can be seen is" if problems or unseen else "nothing is"
@@ -101,7 +120,8 @@ def _live(cluster: Cluster, namespace: str | None, output: str) -> int:
         paragraph(rejected_summary(all_found, commands))
     if output == "text":
         tell(restarts_text(restarts, namespace, commands, columns=width()))
-    return exit_code(problems, left=any(not found.stale for found, _ in all_found))
+    left = any(not found.stale for found, _ in all_found) or any(item.state != "fixed" for item in before)
+    return exit_code(problems, left=left)
 
 
 def _pasted(output: str) -> int:

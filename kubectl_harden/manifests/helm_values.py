@@ -15,7 +15,7 @@ from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering, TemplateKey, Unit, Workloads, key_of
+from kubectl_harden.manifests.chart_effects import Effect, Rendering, TemplateKey, Unit, Workloads, key_of
 from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
 from kubectl_harden.manifests.chart_words import said
@@ -34,7 +34,7 @@ from kubectl_harden.manifests.value_candidates import (
     written,
 )
 from kubectl_harden.manifests.value_plans import full_plans, planned_by_values, risk_of
-from kubectl_harden.model import RISKS, Checked, Path, Planned
+from kubectl_harden.model import RISKS, Checked, Identity, Path, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.controls import CONTROLS
@@ -83,24 +83,22 @@ class Cure(NamedTuple):
         return self.before - _violations(self.left)
 
 
-def _everything(_key: ObjectKey) -> bool:
-    return True
-
-
 def cure(
     chart: Chart,
     manifests: Inputs,
     policies: Policies,
     options: FixOptions,
     most: int = MANY,
-    about: Callable[[ObjectKey], bool] = _everything,
+    wanted: Callable[[Identity], bool] = lambda _: True,
+    *,
+    alone: bool = False,
 ) -> Cure:
     """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    It is rendered ``most`` times at most. Objects that it is not ``about`` stay as they are. Raises InputError where
-    the chart cannot be rendered at all.
+    It is rendered ``most`` times at most, and only workloads that are ``wanted`` are cured; ``alone`` keeps all others
+    as they are. Raises InputError where the chart cannot be rendered at all.
     """
-    search = _Search(chart, manifests, policies, options, most, about)
+    search = _Search(chart, manifests, policies, options, most, wanted, alone=alone)
     chosen = search.chosen() if search.units else ()
     return search.cure(chosen)
 
@@ -120,7 +118,9 @@ class _Search:
         policies: Policies,
         options: FixOptions,
         most: int,
-        about: Callable[[ObjectKey], bool],
+        wanted: Callable[[Identity], bool],
+        *,
+        alone: bool,
     ) -> None:
         self._chart = chart
         self._options = options
@@ -139,11 +139,11 @@ class _Search:
         if base is None:
             raise InputError("the chart cannot be rendered a second time")
         self._base = base
-        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths, about)
+        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths, wanted, alone=alone)
         self._policies = policies
         self.units = frozenset(unit for unit in self.workloads.units(base) if not options.leaves(unit.check))
         plans = full_plans(self.workloads.manifests(base), policies, options) if self.units else {}
-        self._plans = {key: plan for key, plan in plans.items() if about(key[0])}
+        self._plans = {key: plan for key, plan in plans.items() if wanted(plan.planned.identity)}
 
     # -- renderings ------------------------------------------------------------------------------------------
 

@@ -131,10 +131,10 @@ class _Fixing:
         if self._renderers:
             base, again = (post_rendered(one, self._renderers) for one in (base, again))
         self._base = base
-        self._workloads = Workloads(base, again, self._policies, pod_paths, self._about)
+        self._workloads = Workloads(base, again, self._policies, pod_paths, self._wanted, alone=True)
 
-    def _about(self, key: ObjectKey) -> bool:
-        return any(one.names(*key) for one in self._sought)
+    def _wanted(self, identity: Identity) -> bool:
+        return any(one.matches(identity) for one in self._sought)
 
     # -- rendering -----------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class _Fixing:
         options = self._options._replace(partial=True) if joins else self._options
         found = cure(
             self._chart(self._managed.layers), Inputs((), pod_paths=self._pod_paths), self._policies, options,
-            MANY, self._about,
+            MANY, self._wanted, alone=True,
         )  # fmt: skip
         step = next(self._placed(found), None) if found.values else None
         planned = list(found.planned) if step is not None else []

@@ -15,7 +15,7 @@ from kubectl_harden.atomic_files import write_change, write_text
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import differences, mapping, same
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
-from kubectl_harden.manifests.generators import build_with
+from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.kustomize import patch_files
 from kubectl_harden.manifests.source import Sought, Tree, has_variable, not_found, resolved
 from kubectl_harden.model import FileFix, Identity, Source
@@ -62,15 +62,20 @@ class Held(NamedTuple):
         return [made]
 
     def _in_overlay(self, change: Callable[[dict[str, Any]], dict[str, Any]], goal: dict[str, Any]) -> list[FileFix]:
-        expected = [goal if same(value, self.raw) else value for value in _values(self.tree.text_built(self.overlay))]
+        # Built again: files may have been written since.
+        now = built(self.overlay).text or ""
+        expected = [goal if same(value, self.raw) else value for value in _values(now)]
+        own = read_text(self.file, regular=True)
         for file in self._own_files():
             try:
                 text = read_text(file, regular=True)
                 made = _edited(file, text, self.sought, change, mapping(kustomization_value(self.file)))
-                built = build_with(self.overlay, {os.path.basename(file): spliced(text, made.splices)})
+                # How far its own file reaches up tells what has to lie around the copy.
+                texts = {self.file: own, file: spliced(text, made.splices)}
+                made_of = build_with(self.overlay, {os.path.basename(path): one for path, one in texts.items()})
             except (EditError, InputError):
                 continue
-            if same(list(_values(built)), expected):
+            if same(list(_values(made_of)), expected):
                 return [made]
         head, source = self.raw["metadata"], Source(self.file, None, None)
         kind, version = self.sought.kind, self.raw["apiVersion"]

@@ -20,6 +20,7 @@ from kubectl_harden.manifests.relabel import Labelled, labelled_in
 from kubectl_harden.manifests.source import Tree, tree_of
 from kubectl_harden.migration.labels import PARTIAL
 from kubectl_harden.migration.model import Aim, NamespaceSurvey, Surveyed
+from kubectl_harden.migration.soak import SOAK_CAUSES
 from kubectl_harden.model import FileFix, Origin, Planned
 from kubectl_harden.pod_security.in_force import raised_labels
 from kubectl_harden.pod_security.namespace_labels import rank
@@ -114,6 +115,9 @@ def why_not_yet(item: NamespaceSurvey) -> str:
         return "what holds it back comes first"
     if item.to_fix:
         return "its workloads are patched first"
+    waits = next((one for one in item.blockers if one.cause in SOAK_CAUSES), None)
+    if waits is not None:
+        return f"{waits.subject}: {waits.what}"
     if item.pods:
         return f"{len(item.pods)} of its pods still violate the level"
     if not item.server.asked:

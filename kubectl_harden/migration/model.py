@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS
+from kubectl_harden.evidence.audit_log import LogSpan
+from kubectl_harden.live.audited import Traced
 from kubectl_harden.live.managers import Manager
 from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.propose import ApplyOptions, Proposal
@@ -23,6 +25,7 @@ __all__ = [
     "NamespaceSurvey",
     "PodVerdict",
     "ServerWord",
+    "Soak",
     "State",
     "Survey",
     "Surveyed",
@@ -34,11 +37,25 @@ __all__ = [
     "planned_checks",
     "pod_blockers",
     "reapply_notes",
+    "state_of",
     "unread",
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 State = Literal["done", "ready", "fixable", "blocked"]
+
+
+class Soak(NamedTuple):
+    """An audit log, and for how many seconds nothing new may be in it before a level is enforced.
+
+    ``seconds`` None asks for no such time: then only pods hold a namespace back that no workload of it explains.
+    ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
+    """
+
+    span: LogSpan
+    traced: Mapping[str, Sequence[Traced]]
+    seconds: float | None = None
+    others: int = 0
 
 
 class Aim(NamedTuple):
@@ -48,7 +65,8 @@ class Aim(NamedTuple):
     pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
     ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
     and namespaces come from, None where nobody asks. ``labels_file`` returns the file of a checkout in which the
-    Namespace object of a name and an origin stands, empty where none does; None without checkouts.
+    Namespace object of a name and an origin stands, empty where none does; None without checkouts. ``soak`` is what an
+    audit log has to say first.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -60,6 +78,7 @@ class Aim(NamedTuple):
     detailed: bool = False
     origins: Origins | None = None
     labels_file: Callable[[str, Origin], str] | None = None
+    soak: Soak | None = None
 
     @property
     def target(self) -> Level:
@@ -221,6 +240,13 @@ class Survey(NamedTuple):
     namespaces: tuple[NamespaceSurvey, ...]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def state_of(blockers: Sequence[Blocker], waits: Sequence[Blocker], *, changed: bool, enforce: bool) -> State:
+    """Return the state of a namespace: fixes do not wait for what only enforcing the level ``waits`` for."""
+    if blockers or (waits and not changed):
+        return "blocked"
+    return "fixable" if changed else "ready" if enforce else "done"
 
 
 def plan_blockers(

@@ -50,8 +50,10 @@ from kubectl_harden.migration.model import (
     plan_blockers,
     pod_blockers,
     reapply_notes,
+    state_of,
     unread,
 )
+from kubectl_harden.migration.soak import soak_blockers
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.objects import controller_of, name_of
 from kubectl_harden.planning.json_patch import touched
@@ -434,7 +436,8 @@ def _summed_up(
     only_labels = bool(file and labels and not blockers)
     blockers += labels
     changed = any(item.proposal.patch for item in namespace.workloads)
-    state: State = "blocked" if blockers else "fixable" if changed else "ready" if enforce else "done"
+    waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal)] if enforce else []
+    state = state_of(blockers, waits, changed=changed, enforce=bool(enforce))
     return NamespaceSurvey(
         metadata["name"],
         metadata["uid"],
@@ -447,18 +450,14 @@ def _summed_up(
         state,
         tuple(namespace.workloads),
         tuple(pods),
-        tuple(blockers),
+        (*blockers, *waits),
         server,
         warn,
         enforce,
         str(namespace.labels.get(aim.team_label, "")),
         tuple(namespace.problems),
-        managers,
-        namespace.now,
-        origin,
-        file,
-        only_labels,
-    )
+        managers, namespace.now, origin, file, only_labels,
+    )  # fmt: skip
 
 
 def _still_there(

@@ -10,7 +10,7 @@ from kubectl_harden.model import Checked, Policy
 from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import policy_json, workload_policy_json
 from kubectl_harden.reports.origin import origin_json
-from kubectl_harden.reports.tally import Report
+from kubectl_harden.reports.tally import Report, Tally
 from kubectl_harden.reports.terminal import json_text
 from kubectl_harden.yaml_text.tree import dump
 
@@ -81,12 +81,16 @@ def json(report: Report) -> Iterator[str]:
     for checked in report.results:
         yield separator + json_text(_workload_json(checked, report.policy)).replace("\n", "\n    ")
         separator = ",\n    "
-    tail = {"errors": [problem_json(problem) for problem in report.tally.problems], "summary": report.tally.summary()}
-    yield "\n  ],\n" + json_text(tail)[2:] + "\n"
+    yield "\n  ],\n" + json_text(_tail(report.tally))[2:] + "\n"
 
 
 def yaml(report: Report) -> Iterator[str]:
     """Yield the CheckReport as YAML."""
     workloads = [_workload_json(checked, report.policy) for checked in report.results]
-    errors = [problem_json(problem) for problem in report.tally.problems]
-    yield dump({**_head(report.policy), "workloads": workloads, "errors": errors, "summary": report.tally.summary()})
+    yield dump({**_head(report.policy), "workloads": workloads, **_tail(report.tally)})
+
+
+def _tail(tally: Tally) -> dict[str, object]:
+    errors = [problem_json(problem) for problem in tally.problems]
+    audit = {} if tally.audit is None else {"auditLog": tally.audit}
+    return {**audit, "errors": errors, "summary": tally.summary()}

@@ -7,10 +7,11 @@ from typing import Any
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.migration.migrate import Migrated
-from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
+from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Soak, Survey, Surveyed
 from kubectl_harden.model import LADDER, RISKS, Problem
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import MODES
+from kubectl_harden.reports.audit_log import audit_json
 from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.live import next_write_json
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
@@ -32,6 +33,7 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
         "kind": "MigrationReport",
         "target": {"level": aim.level, "version": aim.version},
         "namespaces": [_namespace(item, outcomes.get(item.name)) for item in found.namespaces],
+        **_audit_log(found, aim.soak),
         "errors": [problem_json(problem) for problem in problems],
         "summary": {
             "namespaces": len(found.namespaces),
@@ -42,6 +44,13 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
             **({"outcomes": ended} if done else {}),
         },
     }
+
+
+def _audit_log(found: Survey, soak: Soak | None) -> dict[str, object]:
+    if soak is None:
+        return {}
+    traced = [item for one in found.namespaces for item in soak.traced.get(one.name, ())]
+    return {"auditLog": {**audit_json(traced, soak.span, soak.others), "soakSeconds": soak.seconds}}
 
 
 def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -123,8 +123,9 @@ def rejected_json(
     problems: Sequence[Problem],
     restarts: Restarts,
     commands: Commands,
+    audit: Mapping[str, object] | None = None,
 ) -> str:
-    """Return the report of live rejections."""
+    """Return the report of live rejections, with what an audit log shows of earlier ones."""
     entries = []
     for rejected, proposal in found:
         live = rejected.live
@@ -154,7 +155,8 @@ def rejected_json(
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}
     later = None if restarts.unknown and not restarts.workloads else [item._asdict() for item in restarts.workloads]
     errors = [problem_json(item) for item in problems]
-    return json_text({**head, "rejections": entries, "wouldBeRefused": later, "errors": errors}) + "\n"
+    before = {} if audit is None else {"auditLog": audit}
+    return json_text({**head, "rejections": entries, "wouldBeRefused": later, **before, "errors": errors}) + "\n"
 
 
 def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands, *, columns: int) -> Iterator[str]:

@@ -15,7 +15,10 @@ __all__ = ["Report", "Tally", "summary_line"]
 
 
 class Tally:
-    """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's."""
+    """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's.
+
+    ``audit`` is what the JSON report has of an audit log.
+    """
 
     def __init__(self) -> None:
         self.levels: dict[str, int] = dict.fromkeys(reversed(LADDER), 0)
@@ -28,6 +31,7 @@ class Tally:
         self.problems: list[Problem] = []
         self.passed = Passed()
         self.goals = Goals()
+        self.audit: Mapping[str, object] | None = None
 
     def add(self, found: Checks) -> None:
         """Count what one file brought."""

@@ -302,7 +302,7 @@ def test_fifty_workloads_go_to_restricted(fleet: Fleet, harden: Harden) -> None:
 
     fleet.ops.reconcile()
     fleet.running()
-    second = harden(*command, "--write", "--apply", "--yes")
+    assert harden(*command, "--write", "--apply", "--yes").code == 1
     enforced = fleet.enforced()
     in_git = ("billing", "prod")
     assert {word for word, level in enforced.items() if level == "restricted"} == {*WELL} - {*in_git}

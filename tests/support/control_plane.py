@@ -106,6 +106,7 @@ class ControlPlane:
         self.authority = trustme.CA()
         """Whoever has a certificate of it may log in."""
         self.kubeconfig = directory / "kubeconfig"
+        self.audit_log = directory / "audit.log"
         self.server = f"https://127.0.0.1:{free_port()}"
         self._minor = minor
         self._flags = flags
@@ -123,6 +124,7 @@ class ControlPlane:
         made = cls.__new__(cls)
         made.directory = directory
         made.kubeconfig = directory / "kubeconfig"
+        made.audit_log = directory / "audit.log"
         made.server = json.loads(made.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
         made.token = TOKEN
         authority = [(directory / f"client-ca.{part}").read_bytes() for part in ("crt", "key")]
@@ -167,6 +169,8 @@ class ControlPlane:
             f"--token-auth-file={directory / 'tokens.csv'}",
             f"--client-ca-file={directory / 'client-ca.crt'}",
             "--service-cluster-ip-range=10.0.0.0/24",
+            f"--audit-log-path={self.audit_log}",
+            f"--audit-policy-file={tools.TESTS / 'cluster' / 'audit-policy.yaml'}",
             *([] if controllers else ["--disable-admission-plugins=ServiceAccount"]),
             *self._flags,
         )

@@ -1,0 +1,95 @@
+"""The option --audit-log, and what its files hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from kubectl_harden.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.evidence.audit_log import LogSpan
+    from kubectl_harden.evidence.audited import Creation
+    from kubectl_harden.live.audited import Traced
+    from kubectl_harden.live.find import Finder, Targets
+    from kubectl_harden.pod_security.pod_templates import PodPaths
+
+__all__ = ["AUDIT_LOG", "AuditLog", "read"]
+
+AUDIT_LOG: Final = click.option(
+    "--audit-log", "audit_logs", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
+    help="The API server's audit log, for pods that came and went; may be repeated.",
+)  # fmt: skip
+
+
+class AuditLog(NamedTuple):
+    """What an audit log shows, and what it covers; ``others`` counts what is left out, since there is too much."""
+
+    creations: Sequence[Creation]
+    span: LogSpan
+    others: int
+
+    def traced(self, finder: Finder, targets: Targets, *, refused: bool = False) -> list[Traced]:
+        """Return what was created where targets look, with the workloads to edit; with ``refused`` only refusals."""
+        from kubectl_harden.live.audited import of_namespaces, traced
+
+        found = [item for item in of_namespaces(self.creations, targets) if item.refused or not refused]
+        return list(traced(finder, found))
+
+    def by_namespace(
+        self, cluster: Cluster, names: Collection[str], pod_paths: PodPaths, notes: list[str]
+    ) -> dict[str, list[Traced]]:
+        """Return what was created, by namespace, of some or of all; what could not be read of the cluster is noted."""
+        from kubectl_harden.live.audited import traced
+        from kubectl_harden.live.find import Finder
+        from kubectl_harden.pod_security.policy import PolicyChoice
+
+        finder = Finder(cluster, PolicyChoice(), pod_paths)
+        out: dict[str, list[Traced]] = {}
+        for item in traced(finder, [one for one in self.creations if not names or one.namespace in names]):
+            out.setdefault(item.creation.namespace, []).append(item)
+        notes += [words for words in finder.notes if words not in notes]
+        return out
+
+    def show(self, found: Sequence[Traced], cluster: Cluster) -> None:
+        """Print it for people."""
+        from kubectl_harden.reports.audit_log import audit_text
+        from kubectl_harden.reports.output import write
+        from kubectl_harden.reports.terminal import width
+
+        write(audit_text(found, self.span, cluster.connection.commands, columns=width()))
+
+    def note(self) -> None:
+        """Tell what the log does not."""
+        from kubectl_harden.reports.audit_log import audit_notes
+        from kubectl_harden.reports.output import note
+
+        for words in audit_notes(self.span, self.others):
+            note(words)
+
+    def json(self, found: Sequence[Traced]) -> dict[str, object]:
+        """Return it for programs."""
+        from kubectl_harden.reports.audit_log import audit_json
+
+        return audit_json(found, self.span, self.others)
+
+
+def read(names: tuple[str, ...]) -> AuditLog | None:
+    """Return what the files of --audit-log hold, None where it is not given. Raises UsageError, InputError."""
+    if not names:
+        return None
+    if names.count("-") > 1:
+        raise UsageError("--audit-log - reads stdin, and can be given once")
+    from kubectl_harden.evidence.audit_log import LogSpan, read_audit_log
+    from kubectl_harden.evidence.audited import Audited
+
+    span, audited = LogSpan(), Audited()
+    for event in read_audit_log(names, span):
+        audited.add(event)
+    if not span.events:
+        raise InputError(f"{', '.join(names)}: no audit event of an API server (JSON lines of audit.k8s.io)")
+    return AuditLog(tuple(audited.creations()), span, audited.others)

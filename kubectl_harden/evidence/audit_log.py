@@ -1,0 +1,264 @@
+"""What the API server's audit log says that Pod Security admission found, whether or not it refused it.
+
+Sources: k8s.io/apiserver, pkg/apis/audit/v1/types.go (Event; one in each line of a log file); the annotations of
+k8s.io/pod-security-admission, api/constants.go (``audit-violations``, ``enforce-policy``), which the level Metadata
+suffices for; pkg/registry/core/pod (names of pods made with generateName are in no event of that level).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.json_values import mapping
+from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
+from kubectl_harden.text_files import STDIN, opened
+
+__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log"]
+
+_PREFIX: Final = "pod-security.kubernetes.io/"
+_OURS: Final = (b"pod-security.kubernetes.io/", b"violates PodSecurity")
+_TIME: Final = b'Timestamp":"'
+"""What ends the names of both times of an event; encoding/json writes no spaces."""
+_LONGEST: Final = 4 << 20
+"""Bytes of a line: an event at the level RequestResponse holds two objects of at most 1.5 MiB, most far less."""
+_MINUTE: Final = 60
+_MOST_MINUTES: Final = 1_000_000
+"""Nearly two years: what a log of hostile times may take of memory."""
+_AHEAD: Final = 10
+"""Minutes that the clock of an API server may be ahead of this one."""
+_LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
+_GZIP: Final = b"\x1f\x8b"
+_DRY_RUN: Final = re.compile(r"[?&]dryRun=")
+
+
+class AuditEvent(NamedTuple):
+    """A request that Pod Security admission had words for.
+
+    ``resource`` is ``pods``, ``deployments.apps``, or ``pods/ephemeralcontainers``; ``name`` may be empty, or come from
+    the message of a refusal; ``generated`` tells that the server made the name up. ``owner`` is the kind and name of
+    the controller where the log holds the object (level Request), ``prefix`` its generateName. ``at`` is in seconds
+    since 1970. ``refused`` tells a refusal from a violation of what is audited.
+    """
+
+    namespace: str
+    resource: str
+    name: str
+    generated: bool
+    owner: tuple[str, str] | None
+    prefix: str
+    user: str
+    agent: str
+    message: Message
+    refused: bool
+    at: float
+
+
+class LogSpan:
+    """What a log covers: when its first and last events were, where it is silent, and what could not be read of it.
+
+    Times are kept to the minute, so that neither the order of files nor their size matters. ``evaluations`` counts the
+    pods of which admission noted what it held them to, whether or not they violate it: without any the log is of
+    something else than pods.
+    """
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self._minutes: set[int] = set()
+        self._latest = int((now or datetime.now(UTC)).timestamp()) // _MINUTE + _AHEAD
+        self.events = 0
+        self.evaluations = 0
+        self.unreadable = 0
+        self.untimely = 0
+        self.foreign = 0
+        self.cut_files: list[str] = []
+
+    def add(self, at: float | None) -> None:
+        """Count an event; one without a time, or from the future, tells nothing of what the log covers."""
+        self.events += 1
+        minute = None if at is None else int(at // _MINUTE)
+        if minute is None or not 0 < minute <= self._latest or len(self._minutes) >= _MOST_MINUTES:
+            self.untimely += 1
+        else:
+            self._minutes.add(minute)
+
+    @property
+    def first(self) -> float | None:
+        """When the first event was, in seconds since 1970."""
+        return min(self._minutes) * float(_MINUTE) if self._minutes else None
+
+    @property
+    def last(self) -> float | None:
+        """When the last event was, in seconds since 1970."""
+        return max(self._minutes) * float(_MINUTE) if self._minutes else None
+
+    def gaps(self, since: float, until: float, longest: int) -> Iterator[tuple[float, float]]:
+        """Yield each time between two moments in which no event is for more than ``longest`` minutes."""
+        start, end = int(since // _MINUTE), int(until // _MINUTE)
+        before = start
+        for minute in (*sorted(minute for minute in self._minutes if start <= minute <= end), end):
+            if minute - before > longest:
+                yield before * float(_MINUTE), minute * float(_MINUTE)
+            before = minute
+
+
+def files_of(name: str) -> list[str]:
+    """Return the log files of a name: itself, or of a directory what is named as logs are, rotated ones too.
+
+    Raises InputError for what does not exist, and for a directory without logs.
+    """
+    path = Path(name)
+    if name == STDIN or not path.is_dir():
+        return [name]
+    try:
+        found = sorted(str(item) for item in path.iterdir() if item.is_file() and _LOG_NAME.search(item.name))
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from None
+    if not found:
+        raise InputError(f"{name}: no file of this directory is named as a log is (audit.log, audit-….log.gz)")
+    return found
+
+
+def read_audit_log(names: Iterable[str], span: LogSpan) -> Iterator[AuditEvent]:
+    """Yield what Pod Security admission said in the files of an audit log, and note in ``span`` what they cover.
+
+    Names are as ``files_of`` takes them. Lines that are no audit event are counted, and left out. Memory does not grow
+    with the files. Raises InputError for a file that cannot be read at all.
+    """
+    for file in [file for name in names for file in files_of(name)]:
+        try:
+            with opened(file) as stream:
+                yield from _events(_unpacked(stream), file, span)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+
+
+def _unpacked(stream: BinaryIO) -> BinaryIO:
+    """Return what is in a stream, which may be compressed whatever its name is."""
+    peek = getattr(stream, "peek", None)
+    packed = peek is not None and peek(2)[:2] == _GZIP
+    return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if packed else stream
+
+
+def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:
+    while True:
+        try:
+            line = stream.readline(_LONGEST)
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            span.cut_files.append(file)
+            return
+        except OSError as error:
+            raise InputError(error.strerror or str(error)) from None
+        if not line:
+            return
+        if len(line) == _LONGEST and not line.endswith(b"\n"):
+            span.unreadable += 1
+            _skip_line(stream)
+            continue
+        if not line.endswith(b"\n") and not line.rstrip().endswith(b"}"):
+            # The API server is writing it.
+            return
+        event = _event(line, span)
+        if event is not None:
+            yield event
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (part := stream.readline(_LONGEST)) and not part.endswith(b"\n"):
+        pass
+
+
+def _event(line: bytes, span: LogSpan) -> AuditEvent | None:
+    """Return what a line says of Pod Security, and count it."""
+    line = line.strip()
+    if not line:
+        return None
+    if not any(word in line for word in _OURS):
+        # Most lines: neither parsed nor believed, they only tell that the log goes on.
+        found = line.rfind(_TIME)
+        if found < 0 or not line.endswith(b"}"):
+            span.unreadable += 1
+        else:
+            span.add(_minute(line[found + len(_TIME) :][: len("2026-11-28T20:20")]))
+        return None
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        span.unreadable += 1
+        return None
+    if mapping(value).get("kind") != "Event" or "auditID" not in value:
+        span.foreign += 1
+        return None
+    at = _seconds(_text(value, "stageTimestamp") or _text(value, "requestReceivedTimestamp"))
+    span.add(at)
+    return None if at is None else _said(value, at, span)
+
+
+def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent | None:
+    """Return what Pod Security admission said of a request, None where it said nothing or nothing was to be made."""
+    if value.get("stage") not in ("ResponseComplete", None) or _DRY_RUN.search(_text(value, "requestURI")):
+        return None
+    about, status, annotations = (mapping(value.get(key)) for key in ("objectRef", "responseStatus", "annotations"))
+    span.evaluations += f"{_PREFIX}enforce-policy" in annotations
+    code = status.get("code")
+    refusal = _text(status, "message") if code == 403 else ""
+    refused = any(not warned for _, warned in policies_named(refusal))
+    words = refusal if refused else _text(annotations, f"{_PREFIX}audit-violations")
+    if not words or (not refused and not (isinstance(code, int) and 200 <= code < 300)):
+        # What was refused for another reason was not made.
+        return None
+    message = next((message for message in read_messages(words) if message.policy), None)
+    if message is None:
+        return None
+    metadata = mapping(mapping(value.get("requestObject")).get("metadata"))
+    answered = mapping(mapping(value.get("responseObject")).get("metadata"))
+    name = _text(about, "name") or _text(answered, "name")
+    told = re.search(r'"([^"]+)" is forbidden', refusal)
+    group, subresource = _text(about, "apiGroup"), _text(about, "subresource")
+    resource = _text(about, "resource") + (f".{group}" if group else "") + (f"/{subresource}" if subresource else "")
+    return AuditEvent(
+        _text(about, "namespace"),
+        resource,
+        name or (told[1] if told is not None else ""),
+        not _text(about, "name"),
+        _controller(metadata),
+        _text(metadata, "generateName"),
+        _text(mapping(value.get("user")), "username"),
+        _text(value, "userAgent"),
+        message,
+        refused,
+        at,
+    )
+
+
+def _controller(metadata: Mapping[str, object]) -> tuple[str, str] | None:
+    references = metadata.get("ownerReferences")
+    for reference in references if isinstance(references, list) else ():
+        if mapping(reference).get("controller") is True:
+            return _text(reference, "kind"), _text(reference, "name")
+    return None
+
+
+@lru_cache(maxsize=64)
+def _minute(text: bytes) -> float | None:
+    """Return the seconds of a minute in UTC, as API servers write times."""
+    return _seconds(text.decode(errors="replace") + "Z")
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _text(value: Mapping[str, object], key: str) -> str:
+    found = value.get(key)
+    return found if isinstance(found, str) else ""

@@ -1,0 +1,123 @@
+"""What an audit log tells of pods that came and went, joined to the workloads that a person edits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, Literal, NamedTuple
+
+from kubectl_harden.evidence.audited import Creation
+from kubectl_harden.live.find import Finder, Live, Targets
+from kubectl_harden.model import Level, Policy
+from kubectl_harden.planning.verdict import judged
+from kubectl_harden.pod_security.policy import NEWEST, worded
+
+__all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced"]
+
+_FEW: Final = 5
+_PARENTS: Final = {
+    "ReplicaSet": ("Deployment", re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
+    "Job": ("CronJob", re.compile(r"-[0-9]+$")),
+}
+"""What makes objects of a kind, and what it appends to its own name for theirs."""
+
+
+class Traced(NamedTuple):
+    """Creations of a log, and the workload to edit.
+
+    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
+    log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
+    read. ``candidates`` are targets of which each would make such pods.
+    """
+
+    creation: Creation
+    target: str = ""
+    state: Literal["violates", "fixed", "gone", "unknown"] = "unknown"
+    candidates: tuple[str, ...] = ()
+
+
+class _Known(NamedTuple):
+    """A workload that is there: how a command line names it, and what its templates violate by policy."""
+
+    target: str
+    words: dict[str, str]
+
+
+def level_of(policy: str) -> Level:
+    """Return the level of ``restricted:latest``."""
+    return "baseline" if policy.startswith("baseline") else "restricted"
+
+
+def policy_of(policy: str, minor: int) -> Policy:
+    """Return the policy of ``restricted:latest`` on an API server of a minor version."""
+    version = policy.partition(":")[2]
+    number = version.removeprefix("v1.")
+    return Policy(level_of(policy), min(int(number) if number.isdigit() else minor, NEWEST))
+
+
+def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
+    """Yield each creation with the workload to edit, as the cluster has it now.
+
+    What cannot be read in the cluster leaves it unknown what made the pods. Raises ClusterError where the cluster does
+    not tell its version.
+    """
+    spaces = frozenset(item.namespace for item in creations)
+    if not spaces:
+        return
+    policies: dict[str, set[str]] = {}
+    for item in creations:
+        policies.setdefault(item.namespace, set()).add(item.policy)
+    minor = finder.cluster.minor()
+    known: dict[tuple[str, str, str], _Known] = {}
+    whole = True
+    # Whoever may look into a few namespaces may not be allowed to list the whole cluster.
+    few = [Targets(namespace=space) for space in sorted(spaces)] if len(spaces) <= _FEW else []
+    for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
+        if isinstance(found, Live):
+            words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
+            known[found.namespace, found.resource.kind, found.name] = _Known(found.target, words)
+        else:
+            whole = False
+    for item in creations:
+        yield _traced(item, known, whole=whole)
+
+
+def _words(live: Live, policy: str, minor: int) -> str:
+    checked = judged(live.held_to(policy_of(policy, minor)).subject).checked
+    violations = (violation for item in checked for violation in item.violations)
+    return ", ".join(worded(violation.reason, violation.detail) for violation in violations)
+
+
+def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole: bool) -> Traced:
+    owners = (item.owner,) if item.owner is not None else item.candidates
+    there = [found for owner in owners if (found := _there(item.namespace, owner, known)) is not None]
+    if not owners and item.kind:
+        kinds = (item.kind, _PARENTS.get(item.kind, ("", None))[0])
+        there = [
+            found
+            for (namespace, kind, _), found in known.items()
+            if namespace == item.namespace and kind in kinds and found.words[item.policy] == item.words
+        ]
+    targets = tuple(dict.fromkeys(found.target for found in there))
+    if len(targets) > 1:
+        return Traced(item, candidates=targets)
+    if not there:
+        return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
+    return Traced(item, targets[0], "violates" if there[0].words[item.policy] else "fixed")
+
+
+def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
+    """Return a workload that is there, or the one that made it."""
+    kind, name = owner
+    found = known.get((namespace, kind, name))
+    if found is None and kind in _PARENTS:
+        parent, suffix = _PARENTS[kind]
+        found = known.get((namespace, parent, suffix.sub("", name))) if suffix.search(name) else None
+    return found
+
+
+def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creation]:
+    """Return what was created where targets look."""
+    space = takes.namespace
+    return [item for item in creations if (takes.takes(item.namespace) if space is None else item.namespace == space)]

@@ -1,0 +1,114 @@
+"""What an audit log has against enforcing a level: what came and went, and how long a namespace has been watched.
+
+Sources: kubernetes.io/docs/tasks/configure-pod-container/migrate-from-psp and .../enforce-standards-namespace-labels
+(audit first); metadata.managedFields tells when the audit label was last set.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from kubectl_harden.evidence.audit_log import LogSpan
+from kubectl_harden.json_values import mapping
+from kubectl_harden.live.audited import Traced, level_of
+from kubectl_harden.migration.model import Blocker, Soak
+from kubectl_harden.model import Policy
+from kubectl_harden.pod_security.in_force import InForce
+from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
+
+__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "moment", "soak_blockers"]
+
+LONGEST_SILENCE: Final = 60
+"""Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
+_WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, with the rotated ones"
+_CAUSE: Final = "audit log"
+_CAME: Final = "came and went"
+SOAK_CAUSES: Final = (_CAUSE, _CAME)
+"""What counts as a cause of these blockers."""
+
+
+def moment(at: float) -> str:
+    """Return seconds since 1970 as ``2026-11-28 20:20 UTC``."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce, goal: Policy) -> Iterator[Blocker]:
+    """Yield what the audit log has against enforcing a level in a namespace, which admission handles so now."""
+    if soak is None:
+        return
+    name = str(namespace["metadata"]["name"])
+    until = time.time()
+    since = 0.0 if soak.seconds is None else until - soak.seconds
+    if soak.seconds is not None:
+        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak.span, since, until))
+        yield from (_of_namespace(name, what, why) for what, why in _unaudited(namespace, now, goal, since))
+    for item in soak.traced.get(name, ()):
+        made = item.creation
+        said = [one for one in made.violations if goal.level == "restricted" or one.control.level == "baseline"]
+        explained = soak.seconds is None and item.state in ("violates", "fixed")
+        if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
+            continue
+        what = f"{made.times:,} created" if made.times > 1 else "one created"
+        words = ", ".join(one.reason for one in said)
+        where = "; its template meets it now" if item.state == "fixed" else ""
+        yield Blocker(
+            item.target or _maker(item),
+            "",
+            f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {moment(made.last)}: {words}",
+            f"created by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
+            other_cause=_CAME,
+        )
+
+
+def _maker(item: Traced) -> str:
+    made = item.creation
+    owner = f"{made.owner[0]} {made.namespace}/{made.owner[1]}" if made.owner is not None else ""
+    return owner or f"pods of {made.user or made.agent or 'unknown origin'}"
+
+
+def _of_namespace(name: str, what: str, why: str) -> Blocker:
+    return Blocker(f"Namespace {name}", "", what, why, other_cause=_CAUSE)
+
+
+def _unwatched(span: LogSpan, since: float, until: float) -> Iterator[tuple[str, str]]:
+    """Yield in which of the time the log tells nothing."""
+    if not span.evaluations:
+        why = "its audit policy may leave pods out: they are needed at the level Metadata at least"
+        yield "no pod that admission judged is in the audit log", why
+        return
+    for start, end in span.gaps(since, until, LONGEST_SILENCE):
+        yield f"the audit log is silent from {moment(start)} to {moment(end)}", _WHY_GAP
+    if span.unreadable or span.cut_files:
+        lines = f"{span.unreadable:,} lines" if span.unreadable != 1 else "1 line"
+        what = lines if span.unreadable else f"the end of {span.cut_files[0]}"
+        yield f"{what} of the audit log cannot be read", "what is in it is not known"
+
+
+def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: float) -> Iterator[tuple[str, str]]:
+    """Yield that the log cannot tell what violates the level, since it was not audited all the time."""
+    audited = now.modes.get("audit")
+    if audited is None or rank(audited.level) < rank(goal.level) or audited.minor < goal.minor:
+        what = f"{goal} is not audited there, so that the log does not tell what violates it"
+        yield what, "migrate --apply sets audit, and the time counts from then on"
+        return
+    set_at = _audit_set(namespace)
+    if set_at is None:
+        yield f"since when {goal} is audited there is not known", "no field manager tells when the audit label was set"
+    elif set_at > since:
+        yield f"{goal} is audited there since {moment(set_at)} only, as far as is known", "wait, and ask again"
+
+
+def _audit_set(namespace: Mapping[str, Any]) -> float | None:
+    """Return when the audit label was last set, at the latest, by its field manager."""
+    found = []
+    for entry in namespace["metadata"].get("managedFields") or ():
+        labels = mapping(mapping(mapping(mapping(entry).get("fieldsV1")).get("f:metadata")).get("f:labels"))
+        if any(f"f:{PREFIX}audit{part}" in labels for part in ("", "-version")):
+            try:
+                found.append(datetime.fromisoformat(str(mapping(entry).get("time"))).timestamp())
+            except ValueError:
+                return None
+    return max(found, default=None)

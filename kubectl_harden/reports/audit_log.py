@@ -1,0 +1,135 @@
+"""What an audit log shows of pods that came and went, for people and for programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from kubectl_harden.cluster.command import Commands
+from kubectl_harden.evidence.audit_log import LogSpan
+from kubectl_harden.live.audited import Traced
+from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
+
+__all__ = ["audit_json", "audit_notes", "audit_text", "moment"]
+
+_NAMED: Final = 5
+
+
+def moment(at: float) -> str:
+    """Return seconds since 1970 as ``2026-11-28T20:20:15Z``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, columns: int) -> Iterator[str]:
+    """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
+    if not found:
+        return
+    yield "\n" + paint(f"What came and went, by the audit log{_period(span)}:", "strong") + "\n"
+    groups: dict[tuple[str, str], list[Traced]] = {}
+    for item in found:
+        groups.setdefault((item.creation.policy, item.creation.words), []).append(item)
+    for (policy, words), members in groups.items():
+        yield f'  violates PodSecurity "{printable(policy)}":\n'
+        yield wrapped(printable(words), 6, columns, meaning="bad") + "\n"
+        for item in members:
+            made = item.creation
+            what = counted(made.times, "debug container" if "/" in made.resource else "pod")
+            since = "" if made.times == 1 else f" since {moment(made.first)},"
+            told = f": {what} {'refused' if made.refused else 'created'}{since} last at {moment(made.last)}"
+            yield wrapped(printable(told), 4, columns, head=f"{made.namespace}: {_whose(item)}") + "\n"
+            yield from (wrapped(f"→ {printable(line)}", 6, columns) + "\n" for line in _advice(item, commands))
+        if any(item.state in ("gone", "unknown") for item in members):
+            cures = dict.fromkeys(said.control.cure for item in members for said in item.creation.violations)
+            yield "    where nothing here can be edited, its maker is to\n"
+            yield from (wrapped(f"– {cure}", 6, columns) + "\n" for cure in cures)
+    yield "\n"
+
+
+def _period(span: LogSpan) -> str:
+    first, last = span.first, span.last
+    return "" if first is None or last is None else f" from {moment(first)} to {moment(last)}"
+
+
+def _whose(item: Traced) -> str:
+    made = item.creation
+    if item.target:
+        return item.target
+    if made.owner is not None:
+        return f"{made.owner[0]} {made.owner[1]}"
+    names = f" ({', '.join(made.names)}{', …' if made.times > len(made.names) else ''})" if made.names else ""
+    return f"by {made.user or 'an unknown user'}{names}"
+
+
+def _advice(item: Traced, commands: Commands) -> Iterator[str]:
+    made = item.creation
+    by = f"{made.user or 'an unknown user'}, {made.agent or 'an unknown program'}"
+    if item.state == "fixed":
+        yield f"its template meets {made.policy} now"
+    elif item.state == "violates":
+        yield commands.harden("fix", item.target, namespace=made.namespace)
+    elif item.candidates:
+        names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
+        yield f"the log does not tell which of these made it, and each would: {names}"
+    elif "/" in made.resource:
+        yield f"{by}: kubectl debug --profile=restricted adds containers that meet the level"
+    else:
+        yield f"{'it is gone; ' if item.state == 'gone' else ''}change what creates it ({by})"
+
+
+def audit_notes(span: LogSpan, others: int) -> Iterator[str]:
+    """Yield what a person should know of the log: what could not be read, and what it cannot tell."""
+    if not span.evaluations:
+        yield (
+            "the audit log has no pod that admission judged: whether its audit policy leaves pods out is not known "
+            "(they are needed at the level Metadata)"
+        )
+    if span.unreadable:
+        yield f"{counted(span.unreadable, 'line')} of the audit log could not be read: what is in them is not known"
+    if span.foreign:
+        yield f"{counted(span.foreign, 'line')} of the audit log are not audit events"
+    if span.untimely:
+        yield f"{counted(span.untimely, 'event')} of the audit log have no time, or one of the future"
+    for file in span.cut_files:
+        yield f"{file} ends before its compressed data does: what came after is not known"
+    if others:
+        yield f"{counted(others, 'more creation')} that violate are left out: there are too many different ones"
+
+
+def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str, object]:
+    """Return the same for programs; times are RFC 3339."""
+    first, last = span.first, span.last
+    return {
+        "from": None if first is None else moment(first),
+        "to": None if last is None else moment(last),
+        "events": span.events,
+        "podsJudged": span.evaluations,
+        "unreadable": span.unreadable + len(span.cut_files),
+        "foreign": span.foreign,
+        "leftOut": others,
+        "created": [_created(item) for item in found],
+    }
+
+
+def _created(item: Traced) -> dict[str, object]:
+    made = item.creation
+    owner = None if made.owner is None else {"kind": made.owner[0], "name": made.owner[1]}
+    return {
+        "namespace": made.namespace,
+        "resource": made.resource,
+        "owner": owner,
+        "workload": item.target or None,
+        "candidates": list(item.candidates),
+        "state": item.state,
+        "user": made.user,
+        "agent": made.agent,
+        "policy": made.policy,
+        "refused": made.refused,
+        "violations": [
+            {"check": said.control.id, "reason": said.reason, "detail": said.detail} for said in made.violations
+        ],
+        "count": made.times,
+        "first": moment(made.first),
+        "last": moment(made.last),
+        "names": list(made.names),
+    }

@@ -1,0 +1,265 @@
+"""``evidence/audit_log.py`` and ``evidence/audited.py``: audit events, from any file, in flat memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kubectl_harden.errors import InputError
+from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, files_of, read_audit_log
+from kubectl_harden.evidence.audited import Audited, Creation
+
+WORDS = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "{}" must set securityContext.runAsNonRoot=true)'
+NOW = datetime(2026, 11, 28, 20, 0, tzinfo=UTC)
+KCM = "kube-controller-manager/v1.37.0 (linux/amd64) kubernetes/abc/"
+
+
+def event(
+    resource: str = "pods", name: str = "", agent: str = "kubectl/v1.37.0", container: str = "app", **other: Any
+) -> dict[str, Any]:
+    group = {"replicasets": "apps", "jobs": "batch", "daemonsets": "apps"}.get(resource, "")
+    about = {"resource": resource, "namespace": "shop", **({"name": name} if name else {}), "apiGroup": group}
+    annotations = {"pod-security.kubernetes.io/audit-violations": WORDS.format(container)}
+    if resource == "pods":
+        annotations["pod-security.kubernetes.io/enforce-policy"] = "privileged:latest"
+    return {
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "1",
+        "stage": "ResponseComplete", "requestURI": "/api/v1/namespaces/shop/pods", "verb": "create",
+        "user": {"username": "anna"}, "userAgent": agent, "objectRef": about, "responseStatus": {"code": 201},
+        "requestReceivedTimestamp": "2026-11-28T19:00:00.000001Z", "stageTimestamp": "2026-11-28T19:00:00.000002Z",
+        "annotations": annotations, **other,
+    }  # fmt: skip
+
+
+def at(minute: int, **fields: Any) -> dict[str, Any]:
+    return event(stageTimestamp=f"2026-11-28T19:{minute:02}:00.000000Z", **fields)
+
+
+def text(*events: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(one, separators=(",", ":")).encode() + b"\n" for one in events)
+
+
+def read(tmp_path: Path, data: bytes, name: str = "audit.log") -> tuple[list[AuditEvent], LogSpan]:
+    (tmp_path / name).write_bytes(data)
+    span = LogSpan(NOW)
+    return list(read_audit_log([str(tmp_path / name)], span)), span
+
+
+def creations(*events: dict[str, Any], directory: Path) -> list[Creation]:
+    audited = Audited()
+    for one in read(directory, text(*events))[0]:
+        audited.add(one)
+    return list(audited.creations())
+
+
+def test_an_event_says_who_what_and_when(tmp_path: Path) -> None:
+    (found,), span = read(tmp_path, text(event(name="web")))
+    assert (found.namespace, found.resource, found.name, found.generated) == ("shop", "pods", "web", False)
+    assert (found.user, found.agent, found.refused) == ("anna", "kubectl/v1.37.0", False)
+    assert (found.message.policy, found.message.violations[0].control.id) == ("restricted:latest", "runAsNonRoot")
+    assert found.at == datetime(2026, 11, 28, 19, 0, 0, 2, tzinfo=UTC).timestamp()
+    assert (span.events, span.evaluations) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"requestURI": "/api/v1/namespaces/shop/pods?dryRun=All&fieldManager=x"}, "a dry-run makes nothing"),
+        ({"requestURI": "/api/v1/namespaces/shop/pods?fieldManager=x&dryRun=All"}, "a dry-run makes nothing"),
+        ({"responseStatus": {"code": 409}}, "it was there already"),
+        ({"responseStatus": {"code": 403, "message": "exceeded quota: small"}}, "another refused it"),
+        ({"stage": "RequestReceived"}, "it is only asked for"),
+        ({"annotations": {"pod-security.kubernetes.io/enforce-policy": "restricted:latest"}}, "it is well"),
+    ],
+)
+def test_what_was_not_made_or_is_well_is_left_out(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    found, span = read(tmp_path, text(event(name="web", **change)))
+    assert (found, span.events, span.unreadable) == ([], 1, 0), why
+
+
+def test_a_refusal_is_one_by_its_message(tmp_path: Path) -> None:
+    words = WORDS.format("app").removeprefix("would violate")
+    status = {"code": 403, "message": f'pods "web-5f4d8-x7k2p" is forbidden: violates{words}'}
+    (found,), _ = read(
+        tmp_path,
+        text(
+            event(responseStatus=status, annotations={"pod-security.kubernetes.io/enforce-policy": "restricted:latest"})
+        ),
+    )
+    assert (found.refused, found.name, found.generated) == (True, "web-5f4d8-x7k2p", True)
+
+
+HOSTILE = {
+    "cut in the midst": (text(event(name="a"))[:-40] + b"\n", 1, 0),
+    "no JSON": (b"I0101 pod-security.kubernetes.io/ hello\n", 1, 0),
+    "deep": (b'{"pod-security.kubernetes.io/":' + b"[" * 100_000 + b"\n", 1, 0),
+    "not UTF-8": (b'{"pod-security.kubernetes.io/": "\xff"}\n', 1, 0),
+    "a list": (b'["pod-security.kubernetes.io/"]\n', 0, 1),
+    "another log": (b'{"kind": "Event", "msg": "pod-security.kubernetes.io/"}\n', 0, 1),
+    "nothing of a log": (b"\x00" * 100 + b"\n", 1, 0),
+    "long": (b'{"a": "' + b"x" * (9 << 20) + b'"}\n', 1, 0),
+    "fields of other types": (text(event(user=1, objectRef=[], responseStatus="x", userAgent=None)), 0, 0),
+    "no numbers": (text(event(responseStatus={"code": "201"})), 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_lines_that_are_no_events_are_counted_and_the_rest_goes_on(tmp_path: Path, name: str) -> None:
+    data, unreadable, foreign = HOSTILE[name]
+    found, span = read(tmp_path, data + text(event(name="last")))
+    assert [one.name for one in found] == ["last"]
+    assert (span.unreadable, span.foreign) == (unreadable, foreign)
+
+
+def test_the_line_that_is_being_written_is_no_fault(tmp_path: Path) -> None:
+    found, span = read(tmp_path, text(event(name="a")) + text(event(name="b"))[:-30])
+    assert ([one.name for one in found], span.unreadable, span.events) == (["a"], 0, 1)
+
+
+def test_packed_files_by_what_is_in_them(tmp_path: Path) -> None:
+    whole = gzip.compress(text(event(name="a"), event(name="b")))
+    found, span = read(tmp_path, whole, "audit.log")
+    assert ([one.name for one in found], span.cut_files) == (["a", "b"], [])
+    _, span = read(tmp_path, gzip.compress(text(*(event(name=str(n)) for n in range(2000))))[:-200], "cut.log.gz")
+    assert span.cut_files == [str(tmp_path / "cut.log.gz")]
+
+
+def test_a_directory_is_its_logs(tmp_path: Path) -> None:
+    for name in ("audit.log", "audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "notes.md", "audit.log.1"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "old.log").mkdir()
+    names = ["audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "audit.log", "audit.log.1"]
+    assert [Path(name).name for name in files_of(str(tmp_path))] == names
+    with pytest.raises(InputError, match="no file of this directory is named as a log is"):
+        files_of(str(tmp_path / "old.log"))
+
+
+def test_what_a_log_covers_and_where_it_is_silent(tmp_path: Path) -> None:
+    other = b'{"kind":"Event","auditID":"2","stageTimestamp":"2026-11-28T19:20:00.000000Z"}\n'
+    _, span = read(tmp_path, text(at(50), at(0)) + other)
+    start, end = datetime(2026, 11, 28, 19, 0, tzinfo=UTC).timestamp(), NOW.timestamp()
+    assert (span.first, span.last, span.events) == (start, start + 50 * 60, 3)
+    assert list(span.gaps(start, end, 60)) == []
+    assert list(span.gaps(start, end, 25)) == [(start + 20 * 60, start + 50 * 60)]
+    assert list(span.gaps(start - 7200, end, 60)) == [(start - 7200, start)]
+    assert list(LogSpan(NOW).gaps(start, end, 30)) == [(start, end)]
+
+
+def test_times_of_the_future_cover_nothing(tmp_path: Path) -> None:
+    times = ("9999-12-31T23:59:59Z", "2026-11-28T20:30:00Z", "0001-01-01T00:00:00Z", "yesterday", "")
+    lines = text(*(event(stageTimestamp=one, requestReceivedTimestamp="") for one in times))
+    _, span = read(tmp_path, lines)
+    assert (span.first, span.untimely) == (None, len(times))
+
+
+def test_a_pod_without_a_name_is_of_what_violates_the_same(tmp_path: Path) -> None:
+    (found,) = creations(
+        event("replicasets", "web-6f99f599c5", f"{KCM}deployment-controller"),
+        event(agent=f"{KCM}replicaset-controller"), event(agent=f"{KCM}replicaset-controller"), directory=tmp_path,
+    )  # fmt: skip
+    assert (found.owner, found.times, found.agent) == (("Deployment", "web"), 2, "replicaset-controller")
+
+
+def test_two_that_violate_the_same_are_candidates(tmp_path: Path) -> None:
+    (found,) = creations(
+        event("replicasets", "web-6f99f599c5", f"{KCM}deployment-controller"),
+        event("replicasets", "api-7b5d8c9f4c", f"{KCM}deployment-controller"),
+        event(agent=f"{KCM}replicaset-controller"), directory=tmp_path,
+    )  # fmt: skip
+    assert (found.owner, found.candidates) == (None, (("Deployment", "web"), ("Deployment", "api")))
+
+
+def test_jobs_of_a_cron_job_are_one(tmp_path: Path) -> None:
+    made = [event("jobs", f"report-{n}", f"{KCM}cronjob-controller") for n in (29384100, 29384160)]
+    pods = [event(agent="x", user={"username": "system:serviceaccount:kube-system:job-controller"})] * 2
+    (found,) = creations(*made, *pods, directory=tmp_path)
+    assert (found.owner, found.times) == (("CronJob", "report"), 2)
+
+
+def test_the_log_of_requests_names_the_owner(tmp_path: Path) -> None:
+    owners = [{"kind": "Runner", "name": "ci", "controller": True, "apiVersion": "ci.example.com/v1", "uid": "1"}]
+    (found,) = creations(event(requestObject={"metadata": {"ownerReferences": owners}}), directory=tmp_path)
+    assert found.owner == ("Runner", "ci")
+
+
+def test_debug_containers_are_one_whatever_their_names(tmp_path: Path) -> None:
+    (found,) = creations(
+        *(event(name="web", container=f"debugger-{n}") for n in ("x7k2p", "abcde")), directory=tmp_path
+    )
+    assert found.times == 2
+    assert 'container "debugger-*"' in found.words
+
+
+EVENTS = [
+    at(1, agent=f"{KCM}replicaset-controller"), at(2, agent=f"{KCM}replicaset-controller"),
+    at(3, resource="replicasets", name="web-6f99f599c5", agent=f"{KCM}deployment-controller"),
+    at(4, name="bare"), at(5, name="bare"), at(6, agent=f"{KCM}job-controller", container="job"),
+    at(7, resource="jobs", name="once", container="job"), at(8, name="db-0", agent=f"{KCM}statefulset-controller"),
+]  # fmt: skip
+
+
+@given(st.permutations(EVENTS), st.integers(0, len(EVENTS)))
+@settings(max_examples=100)
+def test_the_order_of_lines_and_files_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, order: list[dict[str, Any]], cut: int
+) -> None:
+    directory = tmp_path_factory.mktemp("logs")
+    (directory / "a.log").write_bytes(text(*order[:cut]))
+    (directory / "b.log.gz").write_bytes(gzip.compress(text(*order[cut:])))
+    span, audited = LogSpan(NOW), Audited()
+    for one in read_audit_log([str(directory)], span):
+        audited.add(one)
+    found = {(item.owner, item.times, item.first, item.last) for item in audited.creations()}
+    day = datetime(2026, 11, 28, 19, tzinfo=UTC).timestamp()
+    assert found == {
+        (("Deployment", "web"), 2, day + 60, day + 120),
+        (None, 2, day + 240, day + 300),
+        (("Job", "once"), 1, day + 360, day + 360),
+        (("StatefulSet", "db"), 1, day + 480, day + 480),
+    }
+    assert span.events == len(EVENTS)
+
+
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    """Of 100 times as many events, of as many names, no more is kept."""
+
+    def peak(count: int) -> int:
+        with gzip.open(tmp_path / "audit.log.gz", "wb", compresslevel=1) as file:
+            for number in range(count):
+                file.write(text(event(name=f"runner-{number}", user={"username": f"u{number % 50}"})))
+        tracemalloc.start()
+        audited = Audited()
+        for one in read_audit_log([str(tmp_path / "audit.log.gz")], LogSpan(NOW)):
+            audited.add(one)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert sum(item.times for item in audited.creations()) == count
+        return most
+
+    size = len(text(event(name="runner-1", user={"username": "u1"})))
+    assert peak(20_000) < 20_000 * size / 10
+
+
+def test_too_many_different_ones_are_counted() -> None:
+    audited = Audited()
+    line = json.dumps(event(name="a"))
+    for number in range(5_010):
+        found = _one(line.replace('"anna"', f'"user-{number}"'))
+        audited.add(found)
+    assert (len(list(audited.creations())), audited.others) == (5_000, 10)
+
+
+def _one(line: str) -> AuditEvent:
+    from kubectl_harden.evidence.audit_log import _event
+
+    found = _event(line.encode(), LogSpan(NOW))
+    assert found is not None
+    return found

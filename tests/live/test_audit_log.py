@@ -1,0 +1,208 @@
+"""``--audit-log`` and ``--soak``: what came and went, from the log that a real API server writes.
+
+By the command line alone this tests ``cli/audit_log.py``, ``live/audited.py``, ``live/evaluations.py``, ``migration/soak.py`` and
+``reports/audit_log.py``, too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.test_people import Person
+from tests.support.control_plane import ApiError, Namespace
+from tests.support.fleet import safe
+from tests.support.harden import Harden, workload
+
+audited = pytest.mark.pod_security(audit="restricted")
+
+
+def log_of(namespace: Namespace, times: int = 1) -> Path:
+    """Return the log of the API server once it has so many pods of a namespace."""
+    log = namespace.plane.audit_log
+    namespace.eventually(lambda: len(pods_in(log, namespace.name)) >= times)
+    return log
+
+
+def pods_in(log: Path, namespace: str) -> list[Any]:
+    events = (json.loads(line) for line in log.read_text().splitlines() if f'"{namespace}"' in line)
+    return [
+        event for event in events if event["objectRef"]["resource"] == "pods" and "dryRun" not in event["requestURI"]
+    ]
+
+
+def created(harden: Harden, log: Path, command: str = "check") -> list[dict[str, Any]]:
+    result = harden(command, "-n", harden.namespace.name, "--audit-log", str(log), "-o", "json")
+    assert result.out, result.err
+    found: list[dict[str, Any]] = result.json["auditLog"]["created"]
+    return found
+
+
+@audited
+def test_what_controllers_made_is_of_the_workload_to_edit(namespace: Namespace, harden: Harden) -> None:
+    """At the level Metadata no event names a pod that was made with generateName, nor what made it."""
+    namespace.create(workload("Deployment", "web", replicas=2), workload("StatefulSet", "db"))
+    namespace.create(workload("DaemonSet", "agent"), workload("Job", "once"))
+    log = log_of(namespace, 5)
+    found = {item["workload"]: item for item in created(harden, log)}
+    assert set(found) == {"deployment/web", "statefulset/db", "daemonset/agent", "job/once"}
+    assert found["deployment/web"]["count"] == 2
+    assert {item["state"] for item in found.values()} == {"violates"}
+    assert {item["policy"] for item in found.values()} == {"restricted:latest"}
+    assert len(found["statefulset/db"]["violations"]) == 4
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert result.code == 1
+    assert "What came and went, by the audit log from 20" in result.out
+    assert "deployment/web: 2 pods created since" in " ".join(result.out.split())
+    assert f"kubectl harden fix deployment/web -n {namespace.name}" in result.out
+
+
+@audited
+def test_what_is_gone_is_told_by_whom_it_came(namespace: Namespace, harden: Harden) -> None:
+    """A pod that lives for a moment is in no list; who created it is all that can be changed."""
+    namespace.create(workload("Pod", "runner-1"))
+    namespace.delete("Pod", "runner-1")
+    namespace.create(workload("Job", "build"))
+    log = log_of(namespace, 2)
+    namespace.delete("Job", "build")
+    namespace.eventually(lambda: not namespace.get("Job")["items"])
+    found = {str(item["owner"] or item["names"]): item for item in created(harden, log)}
+    job = found["{'kind': 'Job', 'name': 'build'}"]
+    assert (job["state"], job["workload"]) == ("gone", None)
+    runner = found["['runner-1']"]
+    assert (runner["state"], runner["user"], runner["agent"]) == ("unknown", "admin", "python-urllib3")
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert result.code == 1
+    words = " ".join(result.out.split())
+    assert "Job build: 1 pod created last at 20" in words
+    assert "it is gone; change what creates it (admin, job-controller)" in words
+    assert "by admin (runner-1): 1 pod created" in words
+
+
+@audited
+def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    log = log_of(namespace)
+    namespace.settled("web")
+    assert harden("fix", "deploy/web", "--level", "restricted", "--apply", "--yes").code == 0
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert "its template meets restricted:latest now" in " ".join(result.out.split())
+    assert result.code == 0, result
+    assert created(harden, log)[0]["state"] == "fixed"
+
+
+@audited
+def test_our_own_dry_runs_are_nobodys_pods(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "idle", replicas=0))
+    harden("fix", "deploy/idle", "--level", "restricted")
+    harden("migrate", namespace.name)
+    namespace.create(safe(workload("Pod", "good")))
+    log = log_of(namespace)
+    assert any(f'"{namespace.name}"' in line and "dryRun=All" in line for line in log.read_text().splitlines())
+    assert created(harden, log) == []
+
+
+@pytest.mark.pod_security(enforce="restricted")
+def test_refusals_of_pods_of_which_nothing_is_left(namespace: Namespace, harden: Harden) -> None:
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        namespace.create(workload("Pod", "runner-2"))
+    namespace.create(workload("Deployment", "web"))
+    log = log_of(namespace, 2)
+    found = {item["workload"]: item for item in created(harden, log, "rejected")}
+    assert set(found) == {None, "deployment/web"}
+    assert found[None]["names"] == ["runner-2"]
+    assert all(item["refused"] for item in found.values())
+    namespace.delete("Deployment", "web")
+    namespace.eventually(lambda: not namespace.get("ReplicaSet")["items"])
+    result = harden("rejected", "--audit-log", str(log))
+    assert result.code == 1
+    assert "by admin (runner-2): 1 pod refused last at 20" in " ".join(result.out.split())
+
+
+@audited
+def test_rotated_and_packed_files_and_stdin(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    namespace.create(workload("Pod", "one"), workload("Pod", "two"))
+    lines = log_of(namespace, 2).read_text().splitlines(keepends=True)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    half = next(number for number, line in enumerate(lines) if '"two"' in line and namespace.name in line)
+    (logs / "audit-2026-11-20T10-00-00.000.log.gz").write_bytes(gzip.compress("".join(lines[:half]).encode()))
+    (logs / "audit.log").write_text("".join(lines[half:]))
+    (logs / "README").write_text("not a log\n")
+    (item,) = created(harden, logs)
+    assert item["count"] == 2
+    result = harden("check", "-n", namespace.name, "--audit-log", "-", "-o", "json", stdin="".join(lines))
+    assert result.json["auditLog"]["created"][0]["count"] == 2
+
+
+@audited
+def test_enforcing_waits_until_nothing_new_came_for_so_long(namespace: Namespace, harden: Harden) -> None:
+    """The fix is made at once; the level is enforced when the log has been without violations for long enough."""
+    namespace.create(workload("Deployment", "web"))
+    log = log_of(namespace)
+    namespace.settled("web")
+    arguments = ("migrate", namespace.name, "--audit-log", str(log), "--soak")
+    survey = harden(*arguments, "1h", "-o", "json")
+    (found,) = survey.json["namespaces"]
+    assert found["state"] == "fixable"
+    causes = {blocker["cause"] for blocker in found["blockers"]}
+    assert causes == {"came and went", "audit log"}, found["blockers"]
+    result = harden(*arguments, "1h", "--apply", "--yes")
+    assert result.code == 1
+    assert "is audited there since" in " ".join((result.out + result.err).split())
+    labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
+    assert "pod-security.kubernetes.io/enforce" not in labels
+    spec = namespace.get("Deployment", "web")["spec"]["template"]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    # A time of no length has passed at once.
+    assert harden(*arguments, "0s", "--apply", "--yes").code == 0
+    labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@audited
+def test_without_a_time_only_what_nothing_explains_holds_back(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Pod", "runner-3"))
+    namespace.delete("Pod", "runner-3")
+    log = log_of(namespace)
+    namespace.eventually(lambda: not namespace.pods())
+    assert harden("migrate", namespace.name, "-o", "json").json["namespaces"][0]["state"] == "ready"
+    (found,) = harden("migrate", namespace.name, "--audit-log", str(log), "-o", "json").json["namespaces"]
+    assert found["state"] == "blocked"
+    (blocker,) = found["blockers"]
+    assert "one created that violates it, the last at 20" in blocker["what"]
+
+
+def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text('{"kind": "Other"}\n')
+    pod = tmp_path / "pod.yaml"
+    pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
+    table = {
+        ("check", "-f", str(pod), "--audit-log", str(log)): "is of a cluster",
+        ("check", "deploy/web", "--audit-log", str(log)): "is about whole namespaces",
+        ("check", "-n", namespace.name, "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
+        ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
+        ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
+        ("migrate", namespace.name, "--soak", "7d"): "give it with --audit-log",
+        ("rejected", "-", "--audit-log", str(log)): "give one of them",
+    }
+    for arguments, words in table.items():
+        result = harden(*arguments)
+        assert words in " ".join(result.err.split()), (arguments, result)
+        assert result.code in (2, 3), (arguments, result)
+
+
+@pytest.mark.pod_security(enforce="restricted", audit="restricted")
+def test_the_survey_tells_what_the_server_counts(namespace: Namespace, harden: Harden) -> None:
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        namespace.create(workload("Pod", "refused"))
+    words = " ".join(harden("migrate", namespace.name).err.split())
+    assert re.search(r"the API server that answered has refused [0-9,]+ pods and noted [0-9,]+ for audit since", words)
+    anna = Person(namespace, harden).may(("core", "namespaces", "get"), ("core", "pods", "list"))
+    assert "has refused" not in anna("migrate", namespace.name)[2]
