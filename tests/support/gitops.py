@@ -169,6 +169,8 @@ class GitOps:
                 where = f"{metadata.get('namespace', namespace)}/{metadata['name']}"
                 metadata["annotations"]["argocd.argoproj.io/tracking-id"] = f"{tracked}:{group}/{value['kind']}:{where}"
                 metadata["annotations"][INSTANCE] = ""
+        if not values:
+            return
         manager = "argocd-controller" if tracked else "kustomize-controller"
         command = [str(executable("kubectl")), "--kubeconfig", str(self.plane.kubeconfig), "apply", "--server-side"]
         text = "---\n".join(map(yaml.safe_dump, values))
