@@ -260,19 +260,21 @@ class Source(NamedTuple):
 class LiveSource(NamedTuple):
     """Which state of which object of a cluster was read.
 
-    ``owner`` names the controller that made the object, where no known path leads on to it.
+    ``owner`` names the controller that made the object, where no known path leads on to it. ``cluster`` is the context
+    of its cluster, where there are several.
     """
 
     uid: str
     resource_version: str
     owner: str | None = None
+    cluster: str = ""
 
 
 class Problem(NamedTuple):
     """An input that could not be read, or an object that could not be evaluated.
 
     ``file`` is None for live objects; ``refused`` tells that the cluster refused or was not reached.
-    ``namespace`` is that of a live object, empty for the cluster at large.
+    ``namespace`` is that of a live object, empty for the cluster at large; ``cluster`` is as in LiveSource.
     """
 
     message: str
@@ -282,6 +284,7 @@ class Problem(NamedTuple):
     column: int | None = None
     refused: bool = False
     namespace: str = ""
+    cluster: str = ""
 
 
 class Other(NamedTuple):
@@ -303,6 +306,16 @@ class Identity(NamedTuple):
     namespace: str | None
     name: str
     pod_path: Path
+
+    @property
+    def cluster(self) -> str:
+        """The context of a live object's cluster, where there are several."""
+        return self.source.cluster if isinstance(self.source, LiveSource) else ""
+
+    def of_cluster(self, name: str) -> Identity:
+        """Return the same of a cluster by its context."""
+        source = self.source
+        return self._replace(source=source._replace(cluster=name)) if isinstance(source, LiveSource) else self
 
 
 class OriginPlace(NamedTuple):
@@ -408,6 +421,11 @@ class Checks(NamedTuple):
     checked: tuple[Checked, ...]
     problems: tuple[Problem, ...]
     others: tuple[Other, ...] = ()
+
+    def of_cluster(self, name: str) -> Checks:
+        """Return the same of a cluster by its context."""
+        checked = tuple(item._replace(identity=item.identity.of_cluster(name)) for item in self.checked)
+        return self._replace(checked=checked, problems=tuple(item._replace(cluster=name) for item in self.problems))
 
 
 class FileFix(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
+from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.options import Command, repeated
@@ -17,9 +18,7 @@ from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.audited import Traced
-    from kubectl_harden.live.origin import Origins
     from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.model import Checks, Policy
     from kubectl_harden.reports.tally import Tally
@@ -33,6 +32,7 @@ _NAMES: Final = tuple(FORMATS)
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
 @target_options
+@contexts_options
 @evidence_options
 @click.option(
     "-o",
@@ -80,6 +80,7 @@ def check(
       kubectl harden check deploy/web sts/db -n shop
       kubectl harden check -A --level restricted
       kubectl harden check -A --upgrade-to v1.37
+      kubectl harden check -A --contexts 'prod-*' -o json
       kubectl harden check -A --audit-log /var/log/kubernetes/audit/
       # In a pipeline: a log for code scanning, and only what is new fails
       kubectl harden check -f manifests/ -R -o sarif > harden.sarif
@@ -97,6 +98,8 @@ def check(
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     if form.files and isinstance(inputs, LiveInputs):
         raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
+    if isinstance(inputs, LiveInputs) and inputs.contexts and (known or write_known):
+        raise UsageError("a baseline file is of one cluster: name it by --context")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
     audit = read(audit_logs)
     came: list[Traced] = []
@@ -111,21 +114,12 @@ def check(
     baseline = _baseline(known, write_known, regular=known == tally.baseline)
     named = baseline is not None
     if isinstance(inputs, LiveInputs):
-        from kubectl_harden.live.check import check_live
-        from kubectl_harden.live.find import Finder
+        from kubectl_harden.cli.live_results import live_results
 
-        finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths, pods_too=True)
-        notes = finder.notes
         if audit is not None:
             came = _came_and_went(audit, inputs, tally, notes)
-        learn = None
-        if form.evidence:
-            whole = not inputs.targets.names
-            learn = evidence.of_cluster(inputs.cluster, notes, whole=whole, recorded=whole)
-        origins = _origins(inputs.cluster) if form.origins else None
-        results = check_live(
-            finder, inputs.targets, learn, pods=form.pods, named=named, origins=origins, upgrade=upgrade
-        )
+        tally.clusters = {context.name: Tally() for context in inputs.contexts}
+        results = live_results(inputs, form, evidence, notes, named=named, upgrade=upgrade)
     else:
         from kubectl_harden.manifests.check import check_files
 
@@ -160,6 +154,10 @@ def check(
     else:
         data(pieces)
     report()
+    if tally.clusters and form.people:
+        from kubectl_harden.reports.clusters import clusters_table
+
+        write(clusters_table(tally.clusters))
     if audit is not None:
         if form.people and isinstance(inputs, LiveInputs):
             audit.show(came, inputs.cluster)
@@ -180,7 +178,7 @@ def check(
         note(tally.passed.excluded)
     if form.people:
         paragraph(tally.line() if isinstance(tally, Upgrades) else summary_line(tally))
-        if tally.violating and output == "text":
+        if tally.violating and output == "text" and not tally.clusters:
             line(_advice(inputs, upgrade))
     if isinstance(tally, Upgrades):
         if tally.pinned:
@@ -201,6 +199,8 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
         return
     if not isinstance(inputs, LiveInputs):
         raise UsageError("--audit-log is of a cluster: leave the files out, and say which namespaces by -n or -A")
+    if inputs.contexts:
+        raise UsageError("--audit-log is of one cluster: name it by --context")
     if inputs.targets.names:
         raise UsageError("--audit-log is about whole namespaces: name no workload, but a namespace by -n, or -A")
     if output not in ("text", "wide", "json", "yaml"):
@@ -234,13 +234,6 @@ def _upgrade(version: str, output: str, baseline: str | None) -> int:
     if newer is not None and int(newer[1]) > NEWEST:
         raise UsageError(f"policy version {version} is not known: the newest that is known here is v1.{NEWEST}")
     return parse_policy("restricted", version).minor
-
-
-def _origins(cluster: Cluster) -> Origins:
-    """Return what tells where workloads come from; it is loaded only where that is shown."""
-    from kubectl_harden.live.origin import Origins
-
-    return Origins(cluster)
 
 
 def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:

@@ -14,6 +14,7 @@ from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.manifests.project_file import Project
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "POD_PATH",
     "POLICY",
     "Command",
+    "Connect",
     "cluster_options",
     "pod_paths_of",
     "project_of",
@@ -148,6 +150,24 @@ def with_options(options: Sequence[_Option], call: Callable[..., int]) -> Callab
     return call
 
 
+class Connect:
+    """Opens the cluster that kubectl's global options name, or another context of the same kubeconfig.
+
+    ``given`` are the values of the options, by the names of their parameters.
+    """
+
+    def __init__(self, given: dict[str, object]) -> None:
+        self.given = given
+
+    def __call__(self) -> Cluster:
+        """Return the cluster. Raises ClusterError."""
+        return open_cluster(dict(self.given))
+
+    def context(self, name: str) -> Cluster:
+        """Return the cluster of a context. Raises ClusterError."""
+        return open_cluster({**self.given, "context": name})
+
+
 def cluster_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add kubectl's global options.
 
@@ -157,7 +177,7 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., int]:
     @wraps(command)
     def call(**given: object) -> int:
         own = {name: given.pop(name) for name in CLUSTER_NAMES}
-        return command(connect=lambda: open_cluster(own), **given)
+        return command(connect=Connect(own), **given)
 
     return with_options(CLUSTER, call)
 

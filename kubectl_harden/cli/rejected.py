@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
+from kubectl_harden.cli.clusters import Opened, chosen_contexts, contexts_options, opened, side_by_side
 from kubectl_harden.cli.codes import OK, VIOLATIONS, exit_code
-from kubectl_harden.cli.options import Command, cluster_options
-from kubectl_harden.errors import UsageError
+from kubectl_harden.cli.options import Command, Connect, cluster_options
+from kubectl_harden.cluster.command import Commands
+from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.audited import Traced
+    from kubectl_harden.live.propose import Proposal
+    from kubectl_harden.live.refused_pods import Rejected
+    from kubectl_harden.live.restarts import Restarts
+    from kubectl_harden.model import Problem
 
 __all__ = ["rejected"]
 
@@ -25,14 +33,17 @@ __all__ = ["rejected"]
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True,
               help="Output format.")  # fmt: skip
 @AUDIT_LOG
+@contexts_options
 @cluster_options
 def rejected(
-    connect: Callable[[], Cluster],
+    connect: Connect,
     namespace: str | None,
     source: str | None,
     all_namespaces: bool,
     output: str,
     audit_logs: tuple[str, ...],
+    contexts: str | None,
+    all_contexts: bool,
 ) -> int:
     """Show the workloads whose pods admission refuses now, each with the diff that cures it.
 
@@ -47,6 +58,7 @@ def rejected(
     Examples:
       kubectl harden rejected
       kubectl harden rejected -A
+      kubectl harden rejected -A --contexts 'prod-*'
       kubectl harden rejected -A --audit-log /var/log/kubernetes/audit/
       kubectl describe rs web-5fc9f4bf66 | kubectl harden rejected -
     """
@@ -58,12 +70,37 @@ def rejected(
         raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
     if namespace and all_namespaces:
         raise UsageError("use -n for one namespace or -A for all, not both")
+    names = chosen_contexts({"contexts": contexts, "all_contexts": all_contexts, **connect.given})
+    if names:
+        if audit_logs:
+            raise UsageError("--audit-log is of one cluster: name it by --context")
+        return _all(names, connect.context, None if all_namespaces else namespace or "", output)
     audit = read(audit_logs)
     cluster = connect()
-    return _live(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output, audit)
+    return _one(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output, audit)
 
 
-def _live(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog | None) -> int:
+class _Told(NamedTuple):
+    """What a cluster tells of rejections; ``before`` is what its audit log shows."""
+
+    cluster: Cluster
+    found: list[tuple[Rejected, Proposal | None]]
+    problems: list[Problem]
+    restarts: Restarts
+    notes: list[str]
+    before: list[Traced]
+    absent: bool
+    unseen: bool
+
+    @property
+    def left(self) -> bool:
+        """Whether something is rejected, or was and is not known to be fixed."""
+        now = any(not found.stale for found, _ in self.found)
+        return now or any(item.state != "fixed" for item in self.before)
+
+
+def _asked(cluster: Cluster, namespace: str | None, audit: AuditLog | None) -> _Told:
+    """Ask a cluster what it rejects. Raises ClusterError."""
     from kubectl_harden.live.find import Finder, Targets
     from kubectl_harden.live.propose import ApplyOptions, propose
     from kubectl_harden.live.rejections import find_rejected
@@ -72,13 +109,9 @@ def _live(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog 
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.messages import POD_SECURITY
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
-    from kubectl_harden.reports.grouping import grouped_text, rejected_summary
-    from kubectl_harden.reports.output import data, line, note, paragraph, report_problems, tell, write
-    from kubectl_harden.reports.rejected import rejected_json, restarts_text
-    from kubectl_harden.reports.terminal import width
 
     finder = Finder(cluster, PolicyChoice(), {})
-    problems = []
+    problems: list[Problem] = []
     all_found = []
     unseen: list[str] = []
     for found in find_rejected(finder, namespace):
@@ -87,41 +120,101 @@ def _live(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog 
             continue
         if isinstance(found, Problem):
             problems.append(found)
-            report_problems([found])
             continue
         proposal = None
         if found.rejecter == POD_SECURITY and not found.stale and found.template_violates:
             proposal = propose(cluster, found.live, FixOptions(), ApplyOptions(trial=False, rollback=False))
         all_found.append((found, proposal))
-    commands = cluster.connection.commands
-    if output == "text":
-        write(grouped_text(all_found, commands, columns=width()))
     absent = finder.absent(namespace) if namespace is not None and not all_found else None
-    if absent is not None:
-        problems.append(absent)
-        report_problems([absent])
+    problems += [] if absent is None else [absent]
     restarts = find_restarts(finder, namespace) if absent is None else Restarts()
     before = [] if audit is None else audit.traced(finder, Targets(namespace=namespace), refused=True)
+    notes = [*finder.notes, *unseen]
+    return _Told(cluster, all_found, problems, restarts, notes, before, absent is not None, bool(unseen))
+
+
+def _one(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog | None) -> int:
+    """Tell of one cluster."""
+    from kubectl_harden.reports.output import data
+    from kubectl_harden.reports.rejected import rejected_json
+    from kubectl_harden.reports.terminal import json_text
+
+    told = _asked(cluster, namespace, audit)
+    _tell(told, namespace, output, audit)
+    if output == "json":
+        history = None if audit is None else audit.json(told.before)
+        report = rejected_json(told.found, told.problems, told.restarts, cluster.connection.commands, history)
+        data([json_text(report), "\n"])
+    return exit_code(told.problems, left=told.left)
+
+
+def _all(contexts: list[str], connect: Callable[[str], Cluster], namespace: str | None, output: str) -> int:
+    """Tell of several clusters, which are asked side by side; ``namespace`` "" stands for that of each context."""
+    from kubectl_harden.live.find import problem
+    from kubectl_harden.reports.output import data, report_problems, write
+    from kubectl_harden.reports.rejected import joined_json, rejected_json
+    from kubectl_harden.reports.terminal import json_text, paint, printable
+
+    def begin(context: Opened) -> Iterator[_Told]:
+        if isinstance(context.cluster, HardenError):
+            raise context.cluster
+        yield _asked(context.cluster, _space(context.cluster, namespace), None)
+
+    runs = [(context.name, partial(begin, context)) for context in opened(contexts, connect)]
+    problems: list[Problem] = []
+    reports: list[tuple[str, dict[str, object]]] = []
+    left = False
+    for name, told in side_by_side(runs):
+        if output == "text":
+            write([paint(f"{printable(name)}:", "strong") + "\n"])
+        if isinstance(told, HardenError):
+            failed = problem(told)._replace(cluster=name)
+            report_problems([failed])
+            problems.append(failed)
+            reports.append((name, rejected_json((), [failed], None, Commands())))
+            continue
+        told = told._replace(problems=[item._replace(cluster=name) for item in told.problems])
+        _tell(told, _space(told.cluster, namespace), output, None)
+        problems += told.problems
+        left = left or told.left
+        commands = told.cluster.connection.commands
+        reports.append((name, rejected_json(told.found, told.problems, told.restarts, commands)))
+    if output == "json":
+        data([json_text(joined_json(reports)), "\n"])
+    return exit_code(problems, left=left)
+
+
+def _space(cluster: Cluster, namespace: str | None) -> str | None:
+    return cluster.connection.namespace if namespace == "" else namespace
+
+
+def _tell(told: _Told, namespace: str | None, output: str, audit: AuditLog | None) -> None:
+    """Print what a cluster tells, for people, and on stderr what programs leave there."""
+    from kubectl_harden.reports.grouping import grouped_text, rejected_summary
+    from kubectl_harden.reports.output import line, note, paragraph, report_problems, tell, write
+    from kubectl_harden.reports.rejected import restarts_text
+    from kubectl_harden.reports.terminal import width
+
+    commands = told.cluster.connection.commands
+    report_problems(told.problems)
+    if output == "text":
+        write(grouped_text(told.found, commands, columns=width()))
     if audit is not None:
         if output == "text":
-            shown = {(found.live.namespace, found.live.target) for found, _ in all_found if not found.stale}
-            audit.show([item for item in before if (item.creation.namespace, item.target) not in shown], cluster)
+            shown = {(found.live.namespace, found.live.target) for found, _ in told.found if not found.stale}
+            earlier = [item for item in told.before if (item.creation.namespace, item.target) not in shown]
+            audit.show(earlier, told.cluster)
         audit.note()
-    for words in (*finder.notes, *unseen):
+    for words in told.notes:
         note(words)
-    if output == "json":
-        history = None if audit is None else audit.json(before)
-        data([rejected_json(all_found, problems, restarts, commands, history)])
-    elif not all_found and absent is None:
+    if told.found:
+        paragraph(rejected_summary(told.found, commands))
+    elif not told.absent:
         where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
-        what = "nothing that can be seen is" if problems or unseen else "nothing is"
+        what = "nothing that can be seen is" if told.problems or told.unseen else "nothing is"
         line(f"{what} being rejected {where}")
-    else:
-        paragraph(rejected_summary(all_found, commands))
     if output == "text":
-        tell(restarts_text(restarts, namespace, commands, columns=width()))
-    left = any(not found.stale for found, _ in all_found) or any(item.state != "fixed" for item in before)
-    return exit_code(problems, left=left)
+        tell(restarts_text(told.restarts, namespace, commands, columns=width()))
 
 
 def _pasted(output: str) -> int:

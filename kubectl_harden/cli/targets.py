@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from kubectl_harden.cli import completing
+from kubectl_harden.cli.clusters import Opened, chosen_contexts, opened
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
 from kubectl_harden.cli.options import CLUSTER, POD_PATH, POLICY, pod_paths_of, project_of, with_options
-from kubectl_harden.errors import UsageError
+from kubectl_harden.errors import ClusterError, HardenError, UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -68,11 +69,20 @@ _LIVE: Final = (
 
 
 class LiveInputs(NamedTuple):
-    """Live workloads to work on: in which cluster, which ones, against which policy."""
+    """Live workloads to work on: in which cluster, which ones, against which policy.
+
+    Where several ``contexts`` are named, ``cluster`` is the first that could be opened.
+    """
 
     cluster: Cluster
     targets: Targets
     choice: PolicyChoice
+    contexts: tuple[Opened, ...] = ()
+
+    def of(self, cluster: Cluster) -> LiveInputs:
+        """Return the same in one of several clusters."""
+        space = cluster.connection.namespace if self.targets.namespace == "" else self.targets.namespace
+        return self._replace(cluster=cluster, targets=self.targets._replace(namespace=space), contexts=())
 
 
 class FileInputs(NamedTuple):
@@ -151,6 +161,9 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
             raise UsageError(f"{words[0]} is about charts: name one by --helm-chart")
         project = project_of(config)
         paths = pod_paths_of(pod_paths, project)
+        contexts = chosen_contexts(others)
+        if contexts and (named or kustomization or chart):
+            raise UsageError("--contexts and --all-contexts are about clusters: leave them out for manifests")
         if named or kustomization or chart:
             _check_combination(named, kustomization, chart, names, live=bool(all_namespaces or selector))
             if namespace and not chart:
@@ -200,10 +213,16 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
             raise UsageError("use -n for one namespace or -A for all, not both")
         policy = parse_policy(level or "restricted", policy_version or "latest")
         targets = parse_targets(names, None if all_namespaces else namespace or "", selector, paths)
+        choice = _choice(level, policy_version)
+        if contexts:
+            own = {name: others.pop(name) for name in CLUSTER_NAMES}
+            found = opened(contexts, lambda name: open_cluster({**own, "context": name}))
+            first = next((one.cluster for one in found if not isinstance(one.cluster, HardenError)), None)
+            if first is None:
+                raise ClusterError("; ".join(f"{one.name}: {one.cluster}" for one in found))
+            return command(inputs=LiveInputs(first, targets, choice, tuple(found)), policy=policy, **others)
         cluster = open_cluster(others)
-        if targets.namespace == "":
-            targets = targets._replace(namespace=cluster.connection.namespace)
-        return command(inputs=LiveInputs(cluster, targets, _choice(level, policy_version)), policy=policy, **others)
+        return command(inputs=LiveInputs(cluster, targets, choice).of(cluster), policy=policy, **others)
 
     argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...", shell_complete=completing.resources)
     return with_options((argument, *_FILES, *_LIVE, *POLICY, POD_PATH, *CLUSTER), call)

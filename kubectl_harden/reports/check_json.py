@@ -93,4 +93,5 @@ def yaml(report: Report) -> Iterator[str]:
 def _tail(tally: Tally) -> dict[str, object]:
     errors = [problem_json(problem) for problem in tally.problems]
     audit = {} if tally.audit is None else {"auditLog": tally.audit}
-    return {**audit, "errors": errors, "summary": tally.summary()}
+    clusters = {"clusters": [{"cluster": name, **one.summary()} for name, one in tally.clusters.items()]}
+    return {**audit, "errors": errors, **(clusters if tally.clusters else {}), "summary": tally.summary()}

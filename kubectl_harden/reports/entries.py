@@ -25,6 +25,7 @@ def identity_json(identity: Identity) -> dict[str, object]:
     """Return what all reports say of an object."""
     return {
         "source": source_json(identity.source),
+        **({"cluster": identity.cluster} if identity.cluster else {}),
         "apiVersion": identity.api_version,
         "kind": identity.kind,
         "namespace": identity.namespace,
@@ -41,4 +42,5 @@ def problem_json(problem: Problem) -> dict[str, object]:
         "line": problem.line,
         "column": problem.column,
         "message": problem.message,
+        **({"cluster": problem.cluster} if problem.cluster else {}),
     }

@@ -7,7 +7,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Source
+from kubectl_harden.model import Checked, Identity, Source
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.tally import Report
@@ -24,10 +24,10 @@ def junit(report: Report) -> Iterator[str]:
     suites: dict[str, list[ElementTree.Element]] = {}
     for item in report.results:
         source = item.identity.source
-        suite = source.file if isinstance(source, Source) else item.identity.namespace or _CLUSTER
+        suite = source.file if isinstance(source, Source) else _place(item.identity)
         suites.setdefault(suite, []).append(_case(item))
     for problem in report.tally.problems:
-        name = problem.file or problem.namespace or _CLUSTER
+        name = problem.file or "/".join(filter(None, (problem.cluster, problem.namespace))) or _CLUSTER
         case = ElementTree.Element("testcase", classname=printable(name), name="read")
         ElementTree.SubElement(case, "error", message=printable(problem.message)).text = error_line(problem)
         suites.setdefault(name, []).append(case)
@@ -42,6 +42,11 @@ def junit(report: Report) -> Iterator[str]:
     yield ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def _place(identity: Identity) -> str:
+    """Return the suite of a live object: its namespace, and its cluster where there are several."""
+    return "/".join(filter(None, (identity.cluster, identity.namespace))) or _CLUSTER
+
+
 def _counts(cases: list[ElementTree.Element]) -> dict[str, str]:
     counts = {"tests": len(cases)}
     for key, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
@@ -54,7 +59,7 @@ def _case(item: Checked) -> ElementTree.Element:
     where = pointer(identity.pod_path)
     name = object_name(identity) + (f" {where}" if identity.pod_path not in ((), ("spec", "template")) else "")
     source = identity.source
-    classname = source.file if isinstance(source, Source) else identity.namespace or _CLUSTER
+    classname = source.file if isinstance(source, Source) else _place(identity)
     case = ElementTree.Element("testcase", classname=printable(classname), name=printable(name))
     if isinstance(source, Source):
         case.set("file", printable(source.file))

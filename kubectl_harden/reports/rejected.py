@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from kubectl_harden.cluster.command import Commands
+from kubectl_harden.json_values import mapping
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.refused_pods import Rejected, advice
 from kubectl_harden.live.rejections import named
@@ -20,6 +21,7 @@ from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import counted, json_text, paint, printable, wrapped
 
 __all__ = [
+    "joined_json",
     "message_json",
     "message_text",
     "missing",
@@ -121,11 +123,11 @@ def since(text: str) -> str:
 def rejected_json(
     found: Sequence[tuple[Rejected, Proposal | None]],
     problems: Sequence[Problem],
-    restarts: Restarts,
+    restarts: Restarts | None,
     commands: Commands,
     audit: Mapping[str, object] | None = None,
-) -> str:
-    """Return the report of live rejections, with what an audit log shows of earlier ones."""
+) -> dict[str, object]:
+    """Return the RejectionReport, with what an audit log shows of earlier ones; without restarts they are not known."""
     entries = []
     for rejected, proposal in found:
         live = rejected.live
@@ -153,10 +155,25 @@ def rejected_json(
             }
         )
     head = {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport"}
-    later = None if restarts.unknown and not restarts.workloads else [item._asdict() for item in restarts.workloads]
+    later = None
+    if restarts is not None and (restarts.workloads or not restarts.unknown):
+        later = [item._asdict() for item in restarts.workloads]
     errors = [problem_json(item) for item in problems]
     before = {} if audit is None else {"auditLog": audit}
-    return json_text({**head, "rejections": entries, "wouldBeRefused": later, **before, "errors": errors}) + "\n"
+    return {**head, "rejections": entries, "wouldBeRefused": later, **before, "errors": errors}
+
+
+def joined_json(reports: Iterable[tuple[str, Mapping[str, object]]]) -> dict[str, object]:
+    """Return one RejectionReport of several clusters', whose entries name their cluster."""
+    found: dict[str, list[object]] = {"rejections": [], "wouldBeRefused": [], "errors": []}
+    clusters = []
+    for name, report in reports:
+        for key, joined in found.items():
+            entries = report[key]
+            joined += [{"cluster": name, **mapping(item)} for item in entries] if isinstance(entries, list) else []
+        known = report["wouldBeRefused"] is not None
+        clusters.append({"cluster": name, "wouldBeRefusedKnown": known})
+    return {"apiVersion": "kubectl-harden/v1", "kind": "RejectionReport", "clusters": clusters, **found}
 
 
 def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands, *, columns: int) -> Iterator[str]:

@@ -118,7 +118,7 @@ def _result(
 def _object(identity: Identity) -> dict[str, Any]:
     """Return an object as a logical location: the only one that a live object has."""
     name = printable(identity.name or "(no name)")
-    parts = [printable(identity.namespace)] if identity.namespace else []
+    parts = [printable(part) for part in (identity.cluster, identity.namespace) if part]
     return {"name": name, "fullyQualifiedName": "/".join([*parts, printable(identity.kind), name]), "kind": "resource"}
 
 

@@ -17,7 +17,8 @@ __all__ = ["Report", "Tally", "summary_line"]
 class Tally:
     """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's.
 
-    ``audit`` is what the JSON report has of an audit log.
+    ``audit`` is what the JSON report has of an audit log; ``clusters`` are the counts by
+    cluster, where there are several.
     """
 
     def __init__(self) -> None:
@@ -32,9 +33,13 @@ class Tally:
         self.passed = Passed()
         self.goals = Goals()
         self.audit: Mapping[str, object] | None = None
+        self.clusters: dict[str, Tally] = {}
 
     def add(self, found: Checks) -> None:
         """Count what one file brought."""
+        of = {item.identity.cluster for item in found.checked} | {problem.cluster for problem in found.problems}
+        for name in of & self.clusters.keys():
+            self.clusters[name].add(found)
         self.problems.extend(found.problems)
         self.passed.add(found.others)
         for checked in found.checked:

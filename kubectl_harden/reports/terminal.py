@@ -144,10 +144,11 @@ def place(source: Source | LiveSource, line: int | None = None) -> str:
 
 
 def object_name(identity: Identity) -> str:
-    """Return ``Deployment shop/web``."""
+    """Return ``Deployment shop/web``, with its cluster before it where there are several."""
     name = identity.name or "(no name)"
     full = f"{identity.namespace}/{name}" if identity.namespace else name
-    return printable(f"{identity.kind} {full}")
+    cluster = f"{identity.cluster}: " if identity.cluster else ""
+    return printable(f"{cluster}{identity.kind} {full}")
 
 
 def template_of(identity: Identity) -> str:
@@ -167,9 +168,9 @@ def counted(count: int, singular: str) -> str:
 
 
 def error_line(problem: Problem) -> str:
-    """Return a problem as ``file:line:column: message``."""
+    """Return a problem as ``file:line:column: message``, or with its cluster where there are several."""
     if problem.file is None:
-        return printable(problem.message)
+        return printable(f"{problem.cluster}: {problem.message}" if problem.cluster else problem.message)
     name = "stdin" if problem.file == "-" else printable(problem.file)
     parts = [name, *(str(part) for part in (problem.line, problem.column) if part is not None)]
     return f"{':'.join(parts)}: {printable(problem.message)}"

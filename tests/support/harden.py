@@ -32,17 +32,17 @@ class Harden:
     def __init__(self, namespace: Namespace, directory: Path) -> None:
         self.namespace = namespace
         self.state = directory / "state"
-        self._kubeconfig = directory / "kubeconfig"
+        self.kubeconfig = directory / "kubeconfig"
         self.use(namespace.plane.configuration(namespace.plane.token))
 
     def use(self, configuration: dict[str, Any]) -> None:
         """Log in otherwise."""
         configuration["contexts"][0]["context"]["namespace"] = self.namespace.name
-        self._kubeconfig.write_text(json.dumps(configuration))
+        self.kubeconfig.write_text(json.dumps(configuration))
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"KUBECONFIG": str(self._kubeconfig), "XDG_STATE_HOME": str(self.state), "PYTHONPATH": str(ROOT)}
+        own = {"KUBECONFIG": str(self.kubeconfig), "XDG_STATE_HOME": str(self.state), "PYTHONPATH": str(ROOT)}
         return {**os.environ, **own, "PYTHONUTF8": "1", "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": ""}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

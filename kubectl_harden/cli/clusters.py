@@ -1,0 +1,137 @@
+"""Several clusters at once: the contexts that are meant, and what each brings, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from queue import Empty, Full, Queue
+from threading import Event, Semaphore, Thread
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+import click
+
+from kubectl_harden.cli import completing
+from kubectl_harden.errors import HardenError, UsageError
+
+if TYPE_CHECKING:
+    from kubectl_harden.cluster.api import Cluster
+
+__all__ = ["Opened", "chosen_contexts", "contexts_options", "opened", "side_by_side"]
+
+CONTEXTS: Final = (
+    click.option("--contexts", metavar="PATTERN,...", shell_complete=completing.kubeconfig_names("contexts"),
+                 help="Several clusters, by the contexts of the kubeconfig; * and ? stand for any."),
+    click.option("--all-contexts", is_flag=True, help="The clusters of all contexts."),
+)  # fmt: skip
+
+_AT_ONCE: Final = 4
+_WAITING: Final = 64
+"""How many results of a cluster wait for those before it."""
+
+T = TypeVar("T")
+
+
+def contexts_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that name several clusters."""
+    for option in reversed(CONTEXTS):
+        command = option(command)
+    return command
+
+
+class Opened(NamedTuple):
+    """A context by its name, and the cluster that it leads to, or why it leads to none."""
+
+    name: str
+    cluster: Cluster | HardenError
+
+
+def chosen_contexts(given: dict[str, object]) -> list[str]:
+    """Return the contexts of --contexts or --all-contexts, and take both out; none where neither is given.
+
+    Raises UsageError where a pattern stands for no context, and for --context beside them.
+    """
+    patterns, everything = given.pop("contexts", None), given.pop("all_contexts", False)
+    if not patterns and not everything:
+        return []
+    if patterns and everything:
+        raise UsageError("--contexts names some, and --all-contexts takes all: give one of them")
+    beside = [f"--{name.replace('_user', '')}" for name in ("context", "cluster", "server", "token") if given.get(name)]
+    if beside:
+        raise UsageError(f"{beside[0]} is about one cluster: leave it out where contexts are named")
+    from kubectl_harden.cluster.kubeconfig import entries_of
+
+    kubeconfig = given.get("kubeconfig")
+    known = list(dict.fromkeys(entries_of(kubeconfig if isinstance(kubeconfig, str) else None, "contexts")))
+    if everything:
+        if not known:
+            raise UsageError("--all-contexts: the kubeconfig has no context")
+        return known
+    out: dict[str, None] = {}
+    for pattern in filter(None, str(patterns).split(",")):
+        found = [name for name in known if fnmatchcase(name, pattern)]
+        if not found:
+            raise UsageError(f'--contexts: no context "{pattern}"; there are {", ".join(known) or "none"}')
+        out.update(dict.fromkeys(found))
+    return list(out)
+
+
+def opened(contexts: Sequence[str], connect: Callable[[str], Cluster]) -> list[Opened]:
+    """Return the clusters of contexts, in their order; one that cannot be opened does not keep the others."""
+    out = []
+    for name in contexts:
+        try:
+            out.append(Opened(name, connect(name)))
+        except HardenError as error:
+            out.append(Opened(name, error))
+    return out
+
+
+def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Iterator[tuple[str, T | HardenError]]:
+    """Yield what runs bring, each with its name: a few run at once, and all comes in their order.
+
+    A run that ends with an error of ours brings that last. What waits for earlier runs does not grow.
+    """
+    stop, few = Event(), Semaphore(_AT_ONCE)
+    waiting: list[Queue[T | HardenError | BaseException | None]] = [Queue(_WAITING) for _ in runs]
+
+    def put(queue: Queue[T | HardenError | BaseException | None], item: T | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                queue.put(item, timeout=0.1)
+            except Full:
+                continue
+            return True
+        return False
+
+    def work(queue: Queue[T | HardenError | BaseException | None], begin: Callable[[], Iterable[T]]) -> None:
+        with few:
+            try:
+                for item in begin() if not stop.is_set() else ():
+                    if not put(queue, item):
+                        return
+            except BaseException as error:  # noqa: BLE001 (it is raised again where the results are asked for)
+                put(queue, error)
+            put(queue, None)
+
+    threads = [
+        Thread(target=work, args=(queue, begin), daemon=True) for queue, (_, begin) in zip(waiting, runs, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for queue, (name, _) in zip(waiting, runs, strict=True):
+            while (item := _taken(queue)) is not None:
+                if isinstance(item, BaseException) and not isinstance(item, HardenError):
+                    raise item
+                yield name, item
+    finally:
+        stop.set()
+
+
+def _taken(queue: Queue[T]) -> T:
+    """Wait for an item, so that Ctrl-C is heard meanwhile."""
+    while True:
+        try:
+            return queue.get(timeout=0.2)
+        except Empty:
+            continue

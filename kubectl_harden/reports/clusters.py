@@ -1,0 +1,29 @@
+"""Several clusters in one table, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from kubectl_harden.reports.tally import Tally
+from kubectl_harden.reports.terminal import paint, printable
+
+__all__ = ["clusters_table"]
+
+_COLUMNS: Final = ("WORKLOADS", "PRIVILEGED", "BASELINE", "RESTRICTED", "BELOW", "ERRORS")
+
+
+def clusters_table(clusters: Mapping[str, Tally]) -> Iterator[str]:
+    """Yield what was found in each cluster: workloads by the level that they meet, and those below their policy.
+
+    Of a cluster that told nothing there is no number.
+    """
+    names = [printable(name) for name in clusters]
+    wide = max(len("CLUSTER"), *map(len, names))
+    yield paint(f"{'CLUSTER':<{wide}}  {'  '.join(_COLUMNS)}", "strong") + "\n"
+    for name, tally in zip(names, clusters.values(), strict=True):
+        levels = [tally.levels[level] for level in ("privileged", "baseline", "restricted")]
+        told = bool(tally.workloads or not tally.problems)
+        counts = [tally.workloads, *levels, tally.violating]
+        cells = [f"{count:,}" if told else "–" for count in counts] + [f"{len(tally.problems):,}"]
+        yield f"{name:<{wide}}  {'  '.join(f'{c:>{len(h)}}' for c, h in zip(cells, _COLUMNS, strict=True))}\n"

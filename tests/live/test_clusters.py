@@ -1,0 +1,138 @@
+"""``--contexts`` and ``--all-contexts``: several control planes, of which one enforces by default and one is gone.
+
+By the command line alone this tests ``cli/clusters.py``, ``cli/live_results.py`` and ``reports/clusters.py``, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.support.control_plane import ControlPlane, Namespace, free_port
+from tests.support.harden import Harden, workload
+
+DEFAULTS = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline, enforce-version: latest}
+"""
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane that enforces baseline where no label says otherwise."""
+    directory = tmp_path_factory.mktemp("strict")
+    (directory / "admission.yaml").write_text(DEFAULTS)
+    running = ControlPlane(
+        directory, controllers=False, flags=(f"--admission-control-config-file={directory / 'admission.yaml'}",)
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def contexts(namespace: Namespace, harden: Harden, strict: ControlPlane) -> Iterator[Namespace]:
+    """A namespace of the same name in the strict cluster, and a kubeconfig with a third that does not answer."""
+    there = Namespace(strict, namespace.name, {})
+    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
+    gone = namespace.plane.configuration("none", f"http://127.0.0.1:{free_port()}")
+    for name, made in (
+        ("prod-a", namespace.plane.configuration(namespace.plane.token)),
+        ("prod-b", strict.configuration(strict.token)),
+        ("test-c", gone),
+    ):
+        merged["clusters"].append({**made["clusters"][0], "name": name})
+        merged["users"].append({**made["users"][0], "name": name})
+        merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
+    merged["current-context"] = "prod-a"
+    harden.kubeconfig.write_text(json.dumps(merged))
+    yield there
+    strict.request("DELETE", f"/api/v1/namespaces/{there.name}")
+
+
+def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, harden: Harden) -> None:
+    """What the label of a namespace is in one cluster is the API server's default in another."""
+    harden.namespace.create(workload("Deployment", "web"))
+    contexts.create(workload("Deployment", "web"), workload("Deployment", "host", hostNetwork=True))
+    arguments = ("check", "-n", contexts.name, "--contexts", "prod-*", "-o")
+    result = harden(*arguments, "json")
+    report = result.json
+    found = {(one["cluster"], one["name"]): one for one in report["workloads"]}
+    assert set(found) == {("prod-a", "web"), ("prod-b", "web"), ("prod-b", "host")}
+    assert found["prod-b", "web"]["policy"]["level"] == "baseline"
+    assert (found["prod-b", "web"]["allowed"], found["prod-b", "host"]["allowed"]) == (True, False)
+    assert [(one["cluster"], one["workloads"]) for one in report["clusters"]] == [("prod-a", 1), ("prod-b", 2)]
+    assert report["summary"]["workloads"] == 3
+    sarif = harden(*arguments, "sarif").json
+    names = {
+        place["fullyQualifiedName"]
+        for one in sarif["runs"][0]["results"]
+        for location in one["locations"]
+        for place in location["logicalLocations"]
+    }
+    assert f"prod-b/{contexts.name}/Deployment/host" in names
+    suites = ElementTree.fromstring(harden(*arguments, "junit").out)
+    assert {suite.get("name") for suite in suites} == {f"{name}/{contexts.name}" for name in ("prod-a", "prod-b")}
+
+
+def test_a_cluster_that_does_not_answer_does_not_stop_the_others(contexts: Namespace, harden: Harden) -> None:
+    contexts.create(workload("Deployment", "host", hostNetwork=True))
+    result = harden("check", "-n", contexts.name, "--all-contexts")
+    assert result.code == 4
+    assert f"prod-b: Deployment {contexts.name}/host: privileged, not baseline:latest" in result.out
+    table = result.out[result.out.index("CLUSTER ") :].splitlines()
+    assert [line.split()[:2] for line in table[1:4]] == [["prod-a", "0"], ["prod-b", "1"], ["test-c", "–"]]
+    assert "error: test-c: " in result.err
+    report = harden("check", "-n", contexts.name, "--all-contexts", "-o", "json").json
+    assert [one["cluster"] for one in report["errors"]] == ["test-c"]
+
+
+def test_rejected_in_each_cluster(contexts: Namespace, harden: Harden) -> None:
+    harden.namespace.label(enforce="restricted")
+    harden.namespace.create(workload("Deployment", "web"))
+    harden.namespace.eventually(lambda: harden("rejected", "-n", contexts.name, "--context", "prod-a").code == 1)
+    result = harden("rejected", "-n", contexts.name, "--contexts", "prod-a,prod-b,test-*")
+    assert result.code == 4
+    assert (
+        result.out.index("prod-a:\n")
+        < result.out.index(f"Deployment {contexts.name}/web")
+        < result.out.index("prod-b:")
+    )
+    assert f"kubectl harden fix deployment/web -n {contexts.name} --apply --context prod-a" in " ".join(
+        result.out.split()
+    )
+    report = harden("rejected", "-n", contexts.name, "--all-contexts", "-o", "json").json
+    assert [(one["cluster"], one["name"]) for one in report["rejections"]] == [("prod-a", "web")]
+    assert [one["cluster"] for one in report["clusters"]] == ["prod-a", "prod-b", "test-c"]
+    assert [one["cluster"] for one in report["errors"]] == ["test-c"]
+
+
+def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) -> None:
+    pod = tmp_path / "pod.yaml"
+    pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
+    table = {
+        ("check", "-A", "--contexts", "staging-*"): 'no context "staging-*"; there are prod-a, prod-b, test-c',
+        ("check", "-A", "--contexts", "prod-a", "--all-contexts"): "give one of them",
+        ("check", "-A", "--all-contexts", "--context", "prod-a"): "--context is about one cluster",
+        ("check", "-f", str(pod), "--all-contexts"): "are about clusters",
+        ("check", "-A", "--all-contexts", "--write-known", "known.json"): "a baseline file is of one cluster",
+        ("rejected", "-A", "--contexts", "nothing"): 'no context "nothing"',
+    }
+    for arguments, words in table.items():
+        result = harden(*arguments)
+        assert (result.code, words in " ".join(result.err.split())) == (2, True), (arguments, result)
+
+
+def test_all_that_fail_are_told(contexts: Namespace, harden: Harden) -> None:
+    result = harden("check", "-A", "--contexts", "test-c")
+    assert (result.code, result.out.count("test-c")) == (4, 1)
