@@ -11,7 +11,7 @@ from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.source_charts import Charts
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import EditError, InputError, UsageError
-from kubectl_harden.model import FileFix, Identity, Path, Planned, Problem, Source
+from kubectl_harden.model import FileFix, FilesTaken, Identity, Path, Planned, Problem, Source
 
 if TYPE_CHECKING:
     from kubectl_harden.cli.source_charts import ChartAtSource
@@ -97,7 +97,7 @@ class _Run:
         self._inputs, self._options, self._checkouts = inputs, options, checkouts
         self._write, self._people = write, people
         self._jobs: list[_Job] = []
-        self._trees: dict[tuple[str, bool], Tree] = {}
+        self._trees: dict[tuple[str, bool, FilesTaken], Tree] = {}
         self.charts = Charts(inputs.cluster, checkouts, self._tree_at)
         self.also: dict[Spot, Callable[[Document], Mapping[Path, dict[str, Any]]]] = {}
         """What else is to change in a place, beside workloads."""
@@ -181,10 +181,10 @@ class _Run:
         if checkout is None:
             raise InputError(_no_checkout(at))
         directory = directory_in(checkout, at.place.path)
-        key = directory, at.recursive
+        key = directory, at.recursive, at.taken
         if key not in self._trees:
             paths = self._inputs.targets.pod_paths
-            self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive)
+            self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive, taken=at.taken)
         return checkout, self._trees[key]
 
     def _chart_job(self, proposal: Proposal, charts: Sequence[ChartAtSource]) -> _Job:

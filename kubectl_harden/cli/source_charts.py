@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,12 +52,12 @@ class Charts:
     ) -> None:
         self._cluster, self._checkouts, self._tree_at = cluster, checkouts, tree_at
         self._found: dict[tuple[str, str], ChartAtSource | InputError | None] = {}
-        self._stage: tempfile.TemporaryDirectory[str] | None = None
+        self._stage: list[str] = []
 
     def close(self) -> None:
         """Remove what was put aside."""
-        if self._stage is not None:
-            self._stage.cleanup()
+        for directory in self._stage:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def of(self, origin: Origin, live: Live) -> list[ChartAtSource]:
         """Return the charts that may make an object; none where it does not come from one.
@@ -83,9 +84,8 @@ class Charts:
         return found
 
     def _directory(self) -> str:
-        if self._stage is None:
-            self._stage = tempfile.TemporaryDirectory(prefix="kubectl-harden-")
-        return tempfile.mkdtemp(dir=self._stage.name)
+        self._stage.append(tempfile.mkdtemp(prefix="kubectl-harden-"))
+        return self._stage[-1]
 
     def _at_source(self, source: ChartSource, origin: Origin) -> ChartAtSource | None:
         return self._of_flux(source, origin) if source.link.kind == "HelmRelease" else self._of_argo(source, origin)

@@ -216,6 +216,9 @@ class _Fixing:
             notes = (Problem(f"{self._managed.name}: {self._managed.beyond}"),)
         if step is None:
             return ChartFix((), tuple(planned), (), first.problems, notes)
+        if any(old.own and old is not new for old, new in zip(self._managed.layers, step.layers, strict=True)):
+            words = "the values of the chart itself are changed, for all that render it"
+            notes = (*notes, Problem(f"{self._managed.name}: {words}"))
         try:
             files = tuple(self._files(step))
         except (EditError, InputError) as error:
@@ -226,8 +229,9 @@ class _Fixing:
         for item in planned:
             head = item.identity
             key = next((one for one in after if _is(head, one)), None)
-            if key is not None and not any(other is head for other, _, _ in objects):
-                objects.append((head, before.get(key), after[key]))
+            if key is None:
+                raise InputError(f"{head.kind} {head.name} is not rendered any more")
+            objects.append((head, before.get(key), after[key]))
         return ChartFix(files, tuple(planned), tuple(objects), first.problems, notes)
 
     # -- values --------------------------------------------------------------------------------------------

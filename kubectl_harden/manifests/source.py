@@ -18,12 +18,13 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import differences
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
 from kubectl_harden.manifests.discovery import EXTENSIONS
+from kubectl_harden.manifests.files_taken import takes
 from kubectl_harden.manifests.fix import NOT_EDITED, fix_text, unchanged
 from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Item, Manifest, read
-from kubectl_harden.model import FileFix, Identity, Path, Policy, Problem
+from kubectl_harden.model import FileFix, FilesTaken, Identity, Path, Policy, Problem
 from kubectl_harden.objects import api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
@@ -45,6 +46,7 @@ __all__ = [
     "tree_of",
 ]
 
+_ALL: Final = FilesTaken()
 NOBODY: Final = Policy("privileged", 0, "latest")
 """The policy of what is not sought: nothing violates it."""
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}")
@@ -147,13 +149,16 @@ class Tree(NamedTuple):
         return self.texts[directory]
 
 
-def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool) -> Tree:
-    """Return what lies in a directory of a checkout; ``recursive``, and in those below it."""
+def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool, taken: FilesTaken = _ALL) -> Tree:
+    """Return what lies in a directory of a checkout and is taken; ``recursive``, and in those below it.
+
+    Raises InputError where it is not known what is taken.
+    """
     objects: list[tuple[Identity, str, bool]] = []
     found: dict[str, list[str]] = {"overlay": [], "encrypted": [], "link": [], "jsonnet": []}
     problems: list[Problem] = []
     files: list[str] = []
-    for what, path in _walk(directory, recursive=recursive):
+    for what, path in _walk(directory, takes(taken, root, directory), recursive=recursive):
         if what != "file":
             found[what].append(path)
             continue
@@ -186,21 +191,23 @@ def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool) 
     )
 
 
-def _walk(directory: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
+def _walk(directory: str, is_taken: Callable[[str], bool], *, recursive: bool) -> Iterator[tuple[str, str]]:
     names = sorted(os.listdir(directory))
-    if any(name in KUSTOMIZATION for name in names):
+    if any(name in KUSTOMIZATION and is_taken(os.path.join(directory, name)) for name in names):
         yield "overlay", directory
         return
     if "Chart.yaml" in names:
         return
     for name in names:
         path = os.path.join(directory, name)
+        if not os.path.isdir(path) and (not is_taken(path) or name in KUSTOMIZATION):
+            continue
         if os.path.islink(path):
             yield "link", path
         elif os.path.isdir(path):
             # A submodule is committed elsewhere.
             if recursive and name != ".git" and not os.path.lexists(os.path.join(path, ".git")):
-                yield from _walk(path, recursive=recursive)
+                yield from _walk(path, is_taken, recursive=recursive)
         elif name.endswith(EXTENSIONS):
             yield "file", path
         elif name.endswith(_JSONNET):

@@ -21,7 +21,7 @@ from kubectl_harden.manifests.source import Tree, tree_of
 from kubectl_harden.migration.labels import PARTIAL
 from kubectl_harden.migration.model import Aim, NamespaceSurvey, Surveyed
 from kubectl_harden.migration.soak import SOAK_CAUSES
-from kubectl_harden.model import FileFix, Origin, Planned
+from kubectl_harden.model import FileFix, FilesTaken, Origin, Planned
 from kubectl_harden.pod_security.in_force import raised_labels
 from kubectl_harden.pod_security.namespace_labels import rank
 from kubectl_harden.pod_security.pod_templates import PodPaths
@@ -66,7 +66,7 @@ class Checkouts:
         self.listed = tuple(checkouts)
         self._paths = pod_paths
         self._lock = Lock()
-        self._trees: dict[tuple[str, bool], Tree] = {}
+        self._trees: dict[tuple[str, bool, FilesTaken], Tree] = {}
         self._found: dict[str, LabelsAt | str] = {}
 
     def labels_file(self, name: str, origin: Origin) -> str:
@@ -97,9 +97,10 @@ class Checkouts:
                 continue
             try:
                 directory = directory_in(checkout, at.place.path)
-                key = directory, at.recursive
+                key = directory, at.recursive, at.taken
                 if key not in self._trees:
-                    self._trees[key] = tree_of(checkout.root, directory, self._paths, recursive=at.recursive)
+                    recursive, taken = at.recursive, at.taken
+                    self._trees[key] = tree_of(checkout.root, directory, self._paths, recursive=recursive, taken=taken)
                 return LabelsAt(checkout, at, labelled_in(self._trees[key], name))
             except InputError as error:
                 reasons.append(str(error))

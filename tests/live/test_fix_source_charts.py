@@ -17,7 +17,8 @@ from tests.live.test_origin import kustomize_labels
 from tests.support.delivery import make
 from tests.support.harden import Harden
 from tests.support.programs import HELM_3, HELM_4
-from tests.support.tools import build
+from tests.support.tools import Program, build
+from tests.support.writers import Writers
 
 __all__ = ["delivery", "kubectl", "place"]
 
@@ -76,15 +77,18 @@ spec:
 """
 
 
-@pytest.fixture(autouse=True, params=[HELM_3, HELM_4], ids=["helm3", "helm4"])
-def helm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HELM_BIN", str(build(request.param)))
+@pytest.fixture(autouse=True)
+def helm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HELM_BIN", str(build(HELM_4)))
+    for name in ("HELM_DATA_HOME", "HELM_CONFIG_HOME", "HELM_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "helm"))
 
 
 class Flux:
     """A HelmRelease that a Kustomization applies, and what Flux has made of it."""
 
     def __init__(self, place: Place, text: str = RELEASE, template: str = TEMPLATE, **spec: Any) -> None:
+        """Make them; ``spec`` is what the Kustomization has besides."""
         self.place = place
         place.git("rm", "-q", "apps/shop/web.yaml")
         chart(place, template)
@@ -104,7 +108,11 @@ def chart(place: Place, template: str = TEMPLATE) -> Path:
     return place.write("charts/web/values.yaml", "# Of the chart.\nreplicas: 1\n")
 
 
-def test_the_values_of_a_helm_release(place: Place, harden: Harden) -> None:
+@pytest.mark.parametrize("version", [HELM_3, HELM_4], ids=["helm3", "helm4"])
+def test_the_values_of_a_helm_release(
+    version: Program, place: Place, harden: Harden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELM_BIN", str(build(version)))
     flux = Flux(place)
     before = files(place.root)
     shown = harden("fix", "deploy/web", "--source", str(place.root))
@@ -159,3 +167,98 @@ def test_an_application_with_values_files_and_an_object(place: Place, harden: Ha
     }
     assert own.read_bytes() == before
     assert f"Application {place.namespace.name}/{place.app} will carry it out" in words(done)
+
+
+def installed(place: Place, directory: Path) -> None:
+    """Have Helm keep a release, as Flux does."""
+    place.namespace.delete("Deployment", "web")
+    writers = Writers(place.namespace, directory)
+    (writers.chart / "templates" / "web.yaml").write_text(TEMPLATE)
+    done = writers.upgrade(4, "--set", "replicas=2")
+    assert done.returncode == 0, done.stderr
+    labels = kustomize_labels(place.namespace.name, "shop", "helm")
+    place.namespace.patch("Deployment", "web", {"metadata": {"labels": labels}})
+
+
+def test_the_values_object_of_an_application_in_a_checkout(place: Place, harden: Harden) -> None:
+    """An app of apps: the manifest of the Application that renders the chart is in the repository itself."""
+    chart(place)
+    where, child = place.namespace.name, f"{place.app}-web"
+    source = {"repoURL": place.url, "path": "charts/web", "targetRevision": "main"}
+    spec = {
+        "project": "default",
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": where},
+        "source": {**source, "helm": {"releaseName": "shop", "valuesObject": {"replicas": 2}}},
+    }
+    head = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": child}}
+    place.git("rm", "-q", "apps/shop/web.yaml")
+    text = f"# An app.\n{yaml.safe_dump({**head, 'spec': spec}, sort_keys=False)}"
+    file = place.write("apps/shop/app.yaml", text)
+    place.argo()
+    tracking = f"{place.app}:argoproj.io/Application:{where}/{child}"
+    notes = {"argocd.argoproj.io/tracking-id": tracking, "argocd.argoproj.io/installation-id": ""}
+    make(place.plane, "Application", where, child, spec, annotations=notes)
+    live = yaml.safe_load(LIVE)
+    tracking = f"{child}:apps/Deployment:{where}/web"
+    live["metadata"]["annotations"] = {**notes, "argocd.argoproj.io/tracking-id": tracking}
+    place.namespace.create(live)
+    before = files(place.root)
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert done.code == 0, done
+    after = yaml.safe_load(file.read_text())
+    assert after["spec"]["source"]["helm"]["valuesObject"]["podSecurityContext"]["runAsNonRoot"] is True
+    assert all(line in file.read_text().splitlines() for line in text.splitlines())
+    assert [name for name, data in files(place.root).items() if before[name] != data] == ["apps/shop/app.yaml"]
+    assert f"Application {where}/{place.app} will carry it out" in words(done)
+
+
+def test_the_chart_of_the_release_where_it_is_nowhere_else(place: Place, harden: Harden, tmp_path: Path) -> None:
+    text = RELEASE.replace("kind: GitRepository, name: fleet", "kind: HelmRepository, name: charts")
+    flux = Flux(place, text.replace("./charts/web   # beside it", "web"))
+    make(
+        place.plane, "HelmRepository", place.namespace.name, "charts", {"interval": "1m", "url": "https://127.0.0.1:1"}
+    )
+    before = files(place.root)
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert (done.code, files(place.root)) == (1, before), done
+    assert "its chart is neither in a checkout nor in helm's cache, and no deployed release" in words(done)
+    installed(place, tmp_path)
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert done.code == 0, done
+    assert "its chart is taken from the release" in words(done)
+    assert yaml.safe_load(flux.file.read_text())["spec"]["values"]["podSecurityContext"]["runAsNonRoot"] is True
+
+
+def test_what_is_not_edited_is_told_as_it_is_to_be_pasted(place: Place, harden: Harden, tmp_path: Path) -> None:
+    flux = Flux(place)
+    installed(place, tmp_path)
+    flux.file.write_text(RELEASE + "sops: {version: '3'}\n")
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert done.code == 1, done
+    assert "apps/shop/release.yaml is encrypted by SOPS, and left alone" in words(done)
+    assert "spec.postRenderers of HelmRelease" in words(done)
+    flux.file.write_text(RELEASE + "  valuesFrom: [{kind: Secret, name: gone}]\n")
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert (done.code, "its values are not there: key values.yaml of Secret gone" in words(done)) == (1, True), done
+
+
+def test_an_application_without_a_way_for_values(place: Place, harden: Harden) -> None:
+    chart(place, CLOSED)
+    place.argo(path="charts/web", helm={"parameters": [{"name": "replicas", "value": "2"}], "releaseName": "shop"})
+    place.apply(LIVE, "argo")
+    before = files(place.root)
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert (done.code, files(place.root)) == (1, before), done
+    assert "Argo CD patches what it renders with kustomize only where a kustomization takes the chart" in words(done)
+    assert "--write-templates" in words(done)
+    assert "--at-admission" in words(done)
+
+
+def test_what_flux_leaves_out_is_not_the_place(place: Place, harden: Harden) -> None:
+    flux = Flux(place)
+    place.write("apps/shop/old/release.yaml", RELEASE)
+    place.write(".sourceignore", "old/\n")
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
+    assert done.code == 0, done
+    assert flux.file.read_text() != RELEASE
+    assert (place.root / "apps/shop/old/release.yaml").read_text() == RELEASE

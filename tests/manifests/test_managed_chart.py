@@ -218,6 +218,7 @@ def test_values_of_the_chart_itself(tmp_path: Path) -> None:
     assert level(found) == ["restricted"]
     assert made["values.yaml"]["web"]["podSecurityContext"]["runAsNonRoot"] is True
     assert file.read_text() == "# of the chart\nweb: {}\n"
+    assert "the values of the chart itself are changed, for all that render it" in found.notes[0].message
 
 
 def test_values_that_nothing_takes_are_told(tmp_path: Path) -> None:
