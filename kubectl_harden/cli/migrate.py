@@ -197,7 +197,7 @@ def migrate(
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
         _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
-        sources = sources or plan.sources
+        sources = sources or (plan.sources if write else ())
         aim = plan.aim._replace(team_label=team_label)
         names = names or tuple(plan.namespaces)
         for name in names:

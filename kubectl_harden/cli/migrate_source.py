@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -230,21 +230,32 @@ class _Changes(_Run):
 
     def carry_out_all(self, namespaces: Sequence[NamespaceSurvey]) -> None:
         """Take up what holds namespaces back, and carry out all changes, place by place."""
+        from kubectl_harden.reports.progress import Words
+
         try:
-            for item in namespaces:
-                self.take(item)
-            self._carry_out()
+            with Words() as words:
+                for item in namespaces:
+                    words(f"{item.name}: where it comes from")
+                    self.take(item)
+                if not self._write:
+                    self._carry_out(words)
+            if self._write:
+                # It is told what is written: nothing else may stand in that line.
+                self._carry_out(_silent)
         finally:
             self.charts.close()
 
-    def _carry_out(self) -> None:
+    def _carry_out(self, report: Callable[[str], None]) -> None:
         from kubectl_harden.manifests.relabel import relabelling
 
         wanted: dict[Spot, dict[str, Mapping[str, str]]] = {}
         for one in self._labels:
             wanted.setdefault(one.where.labelled.spot, {})[one.item.name] = one.wanted
         self.also = {spot: relabelling(labels) for spot, labels in wanted.items()}
+        count = 0
         for spot, change in self._placed():
+            count += len(change.jobs)
+            report(f"{count:,} workloads planned at their source")
             self._take_over(spot, change)
         for proposal, reason in self.held:
             self._open(proposal, reason)
@@ -369,6 +380,10 @@ class _Changes(_Run):
         stuck = frozenset(one.name for one in self._rest)
         ahead = outlook(found.namespaces, frozenset(self._cured), says, stuck)
         return SourceChanges(tuple(repositories), tuple(waiting), tuple(self._rest), tuple(ahead), self._write)
+
+
+def _silent(_words: str) -> None:
+    pass
 
 
 def _applier(link: OriginLink) -> str:

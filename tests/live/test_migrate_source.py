@@ -115,6 +115,8 @@ def test_labels_go_into_the_file_and_enforce_last(kustomized: bool, place: Place
     reconcile(place)
     settle(place, "web")
     command = ("migrate", name, "--source", str(place.root), "--write", "--apply", "--yes")
+    (survey,) = harden(*command[:4], "-o", "json").json["namespaces"]
+    assert survey["labelsFile"] == str(place.root / "apps/shop" / ("" if kustomized else "namespace.yaml")).rstrip("/")
     first = harden(*command)
     assert first.code == 1, first
     changed = place.git("diff", "HEAD") + place.git("ls-files", "--others")
