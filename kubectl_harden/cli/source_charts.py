@@ -221,7 +221,7 @@ class Charts:
 
     def _chart_in_checkout(self, source: ChartSource) -> tuple[Chart, str, str] | None:
         """Return the chart in a checkout; None where that is not there, or has no chart at its path."""
-        from kubectl_harden.manifests.checkout import directory_in, matching
+        from kubectl_harden.manifests.checkout import directory_in, link_out, matching
         from kubectl_harden.manifests.generators import Chart
 
         checkout = matching(self._checkouts, source.place.url) if source.place.path else None
@@ -230,6 +230,9 @@ class Charts:
         directory = directory_in(checkout, source.place.path)
         if not os.path.isfile(os.path.join(directory, "Chart.yaml")):
             return None
+        link = link_out(directory, checkout.root)
+        if link:
+            raise InputError(f"its chart has a symbolic link that leads out of the checkout: {link}")
         return Chart(directory), checkout.root, ""
 
     def _cached(self, source: ChartSource) -> tuple[Chart, str, str] | None:

@@ -73,7 +73,7 @@ class Effect(NamedTuple):
 class Workloads:
     """What a chart renders with the values that it has, and how another rendering differs from that.
 
-    Only workloads that are ``wanted`` are judged; all are compared, and with ``alone`` all others have to stay.
+    Only workloads that are ``wanted`` are judged; all are compared, and objects that ``stay`` may not change.
     """
 
     def __init__(
@@ -83,10 +83,9 @@ class Workloads:
         policies: Policies,
         pod_paths: PodPaths,
         wanted: Callable[[Identity], bool] = lambda _: True,
-        *,
-        alone: bool = False,
+        stays: Callable[[ObjectKey], bool] = lambda _: False,
     ) -> None:
-        self._alone = alone
+        self._stays = stays
         self._policies = policies
         self._wanted = wanted
         self._pod_paths = pod_paths
@@ -117,13 +116,10 @@ class Workloads:
         changes: list[Change] = []
         other: list[str] = []
         at_fault = self.units(self.base)
-        changing = {key_of(checked.identity) for checked in self.checked(self.base)} if self._alone else None
         for key, path, old, new in self._compared(self.base, rendering):
             if (key, path) in self._noise:
                 continue
-            template = self._template_of(key, path)
-            if changing is not None and template not in changing:
-                template = None
+            template = None if self._stays(key) else self._template_of(key, path)
             inside = path[len(template[1]) :] if template is not None else ()
             if template is not None and _is_of_pod_security(inside, old, new, template, at_fault):
                 changes.append(Change(template, inside, old, new))

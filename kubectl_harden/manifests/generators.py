@@ -27,10 +27,10 @@ __all__ = [
     "Chart",
     "build_with",
     "built",
-    "helm_cache",
     "helm_cached",
     "helm_documents",
     "helm_pulled",
+    "helm_repositories",
     "helm_template",
     "kustomized",
     "rendered",
@@ -214,7 +214,7 @@ def helm_cached(name: str) -> str | None:
     None where it has none, or does not know the repository.
     """
     repository, _, chart = name.partition("/")
-    directory = os.path.join(helm_cache(), "repository")
+    directory = os.path.join(_helm_cache(), "repository")
     if name.startswith("oci://") or not os.path.isfile(os.path.join(directory, f"{repository}-index.yaml")):
         return None
     index = next((one.value for one in readable(read_text(os.path.join(directory, f"{repository}-index.yaml")))), None)
@@ -229,7 +229,7 @@ def helm_cached(name: str) -> str | None:
     return None
 
 
-def helm_cache() -> str:
+def _helm_cache() -> str:
     """Return where helm has its cache (https://helm.sh/docs/helm/helm/, HELM_CACHE_HOME)."""
     home = os.path.expanduser("~")
     default = os.path.join(home, "Library", "Caches") if sys.platform == "darwin" else os.path.join(home, ".cache")
@@ -259,3 +259,8 @@ def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
         if match is not None:
             # The chart's own name comes first, wherever the chart lies.
             yield os.path.join(chart, *PurePath(match[1]).parts[1:]), piece
+
+
+def helm_repositories() -> str:
+    """Return the directory in which helm has the indexes and the charts of repositories."""
+    return os.path.join(_helm_cache(), "repository")

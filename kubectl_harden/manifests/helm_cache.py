@@ -14,7 +14,7 @@ from typing import Any
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mapping
-from kubectl_harden.manifests.generators import helm_cache
+from kubectl_harden.manifests.generators import helm_repositories
 from kubectl_harden.text_files import opened, read_text
 from kubectl_harden.yaml_text.documents import readable
 
@@ -23,7 +23,7 @@ __all__ = ["cached_chart"]
 
 def cached_chart(url: str, chart: str, version: str) -> str | None:
     """Return the archive of a version of a chart, if helm has it and it is the one that the repository lists."""
-    directory = os.path.join(helm_cache(), "repository")
+    directory = helm_repositories()
     for name in _repositories(url):
         index = _value(os.path.join(directory, f"{os.path.basename(name)}-index.yaml"))
         listed = mapping(index.get("entries")).get(chart)

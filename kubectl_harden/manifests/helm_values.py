@@ -15,7 +15,7 @@ from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.chart_effects import Effect, Rendering, TemplateKey, Unit, Workloads, key_of
+from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering, TemplateKey, Unit, Workloads, key_of
 from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
 from kubectl_harden.manifests.chart_words import said
@@ -90,15 +90,14 @@ def cure(
     options: FixOptions,
     most: int = MANY,
     wanted: Callable[[Identity], bool] = lambda _: True,
-    *,
-    alone: bool = False,
+    stays: Callable[[ObjectKey], bool] = lambda _: False,
 ) -> Cure:
     """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    It is rendered ``most`` times at most, and only workloads that are ``wanted`` are cured; ``alone`` keeps all others
-    as they are. Raises InputError where the chart cannot be rendered at all.
+    It is rendered ``most`` times at most, and only workloads that are ``wanted`` are cured; objects that ``stay`` are
+    not changed. Raises InputError where the chart cannot be rendered at all.
     """
-    search = _Search(chart, manifests, policies, options, most, wanted, alone=alone)
+    search = _Search(chart, manifests, policies, options, most, wanted, stays)
     chosen = search.chosen() if search.units else ()
     return search.cure(chosen)
 
@@ -119,8 +118,7 @@ class _Search:
         options: FixOptions,
         most: int,
         wanted: Callable[[Identity], bool],
-        *,
-        alone: bool,
+        stays: Callable[[ObjectKey], bool],
     ) -> None:
         self._chart = chart
         self._options = options
@@ -139,7 +137,7 @@ class _Search:
         if base is None:
             raise InputError("the chart cannot be rendered a second time")
         self._base = base
-        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths, wanted, alone=alone)
+        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths, wanted, stays)
         self._policies = policies
         self.units = frozenset(unit for unit in self.workloads.units(base) if not options.leaves(unit.check))
         plans = full_plans(self.workloads.manifests(base), policies, options) if self.units else {}

@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import copied, json_line, mapping, same
 from kubectl_harden.manifests.chart_effects import ObjectKey, Rendering, Workloads, key_of
+from kubectl_harden.manifests.chart_words import only_tests
+from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import Chart, helm_documents
 from kubectl_harden.manifests.helm_values import MANY, Cure, cure
@@ -38,6 +40,7 @@ __all__ = ["ChartFix", "Layer", "ManagedChart", "fix_managed", "values_of"]
 
 _OWN: Final = "values.yaml"
 _RENDERERS: Final = "postRenderers"
+_HOOK: Final = "no value of the chart cures it, and it is a hook, which post-renderers do not get"
 
 
 class Layer(NamedTuple):
@@ -124,17 +127,22 @@ class _Fixing:
         self._count = 0
         self._renderers = tuple(managed.renderers or ())
         base, again = self._rendered(managed.layers), self._rendered(managed.layers)
-        self._sought = [_exactly(one, base) for one in sought]
+        self._sought, self._missing = _rendered_by(sought, base)
+        # What only helm test runs is no part of what is applied, and takes values of the others in many charts.
+        self._tests = only_tests(Found(file, listed=True, text=text) for file, text in base)
         policies = {one.namespace: one.policy for one in sought}
         default = policies.get(managed.chart.namespace, sought[0].policy)
         self._policies = Policies(default, policies, release=managed.chart.namespace)
         if self._renderers:
             base, again = (post_rendered(one, self._renderers) for one in (base, again))
         self._base = base
-        self._workloads = Workloads(base, again, self._policies, pod_paths, self._wanted, alone=True)
+        self._workloads = Workloads(base, again, self._policies, pod_paths, self._wanted, self._stays)
 
     def _wanted(self, identity: Identity) -> bool:
         return any(one.matches(identity) for one in self._sought)
+
+    def _stays(self, key: ObjectKey) -> bool:
+        return not any(one.names(*key) for one in self._sought) and (key[1], key[3]) not in self._tests
 
     # -- rendering -----------------------------------------------------------------------------------------
 
@@ -184,6 +192,7 @@ class _Fixing:
     def fix(self) -> ChartFix:
         """Return the proved edits."""
         first = self._plans(self._base)
+        first = first._replace(problems=(*self._missing, *first.problems))
         if not any(item.plan.edits for item in first.planned):
             return first._replace(objects=())
         start = _Step(self._managed.layers, self._renderers, self._base)
@@ -192,7 +201,7 @@ class _Fixing:
         options = self._options._replace(partial=True) if joins else self._options
         found = cure(
             self._chart(self._managed.layers), Inputs((), pod_paths=self._pod_paths), self._policies, options,
-            MANY, self._wanted, alone=True,
+            MANY, self._wanted, self._stays,
         )  # fmt: skip
         step = next(self._placed(found), None) if found.values else None
         planned = list(found.planned) if step is not None else []
@@ -203,11 +212,17 @@ class _Fixing:
             return self._told(step, first, found.planned, rest)
         if not any(item.plan.edits for item in rest.planned):
             return self._told(step, first, planned or rest.planned, rest)
-        patched, trouble = self._patched(step or start, rest)
-        if patched is not None:
-            return self._told(patched, first, _joined(first.planned, planned, rest.planned), rest)
-        problem = Problem(f"not edited: {trouble}", self._managed.name)
-        return ChartFix((), _unmade(first.planned), (), (*first.problems, problem))
+        hooks = [identity for identity, before, _ in rest.objects if is_hook(before)]
+        to_patch = [one for one in rest.objects if one[0] not in hooks]
+        patched, trouble = self._patched(step or start, to_patch) if to_patch else (step, "")
+        if trouble or (hooks and found.values and step is None):
+            problem = Problem(f"not edited: {trouble or _HOOK}", self._managed.name)
+            return ChartFix((), _unmade(first.planned), (), (*first.problems, problem))
+        joined = _joined(first.planned, planned, [one for one in rest.planned if not _stands_in(one, hooks)])
+        joined += [one for one in found.planned if _stands_in(one, hooks)]
+        told = self._told(patched, first, joined, rest)
+        notes = [Problem(f"{self._managed.name}: {one.kind} {one.name}: {_HOOK}") for one in hooks]
+        return told._replace(notes=(*told.notes, *notes))
 
     def _told(self, step: _Step | None, first: ChartFix, planned: Sequence[Planned], rest: ChartFix) -> ChartFix:
         """Return the edits that a step comes to."""
@@ -272,20 +287,18 @@ class _Fixing:
 
     # -- post-renderers ------------------------------------------------------------------------------------
 
-    def _patched(self, step: _Step, rest: ChartFix) -> tuple[_Step | None, str]:
-        """Return a step with a post-renderer for the rest of the plan, or None and why not."""
+    def _patched(self, step: _Step, objects: Sequence[tuple[Identity, Any, Any]]) -> tuple[_Step | None, str]:
+        """Return a step with a post-renderer for what is left to do of some objects, or None and why not."""
         if self._managed.held is None:
             return None, "its manifest is not in a checkout"
-        if any(is_hook(before) for _, before, _ in rest.objects):
-            return None, "no value of the chart cures it, and it is a hook, which post-renderers do not get"
         try:
             plain = step.rendering if step.renderers else post_rendered(step.rendering, ())
-            new = renderer_of(rest.objects)
+            new = renderer_of(objects)
             rendering = post_rendered(plain, (new,))
         except InputError as error:
             return None, str(error)
         expected = _objects(plain)
-        for identity, _, after in rest.objects:
+        for identity, _, after in objects:
             key = next((one for one in expected if _is(identity, one)), None)
             if key is None:
                 return None, f"kustomize does not know {identity.kind} {identity.name}"
@@ -369,15 +382,33 @@ def _is(identity: Identity, key: ObjectKey) -> bool:
     return (identity.api_version, identity.kind, identity.namespace or "", identity.name) == key
 
 
+def _rendered_by(sought: Sequence[Sought], rendering: Rendering) -> tuple[list[Sought], list[Problem]]:
+    """Return what objects are known by that a chart renders, and problems for others. Raises InputError without any."""
+    found, problems = [], []
+    for one in sought:
+        try:
+            found.append(_exactly(one, rendering))
+        except InputError as error:
+            problems.append(Problem(f"{one}: {error}"))
+    if not found:
+        raise InputError("; ".join(problem.message for problem in problems))
+    return found, problems
+
+
+def _stands_in(planned: Planned, objects: Sequence[Identity]) -> bool:
+    """Whether a pod template stands in one of some objects."""
+    return any(key_of(planned.identity)[0] == key_of(one)[0] for one in objects)
+
+
 def _exactly(sought: Sought, rendering: Rendering) -> Sought:
     """Return what an object is known by among those that a chart renders. Raises InputError unless it is one."""
     found = [key for key in _objects(rendering) if sought.names(*key)]
     exact = [key for key in found if key[2] == sought.namespace]
     if len(exact or found) != 1:
         raise InputError(
-            f"the chart does not render {sought} with the values that are known"
+            "the chart does not render it with the values that are known"
             if not found
-            else f"the chart renders {len(found)} objects that may be {sought}"
+            else f"the chart renders {len(found)} objects that may be it"
         )
     return sought._replace(exactly=True) if exact else sought
 

@@ -6,6 +6,8 @@ not run here: their objects are real, and what they would do is done by the test
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +264,63 @@ def test_what_flux_leaves_out_is_not_the_place(place: Place, harden: Harden) -> 
     assert done.code == 0, done
     assert flux.file.read_text() != RELEASE
     assert (place.root / "apps/shop/old/release.yaml").read_text() == RELEASE
+
+
+def test_a_chart_of_helms_cache_and_values_of_another_repository(place: Place, harden: Harden, tmp_path: Path) -> None:
+    """Sources of an Application: the chart of a Helm repository, and values files as ``$values``."""
+    chart(place)
+    cache = tmp_path / "helm" / "repository"
+    cache.mkdir(parents=True)
+    for command in (("package", str(place.root / "charts" / "web"), "-d", str(cache)), ("repo", "index", str(cache))):
+        subprocess.run([os.environ["HELM_BIN"], *command], check=True, capture_output=True)
+    (cache / "index.yaml").rename(cache / "shop-index.yaml")
+    (tmp_path / "helm" / "repositories.yaml").write_text(
+        "repositories: [{name: shop, url: 'https://charts.example.com'}]\n"
+    )
+    place.git("rm", "-qr", "charts")
+    values = place.write("envs/prod.yaml", "replicas: 2\n")
+    sources = [
+        {"repoURL": "https://charts.example.com", "chart": "web", "targetRevision": "0.1.0",
+         "helm": {"releaseName": "shop", "valueFiles": ["$values/envs/prod.yaml"]}},
+        {"repoURL": place.url, "targetRevision": "main", "ref": "values"},
+    ]  # fmt: skip
+    where = place.namespace.name
+    destination = {"server": "https://kubernetes.default.svc", "namespace": where}
+    spec = {"project": "default", "destination": destination, "sources": sources}
+    make(place.plane, "Application", where, place.app, spec)
+    place.apply(LIVE, "argo")
+    done = harden("fix", "deploy/web", "--source", str(place.root), "--write", "-o", "json")
+    assert done.code == 0, done
+    (workload,) = done.json["workloads"]
+    assert workload["after"] == "restricted"
+    assert workload["atSource"]["files"] == ["envs/prod.yaml"]
+    assert workload["atSource"]["repository"] == place.url
+    assert workload["atSource"]["written"] is True
+    assert values.read_text().startswith("replicas: 2\n")
+    assert "podSecurityContext:" in values.read_text()
+
+
+def test_two_releases_of_one_kustomization(place: Place, harden: Harden) -> None:
+    """The second is planned with what was written for the first."""
+    flux = Flux(place)
+    text = RELEASE.replace("name: shop\n", "name: other\n")
+    place.write("apps/shop/other.yaml", text)
+    place.write("apps/shop/kustomization.yaml", "resources: [release.yaml, other.yaml]\n")
+    where = place.namespace.name
+    make(
+        place.plane, "HelmRelease", where, "other", yaml.safe_load(text)["spec"], labels=kustomize_labels(where, "apps")
+    )
+    (flux.place.root / "charts/web/templates/web.yaml").write_text(
+        TEMPLATE.replace("name: web\n", "name: {{ .Release.Name }}\n", 1)
+    )
+    place.namespace.delete("Deployment", "web")
+    for name in ("shop", "other"):
+        live = yaml.safe_load(LIVE)
+        live["metadata"] |= {"name": name, "labels": kustomize_labels(where, name, "helm")}
+        place.namespace.create(live)
+    done = harden("fix", "-n", where, "--source", str(place.root), "--write")
+    assert done.code == 0, done
+    assert ["runAsNonRoot" in (place.root / "apps/shop" / name).read_text() for name in ("release.yaml", "other.yaml")] == [
+        True, True
+    ]  # fmt: skip
+    assert "2 workloads: 2 edited at the source" in words(done)

@@ -137,6 +137,14 @@ def test_a_value_that_changes_another_workload_is_not_set(tmp_path: Path) -> Non
     assert [patch["target"]["name"] for patch in renderer["kustomize"]["patches"]] == ["web"]
 
 
+def test_pods_of_helm_test_keep_no_value_from_being_set(tmp_path: Path) -> None:
+    test = workload("try", "both").replace("{name: try}\n", '{name: try, annotations: {"helm.sh/hook": test}}\n', 1)
+    found, made = fixed(flux(tmp_path, chart(tmp_path, workload("web", "both"), test, values="both: {}\n")))
+    assert level(found) == ["restricted"]
+    assert made["release.yaml"]["spec"]["values"]["both"]["podSecurityContext"]["runAsNonRoot"] is True
+    assert "postRenderers" not in made["release.yaml"]["spec"]
+
+
 def test_a_value_for_both_where_both_are_to_change(tmp_path: Path) -> None:
     made_of = chart(tmp_path, workload("web", "both"), workload("api", "both"), values="both: {}\n")
     found, made = fixed(flux(tmp_path, made_of), WEB, WEB._replace(name="api"))
@@ -166,7 +174,18 @@ def test_a_hook_is_not_patched(tmp_path: Path) -> None:
     template = closed(hook)
     found, made = fixed(flux(tmp_path, chart(tmp_path, template)))
     assert made == {}
-    assert "it is a hook, which post-renderers do not get" in found.problems[0].message
+    assert "Deployment web: no value of the chart cures it, and it is a hook" in found.notes[0].message
+    assert found.planned[0].plan.remaining
+    assert level(found) == ["baseline"]
+    # It does not keep others from being lifted.
+    (tmp_path / "more").mkdir()
+    more = tmp_path / "more"
+    found, made = fixed(flux(more, chart(more, template, closed(workload("api")))), WEB, WEB._replace(name="api"))
+    (renderer,) = made["release.yaml"]["spec"]["postRenderers"]
+    assert [patch["target"]["name"] for patch in renderer["kustomize"]["patches"]] == ["api"]
+    assert sorted(zip((item.identity.name for item in found.planned), level(found), strict=True)) == [
+        ("api", "restricted"), ("web", "baseline")
+    ]  # fmt: skip
 
 
 def test_unknown_post_renderers_are_not_guessed(tmp_path: Path) -> None:
@@ -229,11 +248,16 @@ def test_values_that_nothing_takes_are_told(tmp_path: Path) -> None:
 
 def test_an_object_that_the_chart_does_not_render(tmp_path: Path) -> None:
     managed = flux(tmp_path, chart(tmp_path, workload("web")))
-    with pytest.raises(InputError, match="does not render Deployment shop/other"):
+    found, made = fixed(managed, WEB, WEB._replace(name="other"))
+    assert [problem.message for problem in found.problems] == [
+        "Deployment shop/other: the chart does not render it with the values that are known"
+    ]
+    assert (level(found), list(made)) == (["restricted"], ["release.yaml"])
+    with pytest.raises(InputError, match="Deployment shop/other: the chart does not render it"):
         fixed(managed, WEB._replace(name="other"))
     template = workload("web").replace("{name: web}", "{name: web, namespace: x}")
     (tmp_path / "chart" / "templates" / "0.yaml").write_text(template)
-    with pytest.raises(InputError, match="does not render Deployment elsewhere/web"):
+    with pytest.raises(InputError, match="Deployment elsewhere/web: the chart does not render it"):
         fixed(managed, WEB._replace(namespace="elsewhere"))
 
 
