@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.yaml_text.documents import Document
 
-__all__ = ["fix_source"]
+__all__ = ["SourceChange", "SourceJob", "SourceRun", "fix_source", "shortened"]
 
 
-class _Job(NamedTuple):
+class SourceJob(NamedTuple):
     """A live workload, and where its manifest is edited."""
 
     proposal: Proposal
@@ -43,10 +43,10 @@ class _Job(NamedTuple):
         return next(within, (self.checkout, self.at))
 
 
-class _Change(NamedTuple):
+class SourceChange(NamedTuple):
     """What one file, or one kustomization, comes to, for the workloads that it makes."""
 
-    jobs: tuple[_Job, ...]
+    jobs: tuple[SourceJob, ...]
     files: tuple[FileFix, ...]
     planned: tuple[Planned, ...]
     objects: tuple[tuple[Identity, Any, Any], ...]
@@ -67,7 +67,7 @@ def fix_source(
     from kubectl_harden.manifests.checkout import checkout_of
     from kubectl_harden.reports.output import note, report_problems
 
-    run = _Run(inputs, options, [checkout_of(text) for text in sources], write=write, people=output != "json")
+    run = SourceRun(inputs, options, [checkout_of(text) for text in sources], write=write, people=output != "json")
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     atexit.register(run.charts.close)
     for found in propose_all(finder, inputs.targets, options, ApplyOptions(), dry_run=False):
@@ -88,7 +88,7 @@ def fix_source(
     return exit_code(run.problems, left=left)
 
 
-class _Run:
+class SourceRun:
     """One run: what was found, and what came of it."""
 
     def __init__(
@@ -96,13 +96,13 @@ class _Run:
     ) -> None:
         self._inputs, self._options, self._checkouts = inputs, options, checkouts
         self._write, self._people = write, people
-        self._jobs: list[_Job] = []
+        self._jobs: list[SourceJob] = []
         self._trees: dict[tuple[str, bool, FilesTaken], Tree] = {}
         self.charts = Charts(inputs.cluster, checkouts, self._tree_at)
         self.also: dict[Spot, Callable[[Document], Mapping[Path, dict[str, Any]]]] = {}
         """What else is to change in a place, beside workloads."""
         self.workloads = 0
-        self.edited: list[_Job] = []
+        self.edited: list[SourceJob] = []
         self._files: dict[Checkout, dict[str, AtSource]] = {}
         self.left = 0
         self.held: list[tuple[Proposal, str]] = []
@@ -147,7 +147,7 @@ class _Run:
         else:
             self.held.append((proposal, told))
 
-    def _job(self, proposal: Proposal, at: AtSource) -> tuple[_Job | None, tuple[str, bool]]:
+    def _job(self, proposal: Proposal, at: AtSource) -> tuple[SourceJob | None, tuple[str, bool]]:
         """Return the job of a workload at a place, or why there is none, and whether that is a problem."""
         from kubectl_harden.manifests.checkout import matching
         from kubectl_harden.manifests.source import Sought, spot_of
@@ -168,7 +168,7 @@ class _Run:
         try:
             checkout, tree = self._tree_at(at)
             spot, sought = spot_of(tree, sought, paths)
-            return _Job(proposal, at, checkout, sought, spot), ("", False)
+            return SourceJob(proposal, at, checkout, sought, spot), ("", False)
         except InputError as error:
             return None, (str(error), True)
 
@@ -187,7 +187,7 @@ class _Run:
             self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive, taken=at.taken)
         return checkout, self._trees[key]
 
-    def _chart_job(self, proposal: Proposal, charts: Sequence[ChartAtSource]) -> _Job:
+    def _chart_job(self, proposal: Proposal, charts: Sequence[ChartAtSource]) -> SourceJob:
         """Return the job of a workload that a chart makes. Raises InputError where several charts may make it."""
         from kubectl_harden.manifests.source import Sought, Spot
 
@@ -197,16 +197,18 @@ class _Run:
         live = proposal.live
         sought = Sought(live.resource.group, live.resource.kind, live.namespace, live.name, live.policy)
         checkout, at = chart.places[0]
-        return _Job(proposal, at, checkout, sought, Spot(chart=(chart.managed.name, chart.managed.chart.path)), chart)
+        return SourceJob(
+            proposal, at, checkout, sought, Spot(chart=(chart.managed.name, chart.managed.chart.path)), chart
+        )
 
     # -- what ----------------------------------------------------------------------------------------------
 
-    def changes(self) -> Iterable[_Change]:
+    def changes(self) -> Iterable[SourceChange]:
         """Yield the proved changes, a file or a kustomization at a time."""
         return (change for _, change in self._placed())
 
-    def _placed(self) -> Iterator[tuple[Spot, _Change]]:
-        groups: dict[Spot, list[_Job]] = {}
+    def _placed(self) -> Iterator[tuple[Spot, SourceChange]]:
+        groups: dict[Spot, list[SourceJob]] = {}
         for job in self._jobs:
             groups.setdefault(job.spot, []).append(job)
         groups.update({spot: [] for spot in self.also if spot not in groups})
@@ -224,7 +226,7 @@ class _Run:
                 # What is not proved is left out, and the rest is planned again without it.
                 jobs = [job for job in jobs if job not in failed]
 
-    def _planned(self, spot: Spot, jobs: Sequence[_Job]) -> _Change:
+    def _planned(self, spot: Spot, jobs: Sequence[SourceJob]) -> SourceChange:
         from kubectl_harden.live.at_source import AsLive
         from kubectl_harden.manifests.fix import unchanged
         from kubectl_harden.manifests.source import fix_file, fix_overlay
@@ -240,17 +242,17 @@ class _Run:
 
             made = fix_managed(chart.managed, sought, options, paths)
             notes = (*((Problem(chart.note),) if chart.note else ()), *made.notes)
-            return _Change(tuple(jobs), made.files, made.planned, made.objects, made.problems, notes)
+            return SourceChange(tuple(jobs), made.files, made.planned, made.objects, made.problems, notes)
         if spot.file:
             fixed = fix_file(spot.file, sought, options, paths, also)
             files = (fixed,) if fixed.splices else ()
-            return _Change(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
+            return SourceChange(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
         overlay = fix_overlay(spot.overlay, sought, options, paths, also)
-        return _Change(
+        return SourceChange(
             tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay.notes, overlay
         )
 
-    def _proves(self, job: _Job, change: _Change) -> bool:
+    def _proves(self, job: SourceJob, change: SourceChange) -> bool:
         """Whether the server admits what a change makes of a workload; else it is told why not."""
         from kubectl_harden.field_path import field_path
         from kubectl_harden.live.at_source import proved
@@ -272,18 +274,18 @@ class _Run:
                 return False
         return True
 
-    def _refuse(self, job: _Job, why: str, *, refused: bool = False) -> None:
+    def _refuse(self, job: SourceJob, why: str, *, refused: bool = False) -> None:
         self._failed(job.proposal, why, refused=refused)
 
     def _failed(self, proposal: Proposal, why: str, *, refused: bool = False) -> None:
         self.problems.append(Problem(f"{proposal.name}: {why}", refused=refused))
 
-    def _not_planned(self, spot: Spot, jobs: Sequence[_Job], why: str) -> None:
+    def _not_planned(self, spot: Spot, jobs: Sequence[SourceJob], why: str) -> None:
         self.problems.append(Problem(f"{', '.join(job.proposal.name for job in jobs)}: {why}", spot.file))
 
     # -- done ----------------------------------------------------------------------------------------------
 
-    def carry_out(self, change: _Change, *, quiet: bool) -> None:
+    def carry_out(self, change: SourceChange, *, quiet: bool) -> None:
         """Show a change, and write it where that was asked for."""
         from kubectl_harden.live.at_source import drifted
         from kubectl_harden.planning.plan import left_below
@@ -300,7 +302,7 @@ class _Run:
                 patch(diff(file._replace(file=os.path.relpath(file.file, root))))
         if self._people:
             note_problems(change.notes)
-            tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width()))
+            tell(notes((shortened(item, checkout.root) for item in change.planned), columns=width()))
         for job in change.jobs:
             planned = _of(job, change.planned)
             name = job.proposal.name
@@ -320,7 +322,7 @@ class _Run:
                 self.left += 1
                 note(f"{name}: it also violates what its files do not, so others change it: {'; '.join(drift)}")
 
-    def _wrote(self, change: _Change, checkout: Checkout) -> bool:
+    def _wrote(self, change: SourceChange, checkout: Checkout) -> bool:
         from kubectl_harden.manifests.checkout import is_committed
         from kubectl_harden.manifests.fix import written
         from kubectl_harden.manifests.kustomize import write_overlay
@@ -400,7 +402,9 @@ class _Run:
             f"{', '.join(by)} will carry it out."
         )
 
-    def _json(self, job: _Job, change: _Change, planned: Sequence[Planned], *, done: bool) -> list[dict[str, object]]:
+    def _json(
+        self, job: SourceJob, change: SourceChange, planned: Sequence[Planned], *, done: bool
+    ) -> list[dict[str, object]]:
         from kubectl_harden.reports.fix import planned_json
         from kubectl_harden.reports.live import proposal_json
 
@@ -417,7 +421,7 @@ class _Run:
         }
         head = self._policy()
         return [
-            {**planned_json(_shortened(item, job.checkout.root), head), **proposal_json(job.proposal), "atSource": at}
+            {**planned_json(shortened(item, job.checkout.root), head), **proposal_json(job.proposal), "atSource": at}
             for item in planned
         ]
 
@@ -451,11 +455,11 @@ def _no_checkout(at: AtSource) -> str:
     return f"no --source is a checkout of {at.place.url} (--source {at.place.url}=DIR names one)"
 
 
-def _of(job: _Job, planned: Iterable[Planned]) -> list[Planned]:
+def _of(job: SourceJob, planned: Iterable[Planned]) -> list[Planned]:
     return [item for item in planned if job.sought.matches(item.identity)]
 
 
-def _shortened(item: Planned, root: str) -> Planned:
+def shortened(item: Planned, root: str) -> Planned:
     """Return a plan whose file is named as the repository has it."""
     source = item.identity.source
     if not isinstance(source, Source) or not os.path.isabs(source.file):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from kubectl_harden.cli.fix_source import _Change, _Job, _Run, _shortened
+from kubectl_harden.cli.fix_source import SourceChange, SourceJob, SourceRun, shortened
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import ClusterError, InputError, UsageError
 from kubectl_harden.migration.at_source import (
@@ -106,7 +106,7 @@ class _Labels(NamedTuple):
     wanted: Mapping[str, str]
 
 
-class _Changes(_Run):
+class _Changes(SourceRun):
     """The changes of one migration."""
 
     def __init__(
@@ -202,10 +202,10 @@ class _Changes(_Run):
         # What is well in the cluster and nowhere in a checkout holds nothing back.
         del self.held[held:], self._rest[rest:]
         jobs, self._jobs[before:] = self._jobs[before:], []
-        by_spot: dict[Spot, list[_Job]] = {}
+        by_spot: dict[Spot, list[SourceJob]] = {}
         for job in jobs:
             by_spot.setdefault(job.spot, []).append(job)
-        below: list[_Job] = []
+        below: list[SourceJob] = []
         for spot, listed in by_spot.items():
             with suppress(InputError):
                 edited = [one.identity for one in self._planned(spot, listed).planned if one.plan.edits]
@@ -219,7 +219,7 @@ class _Changes(_Run):
     def _failed(self, proposal: Proposal, why: str, *, refused: bool = False) -> None:  # noqa: ARG002
         self._open(proposal, why.removeprefix("not edited: "))
 
-    def _not_planned(self, spot: Spot, jobs: Sequence[_Job], why: str) -> None:
+    def _not_planned(self, spot: Spot, jobs: Sequence[SourceJob], why: str) -> None:
         for job in jobs:
             self._open(job.proposal, why)
         for one in self._labels:
@@ -260,7 +260,7 @@ class _Changes(_Run):
         for proposal, reason in self.held:
             self._open(proposal, reason)
 
-    def _take_over(self, spot: Spot, change: _Change) -> None:
+    def _take_over(self, spot: Spot, change: SourceChange) -> None:
         labels = [one for one in self._labels if one.where.labelled.spot == spot]
         checkout = change.jobs[0].checkout if change.jobs else labels[0].where.checkout
         self.problems.extend(problem for problem in change.problems if problem not in self.problems)
@@ -292,7 +292,7 @@ class _Changes(_Run):
         else:
             self._waiting.append(Open(name, one.item.name, _LABELLED.format(one.where.file)))
 
-    def _judge(self, job: _Job, change: _Change, placed: Sequence[_Placed], why: str) -> None:
+    def _judge(self, job: SourceJob, change: SourceChange, placed: Sequence[_Placed], why: str) -> None:
         """Note what became of a workload; ``placed`` are the files that are changed for it."""
         from kubectl_harden.live.at_source import drifted
         from kubectl_harden.planning.plan import left_below
@@ -312,7 +312,7 @@ class _Changes(_Run):
             for checkout in dict.fromkeys(checkout for _, checkout, _ in placed):
                 files = [os.path.relpath(file.file, checkout.root) for file, where, _ in placed if where == checkout]
                 self._sets[checkout].workloads[name] = tuple(files)
-            self._sets[placed[0][1]].planned += [_shortened(item, job.checkout.root) for item in planned]
+            self._sets[placed[0][1]].planned += [shortened(item, job.checkout.root) for item in planned]
         elif not planned or edits:
             self._open(job.proposal, why or "it has no change that is proved")
         elif not left:
