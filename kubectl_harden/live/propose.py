@@ -27,6 +27,7 @@ from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
+    "UNPATCHABLE",
     "ApplyOptions",
     "Proposal",
     "fresh",
@@ -35,6 +36,7 @@ __all__ = [
     "propose_all",
     "prove_pods",
     "tries",
+    "with_way_back",
 ]
 
 RETRIES: Final = 5
@@ -160,7 +162,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
             return proposal
         try:
             judged = _judged(cluster, proposal, live.value["metadata"].get("managedFields") or ())
-            return _with_way_back(cluster, judged, options)
+            return with_way_back(cluster, judged, options)
         except Conflict:
             try:
                 live = live.changed({**live.resource.head, **cluster.get(live.resource, live.namespace, live.name)})
@@ -292,7 +294,7 @@ def _with_missing_pods(cluster: Cluster, proposal: Proposal) -> Proposal:
     return proved._replace(refusal=None, denied=False, pods_refused=proved.refusal or "")
 
 
-def _with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:
+def with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:
     """Have a new pod tried first where one that runs is taken down; refuse where neither that nor a way back is."""
     live = proposal.live
     down = takes_down(live.value) and not start_is_proven(proposal.planned)
