@@ -302,7 +302,7 @@ class SourceRun:
                 patch(diff(file._replace(file=os.path.relpath(file.file, root))))
         if self._people:
             note_problems(change.notes)
-            tell(notes((shortened(item, checkout.root) for item in change.planned), columns=width()))
+            tell(notes((shortened(item, checkout.root) for item in change.planned), columns=width(2)))
         for job in change.jobs:
             planned = _of(job, change.planned)
             name = job.proposal.name
@@ -359,7 +359,7 @@ class SourceRun:
 
         for proposal, reason in self.held:
             note(f"{proposal.name}: not edited: {reason}")
-            tell(pasted_notes(proposal, columns=width()))
+            tell(pasted_notes(proposal, columns=width(2)))
         for checkout, files in self._files.items():
             self._tell_commit(checkout, files)
         edited = len({job.proposal.live.uid for job in self.edited})

@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.migration.at_source import SourceChanges
     from kubectl_harden.migration.migrate import Migrated
-    from kubectl_harden.migration.model import Aim, Survey
+    from kubectl_harden.migration.model import Aim, Blocker, Survey
     from kubectl_harden.model import Problem
 
-__all__ = ["OUTPUTS", "Result", "is_left", "show", "sum_up", "write_plan_file", "write_report"]
+__all__ = [
+    "OUTPUTS",
+    "Result",
+    "agreed",
+    "is_left",
+    "show",
+    "show_changes",
+    "sum_up",
+    "write_plan_file",
+    "write_report",
+]
 
 
 class Result(NamedTuple):
@@ -55,7 +65,7 @@ def show_changes(changes: SourceChanges) -> None:
 
     if not changes.written:
         patch(diffs(changes))
-    tell(source_lines(changes, columns=width()))
+    tell(source_lines(changes, columns=width(2)))
 
 
 def write_plan_file(
@@ -160,9 +170,52 @@ def sum_up(result: Result) -> None:
 
 
 def is_left(result: Result) -> bool:
-    """Return whether a namespace is below what was asked for, or something is open in a checkout."""
+    """Return whether a namespace is below what was asked for, or something is open in a checkout.
+
+    Of the highest level something is left where a fix failed, or where commands are known that lead further.
+    """
     if result.changes is not None and result.changes.is_open:
         return True
+    highest = result.aim.level == "highest"
+
+    def held_back(blockers: Sequence[Blocker]) -> bool:
+        return any(blocker.commands for blocker in blockers) if highest else bool(blockers)
+
     if result.applied:
-        return any(item.state not in ("enforced", "done") or item.blockers for item in result.done)
-    return any(item.state != "done" or item.blockers for item in result.found.namespaces)
+        return any(
+            item.state not in ("enforced", "done")
+            or held_back(item.blockers)
+            or any(outcome.state != "applied" for outcome in item.outcomes)
+            for item in result.done
+        )
+    return any(item.state != "done" or held_back(item.blockers) for item in result.found.namespaces)
+
+
+def agreed(found: Survey, cluster: Cluster) -> bool:
+    """Ask whether to carry out what a survey has found."""
+    from kubectl_harden.reports.output import ask
+    from kubectl_harden.reports.terminal import counted
+
+    reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
+    # Where only labels are missing that stand in a checkout, the workloads are patched all the same.
+    labelled = [item for item in found.namespaces if item.state == "blocked" and item.only_labels]
+    to_fix = [item.proposal.by_policy for namespace in (*reached, *labelled) for item in namespace.to_fix]
+    created = sum(map(bool, to_fix))
+    fixes = len(to_fix) - created
+    pods = sum(len(item.to_evict) for item in reached)
+    blocked = sum(item.state == "blocked" for item in found.namespaces)
+    parts = []
+    if fixes and not reached:
+        parts.append(f"Patch {counted(fixes, 'workload')}")
+    if reached:
+        what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
+        steps = [f"patching {counted(fixes, 'workload')}"] if fixes else []
+        steps += [f"creating {counted(created, 'policy')}"] if created else []
+        steps += [f"evicting {counted(pods, 'pod')}"] if pods else []
+        after = f", after {' and '.join(steps)}" if steps else ""
+        parts.append(f"Enforce the level in {what}{after}")
+    if blocked:
+        parts.append(
+            f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
+        )
+    return ask(f"{', and '.join(parts)}, {cluster.connection.place}?")

@@ -114,7 +114,7 @@ def why_not_yet(item: NamespaceSurvey) -> str:
     """Return why the goal is not to be enforced in a file yet, empty where it is."""
     if not item.only_labels:
         return "what holds it back comes first"
-    if item.to_fix:
+    if item.to_fix or item.to_evict:
         return "its workloads are patched first"
     waits = next((one for one in item.blockers if one.cause in SOAK_CAUSES), None)
     if waits is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+AT_ADMISSION: Final = "--at-admission gets it there: a policy makes the same edits to its new pods"
 State = Literal["done", "ready", "fixable", "blocked"]
 
 
@@ -64,9 +65,10 @@ class Aim(NamedTuple):
     ``level`` is "highest" for the highest level that each can reach. ``version`` is the policy version to
     pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
     ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
-    and namespaces come from, None where nobody asks. ``labels_file`` returns the file of a checkout in which the
-    Namespace object of a name and an origin stands, empty where none does; None without checkouts. ``soak`` is what an
-    audit log has to say first.
+    and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first.
+    ``at_admission`` is the day on which policies expire that are made for what others write, "" for no policies.
+    ``labels_file`` returns the file of a checkout in which the Namespace object of a name and an origin stands, empty
+    where none does; None without checkouts.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -78,6 +80,7 @@ class Aim(NamedTuple):
     detailed: bool = False
     origins: Origins | None = None
     labels_file: Callable[[str, Origin], str] | None = None
+    at_admission: str = ""
     soak: Soak | None = None
 
     @property
@@ -190,7 +193,8 @@ class NamespaceSurvey(NamedTuple):
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
     ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
-    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from.
+    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from,
+    ``to_evict`` are the pods older than their workload's policy, which a run that makes policies evicts.
     ``labels_file`` is the file of a checkout that its labels are set in, ``only_labels`` tells that nothing but these
     holds it back from the goal.
     """
@@ -217,6 +221,7 @@ class NamespaceSurvey(NamedTuple):
     origin: Origin = ()
     labels_file: str = ""
     only_labels: bool = False
+    to_evict: tuple[str, ...] = ()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
@@ -250,11 +255,15 @@ def state_of(blockers: Sequence[Blocker], waits: Sequence[Blocker], *, changed: 
 
 
 def plan_blockers(
-    workloads: Iterable[Surveyed], goal: Policy, commands: Mapping[str, tuple[str, ...]] = _EMPTY
+    workloads: Iterable[Surveyed],
+    goal: Policy,
+    commands: Mapping[str, tuple[str, ...]] = _EMPTY,
+    offers: Collection[str] = (),
 ) -> Iterator[Blocker]:
     """Yield what the plans leave below the goal, and the plans that cannot be applied.
 
-    ``commands``, by the name of a workload, do what cannot be done in place.
+    ``commands``, by the name of a workload, do what cannot be done in place; ``offers`` are the names of those that a
+    policy at admission would take there.
     """
     for item in workloads:
         proposal = item.proposal
@@ -272,6 +281,7 @@ def plan_blockers(
                 "",
                 what,
                 proposal.refusal,
+                (AT_ADMISSION,) if proposal.name in offers else (),
                 owner=item.owner,
                 team=item.team,
                 other_cause=_obstacle(proposal),
