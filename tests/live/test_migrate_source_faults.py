@@ -78,8 +78,9 @@ def test_wrong_usage(options: tuple[str, ...], told: str, place: Place, harden: 
 
 
 def test_what_is_changed_in_checkouts_is_not_patched_in_the_cluster(place: Place, harden: Harden) -> None:
-    done = harden("migrate", place.namespace.name, "--source", str(place.root), "--even-if-managed")
-    assert (done.code, "give one of them" in words(done)) == (2, True), done
+    for option in ("--even-if-managed", "--at-admission"):
+        done = harden("migrate", place.namespace.name, "--source", str(place.root), option)
+        assert (done.code, "give one of them" in words(done)) == (2, True), done
 
 
 def unwritable(file: Path) -> None:
