@@ -166,7 +166,7 @@ class Charts:
     # -- Argo CD -------------------------------------------------------------------------------------------
 
     def _of_argo(self, source: ChartSource, origin: Origin) -> ChartAtSource | None:
-        from kubectl_harden.json_values import mapping
+        from kubectl_harden.json_values import mapping, value_at
         from kubectl_harden.live.at_source import AtSource
         from kubectl_harden.manifests.argo_chart import ArgoSource, argo_chart
         from kubectl_harden.manifests.checkout import matching
@@ -207,7 +207,9 @@ class Charts:
                     return checkout.root if checkout is not None else None
             return None
 
-        argo = ArgoSource(source.value, source.field, root, roots)
+        # What was written to its manifest and is not applied yet counts.
+        written = mapping(value_at(held.value, source.field)) if held is not None else {}
+        argo = ArgoSource(written or source.value, source.field, root, roots)
         managed = argo_chart(source.name, argo, self._with_options(chart, source), held)
         if not places:
             raise InputError("neither its manifest nor a values file is in a checkout")
