@@ -354,7 +354,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems
     else:
         line = f"{counted(templates, 'workload')}: {len(changed):,} to change"
         line += f", {left:,} with something left below the level" if left else ""
-        line += f", {refused:,} with pods below it, whatever their templates say" if refused else ""
+        line += f", {refused:,} with pods below it, regardless of their templates" if refused else ""
         if changed:
             line += "; --apply makes the changes"
     paragraph(line)

@@ -173,7 +173,9 @@ class Registry:
         described = manifest.get("config")
         blob = described.get("digest") if isinstance(described, dict) else None
         if not isinstance(blob, str) or _DIGEST.fullmatch(blob) is None:
-            raise ImageError("its manifest names no configuration (an image of docker's schema 1, or no image)")
+            raise ImageError(
+                "its manifest names no configuration (it is an image of Docker's schema 1, or not an image)"
+            )
         value = _json(self._blob(blob, client), "configuration")
         config = value.get("config") or {}
         if not isinstance(config, dict) or not ("config" in value or "os" in value):
@@ -214,7 +216,7 @@ class Registry:
 
     def _prove(self, digest: str, content: bytes) -> None:
         if _digest(content) != digest:
-            raise ImageError("the registry sends something else than what that digest names")
+            raise ImageError("the registry sends something other than what that digest names")
         self._keep(digest, content)
 
     def _file(self, digest: str) -> str | None:
@@ -280,14 +282,14 @@ def _of_platform(index: dict[str, Any], platform: str) -> str:
         wanted = platform.split("/")
         if parts[: len(wanted)] == wanted:
             return digest
-    raise ImageError(f"there is none for {platform}, only for {', '.join(name for name in known if name)}"[:1000])
+    raise ImageError(f"there is no image for {platform}, only for {', '.join(name for name in known if name)}"[:1000])
 
 
 def _refusal(host: str, status: int, reference: Reference) -> str:
     if status == 404:
         return f"{host} has no {reference.repository}{'@' if reference.digest else ':'}{reference.wanted}"
     if status == 429:
-        return f"{host} has been asked too often (429)"
+        return f"{host} limits the number of requests (429)"
     return f"{host} answers {status}"
 
 

@@ -105,7 +105,7 @@ class Keyring:
             _end(process)
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=1)
-            self._troubles[host] = f"credential helper {program} gave no answer within {HELPER_SECONDS:g} s"
+            self._troubles[host] = f"credential helper {program} did not answer within {HELPER_SECONDS:g} s"
             return None
         if process.returncode != 0:
             if b"credentials not found" not in out:

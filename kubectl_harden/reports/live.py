@@ -95,8 +95,8 @@ def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
         words = "no change to its template fixes that: kubectl harden rejected shows what admission adds to its pods"
         told.append(("pods   ", "bad", f"it lacks pods, and {proposal.pods_refused}; {words}"))
     if proposal.trial and proposal.refusal is None:
-        words = "one new pod is started first, without its labels and with empty directories in place of claims"
-        told.append(("trial  ", "warn", f"{words}; --no-trial leaves that out"))
+        words = "one new pod is started first, without its labels and with empty directories instead of claims"
+        told.append(("trial  ", "warn", f"{words}; --no-trial skips this"))
     if proposal.recreate and proposal.patch:
         told.extend(
             ("lost   ", "warn", f"with the {proposal.live.resource.kind}: {text}")
@@ -149,7 +149,7 @@ def _next_write(item: Reapplied) -> str:
         parts.append(f"takes back {', '.join(item.takes_back)}")
     if item.refused:
         parts.append(f"is refused ({item.refused})")
-    return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all, {item.advice}"
+    return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all of them, {item.advice}"
 
 
 def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:

@@ -194,7 +194,7 @@ def survey_summary(found: Survey, level: str) -> str:
     """Return the last line of a survey."""
     if not found.namespaces:
         return "no namespaces found"
-    one, several = ("the highest level that it can", "the highest level that they can")
+    one, several = ("the highest level it can", "the highest level they can")
     if level != "highest":
         one = several = level
     words: dict[State, tuple[str, str]] = {
@@ -247,7 +247,7 @@ def _told(item: Migrated) -> str:
         "done": f"enforces {goal} already",
         "blocked": "not enforced",
         "failed": "FAILED, not enforced",
-        "drifted": "not as the plan has it, left alone",
+        "drifted": "different from the plan, left alone",
         "stopped": "stopped",
     }[item.state]
     return ", ".join([word, *parts])
@@ -260,7 +260,7 @@ def migrated_summary(done: Sequence[Migrated], undo: str) -> str:
         "done": "done already",
         "blocked": "held back",
         "failed": "failed",
-        "drifted": "not as the plan has them",
+        "drifted": "different from the plan",
         "stopped": "not finished",
     }
     counts = {state: sum(item.state == state for item in done) for state in words}

@@ -61,6 +61,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object
         "labels": dict(item.labels),
         "inForce": in_force_json(item.in_force),
         "labelsManagedBy": [manager.name for manager in item.managers],
+        **({"labelsFile": item.labels_file} if item.labels_file else {}),
         **origin_json(item.origin),
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},
@@ -146,7 +147,7 @@ def _blocker(blocker: Blocker) -> dict[str, object]:
 
 def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]:
     """Yield a report for a pull request or a ticket."""
-    goal = "the highest level that they can reach" if aim.level == "highest" else aim.level
+    goal = "the highest level they can reach" if aim.level == "highest" else aim.level
     yield f"# Namespaces on their way to {goal}\n\n"
     counts = {state: sum(item.state == state for item in found.namespaces) for state in STATES}
     yield ", ".join(f"{counts[state]:,} {words}" for state, (_, _, words) in STATES.items() if counts[state]) + ".\n\n"

@@ -136,7 +136,7 @@ def test_a_fact_that_could_not_be_had_is_named_and_the_plan_goes_on(images: Imag
         entry = plan(manifest(image), "--inspect-images", XDG_CACHE_HOME=str(tmp_path))
         risk, why = risk_of(entry, "runAsNonRoot")
         assert risk == "review"
-        assert f"nothing is known of image {image}" in why
+        assert f"nothing is known about image {image}" in why
         assert any(words in note for note in entry["notes"])
         assert entry["after"] == "restricted"
 

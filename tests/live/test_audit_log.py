@@ -57,7 +57,7 @@ def test_what_controllers_made_is_of_the_workload_to_edit(namespace: Namespace, 
     assert len(found["statefulset/db"]["violations"]) == 4
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert result.code == 1
-    assert "What came and went, by the audit log from 20" in result.out
+    assert "Pods that no longer exist, from the audit log from 20" in result.out
     assert "deployment/web: 2 pods created since" in " ".join(result.out.split())
     assert f"kubectl harden fix deployment/web -n {namespace.name}" in result.out
 

@@ -33,7 +33,7 @@ def test_what_a_newer_version_makes_new(namespace: Namespace, harden: Harden) ->
     asked = harden(
         "check", "deploy/well", "--level", "restricted", "--policy-version", "v1.33", "--upgrade-to", "v1.34"
     )
-    assert asked.code == 0 and "1 workload: none fails newly at v1.34; 1 meet" in asked.err
+    assert asked.code == 0 and "1 workload: nothing new fails at v1.34; 1 meet" in asked.err
 
 
 def test_latest_of_the_newest_server_has_no_next(namespace: Namespace, harden: Harden) -> None:

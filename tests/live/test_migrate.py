@@ -465,7 +465,7 @@ def test_highest_is_done_where_nothing_leads_further(fleet: Fleet, harden: Harde
     assert harden("migrate", *names, *APPLY).code == 0
     again = harden("migrate", *names)
     assert again.code == 0, again
-    assert "1 namespace, 1 workload: 1 enforces the highest level that it can already" in again.err
+    assert "1 namespace, 1 workload: 1 enforces the highest level it can already" in again.err
     assert "held back from restricted by managed by others (1)" in again.out
     assert harden("migrate", "-l", fleet.selector).code == 1, "restricted was not reached"
 

@@ -121,7 +121,7 @@ def test_mended_since(namespace: Namespace, harden: Harden) -> None:
     namespace.label(enforce="baseline")
     result = harden("rejected")
     if "db" in result.out:
-        assert "has been mended since" in result.out
+        assert "has been fixed since" in result.out
         assert result.code == 0
     namespace.eventually(lambda: harden("rejected").err.startswith("nothing is being rejected"))
 

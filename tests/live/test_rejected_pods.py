@@ -84,7 +84,7 @@ def test_no_workload_is_called_well_whose_pods_are_refused(namespace: Namespace,
         assert shown.code == 1
         assert "nothing to do" not in words
         assert "it lacks pods, and its pods would be refused" in words
-        assert "1 with pods below it, whatever their templates say" in words
+        assert "1 with pods below it, regardless of their templates" in words
         result = harden("fix", "deploy/good", "-o", "json")
         assert result.code == 1
         assert "allowPrivilegeEscalation" in result.json["workloads"][0]["podsRefused"]
@@ -107,7 +107,7 @@ def test_a_pod_that_admission_completes_is_admitted_now(namespace: Namespace, ha
         result = harden("rejected")
         assert result.code == 0
         if "db" in result.out:  # The controller tries again by itself.
-            assert "has been mended since: the API server admits it now" in " ".join(result.out.split())
+            assert "has been fixed since: the API server admits it now" in " ".join(result.out.split())
         namespace.eventually(lambda: namespace.pods())
 
 
@@ -370,7 +370,7 @@ def test_mended_is_said_after_a_dry_run_and_never_without(apart: tuple[Namespace
     result = harden("rejected")
     assert result.code == 0
     told = (
-        "was refused by Pod Security admission, and has been mended since: the API server admits it now (by a dry-run)"
+        "was refused by Pod Security admission, and has been fixed since: the API server admits it now (by a dry-run)"
     )
     assert told in " ".join(result.out.split())
     anna = Person(namespace, harden).may(

@@ -60,7 +60,7 @@ def test_only_what_becomes_new_is_listed_and_the_rest_counted(shop: Path) -> Non
     told = " ".join(done.stderr.decode().split())
     assert told.startswith(
         "6 workloads: 2 fail newly at v1.34 (hostProbesAndHostLifecycle 2); 1 meet their level as before; 1 below their "
-        "level already, in nothing new; 1 held to v1.34 or a newer version already; 1 in privileged namespaces"
+        "their level, with nothing new; 1 held to v1.34 or a newer version already; 1 in privileged namespaces"
     )
     assert "See the smallest fix: kubectl harden fix -f . --policy-version v1.34" in told
     assert "2 of them are pinned to a version" in told
@@ -96,7 +96,7 @@ def test_the_exit_code_is_about_what_is_new(shop: Path) -> None:
     assert run("check", "-f", "shop.yaml", "--upgrade-to", "v1.33", cwd=shop).returncode == 0
     (shop / "ok.yaml").write_text("# kubectl-harden/allow: hostProbesAndHostLifecycle: it must\n" + pod("ok"))
     done = run("check", "-f", "ok.yaml", "--policy-version", "v1.30", "--level", "baseline", "--upgrade-to", cwd=shop)
-    assert done.returncode == 0 and "none fails newly at v1.37" in done.stderr.decode()
+    assert done.returncode == 0 and "nothing new fails at v1.37" in done.stderr.decode()
     done = run("check", "-f", "ok.yaml", "--policy-version", "v1.30", "--level", "restricted", "--upgrade-to", cwd=shop)
     assert done.returncode == 0 and "accepted: it must" in done.stdout.decode()
     (shop / "bad.yaml").write_text("a: b: c\n")

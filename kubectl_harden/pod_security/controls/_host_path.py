@@ -141,7 +141,7 @@ NO_HOST_PATH: Final = Change(
             AGENTS,
             first("needs", "node agent"),
         ),
-        Rule("host-path-unknown", "review", "Nothing is known of what it reads and writes there.", PSS, always),
+        Rule("host-path-unknown", "review", "Nothing is known about what it reads and writes there.", PSS, always),
     ),
 )
 

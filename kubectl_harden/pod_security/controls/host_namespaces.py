@@ -53,7 +53,7 @@ _NO_HOST_NAMESPACE: Final = Change(
             AGENTS,
             first("needs", "node agent"),
         ),
-        Rule("host-namespace-unknown", "review", "Nothing is known of what it does there.", "namespaces(7)", always),
+        Rule("host-namespace-unknown", "review", "Nothing is known about what it does there.", "namespaces(7)", always),
     ),
 )
 

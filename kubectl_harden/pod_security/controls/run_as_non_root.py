@@ -206,7 +206,7 @@ _REQUIRE: Final = Change(
             _volume_of_unknown_user,
             (AS_USER, GROUP),
         ),
-        Rule("non-root-unknown", "review", "Nothing is known of the image's user.", VERIFY, unknown),
+        Rule("non-root-unknown", "review", "Nothing is known about the image's user.", VERIFY, unknown),
     ),
 )
 

@@ -91,7 +91,7 @@ _REMOVE_ROOT: Final = Change(
         Rule(
             "uid-0-unknown",
             "review",
-            "Files that belong to root are out of reach, and nothing is known of which it writes.",
+            "Files that belong to root are out of reach, and nothing is known about which it writes.",
             VERIFY,
             unknown,
         ),
