@@ -231,10 +231,10 @@ def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Itera
     try:
         found = cure(chart, manifests, policies, FixOptions(), FEW)
     except InputError as error:
-        yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
+        yield f"No values are proposed, because the chart accepts none to try: {printable(str(error))}\n\n"
         return
     if not found.values and found.refusal:
-        yield f"No values are proposed, since the chart takes none to try: {printable(found.refusal)}\n\n"
+        yield f"No values are proposed, because the chart accepts none to try: {printable(found.refusal)}\n\n"
     if found.values:
         yield f"These values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"

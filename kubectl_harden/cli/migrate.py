@@ -228,7 +228,7 @@ def migrate(
         raise UsageError("name the namespaces, or select them with -l SELECTOR or -A")
     checkouts = None
     if sources and at_admission:
-        raise UsageError("--at-admission leaves what others write as it is, and --source changes it: use one of them")
+        raise UsageError("--at-admission does not change what others manage, and --source does: use one of them")
     if sources or write:
         from kubectl_harden.cli.migrate_source import checkouts_of
 

@@ -58,7 +58,7 @@ def served_version(cluster: Cluster) -> str:
         if (resource.group, resource.plural) == (GROUP, _POLICIES):
             return resource.version
     raise ClusterError(
-        "the API server does not have MutatingAdmissionPolicies, so that no policy can change pods at admission: "
+        "the API server does not have MutatingAdmissionPolicies, so no policy can change pods at admission: "
         f"{GROUP}/v1 has them since Kubernetes 1.36, v1beta1 (1.34) and v1alpha1 (1.32) must be switched on"
     )
 
@@ -82,7 +82,7 @@ def objects_for(proposal: Proposal, version: str, expires: str) -> PolicyObjects
         return None
     templates = live.subject.templates()
     if len(templates) != 1 or templates[0].spread or not templates[0].pod_security_context:
-        raise InputError(f"a {live.resource.kind} makes other pods than its template says, so that no policy is made")
+        raise InputError(f"a {live.resource.kind} creates other pods than its template says, so no policy is made")
     checks = dict.fromkeys(check for step in steps for check in step.checks)
     reason = f"its pod template does not meet {live.policy}: {', '.join(checks)}"
     return policy_objects(live.value, templates[0].value, steps, version=version, reason=reason, expires=expires)

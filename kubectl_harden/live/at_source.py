@@ -64,7 +64,7 @@ def at_source(origin: Origin) -> list[AtSource]:
     if link.kind == "Application":
         return _of_application(link, name)
     if link.kind in ("HelmRelease", "Helm release"):
-        raise InputError(f"{name}: a chart makes it, which takes values; no file has it as it is")
+        raise InputError(f"{name}: a chart renders it from values; no file has the object itself")
     raise InputError(f"{name}: it is not applied from a directory of a repository")
 
 
@@ -118,7 +118,7 @@ def _of_source(link: OriginLink, name: str, source: Mapping[str, object], place:
     if mapping(directory.get("jsonnet")):
         raise InputError(f"{name}: Jsonnet makes it, which is not judged")
     if source.get("helm") is not None:
-        raise InputError(f"{name}: a chart makes it, which takes values; no file has it as it is")
+        raise InputError(f"{name}: a chart renders it from values; no file has the object itself")
     _refuse_changes(kustomize, f"{name}: kustomize")
     return AtSource(
         link,

@@ -98,7 +98,7 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
     if set_at is None:
         yield (
             f"how long {goal} has been audited there is not known",
-            "no field manager tells when the audit label was set",
+            "no field manager shows when the audit label was set",
         )
     elif set_at > since:
         yield (

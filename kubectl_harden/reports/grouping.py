@@ -61,7 +61,7 @@ def rejected_summary(found: Sequence[Found], commands: Commands) -> str:
     fixable = [rejected for rejected, proposal in refused if _is_fixable(proposal)]
     line = f"{counted(len(refused), 'workload')} with pods that are refused"
     if len(found) > len(refused):
-        line += f", {len(found) - len(refused):,} mended since"
+        line += f", {len(found) - len(refused):,} fixed since"
     if not fixable:
         return line
     spaces = {rejected.live.namespace for rejected in fixable}

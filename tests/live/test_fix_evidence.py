@@ -52,7 +52,7 @@ def test_the_uid_of_running_pods(namespace: Namespace, harden: Harden) -> None:
     assert 'container "app" runs as uid 0, gid 0 in pod root-' in why
     risk, why = steps(harden, "deploy/named")[NON_ROOT]
     assert (risk, "runs as uid 101" in why) == ("review", True)
-    # The image names its user, and the kubelet would refuse it; the pod knows the number.
+    # The image sets its user by name, and the kubelet would refuse it; the pod knows the number.
     done = harden("fix", "deploy/named", "--run-as-user", "auto", "--apply", "--yes", "--timeout", "40s")
     assert done.code == 0, done
     spec = namespace.get("Deployment", "named")["spec"]["template"]["spec"]

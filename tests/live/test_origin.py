@@ -249,7 +249,7 @@ def test_a_release_whose_comments_a_post_renderer_took_away(
     done = Writers(namespace, tmp_path).upgrade(3, "--post-renderer", str(script))
     assert done.returncode == 0, done.stderr
     (link,) = origins(harden)["web"]
-    assert link["note"] == "it does not tell which template made the object"
+    assert link["note"] == "it does not show which template rendered the object"
     assert "template" not in link["places"][0]
 
 
@@ -341,7 +341,7 @@ def test_an_application_in_an_app_of_apps(
     assert (root["name"], root["problem"]) == (f"{name}-root", "it does not list this object among its resources")
     assert "is that of another object" in found["copied"][0]["problem"]
     assert found["pruned"][0]["problem"] == "it does not list this object among its resources"
-    assert found["gone"][0]["problem"].startswith("this cluster has none of this name")
+    assert found["gone"][0]["problem"].startswith("this cluster has none with this name")
     assert SECRET not in str(harden("check", "deploy/web", "-o", "wide"))
 
 

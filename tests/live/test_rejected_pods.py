@@ -70,7 +70,7 @@ def test_an_injected_container_is_refused_and_named(namespace: Namespace, harden
         shown = harden("rejected")
         words = " ".join(shown.out.split())
         assert shown.code == 1
-        assert "mended" not in words and "to make this change" not in words
+        assert "fixed since" not in words and "to make this change" not in words
         assert f'container "mesh-init" is injected by MutatingAdmissionPolicy {policy}' in words
         assert "allowPrivilegeEscalation != false" in words
 
@@ -377,7 +377,7 @@ def test_mended_is_said_after_a_dry_run_and_never_without(apart: tuple[Namespace
         ("core", "events pods", "list"), ("apps.kruise.io", "clonesets", "get"), ("core", "namespaces", "get")
     )
     code, out, _ = anna("rejected")
-    assert code == 1 and "mended" not in out
+    assert code == 1 and "fixed since" not in out
     assert "whether it would be admitted now is not known: you may not create pods" in " ".join(out.split())
     assert "its template meets restricted:latest now" in out
     # Somebody else refuses it now: its own words count.
@@ -427,7 +427,7 @@ def test_who_may_not_create_pods_is_not_told_that_it_is_mended(namespace: Namesp
     if "db" in words:  # The controller tries again by itself.
         assert code == 1
         assert "whether it would be admitted now is not known: you may not create pods" in words
-        assert "mended" not in words
+        assert "fixed since" not in words
 
 
 def test_who_is_exempt_asks_in_the_controllers_name(apart: tuple[Namespace, Harden]) -> None:

@@ -147,7 +147,7 @@ def test_a_chart_that_takes_no_further_values_is_checked_all_the_same(
     (tmp_path / "web" / "values.schema.json").write_text(json.dumps(schema))
     done = harden("check", "--helm-chart", "web", **helm)
     assert done.returncode == 1 and b"runAsNonRoot != true" in done.stdout
-    assert b"No values are proposed, since the chart takes none to try: helm" in done.stdout
+    assert b"No values are proposed, because the chart accepts none to try: helm" in done.stdout
 
 
 def test_a_chart_that_cannot_be_rendered_says_why(harden: Any, helm: dict[str, str], tmp_path: Path) -> None:

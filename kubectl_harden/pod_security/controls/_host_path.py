@@ -21,7 +21,7 @@ class _Purpose(NamedTuple):
     choices: tuple[str, ...]
 
 
-_EXEMPT = "keep it, and run it in a namespace of its own whose enforce label is privileged (as node agents do)"
+_EXEMPT = "keep it, and run it in its own namespace with the enforce label privileged (as node agents do)"
 _AGENT = (_EXEMPT,)
 
 _TIME_ZONE = ("/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo/")
@@ -137,7 +137,7 @@ NO_HOST_PATH: Final = Change(
         Rule(
             "host-path-agent",
             "breaks",
-            "An agent of the node works on the node's files.",
+            "A node agent works on the node's files.",
             AGENTS,
             first("needs", "node agent"),
         ),

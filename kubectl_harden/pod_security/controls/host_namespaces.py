@@ -49,7 +49,7 @@ _NO_HOST_NAMESPACE: Final = Change(
         Rule(
             "host-namespace-agent",
             "breaks",
-            "An agent of the node works on the node's network and processes.",
+            "A node agent works on the node's network and processes.",
             AGENTS,
             first("needs", "node agent"),
         ),
