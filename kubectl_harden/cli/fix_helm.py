@@ -147,7 +147,7 @@ class Releases:
 
         def interrupted() -> None:
             with suppress(OSError):
-                line("interrupted: helm finishes what it has begun …")
+                line("interrupted: waiting for helm to finish …")
 
         with Progress(len(ready), "releases") as display:
 

@@ -297,7 +297,7 @@ def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
         raise UsageError("--plan carries out a plan and --plan-out makes one: use one of them")
     if not carried_out:
         raise UsageError(
-            "--plan is carried out with --apply, in checkouts with --write; to see what is to be done leave all out"
+            "--plan needs --apply, or --write for checkouts; to see what there is to do, leave out all of them"
         )
 
 

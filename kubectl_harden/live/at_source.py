@@ -72,7 +72,7 @@ def _of_kustomization(link: OriginLink, name: str, origin: Origin) -> AtSource:
     source = origin[1] if len(origin) > 1 else OriginLink("")
     if source.problem or not source.places:
         raise InputError(
-            f"{source.kind} {source.namespace}/{source.name}: {source.problem or 'its place is not known'}"
+            f"{source.kind} {source.namespace}/{source.name}: {source.problem or 'its location is not known'}"
         )
     _refuse_changes(link.spec, f"{name}: its spec")
     ignore = source.spec.get("ignore")

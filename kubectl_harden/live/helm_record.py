@@ -192,4 +192,4 @@ def _bytes(value: object) -> bytes:
     try:
         return base64.b64decode(text(value), validate=True)
     except ValueError:
-        raise InputError("its chart is not whole base64") from None
+        raise InputError("its chart is not complete base64") from None

@@ -408,7 +408,7 @@ def _exactly(sought: Sought, rendering: Rendering) -> Sought:
         raise InputError(
             "the chart does not render it with the values that are known"
             if not found
-            else f"the chart renders {len(found)} objects that may be it"
+            else f"the chart renders {len(found)} objects that match it"
         )
     return sought._replace(exactly=True) if exact else sought
 

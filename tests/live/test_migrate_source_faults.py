@@ -152,7 +152,7 @@ def test_labels_that_cannot_be_set_in_the_file_are_not_set_in_the_cluster(place:
     own.write_text(text)
     done = harden("migrate", place.namespace.name, "--source", str(place.root), "--write", "--apply", "--yes")
     assert (done.code, labels_of(place), own.read_text()) == (1, {}, text), done
-    assert "2 objects of the files are called so" in words(done)
+    assert "2 objects of the files have this name" in words(done)
     (place.root / "apps/shop/kept.yaml").unlink()
     done = harden("migrate", place.namespace.name, "--source", str(place.root), "--write", "--apply", "--yes")
     assert (done.code, labels_of(place), own.read_text()) == (1, {}, text), done

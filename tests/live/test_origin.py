@@ -273,7 +273,7 @@ def test_a_release_that_failed_and_an_object_that_it_does_not_have(
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ({"release": "JSUl"}, "its release cannot be read: it is not whole base64"),
+        ({"release": "JSUl"}, "its release cannot be read: it is not complete base64"),
         (
             {"release": "SDRzSUFBQUFBQUFBLzZ0V3lreFJzbEpLVEU1TzFWRktUQzVSc2xKS1RFeE8="},
             "its release cannot be read: it is",
