@@ -147,6 +147,24 @@ class Connection:
         What changes nothing (GET, dry-run, reviews) is tried again where the server is busy or the connection
         breaks; a write only where it surely was not carried out. Raises ClusterError's subclasses.
         """
+        text, warnings = self._answer(method, path, query, body, content_type, accept, as_user)
+        return Answer(decoded(text, f"{method} {path}"), warnings)
+
+    def text(self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "application/json") -> bytes:
+        """Return the text of an answer to GET, which is tried again as ``request`` does it. Raises ClusterError."""
+        return self._answer("GET", path, query, None, "application/json", accept, "")[0]
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        accept: str,
+        as_user: str,
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """Make a request, and return the text of the answer and its warnings."""
         harmless = method == "GET" or (query or {}).get("dryRun") == "All" or bool(_HARMLESS.match(path))
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type, "Accept": accept}
@@ -180,7 +198,7 @@ class Connection:
                     continue
             if not 200 <= status < 300:
                 raise error_of(status, text, what)
-            return Answer(decoded(text, what), tuple(warnings_in(response.headers.getlist("Warning"))))
+            return text, tuple(warnings_in(response.headers.getlist("Warning")))
         raise AssertionError("unreachable")
 
     def _body(self, response: BaseHTTPResponse, what: str) -> bytes:

@@ -16,7 +16,7 @@ Shape = type | tuple[str, ...] | list[Any] | dict[str, Any]
 
 _TEXTS: Final[Shape] = {"*": str}
 _NAMED: Final[Shape] = [{"name": str}]
-_METADATA: Final[Shape] = {
+_METADATA: Final[dict[str, Shape]] = {
     "name!": str, "uid!": str, "creationTimestamp!": str, "resourceVersion": str, "namespace": str, "generation": int,
     "deletionTimestamp": str, "labels": _TEXTS, "annotations": _TEXTS, "finalizers": [str],
     "ownerReferences": [{"apiVersion!": str, "kind!": str, "name!": str, "uid!": str, "controller": bool}],
@@ -159,6 +159,9 @@ _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
 SHAPES: Final[dict[tuple[str, str], Shape]] = {
     ("", ""): {"metadata!": _METADATA},
     **{about: {"metadata!": _METADATA, **fields} for about, fields in _KINDS.items()},
+    ("meta.k8s.io/v1", "PartialObjectMetadata"): {
+        "metadata!": {**_METADATA, "managedFields": list}
+    },
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {"status!": {"allowed!": bool}},
     # What describes the API itself, in both forms.
     ("", "version"): {"minor!": str},

@@ -45,6 +45,10 @@ _MADE_OF_OTHERS: Final = frozenset((("argoproj.io", "AnalysisRun"),))
 """Kinds that are made by an owner of something else than its own pod template: of an AnalysisTemplate."""
 
 
+_MADE: Final = ("ReplicaSet", "Job", "Pod")
+"""Built-in kinds of which most are made by a controller."""
+
+
 class Targets(NamedTuple):
     """Which live workloads: named ones, or all of some types (of all types where there is none).
 
@@ -208,7 +212,8 @@ class Finder:
 
     ``notes`` collects what a person should know of the search, such as levels that could not be read.
     ``listed`` is called with every object that a list brings: also with the pods and other parts that
-    do not come as workloads of their own. With ``pods_too`` a pod that is named comes itself, before what made it.
+    do not come as workloads of their own; of these, but of pods, only the metadata is sure to be there.
+    With ``pods_too`` a pod that is named comes itself, before what made it.
     ``policies`` are those of namespaces that have been read: neither they nor the namespaces are asked for.
     """
 
@@ -263,11 +268,7 @@ class Finder:
         left: list[str] = []
         for resource in resources:
             try:
-                for value in self._each(resource, targets):
-                    if self._listed is not None:
-                        self._listed(resource, value)
-                    if not targets.types and self._is_part(value, unlisted):
-                        continue
+                for value in self._candidates(resource, targets, unlisted):
                     namespace = value["metadata"].get("namespace", "")
                     if targets.namespace is None and not targets.takes(namespace):
                         left.append(namespace)
@@ -287,6 +288,19 @@ class Finder:
             absent = self.absent(targets.namespace)
             if absent is not None:
                 yield absent
+
+    def _candidates(self, resource: Resource, targets: Targets, unlisted: list[Resource]) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a resource that may be workloads of their own, and have ``listed`` hear of all."""
+
+        def wanted(value: dict[str, Any]) -> bool:
+            if self._listed is not None:
+                self._listed(resource, value)
+            return bool(targets.types) or not self._is_part(value, unlisted)
+
+        # Most of these are parts of others, which their metadata tells; of pods, more is to be heard.
+        if targets.types or resource.kind not in _MADE or (resource == PODS and self._listed is not None):
+            return filter(wanted, self._each(resource, targets))
+        return self.cluster.picked(resource, targets.namespace, wanted, selector=targets.selector)
 
     def _each(self, resource: Resource, targets: Targets) -> Iterator[dict[str, Any]]:
         return self.cluster.each(resource, targets.namespace, selector=targets.selector)

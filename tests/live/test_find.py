@@ -88,3 +88,17 @@ def test_owners_in_a_circle_end(namespace: Namespace, harden: Harden) -> None:
     found = harden("check", "rs/a", "rs/b", "--level", "restricted")
     assert found.code == 1, found
     assert "ReplicaSet" in found.out
+
+
+def test_pages_of_which_only_metadata_is_read_change_no_verdict(harden: Harden) -> None:
+    namespace = harden.namespace
+    namespace.create(
+        workload("Deployment", "web", replicas=12, hostNetwork=True),
+        *(workload("Pod", name, hostPID=True) for name in ("a", "m", "z")),
+        workload("Job", "once", image="example.com/app:1"),
+    )
+    namespace.eventually(lambda: len(namespace.pods()) == 16)
+    at_once = harden("check", "-o", "json")
+    assert [item["name"] for item in at_once.json["workloads"]] == ["web", "once", "a", "m", "z"]
+    for size in ("2", "5"):
+        assert harden("check", "-o", "json", "--chunk-size", size).json == at_once.json
