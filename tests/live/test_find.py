@@ -98,7 +98,8 @@ def test_pages_of_which_only_metadata_is_read_change_no_verdict(harden: Harden) 
         workload("Job", "once", image="example.com/app:1"),
     )
     namespace.eventually(lambda: len(namespace.pods()) == 16)
-    at_once = harden("check", "-o", "json")
+    words = ("check", "-n", namespace.name, "-o", "json")
+    at_once = harden(*words)
     assert [item["name"] for item in at_once.json["workloads"]] == ["web", "once", "a", "m", "z"]
     for size in ("2", "5"):
-        assert harden("check", "-o", "json", "--chunk-size", size).json == at_once.json
+        assert harden(*words, "--chunk-size", size).json == at_once.json
