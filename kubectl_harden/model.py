@@ -97,7 +97,7 @@ class Edit(NamedTuple):
     """One change to one field. ``add`` creates missing parents, or replaces a present value.
 
     ``offers`` name what would lower the risk. ``companion`` is the option that asked for an edit which keeps
-    the app running and which the level does not demand.
+    the app running and which the level does not demand. ``unproved``: nothing is known that bears on the risk.
     """
 
     op: Op
@@ -108,6 +108,7 @@ class Edit(NamedTuple):
     why: str
     offers: tuple[str, ...] = ()
     companion: str = ""
+    unproved: bool = False
 
 
 class Obstacle(NamedTuple):
@@ -318,6 +319,18 @@ class Identity(NamedTuple):
         return self._replace(source=source._replace(cluster=name)) if isinstance(source, LiveSource) else self
 
 
+class FilesTaken(NamedTuple):
+    """Which files below a path of a repository are taken, by the patterns of Argo CD (a directory) and of Flux.
+
+    ``by_flux``: the files of the repository count that say what Flux leaves out, and then what its source says.
+    """
+
+    include: str = ""
+    exclude: str = ""
+    by_flux: bool = False
+    ignore: str | None = None
+
+
 class OriginPlace(NamedTuple):
     """Where a part of what an object is made of is edited: in a repository, a registry, a bucket, a chart.
 
@@ -405,6 +418,8 @@ class Checked(NamedTuple):
     """Where a live object comes from, where that was asked for."""
     before: Before | None = None
     """Where only what an upgrade makes new was asked for: what it is held to today."""
+    left_out: int = 0
+    """How many violations are not among the others, since a person asked for other controls."""
 
 
 class Planned(NamedTuple):

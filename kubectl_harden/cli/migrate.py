@@ -13,16 +13,20 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
+from kubectl_harden.cli.at_admission import expiry
 from kubectl_harden.cli.audit_log import AUDIT_LOG, read
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
     Result,
+    agreed,
     is_left,
     show,
+    show_changes,
     sum_up,
     write_plan_file,
     write_report,
@@ -55,41 +59,57 @@ _FEW: Final = 5
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
 @click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
-@click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
-              help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
-@click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories.")
-@click.option("--write", is_flag=True, help="Edit the files in place: workloads, and the labels of Namespaces.")
-@click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
-@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
-@click.option("--exclude-from", metavar="FILE", help="A file with a pattern to leave out on each line.")
-@click.option("--shard", metavar="[INDEX/]COUNT",
-              help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
-@click.option("--level", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
-              show_default=True, help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
-@click.option("--policy-version", metavar="VERSION", help="Policy version to pin. [default: as the namespace has it]")
-@click.option("--max-risk", type=click.Choice(RISKS), default="review", show_default=True,
-              help="The highest risk of edits to make.")  # fmt: skip
-@click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
-              default="text", show_default=True, help="Output format.")  # fmt: skip
-@click.option("--report", "report_file", metavar="FILE", help="Write a page to show around (HTML).")
-@click.option("--plan-out", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
-@click.option("--plan", "plan_file", metavar="FILE", help="Carry out exactly this plan.")
-@click.option("--apply", "apply_", is_flag=True, help="Set the labels and patch the workloads.")
-@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
-@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
-@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-              help="Namespaces to work on at a time.")  # fmt: skip
-@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Begin no more after N namespaces failed.")
-@click.option("--trial/--no-trial", default=None,
-              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
-@click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
-@click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
-@click.option("--team-label", default="team", show_default=True, metavar="KEY",
-              help="The label that names the team of a workload or namespace.")  # fmt: skip
+@option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
+        type=click.Path(allow_dash=True),
+        help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
+@option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories.")
+@option("-l", "--selector", group="Targets", default="", metavar="SELECTOR", help="Label selector of namespaces.")
+@option("-A", "--all-namespaces", group="Targets", is_flag=True, help="All namespaces but Kubernetes' own.")
+@option("--exclude", group="Targets", multiple=True, metavar="PATTERN",
+        help="Leave out namespaces; * and ? stand for any.")  # fmt: skip
+@option("--exclude-from", group="Targets", metavar="FILE", help="A file with a pattern to leave out on each line.")
+@option("--source", "sources", group="What to change", multiple=True, metavar="[URL=]DIR",
+        help="Checkout of a repository that workloads and namespaces come from: what is managed by others is changed "
+             "there. May be repeated.")  # fmt: skip
+@option("--shard", group="Targets", metavar="[INDEX/]COUNT",
+        help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
+@option("--level", group="Policy", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
+        show_default=True,
+        help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
+@option("--policy-version", group="Policy", metavar="VERSION",
+        help="Policy version to pin. [default: as the namespace has it]")  # fmt: skip
+@option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
+        help="The highest risk of edits to make.")  # fmt: skip
+@option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
+        default="text", show_default=True,
+        help="Output format.")  # fmt: skip
+@option("--write", group="Output", is_flag=True,
+        help="Edit the files of -f or --source in place: workloads, and the labels of Namespaces.")  # fmt: skip
+@option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
+@option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
+@option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
+@option("--plan-out", group="Output", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
+@option("--plan", "plan_file", group="Output", metavar="FILE", help="Carry out exactly this plan.")
+@option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
+        help="Longest wait for a rollout.")  # fmt: skip
+@option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+        help="Namespaces to work on at a time.")  # fmt: skip
+@option("--max-failures", group="Rollout", type=click.IntRange(1), metavar="N",
+        help="Begin no more after N namespaces failed.")  # fmt: skip
+@option("--trial/--no-trial", group="Rollout", default=None,
+        help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
+@option("--recreate", group="Rollout", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@option("--at-admission", group="Output", is_flag=True,
+        help="Policies for new pods of what others write; old pods are evicted one by one.")  # fmt: skip
+@option("--expires", group="Rollout", default="90d", show_default=True, metavar="TIME",
+        help="When to look at the policies again: 90d, or a date.")  # fmt: skip
+@option("--even-if-managed", group="What to change", is_flag=True,
+        help="Patch what Helm, Argo CD, Flux or an operator manages.")  # fmt: skip
+@option("--team-label", group="Output", default="team", show_default=True, metavar="KEY",
+        help="The label that names the team of a workload or namespace.")  # fmt: skip
 @AUDIT_LOG
-@click.option("--soak", metavar="TIME",
-              help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
+@option("--soak", group="Policy", metavar="TIME",
+        help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
 @POD_PATH
 @companion_options
 @evidence_options
@@ -101,6 +121,7 @@ def migrate(
     files: tuple[str, ...],
     recursive: bool,
     write: bool,
+    sources: tuple[str, ...],
     selector: str,
     all_namespaces: bool,
     exclude: tuple[str, ...],
@@ -121,6 +142,8 @@ def migrate(
     trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
+    at_admission: bool,
+    expires: str,
     team_label: str,
     audit_logs: tuple[str, ...],
     soak: str | None,
@@ -135,8 +158,13 @@ def migrate(
     warn and audit are set; all fixes are proved by server dry-runs, then applied one by one with watched
     rollouts; the pods that run are judged again; enforce is set once the API server itself has nothing to say
     against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
-    namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
-    refused.
+    namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
+    read, 4 when the cluster refused.
+
+    With --source what others manage, and would take back in the cluster, is changed in checkouts of its
+    repositories: shown as one change set for each, proved as fix --source proves it, and written by --write; nothing
+    is committed. Once the commits are applied the same command goes on. Namespaces that come from a checkout get
+    their labels there, and enforce only after all that runs in them meets the level.
 
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
@@ -153,6 +181,8 @@ def migrate(
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
+      kubectl harden migrate -A --source ~/src/fleet --source ~/src/apps --write
+      kubectl harden migrate ops --level restricted --at-admission --apply
     """
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.policy import parse_policy
@@ -174,9 +204,10 @@ def migrate(
     from kubectl_harden.migration.model import Aim, Soak
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.reports.output import note
+    from kubectl_harden.reports.output import note, report_problems
 
     limit = seconds(timeout, "--timeout")
+    day = expiry(expires) if at_admission else ""
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
@@ -184,7 +215,8 @@ def migrate(
     audit = read(audit_logs)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
-        _only_with_plan(apply_=apply_, plan_out=plan_out)
+        _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
+        sources = sources or (plan.sources if write else ())
         aim = plan.aim._replace(team_label=team_label)
         names = names or tuple(plan.namespaces)
         for name in names:
@@ -194,12 +226,22 @@ def migrate(
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
         allowed = ApplyOptions(recreate, even_if_managed, trial)
         paths = pod_paths_of(pod_paths, project_of())
-        aim = Aim(level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label)
+        aim = Aim(
+            level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label, at_admission=day
+        )
         if namespace is not None:
             names = (*names, namespace)
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
+    checkouts = None
+    if sources and at_admission:
+        raise UsageError("--at-admission leaves what others write as it is, and --source changes it: give one of them")
+    if sources or write:
+        from kubectl_harden.cli.migrate_source import checkouts_of, source_changes
+
+        checkouts = checkouts_of(sources, aim)
+        aim = aim._replace(labels_file=checkouts.labels_file)
     cluster = connect()
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
@@ -223,8 +265,16 @@ def migrate(
         audit.note()
     for words in (*chosen.notes, *found.notes, *notes):
         note(words)
+    changes = None
+    if checkouts is not None:
+        planned = None if plan is None else plan.files
+        changes, more = source_changes(policies, found, aim, checkouts, planned, write=write)
+        report_problems(more)
+        problems += more
+        if output in ("text", "wide"):
+            show_changes(changes)
     if plan_out is not None:
-        write_plan_file(plan_out, found, aim, cluster)
+        write_plan_file(plan_out, found, aim, cluster, changes, sources)
     done: list[Migrated] = []
     interrupted = False
     undo = ""
@@ -237,7 +287,7 @@ def migrate(
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
-    result = Result(cluster, aim, found, done, problems, undo, apply_)
+    result = Result(cluster, aim, found, done, problems, undo, apply_, changes)
     if report_file is not None:
         write_report(report_file, result)
     if output in OUTPUTS:
@@ -248,7 +298,7 @@ def migrate(
     return exit_code(problems, left=is_left(result))
 
 
-def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
+def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
     context = click.get_current_context()
     fixed = {
         "level": "--level",
@@ -257,11 +307,14 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "trial": "--trial",
         "recreate": "--recreate",
         "even_if_managed": "--even-if-managed",
+        "at_admission": "--at-admission",
+        "expires": "--expires",
         "pod_paths": "--pod-path",
         "run_as_user": "--run-as-user",
         "user_namespace": "--user-namespace",
         "fs_group": "--fs-group",
         "low_ports": "--low-ports",
+        "always_low_ports": "--always-low-ports",
         "writable": "--writable",
         "recorded_seccomp": "--recorded-seccomp",
         "selector": "-l",
@@ -274,8 +327,10 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
     if plan_out is not None:
         raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
-    if not apply_:
-        raise UsageError("--plan is carried out with --apply; to see what is to be done leave both out")
+    if not carried_out:
+        raise UsageError(
+            "--plan is carried out with --apply, in checkouts with --write; to see what is to be done leave all out"
+        )
 
 
 def _patterns(file: str) -> tuple[str, ...]:
@@ -318,7 +373,9 @@ def _survey(
     limit: float,
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
+    from kubectl_harden.live.at_admission import served_version
     from kubectl_harden.live.find import Finder, problem
+    from kubectl_harden.migration.by_policy import permissions
     from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
     from kubectl_harden.migration.survey import survey
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
@@ -329,12 +386,13 @@ def _survey(
     if plan is not None and plan.server != cluster.connection.server:
         note(f"the plan was made on {plan.server}, and this is {cluster.connection.server}")
     with Words() as words:
+        policies_of = permissions(served_version(cluster)) if aim.at_admission else []
         words("reading the namespaces")
         chosen = choose(cluster, selection)
         if apply:
             words("asking for permissions")
             finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
-            needed = needed_permissions(finder.custom_workloads())
+            needed = [*needed_permissions(finder.custom_workloads()), *policies_of]
             missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
@@ -377,9 +435,9 @@ def _carry_out(
         if item.state == "done"
     }
     todo = [item for item in found.namespaces if item.state != "done"]
-    if todo and not yes and not _agreed(found, policies.cluster):
+    if todo and not yes and not agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop, columns = Event(), Event(), width()
+    halt, stop, columns = Event(), Event(), width(2)
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
             policies,
@@ -412,24 +470,6 @@ def _carry_out(
 
         signalled = Parallel(parallel, (halt, stop), interrupted)(todo, work, ended)
     return [done[item.name] for item in found.namespaces], signalled
-
-
-def _agreed(found: Survey, cluster: Cluster) -> bool:
-    from kubectl_harden.reports.output import ask
-
-    reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    fixes = sum(len(item.to_fix) for item in reached)
-    blocked = sum(item.state == "blocked" for item in found.namespaces)
-    parts = []
-    if reached:
-        what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
-        patched = f", after patching {fixes:,} workload{'s' if fixes != 1 else ''}" if fixes else ""
-        parts.append(f"Enforce the level in {what}{patched}")
-    if blocked:
-        parts.append(
-            f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
-        )
-    return ask(f"{', and '.join(parts)}, {cluster.connection.place}?")
 
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:

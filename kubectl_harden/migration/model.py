@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -38,9 +38,11 @@ __all__ = [
     "pod_blockers",
     "reapply_notes",
     "state_of",
+    "unread",
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+AT_ADMISSION: Final = "--at-admission gets it there: a policy makes the same edits to its new pods"
 State = Literal["done", "ready", "fixable", "blocked"]
 
 
@@ -64,6 +66,9 @@ class Aim(NamedTuple):
     pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
     ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
     and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first.
+    ``at_admission`` is the day on which policies expire that are made for what others write, "" for no policies.
+    ``labels_file`` returns the file of a checkout in which the Namespace object of a name and an origin stands, empty
+    where none does; None without checkouts.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -74,6 +79,8 @@ class Aim(NamedTuple):
     team_label: str = "team"
     detailed: bool = False
     origins: Origins | None = None
+    labels_file: Callable[[str, Origin], str] | None = None
+    at_admission: str = ""
     soak: Soak | None = None
 
     @property
@@ -186,7 +193,10 @@ class NamespaceSurvey(NamedTuple):
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
     ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
-    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from.
+    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from,
+    ``to_evict`` are the pods older than their workload's policy, which a run that makes policies evicts.
+    ``labels_file`` is the file of a checkout that its labels are set in, ``only_labels`` tells that nothing but these
+    holds it back from the goal.
     """
 
     name: str
@@ -209,11 +219,19 @@ class NamespaceSurvey(NamedTuple):
     managers: tuple[Manager, ...] = ()
     in_force: InForce = InForce()
     origin: Origin = ()
+    labels_file: str = ""
+    only_labels: bool = False
+    to_evict: tuple[str, ...] = ()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
         """The workloads whose plans can be applied."""
         return tuple(item for item in self.workloads if item.proposal.patch and item.proposal.refusal is None)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether more holds it back from the goal than labels that stand in a checkout."""
+        return self.state == "blocked" and not self.only_labels
 
     @property
     def bare_pods(self) -> int:
@@ -237,11 +255,15 @@ def state_of(blockers: Sequence[Blocker], waits: Sequence[Blocker], *, changed: 
 
 
 def plan_blockers(
-    workloads: Iterable[Surveyed], goal: Policy, commands: Mapping[str, tuple[str, ...]] = _EMPTY
+    workloads: Iterable[Surveyed],
+    goal: Policy,
+    commands: Mapping[str, tuple[str, ...]] = _EMPTY,
+    offers: Collection[str] = (),
 ) -> Iterator[Blocker]:
     """Yield what the plans leave below the goal, and the plans that cannot be applied.
 
-    ``commands``, by the name of a workload, do what cannot be done in place.
+    ``commands``, by the name of a workload, do what cannot be done in place; ``offers`` are the names of those that a
+    policy at admission would take there.
     """
     for item in workloads:
         proposal = item.proposal
@@ -259,6 +281,7 @@ def plan_blockers(
                 "",
                 what,
                 proposal.refusal,
+                (AT_ADMISSION,) if proposal.name in offers else (),
                 owner=item.owner,
                 team=item.team,
                 other_cause=_obstacle(proposal),
@@ -310,11 +333,19 @@ def _left(item: Surveyed) -> bool:
     return any(planned.plan.remaining for planned in item.proposal.planned)
 
 
-def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = ()) -> Iterator[Blocker]:
-    """Yield that others manage the Pod Security labels of a namespace, and would take a write back."""
+def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = (), file: str = "") -> Iterator[Blocker]:
+    """Yield that others manage the Pod Security labels of a namespace, and would take a write back.
+
+    ``file`` is the file of a checkout that they are set in, if any.
+    """
+    choices: tuple[str, ...] = (
+        "set its Pod Security labels at their source",
+        "--even-if-managed writes them all the same",
+    )
+    if file:
+        choices = (f"--write sets them in {file}, enforce once all that runs meets the level",)
     for manager in managers:
         what = f"its labels are managed by {manager.name}"
-        choices = ("set its Pod Security labels at their source", "--even-if-managed writes them all the same")
         yield Blocker(
             f"Namespace {name}",
             "",
@@ -325,6 +356,11 @@ def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = ()) 
             other_cause="managed by others",
             origin=origin,
         )
+
+
+def unread(name: str, problems: Iterable[Problem]) -> Iterator[Blocker]:
+    """Yield what of a namespace could not be read."""
+    return (Blocker(f"Namespace {name}", "", item.message, other_cause="could not be read") for item in problems)
 
 
 def reapply_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:
