@@ -49,6 +49,10 @@ _MADE: Final = ("ReplicaSet", "Job", "Pod")
 """Built-in kinds of which most are made by a controller."""
 
 
+_NOBODYS: Final = 100
+"""So many pods that nobody made are kept where pods are listed for what made the others."""
+
+
 class Targets(NamedTuple):
     """Which live workloads: named ones, or all of some types (of all types where there is none).
 
@@ -236,6 +240,7 @@ class Finder:
         self.in_force = PoliciesInForce(cluster)
         self._policies = dict(policies)
         self._unlisted: dict[str, list[str]] = {}
+        self._nobodys: dict[str | None, list[dict[str, Any]]] = {}
         self._unreadable: set[tuple[Resource, str]] = set()
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
@@ -297,10 +302,27 @@ class Finder:
                 self._listed(resource, value)
             return bool(targets.types) or not self._is_part(value, unlisted)
 
+        if resource == PODS and not (targets.types or targets.selector or unlisted or self._listed is not None):
+            known = self._nobodys.get(targets.namespace)
+            if known is not None:
+                return iter(known)
         # Most of these are parts of others, which their metadata tells; of pods, more is to be heard.
         if targets.types or resource.kind not in _MADE or (resource == PODS and self._listed is not None):
             return filter(wanted, self._each(resource, targets))
         return self.cluster.picked(resource, targets.namespace, wanted, selector=targets.selector)
+
+    def pods(self, namespace: str | None) -> Iterator[dict[str, Any]]:
+        """Yield all pods of a namespace, or of the whole cluster; those that nobody made are known then.
+
+        Raises ClusterError.
+        """
+        nobodys: list[dict[str, Any]] = []
+        for pod in self.cluster.each(PODS, namespace):
+            if len(nobodys) <= _NOBODYS and not self._is_part(pod, []):
+                nobodys.append(pod)
+            yield pod
+        if len(nobodys) <= _NOBODYS:
+            self._nobodys[namespace] = nobodys
 
     def _each(self, resource: Resource, targets: Targets) -> Iterator[dict[str, Any]]:
         return self.cluster.each(resource, targets.namespace, selector=targets.selector)

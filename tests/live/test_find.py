@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -89,21 +88,3 @@ def test_owners_in_a_circle_end(namespace: Namespace, harden: Harden) -> None:
     found = harden("check", "rs/a", "rs/b", "--level", "restricted")
     assert found.code == 1, found
     assert "ReplicaSet" in found.out
-
-
-def test_pages_of_which_only_metadata_is_read_change_no_verdict(harden: Harden) -> None:
-    namespace = harden.namespace
-    namespace.create(
-        workload("Deployment", "web", replicas=12, hostNetwork=True),
-        *(workload("Pod", name, hostPID=True) for name in ("a", "m", "z")),
-        workload("Job", "once", image="example.com/app:1"),
-    )
-    namespace.eventually(lambda: len(namespace.pods()) == 16)
-
-    def found(*words: str) -> list[Any]:
-        result = harden("check", "-n", namespace.name, "-o", "json", *words)
-        return [{**item, "source": item["source"]["uid"]} for item in result.json["workloads"]]
-
-    at_once = found()
-    assert [item["name"] for item in at_once] == ["web", "once", "a", "m", "z"]
-    assert [found("--chunk-size", size) for size in ("2", "5")] == [at_once, at_once]
