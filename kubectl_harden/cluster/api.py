@@ -221,10 +221,8 @@ class Cluster:
 
         def listed() -> Iterator[dict[str, Any]]:
             for page in pages(self.connection, path, about, query, lambda: False):
-                # Items are dropped as they are read.
-                page.items.reverse()
-                while page.items:
-                    yield _item(page.items.pop(), resource, namespace, what)
+                for item in page.items:
+                    yield _item(item, resource, namespace, what)
 
         return _begun_again(listed)
 
@@ -246,11 +244,9 @@ class Cluster:
         def listed() -> Iterator[dict[str, Any]]:
             nonlocal taken, all_of_them
             for page in pages(self.connection, path, about, query, few):
-                all_of_them += len(page.items)
                 heads: dict[str, dict[str, Any]] = {}
-                page.items.reverse()
-                while page.items:
-                    item = page.items.pop()
+                for item in page.items:
+                    all_of_them += 1
                     value = (
                         _head(item, resource, namespace, what)
                         if page.partial

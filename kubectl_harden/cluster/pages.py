@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Final, NamedTuple
 
-from kubectl_harden.cluster.answers import bad_answer, decoded, items_in
+from kubectl_harden.cluster.answers import bad_answer, decoded, items_in, opened
 from kubectl_harden.cluster.connection import Connection
 from kubectl_harden.errors import Denied
 
@@ -24,10 +25,16 @@ METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v
 PARTIAL: Final = ("meta.k8s.io/v1", "PartialObjectMetadata")
 
 
-class Page(NamedTuple):
-    """The items of a page, the token that it was asked by ("" for the first), and whether they are metadata alone."""
+_NONE: Final = object()
 
-    items: list[object]
+
+class Page(NamedTuple):
+    """The items of a page, each read as it is asked for, and whether they are metadata alone.
+
+    ``token`` is the one that the page was asked by, "" for the first.
+    """
+
+    items: Iterator[object]
     token: str
     partial: bool
 
@@ -58,9 +65,9 @@ def pages(
         page: Future[bytes] | None = ahead.submit(asked, token, partial=metadata())
         while page is not None:
             # Only the text of the next page is held meanwhile: objects take many times as much.
-            value = decoded(page.result(), what)
+            value, later = opened(page.result(), what)
             partial = isinstance(value, dict) and value.get("kind") == f"{PARTIAL[1]}List"
-            items = items_in(value, PARTIAL if partial else about, what)
+            items = chain(items_in(value, PARTIAL if partial else about, what), later)
             following = value["metadata"].get("continue")
             page = None
             if following:
@@ -68,11 +75,12 @@ def pages(
                     raise bad_answer(what, "the list does not end: the answers lead back to an earlier page")
                 tokens.add(following)
                 page = ahead.submit(asked, following, partial=metadata())
-            empty = 0 if items else empty + 1
+            first = next(items, _NONE)
+            empty = empty + 1 if first is _NONE else 0
             if empty == _MOST_EMPTY_PAGES:
                 raise bad_answer(what, f"the list does not end: {empty} pages one after another are empty")
             del value
-            yield Page(items, token, partial)
+            yield Page(items if first is _NONE else chain((first,), items), token, partial)
             token = following or ""
 
 
