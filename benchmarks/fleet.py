@@ -185,7 +185,7 @@ def commands(plane: ControlPlane) -> dict[str, list[str]]:
         "kubectl get pods,deploy -A -o json": [str(executable("kubectl")), "get", "pods,deploy", "-A", "-o", "json"],
         "kubectl harden check -A": [str(HARDEN), "check", "-A"],
         "kubectl harden check -A --level restricted": [str(HARDEN), "check", "-A", "--level", "restricted"],
-        "LIST of the workloads, ReplicaSets and pods, decoded": [*bare, *read],
+        "LIST of the same objects in pages and json.loads, nothing else": [*bare, *read],
         "kubectl harden migrate -A": [str(HARDEN), "migrate", "-A", "--level", "restricted"],
     }
 
