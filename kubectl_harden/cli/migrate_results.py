@@ -60,13 +60,13 @@ def write_report(file: str, result: Result) -> None:
     """Write the page of a run."""
     from kubectl_harden.atomic_files import write_new
     from kubectl_harden.reports.output import line
+    from kubectl_harden.reports.page_model import About
     from kubectl_harden.reports.report import report_page
 
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    write_new(
-        file,
-        report_page(result.found, result.aim, result.done, where=result.cluster.connection.context or "", made=made),
-    )
+    connection = result.cluster.connection
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    about = About(connection.context or connection.server, made, {"": connection.commands})
+    write_new(file, report_page(result.found, result.aim, result.done, about=about, problems=result.problems))
     line(f"report written to {file}")
 
 
