@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kubectl_harden.migration.model import Aim
+from kubectl_harden.reports.page_model import About
 from kubectl_harden.reports.report import report_page
 from tests.support.browser import browser
 from tests.support.surveys import survey
@@ -47,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     total = arguments.namespaces * arguments.workloads
     found = survey(arguments.namespaces, arguments.workloads)
-    page = report_page(found, Aim("restricted", detailed=True), [], where="production", made="today")
+    page = report_page(found, Aim("restricted", detailed=True), [], about=About("production", "2026-11-28T21:15:00Z"))
     opened: list[float] = []
     frames: list[float] = []
     with tempfile.TemporaryDirectory() as directory, browser() as chromium:

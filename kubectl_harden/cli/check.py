@@ -13,6 +13,7 @@ from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.options import Command, repeated
+from kubectl_harden.cli.page import HISTORY, about_check, keep
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
@@ -48,6 +49,7 @@ _NAMES: Final = tuple(FORMATS)
               help="Write a baseline file with the violations that there are.")  # fmt: skip
 @click.option("--upgrade-to", metavar="[VERSION]", is_flag=False, flag_value="latest",
               help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+@HISTORY
 @AUDIT_LOG
 def check(
     inputs: FileInputs | LiveInputs,
@@ -57,6 +59,7 @@ def check(
     known: str | None,
     write_known: str | None,
     upgrade_to: str | None,
+    history_dir: str | None,
     audit_logs: tuple[str, ...],
 ) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
@@ -86,6 +89,8 @@ def check(
       kubectl harden check -f manifests/ -R -o sarif > harden.sarif
       kubectl harden check -f manifests/ -R --write-known known.json
       kubectl harden check -f manifests/ -R --known known.json -o github
+      # A page to show around, with what changed since the last run
+      kubectl harden check -A -o html --history runs/ > page.html
     """
     from kubectl_harden.planning.upgrade import upgraded
     from kubectl_harden.pod_security.policy import NEWEST
@@ -100,12 +105,16 @@ def check(
         raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
     if isinstance(inputs, LiveInputs) and inputs.contexts and (known or write_known):
         raise UsageError("a baseline file is of one cluster: name it by --context")
+    if history_dir is not None and output != "html":
+        raise UsageError("--history is for -o html, whose page shows it")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
     audit = read(audit_logs)
     came: list[Traced] = []
     notes: list[str] = []
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
     tally = Tally() if upgrade is None else Upgrades(f"v1.{upgrade}")
+    if output == "html" and write_known is None:
+        tally.about = about_check(inputs, history_dir)
     all_count = write_known is not None or upgrade is not None
     of_project = None if isinstance(inputs, LiveInputs) or all_count else inputs.project.known
     if known is None and of_project is not None:
@@ -154,6 +163,8 @@ def check(
     else:
         data(pieces)
     report()
+    if tally.about is not None:
+        keep(tally.about.history)
     if tally.clusters and form.people:
         from kubectl_harden.reports.clusters import clusters_table
 

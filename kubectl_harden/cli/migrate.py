@@ -28,6 +28,7 @@ from kubectl_harden.cli.migrate_results import (
     write_report,
 )
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.page import HISTORY, about_migration
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
@@ -73,6 +74,7 @@ _FEW: Final = 5
 @click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
               default="text", show_default=True, help="Output format.")  # fmt: skip
 @click.option("--report", "report_file", metavar="FILE", help="Write a page to show around (HTML).")
+@HISTORY
 @click.option("--plan-out", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out exactly this plan.")
 @click.option("--apply", "apply_", is_flag=True, help="Set the labels and patch the workloads.")
@@ -111,6 +113,7 @@ def migrate(
     max_risk: Risk,
     output: str,
     report_file: str | None,
+    history_dir: str | None,
     plan_out: str | None,
     plan_file: str | None,
     apply_: bool,
@@ -176,6 +179,8 @@ def migrate(
     from kubectl_harden.migration.selection import Selection
     from kubectl_harden.reports.output import note
 
+    if history_dir is not None and report_file is None:
+        raise UsageError("--history is for --report, whose page shows it")
     limit = seconds(timeout, "--timeout")
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
@@ -201,6 +206,7 @@ def migrate(
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
     cluster = connect()
+    about = about_migration(cluster.connection, history_dir, names)
     selection = Selection(names, selector, patterns, _shard(shard))
     notes: list[str] = []
     namespaced = aim.fix.asked.user_namespace is not None
@@ -239,7 +245,7 @@ def migrate(
         problems += _failures(done, journal)
     result = Result(cluster, aim, found, done, problems, undo, apply_)
     if report_file is not None:
-        write_report(report_file, result)
+        write_report(report_file, result, about)
     if output in OUTPUTS:
         OUTPUTS[output](result)
     sum_up(result)

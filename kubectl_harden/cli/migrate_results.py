@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, Survey
     from kubectl_harden.model import Problem
+    from kubectl_harden.reports.page_model import About
 
 __all__ = ["OUTPUTS", "Result", "is_left", "show", "sum_up", "write_plan_file", "write_report"]
 
@@ -56,18 +57,21 @@ def write_plan_file(file: str, found: Survey, aim: Aim, cluster: Cluster) -> Non
     line(f"plan written to {file}: {carry_out}")
 
 
-def write_report(file: str, result: Result) -> None:
-    """Write the page of a run."""
+def write_report(file: str, result: Result, about: About) -> None:
+    """Write the page of a run, and keep the run where a history is asked for."""
     from kubectl_harden.atomic_files import write_new
+    from kubectl_harden.cli.page import keep
     from kubectl_harden.reports.output import line
-    from kubectl_harden.reports.page_model import About
-    from kubectl_harden.reports.report import report_page
+    from kubectl_harden.reports.report import report_page, run_of
 
-    connection = result.cluster.connection
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    about = About(connection.context or connection.server, made, {"": connection.commands})
+    history = about.history
+    if history is not None:
+        now = run_of(result.found, result.done, about, len(result.problems))
+        history = history._replace(now=now)
+        about = about._replace(history=history)
     write_new(file, report_page(result.found, result.aim, result.done, about=about, problems=result.problems))
     line(f"report written to {file}")
+    keep(history)
 
 
 def _print_json(result: Result) -> None:

@@ -96,10 +96,10 @@ def _filters(page: Page) -> Markup:
     units: list[Space | Workload] = [*spaces, *workloads]
     states = dict.fromkeys(item.state for item in units if item.state)
     found: dict[str, tuple[str, Sequence[str]]] = {
+        "state": ("Any state", list(states)),
         "cluster": ("All clusters", sorted({space.cluster for space in spaces if space.cluster})),
         "team": ("Any team", sorted({item.team for item in units if item.team})),
         "level": ("Any level", [level for level in LADDER if any(item.level == level for item in workloads)]),
-        "state": ("Any state", list(states)),
         "control": ("Any control", sorted({name for item in workloads for name in item.controls})),
         "cause": ("Held back by anything", sorted({name for item in units for name in item.causes})),
     }
@@ -131,7 +131,7 @@ def _spaces(page: Page, edits: _Edits) -> Iterator[str]:
     for cluster in clusters:
         members = [space for space in page.spaces if space.cluster == cluster]
         many = " many" if len(members) > _MANY else ""
-        yield f'<section class="cluster{many}" style="--columns: {len(page.columns)}">\n'
+        yield f'<section class="cluster{many}">\n'
         if cluster or len(clusters) > 1:
             yield tag("h3", cluster or "(no cluster)") + "\n"
         heads = [tag("button", words, type="button") for words in ("Namespace", *page.columns)]
@@ -152,10 +152,16 @@ def _legend(page: Page) -> Markup:
         for state, (mark, _, words) in STATES.items()
         if page.command == "migrate"
     ]
+    risks = [tag("li", tag("b", risk), f": {words}") for risk, words in _RISKS.items() if page.command == "migrate"]
     return tag("details", tag("summary", "What the colours and words mean"),
-               tag("ul", *levels, *states, class_="legend"), class_="legend")  # fmt: skip
+               tag("ul", *levels, *states, *risks, class_="legend"), class_="legend")  # fmt: skip
 
 
+_RISKS: Final = {
+    "safe": "the edit changes nothing that the app can notice",
+    "review": "nothing is known of what the app needs: look before you apply",
+    "breaks": "by what is known, the app stops working",
+}
 _MEANINGS: Final = {
     "blocked": "something keeps the namespace below the level; it says what",
     "fixable": "patches of its workloads lift it to the level",
@@ -241,7 +247,7 @@ def _shared(edits: _Edits) -> Iterator[str]:
     for (lines, notes), (number, count) in edits.found.items():
         whose = counted(count, "workload")
         inside = [_diff(lines)] if lines else []
-        inside += [tag("p", note) for note in notes]
+        inside += [tag("ul", *(tag("li", note) for note in notes))] if notes else []
         body = tag("div", *inside, id=f"edits-{number}")
         yield tag("details", tag("summary", f"Edits {number:,} ({whose})"), body) + "\n"
     yield "</section>\n"

@@ -197,10 +197,14 @@ def _workload(
     controls |= dict.fromkeys(left.check for plan in plans for left in plan.remaining)
     outcome = _outcome(item, done)
     words = counted(len(edits), "edit")
+    of = ", ".join(dict.fromkeys(check for edit in edits for check in edit.checks))
     text = ""
     if proposal.patch and proposal.refusal is None:
-        text = f"{words} take{'s' if len(edits) == 1 else ''} it to {item.after}: {', '.join(controls)}"
-        text = text if not outcome else f"{words}, {outcome}: {', '.join(controls)}"
+        lift = f"lift{'s' if len(edits) == 1 else ''} it"
+        text = f"{words} {lift} from {item.now} to {item.after}: {of}."
+        if item.after == item.now:
+            text = f"{words} alone {lift} no further than {item.now}: {of}."
+        text = f"{words}, {outcome}: {of}." if outcome else text
     elif not mine:
         text = f"It meets {item.now}: nothing is to do."
     notes = [f"cannot be applied: {proposal.refusal}"] if proposal.refusal is not None and proposal.patch else []
@@ -224,7 +228,7 @@ def _workload(
         risk,
         outcome,
         "\n".join(field_diff(proposal.patch, item.before)),
-        words if proposal.patch else "Why",
+        "Edited fields" if proposal.patch else "Why",
         tuple(f"{risk}: {why}" for risk, why in whys),
     )
 

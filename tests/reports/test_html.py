@@ -23,8 +23,13 @@ def test_a_page_to_read(tmp_path: Path) -> None:
     with browser() as page:
         page.get(f"file://{tmp_path / 'page.html'}")
         assert page.title == "Pod Security: what admission would say"
-        heads = [head.text for head in page.find_elements("css selector", "h2")]
-        assert heads == ["Deployment shop/web", "Pod good", "Not checked"]
+        spaces = [head.text for head in page.find_elements("css selector", ".ns > summary b")]
+        assert spaces == ["shop", "(no namespace)"]
+        page.find_element("id", "unfold").click()
+        heads = [head.text for head in page.find_elements("css selector", ".w > summary > b")]
+        assert heads == ["Deployment web", "Pod good"]
+        assert page.find_element("css selector", "#problems h2").text == "Not checked (1)"
+        page.find_element("css selector", ".w > summary").click()
         text = page.find_element("tag name", "body").text
         assert f"accepted: 100%, sure: {evil}" in text
         assert "./web.yaml:23" in text
