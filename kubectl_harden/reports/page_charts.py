@@ -20,8 +20,8 @@ def percent(part: int, whole: int) -> str:
     """Return a share, such as ``33 %``: never 100 % where something is missing, nor 0 % of something."""
     if not whole:
         return "–"
-    share = round(100 * part / whole)
-    return f"{min(share, 99) if part < whole else share if not part else max(share, 1)} %" if part else "0 %"
+    share = int(100 * part / whole + 0.5)
+    return f"{min(max(share, 1), 99) if 0 < part < whole else share} %"
 
 
 def overview(page: Page) -> Markup:

@@ -18,6 +18,8 @@ __all__ = ["history_sections"]
 _SHOWN: Final = 30
 """So many runs are drawn: of more, those that lie evenly between the first and the last."""
 _NAMED: Final = 200
+_FEW: Final = 12
+"""So many changes are open, and so many more are named."""
 _WORDS: Final = {
     "worse": "meet a lower level",
     "better": "meet a higher level",
@@ -41,7 +43,7 @@ def history_sections(page: Page) -> Markup:
         words = f"This is the first run that is kept in {history.directory}: the next one is compared with it."
         return tag("section", tag("h2", "Progress"), tag("p", words, class_="dim"), id="progress")
     runs = _thinned((*history.runs, history.now))
-    return joined((_since(history.last, history.now), _progress(runs, len(history.runs) + 1)))
+    return tag("div", _progress(runs, len(history.runs) + 1), _since(history.last, history.now), class_="two")
 
 
 def _thinned(runs: Sequence[Run]) -> list[Run]:
@@ -83,7 +85,13 @@ def _changed(kind: str, found: list[Change]) -> Markup:
     if len(found) > _NAMED:
         items.append(tag("li", f"and {len(found) - _NAMED:,} more"))
     shown = tag("summary", tag("b", head))
-    return tag("details", shown, tag("ul", *items), class_=f"change {kind}", open=kind in ("worse", "better"))
+    return tag(
+        "details",
+        shown,
+        tag("ul", *items),
+        class_=f"change {kind}",
+        open=len(found) <= _FEW and kind in ("worse", "better"),
+    )
 
 
 def _named(change: Change) -> str:
@@ -127,9 +135,9 @@ def _progress(runs: Sequence[Run], total: int) -> Markup:
             tag("tr", tag("td", team), tag("td", _columns(runs, team, team)), *_shares(runs, team), data_g=team)
             for team in teams
         ]
-        head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in (
-            "Team", "Levels by date", "Restricted then", "Now"))))  # fmt: skip
-        parts.append(tag("details", tag("summary", "By team"), tag("table", head, tag("tbody", *rows), id="by-team")))
+        heads = ("Team", "Levels by date", "Restricted then", "Now")
+        head = _heads(heads)
+        parts.append(tag("details", tag("summary", "Each team"), tag("table", head, tag("tbody", *rows), id="by-team")))
     parts.append(tag("details", tag("summary", "As a table"), _numbers(runs)))
     return tag("section", *parts, id="progress")
 
@@ -175,6 +183,18 @@ def _numbers(runs: Sequence[Run]) -> Markup:
         note = counted(run.problems, "problem") if run.problems else ""
         cells = [tag("td", _date(run)), tag("td", bar(one, BY_LEVEL, ""))]
         cells += [tag("td", f"{one[value]:,}", class_="n") for value, _, _ in BY_LEVEL]
-        rows.append(tag("tr", *cells, tag("td", percent(one["restricted"], one.total()), class_="n"), tag("td", note)))
+        rows.append(
+            tag(
+                "tr",
+                *cells,
+                tag("td", percent(one["restricted"], one.total()), class_="n"),
+                tag("td", note, class_="n"),
+            )
+        )
     heads = ("Run (UTC)", "Levels", "Restricted", "Baseline", "Privileged", "Share", "")
-    return tag("table", tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads))), tag("tbody", *rows))
+    return tag("table", _heads(heads), tag("tbody", *rows))
+
+
+def _heads(words: Sequence[str]) -> Markup:
+    cells = [tag("th", text, scope="col", class_="n" if index > 1 else None) for index, text in enumerate(words)]
+    return tag("thead", tag("tr", *cells))
