@@ -318,6 +318,18 @@ class Identity(NamedTuple):
         return self._replace(source=source._replace(cluster=name)) if isinstance(source, LiveSource) else self
 
 
+class FilesTaken(NamedTuple):
+    """Which files below a path of a repository are taken, by the patterns of Argo CD (a directory) and of Flux.
+
+    ``by_flux``: the files of the repository count that say what Flux leaves out, and then what its source says.
+    """
+
+    include: str = ""
+    exclude: str = ""
+    by_flux: bool = False
+    ignore: str | None = None
+
+
 class OriginPlace(NamedTuple):
     """Where a part of what an object is made of is edited: in a repository, a registry, a bucket, a chart.
 

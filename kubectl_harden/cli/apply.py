@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
 from kubectl_harden.cli.at_admission import create_policies, expiry, print_policies
+from kubectl_harden.cli.at_owner import change_owners, show_owner
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import raising_again
@@ -20,8 +21,9 @@ from kubectl_harden.errors import HardenError, UsageError
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.at_owner import AtOwner
     from kubectl_harden.live.journal import Journal
-    from kubectl_harden.live.propose import Proposal
+    from kubectl_harden.live.propose import ApplyOptions, Proposal
     from kubectl_harden.model import Problem
     from kubectl_harden.planning.options import FixOptions
 
@@ -43,13 +45,16 @@ def fix_live(
     recreate: bool,
     even_if_managed: bool,
     at_admission: bool,
+    owner_fields: tuple[str, ...] | None,
     expires: str,
     notes: list[str],
 ) -> int:
     """Propose for live workloads, and apply what was agreed to; returns the exit code.
 
-    ``notes`` has in the end what evidence could not be had.
+    ``notes`` has in the end what evidence could not be had. With ``owner_fields``, even none, the custom resources that
+    workloads are made from are changed instead.
     """
+    from kubectl_harden.live.at_owner import Owners, made_from
     from kubectl_harden.live.find import Finder
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
@@ -68,21 +73,33 @@ def fix_live(
     left_out = False
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
+    owners = Owners(inputs.cluster, named=owner_fields or (), even_if_managed=even_if_managed, dry_run=people or apply)
+    owned: dict[str, AtOwner] = {}
+    at_owner = owner_fields is not None
+    if at_owner:
+        inputs = inputs._replace(targets=made_from(inputs.cluster, inputs.targets))
     targets = inputs.targets
 
     def takes(name: str) -> bool:
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
 
     problems = resume_cut_off(inputs.cluster, takes, apply=apply, yes=yes, seconds=limit)
-    for found in propose_all(finder, inputs.targets, options, allowed, dry_run=(people or apply) and not at_admission):
+    for found in propose_all(
+        finder, inputs.targets, options, allowed, dry_run=(people or apply) and not (at_admission or at_owner)
+    ):
         if isinstance(found, Problem):
             problems.append(found)
             report_problems([found])
             continue
         report_problems(found.problems)
         problems.extend(found.problems)
-        if people and not at_admission:
+        if found.patch and (found.live.owner or at_owner) and not at_admission and output != "mutating-policy":
+            owned[proposal_key(found)] = owners.of(found)
+        if people and not (at_admission or at_owner):
             show(found)
+        if people and proposal_key(found) in owned:
+            others = owners.others(found, owned[proposal_key(found)]) if at_owner else []
+            show_owner(inputs.cluster, found, owned[proposal_key(found)], others, instead=at_owner)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
     told = [item.message.partition(":")[0] for item in problems]
@@ -97,6 +114,19 @@ def fix_live(
     if at_admission:
         outcomes, wrong, interrupted = create_policies(cluster, journal, proposals, day, yes=yes)
         problems += [*wrong, *_refused(outcomes)]
+    elif apply and at_owner:
+        outcomes, interrupted = change_owners(
+            cluster,
+            journal,
+            proposals,
+            owners,
+            owned,
+            again=lambda old: _read_again(cluster, old, options, allowed),
+            options=allowed,
+            yes=yes,
+            limit=limit,
+        )
+        problems.extend(_refused(outcomes))
     elif apply:
         outcomes, interrupted = carry_out(
             cluster,
@@ -118,10 +148,18 @@ def fix_live(
     elif output == "mutating-policy":
         left_out, problems = print_policies(inputs.cluster, proposals, problems, day)
     else:
-        _print(str(output), proposals, outcomes, problems, inputs)
+        _print(str(output), proposals, outcomes, problems, inputs, owned)
     if interrupted:
         return INTERRUPTED
     return exit_code(problems, left=left_out or _left(proposals, outcomes, people=people, apply=apply))
+
+
+def _read_again(cluster: Cluster, old: Proposal, options: FixOptions, allowed: ApplyOptions) -> Proposal:
+    """Propose for a workload as it is now. Raises ClusterError."""
+    from kubectl_harden.live.propose import propose
+
+    value = {**old.live.resource.head, **cluster.get(old.live.resource, old.live.namespace, old.live.name)}
+    return propose(cluster, old.live.changed(value), options, allowed, dry_run=False)
 
 
 def may_ask(apply: bool, yes: bool) -> None:
@@ -295,10 +333,12 @@ def _print(
     outcomes: Sequence[Outcome],
     problems: Sequence[Problem],
     inputs: LiveInputs,
+    owned: Mapping[str, AtOwner],
 ) -> None:
     """Print an output for programs."""
     from kubectl_harden.model import FileFix
     from kubectl_harden.pod_security.namespace_labels import chosen_policy
+    from kubectl_harden.reports.at_owner import owner_json
     from kubectl_harden.reports.fix import FixTally, plan_json, planned_json, render
     from kubectl_harden.reports.live import outcome_json, proposal_json, yaml_text
     from kubectl_harden.reports.output import data
@@ -316,7 +356,8 @@ def _print(
             tally.count(proposal.planned)
             outcome = states.get(proposal_key(proposal))
             for item in proposal.planned:
-                entry = {**planned_json(item, policy), **proposal_json(proposal)}
+                of_owner = owner_json(owned.get(proposal_key(proposal)))
+                entry = {**planned_json(item, policy), **proposal_json(proposal), **of_owner}
                 workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
         data([json_text(plan_json(workloads, list(problems), policy, tally)), "\n"])
     else:

@@ -83,6 +83,10 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--at-admission", is_flag=True,
               help="With --apply: leave the workloads alone, and have a policy change their new pods.")  # fmt: skip
+@click.option("--at-owner", is_flag=True,
+              help="Change the custom resource that the workload is made from, not the workload.")  # fmt: skip
+@click.option("--owner-field", "owner_fields", multiple=True, metavar="PATH",
+              help="With --at-owner: the field to change there, where several fit; may be repeated.")  # fmt: skip
 @click.option("--expires", default="90d", show_default=True, metavar="TIME",
               help="When such policies are to be looked at again: days, or a date.")  # fmt: skip
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
@@ -111,6 +115,8 @@ def fix(
     trial: bool | None,
     recreate: bool,
     at_admission: bool,
+    at_owner: bool,
+    owner_fields: tuple[str, ...],
     expires: str,
     even_if_managed: bool,
 ) -> int:
@@ -125,9 +131,10 @@ def fix(
     the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
     the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What nobody can
     edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at admission: a
-    MutatingAdmissionPolicy makes the same edits to the workload's new pods. The exit code is 0 when nothing is left
-    to do, 1 when a diff was shown or something stays below the level, 3 when something could not be read, 4 when
-    the cluster refused.
+    MutatingAdmissionPolicy makes the same edits to the workload's new pods. Where an operator's custom resource has
+    fields for them, --at-owner sets these, and takes them back where the workload does not follow. The exit code is 0
+    when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could not
+    be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -143,6 +150,7 @@ def fix(
       kubectl harden fix -n shop --level restricted --apply
       kubectl harden fix sts/db -n ops -o mutating-policy
       kubectl harden fix sts/db -n ops --at-admission --apply
+      kubectl harden fix sts/db -n ops --at-owner --apply
       kubectl harden fix deploy/web -n shop --source ~/src/fleet --write
     """
     from kubectl_harden.planning.options import FixOptions
@@ -170,6 +178,13 @@ def fix(
         raise UsageError(
             "--source edits the files that live workloads come from: name these by TYPE/NAME, and leave out --apply, -i"
         )
+    if at_owner and (sources or interactive or at_admission or not isinstance(inputs, LiveInputs)):
+        raise UsageError(
+            "--at-owner changes what operators make live workloads from: name these by TYPE/NAME, and leave out "
+            "--source, --at-admission, -i"
+        )
+    if owner_fields and not at_owner:
+        raise UsageError("--owner-field names a field for --at-owner")
     if write_templates and (isinstance(inputs, LiveInputs) or inputs.chart is None):
         raise UsageError("--write-templates is for a chart: name it by --helm-chart")
     if write_templates and (interactive or output not in (None, "diff")):
@@ -209,6 +224,7 @@ def fix(
             recreate=recreate,
             even_if_managed=even_if_managed,
             at_admission=at_admission,
+            owner_fields=owner_fields if at_owner else None,
             expires=expires,
             notes=notes,
         )

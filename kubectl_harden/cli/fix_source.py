@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kubectl_harden.cli.codes import exit_code
+from kubectl_harden.cli.source_charts import Charts
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import EditError, InputError, UsageError
-from kubectl_harden.model import FileFix, Identity, Planned, Problem, Source
+from kubectl_harden.model import FileFix, FilesTaken, Identity, Planned, Problem, Source
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.source_charts import ChartAtSource
     from kubectl_harden.live.at_source import AtSource
     from kubectl_harden.live.propose import Proposal
     from kubectl_harden.manifests.checkout import Checkout
@@ -29,8 +32,14 @@ class _Job(NamedTuple):
     at: AtSource
     checkout: Checkout
     sought: Sought
-    tree: Tree
     spot: Spot
+    chart: ChartAtSource | None = None
+
+    def place_of(self, file: str) -> tuple[Checkout, AtSource]:
+        """Return the checkout that a file is in, and who applies it from there."""
+        places = self.chart.places if self.chart is not None else ()
+        within = (place for place in places if file.startswith(os.path.join(place[0].root, "")))
+        return next(within, (self.checkout, self.at))
 
 
 class _Change(NamedTuple):
@@ -41,6 +50,7 @@ class _Change(NamedTuple):
     planned: tuple[Planned, ...]
     objects: tuple[tuple[Identity, Any, Any], ...]
     problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
     overlay: Overlay | None = None
 
 
@@ -58,6 +68,7 @@ def fix_source(
 
     run = _Run(inputs, options, [checkout_of(text) for text in sources], write=write, people=output != "json")
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
+    atexit.register(run.charts.close)
     for found in propose_all(finder, inputs.targets, options, ApplyOptions(), dry_run=False):
         if isinstance(found, Problem):
             run.problems.append(found)
@@ -85,10 +96,11 @@ class _Run:
         self._inputs, self._options, self._checkouts = inputs, options, checkouts
         self._write, self._people = write, people
         self._jobs: list[_Job] = []
-        self._trees: dict[tuple[str, bool], Tree] = {}
+        self._trees: dict[tuple[str, bool, FilesTaken], Tree] = {}
+        self.charts = Charts(inputs.cluster, checkouts, self._tree_at)
         self.workloads = 0
         self.edited: list[_Job] = []
-        self._files: dict[Checkout, dict[str, _Job]] = {}
+        self._files: dict[Checkout, dict[str, AtSource]] = {}
         self.left = 0
         self.held: list[tuple[Proposal, str]] = []
         """Workloads that no file of a checkout can be edited for, with the reason."""
@@ -107,6 +119,10 @@ class _Run:
         if not any(item.plan.edits or left_below(item.plan) for item in proposal.planned):
             return
         try:
+            charts = self.charts.of(proposal.origin, proposal.live)
+            if charts:
+                self._jobs.append(self._chart_job(proposal, charts))
+                return
             places = at_source(proposal.origin)
         except InputError as error:
             self.held.append((proposal, str(error)))
@@ -126,12 +142,11 @@ class _Run:
 
     def _job(self, proposal: Proposal, at: AtSource) -> tuple[_Job | None, tuple[str, bool]]:
         """Return the job of a workload at a place, or why there is none, and whether that is a problem."""
-        from kubectl_harden.manifests.checkout import directory_in, matching
-        from kubectl_harden.manifests.source import Sought, spot_of, tree_of
+        from kubectl_harden.manifests.checkout import matching
+        from kubectl_harden.manifests.source import Sought, spot_of
 
-        checkout = matching(self._checkouts, at.place.url)
-        if checkout is None:
-            return None, (f"no --source is a checkout of {at.place.url} (--source {at.place.url}=DIR names one)", False)
+        if matching(self._checkouts, at.place.url) is None:
+            return None, (_no_checkout(at), False)
         live = proposal.live
         sought = Sought(
             live.resource.group,
@@ -144,15 +159,38 @@ class _Run:
         )
         paths = self._inputs.targets.pod_paths
         try:
-            directory = directory_in(checkout, at.place.path)
-            key = directory, at.recursive
-            if key not in self._trees:
-                self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive)
-            tree = self._trees[key]
+            checkout, tree = self._tree_at(at)
             spot, sought = spot_of(tree, sought, paths)
-            return _Job(proposal, at, checkout, sought, tree, spot), ("", False)
+            return _Job(proposal, at, checkout, sought, spot), ("", False)
         except InputError as error:
             return None, (str(error), True)
+
+    def _tree_at(self, at: AtSource) -> tuple[Checkout, Tree]:
+        """Return the files at a place, and their checkout. Raises InputError where there is none."""
+        from kubectl_harden.manifests.checkout import directory_in, matching
+        from kubectl_harden.manifests.source import tree_of
+
+        checkout = matching(self._checkouts, at.place.url)
+        if checkout is None:
+            raise InputError(_no_checkout(at))
+        directory = directory_in(checkout, at.place.path)
+        key = directory, at.recursive, at.taken
+        if key not in self._trees:
+            paths = self._inputs.targets.pod_paths
+            self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive, taken=at.taken)
+        return checkout, self._trees[key]
+
+    def _chart_job(self, proposal: Proposal, charts: Sequence[ChartAtSource]) -> _Job:
+        """Return the job of a workload that a chart makes. Raises InputError where several charts may make it."""
+        from kubectl_harden.manifests.source import Sought, Spot
+
+        if len(charts) > 1:
+            raise InputError(f"{charts[0].managed.name} has several charts: fix the right one with fix --helm-chart")
+        (chart,) = charts
+        live = proposal.live
+        sought = Sought(live.resource.group, live.resource.kind, live.namespace, live.name, live.policy)
+        checkout, at = chart.places[0]
+        return _Job(proposal, at, checkout, sought, Spot(chart=(chart.managed.name, chart.managed.chart.path)), chart)
 
     # -- what ----------------------------------------------------------------------------------------------
 
@@ -183,12 +221,21 @@ class _Run:
         known = AsLive(self._options.learn, [(job.sought.matches, job.proposal.live) for job in jobs])
         options = self._options._replace(learn=known)
         paths = self._inputs.targets.pod_paths
+        chart = jobs[0].chart
+        if chart is not None:
+            from kubectl_harden.manifests.managed_chart import fix_managed
+
+            made = fix_managed(chart.managed, sought, options, paths)
+            notes = (*((Problem(chart.note),) if chart.note else ()), *made.notes)
+            return _Change(tuple(jobs), made.files, made.planned, made.objects, made.problems, notes)
         if spot.file:
             fixed = fix_file(spot.file, sought, options, paths)
             files = (fixed,) if fixed.splices else ()
             return _Change(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
         overlay = fix_overlay(spot.overlay, sought, options, paths)
-        return _Change(tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay)
+        return _Change(
+            tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay.notes, overlay
+        )
 
     def _proves(self, job: _Job, change: _Change) -> bool:
         """Whether the server admits what a change makes of a workload; else it is told why not."""
@@ -230,9 +277,10 @@ class _Run:
         done = bool(change.files) and (not self._write or self._wrote(change))
         if done and self._people and not quiet:
             for file in change.files:
-                patch(diff(file._replace(file=os.path.relpath(file.file, checkout.root))))
+                root = change.jobs[0].place_of(file.file)[0].root
+                patch(diff(file._replace(file=os.path.relpath(file.file, root))))
         if self._people:
-            note_problems(change.overlay.notes if change.overlay else ())
+            note_problems(change.notes)
             tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width()))
         for job in change.jobs:
             planned = _of(job, change.planned)
@@ -242,7 +290,8 @@ class _Run:
             if done and any(item.plan.edits for item in planned):
                 self.edited.append(job)
                 for file in change.files:
-                    self._files.setdefault(checkout, {})[file.file] = job
+                    where, at = job.place_of(file.file)
+                    self._files.setdefault(where, {})[file.file] = at
             elif planned and not change.problems and not any(left_below(item.plan) for item in planned):
                 words = "its files meet the level by now: commit and push them, or wait until they are applied"
                 self.held.append((job.proposal, words))
@@ -256,15 +305,19 @@ class _Run:
         from kubectl_harden.manifests.checkout import is_committed
         from kubectl_harden.manifests.fix import written
         from kubectl_harden.manifests.kustomize import write_overlay
+        from kubectl_harden.manifests.manager_manifest import write_together
         from kubectl_harden.reports.output import note
 
-        checkout = change.jobs[0].checkout
         for file in change.files:
+            checkout = change.jobs[0].place_of(file.file)[0]
             if file.before and is_committed(checkout, file.file) is False:
                 note(f"{file.file} has changes that are not committed: it is edited all the same, and they stay in it")
-        if change.overlay is not None:
+        if change.overlay is not None or change.jobs[0].chart is not None:
             try:
-                write_overlay(change.overlay)
+                if change.overlay is not None:
+                    write_overlay(change.overlay)
+                else:
+                    write_together((file, change.jobs[0].place_of(file.file)[0].root) for file in change.files)
             except EditError as error:
                 self.problems.append(Problem(str(error)))
                 return False
@@ -302,10 +355,10 @@ class _Run:
         line += "; --write makes the edits" if edited and not self._write else ""
         paragraph(line)
 
-    def _tell_commit(self, checkout: Checkout, files: dict[str, _Job]) -> None:
+    def _tell_commit(self, checkout: Checkout, files: dict[str, AtSource]) -> None:
         from kubectl_harden.reports.output import note, paragraph
 
-        places = {job.at.place.url: job.at.place for job in files.values()}
+        places = {at.place.url: at.place for at in files.values()}
         for place in places.values():
             followed = f"{place.revision_type} {place.revision}".strip()
             if place.revision and place.revision_type not in ("", "branch"):
@@ -315,11 +368,11 @@ class _Run:
             elif place.revision not in ("", "HEAD", checkout.branch):
                 on = f"branch {checkout.branch}" if checkout.branch else "no branch"
                 note(f"{checkout.root} is on {on}, and {followed} is followed: the change has to get there")
-        for job in files.values():
-            if job.at.link.note:
-                note(f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}: {job.at.link.note}")
+        for link in {(at.link.kind, at.link.namespace, at.link.name): at.link for at in files.values()}.values():
+            if link.note:
+                note(f"{link.kind} {link.namespace}/{link.name}: {link.note}")
         names = ", ".join(sorted(os.path.relpath(file, checkout.root) for file in files))
-        by = sorted({f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}" for job in files.values()})
+        by = sorted({f"{at.link.kind} {at.link.namespace}/{at.link.name}" for at in files.values()})
         branch = f", branch {checkout.branch}" if checkout.branch else ""
         verb = "Commit and push" if self._write else "To commit and push, once written"
         paragraph(
@@ -331,13 +384,14 @@ class _Run:
         from kubectl_harden.reports.fix import planned_json
         from kubectl_harden.reports.live import proposal_json
 
+        files = [os.path.relpath(file.file, job.place_of(file.file)[0].root) for file in change.files]
         at = {
             "repository": job.at.place.url,
             "revision": job.at.place.revision,
             "path": job.at.place.path,
             "checkout": job.checkout.root,
             "branch": job.checkout.branch,
-            "files": [os.path.relpath(file.file, job.checkout.root) for file in change.files] if done else [],
+            "files": files if done else [],
             "appliedBy": f"{job.at.link.kind} {job.at.link.namespace}/{job.at.link.name}",
             "written": done and self._write,
         }
@@ -373,6 +427,10 @@ class _Run:
         data([json_text(plan_json(entries, self.problems, head, tally)), "\n"])
 
 
+def _no_checkout(at: AtSource) -> str:
+    return f"no --source is a checkout of {at.place.url} (--source {at.place.url}=DIR names one)"
+
+
 def _of(job: _Job, planned: Iterable[Planned]) -> list[Planned]:
     return [item for item in planned if job.sought.matches(item.identity)]
 
@@ -380,7 +438,7 @@ def _of(job: _Job, planned: Iterable[Planned]) -> list[Planned]:
 def _shortened(item: Planned, root: str) -> Planned:
     """Return a plan whose file is named as the repository has it."""
     source = item.identity.source
-    if not isinstance(source, Source):
+    if not isinstance(source, Source) or not os.path.isabs(source.file):
         return item
     return item._replace(
         identity=item.identity._replace(source=source._replace(file=os.path.relpath(source.file, root)))

@@ -13,6 +13,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
+from kubectl_harden.cli.at_admission import expiry
 from kubectl_harden.cli.audit_log import AUDIT_LOG, read
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
@@ -87,6 +88,10 @@ _FEW: Final = 5
               help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
 @click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
+@click.option("--at-admission", is_flag=True,
+              help="Policies for new pods of what others write; old pods are evicted one by one.")  # fmt: skip
+@click.option("--expires", default="90d", show_default=True, metavar="TIME",
+              help="When to look at the policies again: 90d, or a date.")  # fmt: skip
 @click.option("--team-label", default="team", show_default=True, metavar="KEY",
               help="The label that names the team of a workload or namespace.")  # fmt: skip
 @AUDIT_LOG
@@ -124,6 +129,8 @@ def migrate(
     trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
+    at_admission: bool,
+    expires: str,
     team_label: str,
     audit_logs: tuple[str, ...],
     soak: str | None,
@@ -156,6 +163,7 @@ def migrate(
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
+      kubectl harden migrate ops --level restricted --at-admission --apply
     """
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.policy import parse_policy
@@ -182,6 +190,7 @@ def migrate(
     if history_dir is not None and report_file is None:
         raise UsageError("--history is for --report, whose page shows it")
     limit = seconds(timeout, "--timeout")
+    day = expiry(expires) if at_admission else ""
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
@@ -199,7 +208,9 @@ def migrate(
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
         allowed = ApplyOptions(recreate, even_if_managed, trial)
         paths = pod_paths_of(pod_paths, project_of())
-        aim = Aim(level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label)
+        aim = Aim(
+            level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label, at_admission=day
+        )
         if namespace is not None:
             names = (*names, namespace)
     aim = aim._replace(detailed=bool(plan_out or report_file))
@@ -263,6 +274,8 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "trial": "--trial",
         "recreate": "--recreate",
         "even_if_managed": "--even-if-managed",
+        "at_admission": "--at-admission",
+        "expires": "--expires",
         "pod_paths": "--pod-path",
         "run_as_user": "--run-as-user",
         "user_namespace": "--user-namespace",
@@ -324,7 +337,9 @@ def _survey(
     limit: float,
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
+    from kubectl_harden.live.at_admission import served_version
     from kubectl_harden.live.find import Finder, problem
+    from kubectl_harden.migration.by_policy import permissions
     from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
     from kubectl_harden.migration.survey import survey
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
@@ -335,12 +350,13 @@ def _survey(
     if plan is not None and plan.server != cluster.connection.server:
         note(f"the plan was made on {plan.server}, and this is {cluster.connection.server}")
     with Words() as words:
+        policies_of = permissions(served_version(cluster)) if aim.at_admission else []
         words("reading the namespaces")
         chosen = choose(cluster, selection)
         if apply:
             words("asking for permissions")
             finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
-            needed = needed_permissions(finder.custom_workloads())
+            needed = [*needed_permissions(finder.custom_workloads()), *policies_of]
             missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
@@ -422,15 +438,22 @@ def _carry_out(
 
 def _agreed(found: Survey, cluster: Cluster) -> bool:
     from kubectl_harden.reports.output import ask
+    from kubectl_harden.reports.terminal import counted
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    fixes = sum(len(item.to_fix) for item in reached)
+    to_fix = [item.proposal.by_policy for namespace in reached for item in namespace.to_fix]
+    created = sum(map(bool, to_fix))
+    fixes = len(to_fix) - created
+    pods = sum(len(item.to_evict) for item in reached)
     blocked = sum(item.state == "blocked" for item in found.namespaces)
     parts = []
     if reached:
         what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
-        patched = f", after patching {fixes:,} workload{'s' if fixes != 1 else ''}" if fixes else ""
-        parts.append(f"Enforce the level in {what}{patched}")
+        steps = [f"patching {counted(fixes, 'workload')}"] if fixes else []
+        steps += [f"creating {counted(created, 'policy')}"] if created else []
+        steps += [f"evicting {counted(pods, 'pod')}"] if pods else []
+        after = f", after {' and '.join(steps)}" if steps else ""
+        parts.append(f"Enforce the level in {what}{after}")
     if blocked:
         parts.append(
             f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"

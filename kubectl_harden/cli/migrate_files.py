@@ -34,6 +34,8 @@ _OF_CLUSTERS: Final = {
     "trial": "--trial",
     "recreate": "--recreate",
     "even_if_managed": "--even-if-managed",
+    "at_admission": "--at-admission",
+    "expires": "--expires",
     "team_label": "--team-label",
     "audit_logs": "--audit-log",
     "soak": "--soak",

@@ -172,6 +172,7 @@ SHAPES: Final[dict[tuple[str, str], Shape]] = {
             {"name!": str, "kind!": str, "singularName": str, "shortNames": [str], "namespaced!": bool}
         ]
     },
+    ("", "OpenAPI"): {"components": {"schemas": dict}},
     ("", "list"): {"metadata!": {"continue": str, "resourceVersion": str}},
     ("", "event"): {"type!": ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"), "object!": dict},
     ("", "bookmark"): {"metadata!": {"resourceVersion!": str}},

@@ -22,7 +22,7 @@ from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import Operation, in_force, inverse_of, moved_on, operations, touched
 
-__all__ = ["Applier", "Outcome", "State", "reverted", "target_of", "written"]
+__all__ = ["Applier", "Outcome", "State", "carries", "reverted", "target_of", "unblocked", "was_so", "written"]
 
 State = Literal[
     "applied", "unwatched", "down", "tried", "rolled back", "left", "failed", "refused", "skipped", "unknown"
@@ -87,7 +87,7 @@ class Applier:
             if self._stop.is_set():
                 return Outcome(proposal, "skipped", "not begun")
             if proposal.trial and not same(tried, list(proposal.patch)):
-                failed = self._try(proposal)
+                failed = self.try_first(proposal)
                 if failed is not None:
                     return failed
                 tried = list(proposal.patch)
@@ -104,7 +104,7 @@ class Applier:
                 proposal = again
         return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
 
-    def _try(self, proposal: Proposal) -> Outcome | None:
+    def try_first(self, proposal: Proposal) -> Outcome | None:
         """Start a pod of the new template first; returns why the change is not made, None where it may be."""
         live = proposal.live
         value = fresh(proposal.goal) if proposal.recreate else proposal.returned or proposal.goal
@@ -130,7 +130,7 @@ class Applier:
         # That no node has room for one more pod says nothing of the change.
         if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
             return None
-        failed = self._explained(proposal, ended)
+        failed = self.explained(proposal, ended)
         words = failed.message.removeprefix("its new pods fail: ")
         return failed._replace(
             state="tried", message=f"not changed, since one new pod was tried first and fails: {words}"
@@ -149,7 +149,7 @@ class Applier:
             silent = silent or "as it was before, when not all of its pods were running either"
         before = None
         if silent is None or (undoing and live.resource.kind == "StatefulSet"):
-            is_new = _is_unready if undoing else partial(_carries, proposal)
+            is_new = _is_unready if undoing else partial(carries, proposal)
             try:
                 before = take_snapshot(self._cluster, live.value, is_new)
             except ClusterError as error:
@@ -193,13 +193,13 @@ class Applier:
         live = proposal.live
         undoing = not proposal.planned
         if undoing and before is not None and not proposal.pods_refused:
-            silent = self._unblocked(live, before.new.values()).removeprefix("; ") or silent
+            silent = unblocked(self._cluster, live, before.new.values()).removeprefix("; ") or silent
             before = before._replace(new={})
         if before is None or silent is not None:
             self._journal.followed(change, "not watched")
             return Outcome(proposal, "down" if proposal.pods_refused else "applied", silent or "")
         if not undoing:
-            blocked = self._unblocked(live, before.unready)
+            blocked = unblocked(self._cluster, live, before.unready)
             if blocked:
                 self._report(proposal.name, blocked.removeprefix("; "))
         try:
@@ -214,8 +214,8 @@ class Applier:
             return Outcome(proposal, "unwatched", "changed; its pods were not ready yet when it was interrupted")
         if undoing:
             return Outcome(proposal, "down", f"as it was before; its pods do not run: {followed.words}")
-        failed = self._explained(proposal, followed)
-        if _was_so(followed, before):
+        failed = self.explained(proposal, followed)
+        if was_so(followed, before):
             words = f"{failed.message}; so did the pods before the change, which is left in place"
             return failed._replace(state="down", message=words, blamed=None)
         if not self._rollback:
@@ -229,7 +229,7 @@ class Applier:
         """
         live = proposal.live
         try:
-            before = take_snapshot(self._cluster, live.value, partial(_carries, proposal))
+            before = take_snapshot(self._cluster, live.value, partial(carries, proposal))
             followed = self._follow(live, live.value, before)
         except ClusterError as error:
             return Outcome(proposal, "unwatched", f"changed by an earlier run, but it could not be watched: {error}")
@@ -237,7 +237,7 @@ class Applier:
             return Outcome(proposal, "applied", "its pods are ready")
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "its pods were not ready yet when it was interrupted")
-        return self._taken_back(self._explained(proposal, followed), undone, inverse, followed)
+        return self._taken_back(self.explained(proposal, followed), undone, inverse, followed)
 
     def _follow(self, live: Live, value: dict[str, object], before: Snapshot) -> Followed:
         name = name_of(live.resource.kind, live.value)
@@ -247,7 +247,7 @@ class Applier:
 
         return follow(self._cluster, live.resource, value, before, self._seconds, self._stop, report)
 
-    def _explained(self, proposal: Proposal, followed: Followed) -> Outcome:
+    def explained(self, proposal: Proposal, followed: Followed) -> Outcome:
         """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
         log: list[str] = []
         failure = followed.failure
@@ -277,14 +277,14 @@ class Applier:
                     return failed._replace(
                         message=f"{failed.message}; not taken back, since someone has changed {moved} meanwhile"
                     )
-                before = take_snapshot(self._cluster, live.value, lambda pod: not _carries(failed.proposal, pod))
+                before = take_snapshot(self._cluster, live.value, lambda pod: not carries(failed.proposal, pod))
                 returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
             except Conflict:
                 continue
             except ClusterError as error:
                 return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {self._undo()}")
             undone(failed.message)
-            words = self._unblocked(live, followed.unready)
+            words = unblocked(self._cluster, live, followed.unready)
             if was_complete and not words:
                 words = self._restored(live, returned, before)
             words += f"; {owned}" if owned else ""
@@ -295,23 +295,6 @@ class Applier:
 
     def _undo(self) -> str:
         return self._cluster.connection.commands.harden("undo", self._journal.run)
-
-    def _unblocked(self, live: Live, unready: Iterable[dict[str, Any]]) -> str:
-        """Delete a StatefulSet's pods that are not ready, after its template was changed.
-
-        Returns what a person should know of it. Its controller waits for them to become ready, whatever its
-        template says by now ("forced rollback" of
-        kubernetes.io/docs/concepts/workloads/controllers/statefulset).
-        """
-        for pod in unready if live.resource.kind == "StatefulSet" else ():
-            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-            try:
-                self._cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
-            except (NotFound, Conflict):
-                continue
-            except ClusterError as error:
-                return f"; pod {name} must be deleted before the old state runs again: {error}"
-        return ""
 
     def _restored(self, live: Live, value: dict[str, object], before: Snapshot) -> str:
         """Wait for the old state; returns what a person should know of it."""
@@ -365,7 +348,7 @@ class Applier:
             return Outcome(proposal, "applied", "created anew, and ready")
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "created anew; it was not ready yet when it was interrupted")
-        failed = self._explained(proposal, followed)
+        failed = self.explained(proposal, followed)
         if not self._rollback:
             return failed._replace(message=f"{failed.message}; it is left as it is now")
         owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
@@ -428,7 +411,25 @@ def reverted(
     return {**now.resource.head, **answer.value}, given_back(cluster, now.resource, answer.value, owners)
 
 
-def _was_so(followed: Followed, before: Snapshot) -> bool:
+def unblocked(cluster: Cluster, live: Live, unready: Iterable[dict[str, Any]]) -> str:
+    """Delete a StatefulSet's pods that are not ready, after its template was changed.
+
+    Returns what a person should know of it. Its controller waits for them to become ready, whatever its
+    template says by now ("forced rollback" of
+    kubernetes.io/docs/concepts/workloads/controllers/statefulset).
+    """
+    for pod in unready if live.resource.kind == "StatefulSet" else ():
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        try:
+            cluster.delete(PODS, live.namespace, name, uid, dry_run=False)
+        except (NotFound, Conflict):
+            continue
+        except ClusterError as error:
+            return f"; pod {name} must be deleted before the old state runs again: {error}"
+    return ""
+
+
+def was_so(followed: Followed, before: Snapshot) -> bool:
     """Whether the new pods are kept from running by what kept pods from it before the change, too.
 
     Where others ran, only that no node takes them is no fault of the change for sure.
@@ -444,7 +445,7 @@ def _is_unready(pod: dict[str, object]) -> bool:
     return not pod_ready(pod)
 
 
-def _carries(proposal: Proposal, pod: dict[str, object]) -> bool:
+def carries(proposal: Proposal, pod: dict[str, object]) -> bool:
     """Whether a pod already has what a proposal's plan sets (its template may be an earlier revision's)."""
     steps = [step for item in proposal.planned for step in item.plan.steps]
     return bool(steps) and in_force(pod, operations(steps))

@@ -15,7 +15,7 @@ from kubectl_harden.json_values import copied, mapping
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.origin_links import listed, text
 from kubectl_harden.live.propose import Proposal, prove_pods
-from kubectl_harden.model import Identity, Learned, Origin, OriginLink, OriginPlace, Planned
+from kubectl_harden.model import FilesTaken, Identity, Learned, Origin, OriginLink, OriginPlace, Planned
 from kubectl_harden.objects import generated_from
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
@@ -31,7 +31,7 @@ class AtSource(NamedTuple):
 
     The object has another name there where ``prefix`` or ``suffix`` are put to it, and perhaps another namespace where
     it goes ``anywhere``. ``recursive`` tells that the directories below belong to it, ``substitutes`` that ``${VAR}``
-    is replaced.
+    is replaced, ``taken`` which files are.
     """
 
     link: OriginLink
@@ -41,6 +41,7 @@ class AtSource(NamedTuple):
     substitutes: bool = False
     prefix: str = ""
     suffix: str = ""
+    taken: FilesTaken = FilesTaken()
 
     def name_of(self, live: str) -> str:
         """Return what the files call an object."""
@@ -74,6 +75,7 @@ def _of_kustomization(link: OriginLink, name: str, origin: Origin) -> AtSource:
             f"{source.kind} {source.namespace}/{source.name}: {source.problem or 'its place is not known'}"
         )
     _refuse_changes(link.spec, f"{name}: its spec")
+    ignore = source.spec.get("ignore")
     return AtSource(
         link,
         source.places[0],
@@ -81,6 +83,7 @@ def _of_kustomization(link: OriginLink, name: str, origin: Origin) -> AtSource:
         substitutes=link.spec.get("postBuild") is not None,
         prefix=text(link.spec.get("namePrefix")),
         suffix=text(link.spec.get("nameSuffix")),
+        taken=FilesTaken(by_flux=True, ignore=ignore if isinstance(ignore, str) else None),
     )
 
 
@@ -124,6 +127,7 @@ def _of_source(link: OriginLink, name: str, source: Mapping[str, object], place:
         anywhere=bool(kustomize.get("namespace")),
         prefix=text(kustomize.get("namePrefix")),
         suffix=text(kustomize.get("nameSuffix")),
+        taken=FilesTaken(text(directory.get("include")), text(directory.get("exclude"))),
     )
 
 

@@ -55,7 +55,8 @@ class Change(NamedTuple):
     its manifests before and after. ``ownership`` is what the change did to the owners of the fields (see
     live/ownership). ``complete`` tells whether all its pods ran before. ``state`` is begun
     (cut off), applied, failed (surely not made), or undone (taken back by a later event). ``followed`` tells
-    whether the run saw what became of the pods.
+    whether the run saw what became of the pods. ``made`` is the manifest before of the workload that an operator makes
+    from the object, where that was what the change was for.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Change(NamedTuple):
     followed: bool = False
     ownership: Sequence[Transfer] = ()
     created: bool = False
+    made: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -128,6 +130,7 @@ class Journal:
         complete: bool = True,
         ownership: Sequence[Transfer] = (),
         created: bool = False,
+        made: dict[str, object] | None = None,
     ) -> str:
         """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
@@ -145,6 +148,7 @@ class Journal:
             complete=complete,
             ownership=ownership,
             **({"created": True} if created else {}),
+            **({"made": made} if made else {}),
         )
         if trouble is not None:
             raise HardenError(f"{trouble}; nothing is changed without it")

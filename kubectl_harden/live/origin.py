@@ -38,7 +38,7 @@ from kubectl_harden.live.origin_links import (
 from kubectl_harden.model import Origin, OriginLink, OriginPlace
 from kubectl_harden.objects import annotation, api_group, controller_of
 
-__all__ = ["APPLY", "Origins"]
+__all__ = ["APPLY", "Origins", "owner_of"]
 
 APPLY: Final = "kubectl apply"
 """The kind of the link of an object that was applied by hand or by a script."""
@@ -99,7 +99,7 @@ class Origins:
         return tuple(links)
 
     def _step(self, value: dict[str, Any], *, first: bool) -> _Step:
-        owner = _owner_of(value)
+        owner = owner_of(value)
         if owner is not None:
             return self._owner(value, owner)
         managers = managers_of(value, ())
@@ -383,7 +383,7 @@ def _slim(value: dict[str, Any]) -> dict[str, Any]:
     return {**head, "metadata": metadata, "status": kept}
 
 
-def _owner_of(value: dict[str, Any]) -> dict[str, Any] | None:
+def owner_of(value: dict[str, Any]) -> dict[str, Any] | None:
     """Return the reference to the custom resource that owns an object: its controller, or its only owner."""
     owners = list(value["metadata"].get("ownerReferences") or ())
     owner = controller_of(value) or (owners[0] if len(owners) == 1 else None)

@@ -27,6 +27,7 @@ from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
+    "UNPATCHABLE",
     "ApplyOptions",
     "Proposal",
     "fresh",
@@ -35,6 +36,7 @@ __all__ = [
     "propose_all",
     "prove_pods",
     "tries",
+    "with_way_back",
 ]
 
 RETRIES: Final = 5
@@ -93,7 +95,8 @@ class Proposal(NamedTuple):
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
     ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
     ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
-    workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for.
+    workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for. ``by_policy``
+    names the MutatingAdmissionPolicy that makes the edits to new pods, in place of a patch of the object.
     """
 
     live: Live
@@ -118,6 +121,7 @@ class Proposal(NamedTuple):
     trial: bool = False
     no_way_back: str = ""
     origin: Origin = ()
+    by_policy: str = ""
 
     @property
     def name(self) -> str:
@@ -160,7 +164,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
             return proposal
         try:
             judged = _judged(cluster, proposal, live.value["metadata"].get("managedFields") or ())
-            return _with_way_back(cluster, judged, options)
+            return with_way_back(cluster, judged, options)
         except Conflict:
             try:
                 live = live.changed({**live.resource.head, **cluster.get(live.resource, live.namespace, live.name)})
@@ -292,7 +296,7 @@ def _with_missing_pods(cluster: Cluster, proposal: Proposal) -> Proposal:
     return proved._replace(refusal=None, denied=False, pods_refused=proved.refusal or "")
 
 
-def _with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:
+def with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:
     """Have a new pod tried first where one that runs is taken down; refuse where neither that nor a way back is."""
     live = proposal.live
     down = takes_down(live.value) and not start_is_proven(proposal.planned)

@@ -92,10 +92,17 @@ def propose_undo(
         proposal = proposal._replace(returned=answer.value, warnings=warnings)
         if proposal.live.namespace in lowered or resource in (NAMESPACES, PODS):
             return proposal
-        return _with_pods_asked(cluster, proposal, even_if_refused=even_if_refused)
+        return _with_pods_asked(cluster, proposal, changes[-1].made, even_if_refused=even_if_refused)
     return proposal._replace(
         refusal=f"it was changed by others {RETRIES} times meanwhile; try again later", denied=True
     )
+
+
+def _resource_of(value: dict[str, Any]) -> Resource:
+    """Return the resource of a workload whose manifest is in the journal."""
+    group, version = group_version(value["apiVersion"])
+    known = (item for item in WORKLOADS if (item.group, item.version, item.kind) == (group, version, value["kind"]))
+    return next(known, Resource(group, version, value["kind"].lower(), value["kind"]))
 
 
 def _resource(change: Change) -> Resource:
@@ -116,9 +123,17 @@ def _dry_run(cluster: Cluster, proposal: Proposal) -> Answer:
     return cluster.patch(live.resource, live.namespace or None, live.name, guarded(live, proposal.patch), dry_run=True)
 
 
-def _with_pods_asked(cluster: Cluster, proposal: Proposal, *, even_if_refused: bool) -> Proposal:
-    """Ask whether pods of the state before are admitted today, and refuse to bring back what is not."""
-    refused, unproven = admission(cluster, proposal.live.changed(proposal.returned or proposal.goal))
+def _with_pods_asked(
+    cluster: Cluster, proposal: Proposal, made: dict[str, Any] | None, *, even_if_refused: bool
+) -> Proposal:
+    """Ask whether pods of the state before are admitted today, and refuse to bring back what is not.
+
+    Of a custom resource these are the pods of the workload that its operator ``made`` from it.
+    """
+    before = proposal.live.changed(proposal.returned or proposal.goal)
+    if made is not None:
+        before = Live.of(_resource_of(made), made, proposal.live.policy)
+    refused, unproven = admission(cluster, before)
     if unproven:
         return proposal._replace(unproven=(unproven,))
     if refused is None:

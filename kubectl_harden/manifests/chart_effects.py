@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -71,10 +71,23 @@ class Effect(NamedTuple):
 
 
 class Workloads:
-    """What a chart renders with the values that it has, and how another rendering differs from that."""
+    """What a chart renders with the values that it has, and how another rendering differs from that.
 
-    def __init__(self, base: Rendering, again: Rendering, policies: Policies, pod_paths: PodPaths) -> None:
+    Only workloads that are ``wanted`` are judged; all are compared, and objects that ``stay`` may not change.
+    """
+
+    def __init__(
+        self,
+        base: Rendering,
+        again: Rendering,
+        policies: Policies,
+        pod_paths: PodPaths,
+        wanted: Callable[[Identity], bool] = lambda _: True,
+        stays: Callable[[ObjectKey], bool] = lambda _: False,
+    ) -> None:
+        self._stays = stays
         self._policies = policies
+        self._wanted = wanted
         self._pod_paths = pod_paths
         self._check = lru_cache(maxsize=20_000)(self._checks)
         self.base = base
@@ -86,7 +99,8 @@ class Workloads:
 
     def checked(self, rendering: Rendering) -> Iterator[Checked]:
         """Yield the verdict on each pod template."""
-        return (checked for file, text in rendering for checked in self._check(file, text).checked)
+        every = (checked for file, text in rendering for checked in self._check(file, text).checked)
+        return (checked for checked in every if self._wanted(checked.identity))
 
     def units(self, rendering: Rendering) -> frozenset[Unit]:
         """Return the fields at fault in a rendering, but for those that somebody has accepted."""
@@ -105,7 +119,7 @@ class Workloads:
         for key, path, old, new in self._compared(self.base, rendering):
             if (key, path) in self._noise:
                 continue
-            template = self._template_of(key, path)
+            template = None if self._stays(key) else self._template_of(key, path)
             inside = path[len(template[1]) :] if template is not None else ()
             if template is not None and _is_of_pod_security(inside, old, new, template, at_fault):
                 changes.append(Change(template, inside, old, new))
@@ -120,7 +134,7 @@ class Workloads:
         """Return the pod templates of a rendering."""
         return {
             (key, location.path): location.value
-            for key, value in self._objects(rendering)
+            for key, value in self.objects(rendering)
             for location in self._located(value)
         }
 
@@ -132,7 +146,7 @@ class Workloads:
 
     @lru_cache(maxsize=2_000)  # noqa: B019 (as long as the search)
     def _template_paths(self, key: ObjectKey) -> tuple[Path, ...]:
-        value = next((value for found, value in self._objects(self.base) if found == key), None)
+        value = next((value for found, value in self.objects(self.base) if found == key), None)
         return tuple(location.path for location in self._located(value))
 
     def _located(self, value: Any) -> list[Any]:
@@ -144,12 +158,13 @@ class Workloads:
     def _compared(self, base: Rendering, other: Rendering) -> Iterator[tuple[ObjectKey, Path, object, object]]:
         """Yield the fields in which objects of two renderings differ."""
         gone, come = Counter(base) - Counter(other), Counter(other) - Counter(base)
-        old, new = dict(self._objects(gone)), dict(self._objects(come))
+        old, new = dict(self.objects(gone)), dict(self.objects(come))
         for key in (*old, *(key for key in new if key not in old)):
             for difference in differences(old.get(key, ABSENT), new.get(key, ABSENT)):
                 yield key, difference.path, difference.old, difference.new
 
-    def _objects(self, rendering: Iterable[tuple[str, str]]) -> Iterator[tuple[ObjectKey, object]]:
+    def objects(self, rendering: Iterable[tuple[str, str]]) -> Iterator[tuple[ObjectKey, object]]:
+        """Yield the objects of a rendering with what tells them apart."""
         for file, text in rendering:
             for value in self._values(file, text):
                 metadata = value.get("metadata")

@@ -16,7 +16,7 @@ from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.manifests.directories import ancestors, upwards
 from kubectl_harden.text_files import leads_out, opened, read_text
 
-__all__ = ["Checkout", "checkout_of", "directory_in", "is_committed", "matching", "same_repository"]
+__all__ = ["Checkout", "checkout_of", "directory_in", "is_committed", "link_out", "matching", "same_repository"]
 
 _SECTION: Final = re.compile(r'\s*\[\s*([\w.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\s*\]')
 _VARIABLE: Final = re.compile(r"\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*$")
@@ -124,6 +124,16 @@ def directory_in(checkout: Checkout, path: str) -> str:
         if os.path.lexists(os.path.join(above, ".git")):
             raise InputError(f"{above} is a repository of its own: give a --source for it")
     return found
+
+
+def link_out(directory: str, root: str) -> str:
+    """Return a symbolic link below a directory that leads out of a checkout, or "": other programs may follow it."""
+    for current, below, names in os.walk(directory):
+        for name in (*below, *names):
+            path = os.path.join(current, name)
+            if os.path.islink(path) and leads_out(os.path.relpath(os.path.realpath(path), root)):
+                return path
+    return ""
 
 
 # -- as git keeps it ---------------------------------------------------------------------------------------

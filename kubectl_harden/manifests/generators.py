@@ -30,6 +30,7 @@ __all__ = [
     "helm_cached",
     "helm_documents",
     "helm_pulled",
+    "helm_repositories",
     "helm_template",
     "kustomized",
     "rendered",
@@ -258,3 +259,8 @@ def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
         if match is not None:
             # The chart's own name comes first, wherever the chart lies.
             yield os.path.join(chart, *PurePath(match[1]).parts[1:]), piece
+
+
+def helm_repositories() -> str:
+    """Return the directory in which helm has the indexes and the charts of repositories."""
+    return os.path.join(_helm_cache(), "repository")

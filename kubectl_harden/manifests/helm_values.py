@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.chart_effects import Effect, Rendering, TemplateKey, Unit, Workloads, key_of
+from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering, TemplateKey, Unit, Workloads, key_of
 from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
 from kubectl_harden.manifests.chart_words import said
@@ -34,7 +34,7 @@ from kubectl_harden.manifests.value_candidates import (
     written,
 )
 from kubectl_harden.manifests.value_plans import full_plans, planned_by_values, risk_of
-from kubectl_harden.model import RISKS, Checked, Path, Planned
+from kubectl_harden.model import RISKS, Checked, Identity, Path, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.controls import CONTROLS
@@ -83,12 +83,21 @@ class Cure(NamedTuple):
         return self.before - _violations(self.left)
 
 
-def cure(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, most: int = MANY) -> Cure:
+def cure(
+    chart: Chart,
+    manifests: Inputs,
+    policies: Policies,
+    options: FixOptions,
+    most: int = MANY,
+    wanted: Callable[[Identity], bool] = lambda _: True,
+    stays: Callable[[ObjectKey], bool] = lambda _: False,
+) -> Cure:
     """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    It is rendered ``most`` times at most. Raises InputError where the chart cannot be rendered at all.
+    It is rendered ``most`` times at most, and only workloads that are ``wanted`` are cured; objects that ``stay`` are
+    not changed. Raises InputError where the chart cannot be rendered at all.
     """
-    search = _Search(chart, manifests, policies, options, most)
+    search = _Search(chart, manifests, policies, options, most, wanted, stays)
     chosen = search.chosen() if search.units else ()
     return search.cure(chosen)
 
@@ -101,7 +110,16 @@ class _Tried(NamedTuple):
 
 
 class _Search:
-    def __init__(self, chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, most: int) -> None:
+    def __init__(
+        self,
+        chart: Chart,
+        manifests: Inputs,
+        policies: Policies,
+        options: FixOptions,
+        most: int,
+        wanted: Callable[[Identity], bool],
+        stays: Callable[[ObjectKey], bool],
+    ) -> None:
         self._chart = chart
         self._options = options
         self._left = most
@@ -119,10 +137,11 @@ class _Search:
         if base is None:
             raise InputError("the chart cannot be rendered a second time")
         self._base = base
-        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths)
+        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths, wanted, stays)
         self._policies = policies
         self.units = frozenset(unit for unit in self.workloads.units(base) if not options.leaves(unit.check))
-        self._plans = full_plans(self.workloads.manifests(base), policies, options) if self.units else {}
+        plans = full_plans(self.workloads.manifests(base), policies, options) if self.units else {}
+        self._plans = {key: plan for key, plan in plans.items() if wanted(plan.planned.identity)}
 
     # -- renderings ------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 
-__all__ = ["Pattern", "decision", "ignored", "name_test", "parse"]
+__all__ = ["Pattern", "decision", "ignored", "last_match", "name_test", "parse"]
 
 _ANY: Final = "**"
 """A part that stands for any number of directories."""
@@ -77,6 +77,12 @@ def decision(patterns: Sequence[Pattern], path: str, *, is_directory: bool) -> b
         if _matches(own, names)[0]:
             return pattern.leaves_out
     return None
+
+
+def last_match(patterns: Sequence[Pattern], path: str) -> bool | None:
+    """Return what the last pattern says that is about a file, or about a directory that it is in; None without one."""
+    names = path.split("/")
+    return next((one.leaves_out for one in reversed(patterns) if any(_matches(one, names))), None)
 
 
 def name_test(pattern: str) -> Callable[[str], bool]:

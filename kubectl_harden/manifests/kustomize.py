@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from kubectl_harden.yaml_text.documents import only_document, readable
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 from kubectl_harden.yaml_text.tree import dump
 
-__all__ = ["Overlay", "fix_kustomization", "write_overlay"]
+__all__ = ["Overlay", "fix_kustomization", "patch_files", "write_overlay"]
 
 
 class Overlay(NamedTuple):
@@ -69,11 +69,27 @@ def fix_kustomization(
         return Overlay((), fixed.planned, fixed.problems, notes, fixed.others)
     text = read_text(file)
     expected = list(_values(spliced(before, fixed.splices)))
+    files, trouble = patch_files(directory, file, expected, fixed.objects)
+    if files:
+        told = (*notes, *_bases(file, text))
+        return Overlay(tuple(files), fixed.planned, fixed.problems, told, fixed.others, fixed.objects)
+    problem = Problem(f"not patched: {trouble}; fix the files that it is built from", file)
+    return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)
+
+
+def patch_files(
+    directory: str, file: str, expected: Sequence[object], objects: Sequence[tuple[Identity, Any, Any]]
+) -> tuple[list[FileFix], str]:
+    """Return the patches of objects beside a kustomization, and its own change, last; or no files, and why not.
+
+    With them it has to build what is ``expected``. Raises InputError where its file cannot be read.
+    """
+    text = read_text(file)
     trouble = ""
     ways: tuple[Callable[[str], str], ...] = (_before_affixes(text), str)
     for together, name_of in product((True, False), ways):
         try:
-            files = _files(file, text, _patches(fixed.objects, name_of, together=together))
+            files = _files(file, text, _patches(objects, name_of, together=together))
             made = build_with(
                 directory, {os.path.basename(one.file): spliced(one.before, one.splices) for one in files}
             )
@@ -81,11 +97,9 @@ def fix_kustomization(
             trouble = trouble or str(error)
             continue
         if same(list(_values(made)), expected):
-            told = (*notes, *_bases(file, text))
-            return Overlay(tuple(files), fixed.planned, fixed.problems, told, fixed.others, fixed.objects)
+            return files, ""
         trouble = trouble or "kustomize makes something else of the patches than was planned"
-    problem = Problem(f"not patched: {trouble}; fix the files that it is built from", file)
-    return Overlay((), fixed.planned, (*fixed.problems, problem), notes, fixed.others)
+    return [], trouble
 
 
 def _bases(file: str, text: str) -> Iterator[Problem]:

@@ -18,20 +18,36 @@ from kubectl_harden.field_path import field_path
 from kubectl_harden.json_values import differences
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
 from kubectl_harden.manifests.discovery import EXTENSIONS
+from kubectl_harden.manifests.files_taken import takes
 from kubectl_harden.manifests.fix import NOT_EDITED, fix_text
 from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Item, Manifest, read
-from kubectl_harden.model import FileFix, Identity, Path, Policy, Problem
+from kubectl_harden.model import FileFix, FilesTaken, Identity, Path, Policy, Problem
 from kubectl_harden.objects import api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import leads_out, read_text
 
-__all__ = ["Sought", "Spot", "Tree", "fix_file", "fix_overlay", "resolved", "spot_of", "tree_of"]
+__all__ = [
+    "NOBODY",
+    "Sought",
+    "Spot",
+    "Tree",
+    "fix_file",
+    "fix_overlay",
+    "has_variable",
+    "not_found",
+    "resolved",
+    "selecting",
+    "spot_of",
+    "tree_of",
+]
 
-_NOBODY: Final = Policy("privileged", 0, "latest")
+_ALL: Final = FilesTaken()
+NOBODY: Final = Policy("privileged", 0, "latest")
+"""The policy of what is not sought: nothing violates it."""
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}")
 _REMOTE: Final = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*://|git@|git::|github\.com[:/])")
 _BUILT_ON: Final = ("resources", "bases", "components")
@@ -58,10 +74,14 @@ class Sought(NamedTuple):
 
     def matches(self, identity: Identity) -> bool:
         """Whether an object of a file is the one."""
+        return self.names(identity.api_version, identity.kind, identity.namespace or "", identity.name)
+
+    def names(self, api_version: str, kind: str, namespace: str, name: str) -> bool:
+        """Whether an object of that head is the one."""
         return (
-            (api_group(identity.api_version), identity.kind) == (self.group, self.kind)
-            and self._same(identity.name, self.name)
-            and self._takes(identity.namespace or "")
+            (api_group(api_version), kind) == (self.group, self.kind)
+            and self._same(name, self.name)
+            and self._takes(namespace)
         )
 
     def _takes(self, namespace: str) -> bool:
@@ -86,18 +106,22 @@ class Sought(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where an object is edited: in a file, or by patches of the kustomization in a directory."""
+    """Where an object is edited: in a file, by patches of the kustomization in a directory, or by values of a chart.
+
+    ``chart`` is the name of the object that renders it (``HelmRelease shop/web``), and where that says so.
+    """
 
     file: str = ""
     overlay: str = ""
+    chart: tuple[str, str] = ("", "")
 
 
 class Tree(NamedTuple):
     """What lies below a path of a checkout.
 
-    ``objects`` are those of plain manifests with their files, ``overlays`` the directories of the outermost
-    kustomizations. ``encrypted`` files are those of SOPS; ``links`` are not followed. ``built`` gets the objects of the
-    overlays that were built.
+    ``objects`` are those that run pods of plain manifests with their files, ``overlays`` the directories of the
+    outermost kustomizations. ``encrypted`` files are those of SOPS; ``links`` are not followed. ``built`` gets the
+    objects of the overlays that were built, ``texts`` what they build; ``files`` are the plain manifests.
     """
 
     root: str
@@ -105,18 +129,35 @@ class Tree(NamedTuple):
     objects: tuple[tuple[Identity, str, bool], ...]
     overlays: tuple[str, ...]
     built: dict[str, list[Identity]]
+    texts: dict[str, str]
     encrypted: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     jsonnet: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def short(self, file: str) -> str:
+        """Return a file's path in the checkout."""
+        return os.path.relpath(file, self.root)
+
+    def text_built(self, directory: str) -> str:
+        """Return what a kustomization builds. Raises InputError where it cannot be built from the checkout alone."""
+        if directory not in self.texts:
+            _refuse_remote(directory, self.root)
+            self.texts[directory] = built(directory).text or ""
+        return self.texts[directory]
 
 
-def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool) -> Tree:
-    """Return what lies in a directory of a checkout; ``recursive``, and in those below it."""
+def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool, taken: FilesTaken = _ALL) -> Tree:
+    """Return what lies in a directory of a checkout and is taken; ``recursive``, and in those below it.
+
+    Raises InputError where it is not known what is taken.
+    """
     objects: list[tuple[Identity, str, bool]] = []
     found: dict[str, list[str]] = {"overlay": [], "encrypted": [], "link": [], "jsonnet": []}
     problems: list[Problem] = []
-    for what, path in _walk(directory, recursive=recursive):
+    files: list[str] = []
+    for what, path in _walk(directory, takes(taken, root, directory), recursive=recursive):
         if what != "file":
             found[what].append(path)
             continue
@@ -125,8 +166,9 @@ def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool) 
         except InputError as error:
             problems.append(Problem(str(error), path))
             continue
+        files.append(path)
         encrypted = "\nsops:" in manifest.text or '"sops":' in manifest.text
-        for event in read(manifest, Policies(_NOBODY)):
+        for event in read(manifest, Policies(NOBODY)):
             if isinstance(event, Item):
                 objects.append((event.subject.identity, path, encrypted and "sops" in event.subject.value))
             elif isinstance(event, Problem):
@@ -139,28 +181,32 @@ def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool) 
         tuple(objects),
         tuple(found["overlay"]),
         {},
+        {},
         tuple(found["encrypted"]),
         tuple(found["link"]),
         tuple(found["jsonnet"]),
         tuple(problems),
+        tuple(files),
     )
 
 
-def _walk(directory: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
+def _walk(directory: str, is_taken: Callable[[str], bool], *, recursive: bool) -> Iterator[tuple[str, str]]:
     names = sorted(os.listdir(directory))
-    if any(name in KUSTOMIZATION for name in names):
+    if any(name in KUSTOMIZATION and is_taken(os.path.join(directory, name)) for name in names):
         yield "overlay", directory
         return
     if "Chart.yaml" in names:
         return
     for name in names:
         path = os.path.join(directory, name)
+        if not os.path.isdir(path) and (not is_taken(path) or name in KUSTOMIZATION):
+            continue
         if os.path.islink(path):
             yield "link", path
         elif os.path.isdir(path):
             # A submodule is committed elsewhere.
             if recursive and name != ".git" and not os.path.lexists(os.path.join(path, ".git")):
-                yield from _walk(path, recursive=recursive)
+                yield from _walk(path, is_taken, recursive=recursive)
         elif name.endswith(EXTENSIONS):
             yield "file", path
         elif name.endswith(_JSONNET):
@@ -177,24 +223,24 @@ def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> tuple[Spot, Soug
     if exact:
         found, sought = exact, sought._replace(exactly=True)
     if len(found) > 1:
-        files = " and ".join(dict.fromkeys(_short(tree, file) for _, file, _ in found))
+        files = " and ".join(dict.fromkeys(tree.short(file) for _, file, _ in found))
         raise InputError(f"{len(found)} objects of the files may be it ({files}): edit the right one with fix -f")
     if found:
         _, file, encrypted = found[0]
         if encrypted:
-            raise InputError(f"{_short(tree, file)} is encrypted by SOPS, and left alone: edit it with sops")
+            raise InputError(f"{tree.short(file)} is encrypted by SOPS, and left alone: edit it with sops")
         return Spot(file=file), sought
     held = [directory for directory in tree.overlays if _builds(tree, directory, sought, pod_paths)]
     if len(held) > 1:
-        names = " and ".join(_short(tree, one) for one in held)
+        names = " and ".join(tree.short(one) for one in held)
         raise InputError(f"several kustomizations build it ({names}): fix the right one with fix -k")
     if held:
         return Spot(overlay=held[0]), sought
-    raise InputError(f"it is not in the files below {_short(tree, tree.path)}{_beside(tree)}")
+    raise InputError(not_found(tree, "it is"))
 
 
-def _beside(tree: Tree) -> str:
-    """Return what else lies there, which may hold an object that was not found."""
+def not_found(tree: Tree, it_is: str) -> str:
+    """Return that an object is not in the files below a path, and what else lies there, which may hold it."""
     words = []
     for what, files in (
         ("encrypted by SOPS and left alone", tree.encrypted),
@@ -204,18 +250,16 @@ def _beside(tree: Tree) -> str:
     ):
         if files:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            words.append(f"{_short(tree, files[0])}{more}: {what}")
-    return f" ({'; '.join(words)})" if words else ""
-
-
-def _short(tree: Tree, file: str) -> str:
-    return os.path.relpath(file, tree.root)
+            words.append(f"{tree.short(files[0])}{more}: {what}")
+    return f"{it_is} not in the files below {tree.short(tree.path)}" + (f" ({'; '.join(words)})" if words else "")
 
 
 # -- plain files -----------------------------------------------------------------------------------------
 
 
-def _select(sought: Sequence[Sought]) -> Callable[[Item], Item | None]:
+def selecting(sought: Sequence[Sought]) -> Callable[[Item], Item | None]:
+    """Return what tells the sought objects from all others, with the policies that count for them."""
+
     def select(item: Item) -> Item | None:
         return next((found for one in sought if (found := one.selected(item)) is not None), None)
 
@@ -225,7 +269,7 @@ def _select(sought: Sequence[Sought]) -> Callable[[Item], Item | None]:
 def fix_file(file: str, sought: Sequence[Sought], options: FixOptions, pod_paths: PodPaths) -> FileFix:
     """Plan for some objects of a file, and edit its text; the result is proved. Raises InputError."""
     manifest = Manifest(file, read_text(file, regular=True), listed=True, pod_paths=pod_paths)
-    found = fix_text(manifest, Policies(_NOBODY), options, select=_select(sought))
+    found = fix_text(manifest, Policies(NOBODY), options, select=selecting(sought))
     problem = _into_variables(sought, found.objects, file)
     if problem is not None:
         return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
@@ -240,17 +284,18 @@ def _into_variables(
         if not any(one.substitutes and one.matches(identity) for one in sought):
             continue
         for path, old, _ in differences(before, after):
-            if _has_variable(old):
+            if has_variable(old):
                 where = field_path(path)
                 return Problem(f"{NOT_EDITED}: {where} holds a ${{VAR}} that others replace; set its value there", file)
     return None
 
 
-def _has_variable(value: object) -> bool:
+def has_variable(value: object) -> bool:
+    """Whether a value holds a ``${VAR}`` anywhere."""
     if isinstance(value, dict):
-        return any(map(_has_variable, value.values()))
+        return any(map(has_variable, value.values()))
     if isinstance(value, list):
-        return any(map(_has_variable, value))
+        return any(map(has_variable, value))
     return isinstance(value, str) and _VARIABLE.search(value) is not None
 
 
@@ -264,7 +309,7 @@ def resolved(value: object, live: object, path: Path = ()) -> tuple[object, list
         beside = _aligned(value, live if isinstance(live, list) else [])
         items = [resolved(item, other, (*path, i)) for i, (item, other) in enumerate(zip(value, beside, strict=True))]
         return [item for item, _ in items], [one for _, unknown in items for one in unknown]
-    if not _has_variable(value):
+    if not has_variable(value):
         return value, []
     if live is None or isinstance(live, dict | list):
         return value, [path]
@@ -289,14 +334,12 @@ def _aligned(items: list[object], live: list[object]) -> list[object]:
 def _builds(tree: Tree, directory: str, sought: Sought, pod_paths: PodPaths) -> bool:
     """Whether a kustomization builds an object. Raises InputError where it cannot be built from the checkout alone."""
     if directory not in tree.built:
-        _refuse_remote(directory, tree.root)
-        found = built(directory)
-        manifest = Manifest(found.file, found.text or "", lined=False, pod_paths=pod_paths)
-        items = (event for event in read(manifest, Policies(_NOBODY)) if isinstance(event, Item))
+        manifest = Manifest(directory, tree.text_built(directory), lined=False, pod_paths=pod_paths)
+        items = (event for event in read(manifest, Policies(NOBODY)) if isinstance(event, Item))
         tree.built[directory] = [item.subject.identity for item in items]
     count = sum(map(sought.matches, tree.built[directory]))
     if count > 1:
-        raise InputError(f"{_short(tree, directory)} builds {count} objects that may be it")
+        raise InputError(f"{tree.short(directory)} builds {count} objects that may be it")
     return count == 1
 
 
@@ -345,7 +388,7 @@ def _files_named(value: object) -> Iterator[str]:
 
 def fix_overlay(directory: str, sought: Sequence[Sought], options: FixOptions, pod_paths: PodPaths) -> Overlay:
     """Plan for some objects that a kustomization builds, as patches beside it, proved. Raises InputError."""
-    found = fix_kustomization(directory, Rules(), options, pod_paths, _select(sought))
+    found = fix_kustomization(directory, Rules(), options, pod_paths, selecting(sought))
     problem = _into_variables(sought, found.objects, directory)
     if problem is not None:
         return found._replace(files=(), planned=(), objects=(), problems=(*found.problems, problem))

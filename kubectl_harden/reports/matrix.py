@@ -198,9 +198,12 @@ def survey_summary(found: Survey, level: str) -> str:
     }
     parts = [f"{counts[state]:,} {words[state]}" for state in words if counts[state]]
     workloads = sum(len(item.workloads) for item in found.namespaces)
-    fixes = sum(len(item.to_fix) for item in found.namespaces if item.state == "fixable")
+    to_fix = [work.proposal.by_policy for item in found.namespaces if item.state == "fixable" for work in item.to_fix]
+    policies = sum(map(bool, to_fix))
+    fixes = len(to_fix) - policies
     line = f"{counted(len(found.namespaces), 'namespace')}, {counted(workloads, 'workload')}: {', '.join(parts)}"
     line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
+    line += f"; {counted(policies, 'policy')} to create" if policies else ""
     broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
     return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
 
@@ -209,6 +212,9 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
     """Yield what became of a namespace."""
     mark, meaning = _OUTCOMES[item.state]
     yield f"{paint(mark, meaning)} {paint(item.name, 'strong')}: {_told(item)}\n"
+    for outcome in item.outcomes:
+        if outcome.proposal.by_policy and outcome.state == "applied" and outcome.message:
+            yield wrapped(f": {outcome.message}", 4, columns, head=outcome.proposal.name) + "\n"
     if item.state in ("blocked", "failed", "drifted", "stopped"):
         if item.blockers:
             yield from blocker_lines(item.blockers, columns=columns)
@@ -220,8 +226,10 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
 
 
 def _told(item: Migrated) -> str:
-    patched = sum(outcome.state == "applied" for outcome in item.outcomes)
-    parts = [f"{counted(patched, 'workload')} patched"] if patched else []
+    applied = [bool(outcome.proposal.by_policy) for outcome in item.outcomes if outcome.state == "applied"]
+    by_policy = sum(applied)
+    parts = [f"{counted(len(applied) - by_policy, 'workload')} patched"] if not all(applied) else []
+    parts += [f"{counted(by_policy, 'workload')} by a policy at admission"] if by_policy else []
     if item.ready is not None and item.ready[1]:
         parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
     goal = item.found.goal if item.found is not None else ""

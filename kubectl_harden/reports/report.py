@@ -142,7 +142,10 @@ def _space(item: NamespaceSurvey, done: Migrated | None, aim: Aim, commands: Com
     if item.bare_pods:
         notes.append(f"{counted(item.bare_pods, 'pod')} of no controller")
     notes += [error_line(problem) for problem in item.problems]
-    go = commands.harden("migrate", item.name, "--level", aim.level, "--apply")
+    if item.to_evict:
+        notes.append(f"older than their policy, and evicted with --apply: {', '.join(item.to_evict)}")
+    policies = ("--at-admission",) if aim.at_admission else ()
+    go = commands.harden("migrate", item.name, "--level", aim.level, *policies, "--apply")
     return Space(
         item.name,
         cells,
@@ -208,9 +211,11 @@ def _workload(
     elif not mine:
         text = f"It meets {item.now}: nothing is to do."
     notes = [f"cannot be applied: {proposal.refusal}"] if proposal.refusal is not None and proposal.patch else []
+    if proposal.by_policy:
+        notes.append(f"made to its new pods, by MutatingAdmissionPolicy {proposal.by_policy}")
     notes += [f"from: {origin_words(proposal.origin)}"] if proposal.origin else []
     short = f"held back: {', '.join(held)}" if held else words if proposal.patch and not outcome else ""
-    fixable = bool(proposal.patch) and proposal.refusal is None and not outcome
+    fixable = bool(proposal.patch) and proposal.refusal is None and not outcome and not proposal.by_policy
     return Workload(
         _name(proposal),
         item.now,

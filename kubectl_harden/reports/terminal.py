@@ -163,8 +163,9 @@ def level_text(level: str) -> str:
 
 
 def counted(count: int, singular: str) -> str:
-    """Return ``1 workload`` or ``2 workloads``."""
-    return f"{count:,} {singular if count == 1 else singular + 's'}"
+    """Return ``1 workload``, ``2 workloads`` or ``2 policies``."""
+    plural = f"{singular[:-1]}ies" if singular.endswith("cy") else f"{singular}s"
+    return f"{count:,} {singular if count == 1 else plural}"
 
 
 def error_line(problem: Problem) -> str:

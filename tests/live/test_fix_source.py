@@ -1,7 +1,7 @@
 """``fix --source``: files that Flux and Argo CD apply from, edited in checkouts as git makes them, proved by the server.
 
 By the command line alone this tests ``live/at_source.py``, too. Flux and Argo CD do not run here: their objects are
-real, and what they would do is done by the tests.
+real, and what they would do is done by the tests (Flux itself: ``test_flux_circle.py``).
 """
 
 from __future__ import annotations

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.errors import InputError, UsageError
-from kubectl_harden.manifests.checkout import checkout_of, directory_in, is_committed, matching, same_repository
+from kubectl_harden.manifests.checkout import (
+    checkout_of,
+    directory_in,
+    is_committed,
+    link_out,
+    matching,
+    same_repository,
+)
 
 URL = "https://git.example.com/org/fleet"
 
@@ -165,3 +172,14 @@ def test_paths_stay_inside(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             directory_in(found, path)
+
+
+def test_links_that_lead_out_of_a_checkout(tmp_path: Path) -> None:
+    chart = tmp_path / "fleet" / "chart"
+    chart.mkdir(parents=True)
+    (chart.parent / "shared.yaml").write_text("")
+    (chart / "inside.yaml").symlink_to("../shared.yaml")
+    assert link_out(str(chart), str(chart.parent)) == ""
+    (tmp_path / "secrets").mkdir()
+    (chart / "templates").symlink_to(tmp_path / "secrets")
+    assert link_out(str(chart), str(chart.parent)) == str(chart / "templates")

@@ -9,7 +9,7 @@ import pytest
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.source import Sought, Spot, fix_file, fix_overlay, resolved, spot_of, tree_of
-from kubectl_harden.model import Policy
+from kubectl_harden.model import FilesTaken, Policy
 from kubectl_harden.planning.options import FixOptions
 
 RESTRICTED = Policy("restricted", 37, "latest")
@@ -65,6 +65,18 @@ def test_what_lies_below_counts_where_it_is_taken(tmp_path: Path) -> None:
     assert spot(tmp_path) == Spot(file=str(below / "web.yaml"))
     with pytest.raises(InputError, match="it is not in the files"):
         spot(tmp_path, recursive=False)
+
+
+def test_what_is_left_out_does_not_count(tmp_path: Path) -> None:
+    for name in ("old", "web"):
+        (tmp_path / f"{name}.yaml").write_text(WEB)
+    for taken in (FilesTaken(exclude="old*"), FilesTaken(by_flux=True, ignore="old.yaml")):
+        tree = tree_of(str(tmp_path), str(tmp_path), {}, recursive=True, taken=taken)
+        assert spot_of(tree, SOUGHT, {})[0] == Spot(file=str(tmp_path / "web.yaml"))
+    (tmp_path / "kustomization.yaml").write_text("resources: [gone.yaml]\n")
+    taken = FilesTaken(by_flux=True, ignore="kustomization.yaml\nold.yaml")
+    tree = tree_of(str(tmp_path), str(tmp_path), {}, recursive=True, taken=taken)
+    assert (tree.overlays, tree.files) == ((), (str(tmp_path / "web.yaml"),))
 
 
 def test_two_that_may_be_it_are_both_named(tmp_path: Path) -> None:

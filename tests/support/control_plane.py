@@ -80,7 +80,7 @@ def free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end a child whose test run was killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -223,7 +223,7 @@ class ControlPlane:
     def _run(self, name: str, *arguments: str) -> None:
         with (self.directory / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [executable(name), *arguments], stdout=log, stderr=log, cwd=self.directory, preexec_fn=_die_with_parent
+                [executable(name), *arguments], stdout=log, stderr=log, cwd=self.directory, preexec_fn=die_with_parent
             )
         self._processes.append((name, process))
 
