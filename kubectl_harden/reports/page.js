@@ -66,7 +66,7 @@ function count() {
     draw(bar, counts);
     for (const item of items) {
       const n = counts.get(item.dataset.v) || 0;
-      item.hidden = !n; item.querySelector("b").textContent = number(n); item.querySelector("small").textContent = percent(n, whole);
+      item.hidden = !n; item.querySelector("strong").textContent = number(n); item.querySelector("small").textContent = percent(n, whole);
       said.push(number(n) + " " + item.dataset.w);
     }
     bar.setAttribute("aria-label", chart.querySelector("figcaption").textContent + ": " + said.join(", "));

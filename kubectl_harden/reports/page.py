@@ -148,11 +148,11 @@ def _legend(page: Page) -> Markup:
         ("restricted", "current hardening best practice"), ("baseline", "no known privilege escalations"),
         ("privileged", "unrestricted"))]  # fmt: skip
     states = [
-        tag("li", tag("b", f"{mark} {words}"), f": {_MEANINGS[state]}")
+        tag("li", tag("strong", f"{mark} {words}"), f": {_MEANINGS[state]}")
         for state, (mark, _, words) in STATES.items()
         if page.command == "migrate"
     ]
-    risks = [tag("li", tag("b", risk), f": {words}") for risk, words in _RISKS.items() if page.command == "migrate"]
+    risks = [tag("li", tag("strong", risk), f": {words}") for risk, words in _RISKS.items() if page.command == "migrate"]
     return tag("details", tag("summary", "What the colours and words mean"),
                tag("ul", *levels, *states, *risks, class_="legend"), class_="legend")  # fmt: skip
 
@@ -171,7 +171,7 @@ _MEANINGS: Final = {
 
 
 def _space(page: Page, space: Space, edits: _Edits, *, is_open: bool) -> Iterator[str]:
-    cells = [tag("span", tag("b", space.name or "(no namespace)"), class_="name", data_k=space.name)]
+    cells = [tag("span", tag("strong", space.name or "(no namespace)"), class_="name", data_k=space.name)]
     cells += [_cell(head, cell) for head, cell in zip(page.columns, space.cells, strict=True)]
     yield (
         f'<details class="ns"{" open" if is_open else ""}'
@@ -195,7 +195,7 @@ def _space(page: Page, space: Space, edits: _Edits, *, is_open: bool) -> Iterato
 def _workload(item: Workload, edits: _Edits) -> Iterator[str]:
     levels = joined((_level(item.level), " → ", _level(item.after))) if item.after != item.level else _level(item.level)
     small = [tag("span", words, class_="chip") for words in (item.risk, item.outcome) if words]
-    head = [tag("b", item.name), *((Markup(" "), tag("small", item.owner)) if item.owner else ()), Markup(" "), levels]
+    head = [tag("strong", item.name), *((Markup(" "), tag("small", item.owner)) if item.owner else ()), Markup(" "), levels]
     head += [Markup(" "), *small, tag("span", item.short, class_="short")]
     yield (
         '<details class="w"'
@@ -218,7 +218,7 @@ def _workload(item: Workload, edits: _Edits) -> Iterator[str]:
 
 
 def _reason(reason: Reason) -> Markup:
-    parts: list[str] = [tag("b", reason.head)] if reason.head else []
+    parts: list[str] = [tag("strong", reason.head)] if reason.head else []
     parts += [Markup(" "), reason.what]
     parts += [Markup(" "), tag("span", reason.excused, class_="chip")] if reason.excused else []
     if reason.why:

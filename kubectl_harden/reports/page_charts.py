@@ -51,7 +51,7 @@ def _chart(page: Page, chart: Chart) -> Markup:
         share = percent(counts[value], whole)
         said.append(f"{counts[value]:,} {label}")
         keys.append(
-            tag("li", tag("i", class_=style), tag("b", f"{counts[value]:,}"), f" {label} ", tag("small", share),
+            tag("li", tag("i", class_=style), tag("strong", f"{counts[value]:,}"), f" {label} ", tag("small", share),
                 data_v=value, data_w=label, hidden=not counts[value])
         )  # fmt: skip
     drawn = bar(counts, chart.values, f"{chart.title}: {', '.join(said)}")

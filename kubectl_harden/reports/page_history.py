@@ -84,7 +84,7 @@ def _changed(kind: str, found: list[Change]) -> Markup:
     ]  # fmt: skip
     if len(found) > _NAMED:
         items.append(tag("li", f"and {len(found) - _NAMED:,} more"))
-    shown = tag("summary", tag("b", head))
+    shown = tag("summary", tag("strong", head))
     return tag(
         "details",
         shown,
@@ -112,13 +112,13 @@ def _enforced(before: Run, now: Run) -> list[Markup]:
     if not both:
         return []
     items = [
-        tag("li", " / ".join(filter(None, key)), f": {before.enforced[key]} → ", tag("b", now.enforced[key]))
+        tag("li", " / ".join(filter(None, key)), f": {before.enforced[key]} → ", tag("strong", now.enforced[key]))
         for key in both[:_NAMED]
     ]
     if len(both) > _NAMED:
         items.append(tag("li", f"and {len(both) - _NAMED:,} more"))
     verb = "enforces" if len(both) == 1 else "enforce"
-    head = tag("summary", tag("b", f"{counted(len(both), 'namespace')} {verb} another level"))
+    head = tag("summary", tag("strong", f"{counted(len(both), 'namespace')} {verb} another level"))
     return [tag("details", head, tag("ul", *items), class_="change enforced", open=True)]
 
 

@@ -23,10 +23,10 @@ def test_a_page_to_read(tmp_path: Path) -> None:
     with browser() as page:
         page.get(f"file://{tmp_path / 'page.html'}")
         assert page.title == "Pod Security: what admission would say"
-        spaces = [head.text for head in page.find_elements("css selector", ".ns > summary b")]
+        spaces = [head.text for head in page.find_elements("css selector", ".ns > summary strong")]
         assert spaces == ["shop", "(no namespace)"]
         page.find_element("id", "unfold").click()
-        heads = [head.text for head in page.find_elements("css selector", ".w > summary > b")]
+        heads = [head.text for head in page.find_elements("css selector", ".w > summary > strong")]
         assert heads == ["Deployment web", "Pod good"]
         assert page.find_element("css selector", "#problems h2").text == "Not checked (1)"
         page.find_element("css selector", ".w > summary").click()

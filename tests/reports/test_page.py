@@ -79,7 +79,7 @@ def numbers(page: Any, title: str) -> dict[str, int]:
     """Return the counts of a bar by their words, and hold the bar's parts to them."""
     script = """const figure = [...document.querySelectorAll("figure")].find(f => f.innerText.startsWith(arguments[0]));
     const wide = figure.querySelector(".bar").getBoundingClientRect().width;
-    return [...figure.querySelectorAll("li")].filter(li => !li.hidden).map(li => [li.dataset.w, li.querySelector("b").textContent,
+    return [...figure.querySelectorAll("li")].filter(li => !li.hidden).map(li => [li.dataset.w, li.querySelector("strong").textContent,
       li.querySelector("small").textContent, [...figure.querySelectorAll(".bar span")].find(s => s.dataset.v === li.dataset.v).getBoundingClientRect().width / wide]);"""
     found = page.execute_script(script, title)
     counts = {words: int(count.replace(",", "")) for words, count, _, _ in found}
