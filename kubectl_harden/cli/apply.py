@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kubectl_harden.live.propose import ApplyOptions, Proposal
     from kubectl_harden.model import Problem
     from kubectl_harden.planning.options import FixOptions
+    from kubectl_harden.reports.repeated import Repeated
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
 
@@ -59,7 +61,9 @@ def fix_live(
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
     from kubectl_harden.model import Problem
-    from kubectl_harden.reports.output import note, report_problems
+    from kubectl_harden.reports.output import note, report_problems, tell
+    from kubectl_harden.reports.repeated import Repeated
+    from kubectl_harden.reports.terminal import width
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
@@ -71,6 +75,7 @@ def fix_live(
     allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
     people = output is None or output == "diff"
     left_out = False
+    repeated = Repeated()
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
     owners = Owners(inputs.cluster, named=owner_fields or (), even_if_managed=even_if_managed, dry_run=people or apply)
@@ -96,7 +101,7 @@ def fix_live(
         if found.patch and (found.live.owner or at_owner) and not at_admission and output != "mutating-policy":
             owned[proposal_key(found)] = owners.of(found)
         if people and not (at_admission or at_owner):
-            show(found)
+            show(found, None if proposal_key(found) in owned else repeated)
         if people and proposal_key(found) in owned:
             others = owners.others(found, owned[proposal_key(found)]) if at_owner else []
             show_owner(inputs.cluster, found, owned[proposal_key(found)], others, instead=at_owner)
@@ -105,6 +110,7 @@ def fix_live(
     told = [item.message.partition(":")[0] for item in problems]
     names = inputs.cluster.known_namespaces() if targets.namespace is None else [targets.namespace]
     problems += missing_elsewhere(inputs.cluster, list(filter(takes, names)), told)
+    tell(repeated.rest(width(2)))
     for words in (*finder.notes, *notes):
         note(words)
     outcomes: list[Outcome] = []
@@ -168,14 +174,27 @@ def may_ask(apply: bool, yes: bool) -> None:
         raise UsageError("nothing is applied without being asked: there is no terminal to ask on, so give --yes")
 
 
-def show(proposal: Proposal) -> None:
-    """Write a proposal's diff to stdout, and what a person should know of it to stderr."""
-    from kubectl_harden.reports.live import diff, proposal_notes
+def show(proposal: Proposal, repeated: Repeated | None = None) -> None:
+    """Write a proposal's diff to stdout, and what a person should know of it to stderr.
+
+    ``repeated`` keeps back what was told of others.
+    """
+    from kubectl_harden.reports.live import diff
     from kubectl_harden.reports.output import tell, write
     from kubectl_harden.reports.terminal import width
 
     write([diff(proposal)])
-    tell(proposal_notes(proposal, columns=width()))
+    if repeated is None or not proposal.planned:
+        tell(_notes_on(proposal, width(2)))
+    else:
+        render = partial(_notes_on, proposal)
+        tell(repeated.notes(proposal.planned[0].identity, render, width(2)))
+
+
+def _notes_on(proposal: Proposal, columns: int) -> Iterator[str]:
+    from kubectl_harden.reports.live import proposal_notes
+
+    return proposal_notes(proposal, columns=columns)
 
 
 def carry_out(
@@ -260,7 +279,7 @@ def carry_out(
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
-        tell(outcome_lines(outcome, columns=width()))
+        tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, signalled
 
 

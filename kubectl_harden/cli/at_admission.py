@@ -90,7 +90,7 @@ def create_policies(
                 except HardenError as error:
                     outcome = Outcome(proposal, "failed", str(error))
             outcomes.append(outcome)
-            tell(outcome_lines(outcome, columns=width()))
+            tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, wrong, stop.is_set()
 
 
@@ -124,7 +124,7 @@ def _cleared(cluster: Cluster, proposals: Sequence[Proposal], *, yes: bool) -> t
             clean.append(proposal)
             continue
         others.append(Outcome(proposal, "failed" if agreed else "skipped", why))
-        tell(outcome_lines(others[-1], columns=width()))
+        tell(outcome_lines(others[-1], columns=width(2)))
     return clean, others
 
 

@@ -75,7 +75,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
     """
     from kubectl_harden.manifests.helm_values import cure
     from kubectl_harden.manifests.values_file import edited, values_file
-    from kubectl_harden.reports.fix import FixTally, notes
+    from kubectl_harden.reports.fix import FixTally, notes_of_many
     from kubectl_harden.reports.output import line, note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
@@ -97,7 +97,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
         return _without_values(found, chart, manifests, tally, problems)
     change = edited(file or _UNNAMED, found.values)
     _put((*changes, change), chart, how)
-    tell(notes(found.planned, columns=width()))
+    tell(notes_of_many(found.planned, columns=width(2)))
     for key, words in found.said:
         line(f"{key}: the chart says: {words}")
     note_problems(tally.passed.notes)
@@ -198,11 +198,11 @@ def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passe
 
 def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTally, problems: list[Problem]) -> int:
     """Tell that no values were found, what was tried, and what stays; return the exit code."""
-    from kubectl_harden.reports.fix import notes, summary_line
+    from kubectl_harden.reports.fix import notes_of_many, summary_line
     from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
-    tell(notes(found.planned, columns=width()))
+    tell(notes_of_many(found.planned, columns=width(2)))
     if tally.left:
         named = ", ".join(found.tried[:_NAMED])
         more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
@@ -249,7 +249,7 @@ def _shown(
     quiet: bool,
 ) -> int:
     """Show diffs, notes, problems and the summary, and return the exit code."""
-    from kubectl_harden.reports.fix import FixTally, diff, notes, summary_line
+    from kubectl_harden.reports.fix import FixTally, diff, notes_of_many, summary_line
     from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
@@ -265,7 +265,7 @@ def _shown(
         tally.files_changed += 1
         if not (write and quiet):
             patch(diff(found))
-    tell(notes(planned, columns=width()))
+    tell(notes_of_many(planned, columns=width(2)))
     report_problems(tally.problems)
     paragraph(summary_line(tally, written=write))
     if tally.problems:

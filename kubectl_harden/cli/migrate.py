@@ -18,6 +18,7 @@ from kubectl_harden.cli.audit_log import AUDIT_LOG, read
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
@@ -57,46 +58,55 @@ _FEW: Final = 5
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
 @click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
-@click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
-              help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
-@click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories.")
-@click.option("--write", is_flag=True, help="Edit the files in place: workloads, and the labels of Namespaces.")
-@click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
-@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
-@click.option("--exclude-from", metavar="FILE", help="A file with a pattern to leave out on each line.")
-@click.option("--shard", metavar="[INDEX/]COUNT",
-              help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
-@click.option("--level", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
-              show_default=True, help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
-@click.option("--policy-version", metavar="VERSION", help="Policy version to pin. [default: as the namespace has it]")
-@click.option("--max-risk", type=click.Choice(RISKS), default="review", show_default=True,
-              help="The highest risk of edits to make.")  # fmt: skip
-@click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
-              default="text", show_default=True, help="Output format.")  # fmt: skip
-@click.option("--report", "report_file", metavar="FILE", help="Write a page to show around (HTML).")
+@option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
+        type=click.Path(allow_dash=True),
+        help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
+@option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories.")
+@option("-l", "--selector", group="Targets", default="", metavar="SELECTOR", help="Label selector of namespaces.")
+@option("-A", "--all-namespaces", group="Targets", is_flag=True, help="All namespaces but Kubernetes' own.")
+@option("--exclude", group="Targets", multiple=True, metavar="PATTERN",
+        help="Leave out namespaces; * and ? stand for any.")  # fmt: skip
+@option("--exclude-from", group="Targets", metavar="FILE", help="A file with a pattern to leave out on each line.")
+@option("--shard", group="Targets", metavar="[INDEX/]COUNT",
+        help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
+@option("--level", group="Policy", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
+        show_default=True,
+        help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
+@option("--policy-version", group="Policy", metavar="VERSION",
+        help="Policy version to pin. [default: as the namespace has it]")  # fmt: skip
+@option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
+        help="The highest risk of edits to make.")  # fmt: skip
+@option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
+        default="text", show_default=True,
+        help="Output format.")  # fmt: skip
+@option("--write", group="Output", is_flag=True,
+        help="Edit the files in place: workloads, and the labels of Namespaces.")  # fmt: skip
+@option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
+@option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
+@option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
 @HISTORY
-@click.option("--plan-out", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
-@click.option("--plan", "plan_file", metavar="FILE", help="Carry out exactly this plan.")
-@click.option("--apply", "apply_", is_flag=True, help="Set the labels and patch the workloads.")
-@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
-@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
-@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-              help="Namespaces to work on at a time.")  # fmt: skip
-@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Begin no more after N namespaces failed.")
-@click.option("--trial/--no-trial", default=None,
-              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
-@click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
-@click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
-@click.option("--at-admission", is_flag=True,
-              help="Policies for new pods of what others write; old pods are evicted one by one.")  # fmt: skip
-@click.option("--expires", default="90d", show_default=True, metavar="TIME",
-              help="When to look at the policies again: 90d, or a date.")  # fmt: skip
-@click.option("--team-label", default="team", show_default=True, metavar="KEY",
-              help="The label that names the team of a workload or namespace.")  # fmt: skip
+@option("--plan-out", group="Output", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
+@option("--plan", "plan_file", group="Output", metavar="FILE", help="Carry out exactly this plan.")
+@option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
+        help="Longest wait for a rollout.")  # fmt: skip
+@option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+        help="Namespaces to work on at a time.")  # fmt: skip
+@option("--max-failures", group="Rollout", type=click.IntRange(1), metavar="N",
+        help="Begin no more after N namespaces failed.")  # fmt: skip
+@option("--trial/--no-trial", group="Rollout", default=None,
+        help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
+@option("--recreate", group="Rollout", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@option("--at-admission", group="Output", is_flag=True,
+        help="Policies for new pods of what others write; old pods are evicted one by one.")  # fmt: skip
+@option("--expires", group="Rollout", default="90d", show_default=True, metavar="TIME",
+        help="When to look at the policies again: 90d, or a date.")  # fmt: skip
+@option("--even-if-managed", group="What to change", is_flag=True,
+        help="Patch what Helm, Argo CD, Flux or an operator manages.")  # fmt: skip
+@option("--team-label", group="Output", default="team", show_default=True, metavar="KEY",
+        help="The label that names the team of a workload or namespace.")  # fmt: skip
 @AUDIT_LOG
-@click.option("--soak", metavar="TIME",
-              help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
+@option("--soak", group="Policy", metavar="TIME",
+        help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
 @POD_PATH
 @companion_options
 @evidence_options
@@ -145,8 +155,8 @@ def migrate(
     warn and audit are set; all fixes are proved by server dry-runs, then applied one by one with watched
     rollouts; the pods that run are judged again; enforce is set once the API server itself has nothing to say
     against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
-    namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
-    refused.
+    namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
+    read, 4 when the cluster refused.
 
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
@@ -281,6 +291,7 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "user_namespace": "--user-namespace",
         "fs_group": "--fs-group",
         "low_ports": "--low-ports",
+        "always_low_ports": "--always-low-ports",
         "writable": "--writable",
         "recorded_seccomp": "--recorded-seccomp",
         "selector": "-l",
@@ -401,7 +412,7 @@ def _carry_out(
     todo = [item for item in found.namespaces if item.state != "done"]
     if todo and not yes and not _agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop, columns = Event(), Event(), width()
+    halt, stop, columns = Event(), Event(), width(2)
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
             policies,

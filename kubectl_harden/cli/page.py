@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.options import repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs
 from kubectl_harden.cluster.command import Commands
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HISTORY", "about_check", "about_migration", "keep"]
 
-HISTORY: Final = click.option(
-    "--history", "history_dir", metavar="DIR", type=click.Path(),
+HISTORY: Final = option(
+    "--history", "history_dir", group="Output", metavar="DIR", type=click.Path(),
     help="Keep each run in DIR: the page shows the progress, and what changed since the last run.",
 )  # fmt: skip
 _SHORT: Final = 80

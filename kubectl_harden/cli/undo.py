@@ -231,7 +231,7 @@ def _phases(
             for item in phase:
                 if item.patch and item.refusal is None:
                     outcomes.append(Outcome(item, "skipped", "not begun"))
-                    tell(outcome_lines(outcomes[-1], columns=width()))
+                    tell(outcome_lines(outcomes[-1], columns=width(2)))
             continue
         ended, interrupted = carry_out(
             undoing.cluster,

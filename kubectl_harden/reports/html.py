@@ -17,12 +17,17 @@ from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.page import page_text
 from kubectl_harden.reports.page_charts import BY_LEVEL
 from kubectl_harden.reports.page_model import About, Cell, Chart, Page, Reason, Space, Workload
-from kubectl_harden.reports.tally import Report, summary_line
+from kubectl_harden.reports.tally import Report, left_out_words, summary_line
 from kubectl_harden.reports.terminal import error_line, place, template_of
 
 __all__ = ["html", "run_of"]
 
-_BELOW, _MEETS = "below its level", "meets its level"
+_BELOW, _MEETS, _PART = "below its level", "meets its level", "not looked at in full"
+_STATES = (
+    (_MEETS, "met", "meet their level"),
+    (_BELOW, "below", "are below it"),
+    (_PART, "unknown", "are not looked at in full"),
+)
 _COLUMNS = ("Held to", "Meets", "Below", "Workloads", "Controls")
 
 
@@ -47,8 +52,7 @@ def html(report: Report) -> Iterator[str]:
             _COLUMNS,
             (
                 Chart("Workloads by the level that they meet", "w", "l", BY_LEVEL),
-                Chart("Workloads by what they are held to", "w", "s",
-                      ((_MEETS, "met", "meet their level"), (_BELOW, "below", "are below it"))),
+                Chart("Workloads by what they are held to", "w", "s", _STATES),
             ),
             about.where,
             about.made[:16].replace("T", " ") + " UTC" if about.made else "",
@@ -116,12 +120,13 @@ def _workload(item: Checked, commands: Commands) -> Workload:
     notes = [f"From {origin_words(item.origin)}"] if item.origin else []
     notes += dict.fromkeys(f"{known_words(fact)} ({fact.origin})" for fact in item.facts)
     said = [f"Not {held}." if counts else f"Held to {held}."]
+    said += [f"{left_out_words(item.left_out)}."] if item.left_out else []
     said += [f"The API server refuses its pods: {item.pods_refused}"] if item.pods_refused else []
     return Workload(
         f"{identity.kind} {identity.name or '(no name)'}{template_of(identity)}",
         item.level,
         item.level,
-        _BELOW if below else _MEETS,
+        _BELOW if below else _PART if item.left_out else _MEETS,
         owner=place(identity.source),
         short=short,
         text=" ".join([*said, *([f"→ {item.advice}"] if item.advice else [])]),

@@ -152,7 +152,9 @@ def _legend(page: Page) -> Markup:
         for state, (mark, _, words) in STATES.items()
         if page.command == "migrate"
     ]
-    risks = [tag("li", tag("strong", risk), f": {words}") for risk, words in _RISKS.items() if page.command == "migrate"]
+    risks = [
+        tag("li", tag("strong", risk), f": {words}") for risk, words in _RISKS.items() if page.command == "migrate"
+    ]
     return tag("details", tag("summary", "What the colours and words mean"),
                tag("ul", *levels, *states, *risks, class_="legend"), class_="legend")  # fmt: skip
 
@@ -195,7 +197,12 @@ def _space(page: Page, space: Space, edits: _Edits, *, is_open: bool) -> Iterato
 def _workload(item: Workload, edits: _Edits) -> Iterator[str]:
     levels = joined((_level(item.level), " → ", _level(item.after))) if item.after != item.level else _level(item.level)
     small = [tag("span", words, class_="chip") for words in (item.risk, item.outcome) if words]
-    head = [tag("strong", item.name), *((Markup(" "), tag("small", item.owner)) if item.owner else ()), Markup(" "), levels]
+    head = [
+        tag("strong", item.name),
+        *((Markup(" "), tag("small", item.owner)) if item.owner else ()),
+        Markup(" "),
+        levels,
+    ]
     head += [Markup(" "), *small, tag("span", item.short, class_="short")]
     yield (
         '<details class="w"'

@@ -37,3 +37,12 @@ def test_a_page_to_read(tmp_path: Path) -> None:
         assert 'container "web" runs chown' in text and "(manifest)" in text
         assert "mapping values are not allowed" in text
         assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_what_was_not_looked_at_does_not_meet_its_level(tmp_path: Path) -> None:
+    """With --only and --skip a page must not say that all is well."""
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    page = run("check", "-f", "web.yaml", "-o", "html", "--only", "hostProcess", cwd=tmp_path).stdout.decode()
+    assert 'data-s="not looked at in full"' in page
+    assert 'data-s="meets its level"' not in page
+    assert "violations of other controls are left out here, not by Pod Security admission" in page
