@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cli.at_admission import create_policies, expiry, print_policies
 from kubectl_harden.cli.at_owner import change_owners, show_owner
@@ -20,6 +20,7 @@ from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.apply import Outcome
     from kubectl_harden.live.at_owner import AtOwner
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from kubectl_harden.reports.repeated import Repeated
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
+
+_FAILED: Final = ("tried", "down", "rolled back", "left", "failed", "unknown", "unwatched")
+"""States of outcomes after which --fail-fast begins nothing more."""
 
 
 def fix_live(
@@ -56,6 +60,7 @@ def fix_live(
     ``notes`` has in the end what evidence could not be had. With ``owner_fields``, even none, the custom resources that
     workloads are made from are changed instead.
     """
+    from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.live.at_owner import Owners, made_from
     from kubectl_harden.live.find import Finder
     from kubectl_harden.live.journal import Journal
@@ -84,6 +89,8 @@ def fix_live(
     if at_owner:
         inputs = inputs._replace(targets=made_from(inputs.cluster, inputs.targets))
     targets = inputs.targets
+    releases_off = at_admission or at_owner or even_if_managed or output not in (None, "diff", "json")
+    releases = Releases(inputs, options, apply=apply, rollback=not no_rollback, off=releases_off)
 
     def takes(name: str) -> bool:
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
@@ -98,6 +105,8 @@ def fix_live(
             continue
         report_problems(found.problems)
         problems.extend(found.problems)
+        if releases.takes(found):
+            continue
         if found.patch and (found.live.owner or at_owner) and not at_admission and output != "mutating-policy":
             owned[proposal_key(found)] = owners.of(found)
         if people and not (at_admission or at_owner):
@@ -107,6 +116,7 @@ def fix_live(
             show_owner(inputs.cluster, found, owned[proposal_key(found)], others, instead=at_owner)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
+    proposals += releases.planned(show if people else None)
     told = [item.message.partition(":")[0] for item in problems]
     names = inputs.cluster.known_namespaces() if targets.namespace is None else [targets.namespace]
     problems += missing_elsewhere(inputs.cluster, list(filter(takes, names)), told)
@@ -134,10 +144,11 @@ def fix_live(
         )
         problems.extend(_refused(outcomes))
     elif apply:
+        releases.ask(yes=yes)
         outcomes, interrupted = carry_out(
             cluster,
             journal,
-            proposals,
+            [proposal for proposal in proposals if not releases.has(proposal)],
             again=lambda old: propose(cluster, old.live, options, allowed),
             yes=yes,
             limit=limit,
@@ -145,6 +156,9 @@ def fix_live(
             at_once=parallel,
             fail_fast=fail_fast,
         )
+        ended = interrupted or (fail_fast and any(item.state in _FAILED for item in outcomes))
+        more, signalled = releases.carry_out(journal, limit=limit, fail_fast=fail_fast, begun=ended)
+        outcomes, interrupted = outcomes + more, interrupted or signalled
         problems.extend(_refused(outcomes))
     else:
         problems.extend(_denied(proposals))
@@ -154,7 +168,7 @@ def fix_live(
     elif output == "mutating-policy":
         left_out, problems = print_policies(inputs.cluster, proposals, problems, day)
     else:
-        _print(str(output), proposals, outcomes, problems, inputs, owned)
+        _print(str(output), proposals, outcomes, problems, inputs, owned, releases)
     if interrupted:
         return INTERRUPTED
     return exit_code(problems, left=left_out or _left(proposals, outcomes, people=people, apply=apply))
@@ -353,6 +367,7 @@ def _print(
     problems: Sequence[Problem],
     inputs: LiveInputs,
     owned: Mapping[str, AtOwner],
+    releases: Releases,
 ) -> None:
     """Print an output for programs."""
     from kubectl_harden.model import FileFix
@@ -376,7 +391,7 @@ def _print(
             outcome = states.get(proposal_key(proposal))
             for item in proposal.planned:
                 of_owner = owner_json(owned.get(proposal_key(proposal)))
-                entry = {**planned_json(item, policy), **proposal_json(proposal), **of_owner}
+                entry = {**planned_json(item, policy), **proposal_json(proposal), **of_owner, **releases.json(proposal)}
                 workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
         data([json_text(plan_json(workloads, list(problems), policy, tally)), "\n"])
     else:

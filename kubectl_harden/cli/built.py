@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubectl_harden.reports.fix import FixTally
     from kubectl_harden.reports.passed import Passed
 
-__all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "propose_values"]
+__all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "post_renderer", "propose_values"]
 
 
 _UNNAMED: Final = "values.yaml"
@@ -163,12 +163,16 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
         more = f" and {len(found.held_back) - _NAMED:,} more" if len(found.held_back) > _NAMED else ""
         paragraph(f"Not set, since no pod reaches a level by it (--partial): {named}{more}")
     if any(left.why == NO_VALUE for item in found.planned for left in item.plan.remaining):
-        name = shlex.quote(chart.name)
-        paragraph(
-            f"What no value sets, a post-renderer does: helm upgrade --install RELEASE {name} --post-renderer harden "
-            "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
-            "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
-        )
+        paragraph(post_renderer(shlex.quote(chart.name)))
+
+
+def post_renderer(chart: str, release: str = "RELEASE") -> str:
+    """Return how what no value sets is set in what a chart renders."""
+    return (
+        f"What no value sets, a post-renderer does: helm upgrade --install {release} {chart} --post-renderer harden "
+        "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
+        "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
+    )
 
 
 def _tested(found: Cure, manifests: Inputs) -> int:

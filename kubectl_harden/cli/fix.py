@@ -106,19 +106,19 @@ def fix(
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
 
-    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is
-    left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
-    workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
-    applied; a rollout that fails is taken back. What is known of how the app runs (its manifest, running pods,
-    images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
-    together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
-    the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What nobody can
-    edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at admission: a
-    MutatingAdmissionPolicy makes the same edits to the workload's new pods. Where an operator's custom resource has
-    fields for them, --at-owner sets these, and takes them back where the workload does not follow. The exit code is 0
-    when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could not
-    be read, 4 when the cluster refused.
+    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is left
+    goes to stderr. In files only the lines that must change do; every other byte stays. Of live workloads the diff
+    is that of a server dry-run, and a pod is proved to be admitted before anything is applied; a rollout that fails
+    is taken back. Of Helm releases the values are changed, by Helm. What is known of how the app runs (its
+    manifest, running pods, images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left
+    out. Edits that together reach neither the level nor baseline are not made, unless they are safe: --partial
+    makes them all the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app
+    running that the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What
+    nobody can edit, since an operator or a chart writes it again, --at-admission and -o mutating-policy change at
+    admission: a MutatingAdmissionPolicy makes the same edits to the workload's new pods. Where an operator's custom
+    resource has fields for them, --at-owner sets these, and takes them back where the workload does not follow. The
+    exit code is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when
+    something could not be read, 4 when the cluster refused.
 
     \b
     Examples:

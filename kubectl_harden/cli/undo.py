@@ -15,6 +15,7 @@ from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, ex
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import Command, cluster_options
+from kubectl_harden.cli.undo_helm import undo_upgrades
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def undo(
     """
     from kubectl_harden.cli.apply import agreed, may_ask, show
     from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.helm_undo import is_upgrade
     from kubectl_harden.live.journal import Journal, last_run, read_run
     from kubectl_harden.live.undo import by_object
     from kubectl_harden.model import Problem
@@ -90,7 +92,24 @@ def undo(
         note(f"the run was made on {where}, and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     created = [change for change in open_changes if change.created]
-    open_changes = [change for change in open_changes if not change.created]
+    upgrades = [change for change in open_changes if is_upgrade(change)]
+    open_changes = [change for change in open_changes if not change.created and not is_upgrade(change)]
+    about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
+    journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
+    stop = Event()
+    not_back = undo_upgrades(
+        cluster,
+        journal,
+        chosen,
+        upgrades,
+        yes=yes,
+        dry_run=dry_run,
+        even_if_refused=even_if_refused,
+        limit=limit,
+        stop=stop,
+    )
+    if stop.is_set():
+        return INTERRUPTED
 
     def delete(lowered: Collection[str] = ()) -> list[str]:
         how = {"yes": yes, "dry_run": dry_run, "even_if_refused": even_if_refused}
@@ -110,13 +129,10 @@ def undo(
     if dry_run:
         delete(undoing.lowered)
         open_ones = any(item.patch or item.ownership for item in proposals)
-        return VIOLATIONS if open_ones or refusals or created else OK
-    about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
-    journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
+        return VIOLATIONS if open_ones or refusals or created or not_back else OK
     ready = [item for item in proposals if item.patch and item.refusal is None]
     behind = [item for item in proposals if not item.patch and item.refusal is None and item.ownership]
     agrees = yes or not (ready or behind) or agreed([*ready, *behind], cluster)
-    stop = Event()
     # A signal between two phases, or before what was done is noted and told, ends nothing half way.
     with calling(lambda _count: stop.set()):
         if agrees:
@@ -132,14 +148,15 @@ def undo(
             again = journal.used and not created
             back = cluster.connection.commands.harden("undo", journal.run) if again else ""
             line(summary(outcomes, back))
-        elif not refusals and not behind and not policies_left:
+        elif not refusals and not behind and not policies_left and not not_back:
             line(f"run {chosen.id}: everything is as it was before")
     if stop.is_set():
         return INTERRUPTED
     denied = [Problem(item.refusal or "", refused=True) for item in refusals if item.denied]
-    left = bool(refusals or behind or policies_left) or any(
+    left = bool(refusals or behind or policies_left or not_back) or any(
         outcome.state not in ("applied", "unwatched") for outcome in outcomes
     )
+    denied += [problem for problem in not_back if problem.refused]
     return exit_code([*refused(outcomes), *denied], left=left)
 
 
