@@ -71,7 +71,7 @@ function count() {
     }
     bar.setAttribute("aria-label", chart.querySelector("figcaption").textContent + ": " + said.join(", "));
   }
-  groups("teams", ws, one => [one.t], (row, mine) => {
+  for (const [id, key] of [["teams", "t"], ["clusters", "k"]]) groups(id, ws, one => [one[key]], (row, mine) => {
     const held = mine.filter(one => one.h.length).length, met = mine.filter(one => one.l === "restricted").length;
     return [mine.length, percent(met, mine.length), held];
   });

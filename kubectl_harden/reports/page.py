@@ -16,7 +16,7 @@ from typing import Final
 
 from kubectl_harden.model import LADDER
 from kubectl_harden.reports.markup import Markup, joined, tag
-from kubectl_harden.reports.page_charts import causes_table, controls_table, overview, teams_table
+from kubectl_harden.reports.page_charts import causes_table, controls_table, levels_table, overview
 from kubectl_harden.reports.page_history import history_sections
 from kubectl_harden.reports.page_model import Cell, Page, Part, Reason, Space, Workload
 from kubectl_harden.reports.states import STATES
@@ -65,7 +65,17 @@ def page_text(page: Page) -> Iterator[str]:
     yield _filters(page) + "\n"
     yield overview(page) + "\n"
     yield history_sections(page) + "\n"
-    yield tag("div", teams_table(page), controls_table(page), causes_table(page), class_="two") + "\n"
+    yield (
+        tag(
+            "div",
+            levels_table(page, "cluster"),
+            levels_table(page, "team"),
+            controls_table(page),
+            causes_table(page),
+            class_="two",
+        )
+        + "\n"
+    )
     yield from _spaces(page, edits)
     for part in page.parts:
         yield _part(part) + "\n"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from kubectl_harden.model import LADDER
 from kubectl_harden.reports.markup import Markup, joined, tag
 from kubectl_harden.reports.page_model import Chart, Page, Space, Workload
 
-__all__ = ["BY_LEVEL", "bar", "causes_table", "controls_table", "overview", "percent", "teams_table"]
+__all__ = ["BY_LEVEL", "bar", "causes_table", "controls_table", "levels_table", "overview", "percent"]
 
 BY_LEVEL: Final = tuple((level, level, level) for level in reversed(LADDER))
 """The values of a bar of levels, the strictest first."""
@@ -77,30 +77,34 @@ def _table(title: str, name: str, head: Markup, rows: Iterable[Markup]) -> Marku
     return tag("section", tag("h2", title), tag("table", head, tag("tbody", body), id=name))
 
 
-def teams_table(page: Page) -> Markup:
-    """Return the levels of each team's workloads, where a team is known; those without one are the last."""
-    teams: dict[str, Counter[str]] = {}
+def levels_table(page: Page, kind: Literal["team", "cluster"]) -> Markup:
+    """Return the levels of each team's, or each cluster's, workloads; those without a team are the last.
+
+    Nothing where there is no team, and for one cluster.
+    """
+    counts: dict[str, Counter[str]] = {}
     held: Counter[str] = Counter()
     for space in page.spaces:
         for item in space.workloads:
-            teams.setdefault(item.team, Counter())[item.level] += 1
-            held[item.team] += bool(item.causes)
-    if not any(teams):
+            key = item.team if kind == "team" else space.cluster
+            counts.setdefault(key, Counter())[item.level] += 1
+            held[key] += bool(item.causes)
+    if not any(counts) or (kind == "cluster" and len(counts) < 2):
         return Markup("")
 
-    def row(team: str, counts: Counter[str]) -> Markup:
-        whole = counts.total()
-        name = _link("team", team, team) if team else Markup("<i>no team</i>")
-        words = ", ".join(f"{counts[level]:,} {level}" for level in reversed(LADDER))
-        cells = [tag("td", name), tag("td", bar(counts, BY_LEVEL, words)), tag("td", f"{whole:,}", class_="n")]
-        cells += [tag("td", percent(counts["restricted"], whole), class_="n")]
-        cells += [tag("td", f"{held[team]:,}", class_="n")] if page.command == "migrate" else []
-        return tag("tr", *cells, data_g=team)
+    def row(key: str, levels: Counter[str]) -> Markup:
+        whole = levels.total()
+        name = _link(kind, key, key) if key else Markup("<i>none</i>")
+        words = ", ".join(f"{levels[level]:,} {level}" for level in reversed(LADDER))
+        cells = [tag("td", name), tag("td", bar(levels, BY_LEVEL, words)), tag("td", f"{whole:,}", class_="n")]
+        cells += [tag("td", percent(levels["restricted"], whole), class_="n")]
+        cells += [tag("td", f"{held[key]:,}", class_="n")] if page.command == "migrate" else []
+        return tag("tr", *cells, data_g=key)
 
-    ordered = sorted(teams.items(), key=lambda entry: (not entry[0], entry[0]))
+    ordered = sorted(counts.items(), key=lambda entry: (not entry[0], entry[0]))
     more = ("Held back",) if page.command == "migrate" else ()
-    head = _head("Team", "Levels met now", "Workloads", "Restricted", *more)
-    return _table("By team", "teams", head, (row(*entry) for entry in ordered))
+    head = _head(kind.capitalize(), "Levels met now", "Workloads", "Restricted", *more)
+    return _table(f"By {kind}", f"{kind}s", head, (row(*entry) for entry in ordered))
 
 
 def controls_table(page: Page) -> Markup:

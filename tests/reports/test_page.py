@@ -389,3 +389,34 @@ def test_three_hundred_workloads_are_no_long_list(chromium: Any, tmp_path: Path)
                                                       (999, 1000, "99 %"), (1, 1000, "1 %")])  # fmt: skip
 def test_a_share_is_neither_all_nor_nothing_by_rounding(part: int, whole: int, shown: str) -> None:
     assert percent(part, whole) == shown
+
+
+def test_several_clusters_stand_one_below_the_other(chromium: Any, tmp_path: Path) -> None:
+    def space(cluster: str, name: str, *levels: str) -> Space:
+        works = tuple(Workload(f"Pod {index}", level, level) for index, level in enumerate(levels))
+        return Space(name, (Cell("restricted"),), works, cluster, min(levels))
+
+    spaces = (
+        space("eu", "shop", "baseline", "restricted"),
+        space("us", "shop", "baseline"),
+        space("us", "a", "privileged"),
+    )
+    page_of = Page("check", "Pods", spaces, ("Held to",), (Chart("Workloads", "w", "l", BY_LEVEL),))
+    path = tmp_path / "page.html"
+    path.write_text("".join(page_text(page_of)))
+    for width in WIDTHS:
+        page = opened(chromium, path, width)
+        headings = [element.text for element in page.find_elements(By.CSS_SELECTOR, ".cluster h3")]
+        assert headings == ["eu", "us"]
+        script = "return [...document.querySelectorAll('#clusters tbody tr')].filter(r => !r.hidden).map(r => [...r.cells].map(c => c.textContent))"
+        assert page.execute_script(script) == [["eu", "", "2", "50 %"], ["us", "", "2", "0 %"]]
+        page.execute_script("document.querySelector('#clusters a[data-v=us]').click()")
+        page.execute_async_script("setTimeout(arguments[0], 50)")
+        assert page.current_url.endswith("#cluster=us")
+        assert shown(page, ".ns") == ["shop", "a"]
+        assert numbers(page, "Workloads") == {"baseline": 1, "privileged": 1}
+        assert page.execute_script(script) == [["us", "", "2", "0 %"]]
+        assert [element.text for element in page.find_elements(By.CSS_SELECTOR, ".cluster h3") if element.text] == [
+            "us"
+        ]
+        assert faults(page) == []
