@@ -5,7 +5,7 @@ const $ = id => document.getElementById(id), all = (where, of = document) => [..
 const lines = words => words ? words.split("\n") : [], number = n => n.toLocaleString("en");
 const workload = (element, space) => {
   const d = element.dataset;
-  return { element, space, n: d.n, l: d.l, a: d.a, t: d.t || "", s: d.s || "", c: lines(d.c), h: lines(d.h), r: d.r || "", o: d.o || "", k: space.k, shown: true };
+  return { element, space, n: d.n, l: d.l, a: d.a, b: d.b || "", t: d.t || "", s: d.s || "", c: lines(d.c), h: lines(d.h), r: d.r || "", o: d.o || "", k: space.k, shown: true };
 };
 const spaces = all(".ns").map(element => {
   const d = element.dataset;
@@ -150,7 +150,7 @@ function told(element) {
 const reason = one => all(":scope > .in > p:not(:has(a)), :scope > .in > .reason", one.element).map(told).filter(Boolean);
 const commands = one => all(".cmd code", one.element).map(code => code.textContent);
 function record(one) {
-  const out = { cluster: one.space.k, namespace: one.space.n, workload: one.n, level: one.l, after: one.a, state: one.s, team: one.t,
+  const out = { cluster: one.space.k, namespace: one.space.n, workload: one.n, before: one.b, level: one.l, after: one.a, state: one.s, team: one.t,
     controls: one.c, heldBackBy: one.h, risk: one.r, outcome: one.o, reasons: reason(one), commands: commands(one) };
   return Object.fromEntries(Object.entries(out).filter(([key, value]) => value !== "" || ["namespace", "workload"].includes(key)));
 }
@@ -161,7 +161,7 @@ function asJson() {
   return JSON.stringify({ title: document.title, filters: Object.fromEntries(new URLSearchParams(location.hash.slice(1))), summary, namespaces: listed, workloads: shownWorks().map(record) }, null, 2) + "\n";
 }
 function asCsv() {
-  const heads = ["cluster", "namespace", "workload", "level", "after", "state", "team", "controls", "heldBackBy", "risk", "outcome", "reasons", "commands"];
+  const heads = ["cluster", "namespace", "workload", "before", "level", "after", "state", "team", "controls", "heldBackBy", "risk", "outcome", "reasons", "commands"];
   // What a spreadsheet would take for a formula stays text.
   const cell = value => { const text = [].concat(value ?? "").join("; "); return '"' + (/^[=+\-@\t\r]/.test(text) ? "'" : "") + text.replace(/"/g, '""') + '"'; };
   return "\ufeff" + [heads, ...shownWorks().map(record).map(row => heads.map(head => row[head]))].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";

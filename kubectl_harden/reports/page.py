@@ -205,7 +205,8 @@ def _space(page: Page, space: Space, edits: _Edits, *, is_open: bool) -> Iterato
 
 
 def _workload(item: Workload, edits: _Edits) -> Iterator[str]:
-    levels = joined((_level(item.level), " → ", _level(item.after))) if item.after != item.level else _level(item.level)
+    steps = dict.fromkeys(filter(None, (item.before, item.level, item.after)))
+    levels = joined([part for level in steps for part in (" → ", _level(level))][1:])
     small = [tag("span", words, class_="chip") for words in (item.risk, item.outcome) if words]
     head = [
         tag("strong", item.name),
@@ -217,7 +218,7 @@ def _workload(item: Workload, edits: _Edits) -> Iterator[str]:
     yield (
         '<details class="w"'
         + _data(n=item.name, l=item.level, a=item.after, t=item.team, s=item.state, c=_lines(item.controls),
-                h=_lines(item.causes), r=item.risk, o=item.outcome)
+                h=_lines(item.causes), r=item.risk, o=item.outcome, b=item.before)
         + ">"
         + tag("summary", *head)
     )  # fmt: skip

@@ -43,7 +43,7 @@ def _chart(page: Page, chart: Chart) -> Markup:
     units: list[Space | Workload] = list(page.spaces)
     if chart.unit == "w":
         units = [item for space in page.spaces for item in space.workloads]
-    names = {"l": "level", "a": "after", "s": "state", "e": "enforces", "f": "enforces_after"}
+    names = {"l": "level", "a": "after", "s": "state", "b": "before", "e": "enforces", "f": "enforces_after"}
     counts = Counter(str(getattr(unit, names[chart.field])) for unit in units)
     whole = sum(counts[value] for value, _, _ in chart.values)
     keys, said = [], []

@@ -42,7 +42,7 @@ class Reason(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """A workload: the level that it meets, that after what is planned or was done, and why.
+    """A workload: the level that it meets, that after what is planned, and why; ``before``, if a run has changed it.
 
     ``short`` says why in a few words, ``text`` in a sentence. ``controls`` are those that it violates, ``causes`` what
     holds it back, ``edits`` a diff of the edited fields.
@@ -66,6 +66,7 @@ class Workload(NamedTuple):
     edits: str = ""
     edits_words: str = ""
     edit_notes: tuple[str, ...] = ()
+    before: str = ""
 
 
 class Cell(NamedTuple):

@@ -63,8 +63,11 @@ def report_page(
         charts.append(Chart("Enforced now", "ns", "f", _ENFORCED))
     else:
         charts.append(Chart(f"Namespaces: on the way to {goal}", "ns", "s", states))
-    charts.append(Chart("Workloads: level met before" if done else "Workloads: level met now", "w", "l", BY_LEVEL))
-    charts.append(Chart("Workloads: level met now" if done else "Workloads: after the fixes", "w", "a", BY_LEVEL))
+    if done:
+        charts.append(Chart("Workloads: level met before", "w", "b", BY_LEVEL))
+    charts.append(Chart("Workloads: level met now", "w", "l", BY_LEVEL))
+    if not done:
+        charts.append(Chart("Workloads: after the fixes", "w", "a", BY_LEVEL))
     ordered = sorted(found.namespaces, key=lambda item: (list(STATES).index(item.state), item.name))
     page = Page(
         "migrate",
@@ -92,7 +95,7 @@ def run_of(found: Survey, done: Sequence[Migrated], about: About, problems: int)
         ended = outcomes.get(item.name)
         enforces["", item.name] = _enforced_after(item, ended)
         for one in item.workloads:
-            level = _after(one, ended) if ended is not None else one.now
+            level = _met_now(one, ended)
             workloads["", item.name, _name(one.proposal)] = Seen(level, one.team or item.team)
     return Run(about.made, scope, workloads, enforces, problems)
 
@@ -106,10 +109,8 @@ def _outcome(item: Surveyed, done: Migrated | None) -> str:
     return next((ended.state for ended in outcomes if ended.proposal.live.uid == item.proposal.live.uid), "")
 
 
-def _after(item: Surveyed, done: Migrated | None) -> str:
-    """Return the level of a workload after the fixes that are planned, or that were made."""
-    if done is None:
-        return item.after
+def _met_now(item: Surveyed, done: Migrated | None) -> str:
+    """Return the level that a workload meets at the end of the run."""
     return item.after if _outcome(item, done) == "applied" else item.now
 
 
@@ -196,9 +197,9 @@ def _workload(
     mine = [blocker for blocker in blockers if blocker.subject == proposal.name]
     held = tuple(dict.fromkeys(blocker.cause for blocker in mine))
     edits = [edit for plan in plans for edit in plan.edits]
-    controls = dict.fromkeys(check for edit in edits for check in edit.checks)
-    controls |= dict.fromkeys(left.check for plan in plans for left in plan.remaining)
     outcome = _outcome(item, done)
+    controls = dict.fromkeys(check for edit in edits for check in edit.checks if outcome != "applied")
+    controls |= dict.fromkeys(left.check for plan in plans for left in plan.remaining)
     words = counted(len(edits), "edit")
     of = ", ".join(dict.fromkeys(check for edit in edits for check in edit.checks))
     text = ""
@@ -218,8 +219,8 @@ def _workload(
     fixable = bool(proposal.patch) and proposal.refusal is None and not outcome and not proposal.by_policy
     return Workload(
         _name(proposal),
-        item.now,
-        _after(item, done) if applied else item.after,
+        now := _met_now(item, done),
+        now if applied else item.after,
         state,
         item.team or space.team,
         item.owner,
@@ -235,6 +236,7 @@ def _workload(
         "\n".join(field_diff(proposal.patch, item.before)),
         "Edited fields" if proposal.patch else "Why",
         tuple(f"{risk}: {why}" for risk, why in whys),
+        item.now if applied else "",
     )
 
 

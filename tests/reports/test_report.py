@@ -134,6 +134,8 @@ def test_before_and_after_a_migration(chromium: Any, tmp_path: Path) -> None:
     assert "Enforced before\n2 enforce nothing 100 %" in overview
     assert "Enforced now\n1 enforce restricted 50 %\n1 enforce nothing 50 %" in overview
     assert "Workloads: level met now\n1 restricted 50 %\n1 baseline 50 %" in overview
+    # What is counted by control is what is violated now.
+    assert {row[2] for row in rows(page, "controls")} == {"1"}
     assert "it broke" in page.execute_script("return document.body.textContent")
     assert faults(page) == []
 
