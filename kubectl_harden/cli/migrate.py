@@ -23,8 +23,10 @@ from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
     Result,
+    agreed,
     is_left,
     show,
+    show_changes,
     sum_up,
     write_plan_file,
     write_report,
@@ -67,6 +69,9 @@ _FEW: Final = 5
 @option("--exclude", group="Targets", multiple=True, metavar="PATTERN",
         help="Leave out namespaces; * and ? stand for any.")  # fmt: skip
 @option("--exclude-from", group="Targets", metavar="FILE", help="A file with a pattern to leave out on each line.")
+@option("--source", "sources", group="What to change", multiple=True, metavar="[URL=]DIR",
+        help="Checkout of a repository that workloads and namespaces come from: what is managed by others is changed "
+             "there. May be repeated.")  # fmt: skip
 @option("--shard", group="Targets", metavar="[INDEX/]COUNT",
         help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
 @option("--level", group="Policy", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
@@ -80,7 +85,7 @@ _FEW: Final = 5
         default="text", show_default=True,
         help="Output format.")  # fmt: skip
 @option("--write", group="Output", is_flag=True,
-        help="Edit the files in place: workloads, and the labels of Namespaces.")  # fmt: skip
+        help="Edit the files of -f or --source in place: workloads, and the labels of Namespaces.")  # fmt: skip
 @option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
 @option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
 @option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
@@ -118,6 +123,7 @@ def migrate(
     files: tuple[str, ...],
     recursive: bool,
     write: bool,
+    sources: tuple[str, ...],
     selector: str,
     all_namespaces: bool,
     exclude: tuple[str, ...],
@@ -158,6 +164,11 @@ def migrate(
     namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
     read, 4 when the cluster refused.
 
+    With --source what others manage, and would take back in the cluster, is changed in checkouts of its
+    repositories: shown as one change set for each, proved as fix --source proves it, and written by --write; nothing
+    is committed. Once the commits are applied the same command goes on. Namespaces that come from a checkout get
+    their labels there, and enforce only after all that runs in them meets the level.
+
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
     What the files do not show (charts, patches of kustomizations, what cannot be read) keeps a level from being
@@ -173,6 +184,7 @@ def migrate(
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
+      kubectl harden migrate -A --source ~/src/fleet --source ~/src/apps --write
       kubectl harden migrate ops --level restricted --at-admission --apply
     """
     from kubectl_harden.planning.options import FixOptions
@@ -195,7 +207,7 @@ def migrate(
     from kubectl_harden.migration.model import Aim, Soak
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.reports.output import note
+    from kubectl_harden.reports.output import note, report_problems
 
     if history_dir is not None and report_file is None:
         raise UsageError("--history is for --report, whose page shows it")
@@ -208,7 +220,8 @@ def migrate(
     audit = read(audit_logs)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
-        _only_with_plan(apply_=apply_, plan_out=plan_out)
+        _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
+        sources = sources or (plan.sources if write else ())
         aim = plan.aim._replace(team_label=team_label)
         names = names or tuple(plan.namespaces)
         for name in names:
@@ -226,6 +239,14 @@ def migrate(
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
+    checkouts = None
+    if sources and at_admission:
+        raise UsageError("--at-admission leaves what others write as it is, and --source changes it: give one of them")
+    if sources or write:
+        from kubectl_harden.cli.migrate_source import checkouts_of, source_changes
+
+        checkouts = checkouts_of(sources, aim)
+        aim = aim._replace(labels_file=checkouts.labels_file)
     cluster = connect()
     about = about_migration(cluster.connection, history_dir, names)
     selection = Selection(names, selector, patterns, _shard(shard))
@@ -250,8 +271,16 @@ def migrate(
         audit.note()
     for words in (*chosen.notes, *found.notes, *notes):
         note(words)
+    changes = None
+    if checkouts is not None:
+        planned = None if plan is None else plan.files
+        changes, more = source_changes(policies, found, aim, checkouts, planned, write=write)
+        report_problems(more)
+        problems += more
+        if output in ("text", "wide"):
+            show_changes(changes)
     if plan_out is not None:
-        write_plan_file(plan_out, found, aim, cluster)
+        write_plan_file(plan_out, found, aim, cluster, changes, sources)
     done: list[Migrated] = []
     interrupted = False
     undo = ""
@@ -264,7 +293,7 @@ def migrate(
         )
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
-    result = Result(cluster, aim, found, done, problems, undo, apply_)
+    result = Result(cluster, aim, found, done, problems, undo, apply_, changes)
     if report_file is not None:
         write_report(report_file, result, about)
     if output in OUTPUTS:
@@ -275,7 +304,7 @@ def migrate(
     return exit_code(problems, left=is_left(result))
 
 
-def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
+def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
     context = click.get_current_context()
     fixed = {
         "level": "--level",
@@ -304,8 +333,10 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
     if plan_out is not None:
         raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
-    if not apply_:
-        raise UsageError("--plan is carried out with --apply; to see what is to be done leave both out")
+    if not carried_out:
+        raise UsageError(
+            "--plan is carried out with --apply, in checkouts with --write; to see what is to be done leave all out"
+        )
 
 
 def _patterns(file: str) -> tuple[str, ...]:
@@ -410,7 +441,7 @@ def _carry_out(
         if item.state == "done"
     }
     todo = [item for item in found.namespaces if item.state != "done"]
-    if todo and not yes and not _agreed(found, policies.cluster):
+    if todo and not yes and not agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
     halt, stop, columns = Event(), Event(), width(2)
     with Progress(len(todo), "namespaces", steps=False) as display:
@@ -445,31 +476,6 @@ def _carry_out(
 
         signalled = Parallel(parallel, (halt, stop), interrupted)(todo, work, ended)
     return [done[item.name] for item in found.namespaces], signalled
-
-
-def _agreed(found: Survey, cluster: Cluster) -> bool:
-    from kubectl_harden.reports.output import ask
-    from kubectl_harden.reports.terminal import counted
-
-    reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    to_fix = [item.proposal.by_policy for namespace in reached for item in namespace.to_fix]
-    created = sum(map(bool, to_fix))
-    fixes = len(to_fix) - created
-    pods = sum(len(item.to_evict) for item in reached)
-    blocked = sum(item.state == "blocked" for item in found.namespaces)
-    parts = []
-    if reached:
-        what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
-        steps = [f"patching {counted(fixes, 'workload')}"] if fixes else []
-        steps += [f"creating {counted(created, 'policy')}"] if created else []
-        steps += [f"evicting {counted(pods, 'pod')}"] if pods else []
-        after = f", after {' and '.join(steps)}" if steps else ""
-        parts.append(f"Enforce the level in {what}{after}")
-    if blocked:
-        parts.append(
-            f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
-        )
-    return ask(f"{', and '.join(parts)}, {cluster.connection.place}?")
 
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:

@@ -61,6 +61,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object
         "labels": dict(item.labels),
         "inForce": in_force_json(item.in_force),
         "labelsManagedBy": [manager.name for manager in item.managers],
+        **({"labelsFile": item.labels_file} if item.labels_file else {}),
         **origin_json(item.origin),
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},

@@ -77,8 +77,10 @@ def page_text(page: Page) -> Iterator[str]:
         + "\n"
     )
     yield from _spaces(page, edits)
-    for part in page.parts:
-        yield _part(part) + "\n"
+    if page.parts:
+        yield '<section id="source"><h2>Changes at the source</h2>\n'
+        yield from (_part(part) + "\n" for part in page.parts)
+        yield "</section>\n"
     yield from _shared(edits)
     yield tag("footer", f"made by kubectl harden {page.footer}") + "\n</main>\n"
     yield f"<script>{script}</script>\n</body>\n</html>\n"
@@ -255,7 +257,7 @@ def _command(command: str) -> Markup:
 
 def _part(part: Part) -> Markup:
     words = [tag("p", text) for text in part.words]
-    return tag("section", tag("h2", part.title), *words, *([_diff(part.diff)] if part.diff else []), class_="part")
+    return tag("div", tag("h3", part.title), *words, *([_diff(part.diff)] if part.diff else []), class_="part")
 
 
 def _shared(edits: _Edits) -> Iterator[str]:

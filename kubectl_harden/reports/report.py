@@ -13,16 +13,18 @@ from typing import Final
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.live.propose import Proposal
+from kubectl_harden.migration.at_source import SourceChanges
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.model import LADDER, RISKS, Problem
 from kubectl_harden.planning.json_patch import Operation
 from kubectl_harden.reports.history import Key, Run, Seen
 from kubectl_harden.reports.matrix import STATES, causes, disagreement, enforced, reached
+from kubectl_harden.reports.migrate_source import source_page
 from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.page import page_text
 from kubectl_harden.reports.page_charts import BY_LEVEL
-from kubectl_harden.reports.page_model import About, Cell, Chart, Page, Part, Reason, Space, Workload
+from kubectl_harden.reports.page_model import About, Cell, Chart, Page, Reason, Space, Workload
 from kubectl_harden.reports.terminal import counted, error_line
 from kubectl_harden.yaml_text.tree import dump
 
@@ -47,11 +49,11 @@ def report_page(
     *,
     about: About | None = None,
     problems: Sequence[Problem] = (),
-    parts: Sequence[Part] = (),
+    changes: SourceChanges | None = None,
 ) -> str:
     """Return the page. ``found`` is a detailed survey, ``about`` says what it is of and when it was made.
 
-    ``parts`` are what else the run has to show, at the end of the page.
+    ``changes`` are those of checkouts, if any were named: their diffs are on the page, too.
     """
     about = about or About()
     outcomes = {item.name: item for item in done}
@@ -79,7 +81,7 @@ def report_page(
         about.made[:16].replace("T", " ") + " UTC" if about.made else "",
         footer="migrate --report",
         problems=tuple(error_line(problem) for problem in problems),
-        parts=tuple(parts),
+        parts=tuple(source_page(changes)),
         history=about.history,
     )
     return "".join(page_text(page))
