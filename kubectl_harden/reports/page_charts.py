@@ -70,11 +70,12 @@ def _head(*words: str) -> Markup:
     return tag("thead", tag("tr", *cells))
 
 
-def _table(title: str, name: str, head: Markup, rows: Iterable[Markup]) -> Markup:
+def _table(title: str, name: str, head: Markup, rows: Iterable[Markup], note: str = "") -> Markup:
     body = joined(rows)
     if not body:
         return Markup("")
-    return tag("section", tag("h2", title), tag("table", head, tag("tbody", body), id=name))
+    more = [tag("p", note, class_="dim")] if note else []
+    return tag("section", tag("h2", title), tag("table", head, tag("tbody", body), id=name), *more)
 
 
 def levels_table(page: Page, kind: Literal["team", "cluster"]) -> Markup:
@@ -129,7 +130,8 @@ def controls_table(page: Page) -> Markup:
 
     ordered = sorted(controls.items(), key=lambda entry: (-entry[1].total(), entry[0]))
     head = _head("Control", "Workloads that violate it", "Workloads", "Of all")
-    return _table("By control", "controls", head, (row(*entry) for entry in ordered))
+    goal = "Of the level that each namespace is to enforce." if page.command == "migrate" else ""
+    return _table("By control", "controls", head, (row(*entry) for entry in ordered), goal)
 
 
 def causes_table(page: Page) -> Markup:

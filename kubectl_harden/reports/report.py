@@ -202,6 +202,7 @@ def _workload(
     outcome = _outcome(item, done)
     controls = dict.fromkeys(check for edit in edits for check in edit.checks if outcome != "applied")
     controls |= dict.fromkeys(left.check for plan in plans for left in plan.remaining)
+    controls |= dict.fromkeys(blocker.check for blocker in mine if blocker.check)
     words = counted(len(edits), "edit")
     of = ", ".join(dict.fromkeys(check for edit in edits for check in edit.checks))
     text = ""
@@ -212,7 +213,7 @@ def _workload(
             text = f"{words} alone {lift} no further than {item.now}: {of}."
         text = f"{words}, {outcome}: {of}." if outcome else text
     elif not mine:
-        text = f"It meets {item.now}: nothing is to do."
+        text = f"It meets {item.now}: there is nothing to do for {space.goal.level}."
     notes = [f"cannot be applied: {proposal.refusal}"] if proposal.refusal is not None and proposal.patch else []
     if proposal.by_policy:
         notes.append(f"made to its new pods, by MutatingAdmissionPolicy {proposal.by_policy}")
