@@ -3,7 +3,8 @@
     make bench-report
 
 The survey is made up of real plans; the page is opened several times from a file, and each time scrolled by 300
-pixels a frame. Printed is how long it takes until something is drawn, until the page can be used, and how long frames take.
+pixels a frame. Printed is how long it takes until something is drawn, until all can be used,
+and how long frames take.
 """
 
 from __future__ import annotations

@@ -180,18 +180,11 @@ def _numbers(runs: Sequence[Run]) -> Markup:
     rows = []
     for run in reversed(runs):
         one = _counts(run, None)
-        note = counted(run.problems, "problem") if run.problems else ""
-        cells = [tag("td", _date(run)), tag("td", bar(one, BY_LEVEL, ""))]
+        note = f" {counted(run.problems, 'problem')}" if run.problems else ""
+        cells = [tag("td", _date(run), tag("small", note)), tag("td", bar(one, BY_LEVEL, ""))]
         cells += [tag("td", f"{one[value]:,}", class_="n") for value, _, _ in BY_LEVEL]
-        rows.append(
-            tag(
-                "tr",
-                *cells,
-                tag("td", percent(one["restricted"], one.total()), class_="n"),
-                tag("td", note, class_="n"),
-            )
-        )
-    heads = ("Run (UTC)", "Levels", "Restricted", "Baseline", "Privileged", "Share", "")
+        rows.append(tag("tr", *cells, tag("td", percent(one["restricted"], one.total()), class_="n")))
+    heads = ("Run (UTC)", "Levels", "Restricted", "Baseline", "Privileged", "Share")
     return tag("table", _heads(heads), tag("tbody", *rows))
 
 
