@@ -186,8 +186,6 @@ def check(
     else:
         data(pieces)
     report()
-    if tally.about is not None:
-        keep(tally.about.history)
     if tally.clusters and form.people:
         from kubectl_harden.reports.clusters import clusters_table
 
@@ -225,6 +223,8 @@ def check(
                 f"nothing is compared: all that is judged is held to {tally.version} or a newer version already "
                 f"(--policy-version says what to compare with; the newest version that is known is v1.{NEWEST})"
             )
+    if tally.about is not None:
+        keep(tally.about.history)
     left = bool(tally.violating or tally.refused) or any(item.state != "fixed" for item in came)
     return exit_code(tally.problems, left=left)
 

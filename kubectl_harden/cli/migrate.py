@@ -32,7 +32,7 @@ from kubectl_harden.cli.migrate_results import (
     write_report,
 )
 from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
-from kubectl_harden.cli.page import HISTORY, about_migration
+from kubectl_harden.cli.page import HISTORY, about_migration, keep
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError, InputError, UsageError
@@ -294,11 +294,11 @@ def migrate(
         undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(done, journal)
     result = Result(cluster, aim, found, done, problems, undo, apply_, changes)
-    if report_file is not None:
-        write_report(report_file, result, about)
+    history = write_report(report_file, result, about) if report_file is not None else None
     if output in OUTPUTS:
         OUTPUTS[output](result)
     sum_up(result)
+    keep(history)
     if interrupted:
         return INTERRUPTED
     return exit_code(problems, left=is_left(result))

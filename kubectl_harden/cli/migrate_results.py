@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, Blocker, Survey
     from kubectl_harden.model import Problem
+    from kubectl_harden.reports.history import History
     from kubectl_harden.reports.page_model import About
 
 __all__ = [
@@ -87,10 +88,9 @@ def write_plan_file(
     line(f"plan written to {file}: {carry_out}")
 
 
-def write_report(file: str, result: Result, about: About) -> None:
-    """Write the page of a run, and keep the run where a history is asked for."""
+def write_report(file: str, result: Result, about: About) -> History | None:
+    """Write the page of a run; returns the history, where one is asked for, with the run that is to be kept."""
     from kubectl_harden.atomic_files import write_new
-    from kubectl_harden.cli.page import keep
     from kubectl_harden.reports.output import line
     from kubectl_harden.reports.report import report_page, run_of
 
@@ -104,7 +104,7 @@ def write_report(file: str, result: Result, about: About) -> None:
     )
     write_new(file, page)
     line(f"report written to {file}")
-    keep(history)
+    return history
 
 
 def _print_json(result: Result) -> None:

@@ -82,6 +82,9 @@ def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, hard
     }
     assert f"prod-b/{contexts.name}/Deployment/host" in names
     suites = ElementTree.fromstring(harden(*arguments, "junit").out)
+    page = harden(*arguments, "html").out
+    assert page.index("<h3>prod-a</h3>") < page.index("<h3>prod-b</h3>")
+    assert f"kubectl harden fix deployment/host -n {contexts.name}" in page and "--context prod-b</code>" in page
     assert {suite.get("name") for suite in suites} == {f"{name}/{contexts.name}" for name in ("prod-a", "prod-b")}
 
 
