@@ -40,6 +40,8 @@ _OF_CLUSTERS: Final = {
     "team_label": "--team-label",
     "audit_logs": "--audit-log",
     "soak": "--soak",
+    "contexts": "--contexts",
+    "all_contexts": "--all-contexts",
 }
 """Options that say how a cluster is changed, or which namespaces of it, by the names of their parameters."""
 _OF_FILES: Final = {"recursive": "-R", "write": "--write"}

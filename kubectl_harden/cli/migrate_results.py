@@ -20,6 +20,7 @@ __all__ = [
     "Result",
     "agreed",
     "is_left",
+    "report_of",
     "show",
     "show_changes",
     "sum_up",
@@ -107,16 +108,22 @@ def write_report(file: str, result: Result, about: About) -> History | None:
     return history
 
 
-def _print_json(result: Result) -> None:
+def report_of(result: Result) -> dict[str, object]:
+    """Return the MigrationReport of a run."""
     from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.migration import report_json
-    from kubectl_harden.reports.output import data
-    from kubectl_harden.reports.terminal import json_text
 
     value = report_json(result.found, result.aim, result.done, result.problems)
     if result.changes is not None:
         value["atSource"] = source_json(result.changes)
-    data([json_text(value), "\n"])
+    return value
+
+
+def _print_json(result: Result) -> None:
+    from kubectl_harden.reports.output import data
+    from kubectl_harden.reports.terminal import json_text
+
+    data([json_text(report_of(result)), "\n"])
 
 
 def _print_markdown(result: Result) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kubectl_harden.reports.history import History
     from kubectl_harden.reports.page_model import About
 
-__all__ = ["HISTORY", "about_check", "about_migration", "keep"]
+__all__ = ["HISTORY", "about_check", "about_migration", "keep", "refuse_history"]
 
 HISTORY: Final = option(
     "--history", "history_dir", group="Output", metavar="DIR", type=click.Path(),
@@ -68,6 +68,11 @@ def about_migration(connection: Connection, directory: str | None, names: tuple[
     which = shlex.join(sorted(names)) if names else _scope()
     history = _history(directory, f"migrate {which} on {connection.server}")
     return About(_place(connection), _now(), {"": connection.commands}, history=history)
+
+
+def refuse_history(directory: str | None) -> None:
+    """Raise UsageError for a directory that cannot be used, before anything begins."""
+    _history(directory, "")
 
 
 def keep(history: History | None) -> None:

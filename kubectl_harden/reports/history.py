@@ -114,7 +114,7 @@ def load(directory: str, scope: str) -> History:
             runs.append(run)
         else:
             others += 1
-    if others:
+    if others and not runs:
         of = "1 run" if others == 1 else f"{others:,} runs"
         notes.append(f"{directory} has {of} of other inputs, with which this one is not compared")
     return History(directory, scope, tuple(sorted(runs, key=lambda run: run.made)), tuple(notes))

@@ -44,6 +44,9 @@ def test_a_run_of_another_input_is_told_and_not_compared(tmp_path: Path) -> None
     history = load(str(tmp_path), "check -n shop on https://a")
     assert history.runs == ()
     assert history.notes == (f"{tmp_path} has 1 run of other inputs, with which this one is not compared",)
+    kept(tmp_path, RUN._replace(scope="check -n shop on https://a"))
+    history = load(str(tmp_path), "check -n shop on https://a")
+    assert (len(history.runs), history.notes) == (1, ())
 
 
 DAMAGED = {
