@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from kubectl_harden.atomic_files import write_new
@@ -17,7 +18,7 @@ from kubectl_harden.json_values import json_line
 from kubectl_harden.model import LADDER
 from kubectl_harden.text_files import read_json
 
-__all__ = ["Change", "History", "Run", "Seen", "changes", "load", "save"]
+__all__ = ["Change", "History", "Run", "Seen", "Summary", "changes", "history_of", "load", "save", "summary_of"]
 
 _KIND: Final = "RunSummary"
 _API: Final = "kubectl-harden/v1"
@@ -50,23 +51,27 @@ class Run(NamedTuple):
     problems: int = 0
 
 
+class Summary(NamedTuple):
+    """What is kept in memory of a run that is only counted: how many workloads met each level, by team."""
+
+    made: str
+    problems: int
+    levels: Mapping[str, Counter[str]]
+
+
 class History(NamedTuple):
     """A directory of runs: those of this scope, the oldest first, and what of it a person should know.
 
-    ``now`` is the run that is made, once it is.
+    ``last`` is the run to compare with: the last one that could read everything, else the last. ``now`` is the run that
+    is made, once it is.
     """
 
     directory: str
     scope: str
-    runs: tuple[Run, ...] = ()
+    runs: tuple[Summary, ...] = ()
+    last: Run | None = None
     notes: tuple[str, ...] = ()
     now: Run | None = None
-
-    @property
-    def last(self) -> Run | None:
-        """The run to compare with: the last one that could read everything, else the last."""
-        whole = [run for run in self.runs if not run.problems]
-        return whole[-1] if whole else self.runs[-1] if self.runs else None
 
 
 class Change(NamedTuple):
@@ -94,6 +99,25 @@ def changes(before: Run, now: Run) -> Iterator[Change]:
             yield Change(key, old, new)
 
 
+def summary_of(run: Run) -> Summary:
+    """Return the counts of a run."""
+    levels: dict[str, Counter[str]] = {}
+    for seen in run.workloads.values():
+        levels.setdefault(seen.team, Counter())[seen.level] += 1
+    return Summary(run.made, run.problems, levels)
+
+
+def history_of(directory: str, scope: str, runs: Iterable[Run]) -> History:
+    """Return the history of runs as they come; of all but one no more than counts is kept."""
+    summaries: list[Summary] = []
+    last: Run | None = None
+    for run in runs:
+        summaries.append(summary_of(run))
+        if last is None or (not run.problems, run.made) >= (not last.problems, last.made):
+            last = run
+    return History(directory, scope, tuple(sorted(summaries, key=lambda one: one.made)), last)
+
+
 def load(directory: str, scope: str) -> History:
     """Return the runs of a directory, which is made if it is not there. Raises UsageError where it cannot be used."""
     try:
@@ -102,22 +126,28 @@ def load(directory: str, scope: str) -> History:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise UsageError(f"--history {directory}: {error.strerror}") from None
-    runs, notes, others = [], [], 0
-    for name in names:
-        file = os.path.join(directory, name)
-        try:
-            run = _run(read_json(file, regular=True))
-        except InputError as error:
-            notes.append(f"{file} is not a run that --history kept, and is left alone: {error.args[0]}")
-            continue
-        if run.scope == scope:
-            runs.append(run)
-        else:
-            others += 1
-    if others and not runs:
+    notes: list[str] = []
+    others = 0
+
+    def own() -> Iterator[Run]:
+        nonlocal others
+        for name in names:
+            file = os.path.join(directory, name)
+            try:
+                run = _run(read_json(file, regular=True))
+            except InputError as error:
+                notes.append(f"{file} is not a run that --history kept, and is left alone: {error.args[0]}")
+                continue
+            if run.scope == scope:
+                yield run
+            else:
+                others += 1
+
+    history = history_of(directory, scope, own())
+    if others and not history.runs:
         of = "1 run" if others == 1 else f"{others:,} runs"
         notes.append(f"{directory} has {of} of other inputs, with which this one is not compared")
-    return History(directory, scope, tuple(sorted(runs, key=lambda run: run.made)), tuple(notes))
+    return history._replace(notes=tuple(notes))
 
 
 def save(history: History) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
-from kubectl_harden.reports.history import Change, Run, changes
+from kubectl_harden.reports.history import Change, Run, Summary, changes, summary_of
 from kubectl_harden.reports.markup import Markup, joined, tag
 from kubectl_harden.reports.page_charts import BY_LEVEL, bar, percent
 from kubectl_harden.reports.page_model import Page
@@ -42,18 +42,18 @@ def history_sections(page: Page) -> Markup:
     if history.last is None:
         words = f"This is the first run that is kept in {history.directory}: the next one is compared with it."
         return tag("section", tag("h2", "Progress"), tag("p", words, class_="dim"), id="progress")
-    runs = _thinned((*history.runs, history.now))
+    runs = _thinned((*history.runs, summary_of(history.now)))
     return tag("div", _progress(runs, len(history.runs) + 1), _since(history.last, history.now), class_="two")
 
 
-def _thinned(runs: Sequence[Run]) -> list[Run]:
+def _thinned(runs: Sequence[Summary]) -> list[Summary]:
     if len(runs) <= _SHOWN:
         return list(runs)
     last = len(runs) - 1
     return [runs[round(index * last / (_SHOWN - 1))] for index in range(_SHOWN)]
 
 
-def _date(run: Run) -> str:
+def _date(run: Run | Summary) -> str:
     return run.made[:16].replace("T", " ")
 
 
@@ -125,8 +125,8 @@ def _enforced(before: Run, now: Run) -> list[Markup]:
 # -- progress ----------------------------------------------------------------------------------------------------
 
 
-def _progress(runs: Sequence[Run], total: int) -> Markup:
-    teams = sorted({seen.team for run in runs for seen in run.workloads.values() if seen.team})
+def _progress(runs: Sequence[Summary], total: int) -> Markup:
+    teams = sorted({team for run in runs for team in run.levels if team})
     words = counted(total, "run") + (f", of which {len(runs)} are drawn" if len(runs) < total else "")
     parts = [tag("h2", "Progress"), tag("p", f"Workloads by the level that they meet; {words}.", class_="dim")]
     parts.append(_columns(runs, None, "all workloads"))
@@ -142,11 +142,13 @@ def _progress(runs: Sequence[Run], total: int) -> Markup:
     return tag("section", *parts, id="progress")
 
 
-def _counts(run: Run, team: str | None) -> Counter[str]:
-    return Counter(seen.level for seen in run.workloads.values() if team is None or seen.team == team)
+def _counts(run: Summary, team: str | None) -> Counter[str]:
+    if team is not None:
+        return run.levels.get(team, Counter())
+    return sum(run.levels.values(), Counter())
 
 
-def _columns(runs: Sequence[Run], team: str | None, of: str) -> Markup:
+def _columns(runs: Sequence[Summary], team: str | None, of: str) -> Markup:
     """Return a column for each run, as high as the most workloads are."""
     counts = [_counts(run, team) for run in runs]
     most = max((one.total() for one in counts), default=0) or 1
@@ -169,14 +171,14 @@ def _pieces(counts: Counter[str]) -> Iterable[Markup]:
     )
 
 
-def _shares(runs: Sequence[Run], team: str) -> tuple[Markup, Markup]:
+def _shares(runs: Sequence[Summary], team: str) -> tuple[Markup, Markup]:
     first, now = _counts(runs[0], team), _counts(runs[-1], team)
     shares = (percent(one["restricted"], one.total()) for one in (first, now))
     then, today = (tag("td", share, class_="n") for share in shares)
     return then, today
 
 
-def _numbers(runs: Sequence[Run]) -> Markup:
+def _numbers(runs: Sequence[Summary]) -> Markup:
     rows = []
     for run in reversed(runs):
         one = _counts(run, None)

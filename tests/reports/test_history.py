@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_harden.errors import UsageError
-from kubectl_harden.reports.history import Change, History, Run, Seen, changes, load, save
+from kubectl_harden.reports.history import Change, History, Run, Seen, changes, history_of, load, save, summary_of
 
 RUN = Run(
     "2026-11-28T21:15:00Z",
@@ -26,8 +26,9 @@ def kept(directory: Path, run: Run) -> str:
 
 def test_a_run_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     file = kept(tmp_path, RUN)
-    assert load(str(tmp_path), RUN.scope).runs == (RUN,)
-    assert load(str(tmp_path), RUN.scope).notes == ()
+    history = load(str(tmp_path), RUN.scope)
+    assert (history.runs, history.last, history.notes) == ((summary_of(RUN),), RUN, ())
+    assert summary_of(RUN).levels == {"sales": {"baseline": 1}, "": {"restricted": 1}}
     assert os.path.basename(file).startswith("20261128T211500Z-")
     assert os.listdir(tmp_path) == [os.path.basename(file)]
 
@@ -36,7 +37,7 @@ def test_runs_are_in_the_order_of_their_times_and_none_replaces_another(tmp_path
     later = RUN._replace(made="2026-11-29T01:00:00Z")
     for run in (later, RUN, RUN):
         kept(tmp_path, run)
-    assert load(str(tmp_path), RUN.scope).runs == (RUN, RUN, later)
+    assert load(str(tmp_path), RUN.scope).runs == tuple(map(summary_of, (RUN, RUN, later)))
 
 
 def test_a_run_of_another_input_is_told_and_not_compared(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_damaged_and_foreign_files_are_told_and_left_alone(tmp_path: Path) -> No
     os.mkfifo(tmp_path / "fifo")
     kept(tmp_path, RUN)
     history = load(str(tmp_path), RUN.scope)
-    assert history.runs == (RUN,)
+    assert history.runs == (summary_of(RUN),)
     assert len(history.notes) == len(DAMAGED) + 2
     for name in (*DAMAGED, "directory", "fifo"):
         file = tmp_path / name
@@ -93,9 +94,11 @@ def test_the_directory_is_made_and_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_is_compared_with_the_last_that_could_read_everything() -> None:
     whole, part = RUN._replace(problems=0), RUN._replace(made="2026-11-29T01:00:00Z")
-    assert History("", "", (whole, part)).last == whole
-    assert History("", "", (part,)).last == part
-    assert History("", "").last is None
+    assert history_of("", "", (whole, part)).last == whole
+    assert history_of("", "", (part, whole)).last == whole
+    assert history_of("", "", (part,)).last == part
+    assert history_of("", "", (part, RUN)).last == part
+    assert history_of("", "", ()).last is None
 
 
 def test_what_changed() -> None:

@@ -16,7 +16,7 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from kubectl_harden.migration.model import Aim
-from kubectl_harden.reports.history import History, Run, Seen
+from kubectl_harden.reports.history import History, Run, Seen, history_of
 from kubectl_harden.reports.page import page_text
 from kubectl_harden.reports.page_charts import BY_LEVEL, percent
 from kubectl_harden.reports.page_model import About, Cell, Chart, Page, Part, Reason, Space, Workload
@@ -201,7 +201,7 @@ def hostile(words: str) -> Page:
     return Page("migrate", words, (space, space._replace(cluster="")), ("Held to",),
                 (Chart(words, "w", "l", BY_LEVEL), Chart(words, "ns", "s", ((words, "none", words),))),
                 words, words, words, words, words, (words,), (Part(words, (words,), words),),
-                History(words, words, (before,), now=now))  # fmt: skip
+                history_of(words, words, (before,))._replace(now=now))  # fmt: skip
 
 
 @pytest.mark.parametrize("words", HOSTILE)
@@ -296,7 +296,7 @@ def test_a_history_shows_progress_and_what_changed(chromium: Any, tmp_path: Path
     del last["", "team-001", "DaemonSet agent"]
     second = first._replace(made="2026-11-14T06:00:00Z", workloads=last)
     part = first._replace(made="2026-11-20T06:00:00Z", workloads={}, problems=3)
-    history = History("runs", "x", (first, second, part), now=now)
+    history = history_of("runs", "x", (first, second, part))._replace(now=now)
     path = tmp_path / "page.html"
     path.write_text(report_page(found, Aim("restricted", detailed=True), [], about=about._replace(history=history)))
     for width in WIDTHS:
@@ -329,7 +329,7 @@ def test_many_runs_are_thinned_out(tmp_path: Path) -> None:
     runs = tuple(
         now._replace(made=f"2026-{month:02}-{day:02}T00:00:00Z") for month in range(1, 10) for day in range(1, 28)
     )
-    history = History("runs", "x", runs, now=now)
+    history = history_of("runs", "x", runs)._replace(now=now)
     text = report_page(found, Aim("restricted", detailed=True), [], about=About(history=history))
     assert "; 244 runs, of which 30 are drawn." in text
     # All of them, and those of the one team.
