@@ -16,7 +16,7 @@ from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
-from kubectl_harden.cli.page import HISTORY, about_check, keep
+from kubectl_harden.cli.page import HISTORY, TEAM_LABEL, about_check, keep
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
@@ -57,6 +57,7 @@ _SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
         help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 @HISTORY
+@TEAM_LABEL
 @AUDIT_LOG
 def check(
     inputs: FileInputs | LiveInputs,
@@ -71,6 +72,7 @@ def check(
     write_known: str | None,
     upgrade_to: str | None,
     history_dir: str | None,
+    team_label: str,
     audit_logs: tuple[str, ...],
 ) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
@@ -133,7 +135,7 @@ def check(
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
     tally = Tally() if upgrade is None else Upgrades(f"v1.{upgrade}")
     if output == "html" and write_known is None:
-        tally.about = about_check(inputs, history_dir)
+        tally.about = about_check(inputs, history_dir, team_label)
     all_count = write_known is not None or upgrade is not None
     of_project = None if isinstance(inputs, LiveInputs) or all_count else inputs.project.known
     if known is None and of_project is not None:

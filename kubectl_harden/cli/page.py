@@ -20,19 +20,28 @@ if TYPE_CHECKING:
     from kubectl_harden.reports.history import History
     from kubectl_harden.reports.page_model import About
 
-__all__ = ["HISTORY", "about_check", "about_migration", "keep", "refuse_history"]
+__all__ = ["HISTORY", "TEAM_LABEL", "about_check", "about_migration", "keep", "refuse_history"]
 
 HISTORY: Final = option(
     "--history", "history_dir", group="Output", metavar="DIR", type=click.Path(),
     help="Keep each run in DIR: the page shows the progress, and what changed since the last run.",
+)  # fmt: skip
+TEAM_LABEL: Final = option(
+    "--team-label", group="Output", default="team", show_default=True, metavar="KEY",
+    help="The label that names the team of a workload, for -o html.",
 )  # fmt: skip
 _SHORT: Final = 80
 _LONGEST: Final = 1000
 """Of what stands in a heading, and of a command: a shell's pattern may have named thousands of files."""
 
 
-def about_check(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
+def about_check(inputs: FileInputs | LiveInputs, directory: str | None, team_label: str) -> About:
     """Return what the page of a check says of its run. Raises UsageError where the directory cannot be used."""
+    return _about(inputs, directory)._replace(team_label=team_label)
+
+
+def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
+    """Return what the page of a check says of its run, but for teams."""
     from kubectl_harden.cli.fix import fix
     from kubectl_harden.reports.page_model import About
 

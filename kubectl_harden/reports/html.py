@@ -37,7 +37,8 @@ def html(report: Report) -> Iterator[str]:
     about = report.tally.about or About()
     history = about.history
     if history is not None:
-        history = history._replace(now=run_of(found, history.scope, about.made, len(report.tally.problems)))
+        now = run_of(found, about, len(report.tally.problems))
+        history = history._replace(now=now)
         report.tally.about = about._replace(history=history)
     spaces: dict[tuple[str, str], list[Checked]] = {}
     for item in found:
@@ -65,7 +66,7 @@ def html(report: Report) -> Iterator[str]:
     )  # fmt: skip
 
 
-def run_of(found: Sequence[Checked], scope: str, made: str, problems: int) -> Run:
+def run_of(found: Sequence[Checked], about: About, problems: int) -> Run:
     """Return what a history keeps of a run: a workload with several pod templates meets the lowest of their levels."""
     workloads: dict[Key, Seen] = {}
     for item in found:
@@ -74,8 +75,9 @@ def run_of(found: Sequence[Checked], scope: str, made: str, problems: int) -> Ru
         file = f" ({identity.source.file})" if isinstance(identity.source, Source) else ""
         key = (identity.cluster, identity.namespace or "", f"{identity.kind} {identity.name}{file}")
         lowest = min((item.level, *(seen.level for seen in (workloads.get(key),) if seen)), key=_rank)
-        workloads[key] = Seen(lowest)
-    return Run(made, scope, workloads, {}, problems)
+        workloads[key] = Seen(lowest, dict(item.labels).get(about.team_label, ""))
+    scope = about.history.scope if about.history is not None else ""
+    return Run(about.made, scope, workloads, {}, problems)
 
 
 def _rank(level: str) -> int:
@@ -97,7 +99,7 @@ def _space(cluster: str, name: str, found: Sequence[Checked], about: About) -> S
         Cell(", ".join(controls) or "–", len(controls)),
     )
     commands = about.commands.get(cluster, Commands(("--context", cluster) if cluster else ()))
-    workloads = tuple(_workload(item, commands) for item in ordered)
+    workloads = tuple(_workload(item, about, commands) for item in ordered)
     live = isinstance(found[0].identity.source, LiveSource)
     fix = (commands.harden("fix", namespace=name),) if live and below and name else ()
     return Space(name, cells, workloads, cluster, lowest, lowest, commands=fix)
@@ -107,7 +109,7 @@ def _is_below(item: Checked) -> bool:
     return bool(left(item.violations) or item.pods_refused)
 
 
-def _workload(item: Checked, commands: Commands) -> Workload:
+def _workload(item: Checked, about: About, commands: Commands) -> Workload:
     identity = item.identity
     counts = left(item.violations)
     below = _is_below(item)
@@ -127,6 +129,7 @@ def _workload(item: Checked, commands: Commands) -> Workload:
         item.level,
         item.level,
         _BELOW if below else _PART if item.left_out else _MEETS,
+        team=dict(item.labels).get(about.team_label, ""),
         owner=place(identity.source),
         short=short,
         text=" ".join([*said, *([f"→ {item.advice}"] if item.advice else [])]),

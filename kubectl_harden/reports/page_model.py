@@ -15,7 +15,7 @@ class About(NamedTuple):
     """What a page says of its run: where and when it was made, the runs before it, and how commands are written.
 
     ``commands`` are those of each cluster, by its context where there are several, else by "". ``fix`` is the command
-    that fixes all of the input, where it is files. ``footer`` names the command that makes such a page.
+    that fixes all of the input, where it is files. ``team_label`` is the label that names the team of a workload.
     """
 
     where: str = ""
@@ -23,6 +23,7 @@ class About(NamedTuple):
     commands: Mapping[str, Commands] = {}
     fix: str = ""
     history: History | None = None
+    team_label: str = "team"
 
 
 class Reason(NamedTuple):

@@ -46,3 +46,13 @@ def test_what_was_not_looked_at_does_not_meet_its_level(tmp_path: Path) -> None:
     assert 'data-s="not looked at in full"' in page
     assert 'data-s="meets its level"' not in page
     assert "violations of other controls are left out here, not by Pod Security admission" in page
+
+
+def test_teams_are_by_a_label_of_the_workloads(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(
+        REJECTED.replace("metadata:", "metadata:\n  labels: {team: sales, owner: ops}", 1)
+    )
+    page = run("check", "-f", "web.yaml", "-o", "html", cwd=tmp_path).stdout.decode()
+    assert '<tr data-g="sales">' in page and 'data-t="sales"' in page
+    page = run("check", "-f", "web.yaml", "-o", "html", "--team-label", "owner", cwd=tmp_path).stdout.decode()
+    assert '<tr data-g="ops">' in page and "sales" not in page
