@@ -218,6 +218,8 @@ def _workload(
     if proposal.by_policy:
         notes.append(f"made to its new pods, by MutatingAdmissionPolicy {proposal.by_policy}")
     notes += [f"from: {origin_words(proposal.origin)}"] if proposal.origin else []
+    if item.newly:
+        notes.append(f"fails at the policy version to compare with, and not today: {', '.join(item.newly)}")
     short = f"held back: {', '.join(held)}" if held else words if proposal.patch and not outcome else ""
     fixable = bool(proposal.patch) and proposal.refusal is None and not outcome and not proposal.by_policy
     return Workload(

@@ -140,6 +140,13 @@ def test_before_and_after_a_migration(chromium: Any, tmp_path: Path) -> None:
     assert faults(page) == []
 
 
+def test_what_a_newer_policy_version_makes_new_stands_with_the_workload() -> None:
+    found = namespace("shop", [workload("Deployment", "web")])
+    newly = found.workloads[0]._replace(newly=("hostProbesAndHostLifecycle",))
+    page = report_page(Survey((found._replace(workloads=(newly,)),)), Aim("restricted", detailed=True), [])
+    assert "fails at the policy version to compare with, and not today: hostProbesAndHostLifecycle" in page
+
+
 def test_nothing_that_is_secret_gets_into_the_page(tmp_path: Path) -> None:
     value = workload("Deployment", "web", volumes=[{"name": "s", "secret": {"secretName": "the-secrets-name"}}])
     value["metadata"]["annotations"] = {"note": "HIDDEN-annotation"}
