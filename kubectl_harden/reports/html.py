@@ -24,9 +24,9 @@ __all__ = ["html", "run_of"]
 
 _BELOW, _MEETS, _PART = "below its level", "meets its level", "not looked at in full"
 _STATES = (
-    (_MEETS, "met", "meet their level"),
-    (_BELOW, "below", "are below it"),
-    (_PART, "unknown", "are not looked at in full"),
+    (_MEETS, "met", "at their level or above"),
+    (_BELOW, "below", "below their level"),
+    (_PART, "unknown", "not looked at in full"),
 )
 _COLUMNS = ("Held to", "Meets", "Below", "Workloads", "Controls")
 
@@ -58,7 +58,7 @@ def html(report: Report) -> Iterator[str]:
             about.where,
             about.made[:16].replace("T", " ") + " UTC" if about.made else "",
             summary_line(report.tally),
-            f"The smallest fix of all of them: {about.fix}" if about.fix and report.tally.violating else "",
+            about.fix if report.tally.violating else "",
             "check -o html",
             tuple(error_line(problem) for problem in report.tally.problems),
             history=history,

@@ -197,13 +197,16 @@ document.addEventListener("click", event => {
     edits.setAttribute("aria-expanded", "true");
   }
 });
-document.addEventListener("toggle", event => {
-  if (!event.target.open) return;
-  for (const command of all(".cmd", event.target)) if (!command.querySelector("button")) {
+function copyButtons(commands) {
+  for (const command of commands) if (!command.querySelector("button")) {
     const button = document.createElement("button");
     button.type = "button"; button.textContent = "copy";
     command.append(button);
   }
+}
+document.addEventListener("toggle", event => {
+  if (!event.target.open) return;
+  copyButtons(all(".cmd", event.target));
   // The edits of a workload are what it is opened for.
   if (event.target.matches(".w")) all("a.edits", event.target).forEach(link => { if (!link.hasAttribute("aria-expanded")) link.click(); });
 }, true);
@@ -221,6 +224,7 @@ document.addEventListener("keydown", event => {
 });
 $("filters").hidden = $("tools").hidden = false;
 document.documentElement.classList.add("js");
+copyButtons(all("main > .cmd"));
 for (const open of all(".ns[open]")) open.dispatchEvent(new Event("toggle"));
 if (location.hash) fromAddress();
 document.documentElement.dataset.ready = "yes";

@@ -136,7 +136,7 @@ def _spaces(page: Page, edits: _Edits) -> Iterator[str]:
                 id="tools", hidden=True)  # fmt: skip
     yield tag("div", tag("h2", f"Namespaces ({len(page.spaces):,})", id="h-ns"), tools, class_="head") + "\n"
     if page.hint:
-        yield tag("p", page.hint, class_="dim") + "\n"
+        yield tag("p", "The smallest fix of all of them:", class_="dim") + _command(page.hint) + "\n"
     yield _legend(page) + "\n"
     clusters = dict.fromkeys(space.cluster for space in page.spaces)
     is_open = len(page.spaces) == 1 and len(page.spaces[0].workloads) <= _FEW

@@ -122,7 +122,10 @@ class Part(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The whole page. ``columns`` are the heads of the cells of its namespaces, ``problems`` what was not checked."""
+    """The whole page. ``columns`` are the heads of the cells of its namespaces, ``problems`` what was not checked.
+
+    ``hint`` is the command that fixes all of the input, where there is one.
+    """
 
     command: str
     title: str
