@@ -27,6 +27,8 @@ from kubectl_harden.cli.migrate_results import (
 )
 from kubectl_harden.cli.migrate_run import Run, run_on
 from kubectl_harden.cli.options import POD_PATH, Command, Connect, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.page import HISTORY, about_migration, keep, refuse_history
+from kubectl_harden.cli.upgrade import upgrade_minor
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.model import RISKS
 
@@ -64,6 +66,8 @@ _FEW: Final = 5
         help="Level to enforce; highest: the highest that each namespace can reach.")  # fmt: skip
 @option("--policy-version", group="Policy", metavar="VERSION",
         help="Policy version to pin. [default: that of the namespace]")  # fmt: skip
+@option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
+        help="Tell also what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 @option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
         help="The highest risk that an edit may have.")  # fmt: skip
 @option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
@@ -74,6 +78,7 @@ _FEW: Final = 5
 @option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
 @option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
 @option("--report", "report_file", group="Output", metavar="FILE", help="Write an HTML report to share.")
+@HISTORY
 @option("--plan-out", group="Output", metavar="FILE", help="Write the plan to a file, to review and carry out later.")
 @option("--plan", "plan_file", group="Output", metavar="FILE", help="Carry out exactly this plan.")
 @option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
@@ -116,9 +121,11 @@ def migrate(
     shard: str | None,
     level: Literal["baseline", "restricted", "highest"],
     policy_version: str | None,
+    upgrade_to: str | None,
     max_risk: Risk,
     output: str,
     report_file: str | None,
+    history_dir: str | None,
     plan_out: str | None,
     plan_file: str | None,
     apply_: bool,
@@ -168,6 +175,7 @@ def migrate(
       kubectl harden migrate -A --level highest
       kubectl harden migrate shop billing --level restricted --apply
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
+      kubectl harden migrate -A --level highest --upgrade-to v1.37
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
       kubectl harden migrate -A --contexts 'prod-*' --level highest --report report.html
@@ -192,6 +200,8 @@ def migrate(
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
 
+    if history_dir is not None and report_file is None:
+        raise UsageError("--history is for --report, whose page shows it")
     clusters = chosen_contexts({"contexts": contexts, "all_contexts": all_contexts, **connect.given})
     if clusters:
         given = [("--audit-log", audit_logs), ("--source", sources), ("--write", write), ("--plan", plan_file)]
@@ -223,7 +233,8 @@ def migrate(
         )
         if namespace is not None:
             names = (*names, namespace)
-    aim = aim._replace(detailed=bool(plan_out or report_file))
+    upgrade = None if upgrade_to is None else upgrade_minor(upgrade_to)
+    aim = aim._replace(detailed=bool(plan_out or report_file), upgrade=upgrade)
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them with -l SELECTOR or -A")
     checkouts = None
@@ -253,14 +264,17 @@ def migrate(
         checkouts,
         sources,
     )
+    refuse_history(history_dir)
     if clusters:
-        return migrate_all(clusters, connect.context, run, output, report_file)
-    result, interrupted = run_on(connect(), run)
-    if report_file is not None:
-        write_report(report_file, result)
+        return migrate_all(clusters, connect.context, run, output, report_file, history_dir)
+    cluster = connect()
+    about = about_migration(cluster.connection, history_dir, names)
+    result, interrupted = run_on(cluster, run)
+    history = write_report(report_file, result, about) if report_file is not None else None
     if output in OUTPUTS:
         OUTPUTS[output](result)
     sum_up(result)
+    keep(history)
     if interrupted:
         return INTERRUPTED
     return exit_code(result.problems, left=is_left(result))

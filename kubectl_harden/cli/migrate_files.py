@@ -24,6 +24,7 @@ _OF_CLUSTERS: Final = {
     "all_namespaces": "-A",
     "shard": "--shard",
     "report_file": "--report",
+    "history_dir": "--history",
     "plan_out": "--plan-out",
     "plan_file": "--plan",
     "apply_": "--apply",
@@ -39,6 +40,7 @@ _OF_CLUSTERS: Final = {
     "team_label": "--team-label",
     "audit_logs": "--audit-log",
     "soak": "--soak",
+    "upgrade_to": "--upgrade-to",
     "contexts": "--contexts",
     "all_contexts": "--all-contexts",
 }

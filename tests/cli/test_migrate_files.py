@@ -174,7 +174,7 @@ def test_which_files_and_namespaces(repository: Path) -> None:
     assert run("migrate", *two, "-n", "shopp", cwd=repository).returncode == 3
     stream = NAMESPACE + "---\n" + text()
     assert re.search(rb"(?m)^\+ .* shop$", run("migrate", "-f", "-", stdin=stream).stderr)
-    assert b".: workloads in its subdirectories are not looked at" in run("migrate", "-f", ".", cwd=repository).stderr
+    assert b".: workloads in its subdirectories are not read" in run("migrate", "-f", ".", cwd=repository).stderr
     none = run("migrate", "-f", "apps", cwd=repository)
     # Where workloads go to namespaces that nobody declares, nothing is said to be well.
     assert (none.returncode, none.stdout) == (1, b"")
