@@ -63,7 +63,7 @@ def test_a_workload_of_a_wrong_group_fails(tmp_path: Path) -> None:
 def test_a_second_one_does_not_replace_the_first(tmp_path: Path, command: str, option: str) -> None:
     done = run(command, option, "a", option, "b", cwd=tmp_path)
     assert done.returncode == 2
-    assert "a b: one at a time" in words(done.stderr)
+    assert "a b: give only one" in words(done.stderr)
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "---\n", "# a comment\n---\n", "\ufeff"])
