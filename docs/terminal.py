@@ -24,7 +24,9 @@ COLUMNS = 88
 def printed(arguments: str) -> str:
     """Return what a command prints with its colours, stdout before stderr."""
     command = [Path(sys.executable).with_name("kubectl-harden"), *arguments.split(), "--color", "always"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"}, check=False
+    )
     return done.stdout + done.stderr
 
 

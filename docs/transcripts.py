@@ -66,8 +66,8 @@ def printed(page: Path) -> Iterator[tuple[str, list[tuple[Step, str]]]]:
         (programs / "kubectl-harden").symlink_to(Path(sys.executable).with_name("kubectl-harden"))
         shutil.copytree(ROOT / "examples", work / "examples")
         here = work / page.parent.relative_to(ROOT) if page.is_relative_to(ROOT / "examples") else work
-        clean = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "KUBECONFIG")}
-        environment = {**clean, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": directory}
+        clean = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+        environment = {**clean, "COLUMNS": "80", "PATH": f"{programs}:{os.environ['PATH']}", "HOME": directory}
         for block in BLOCK.findall(page.read_text()):
             if is_offline(block):
                 yield block, [(step, _run(step.command, here, environment)) for step in steps(block)]

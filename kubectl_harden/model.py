@@ -97,7 +97,7 @@ class Edit(NamedTuple):
     """One change to one field. ``add`` creates missing parents, or replaces a present value.
 
     ``offers`` name what would lower the risk. ``companion`` is the option that asked for an edit which keeps
-    the app running and which the level does not demand.
+    the app running and which the level does not demand. ``unproved``: nothing is known that bears on the risk.
     """
 
     op: Op
@@ -108,6 +108,7 @@ class Edit(NamedTuple):
     why: str
     offers: tuple[str, ...] = ()
     companion: str = ""
+    unproved: bool = False
 
 
 class Obstacle(NamedTuple):
@@ -417,6 +418,8 @@ class Checked(NamedTuple):
     """Where a live object comes from, where that was asked for."""
     before: Before | None = None
     """Where only what an upgrade makes new was asked for: what it is held to today."""
+    left_out: int = 0
+    """How many violations are not among the others, since a person asked for other controls."""
 
 
 class Planned(NamedTuple):

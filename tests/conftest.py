@@ -19,6 +19,8 @@ from tests.support.profile import EXAMPLES
 from tests.support.proxy import FaultProxy
 from tests.support.registry import Images
 
+# What the tests read is as a terminal of 80 columns shows it; nothing is wrapped in a pipe without it.
+os.environ["COLUMNS"] = "80"
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ordinary", max_examples=2_000, derandomize=True, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("nightly", max_examples=20_000, **_COMMON)  # type: ignore[arg-type]

@@ -152,6 +152,16 @@ def test_the_action_annotates_and_writes_a_log(repository: Path) -> None:
     assert action(repository, kustomize="nowhere").returncode == 3
 
 
+def test_the_action_writes_the_summary_of_its_job(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = repository / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    summary.write_text("what another step wrote\n")
+    assert action(repository, files="web.yaml").returncode == 1
+    text = summary.read_text()
+    assert text.startswith("what another step wrote\n## ✗ Pod Security\n")
+    assert "`Deployment shop/web`<br>web.yaml:2" in text and "`hostNamespaces`" in text
+
+
 def test_the_action_takes_every_line_of_its_arguments(repository: Path) -> None:
     done = action(repository, files="web.yaml", args="--known known.json\n\n  --policy-version   v1.20\n-v 6")
     assert done.returncode == 3 and "known.json" in done.stderr

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.cli.at_admission import create_policies, expiry, print_policies
 from kubectl_harden.cli.at_owner import change_owners, show_owner
@@ -19,6 +20,7 @@ from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.apply import Outcome
     from kubectl_harden.live.at_owner import AtOwner
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
     from kubectl_harden.live.propose import ApplyOptions, Proposal
     from kubectl_harden.model import Problem
     from kubectl_harden.planning.options import FixOptions
+    from kubectl_harden.reports.repeated import Repeated
 
 __all__ = ["agreed", "carry_out", "fix_live", "may_ask", "show"]
+
+_FAILED: Final = ("tried", "down", "rolled back", "left", "failed", "unknown", "unwatched")
+"""States of outcomes after which --fail-fast begins nothing more."""
 
 
 def fix_live(
@@ -54,12 +60,15 @@ def fix_live(
     ``notes`` has in the end what evidence could not be had. With ``owner_fields``, even none, the custom resources that
     workloads are made from are changed instead.
     """
+    from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.live.at_owner import Owners, made_from
     from kubectl_harden.live.find import Finder
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
     from kubectl_harden.model import Problem
-    from kubectl_harden.reports.output import note, report_problems
+    from kubectl_harden.reports.output import note, report_problems, tell
+    from kubectl_harden.reports.repeated import Repeated
+    from kubectl_harden.reports.terminal import width
 
     limit = seconds(timeout, "--timeout")
     may_ask(apply, yes)
@@ -71,6 +80,7 @@ def fix_live(
     allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
     people = output is None or output == "diff"
     left_out = False
+    repeated = Repeated()
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     proposals: list[Proposal] = []
     owners = Owners(inputs.cluster, named=owner_fields or (), even_if_managed=even_if_managed, dry_run=people or apply)
@@ -79,6 +89,8 @@ def fix_live(
     if at_owner:
         inputs = inputs._replace(targets=made_from(inputs.cluster, inputs.targets))
     targets = inputs.targets
+    releases_off = at_admission or at_owner or even_if_managed or output not in (None, "diff", "json")
+    releases = Releases(inputs, options, apply=apply, rollback=not no_rollback, off=releases_off)
 
     def takes(name: str) -> bool:
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
@@ -93,18 +105,22 @@ def fix_live(
             continue
         report_problems(found.problems)
         problems.extend(found.problems)
+        if releases.takes(found):
+            continue
         if found.patch and (found.live.owner or at_owner) and not at_admission and output != "mutating-policy":
             owned[proposal_key(found)] = owners.of(found)
         if people and not (at_admission or at_owner):
-            show(found)
+            show(found, None if proposal_key(found) in owned else repeated)
         if people and proposal_key(found) in owned:
             others = owners.others(found, owned[proposal_key(found)]) if at_owner else []
             show_owner(inputs.cluster, found, owned[proposal_key(found)], others, instead=at_owner)
         # What is not applied is only counted from here on; thousands of objects need not stay.
         proposals.append(found if apply or not people else found.counted())
+    proposals += releases.planned(show if people else None)
     told = [item.message.partition(":")[0] for item in problems]
     names = inputs.cluster.known_namespaces() if targets.namespace is None else [targets.namespace]
     problems += missing_elsewhere(inputs.cluster, list(filter(takes, names)), told)
+    tell(repeated.rest(width(2)))
     for words in (*finder.notes, *notes):
         note(words)
     outcomes: list[Outcome] = []
@@ -128,10 +144,11 @@ def fix_live(
         )
         problems.extend(_refused(outcomes))
     elif apply:
+        releases.ask(yes=yes)
         outcomes, interrupted = carry_out(
             cluster,
             journal,
-            proposals,
+            [proposal for proposal in proposals if not releases.has(proposal)],
             again=lambda old: propose(cluster, old.live, options, allowed),
             yes=yes,
             limit=limit,
@@ -139,6 +156,9 @@ def fix_live(
             at_once=parallel,
             fail_fast=fail_fast,
         )
+        ended = interrupted or (fail_fast and any(item.state in _FAILED for item in outcomes))
+        more, signalled = releases.carry_out(journal, limit=limit, fail_fast=fail_fast, begun=ended)
+        outcomes, interrupted = outcomes + more, interrupted or signalled
         problems.extend(_refused(outcomes))
     else:
         problems.extend(_denied(proposals))
@@ -148,7 +168,7 @@ def fix_live(
     elif output == "mutating-policy":
         left_out, problems = print_policies(inputs.cluster, proposals, problems, day)
     else:
-        _print(str(output), proposals, outcomes, problems, inputs, owned)
+        _print(str(output), proposals, outcomes, problems, inputs, owned, releases)
     if interrupted:
         return INTERRUPTED
     return exit_code(problems, left=left_out or _left(proposals, outcomes, people=people, apply=apply))
@@ -168,14 +188,27 @@ def may_ask(apply: bool, yes: bool) -> None:
         raise UsageError("nothing is applied without being asked: there is no terminal to ask on, so give --yes")
 
 
-def show(proposal: Proposal) -> None:
-    """Write a proposal's diff to stdout, and what a person should know of it to stderr."""
-    from kubectl_harden.reports.live import diff, proposal_notes
+def show(proposal: Proposal, repeated: Repeated | None = None) -> None:
+    """Write a proposal's diff to stdout, and what a person should know of it to stderr.
+
+    ``repeated`` keeps back what was told of others.
+    """
+    from kubectl_harden.reports.live import diff
     from kubectl_harden.reports.output import tell, write
     from kubectl_harden.reports.terminal import width
 
     write([diff(proposal)])
-    tell(proposal_notes(proposal, columns=width()))
+    if repeated is None or not proposal.planned:
+        tell(_notes_on(proposal, width(2)))
+    else:
+        render = partial(_notes_on, proposal)
+        tell(repeated.notes(proposal.planned[0].identity, render, width(2)))
+
+
+def _notes_on(proposal: Proposal, columns: int) -> Iterator[str]:
+    from kubectl_harden.reports.live import proposal_notes
+
+    return proposal_notes(proposal, columns=columns)
 
 
 def carry_out(
@@ -260,7 +293,7 @@ def carry_out(
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
-        tell(outcome_lines(outcome, columns=width()))
+        tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, signalled
 
 
@@ -334,6 +367,7 @@ def _print(
     problems: Sequence[Problem],
     inputs: LiveInputs,
     owned: Mapping[str, AtOwner],
+    releases: Releases,
 ) -> None:
     """Print an output for programs."""
     from kubectl_harden.model import FileFix
@@ -357,7 +391,7 @@ def _print(
             outcome = states.get(proposal_key(proposal))
             for item in proposal.planned:
                 of_owner = owner_json(owned.get(proposal_key(proposal)))
-                entry = {**planned_json(item, policy), **proposal_json(proposal), **of_owner}
+                entry = {**planned_json(item, policy), **proposal_json(proposal), **of_owner, **releases.json(proposal)}
                 workloads.append({**entry, "outcome": outcome_json(outcome)} if outcome else entry)
         data([json_text(plan_json(workloads, list(problems), policy, tally)), "\n"])
     else:

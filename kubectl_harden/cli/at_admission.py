@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -66,17 +66,18 @@ def create_policies(
     from kubectl_harden.reports.output import ask, line, report_problems, tell, write
     from kubectl_harden.reports.terminal import counted, printable, width
 
-    made, wrong = _made(cluster, proposals, expires)
+    proposals, left = _cleared(cluster, proposals, yes=yes)
+    made, wrong = _made(cluster, proposals, expires, asked=True)
     report_problems(wrong)
     if not made:
-        return [], wrong, False
+        return left, wrong, False
     write([f"{printable(text)}\n" for text in policies_yaml(objects for _, objects in made).splitlines()])
     what = made[0][0].name if len(made) == 1 else counted(len(made), "workload")
     with raising_again():
         agreed = yes or ask(f"Create {counted(len(made), 'policy')} for new pods of {what} {cluster.connection.place}?")
     if not agreed:
-        return [Outcome(proposal, "skipped", "not confirmed") for proposal, _ in made], wrong, False
-    outcomes = []
+        return [*left, *(Outcome(proposal, "skipped", "not confirmed") for proposal, _ in made)], wrong, False
+    outcomes = left
     stop = Event()
     with calling(lambda _count: stop.set()):
         creator = Creator(cluster, journal, stop, line)
@@ -89,17 +90,58 @@ def create_policies(
                 except HardenError as error:
                     outcome = Outcome(proposal, "failed", str(error))
             outcomes.append(outcome)
-            tell(outcome_lines(outcome, columns=width()))
+            tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, wrong, stop.is_set()
 
 
+def _cleared(cluster: Cluster, proposals: Sequence[Proposal], *, yes: bool) -> tuple[list[Proposal], list[Outcome]]:
+    """Delete, asked for first unless ``yes``, what runs that were cut off have left of the policies for proposals.
+
+    Returns the proposals that can be gone on with, and what became of the others.
+    """
+    from kubectl_harden.cli.interrupts import raising_again
+    from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.cut_off_policies import clear, cut_off_policies
+    from kubectl_harden.planning.admission_policy import policy_name
+    from kubectl_harden.reports.live import outcome_lines
+    from kubectl_harden.reports.output import ask, line, tell
+    from kubectl_harden.reports.terminal import width
+
+    cut_off = cut_off_policies(cluster.connection.server)
+    clean, others = [], []
+    for proposal in proposals:
+        live = proposal.live
+        left = cut_off.get(policy_name(live.namespace, live.resource.kind, live.name))
+        why, agreed = "", True
+        if left is not None:
+            names = " and ".join(change.name for change in reversed(left.changes))
+            with raising_again():
+                agreed = yes or ask(f"Delete {names}, which run {left.run} was cut off in creating?")
+            why = clear(cluster, live, left, Event()) if agreed else "not confirmed"
+            if not why:
+                line(f"{proposal.name}: what run {left.run} was cut off in creating is deleted")
+        if not why:
+            clean.append(proposal)
+            continue
+        others.append(Outcome(proposal, "failed" if agreed else "skipped", why))
+        tell(outcome_lines(others[-1], columns=width(2)))
+    return clean, others
+
+
 def delete_policies(
-    cluster: Cluster, chosen: Run, changes: Sequence[Change], *, yes: bool, dry_run: bool, even_if_refused: bool
+    cluster: Cluster,
+    chosen: Run,
+    changes: Sequence[Change],
+    *,
+    yes: bool,
+    dry_run: bool,
+    even_if_refused: bool,
+    lowered: Collection[str] = (),
 ) -> list[str]:
     """Delete what a run has created, asked for first unless ``yes``; ``changes`` begin with the latest.
 
-    What new pods need to be admitted stays unless ``even_if_refused``. With ``dry_run`` it is only said. Returns a
-    sentence for each that is not deleted.
+    What new pods need to be admitted stays unless ``even_if_refused``; in namespaces that are ``lowered`` first they
+    need nothing. With ``dry_run`` it is only said. Returns a sentence for each that is not deleted.
     """
     from kubectl_harden.cli.interrupts import raising_again
     from kubectl_harden.live.at_admission import delete_created, refused_without
@@ -114,7 +156,7 @@ def delete_policies(
                 return [f"{change.name}: not confirmed" for change in changes]
     for change in changes:
         try:
-            why = "" if even_if_refused else refused_without(cluster, change)
+            why = "" if even_if_refused else refused_without(cluster, change, lowered)
             if why:
                 why += "; --even-if-refused deletes it all the same"
             else:
@@ -133,11 +175,15 @@ def delete_policies(
 
 
 def _made(
-    cluster: Cluster, proposals: Sequence[Proposal], expires: str
+    cluster: Cluster, proposals: Sequence[Proposal], expires: str, *, asked: bool = False
 ) -> tuple[list[tuple[Proposal, PolicyObjects]], list[Problem]]:
-    """Return the policies for proposals, and what went wrong; what no policy can do is noted."""
-    from kubectl_harden.live.at_admission import objects_for, served_version
+    """Return the policies for proposals, and what went wrong; what no policy can do is noted.
+
+    With ``asked`` the API server shows which mutations are needed, and only these are made.
+    """
+    from kubectl_harden.live.at_admission import needed_objects_for, objects_for, served_version
     from kubectl_harden.live.find import problem
+    from kubectl_harden.live.made_pods import Trials
     from kubectl_harden.reports.at_admission import not_made
     from kubectl_harden.reports.output import note
 
@@ -147,9 +193,13 @@ def _made(
         version = served_version(cluster) if proposals else ""
     except HardenError as error:
         return made, [problem(error)]
+    trials = Trials(cluster, [])
     for proposal in proposals:
         try:
-            objects = objects_for(proposal, version, expires)
+            if asked:
+                objects = needed_objects_for(trials, proposal, version, expires)
+            else:
+                objects = objects_for(proposal, version, expires)
         except HardenError as error:
             wrong.append(problem(error, proposal.name, proposal.live.namespace))
             continue

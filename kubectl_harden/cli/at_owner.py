@@ -32,10 +32,10 @@ def show_owner(cluster: Cluster, proposal: Proposal, found: AtOwner, others: Seq
     live, commands = proposal.live, cluster.connection.commands
     if instead:
         write([diff(found.change)] if found.change is not None else [])
-        tell(proposal_notes(proposal._replace(refusal=None, managers=()), columns=width()))
+        tell(proposal_notes(proposal._replace(refusal=None, managers=()), columns=width(2)))
     made = "" if instead else commands.harden("fix", live.target, "--at-owner", "--apply", namespace=live.namespace)
     policy = commands.harden("fix", live.target, "-o", "mutating-policy", namespace=live.namespace)
-    tell(owner_notes(found, (made, policy), others, columns=width()))
+    tell(owner_notes(found, (made, policy), others, columns=width(2)))
 
 
 def change_owners(
@@ -91,7 +91,7 @@ def change_owners(
             else:
                 outcome = _changed(changer, owners, proposal, again if outcomes else None, known)
             outcomes.append(outcome)
-            tell(outcome_lines(outcome, columns=width()))
+            tell(outcome_lines(outcome, columns=width(2)))
     return outcomes, stop.is_set()
 
 

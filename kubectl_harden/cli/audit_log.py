@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from kubectl_harden.cli.groups import option
 from kubectl_harden.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AUDIT_LOG", "AuditLog", "read"]
 
-AUDIT_LOG: Final = click.option(
-    "--audit-log", "audit_logs", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
+AUDIT_LOG: Final = option(
+    "--audit-log", "audit_logs", group="Evidence", multiple=True, metavar="FILE|DIR|-",
+    type=click.Path(allow_dash=True),
     help="The API server's audit log, for pods that came and went; may be repeated.",
 )  # fmt: skip
 

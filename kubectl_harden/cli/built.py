@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubectl_harden.reports.fix import FixTally
     from kubectl_harden.reports.passed import Passed
 
-__all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "propose_values"]
+__all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "post_renderer", "propose_values"]
 
 
 _UNNAMED: Final = "values.yaml"
@@ -75,7 +75,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
     """
     from kubectl_harden.manifests.helm_values import cure
     from kubectl_harden.manifests.values_file import edited, values_file
-    from kubectl_harden.reports.fix import FixTally, notes
+    from kubectl_harden.reports.fix import FixTally, notes_of_many
     from kubectl_harden.reports.output import line, note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
@@ -97,7 +97,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
         return _without_values(found, chart, manifests, tally, problems)
     change = edited(file or _UNNAMED, found.values)
     _put((*changes, change), chart, how)
-    tell(notes(found.planned, columns=width()))
+    tell(notes_of_many(found.planned, columns=width(2)))
     for key, words in found.said:
         line(f"{key}: the chart says: {words}")
     note_problems(tally.passed.notes)
@@ -163,12 +163,16 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
         more = f" and {len(found.held_back) - _NAMED:,} more" if len(found.held_back) > _NAMED else ""
         paragraph(f"Not set, since no pod reaches a level by it (--partial): {named}{more}")
     if any(left.why == NO_VALUE for item in found.planned for left in item.plan.remaining):
-        name = shlex.quote(chart.name)
-        paragraph(
-            f"What no value sets, a post-renderer does: helm upgrade --install RELEASE {name} --post-renderer harden "
-            "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
-            "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
-        )
+        paragraph(post_renderer(shlex.quote(chart.name)))
+
+
+def post_renderer(chart: str, release: str = "RELEASE") -> str:
+    """Return how what no value sets is set in what a chart renders."""
+    return (
+        f"What no value sets, a post-renderer does: helm upgrade --install {release} {chart} --post-renderer harden "
+        "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
+        "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
+    )
 
 
 def _tested(found: Cure, manifests: Inputs) -> int:
@@ -198,11 +202,11 @@ def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passe
 
 def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTally, problems: list[Problem]) -> int:
     """Tell that no values were found, what was tried, and what stays; return the exit code."""
-    from kubectl_harden.reports.fix import notes, summary_line
+    from kubectl_harden.reports.fix import notes_of_many, summary_line
     from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
-    tell(notes(found.planned, columns=width()))
+    tell(notes_of_many(found.planned, columns=width(2)))
     if tally.left:
         named = ", ".join(found.tried[:_NAMED])
         more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
@@ -249,7 +253,7 @@ def _shown(
     quiet: bool,
 ) -> int:
     """Show diffs, notes, problems and the summary, and return the exit code."""
-    from kubectl_harden.reports.fix import FixTally, diff, notes, summary_line
+    from kubectl_harden.reports.fix import FixTally, diff, notes_of_many, summary_line
     from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
     from kubectl_harden.reports.terminal import counted, width
 
@@ -265,7 +269,7 @@ def _shown(
         tally.files_changed += 1
         if not (write and quiet):
             patch(diff(found))
-    tell(notes(planned, columns=width()))
+    tell(notes_of_many(planned, columns=width(2)))
     report_problems(tally.problems)
     paragraph(summary_line(tally, written=write))
     if tally.problems:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kubectl_harden.cli import completing
 from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
+from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.errors import UsageError
@@ -28,31 +31,39 @@ __all__ = ["check"]
 _LONGEST: Final = 1000
 """Of a command that is printed: a shell's pattern may have named thousands of files."""
 _NAMES: Final = tuple(FORMATS)
+_SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
+"""What the help names: "wide" is text with --evidence."""
 
 
 @click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
 @target_options
 @contexts_options
 @evidence_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(_NAMES),
-    default="text",
-    metavar="FORMAT",
-    help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. [default: text]",
-)
-@click.option("--known", metavar="FILE", type=click.Path(),
-              help="Baseline file: the violations in it do not count.")  # fmt: skip
-@click.option("--write-known", metavar="FILE", type=click.Path(),
-              help="Write a baseline file with the violations that there are.")  # fmt: skip
-@click.option("--upgrade-to", metavar="[VERSION]", is_flag=False, flag_value="latest",
-              help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+@option("-o", "--output", group="Output", type=click.Choice(_NAMES), default="text", metavar="FORMAT",
+        help=f"{', '.join(_SHOWN[:-1])} or {_SHOWN[-1]}. [default: text]")  # fmt: skip
+@option("--evidence", "show_evidence", group="Output", is_flag=True,
+        help="Show all workloads, what is known of how each runs, and where it comes from.")  # fmt: skip
+@option("--only", group="Policy", multiple=True, metavar="CHECK", shell_complete=completing.checks,
+        help="Look for violations of this control only; may be repeated.")  # fmt: skip
+@option("--skip", group="Policy", multiple=True, metavar="CHECK", shell_complete=completing.checks,
+        help="Do not look for violations of this control; may be repeated.")  # fmt: skip
+@option("--statistics", group="Output", is_flag=True,
+        help="Count the violations by control and by namespace. [default: where there are many]")  # fmt: skip
+@option("--known", group="Output", metavar="FILE", type=click.Path(),
+        help="Baseline file: the violations in it do not count.")  # fmt: skip
+@option("--write-known", group="Output", metavar="FILE", type=click.Path(),
+        help="Write a baseline file with the violations that there are.")  # fmt: skip
+@option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
+        help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 @AUDIT_LOG
 def check(
     inputs: FileInputs | LiveInputs,
     policy: Policy,
     output: str,
+    show_evidence: bool,
+    statistics: bool,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
     evidence: EvidenceOptions,
     known: str | None,
     write_known: str | None,
@@ -62,9 +73,10 @@ def check(
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
 
     Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
-    object that a person edits; a pod that is named is judged itself, too. With -o wide what is known of how
-    each workload runs stands beside it, as fix judges its edits by, and where it comes from: a Helm release, what
-    Flux or Argo CD apply, or kubectl apply. The exit code is 0 when all meet the
+    object that a person edits; a pod that is named is judged itself, too. With --evidence what is known
+    of how each workload runs stands beside it, as fix judges its edits by, and where it comes from: a Helm release,
+    what Flux or Argo CD apply, or kubectl apply. What --only and --skip leave out does not count, and is told. The
+    exit code is 0 when all meet the
     level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
     With --upgrade-to it is 1 when something fails there and not today, 2 when nothing is held to an
     older version. With --audit-log pods that came and went count too, unless their workload is fixed since.
@@ -90,10 +102,17 @@ def check(
     from kubectl_harden.planning.upgrade import upgraded
     from kubectl_harden.pod_security.policy import NEWEST
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
-    from kubectl_harden.reports.tally import Tally, summary_line
+    from kubectl_harden.reports.tally import Tally, left_out_words, summary_line
     from kubectl_harden.reports.upgrade import Upgrades
 
+    if show_evidence:
+        output = _with_evidence(output)
     form = FORMATS[output]
+    if statistics and output not in ("text", "wide"):
+        raise UsageError(f"--statistics is for -o text: -o {output} is for programs, which can count")
+    of_only, of_skip = checks_named(only, "--only"), checks_named(skip, "--skip")
+    if (only or skip) and (write_known is not None or upgrade_to is not None):
+        raise UsageError("--write-known and --upgrade-to are about all controls: leave out --only and --skip")
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     if form.files and isinstance(inputs, LiveInputs):
@@ -136,8 +155,12 @@ def check(
         return _write_known(baseline, results)
     if baseline is not None:
         results = map(baseline.mark, results)
+    if of_only or of_skip:
+        results = of_controls(results, of_only, of_skip)
     told, noted = 0, len(tally.passed.notes)
-    pieces = render(form, results, policy if upgrade is None else upgraded(policy, upgrade), tally)
+    pieces = render(
+        form, results, policy if upgrade is None else upgraded(policy, upgrade), tally, statistics=statistics
+    )
 
     def report() -> None:
         nonlocal told, noted
@@ -176,6 +199,8 @@ def check(
         write(propose_values(inputs.chart, found.inputs, found.policies))
     if not form.people and tally.passed.excluded:
         note(tally.passed.excluded)
+    if not form.people and tally.left_out:
+        note(left_out_words(tally.left_out))
     if form.people:
         paragraph(tally.line() if isinstance(tally, Upgrades) else summary_line(tally))
         if tally.violating and output == "text" and not tally.clusters:
@@ -219,6 +244,15 @@ def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: lis
     notes += finder.notes
     tally.audit = audit.json(found)
     return found
+
+
+def _with_evidence(output: str) -> str:
+    """Return the format that shows the evidence as well. Raises UsageError."""
+    if output == "text":
+        return "wide"
+    if not FORMATS[output].evidence:
+        raise UsageError(f"--evidence is for -o text and html: -o {output} does not show it")
+    return output
 
 
 def _upgrade(version: str, output: str, baseline: str | None) -> int:

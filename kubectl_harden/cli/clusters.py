@@ -8,9 +8,8 @@ from queue import Empty, Full, Queue
 from threading import Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-import click
-
 from kubectl_harden.cli import completing
+from kubectl_harden.cli.groups import option
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Opened", "chosen_contexts", "contexts_options", "opened", "side_by_side"]
 
 CONTEXTS: Final = (
-    click.option("--contexts", metavar="PATTERN,...", shell_complete=completing.kubeconfig_names("contexts"),
-                 help="Several clusters, by the contexts of the kubeconfig; * and ? stand for any."),
-    click.option("--all-contexts", is_flag=True, help="The clusters of all contexts."),
+    option("--contexts", group="Targets", metavar="PATTERN,...", shell_complete=completing.kubeconfig_names("contexts"),
+           help="Several clusters, by the contexts of the kubeconfig; * and ? stand for any."),
+    option("--all-contexts", group="Targets", is_flag=True, help="The clusters of all contexts."),
 )  # fmt: skip
 
 _AT_ONCE: Final = 4
@@ -33,8 +32,8 @@ T = TypeVar("T")
 
 def contexts_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options that name several clusters."""
-    for option in reversed(CONTEXTS):
-        command = option(command)
+    for add in reversed(CONTEXTS):
+        command = add(command)
     return command
 
 

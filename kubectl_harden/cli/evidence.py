@@ -12,6 +12,7 @@ import click
 
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
 from kubectl_harden.cli.connect import seconds
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.options import with_options
 from kubectl_harden.errors import UsageError
 
@@ -25,32 +26,37 @@ if TYPE_CHECKING:
 __all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
 
 _COMPANIONS: Final = (
-    click.option("--run-as-user", metavar="UID|auto",
-                 help="State the user of containers whose image is not known to run as a number other than 0."),
-    click.option("--user-namespace", is_flag=False, flag_value="stopped", metavar="[auto]",
-                 help="Let pods that are stopped by root (auto: that are known to be root) have a user namespace."),
-    click.option("--fs-group", type=click.Choice(("auto",)),
-                 help="Give the volumes to the app's group, in place of init containers that chown them."),
-    click.option("--low-ports", is_flag=True, help="Let users other than root bind ports below 1024."),
-    click.option("--writable", multiple=True, metavar="[CONTAINER=]PATH",
-                 help="Mount an emptyDir over a directory that the app writes to; may be repeated."),
-    click.option("--recorded-seccomp", is_flag=True,
-                 help="Use the profiles that the Security Profiles Operator recorded (Localhost)."),
+    option("--run-as-user", group="Keep it running", metavar="UID|auto",
+           help="State the user of containers whose image is not known to run as a number other than 0."),
+    option("--user-namespace", group="Keep it running", is_flag=False, flag_value="stopped", metavar="[auto]",
+           help="Let pods that are stopped by root (auto: that are known to be root) have a user namespace."),
+    option("--fs-group", group="Keep it running", type=click.Choice(("auto",)),
+           help="Give the volumes to the app's group, in place of init containers that chown them."),
+    option("--low-ports", group="Keep it running", is_flag=True,
+           help="Let users other than root bind ports below 1024."),
+    option("--always-low-ports", group="Keep it running", is_flag=True,
+           help="The same where nothing says that the app uses such a port."),
+    option("--writable", group="Keep it running", multiple=True, metavar="[CONTAINER=]PATH",
+           help="Mount an emptyDir over a directory that the app writes to; may be repeated."),
+    option("--recorded-seccomp", group="Keep it running", is_flag=True,
+           help="Use the profiles that the Security Profiles Operator recorded (Localhost)."),
 )  # fmt: skip
 
 _EVIDENCE: Final = (
-    click.option("--inspect-images/--no-inspect-images", default=False,
-                 help="Read the images' configurations from the registries that manifests name. [default: ask none]"),
-    click.option("--inspect-timeout", default="30s", show_default=True, metavar="TIME",
-                 help="Longest wait for all registries together."),
-    click.option("--registry-mirror", multiple=True, metavar="REGISTRY=HOST[/PREFIX]",
-                 help="Where to ask in a registry's stead; may be repeated."),
-    click.option("--registry-ca", metavar="FILE", help="Certificates of the authorities to trust for registries."),
-    click.option("--platform", metavar="OS/ARCH", help="Platform of the nodes. [default: a node's, else linux/amd64]"),
-    click.option("--observed", multiple=True, metavar="FILE|DIR",
-                 help="Events of Inspektor Gadget, Tetragon or Falco, as JSON lines; may be repeated."),
-    click.option("--observed-for", default="24h", show_default=True, metavar="TIME",
-                 help="How long must be watched until not having seen something counts."),
+    option("--inspect-images/--no-inspect-images", group="Evidence", default=False,
+           help="Read the images' configurations from the registries that manifests name. [default: ask none]"),
+    option("--inspect-timeout", group="Evidence", default="30s", show_default=True, metavar="TIME",
+           help="Longest wait for all registries together."),
+    option("--registry-mirror", group="Evidence", multiple=True, metavar="REGISTRY=HOST[/PREFIX]",
+           help="Where to ask in a registry's stead; may be repeated."),
+    option("--registry-ca", group="Evidence", metavar="FILE",
+           help="Certificates of the authorities to trust for registries."),
+    option("--platform", group="Evidence", metavar="OS/ARCH",
+           help="Platform of the nodes. [default: a node's, else linux/amd64]"),
+    option("--observed", group="Evidence", multiple=True, metavar="FILE|DIR",
+           help="Events of Inspektor Gadget, Tetragon or Falco, as JSON lines; may be repeated."),
+    option("--observed-for", group="Evidence", default="24h", show_default=True, metavar="TIME",
+           help="How long must be watched until not having seen something counts."),
 )  # fmt: skip
 
 
@@ -188,6 +194,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., int]:
         user_namespace: str | None,
         fs_group: str | None,
         low_ports: bool,
+        always_low_ports: bool,
         writable: tuple[str, ...],
         recorded_seccomp: bool,
         **given: object,
@@ -201,6 +208,7 @@ def companion_options(command: Callable[..., int]) -> Callable[..., int]:
             tuple(_writable(text) for text in writable),
             recorded_seccomp,
             _user_namespace(user_namespace),
+            always_low_ports,
         )
         return command(asked=asked, **given)
 

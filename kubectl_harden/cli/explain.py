@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK
 from kubectl_harden.cli.options import Command
 from kubectl_harden.errors import UsageError, meant
+
+if TYPE_CHECKING:
+    from kubectl_harden.pod_security.documentation import Explanation
 
 __all__ = ["explain"]
 
@@ -21,12 +27,15 @@ def explain(check: str | None, output: str) -> int:
 
     Its fields and their allowed values by policy version, what an attacker has without it, what it can break and
     how that shows, and how to fix it. Without CHECK the controls are listed. "runtime" says what Pod Security
-    cannot do, and what stands beside it.
+    cannot do, and what stands beside it. A control is also found by what admission says: its reason, in quotes.
+    With "-", a pasted error, warning, log or event is read from stdin and explained, as rejected - does.
 
     \b
     Examples:
       kubectl harden explain
       kubectl harden explain runAsNonRoot
+      kubectl harden explain "unrestricted capabilities"
+      kubectl describe rs web-5fc9f4bf66 | kubectl harden explain -
       kubectl harden explain runtime
     """
     from kubectl_harden.pod_security import documentation as explaining
@@ -34,19 +43,35 @@ def explain(check: str | None, output: str) -> int:
     from kubectl_harden.reports.output import write
     from kubectl_harden.reports.terminal import width
 
+    if check == "-":
+        from kubectl_harden.cli.rejected import pasted
+
+        if output != "text":
+            raise UsageError("a pasted message is explained as text: leave out -o, or use rejected - -o json")
+        return pasted(output)
     columns = width()
     items = explaining.explanations()
-    by_name = {item.check.lower(): item for item in items}
-    if check is not None and check.lower() not in (*by_name, "runtime"):
-        known = [*(item.check for item in items), "runtime"]
-        raise UsageError(f'unknown check "{check}".{meant(check, known)} To list them: kubectl harden explain')
+    of_runtime = check is not None and check.lower() == "runtime"
+    found = list(items) if check is None else [] if of_runtime else _found(check, items)
     if output == "markdown":
-        pieces = reference(items if check is None else [by_name[check.lower()]] if check != "runtime" else [])
-    elif check is None:
-        pieces = listed(items, columns=columns)
-    elif check.lower() == "runtime":
+        pieces = reference(found)
+    elif of_runtime:
         pieces = runtime(columns=columns)
+    elif len(found) == 1:
+        pieces = text(found[0], columns=columns)
     else:
-        pieces = text(by_name[check.lower()], columns=columns)
+        pieces = listed(found, columns=columns)
     write(pieces)
     return OK
+
+
+def _found(words: str, items: Iterable[Explanation]) -> list[Explanation]:
+    """Return the control of an id, or those with this reason or edit, in any letter case. Raises UsageError."""
+    from kubectl_harden.pod_security.control_names import controls_named
+
+    by_id = {item.check: item for item in items}
+    found = [by_id[control.id] for control in controls_named(words)]
+    if not found:
+        known = [*by_id, "runtime"]
+        raise UsageError(f'unknown check "{words}".{meant(words, known)} To list them: kubectl harden explain')
+    return found

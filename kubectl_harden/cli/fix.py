@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -10,9 +11,11 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.codes import OK, UNREADABLE, VIOLATIONS
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.only import checks_named
 from kubectl_harden.cli.options import Command
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
-from kubectl_harden.errors import UsageError, meant
+from kubectl_harden.errors import UsageError
 from kubectl_harden.model import RISKS, HostPathChoice
 
 if TYPE_CHECKING:
@@ -28,68 +31,49 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 
 @click.command(cls=Command, short_help="Show or make the smallest change that meets the level.")
 @target_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(_FORMATS),
-    default=None,
-    metavar="FORMAT",
-    help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: diff]",
-)
-@click.option("--write", is_flag=True, help="Edit the files in place.")
-@click.option("--source", "sources", multiple=True, metavar="[URL=]DIR",
-              help="Checkout of the repository that live workloads come from: the files there are fixed.")  # fmt: skip
-@click.option("--apply", "apply_", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
-@click.option("-i", "--interactive", is_flag=True, help="Ask for every edit, then write or apply those that you want.")
-@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
-@click.option(
-    "--max-risk",
-    type=click.Choice(RISKS),
-    default="review",
-    show_default=True,
-    help="The highest risk of edits to make.",
-)
-@click.option("--only", multiple=True, metavar="CHECK", shell_complete=completing.checks,
-              help="Fix only this control; may be repeated.")  # fmt: skip
-@click.option("--skip", multiple=True, metavar="CHECK", shell_complete=completing.checks,
-              help="Do not fix this control; may be repeated.")  # fmt: skip
-@click.option(
-    "--host-path",
-    "host_paths",
-    multiple=True,
-    metavar="NAME=CHOICE",
-    help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.",
-)
-@click.option("--values-out", metavar="FILE", type=click.Path(dir_okay=False),
-              help="File of yours to write a chart's values to.")  # fmt: skip
-@click.option("--write-templates", is_flag=True,
-              help="Edit a chart's templates, too, where no value does it, and write its values.")  # fmt: skip
-@click.option("--partial", is_flag=True, help="Make edits that reach no level, too.")
+@option("-o", "--output", group="Output", type=click.Choice(_FORMATS), default=None, metavar="FORMAT",
+        help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}. [default: diff]")  # fmt: skip
+@option("--write", group="Output", is_flag=True, help="Edit the files in place.")
+@option("--apply", "apply_", group="Output", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
+@option("-i", "--interactive", group="Output", is_flag=True,
+        help="Ask for every edit, then write or apply those that you want.")  # fmt: skip
+@option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
+@option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
+        help="The highest risk of edits to make.")  # fmt: skip
+@option("--only", group="What to change", multiple=True, metavar="CHECK", shell_complete=completing.checks,
+        help="Fix only this control; may be repeated.")  # fmt: skip
+@option("--skip", group="What to change", multiple=True, metavar="CHECK", shell_complete=completing.checks,
+        help="Do not fix this control; may be repeated.")  # fmt: skip
+@option("--host-path", "host_paths", group="What to change", multiple=True, metavar="NAME=CHOICE",
+        help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.")  # fmt: skip
+@option("--source", "sources", group="Output", multiple=True, metavar="[URL=]DIR",
+        help="Checkout of the repository that live workloads come from: the files there are fixed.")  # fmt: skip
+@option("--values-out", group="Output", metavar="FILE", type=click.Path(dir_okay=False),
+        help="File of yours to write a chart's values to.")  # fmt: skip
+@option("--write-templates", group="What to change", is_flag=True,
+        help="Edit a chart's templates, too, where no value does it, and write its values.")  # fmt: skip
+@option("--partial", group="What to change", is_flag=True, help="Make edits that reach no level, too.")
 @companion_options
 @evidence_options
-@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
-@click.option("--no-rollback", is_flag=True, help="Leave a change in place whose pods fail.")
-@click.option(
-    "--parallel",
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Workloads to apply at a time.",
-)
-@click.option("--fail-fast", is_flag=True, help="Begin nothing more after a failure.")
-@click.option("--trial/--no-trial", default=None,
-              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
-@click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
-@click.option("--at-admission", is_flag=True,
-              help="With --apply: leave the workloads alone, and have a policy change their new pods.")  # fmt: skip
-@click.option("--at-owner", is_flag=True,
-              help="Change the custom resource that the workload is made from, not the workload.")  # fmt: skip
-@click.option("--owner-field", "owner_fields", multiple=True, metavar="PATH",
-              help="With --at-owner: the field to change there, where several fit; may be repeated.")  # fmt: skip
-@click.option("--expires", default="90d", show_default=True, metavar="TIME",
-              help="When such policies are to be looked at again: days, or a date.")  # fmt: skip
-@click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
+@option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
+        help="Longest wait for a rollout.")  # fmt: skip
+@option("--no-rollback", group="Rollout", is_flag=True, help="Leave a change in place whose pods fail.")
+@option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+        help="Workloads to apply at a time.")  # fmt: skip
+@option("--fail-fast", group="Rollout", is_flag=True, help="Begin nothing more after a failure.")
+@option("--trial/--no-trial", group="Rollout", default=None,
+        help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
+@option("--recreate", group="Rollout", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@option("--at-admission", group="Output", is_flag=True,
+        help="With --apply: leave the workloads alone, and have a policy change their new pods.")  # fmt: skip
+@option("--at-owner", group="Output", is_flag=True,
+        help="Change the custom resource that the workload is made from, not the workload.")  # fmt: skip
+@option("--owner-field", "owner_fields", group="What to change", multiple=True, metavar="PATH",
+        help="With --at-owner: the field to change there, where several fit; may be repeated.")  # fmt: skip
+@option("--expires", group="Rollout", default="90d", show_default=True, metavar="TIME",
+        help="When such policies are to be looked at again: days, or a date.")  # fmt: skip
+@option("--even-if-managed", group="What to change", is_flag=True,
+        help="Patch what Helm, Argo CD, Flux or an operator manages.")  # fmt: skip
 def fix(
     inputs: FileInputs | LiveInputs,
     policy: Policy,
@@ -122,19 +106,19 @@ def fix(
 ) -> int:
     """Show the smallest change that lifts workloads to the level, or make it.
 
-    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is
-    left goes to stderr. In files only the lines that must change do; every other byte stays. Of live
-    workloads the diff is that of a server dry-run, and a pod is proved to be admitted before anything is
-    applied; a rollout that fails is taken back. What is known of how the app runs (its manifest, running pods,
-    images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left out. Edits that
-    together reach neither the level nor baseline are not made, unless they are safe: --partial makes them all
-    the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app running that
-    the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What nobody can
-    edit, since an operator or a chart writes it again, -o mutating-policy and --at-admission change at admission: a
-    MutatingAdmissionPolicy makes the same edits to the workload's new pods. Where an operator's custom resource has
-    fields for them, --at-owner sets these, and takes them back where the workload does not follow. The exit code is 0
-    when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when something could not
-    be read, 4 when the cluster refused.
+    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is left
+    goes to stderr. In files only the lines that must change do; every other byte stays. Of live workloads the diff
+    is that of a server dry-run, and a pod is proved to be admitted before anything is applied; a rollout that fails
+    is taken back. Of Helm releases the values are changed, by Helm. What is known of how the app runs (its
+    manifest, running pods, images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left
+    out. Edits that together reach neither the level nor baseline are not made, unless they are safe: --partial
+    makes them all the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app
+    running that the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What
+    nobody can edit, since an operator or a chart writes it again, --at-admission and -o mutating-policy change at
+    admission: a MutatingAdmissionPolicy makes the same edits to the workload's new pods. Where an operator's custom
+    resource has fields for them, --at-owner sets these, and takes them back where the workload does not follow. The
+    exit code is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when
+    something could not be read, 4 when the cluster refused.
 
     \b
     Examples:
@@ -157,8 +141,8 @@ def fix(
 
     options = FixOptions(
         max_risk,
-        _checks(only, "--only"),
-        _checks(skip, "--skip"),
+        checks_named(only, "--only"),
+        checks_named(skip, "--skip"),
         _host_paths(host_paths),
         asked,
         partial=partial,
@@ -272,8 +256,9 @@ def _fix_files(
     found: Surveyed, excluded: str, head: Policy, options: FixOptions, output: str | None, write: bool
 ) -> int:
     from kubectl_harden.manifests.fix import fix_files, written
-    from kubectl_harden.reports.fix import FixTally, diff, notes, render, summary_line
+    from kubectl_harden.reports.fix import FixTally, diff, notes_on, render, summary_line
     from kubectl_harden.reports.output import data, note, note_problems, paragraph, patch, report_problems, tell
+    from kubectl_harden.reports.repeated import Repeated
     from kubectl_harden.reports.terminal import width
 
     if write and "-" in found.inputs.names:
@@ -296,10 +281,13 @@ def _fix_files(
     tally.passed.notes.extend(found.unjudged)
     tally.passed.excluded = excluded
     if people:
+        repeated = Repeated()
         for fixed in results():
             if output == "diff" or not write:
                 patch(diff(fixed))
-            tell(notes(fixed.planned, columns=width()))
+            for item in fixed.planned:
+                tell(repeated.notes(item.identity, partial(notes_on, item), width(2)))
+        tell(repeated.rest(width(2)))
         paragraph(summary_line(tally, written=write))
     else:
         data(render(str(output), results(), head))
@@ -310,18 +298,6 @@ def _fix_files(
     if tally.left or (tally.edited and people and not write):
         return VIOLATIONS
     return OK
-
-
-def _checks(names: tuple[str, ...], option: str) -> frozenset[str]:
-    from kubectl_harden.pod_security.controls import CONTROLS
-
-    known = {control.id.lower(): control.id for control in CONTROLS}
-    listed = [name for given in names for name in given.split(",") if name]
-    for name in listed:
-        if name.lower() not in known:
-            ids = sorted(known.values())
-            raise UsageError(f'{option}: unknown check "{name}".{meant(name, ids)} Known: {", ".join(ids)}')
-    return frozenset(known[name.lower()] for name in listed)
 
 
 def _host_paths(texts: tuple[str, ...]) -> dict[str, HostPathChoice]:

@@ -281,7 +281,7 @@ class _Run:
                 patch(diff(file._replace(file=os.path.relpath(file.file, root))))
         if self._people:
             note_problems(change.notes)
-            tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width()))
+            tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width(2)))
         for job in change.jobs:
             planned = _of(job, change.planned)
             name = job.proposal.name
@@ -337,7 +337,7 @@ class _Run:
 
         for proposal, reason in self.held:
             note(f"{proposal.name}: not edited: {reason}")
-            tell(pasted_notes(proposal, columns=width()))
+            tell(pasted_notes(proposal, columns=width(2)))
         for checkout, files in self._files.items():
             self._tell_commit(checkout, files)
         edited = len({job.proposal.live.uid for job in self.edited})

@@ -21,6 +21,7 @@ from kubectl_harden.errors import DEBUG, ClusterError, HardenError, UsageError, 
 
 __all__ = ["cli", "complete_for_kubectl", "main"]
 
+_PLUMBING: Final = frozenset(("completion", "krm", "version"))
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -34,6 +35,19 @@ class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in two groups: what people run, and what serves programs and shells."""
+        limit = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        sections: dict[str, list[tuple[str, str]]] = {"Commands": [], "Plumbing": []}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                title = "Plumbing" if name in _PLUMBING else "Commands"
+                sections[title].append((name, command.get_short_help_str(limit)))
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, or None for an unknown one."""
@@ -210,6 +224,10 @@ def _run() -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         raising()
+        if VARIABLE in os.environ:
+            from kubectl_harden.cli.shells import register
+
+            register()
         result = cli.main(prog_name=_own_name(), standalone_mode=False, complete_var=VARIABLE)
         sys.stdout.flush()
         return ended_by() if result == INTERRUPTED else result if isinstance(result, int) else OK

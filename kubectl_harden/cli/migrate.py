@@ -13,10 +13,12 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
+from kubectl_harden.cli.at_admission import expiry
 from kubectl_harden.cli.audit_log import AUDIT_LOG, read
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
@@ -55,41 +57,54 @@ _FEW: Final = 5
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
 @click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
-@click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
-              help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
-@click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories.")
-@click.option("--write", is_flag=True, help="Edit the files in place: workloads, and the labels of Namespaces.")
-@click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of namespaces.")
-@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces but Kubernetes' own.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out namespaces; * and ? stand for any.")
-@click.option("--exclude-from", metavar="FILE", help="A file with a pattern to leave out on each line.")
-@click.option("--shard", metavar="[INDEX/]COUNT",
-              help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
-@click.option("--level", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
-              show_default=True, help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
-@click.option("--policy-version", metavar="VERSION", help="Policy version to pin. [default: as the namespace has it]")
-@click.option("--max-risk", type=click.Choice(RISKS), default="review", show_default=True,
-              help="The highest risk of edits to make.")  # fmt: skip
-@click.option("-o", "--output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
-              default="text", show_default=True, help="Output format.")  # fmt: skip
-@click.option("--report", "report_file", metavar="FILE", help="Write a page to show around (HTML).")
-@click.option("--plan-out", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
-@click.option("--plan", "plan_file", metavar="FILE", help="Carry out exactly this plan.")
-@click.option("--apply", "apply_", is_flag=True, help="Set the labels and patch the workloads.")
-@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
-@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
-@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-              help="Namespaces to work on at a time.")  # fmt: skip
-@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Begin no more after N namespaces failed.")
-@click.option("--trial/--no-trial", default=None,
-              help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
-@click.option("--recreate", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
-@click.option("--even-if-managed", is_flag=True, help="Patch what Helm, Argo CD, Flux or an operator manages.")
-@click.option("--team-label", default="team", show_default=True, metavar="KEY",
-              help="The label that names the team of a workload or namespace.")  # fmt: skip
+@option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
+        type=click.Path(allow_dash=True),
+        help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
+@option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories.")
+@option("-l", "--selector", group="Targets", default="", metavar="SELECTOR", help="Label selector of namespaces.")
+@option("-A", "--all-namespaces", group="Targets", is_flag=True, help="All namespaces but Kubernetes' own.")
+@option("--exclude", group="Targets", multiple=True, metavar="PATTERN",
+        help="Leave out namespaces; * and ? stand for any.")  # fmt: skip
+@option("--exclude-from", group="Targets", metavar="FILE", help="A file with a pattern to leave out on each line.")
+@option("--shard", group="Targets", metavar="[INDEX/]COUNT",
+        help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
+@option("--level", group="Policy", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
+        show_default=True,
+        help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
+@option("--policy-version", group="Policy", metavar="VERSION",
+        help="Policy version to pin. [default: as the namespace has it]")  # fmt: skip
+@option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
+        help="The highest risk of edits to make.")  # fmt: skip
+@option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
+        default="text", show_default=True,
+        help="Output format.")  # fmt: skip
+@option("--write", group="Output", is_flag=True,
+        help="Edit the files in place: workloads, and the labels of Namespaces.")  # fmt: skip
+@option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
+@option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
+@option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
+@option("--plan-out", group="Output", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
+@option("--plan", "plan_file", group="Output", metavar="FILE", help="Carry out exactly this plan.")
+@option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
+        help="Longest wait for a rollout.")  # fmt: skip
+@option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+        help="Namespaces to work on at a time.")  # fmt: skip
+@option("--max-failures", group="Rollout", type=click.IntRange(1), metavar="N",
+        help="Begin no more after N namespaces failed.")  # fmt: skip
+@option("--trial/--no-trial", group="Rollout", default=None,
+        help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
+@option("--recreate", group="Rollout", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
+@option("--at-admission", group="Output", is_flag=True,
+        help="Policies for new pods of what others write; old pods are evicted one by one.")  # fmt: skip
+@option("--expires", group="Rollout", default="90d", show_default=True, metavar="TIME",
+        help="When to look at the policies again: 90d, or a date.")  # fmt: skip
+@option("--even-if-managed", group="What to change", is_flag=True,
+        help="Patch what Helm, Argo CD, Flux or an operator manages.")  # fmt: skip
+@option("--team-label", group="Output", default="team", show_default=True, metavar="KEY",
+        help="The label that names the team of a workload or namespace.")  # fmt: skip
 @AUDIT_LOG
-@click.option("--soak", metavar="TIME",
-              help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
+@option("--soak", group="Policy", metavar="TIME",
+        help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
 @POD_PATH
 @companion_options
 @evidence_options
@@ -121,6 +136,8 @@ def migrate(
     trial: bool | None,
     recreate: bool,
     even_if_managed: bool,
+    at_admission: bool,
+    expires: str,
     team_label: str,
     audit_logs: tuple[str, ...],
     soak: str | None,
@@ -135,8 +152,8 @@ def migrate(
     warn and audit are set; all fixes are proved by server dry-runs, then applied one by one with watched
     rollouts; the pods that run are judged again; enforce is set once the API server itself has nothing to say
     against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
-    namespaces enforce the level, 1 when some do not, 3 when something could not be read, 4 when the cluster
-    refused.
+    namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
+    read, 4 when the cluster refused.
 
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
@@ -153,6 +170,7 @@ def migrate(
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
+      kubectl harden migrate ops --level restricted --at-admission --apply
     """
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.policy import parse_policy
@@ -177,6 +195,7 @@ def migrate(
     from kubectl_harden.reports.output import note
 
     limit = seconds(timeout, "--timeout")
+    day = expiry(expires) if at_admission else ""
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
@@ -194,7 +213,9 @@ def migrate(
         parse_policy("restricted" if level == "highest" else level, policy_version or "latest")
         allowed = ApplyOptions(recreate, even_if_managed, trial)
         paths = pod_paths_of(pod_paths, project_of())
-        aim = Aim(level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label)
+        aim = Aim(
+            level, policy_version, FixOptions(max_risk, asked=asked), allowed, paths, team_label, at_admission=day
+        )
         if namespace is not None:
             names = (*names, namespace)
     aim = aim._replace(detailed=bool(plan_out or report_file))
@@ -257,11 +278,14 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         "trial": "--trial",
         "recreate": "--recreate",
         "even_if_managed": "--even-if-managed",
+        "at_admission": "--at-admission",
+        "expires": "--expires",
         "pod_paths": "--pod-path",
         "run_as_user": "--run-as-user",
         "user_namespace": "--user-namespace",
         "fs_group": "--fs-group",
         "low_ports": "--low-ports",
+        "always_low_ports": "--always-low-ports",
         "writable": "--writable",
         "recorded_seccomp": "--recorded-seccomp",
         "selector": "-l",
@@ -318,7 +342,9 @@ def _survey(
     limit: float,
 ) -> tuple[Chosen, Survey, list[Problem]]:
     """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
+    from kubectl_harden.live.at_admission import served_version
     from kubectl_harden.live.find import Finder, problem
+    from kubectl_harden.migration.by_policy import permissions
     from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
     from kubectl_harden.migration.survey import survey
     from kubectl_harden.pod_security.namespace_labels import PolicyChoice
@@ -329,12 +355,13 @@ def _survey(
     if plan is not None and plan.server != cluster.connection.server:
         note(f"the plan was made on {plan.server}, and this is {cluster.connection.server}")
     with Words() as words:
+        policies_of = permissions(served_version(cluster)) if aim.at_admission else []
         words("reading the namespaces")
         chosen = choose(cluster, selection)
         if apply:
             words("asking for permissions")
             finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
-            needed = needed_permissions(finder.custom_workloads())
+            needed = [*needed_permissions(finder.custom_workloads()), *policies_of]
             missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
@@ -379,7 +406,7 @@ def _carry_out(
     todo = [item for item in found.namespaces if item.state != "done"]
     if todo and not yes and not _agreed(found, policies.cluster):
         return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop, columns = Event(), Event(), width()
+    halt, stop, columns = Event(), Event(), width(2)
     with Progress(len(todo), "namespaces", steps=False) as display:
         migrator = Migrator(
             policies,
@@ -416,15 +443,22 @@ def _carry_out(
 
 def _agreed(found: Survey, cluster: Cluster) -> bool:
     from kubectl_harden.reports.output import ask
+    from kubectl_harden.reports.terminal import counted
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    fixes = sum(len(item.to_fix) for item in reached)
+    to_fix = [item.proposal.by_policy for namespace in reached for item in namespace.to_fix]
+    created = sum(map(bool, to_fix))
+    fixes = len(to_fix) - created
+    pods = sum(len(item.to_evict) for item in reached)
     blocked = sum(item.state == "blocked" for item in found.namespaces)
     parts = []
     if reached:
         what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
-        patched = f", after patching {fixes:,} workload{'s' if fixes != 1 else ''}" if fixes else ""
-        parts.append(f"Enforce the level in {what}{patched}")
+        steps = [f"patching {counted(fixes, 'workload')}"] if fixes else []
+        steps += [f"creating {counted(created, 'policy')}"] if created else []
+        steps += [f"evicting {counted(pods, 'pod')}"] if pods else []
+        after = f", after {' and '.join(steps)}" if steps else ""
+        parts.append(f"Enforce the level in {what}{after}")
     if blocked:
         parts.append(
             f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"

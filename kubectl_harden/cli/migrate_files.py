@@ -33,6 +33,8 @@ _OF_CLUSTERS: Final = {
     "trial": "--trial",
     "recreate": "--recreate",
     "even_if_managed": "--even-if-managed",
+    "at_admission": "--at-admission",
+    "expires": "--expires",
     "team_label": "--team-label",
     "audit_logs": "--audit-log",
     "soak": "--soak",
@@ -88,7 +90,7 @@ def migrate_files(
         note(f"{project.file} excludes {counted(found.excluded, 'path')}")
     report_problems(found.problems)
     _show(found, aim, output, write=write)
-    return exit_code(found.problems, left=_left(found, write=write))
+    return exit_code(found.problems, left=_left(found, highest=aim.level == "highest", write=write))
 
 
 def _has_directories(name: str) -> bool:
@@ -98,7 +100,7 @@ def _has_directories(name: str) -> bool:
 
 
 def _show(found: Migration, aim: Aim, output: str, *, write: bool) -> None:
-    from kubectl_harden.reports.fix import diff, notes
+    from kubectl_harden.reports.fix import diff, notes_of_many
     from kubectl_harden.reports.migrate_files import details, report_json, summary, table, unplaced_note
     from kubectl_harden.reports.output import data, note, paragraph, patch, tell
     from kubectl_harden.reports.terminal import json_text, width
@@ -109,21 +111,25 @@ def _show(found: Migration, aim: Aim, output: str, *, write: bool) -> None:
     if output == "json":
         data([json_text(report_json(found, aim, written=write)), "\n"])
     else:
-        columns, wide = width(), output == "wide"
+        columns, wide = width(2), output == "wide"
         for fix in () if write else found.files:
             patch(diff(fix))
-        for item in found.namespaces:
-            tell(notes(item.edited, columns=columns))
+        edited = (one for item in found.namespaces for one in item.edited)
+        tell(notes_of_many(edited, columns=columns))
         tell(table(found, columns=columns))
         for item in found.namespaces if wide or len(found.namespaces) <= _FEW else ():
             tell(details(item, columns=columns, labels=wide))
     paragraph(summary(found, aim, written=write))
 
 
-def _left(found: Migration, *, write: bool) -> bool:
-    """Whether a Namespace is below what was asked for, or workloads are in namespaces that no file declares."""
+def _left(found: Migration, *, highest: bool, write: bool) -> bool:
+    """Whether a Namespace is below what was asked for, or workloads are in namespaces that no file declares.
+
+    ``highest``: what was asked for is the highest level that each can reach.
+    """
     if not found.namespaces and (found.unplaced or found.undeclared):
         return True
+    held_back = not highest and any(item.held_back for item in found.namespaces)
     if write:
-        return bool(found.not_raised) or any(item.state == "blocked" or item.held_back for item in found.namespaces)
-    return any(item.state != "done" or item.held_back for item in found.namespaces)
+        return held_back or bool(found.not_raised) or any(item.state == "blocked" for item in found.namespaces)
+    return held_back or any(item.state != "done" for item in found.namespaces)

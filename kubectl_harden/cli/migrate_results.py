@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.migration.migrate import Migrated
-    from kubectl_harden.migration.model import Aim, Survey
+    from kubectl_harden.migration.model import Aim, Blocker, Survey
     from kubectl_harden.model import Problem
 
 __all__ = ["OUTPUTS", "Result", "is_left", "show", "sum_up", "write_plan_file", "write_report"]
@@ -122,7 +122,20 @@ def sum_up(result: Result) -> None:
 
 
 def is_left(result: Result) -> bool:
-    """Return whether a namespace is below what was asked for."""
+    """Return whether a namespace is below what was asked for.
+
+    Of the highest level something is left where a fix failed, or where commands are known that lead further.
+    """
+    highest = result.aim.level == "highest"
+
+    def held_back(blockers: Sequence[Blocker]) -> bool:
+        return any(blocker.commands for blocker in blockers) if highest else bool(blockers)
+
     if result.applied:
-        return any(item.state not in ("enforced", "done") or item.blockers for item in result.done)
-    return any(item.state != "done" or item.blockers for item in result.found.namespaces)
+        return any(
+            item.state not in ("enforced", "done")
+            or held_back(item.blockers)
+            or any(outcome.state != "applied" for outcome in item.outcomes)
+            for item in result.done
+        )
+    return any(item.state != "done" or held_back(item.blockers) for item in result.found.namespaces)

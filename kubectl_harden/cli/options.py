@@ -11,6 +11,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
+from kubectl_harden.cli.groups import GLOBAL, Option, grouped, option
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,41 +34,47 @@ __all__ = [
 ]
 
 CLUSTER: Final = (
-    click.option("-n", "--namespace", metavar="NAME", shell_complete=completing.namespaces,
-                 help="Namespace; by default that of the context."),
-    click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
-    click.option("--context", metavar="NAME", shell_complete=completing.kubeconfig_names("contexts"),
-                 help="Context of the kubeconfig."),
-    click.option("--cluster", metavar="NAME", shell_complete=completing.kubeconfig_names("clusters"),
-                 help="Cluster of the kubeconfig."),
-    click.option("--user", metavar="NAME", shell_complete=completing.kubeconfig_names("users"),
-                 help="User of the kubeconfig."),
-    click.option("-s", "--server", metavar="URL", help="Address of the API server."),
-    click.option("--token", metavar="TOKEN", help="Bearer token for the API server."),
-    click.option("--as", "as_user", metavar="USER", help="User to impersonate."),
-    click.option("--as-group", "as_groups", multiple=True, metavar="GROUP", help="Group to impersonate; repeatable."),
-    click.option("--insecure-skip-tls-verify", "insecure", is_flag=True, help="Do not check the server's certificate."),
-    click.option("--certificate-authority", metavar="FILE", type=click.Path(),
-                 help="Certificate of the authority to trust."),
-    click.option("--request-timeout", default="0", metavar="TIME",
-                 help="Longest time for a request (30s); 0: five minutes."),
-    click.option("--chunk-size", type=click.IntRange(min=0), default=500, show_default=True, metavar="N",
-                 help="Objects per page of a list; 0: all at once."),
-    click.option("--field-manager", default="kubectl-harden", show_default=True, metavar="NAME",
-                 help="Name of the field manager of changes."),
+    option("-n", "--namespace", group="Targets", metavar="NAME", shell_complete=completing.namespaces,
+           help="Namespace; by default that of the context."),
+    option("--kubeconfig", group=GLOBAL, metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
+    option("--context", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("contexts"),
+           help="Context of the kubeconfig."),
+    option("--cluster", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("clusters"),
+           help="Cluster of the kubeconfig."),
+    option("--user", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("users"),
+           help="User of the kubeconfig."),
+    option("-s", "--server", group=GLOBAL, metavar="URL", help="Address of the API server."),
+    option("--token", group=GLOBAL, metavar="TOKEN", help="Bearer token for the API server."),
+    option("--as", "as_user", group=GLOBAL, metavar="USER", help="User to impersonate."),
+    option("--as-group", "as_groups", group=GLOBAL, multiple=True, metavar="GROUP",
+           help="Group to impersonate; repeatable."),
+    option("--insecure-skip-tls-verify", "insecure", group=GLOBAL, is_flag=True,
+           help="Do not check the server's certificate."),
+    option("--certificate-authority", group=GLOBAL, metavar="FILE", type=click.Path(),
+           help="Certificate of the authority to trust."),
+    option("--request-timeout", group=GLOBAL, default="0", metavar="TIME",
+           help="Longest time for a request (30s); 0: five minutes."),
+    option("--chunk-size", group=GLOBAL, type=click.IntRange(min=0), default=500, show_default=True, metavar="N",
+           help="Objects per page of a list; 0: all at once."),
+    option("--field-manager", group=GLOBAL, default="kubectl-harden", show_default=True, metavar="NAME",
+           help="Name of the field manager of changes."),
 )  # fmt: skip
 
 POLICY: Final = (
-    click.option("--level", metavar="LEVEL", shell_complete=completing.levels,
-                 help="baseline or restricted. [default: what the namespace asks for, else restricted]"),
-    click.option("--policy-version", metavar="VERSION",
-                 help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
+    option("--level", group="Policy", metavar="LEVEL", shell_complete=completing.levels,
+           help="baseline or restricted. [default: what the namespace asks for, else restricted]"),
+    option("--policy-version", group="Policy", metavar="VERSION",
+           help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
 )  # fmt: skip
 
-POD_PATH: Final = click.option(
-    "--pod-path", "pod_paths", multiple=True, metavar="KIND.GROUP=/POINTER",
+POD_PATH: Final = option(
+    "--pod-path",
+    "pod_paths",
+    group="Targets",
+    multiple=True,
+    metavar="KIND.GROUP=/POINTER",
     help="Where a custom resource keeps its pod template.",
-)  # fmt: skip
+)
 
 
 class _Verbosity(click.ParamType[int]):
@@ -102,15 +109,17 @@ BODIES: Final = 8
 """From these verbosities on kubectl shows the calls of the API server, and what they carry."""
 
 OUTPUT: Final = (
-    click.Option(["--color"], type=click.Choice(("auto", "always", "never")), default="auto", expose_value=False,
-                 callback=_choose_colour, help="When to colour. [default: on a terminal, unless NO_COLOR is set]"),
-    click.Option(["-v", "--v"], type=_Verbosity(), metavar="LEVEL", default=0, expose_value=False, is_eager=True,
-                 callback=_log_calls, help="Verbosity: 6 shows the calls of the API server, 8 what they carry."),
+    Option(["--color"], group=GLOBAL, type=click.Choice(("auto", "always", "never")), default="auto",
+           expose_value=False, callback=_choose_colour,
+           help="When to colour. [default: on a terminal, unless NO_COLOR is set]"),
+    Option(["-v", "--v"], group=GLOBAL, type=_Verbosity(), metavar="LEVEL", default=0, expose_value=False,
+           is_eager=True, callback=_log_calls,
+           help="Verbosity: 6 shows the calls of the API server, 8 what they carry."),
 )  # fmt: skip
 
 
 class Command(click.Command):
-    """A command whose help shows kubectl's global options behind its own, and whose options are nobody's files."""
+    """A command whose help shows its options in groups, and whose options are nobody's files."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:
         super().__init__(*arguments, **given)
@@ -126,14 +135,9 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options in two groups."""
-        own: list[tuple[str, str]] = []
-        shared: list[tuple[str, str]] = []
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
-            if record is not None:
-                (shared if parameter.name in CLUSTER_NAMES or parameter in OUTPUT else own).append(record)
-        for title, records in (("Options", own), ("Global options, as kubectl has them", shared)):
+        """Write the options in their groups."""
+        for title, parameters in grouped(self.get_params(ctx)).items():
+            records = [record for one in parameters if (record := one.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -145,8 +149,8 @@ _Option = Callable[[Callable[..., int]], Callable[..., int]]
 
 def with_options(options: Sequence[_Option], call: Callable[..., int]) -> Callable[..., int]:
     """Add options to a command, in their order."""
-    for option in reversed(options):
-        call = option(call)
+    for add in reversed(options):
+        call = add(call)
     return call
 
 
@@ -186,7 +190,7 @@ def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
     """Return the words that give another command what was given to this one, but the output, how the cluster is
     reached, and ``--build``, which only ``check`` takes.
     """
-    left_out = {*CLUSTER_NAMES, "output", "build", *(option.name for option in OUTPUT)}
+    left_out = {*CLUSTER_NAMES, "output", "build", *(one.name for one in OUTPUT)}
     names = {parameter.name for parameter in command.params} - left_out
     words: list[str] = []
     for parameter in ctx.command.params:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kubectl_harden.live.restarts import Restarts
     from kubectl_harden.model import Problem
 
-__all__ = ["rejected"]
+__all__ = ["pasted", "rejected"]
 
 
 @click.command(cls=Command, short_help="Show what admission is rejecting now, why, and what cures it.")
@@ -65,7 +65,7 @@ def rejected(
     if source == "-":
         if audit_logs:
             raise UsageError("- explains a message, and --audit-log is of a cluster: give one of them")
-        return _pasted(output)
+        return pasted(output)
     if source is not None:
         raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
     if namespace and all_namespaces:
@@ -214,10 +214,11 @@ def _tell(told: _Told, namespace: str | None, output: str, audit: AuditLog | Non
         what = "nothing that can be seen is" if told.problems or told.unseen else "nothing is"
         line(f"{what} being rejected {where}")
     if output == "text":
-        tell(restarts_text(told.restarts, namespace, commands, columns=width()))
+        tell(restarts_text(told.restarts, namespace, commands, columns=width(2)))
 
 
-def _pasted(output: str) -> int:
+def pasted(output: str) -> int:
+    """Explain the messages of admission in a text of stdin, as text or JSON; returns the exit code."""
     from kubectl_harden.pod_security.messages import read_messages
     from kubectl_harden.reports.output import data, line, write
     from kubectl_harden.reports.rejected import message_json, message_text

@@ -13,6 +13,7 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.clusters import Opened, chosen_contexts, opened
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
+from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.options import CLUSTER, POD_PATH, POLICY, pod_paths_of, project_of, with_options
 from kubectl_harden.errors import ClusterError, HardenError, UsageError
 
@@ -37,35 +38,40 @@ def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 
 
 _FILES: Final = (
-    click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", type=click.Path(allow_dash=True),
-                 help="File, directory or - for stdin."),
-    click.option("-R", "--recursive", is_flag=True, help="Look into the subdirectories of directories."),
-    click.option("--build", is_flag=True,
-                 help="check: render the charts and the kustomizations in the directories, too."),
-    click.option("-k", "--kustomize", "kustomization", metavar="DIR", type=click.Path(file_okay=False), multiple=True,
-                 callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
-    click.option("--helm-chart", "chart", metavar="CHART", type=click.Path(), multiple=True, callback=_once,
-                 help="Chart, rendered by helm template: a directory, a .tgz, repo/chart or oci://…"),
-    click.option("--values", multiple=True, metavar="FILE", type=click.Path(),
-                 help="Values for the chart; may be repeated."),
-    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Value for the chart, as helm takes it."),
-    click.option("--kube-version", metavar="VERSION", help="Kubernetes version that the chart is rendered for."),
-    click.option("--api-versions", multiple=True, metavar="GROUP/VERSION",
-                 help="APIs that the chart is rendered for; may be repeated."),
-    click.option("--skip-tests", is_flag=True, help="Leave out what the chart runs under helm test only."),
-    click.option("--skip-others", is_flag=True,
-                 help="The arguments are files, and those that hold no Kubernetes objects are passed over, as "
-                      "pre-commit needs it."),
-    click.option("--admission-config", metavar="FILE", type=click.Path(),
-                 help="The API server's AdmissionConfiguration: its defaults and exemptions count for manifests."),
-    click.option("--config", metavar="FILE", type=click.Path(),
-                 help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
+    option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
+           type=click.Path(allow_dash=True), help="File, directory or - for stdin."),
+    option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories."),
+    option("-k", "--kustomize", "kustomization", group="Targets", metavar="DIR", type=click.Path(file_okay=False),
+           multiple=True, callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
+    option("--helm-chart", "chart", group="Targets", metavar="CHART", type=click.Path(), multiple=True, callback=_once,
+           help="Chart, rendered by helm template: a directory, a .tgz, repo/chart or oci://…"),
 )  # fmt: skip
 
 _LIVE: Final = (
-    click.option("-l", "--selector", default="", metavar="SELECTOR", help="Label selector of live workloads."),
-    click.option("-A", "--all-namespaces", is_flag=True, help="Live workloads of all namespaces."),
-)
+    option("-l", "--selector", group="Targets", default="", metavar="SELECTOR",
+           help="Label selector of live workloads."),
+    option("-A", "--all-namespaces", group="Targets", is_flag=True, help="Live workloads of all namespaces."),
+)  # fmt: skip
+
+_RARER: Final = (
+    option("--build", group="Targets", is_flag=True,
+           help="check: render the charts and the kustomizations in the directories, too."),
+    option("--values", group="Targets", multiple=True, metavar="FILE", type=click.Path(),
+           help="Values for the chart; may be repeated."),
+    option("--set", "sets", group="Targets", multiple=True, metavar="KEY=VALUE",
+           help="Value for the chart, as helm takes it."),
+    option("--kube-version", group="Targets", metavar="VERSION",
+           help="Kubernetes version that the chart is rendered for."),
+    option("--api-versions", group="Targets", multiple=True, metavar="GROUP/VERSION",
+           help="APIs that the chart is rendered for; may be repeated."),
+    option("--skip-tests", group="Targets", is_flag=True, help="Leave out what the chart runs under helm test only."),
+    option("--skip-others", group="Targets", is_flag=True,
+           help="The arguments are files; those that hold no Kubernetes objects are passed over, for pre-commit."),
+    option("--admission-config", group="Policy", metavar="FILE", type=click.Path(),
+           help="The API server's AdmissionConfiguration: its defaults and exemptions count for manifests."),
+    option("--config", group="Policy", metavar="FILE", type=click.Path(),
+           help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
+)  # fmt: skip
 
 
 class LiveInputs(NamedTuple):
@@ -225,7 +231,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
         return command(inputs=LiveInputs(cluster, targets, choice).of(cluster), policy=policy, **others)
 
     argument = click.argument("names", nargs=-1, metavar="[TYPE/NAME]...", shell_complete=completing.resources)
-    return with_options((argument, *_FILES, *_LIVE, *POLICY, POD_PATH, *CLUSTER), call)
+    return with_options((argument, *_FILES, *CLUSTER[:1], *_LIVE, *POLICY, *_RARER, POD_PATH, *CLUSTER[1:]), call)
 
 
 def named_files(given: Iterable[str]) -> list[str]:

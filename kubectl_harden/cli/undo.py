@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,8 @@ from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, ex
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import Command, cluster_options
-from kubectl_harden.errors import UsageError
+from kubectl_harden.cli.undo_helm import undo_upgrades
+from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -65,6 +66,7 @@ def undo(
     """
     from kubectl_harden.cli.apply import agreed, may_ask, show
     from kubectl_harden.live.apply import Outcome
+    from kubectl_harden.live.helm_undo import is_upgrade
     from kubectl_harden.live.journal import Journal, last_run, read_run
     from kubectl_harden.live.undo import by_object
     from kubectl_harden.model import Problem
@@ -78,14 +80,41 @@ def undo(
         return _list()
     chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and passed over"))
     may_ask(not dry_run, yes)
+    if _deleted_policies(chosen):
+        # What it has lowered would be enforced again, and the pods that the policies were for refused.
+        raise UsageError(
+            f"run {chosen.id} has deleted policies at admission, and undo does not create them again: the command of "
+            f"run {chosen.about['undoes']} does, given once more"
+        )
     cluster = connect()
     if chosen.about.get("server") not in (None, cluster.connection.server):
         where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
         note(f"the run was made on {where}, and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     created = [change for change in open_changes if change.created]
-    open_changes = [change for change in open_changes if not change.created]
-    policies_left = delete_policies(cluster, chosen, created, yes=yes, dry_run=dry_run, even_if_refused=even_if_refused)
+    upgrades = [change for change in open_changes if is_upgrade(change)]
+    open_changes = [change for change in open_changes if not change.created and not is_upgrade(change)]
+    about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
+    journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
+    stop = Event()
+    not_back = undo_upgrades(
+        cluster,
+        journal,
+        chosen,
+        upgrades,
+        yes=yes,
+        dry_run=dry_run,
+        even_if_refused=even_if_refused,
+        limit=limit,
+        stop=stop,
+    )
+    if stop.is_set():
+        return INTERRUPTED
+
+    def delete(lowered: Collection[str] = ()) -> list[str]:
+        how = {"yes": yes, "dry_run": dry_run, "even_if_refused": even_if_refused}
+        return delete_policies(cluster, chosen, created, lowered=lowered, **how)
+
     undoing = _Undoing(cluster, even_if_refused=even_if_refused)
     proposals = undoing.propose(by_object(open_changes))
     for proposal in proposals:
@@ -98,14 +127,12 @@ def undo(
             line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
     if dry_run:
+        delete(undoing.lowered)
         open_ones = any(item.patch or item.ownership for item in proposals)
-        return VIOLATIONS if open_ones or refusals or created else OK
-    about = {"undoes": chosen.id} if "undoes" not in chosen.about else {"redoes": chosen.id}
-    journal = Journal(command="undo", server=cluster.connection.server, context=cluster.connection.context, **about)
+        return VIOLATIONS if open_ones or refusals or created or not_back else OK
     ready = [item for item in proposals if item.patch and item.refusal is None]
     behind = [item for item in proposals if not item.patch and item.refusal is None and item.ownership]
     agrees = yes or not (ready or behind) or agreed([*ready, *behind], cluster)
-    stop = Event()
     # A signal between two phases, or before what was done is noted and told, ends nothing half way.
     with calling(lambda _count: stop.set()):
         if agrees:
@@ -115,35 +142,54 @@ def undo(
             outcomes = [Outcome(item, "skipped", "not confirmed") for item in ready]
         kept = {item.live.uid for item in behind}
         _mark(chosen, undoing.changes, [item for item in proposals if item.live.uid not in kept], outcomes)
+        # New pods of what has a policy may be refused without it, until their namespace enforces less.
+        policies_left = delete() if not stop.is_set() else []
         if outcomes:
-            back = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
+            again = journal.used and not created
+            back = cluster.connection.commands.harden("undo", journal.run) if again else ""
             line(summary(outcomes, back))
-        elif not refusals and not behind and not policies_left:
+        elif not refusals and not behind and not policies_left and not not_back:
             line(f"run {chosen.id}: everything is as it was before")
     if stop.is_set():
         return INTERRUPTED
     denied = [Problem(item.refusal or "", refused=True) for item in refusals if item.denied]
-    left = bool(refusals or behind or policies_left) or any(
+    left = bool(refusals or behind or policies_left or not_back) or any(
         outcome.state not in ("applied", "unwatched") for outcome in outcomes
     )
+    denied += [problem for problem in not_back if problem.refused]
     return exit_code([*refused(outcomes), *denied], left=left)
 
 
+def _deleted_policies(run: Run) -> bool:
+    """Whether a run has taken back one that had created policies, and these are gone."""
+    from kubectl_harden.live.journal import read_run
+
+    if "undoes" not in run.about:
+        return False
+    try:
+        return any(change.created and change.state == "undone" for change in read_run(run.about["undoes"]).changes)
+    except HardenError:
+        return False
+
+
 class _Undoing:
-    """Proposes to take changes back; ``changes`` has those of each object, by its uid."""
+    """Proposes to take changes back; ``changes`` has those of each object, by its uid.
+
+    ``lowered`` are the namespaces that come to enforce less, and do not yet.
+    """
 
     def __init__(self, cluster: Cluster, *, even_if_refused: bool) -> None:
         self.cluster = cluster
         self.changes: dict[str, list[Change]] = {}
         self._even_if_refused = even_if_refused
-        self._lowered: frozenset[str] = frozenset()
+        self.lowered: frozenset[str] = frozenset()
 
     def propose(self, groups: Sequence[list[Change]]) -> list[Proposal]:
         """Propose for each object; what becomes possible as namespaces are lowered first is not asked for yet."""
         from kubectl_harden.live.undo import lowers
 
         first = {id(group): self._proposed(group) for group in groups if group[0].object["kind"] == "Namespace"}
-        self._lowered = frozenset(item.live.name for item in first.values() if lowers(item))
+        self.lowered = frozenset(item.live.name for item in first.values() if lowers(item))
         return [first.get(id(group)) or self._proposed(group) for group in groups]
 
     def again(self, old: Proposal) -> Proposal:
@@ -152,8 +198,8 @@ class _Undoing:
 
     def after_labels(self, old: Proposal, stop: Event) -> Proposal:
         """Propose once more, after the namespaces were lowered; a set ``stop`` ends the waiting for that."""
-        was_lowered = old.live.namespace in self._lowered
-        self._lowered -= {old.live.namespace}
+        was_lowered = old.live.namespace in self.lowered
+        self.lowered -= {old.live.namespace}
         # The server reads the label from its cache.
         deadline = time.monotonic() + (_LAG_SECONDS if was_lowered else 0)
         while (now := self.again(old)).refusal is not None and time.monotonic() < deadline and not stop.is_set():
@@ -163,7 +209,7 @@ class _Undoing:
     def _proposed(self, group: list[Change]) -> Proposal:
         from kubectl_harden.live.undo import propose_undo
 
-        lowered, even = self._lowered, self._even_if_refused
+        lowered, even = self.lowered, self._even_if_refused
         proposal = propose_undo(self.cluster, group, lowered=lowered, even_if_refused=even)
         self.changes[proposal.live.uid] = group
         return proposal
@@ -202,7 +248,7 @@ def _phases(
             for item in phase:
                 if item.patch and item.refusal is None:
                     outcomes.append(Outcome(item, "skipped", "not begun"))
-                    tell(outcome_lines(outcomes[-1], columns=width()))
+                    tell(outcome_lines(outcomes[-1], columns=width(2)))
             continue
         ended, interrupted = carry_out(
             undoing.cluster,

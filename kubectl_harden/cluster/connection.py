@@ -88,19 +88,19 @@ class Connection:
     """A connection to one API server. Threads may share it.
 
     ``namespace`` is the context's, ``context`` its name (None in a pod, or with --server alone); ``commands`` makes
-    the commands that are printed.
+    the commands that are printed, ``options`` are those that led here.
     """
 
     def __init__(self, options: ClusterOptions) -> None:
         """Read the kubeconfig; no request is made. Raises ClusterError where it cannot be used."""
-        self._options = options
+        self.options = options
         self.commands = Commands(options.words())
         self.requests = 0
         self._answered = False
         self._log_in()
 
     def _log_in(self) -> None:
-        self._access = log_in(self._options)
+        self._access = log_in(self.options)
         self._pool: PoolManager = timed(self._access.pool())
         self.server, self.context, self.namespace = self._access.server, self._access.context, self._access.namespace
 
@@ -153,7 +153,7 @@ class Connection:
         if as_user:
             headers[IMPERSONATE] = as_user
         what = f"{method} {path}"
-        deadline = time.monotonic() + (self._options.timeout or LONGEST_REQUEST)
+        deadline = time.monotonic() + (self.options.timeout or LONGEST_REQUEST)
         for attempt in range(1, ATTEMPTS + 1):
             last = attempt == ATTEMPTS
             wait = _backoff(attempt)

@@ -22,7 +22,18 @@ from kubectl_harden.live.trial import started
 from kubectl_harden.objects import name_of
 from kubectl_harden.planning.json_patch import Operation, in_force, inverse_of, moved_on, operations, touched
 
-__all__ = ["Applier", "Outcome", "State", "carries", "reverted", "target_of", "unblocked", "was_so", "written"]
+__all__ = [
+    "Applier",
+    "Outcome",
+    "State",
+    "carries",
+    "explained",
+    "reverted",
+    "target_of",
+    "unblocked",
+    "was_so",
+    "written",
+]
 
 State = Literal[
     "applied", "unwatched", "down", "tried", "rolled back", "left", "failed", "refused", "skipped", "unknown"
@@ -130,7 +141,7 @@ class Applier:
         # That no node has room for one more pod says nothing of the change.
         if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
             return None
-        failed = self.explained(proposal, ended)
+        failed = explained(self._cluster, proposal, ended)
         words = failed.message.removeprefix("its new pods fail: ")
         return failed._replace(
             state="tried", message=f"not changed, since one new pod was tried first and fails: {words}"
@@ -214,7 +225,7 @@ class Applier:
             return Outcome(proposal, "unwatched", "changed; its pods were not ready yet when it was interrupted")
         if undoing:
             return Outcome(proposal, "down", f"as it was before; its pods do not run: {followed.words}")
-        failed = self.explained(proposal, followed)
+        failed = explained(self._cluster, proposal, followed)
         if was_so(followed, before):
             words = f"{failed.message}; so did the pods before the change, which is left in place"
             return failed._replace(state="down", message=words, blamed=None)
@@ -237,7 +248,7 @@ class Applier:
             return Outcome(proposal, "applied", "its pods are ready")
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "its pods were not ready yet when it was interrupted")
-        return self._taken_back(self.explained(proposal, followed), undone, inverse, followed)
+        return self._taken_back(explained(self._cluster, proposal, followed), undone, inverse, followed)
 
     def _follow(self, live: Live, value: dict[str, object], before: Snapshot) -> Followed:
         name = name_of(live.resource.kind, live.value)
@@ -246,17 +257,6 @@ class Applier:
             self._report(name, f"{now.ready} of {now.wanted} new pods ready")
 
         return follow(self._cluster, live.resource, value, before, self._seconds, self._stop, report)
-
-    def explained(self, proposal: Proposal, followed: Followed) -> Outcome:
-        """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
-        log: list[str] = []
-        failure = followed.failure
-        if failure is not None and failure.reason == "CrashLoopBackOff":
-            log = self._cluster.log_tail(proposal.live.namespace, failure.pod, failure.container, previous=True)
-        steps = [step for item in proposal.planned for step in item.plan.steps]
-        blamed = blame(" ".join((followed.words, *log)), failure, steps)
-        where = f"container {failure.container} of pod {failure.pod}: " if failure is not None else ""
-        return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
 
     def _taken_back(
         self, failed: Outcome, undone: Callable[[str], None], inverse: list[Operation], followed: Followed
@@ -348,7 +348,7 @@ class Applier:
             return Outcome(proposal, "applied", "created anew, and ready")
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", "created anew; it was not ready yet when it was interrupted")
-        failed = self.explained(proposal, followed)
+        failed = explained(self._cluster, proposal, followed)
         if not self._rollback:
             return failed._replace(message=f"{failed.message}; it is left as it is now")
         owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
@@ -409,6 +409,18 @@ def reverted(
     owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(ownership))
     answer = cluster.patch(now.resource, now.namespace or None, now.name, guarded(now, inverse), dry_run=False)
     return {**now.resource.head, **answer.value}, given_back(cluster, now.resource, answer.value, owners)
+
+
+def explained(cluster: Cluster, proposal: Proposal, followed: Followed) -> Outcome:
+    """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
+    log: list[str] = []
+    failure = followed.failure
+    if failure is not None and failure.reason == "CrashLoopBackOff":
+        log = cluster.log_tail(proposal.live.namespace, failure.pod, failure.container, previous=True)
+    steps = [step for item in proposal.planned for step in item.plan.steps]
+    blamed = blame(" ".join((followed.words, *log)), failure, steps)
+    where = f"container {failure.container} of pod {failure.pod}: " if failure is not None else ""
+    return Outcome(proposal, "left", f"its new pods fail: {where}{followed.words}", blamed, tuple(log))
 
 
 def unblocked(cluster: Cluster, live: Live, unready: Iterable[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ the run as an annotation, by which they are found again, whatever became of the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from threading import Event
 from typing import Any, Final, NamedTuple
@@ -20,20 +20,31 @@ from kubectl_harden.live.find import Live
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal
 from kubectl_harden.live.made_pods import Trials, made_pod
+from kubectl_harden.live.needed_mutations import needed
 from kubectl_harden.live.propose import Proposal, fresh
-from kubectl_harden.live.workload_pods import RESTARTABLE, keys_of, level_of
+from kubectl_harden.live.workload_pods import RESTARTABLE, is_completed, keys_of, level_of
 from kubectl_harden.objects import annotation, finished, group_version
 from kubectl_harden.planning.admission_policy import GROUP, WORKLOAD, PolicyObjects, policy_objects
 from kubectl_harden.pod_security.messages import rejecter_of
 from kubectl_harden.pod_security.policy import evaluate, worded
 
-__all__ = ["Creator", "day_after", "delete_created", "objects_for", "refused_without", "served_version"]
+__all__ = [
+    "Creator",
+    "day_after",
+    "delete_created",
+    "is_forgotten",
+    "needed_objects_for",
+    "objects_for",
+    "policy_resources",
+    "refused_without",
+    "served_version",
+]
 
 RUN: Final = "kubectl-harden/run"
 """Annotation of what a run has created."""
 _POLICIES: Final = "mutatingadmissionpolicies"
 _BINDINGS: Final = "mutatingadmissionpolicybindings"
-_LAG_SECONDS: Final = 30.0
+LAG_SECONDS: Final = 30.0
 """How long the API server may take to know a policy (it watches them, and reads them again every few seconds)."""
 
 
@@ -49,6 +60,14 @@ def served_version(cluster: Cluster) -> str:
     raise ClusterError(
         "the API server does not have MutatingAdmissionPolicies, so that no policy can change pods at admission: "
         f"{GROUP}/v1 has them since Kubernetes 1.36, v1beta1 (1.34) and v1alpha1 (1.32) must be switched on"
+    )
+
+
+def policy_resources(version: str) -> tuple[Resource, Resource]:
+    """Return the resources of policies and of their bindings in an API version."""
+    return (
+        Resource(GROUP, version, _POLICIES, "MutatingAdmissionPolicy", namespaced=False),
+        Resource(GROUP, version, _BINDINGS, "MutatingAdmissionPolicyBinding", namespaced=False),
     )
 
 
@@ -69,6 +88,15 @@ def objects_for(proposal: Proposal, version: str, expires: str) -> PolicyObjects
     return policy_objects(live.value, templates[0].value, steps, version=version, reason=reason, expires=expires)
 
 
+def needed_objects_for(trials: Trials, proposal: Proposal, version: str, expires: str) -> PolicyObjects | None:
+    """Return the same with the mutations that new pods need, as the API server shows. Raises InputError."""
+    if objects_for(proposal, version, expires) is None:
+        return None
+    found = needed(trials, proposal)
+    objects = objects_for(found.proposal, version, expires)
+    return objects if objects is None else objects._replace(needed=found.words())
+
+
 def day_after(days: int) -> str:
     """Return the day in so many days (RFC 3339), UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86_400))
@@ -86,14 +114,21 @@ class _Stranger(NamedTuple):
 
 
 class Creator:
-    """Creates policies, one call each. A set ``stop`` ends the waiting; what is not proved then is taken back."""
+    """Creates policies, one call each. A set ``stop`` ends the waiting; what is not proved then is taken back.
 
-    def __init__(self, cluster: Cluster, journal: Journal, stop: Event, report: Callable[[str], None]) -> None:
+    ``old_pods`` tells whether the pods that are older are named, with the command that replaces them.
+    """
+
+    def __init__(
+        self, cluster: Cluster, journal: Journal, stop: Event, report: Callable[[str], None], *, old_pods: bool = True
+    ) -> None:
         self._cluster = cluster
         self._journal = journal
         self._stop = stop
         self._report = report
+        self._old_pods_named = old_pods
         self._trials = Trials(cluster, [])
+        self._made: list[tuple[str, Resource, dict[str, Any]]] = []
 
     def create(self, proposal: Proposal, objects: PolicyObjects) -> Outcome:
         """Create a policy and its binding, and prove them. Errors of the cluster become outcomes.
@@ -102,7 +137,7 @@ class Creator:
         """
         live = proposal.live
         name = objects.policy["metadata"]["name"]
-        made: list[tuple[str, Resource, dict[str, Any]]] = []
+        self._made = made = []
         try:
             why = self._why_not(live, objects)
             if why:
@@ -121,14 +156,15 @@ class Creator:
                 made.append((change, resource, value))
                 answer = self._cluster.create(resource, None, value, dry_run=False)
                 self._journal.done(change, [], answer.value["metadata"]["uid"])
-                self._journal.followed(change, "proved by dry-runs")
             self._report(f"{proposal.name}: waiting until the API server knows {name} …")
             trouble = self._unproved(live, objects, strangers, before)
         except ClusterError as error:
             trouble = str(error)
         if not trouble:
-            return Outcome(proposal, "applied", self._words(live, name, strangers, before))
-        return self._taken_back(proposal, made, trouble)
+            for change, _, _ in made:
+                self._journal.followed(change, "proved by dry-runs")
+            return Outcome(proposal, "applied", self._words(live, name, objects.needed, strangers, before))
+        return self.take_back(proposal, trouble)
 
     def _marked(self, value: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = copied(value)
@@ -142,7 +178,8 @@ class Creator:
             resource = _resource(value)
             with suppress(NotFound):
                 self._cluster.get(resource, None, name)
-                command = self._cluster.connection.commands.kubectl("delete", resource.name, name)
+                both = (f"mutatingadmissionpolicybinding/{name}", f"mutatingadmissionpolicy/{name}")
+                command = self._cluster.connection.commands.kubectl("delete", *both, "--ignore-not-found")
                 return f"{resource.kind} {name} is there already; to remove it: {command}"
         admitted, meets, words = self._asked(live)
         if admitted is None:
@@ -162,7 +199,7 @@ class Creator:
 
     def _unproved(self, live: Live, objects: PolicyObjects, strangers: list[_Stranger], before: list[object]) -> str:
         """Return what the proof of a policy lacks, "" where it is proved. Raises ClusterError."""
-        deadline = time.monotonic() + _LAG_SECONDS
+        deadline = time.monotonic() + LAG_SECONDS
         while True:
             _, meets, words = self._asked(live)
             if meets:
@@ -188,11 +225,14 @@ class Creator:
             return rejecter_of(str(error)) or error.__class__
         return fresh({**answer.value, "kind": "Pod"})["spec"]
 
-    def _words(self, live: Live, name: str, strangers: list[_Stranger], before: list[object]) -> str:
+    def _words(self, live: Live, name: str, shown: str, strangers: list[_Stranger], before: list[object]) -> str:
         """Return what is proved, and which pods are older than the policy."""
         proved = [one.what for one, seen in zip(strangers, before, strict=True) if isinstance(seen, dict)]
         words = f"its new pods meet {live.policy} by MutatingAdmissionPolicy {name}"
         words += f", which leaves alone {', '.join(proved)} (server dry-runs)" if proved else " (server dry-run)"
+        words += f"; {shown}" if shown else ""
+        if not self._old_pods_named:
+            return words
         try:
             old = sorted(self._old_pods(live))
         except ClusterError as error:
@@ -214,12 +254,10 @@ class Creator:
                 if not level_of(pod, live.policy)[1]:
                     yield pod["metadata"]["name"]
 
-    def _taken_back(
-        self, proposal: Proposal, made: list[tuple[str, Resource, dict[str, Any]]], trouble: str
-    ) -> Outcome:
-        """Delete what was created, the binding first."""
+    def take_back(self, proposal: Proposal, trouble: str) -> Outcome:
+        """Delete what the last call has created, the binding first. Raises HardenError for the journal's."""
         undo = self._cluster.connection.commands.harden("undo", self._journal.run)
-        for change, resource, value in reversed(made):
+        for change, resource, value in reversed(self._made):
             try:
                 left = _deleted(self._cluster, resource, value["metadata"]["name"], self._journal.run)
             except HardenError as error:
@@ -229,6 +267,19 @@ class Creator:
                 return Outcome(proposal, "left", words)
             self._journal.undone(change, trouble)
         return Outcome(proposal, "skipped" if self._stop.is_set() else "rolled back", f"no policy stays: {trouble}")
+
+
+def is_forgotten(cluster: Cluster, live: Live, stop: Event) -> bool:
+    """Wait until the API server knows that the policy of a workload is gone; a set ``stop`` ends the waiting.
+
+    False where its new pods meet the level all the same. Raises InputError.
+    """
+    trials, deadline = Trials(cluster, []), time.monotonic() + LAG_SECONDS
+    while is_completed(live, trials, live.policy):
+        if stop.is_set() or time.monotonic() > deadline:
+            return False
+        stop.wait(0.3)
+    return True
 
 
 def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
@@ -254,15 +305,17 @@ def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
 # -- take back ---------------------------------------------------------------------------------------------
 
 
-def refused_without(cluster: Cluster, change: Change) -> str:
+def refused_without(cluster: Cluster, change: Change, lowered: Collection[str] = ()) -> str:
     """Return why a workload's new pods would be refused without the policy of a change, "" where nothing says so.
 
-    Raises ClusterError.
+    That is not asked in namespaces that are ``lowered`` first. Raises ClusterError.
     """
     kind, _, name = str(annotation(change.after, WORKLOAD)).partition(" ")
     namespace, _, name = name.partition("/")
     resource = next((known for known in WORKLOADS if known.kind == kind and known != PODS), None)
     unknown = f"whether new pods of {kind} {namespace}/{name} would be refused without it is not known"
+    if namespace in lowered:
+        return ""
     if resource is None:
         return unknown
     try:
@@ -312,9 +365,8 @@ def _deleted(cluster: Cluster, resource: Resource, name: str, run: str, *, dry_r
 
 
 def _resource(value: dict[str, Any]) -> Resource:
-    group, version = group_version(value["apiVersion"])
-    plural = _BINDINGS if value["kind"].endswith("Binding") else _POLICIES
-    return Resource(group, version, plural, value["kind"], namespaced=False)
+    policies, bindings = policy_resources(group_version(value["apiVersion"])[1])
+    return bindings if value["kind"] == bindings.kind else policies
 
 
 def _target(resource: Resource, value: dict[str, Any]) -> dict[str, str]:

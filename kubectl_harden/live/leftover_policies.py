@@ -30,7 +30,11 @@ class LeftoverPolicies:
     def seen(self, name: str, checked: tuple[Checked, ...]) -> None:
         """Take the verdict on a workload (``Deployment shop/web``). A policy is made for restricted at most."""
         if checked and all(item.level == "restricted" and not left(item.violations) for item in checked):
-            self._restricted.add(name)
+            self.restricted(name)
+
+    def restricted(self, name: str) -> None:
+        """Take that the pod templates of a workload meet restricted."""
+        self._restricted.add(name)
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence for each such policy, with the command that deletes it; nothing where less was asked for."""

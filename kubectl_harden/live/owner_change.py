@@ -15,7 +15,17 @@ from typing import Any, Final
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotFound, Unreachable
 from kubectl_harden.json_values import same, value_at
-from kubectl_harden.live.apply import Applier, Outcome, carries, reverted, target_of, unblocked, was_so, written
+from kubectl_harden.live.apply import (
+    Applier,
+    Outcome,
+    carries,
+    explained,
+    reverted,
+    target_of,
+    unblocked,
+    was_so,
+    written,
+)
 from kubectl_harden.live.at_owner import AtOwner, Owners, set_fields
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.follow import Followed, Snapshot, follow, take_snapshot
@@ -174,7 +184,7 @@ class Changer:
             return Outcome(proposal, "applied", f"{made}; its pods are ready"), ()
         if followed.state == "interrupted":
             return Outcome(proposal, "unwatched", f"{made}; its pods were not ready yet when it was interrupted"), ()
-        failed = self._applier.explained(proposal, followed)
+        failed = explained(self._cluster, proposal, followed)
         if was_so(followed, before):
             words = f"{failed.message}; so did the pods before the change, which is left in place"
             return failed._replace(state="down", message=words, blamed=None), ()

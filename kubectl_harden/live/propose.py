@@ -95,7 +95,8 @@ class Proposal(NamedTuple):
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
     ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
     ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
-    workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for.
+    workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for. ``by_policy``
+    names the MutatingAdmissionPolicy that makes the edits to new pods, in place of a patch of the object.
     """
 
     live: Live
@@ -120,6 +121,7 @@ class Proposal(NamedTuple):
     trial: bool = False
     no_way_back: str = ""
     origin: Origin = ()
+    by_policy: str = ""
 
     @property
     def name(self) -> str:

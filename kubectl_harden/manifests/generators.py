@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
@@ -27,6 +28,8 @@ __all__ = [
     "Chart",
     "build_with",
     "built",
+    "by_source",
+    "helm_archives",
     "helm_cached",
     "helm_documents",
     "helm_pulled",
@@ -40,6 +43,8 @@ ORIGIN: Final = "config.kubernetes.io/origin"
 SECONDS: Final = 300
 """How long a program may take: charts and remote bases may be fetched."""
 
+_ARCHIVES: Final = 200
+"""So many archives of helm's cache are looked into."""
 _SOURCE: Final = re.compile(r"^# Source: (.*[^ \t\r\n])[ \t\r]*$", re.MULTILINE)
 _UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
 """How far the files of a kustomization reach up: ``../../base``."""
@@ -205,7 +210,7 @@ def helm_documents(chart: Chart) -> list[tuple[str, str]]:
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
     text = _run([*command, *chart.options], "charts are rendered by helm template")
-    return list(_by_source(text, chart.name))
+    return list(by_source(text, chart.name))
 
 
 def helm_cached(name: str) -> str | None:
@@ -227,6 +232,15 @@ def helm_cached(name: str) -> str | None:
             file = os.path.join(directory, f"{os.path.basename(chart)}-{os.path.basename(version)}.tgz")
             return file if os.path.isfile(file) else None
     return None
+
+
+def helm_archives(chart: str, version: str) -> Iterator[str]:
+    """Yield the archives in helm's cache that may be a version of a chart: of its name, or named by their content."""
+    named = os.path.join(_helm_cache(), "repository", os.path.basename(f"{chart}-{version}.tgz"))
+    if os.path.isfile(named):
+        yield named
+    # Helm 4 (pkg/downloader/cache.go).
+    yield from map(str, islice(sorted(Path(_helm_cache(), "content").glob("*/*.chart")), _ARCHIVES))
 
 
 def _helm_cache() -> str:
@@ -252,7 +266,7 @@ def _helm() -> str:
     return os.environ.get("HELM_BIN") or "helm"
 
 
-def _by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
+def by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
     """Yield the template file and the text of each document; helm names it in a comment on top."""
     for piece in re.split(r"^---[ \t\r]*\n", text, flags=re.MULTILINE):
         match = _SOURCE.search(piece)

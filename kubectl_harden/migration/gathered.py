@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from kubectl_harden.errors import InputError
-from kubectl_harden.live.find import problem
+from kubectl_harden.cluster.api import QUOTAS, Cluster
+from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.live.find import places, problem
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.workload_pods import Key, keys_of
 from kubectl_harden.migration.hindrances import Keeper
@@ -17,7 +19,7 @@ from kubectl_harden.pod_security.namespace_labels import Mode
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate
 
-__all__ = ["Gathered"]
+__all__ = ["Gathered", "read_quotas"]
 
 _KEPT: Final = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
 """What is kept of the metadata of a pod that violates the goal."""
@@ -42,6 +44,7 @@ class Gathered:
         self.violating: set[Key] = set()
         self.meeting: set[Key] = set()
         self.completed: list[str] = []
+        self.offers: set[str] = set()
 
     def judge(self, value: dict[str, Any]) -> None:
         """Take a pod of the namespace, whether it violates the goal or meets it."""
@@ -78,3 +81,21 @@ class Gathered:
     def wanted(self, modes: tuple[Mode, ...], level: Level, aim: Aim, minor: int) -> dict[str, str]:
         """Return the labels that raise modes of the namespace to a level."""
         return raised_labels(self.labels, self.now, modes, level, aim.version, minor)
+
+
+def read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool) -> list[str]:
+    """Give each namespace its quotas, and return notes of what could not be read."""
+    unknown: dict[str, list[str]] = {}
+    for scope in (None,) if at_once else tuple(found):
+        try:
+            for quota in cluster.each(QUOTAS, scope):
+                namespace = found.get(quota["metadata"]["namespace"])
+                if namespace is not None:
+                    namespace.quotas.append(quota)
+        except NotPermitted:
+            unknown.setdefault(f"you may not list {QUOTAS.plural}", []).append(scope or "")
+        except ClusterError as error:
+            unknown.setdefault(str(error), []).append(scope or "")
+    return [
+        f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}" for why, scopes in unknown.items()
+    ]

@@ -39,7 +39,8 @@ class Keeper(NamedTuple):
     ``target`` names it on a command line, ``cause`` is a few words to count by, ``why`` a sentence. ``release`` are the
     words of the kubectl command after which its controller replaces the pods; without them the pods, or their ``jobs``,
     are to be deleted. Only pods with an ordinal ``below`` a number stay, where it is given. ``current`` is a label and
-    its value that the pods of the present template have; ``settled``: all are of it.
+    its value that the pods of the present template have; ``settled``: all are of it. ``evicted``: a migration that
+    makes policies at admission evicts them.
     """
 
     target: str
@@ -52,6 +53,7 @@ class Keeper(NamedTuple):
     settled: bool = False
     selector: str = ""
     custom: bool = False
+    evicted: bool = False
 
     def keeps(self, pod: PodVerdict, *, patched: bool) -> bool:
         """Whether a pod stays as it is, and is older than the template; ``patched``: the template is to be changed."""
@@ -143,14 +145,20 @@ def hindrances(
         proposal = item.proposal
         namespace = proposal.live.namespace
         steps = []
-        if keeper.release:
+        if keeper.evicted:
+            if aim.at_admission:
+                continue
+            words = ("migrate", namespace, "--level", goal.level, "--at-admission", "--apply")
+            steps.append(commands.harden(*words))
+        elif keeper.release:
             steps.append(commands.kubectl(*keeper.release, namespace=namespace))
         else:
             if proposal.patch:
-                steps.append(_fix(commands, keeper.target, namespace, aim, goal))
+                by_policy = bool(proposal.by_policy)
+                steps.append(_fix(commands, keeper.target, namespace, aim, goal, by_policy=by_policy))
             steps.append(commands.kubectl("delete", *_doomed(keeper, pods), namespace=namespace))
         why = keeper.why
-        if not proposal.patch:
+        if not proposal.patch and not keeper.evicted:
             known = keeper.current is not None or keeper.release
             other = "" if known else ", or an admission webhook changes new pods"
             why = f"its template does not: the {'pods are' if len(pods) > 1 else 'pod is'} older than it{other}; {why}"
@@ -188,12 +196,21 @@ def _doomed(keeper: Keeper, pods: Sequence[PodVerdict]) -> tuple[str, ...]:
     return ("pods", *(pod.name for pod in pods), *gone)
 
 
-def _fix(commands: Commands, target: str, namespace: str, aim: Aim, goal: Policy, *options: str) -> str:
+def _fix(
+    commands: Commands,
+    target: str,
+    namespace: str,
+    aim: Aim,
+    goal: Policy,
+    *options: str,
+    by_policy: bool = False,
+) -> str:
     """Return the command that makes the fix which the migration would make of a workload."""
     version = str(goal).partition(":")[2]
     words = ["fix", target, "--level", goal.level]
     words += [] if version == "latest" else ["--policy-version", version]
     words += [] if aim.fix.max_risk == "review" else ["--max-risk", aim.fix.max_risk]
+    words += ["--at-admission"] if by_policy else []
     words += ["--even-if-managed"] if aim.apply.even_if_managed else []
     for (group, kind), paths in aim.pod_paths.items():
         for path in paths:

@@ -23,6 +23,7 @@ from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.journal import Change, Journal, mark_undone
 from kubectl_harden.live.propose import Proposal, propose, prove_pods
 from kubectl_harden.live.rollout import pod_ready, progress, watched
+from kubectl_harden.migration.at_admission import AtAdmission
 from kubectl_harden.migration.labels import LAG_SECONDS, Labels
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, planned_checks
 from kubectl_harden.migration.survey import survey_namespace
@@ -106,6 +107,7 @@ class Migrator:
         self._journal = journal
         self._aim = aim
         self._labels = Labels(policies, journal, aim.version, halt)
+        self._at_admission = AtAdmission(self._cluster, journal, aim, seconds=seconds, halt=halt, stop=stop)
         self._seconds = seconds
         self._report = report
         self._halt = halt
@@ -162,7 +164,7 @@ class Migrator:
         if found.enforce_labels and not found.server.asked:
             raise HardenError(f"nothing is patched, since the level cannot be enforced: {found.server.why}")
         self._resume(name, proposals, outcomes)
-        self._apply(name, proposals, outcomes)
+        self._apply(name, proposals, outcomes, found.in_force.modes.get("enforce"))
         self._enforce(name, found.goal)
         ready = self._prove(name, found.goal)
         return done._replace(state="done" if found.state == "done" else "enforced", found=found, ready=ready,
@@ -228,22 +230,50 @@ class Migrator:
             undone = partial(mark_undone, run, [change.id])
             self._judge(self._applier(name, 0, 0).resume(_as_planned(live, change), change.inverse, undone), outcomes)
 
-    def _apply(self, name: str, proposals: Sequence[Proposal], outcomes: list[Outcome]) -> None:
+    def _apply(
+        self, name: str, proposals: Sequence[Proposal], outcomes: list[Outcome], enforced: Policy | None
+    ) -> None:
         """Prove all fixes, then apply them one by one. Raises _Blocked at the first that is refused or fails."""
         proved = []
         for index, proposal in enumerate(proposals):
             self._step(name, f"{proposal.live.name}: dry-run", index, len(proposals))
-            judged = self._proved(proposal)
+            # A policy is proved where it is created.
+            judged = proposal if proposal.by_policy else self._proved(proposal)
             if self._drift is not None and not same(list(judged.patch), list(proposal.patch)):
                 judged = judged._replace(refusal="someone has changed it meanwhile, and the plan does not fit any more")
             proved.append(judged)
         refused = [proposal for proposal in proved if proposal.refusal is not None]
         if refused:
             raise _Blocked([_refusal(proposal) for proposal in refused])
-        changed = [proposal for proposal in proved if proposal.patch]
+        changed = [proposal for proposal in proved if proposal.patch or proposal.by_policy]
         for index, proposal in enumerate(changed):
+            if proposal.by_policy:
+                self._by_policy(name, proposal, index, len(changed), outcomes, enforced)
+                continue
             self._step(name, f"{proposal.live.name}: patching", index, len(changed))
             self._judge(self._applier(name, index, len(changed)).apply(proposal), outcomes)
+
+    def _by_policy(
+        self,
+        name: str,
+        proposal: Proposal,
+        done: int,
+        total: int,
+        outcomes: list[Outcome],
+        enforced: Policy | None,
+    ) -> None:
+        """Create the policy of a workload, and evict older pods. Raises _Blocked, _Halted."""
+
+        def report(words: str) -> None:
+            self._say(name, words, done, total)
+
+        self._step(name, f"{proposal.live.name}: its policy", done, total)
+        applier = self._applier(name, done, total)
+        step = self._at_admission.carry_out(proposal, applier, enforced, report)
+        if step.outcome is not None:
+            self._judge(step.outcome, outcomes)
+        if step.held is not None:
+            raise _Blocked([step.held])
 
     def _proved(self, proposal: Proposal) -> Proposal:
         aim, live = self._aim, proposal.live

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
+AT_ADMISSION: Final = "--at-admission gets it there: a policy makes the same edits to its new pods"
 State = Literal["done", "ready", "fixable", "blocked"]
 
 
@@ -64,6 +65,7 @@ class Aim(NamedTuple):
     pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
     ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
     and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first.
+    ``at_admission`` is the day on which policies expire that are made for what others write, "" for no policies.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -74,6 +76,7 @@ class Aim(NamedTuple):
     team_label: str = "team"
     detailed: bool = False
     origins: Origins | None = None
+    at_admission: str = ""
     soak: Soak | None = None
 
     @property
@@ -186,7 +189,8 @@ class NamespaceSurvey(NamedTuple):
     met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
     asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
     ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
-    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from.
+    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from,
+    ``to_evict`` are the pods older than their workload's policy, which a run that makes policies evicts.
     """
 
     name: str
@@ -209,6 +213,7 @@ class NamespaceSurvey(NamedTuple):
     managers: tuple[Manager, ...] = ()
     in_force: InForce = InForce()
     origin: Origin = ()
+    to_evict: tuple[str, ...] = ()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
@@ -237,11 +242,15 @@ def state_of(blockers: Sequence[Blocker], waits: Sequence[Blocker], *, changed: 
 
 
 def plan_blockers(
-    workloads: Iterable[Surveyed], goal: Policy, commands: Mapping[str, tuple[str, ...]] = _EMPTY
+    workloads: Iterable[Surveyed],
+    goal: Policy,
+    commands: Mapping[str, tuple[str, ...]] = _EMPTY,
+    offers: Collection[str] = (),
 ) -> Iterator[Blocker]:
     """Yield what the plans leave below the goal, and the plans that cannot be applied.
 
-    ``commands``, by the name of a workload, do what cannot be done in place.
+    ``commands``, by the name of a workload, do what cannot be done in place; ``offers`` are the names of those that a
+    policy at admission would take there.
     """
     for item in workloads:
         proposal = item.proposal
@@ -259,6 +268,7 @@ def plan_blockers(
                 "",
                 what,
                 proposal.refusal,
+                (AT_ADMISSION,) if proposal.name in offers else (),
                 owner=item.owner,
                 team=item.team,
                 other_cause=_obstacle(proposal),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.atomic_files import write_new
@@ -52,6 +52,7 @@ def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, obj
             "recreate": allowed.recreate,
             "evenIfManaged": allowed.even_if_managed,
             "trial": allowed.trial,
+            "atAdmission": aim.at_admission,
             "podPaths": [[*kind, list(paths)] for kind, paths in aim.pod_paths.items()],
         },
         "namespaces": [_namespace_value(item) for item in found.namespaces],
@@ -102,6 +103,8 @@ def _workload_value(item: Surveyed) -> dict[str, object]:
             {"path": pointer(edit.path), "checks": list(edit.checks), "risk": edit.risk, "why": edit.why}
             for edit in edits
         ]
+    if item.proposal.by_policy:
+        out["atAdmission"] = item.proposal.by_policy
     if item.proposal.refusal is not None:
         out["notApplicable"] = item.proposal.refusal
     return out
@@ -135,6 +138,7 @@ def read_plan(path: str) -> MigrationPlan:
             fix,
             ApplyOptions(options["recreate"], options["evenIfManaged"], options.get("trial")),
             {(group, kind): tuple(paths) for group, kind, paths in options["podPaths"]},
+            at_admission=str(options.get("atAdmission", "")),
         )
         namespaces = {item["name"]: item for item in value["namespaces"]}
         for item in namespaces.values():
@@ -150,6 +154,11 @@ def read_plan(path: str) -> MigrationPlan:
 
 def _asked(value: dict[str, Any]) -> Asked:
     return Asked(**{**value, "writable": tuple((name, path) for name, path in value.get("writable", ()))})
+
+
+def _by_policy(proposal: Proposal, item: Mapping[str, object]) -> bool:
+    """Whether the policy that a plan makes for a workload is there."""
+    return bool(proposal.by_policy) and proposal.by_policy == item.get("atAdmission")
 
 
 def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[Proposal]) -> list[str]:
@@ -178,7 +187,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
                 out.append(f"{proposal.name} violates the level and is not in the plan")
             continue
         patch = item["patch"]
-        if patch and not proposal.patch and in_force(live.value, patch):
+        if patch and not proposal.patch and (in_force(live.value, patch) or _by_policy(proposal, item)):
             continue
         if digest_of(live) != item["templateDigest"]:
             out.append(f"{proposal.name}: its pod template was changed since the plan was made")

@@ -162,10 +162,12 @@ def _line(permission: Permission, names: Sequence[str]) -> str:
 
 
 def _may(cluster: Cluster, permission: Permission, namespace: str, name: str = "") -> bool:
+    plural, _, subresource = permission.resource.plural.partition("/")
     attributes = {
         "verb": permission.verb,
         "group": permission.resource.group,
-        "resource": permission.resource.plural,
+        "resource": plural,
+        **({"subresource": subresource} if subresource else {}),
         "namespace": namespace,
         "name": name,
     }

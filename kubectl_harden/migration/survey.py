@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, Final
 
-from kubectl_harden.cluster.api import NAMESPACES, PODS, QUOTAS, Cluster, Resource
-from kubectl_harden.errors import ClusterError, NotPermitted
-from kubectl_harden.live.find import Finder, Live, Targets, places, prepared
+from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster, Resource
+from kubectl_harden.errors import ClusterError
+from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.managers import Manager, label_managers, managers_of
@@ -24,7 +24,8 @@ from kubectl_harden.live.propose import Proposal, propose
 from kubectl_harden.live.quota import shortage
 from kubectl_harden.live.rollout import progress, watched
 from kubectl_harden.live.workload_pods import is_completed
-from kubectl_harden.migration.gathered import Gathered
+from kubectl_harden.migration.by_policy import ByPolicy, keeper_by_policy, policy_notes
+from kubectl_harden.migration.gathered import Gathered, read_quotas
 from kubectl_harden.migration.hindrances import (
     deletion_of_finished,
     hindrances,
@@ -89,14 +90,14 @@ def survey(
     found = _survey(policies, namespaces, aim, at_once=at_once, report=report)
     lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
     if not lower:
-        return found._replace(notes=(*found.notes, *reapply_notes(found.namespaces)))
+        return found._replace(notes=(*found.notes, *reapply_notes(found.namespaces), *policy_notes(found.namespaces)))
     report(f"{len(lower)} namespaces for baseline")
     at_once = at_once and len(lower) * 4 > len(namespaces)
     second = _survey(policies, lower, aim.at("baseline"), at_once=at_once, report=report)
     by_name = {item.name: item for item in second.namespaces}
     merged = tuple(_lowered(item, by_name.get(item.name)) for item in found.namespaces)
     problems = (*found.problems, *(p for p in second.problems if p not in found.problems))
-    notes = (*dict.fromkeys((*found.notes, *second.notes)), *reapply_notes(merged))
+    notes = (*dict.fromkeys((*found.notes, *second.notes)), *reapply_notes(merged), *policy_notes(merged))
     return Survey(merged, problems, notes)
 
 
@@ -178,6 +179,7 @@ class _Surveyor:
         self._parents: dict[str, str] = {}
         self._roots: dict[str, str] = {}
         self._problems: list[Problem] = []
+        self._by_policy = ByPolicy(self._cluster, aim.at_admission, self._finder.notes)
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE)
         self._words: dict[str, Future[ServerWord]] = {}
 
@@ -206,7 +208,7 @@ class _Surveyor:
         trials = Trials(cluster, self._finder.notes)
         for name, namespace in found.items():
             self._words[name] = self._pool.submit(_server_word, self._policies, namespace, aim)
-        self._finder.notes += _read_quotas(cluster, found, at_once)
+        self._finder.notes += read_quotas(cluster, found, at_once)
         scopes: Iterable[str | None] = (None,) if at_once else sorted(found)
         for scope in scopes:
             targets = Targets(namespace=scope, pod_paths=aim.pod_paths, among=frozenset(found))
@@ -219,7 +221,7 @@ class _Surveyor:
                             found[name].problems.append(item)
                 elif item.namespace in found:
                     self._roots[item.uid] = name_of(item.resource.kind, item.value)
-                    yield _take(cluster, found[item.namespace], item, aim, trials)
+                    yield _take(cluster, found[item.namespace], item, aim, trials, self._by_policy)
 
     def survey(self, *, ask_again: bool) -> Survey:
         """Sum the namespaces up; with ``ask_again`` what the server says otherwise is compared once more."""
@@ -231,35 +233,19 @@ class _Surveyor:
         if ask_again:
             made = [_asked_again(self._policies, item, found[item.name], aim) for item in made]
         completed = completed_pods(item.completed for item in found.values())
-        notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed)
+        leftover = [*self._by_policy.leftovers(found)] if ask_again else []
+        notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed, *leftover)
         return Survey(tuple(made), tuple(self._problems), notes)
 
 
-def _read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool) -> list[str]:
-    """Give each namespace its quotas, and return notes of what could not be read."""
-    unknown: dict[str, list[str]] = {}
-    for scope in (None,) if at_once else tuple(found):
-        try:
-            for quota in cluster.each(QUOTAS, scope):
-                namespace = found.get(quota["metadata"]["namespace"])
-                if namespace is not None:
-                    namespace.quotas.append(quota)
-        except NotPermitted:
-            unknown.setdefault(f"you may not list {QUOTAS.plural}", []).append(scope or "")
-        except ClusterError as error:
-            unknown.setdefault(str(error), []).append(scope or "")
-    return [
-        f"whether quotas leave room for rollouts{places(scopes)} is not known: {why}" for why, scopes in unknown.items()
-    ]
-
-
-def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: Trials) -> Proposal:
+def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: Trials, policies: ByPolicy) -> Proposal:
     """Return what is planned for a workload, and keep what the survey needs of it."""
     proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
     if not proposal.patch:
         proposal = proposal._replace(managers=managers_of(live.value, ()))
     if aim.origins is not None:
         proposal = proposal._replace(origin=aim.origins.of(live.value))
+    proposal = policies.proposed(proposal)
     levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
     now = _lowest(before for before, _ in levels)
     after = _lowest(after for _, after in levels)
@@ -269,9 +255,11 @@ def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: T
         after = now
     key = live.resource.kind, live.name
     runs_well = key in namespace.meeting and key not in namespace.violating
-    if runs_well and rank(now) < rank(namespace.policy) and is_completed(live, trials, namespace.policy):
+    falls_short = rank(now) < rank(namespace.policy)
+    own = policies.there(live) if falls_short else ""
+    if falls_short and (runs_well or own) and is_completed(live, trials, namespace.policy):
         # The pod counts for enforcing: its template may stay as it is.
-        proposal = proposal._replace(patch=(), planned=(), refusal=None)
+        proposal = proposal._replace(patch=(), planned=(), refusal=None, by_policy=own)
         now = after = namespace.policy.level
         namespace.completed.append(proposal.name)
     labels = live.value["metadata"].get("labels") or {}
@@ -282,7 +270,7 @@ def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: T
     if aim.detailed:
         before = touched(proposal.live.value, proposal.patch)
         digest = digest_of(live)
-    if namespace.quotas and proposal.patch and proposal.refusal is None:
+    if namespace.quotas and proposal.patch and proposal.refusal is None and not proposal.by_policy:
         why = shortage(live.value, namespace.quotas)
         if why is not None:
             namespace.short.append(
@@ -292,7 +280,9 @@ def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: T
             )
     if watched(live.value) is None and not progress(live.value, ()).done:
         namespace.rolling.add(proposal.name)
-    keeper = keeper_of(live)
+    keeper = keeper_by_policy(live, keeper_of(live)) if proposal.by_policy else keeper_of(live)
+    if policies.can(proposal):
+        namespace.offers.add(proposal.name)
     if keeper is not None:
         namespace.keepers[proposal.name] = keeper
     namespace.recreations[proposal.name] = recreation(cluster.connection.commands, proposal, aim, namespace.policy)
@@ -419,10 +409,11 @@ def _summed_up(
     commands = cluster.connection.commands
     old = old_pods(namespace.keepers, namespace.workloads, pods)
     old_uids = {pod.uid for _, _, kept in old for pod in kept}
+    to_evict = tuple(pod.name for _, keeper, kept in old if keeper.evicted and aim.at_admission for pod in kept)
     other_pods = [pod for pod in pods if pod.uid not in old_uids]
     blockers = [
         *unfinished(cluster, namespace.value),
-        *plan_blockers(namespace.workloads, goal, namespace.recreations),
+        *plan_blockers(namespace.workloads, goal, namespace.recreations, namespace.offers),
         *hindrances(commands, old, aim, goal),
         *namespace.short,
         *pod_blockers(namespace.workloads, other_pods, deletion_of_finished(commands, metadata["name"])),
@@ -434,7 +425,7 @@ def _summed_up(
             for item in namespace.problems
         ),
     ]
-    changed = any(item.proposal.patch for item in namespace.workloads)
+    changed = bool(to_evict) or any(item.proposal.patch for item in namespace.workloads)
     waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal)] if enforce else []
     state = state_of(blockers, waits, changed=changed, enforce=bool(enforce))
     return NamespaceSurvey(
@@ -458,6 +449,7 @@ def _summed_up(
         managers,
         namespace.now,
         origin,
+        to_evict,
     )
 
 

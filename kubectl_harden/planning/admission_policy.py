@@ -56,11 +56,15 @@ _JOB_LABELS: Final = ("controller-uid", "batch.kubernetes.io/controller-uid", "b
 
 
 class PolicyObjects(NamedTuple):
-    """A MutatingAdmissionPolicy, its binding, and the planned edits that no mutation can make, as field paths."""
+    """A MutatingAdmissionPolicy, its binding, and the planned edits that no mutation can make, as field paths.
+
+    ``needed`` says in a sentence which mutations were shown to be needed, "" where nobody has asked.
+    """
 
     policy: dict[str, Any]
     binding: dict[str, Any]
     left_out: tuple[str, ...] = ()
+    needed: str = ""
 
 
 def policy_objects(

@@ -34,7 +34,8 @@ class Asked(NamedTuple):
 
     ``run_as_user`` is a uid, or "auto" for the one that the container is known to run as; ``writable`` are
     (container, path), the container "" for every one that is not an init container. ``user_namespace`` is for pods
-    whose plan root stops, or "auto" for those of which evidence says that they run as root.
+    whose plan root stops, or "auto" for those of which evidence says that they run as root. ``always_low_ports``:
+    ports are opened also where nothing says that one is used.
     """
 
     run_as_user: int | Literal["auto"] | None = None
@@ -43,6 +44,7 @@ class Asked(NamedTuple):
     writable: tuple[tuple[str, str], ...] = ()
     recorded_seccomp: bool = False
     user_namespace: Literal["stopped", "auto"] | None = None
+    always_low_ports: bool = False
 
 
 _NOTHING: Final = Asked()
@@ -84,8 +86,8 @@ def companions(
     of_pod: list[Edit] = []
     if asked.fs_group:
         of_pod.extend(_fs_group(pod, facts, given, prepared, notes))
-    if asked.low_ports:
-        of_pod.extend(_low_ports(pod, facts))
+    if asked.low_ports or asked.always_low_ports:
+        of_pod.extend(_low_ports(pod, facts, notes, always=asked.always_low_ports))
     if pod_security_context:
         edits.extend(of_pod)
     else:
@@ -213,16 +215,23 @@ def _fs_group(
 # -- ports, directories, profiles -----------------------------------------------------------------------
 
 
-def _low_ports(pod: Pod, facts: Facts) -> Iterator[Edit]:
+def _low_ports(pod: Pod, facts: Facts, notes: list[str], *, always: bool) -> Iterator[Edit]:
     serving = [c for c in pod.containers if low_port(pod, (*facts.containers.get(c.path, ()), *facts.pod))]
-    if not serving:
+    listed = pod.security.get("sysctls") or []
+    if not serving and any(item.get("name") == _PORT_START and str(item.get("value")) == "0" for item in listed):
         return
-    evidence = low_port(pod, facts.containers.get(serving[0].path, ()))
-    meaning = f"{evidence.text if evidence else 'a low port is served'}; NET_BIND_SERVICE would not help: a process "
+    if not serving and not always:
+        known = (*facts.pod, *(fact for found in facts.containers.values() for fact in found))
+        opened = any(fact.topic == "low port" and fact.kind == "open" for fact in known)
+        why = "the nodes' runtime opens them to every user" if opened else "nothing says that the app uses one"
+        notes.append(f"--low-ports opens no ports below 1024 here: {why}; --always-low-ports does in any case")
+        return
+    evidence = low_port(pod, facts.containers.get(serving[0].path, ())) if serving else None
+    used = "a low port is served" if serving else "--always-low-ports asks for it"
+    meaning = f"{evidence.text if evidence else used}; NET_BIND_SERVICE would not help: a process "
     meaning += "of another user than root has no capability of its own, and under no_new_privs gets none from a file"
     judgement = OPEN_PORTS.judge(meaning, pod, (), facts)
     judgement = Judgement(judgement.risk, meaning, judgement.offers)
-    listed = pod.security.get("sysctls") or []
     path: Path = (*_SECURITY, "sysctls")
     for index, item in enumerate(listed):
         if item.get("name") == _PORT_START:

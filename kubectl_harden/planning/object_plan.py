@@ -207,7 +207,7 @@ class _Planner:
         """Return the plan for a pod template; without ``shares`` it leaves shared fields as they are."""
         identity, policy = subject.named(location), subject.policy_for(location)
         learned = self._options.learn(identity, subject.value, location.value)
-        choose = partial(self._choose, identity) if self._options.choose is not None else None
+        choose = partial(self._choose, identity, subject.value) if self._options.choose is not None else None
 
         def objection(edit: Edit) -> str:
             why = uncovered(location, edit)
@@ -223,7 +223,7 @@ class _Planner:
 
         return plan(subject.value, location, policy, self._options, learned, choose, self._accepted, objection)
 
-    def _choose(self, identity: Identity, edits: list[Edit]) -> list[Edit]:
+    def _choose(self, identity: Identity, value: object, edits: list[Edit]) -> list[Edit]:
         """Return those of the edits that a person wants, who is asked for what is new."""
         ask = self._options.choose
         if ask is None:
@@ -231,7 +231,7 @@ class _Planner:
         path = identity.pod_path
         new = [edit for edit in edits if (path, edit.op, edit.path) not in self._answers]
         if new:
-            wanted = {(edit.op, edit.path): edit for edit in ask(identity, new)}
+            wanted = {(edit.op, edit.path): edit for edit in ask(identity, value, new)}
             for edit in new:
                 self._answers[path, edit.op, edit.path] = wanted.get((edit.op, edit.path))
         answers = (self._answers[path, edit.op, edit.path] for edit in edits)

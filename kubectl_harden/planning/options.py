@@ -54,7 +54,7 @@ class _Nothing(NamedTuple):
         return _EMPTY
 
 
-Choose = Callable[[Identity, list[Edit]], list[Edit]]
+Choose = Callable[[Identity, object, list[Edit]], list[Edit]]
 """Returns those of an object's edits that a person wants, some of them with another value."""
 
 

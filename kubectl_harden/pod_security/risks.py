@@ -57,17 +57,18 @@ class Rule(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """The risk of an edit, why, and what would lower it."""
+    """The risk of an edit, why, and what would lower it; ``unproved``: nothing is known that bears on it."""
 
     risk: Risk
     why: str
     offers: tuple[str, ...] = ()
+    unproved: bool = False
 
     def edit(self, op: Op, path: Path, value: Any = None, *, checks: tuple[str, ...] = (), companion: str = "") -> Edit:
         """Return the edit that is judged so; ``checks`` are the controls that ask for it."""
         return Edit(
             op=op, path=path, value=value, checks=checks, companion=companion,
-            risk=self.risk, why=self.why, offers=self.offers,
+            risk=self.risk, why=self.why, offers=self.offers, unproved=self.unproved,
         )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ class Change(NamedTuple):
         if not facts.containers and not facts.pod and not any(user_of(pod, c) for c in listed):
             # Nothing is known, and only the last rule asks for nothing.
             last = self.rules[-1]
-            return Judgement(last.risk, meaning, last.offers)
+            return Judgement(last.risk, meaning, last.offers, unproved=last.risk == "review")
         cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), name) for c in listed]
         decided = [found for case in cases or [Case(pod, None, facts.pod, name)] for found in self._decide(case)]
         risk = max((rule.risk for rule, _ in decided), key=RISKS.index)
@@ -99,7 +100,8 @@ class Change(NamedTuple):
         offers = tuple(dict.fromkeys(offer for rule, _ in worst for offer in rule.offers))
         if risk == "safe" and evidence:
             return Judgement(risk, "; ".join(evidence), offers)
-        return Judgement(risk, "; ".join((*((meaning,) if meaning else ()), *evidence)), offers)
+        unproved = risk == "review" and not evidence and all(rule is self.rules[-1] for rule, _ in worst)
+        return Judgement(risk, "; ".join((*((meaning,) if meaning else ()), *evidence)), offers, unproved)
 
     def _decide(self, case: Case) -> list[tuple[Rule, str]]:
         """Return the rule that decides, with its evidence; where it says review, all that find something to review."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Before, Checked, Fact, LiveSource, Source, Violation
@@ -11,7 +12,8 @@ from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import sourced
 from kubectl_harden.reports.origin import origin_words
-from kubectl_harden.reports.tally import Report
+from kubectl_harden.reports.statistics import Alike, Statistics
+from kubectl_harden.reports.tally import Report, left_out_words
 from kubectl_harden.reports.terminal import (
     counted,
     level_text,
@@ -26,12 +28,39 @@ from kubectl_harden.reports.terminal import (
 __all__ = ["concise", "known_words", "name", "text", "wide"]
 
 
+_SCREENFUL: Final = 20
+"""So many workloads are told of one by one."""
+
+
 def text(report: Report) -> Iterator[str]:
-    """Yield a paragraph for each workload below the level."""
-    columns = report.columns
+    """Yield a paragraph for each workload below the level; of many one for those with the same violations.
+
+    Of many the counts are told as well: first of a cluster's, where no lines of files are to be found.
+    """
+    columns, counts, many = report.columns, Statistics(), Alike()
+    few: list[Checked] = []
+    apart: list[str] = []
+    live = is_many = False
     for checked in report.results:
-        if not all(violation.known for violation in checked.violations):
-            yield "".join(_described(checked, columns))
+        counts.add(checked)
+        if all(violation.known for violation in checked.violations):
+            continue
+        few.append(checked)
+        is_many = is_many or len(few) > _SCREENFUL
+        live = live or isinstance(checked.identity.source, LiveSource)
+        if is_many:
+            apart += ["".join(_described(one, columns)) for one in few if not many.add(one)]
+            few.clear()
+    told = counts.lines() if is_many or report.statistics else ()
+    if live:
+        yield from told
+    yield from ("".join(_described(checked, columns)) for checked in few)
+    yield from many.lines(columns=columns)
+    yield from apart
+    if is_many:
+        yield "Each violation in a line: -o concise\n\n"
+    if not live:
+        yield from told
 
 
 def _described(checked: Checked, columns: int) -> Iterator[str]:
@@ -43,10 +72,11 @@ def _described(checked: Checked, columns: int) -> Iterator[str]:
         where = place(source, violation.line) + "  " if isinstance(source, Source) else ""
         reason, detail = printable(violation.reason), printable(violation.detail)
         line = f"  {paint(where, 'place')}{paint(reason, 'warn' if violation.accepted else 'bad')}"
-        if len(where) + len(reason) + len(detail) + 5 <= columns:
-            yield line + (f" ({detail})\n" if detail else "\n")
+        check = f"[{violation.check}]"
+        if len(where) + len(reason) + len(detail) + len(check) + 7 <= columns:
+            yield line + (f" ({detail})" if detail else "") + f"  {check}\n"
         else:
-            yield line + "\n" + wrapped(detail, 6, columns) + "\n"
+            yield line + "\n" + wrapped(f"{detail} {check}".lstrip(), 6, columns) + "\n"
         if violation.accepted:
             yield wrapped(f"accepted: {violation.accepted}", 6, columns) + "\n"
     yield from _of_pods(checked, columns)
@@ -88,8 +118,9 @@ def _newly(checked: Checked, before: Before) -> str:
 
 def wide(report: Report) -> Iterator[str]:
     """Yield every workload with the API server's message, the field paths and the evidence."""
-    columns = report.columns
+    columns, counts = report.columns, Statistics()
     for checked in report.results:
+        counts.add(checked)
         identity = checked.identity
         where = paint(place(identity.source), "place")
         name = paint(object_name(identity), "strong")
@@ -98,9 +129,11 @@ def wide(report: Report) -> Iterator[str]:
         if checked.violations:
             words = f'violates PodSecurity "{checked.policy}": {_message(checked.violations)}{origin}'
             yield wrapped(words, 2, columns) + "\n"
-        elif origin:
+        elif origin and not checked.left_out:
             held = f"{checked.policy}{origin}"
             yield wrapped(held if checked.policy.exempt else f"held to {held}", 2, columns) + "\n"
+        if checked.left_out:
+            yield wrapped(left_out_words(checked.left_out), 2, columns) + "\n"
         if checked.before is not None:
             yield f"  {_newly(checked, checked.before)}\n"
         for violation in checked.violations:
@@ -118,6 +151,9 @@ def wide(report: Report) -> Iterator[str]:
         for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong')} "
             yield wrapped(f"{text} ({origin})", 8, columns).lstrip() + "\n"
+    if report.statistics:
+        yield "\n"
+        yield from counts.lines()
 
 
 def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:

@@ -22,7 +22,7 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, object]:
         **identity_json(checked.identity),
         **workload_policy_json(checked.identity, checked.policy, head),
         "level": checked.level,
-        "allowed": not checked.violations,
+        "allowed": not checked.violations and not checked.left_out,
         "violations": [
             {
                 "check": violation.check,
@@ -36,6 +36,7 @@ def _workload_json(checked: Checked, head: Policy) -> dict[str, object]:
             }
             for violation in checked.violations
         ],
+        **({"leftOut": checked.left_out} if checked.left_out else {}),
         **_pods_json(checked),
         **({"advice": checked.advice} if checked.advice else {}),
         **({"podsRefused": checked.pods_refused} if checked.pods_refused else {}),

@@ -41,8 +41,7 @@ def listed(items: Iterable[Explanation], *, columns: int) -> Iterator[str]:
     wide = max(len(item.check) for item in found)
     for item in found:
         level = level_text(item.level) + " " * (len("restricted") - len(item.level))
-        room = columns - wide - len("restricted") - 4
-        words = item.title if len(item.title) <= room else item.title[: room - 1] + "…"
+        words = wrapped(item.title, wide + len("restricted") + 4, columns).lstrip()
         yield f"{item.check:<{wide}}  {level}  {words}\n"
 
 

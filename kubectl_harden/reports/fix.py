@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Risk, Source
+from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Source
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
 from kubectl_harden.reports.diff import unified
@@ -15,6 +16,8 @@ from kubectl_harden.reports.entries import identity_json, problem_json
 from kubectl_harden.reports.goals import Goals, origin_words, policy_json, sourced, workload_policy_json
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
+from kubectl_harden.reports.repeated import Repeated
+from kubectl_harden.reports.risks import risk_lines
 from kubectl_harden.reports.terminal import (
     counted,
     json_text,
@@ -22,14 +25,24 @@ from kubectl_harden.reports.terminal import (
     object_name,
     paint,
     place,
-    risk_text,
     template_of,
     wrapped,
 )
 from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 
-__all__ = ["FORMATS", "FixTally", "diff", "notes", "plan_json", "planned_json", "render", "summary_line"]
+__all__ = [
+    "FORMATS",
+    "FixTally",
+    "diff",
+    "notes",
+    "notes_of_many",
+    "notes_on",
+    "plan_json",
+    "planned_json",
+    "render",
+    "summary_line",
+]
 
 
 class FixTally:
@@ -215,16 +228,9 @@ def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
         yield f"{name}: {change}{gap}{paint(where, 'place')}\n"
         if origin_words(item.policy):
             yield f"  {'level':<7} " + wrapped(sourced(item.policy), 10, columns).lstrip() + "\n"
-        reasons: dict[tuple[Risk, str, str, tuple[str, ...]], list[str]] = {}
-        for step in plan.steps:
-            reasons.setdefault((step.risk, step.why, step.companion, step.offers), []).append(_label(step))
-        for (risk, why, companion, offers), labels in reasons.items():
-            text = f"{', '.join(dict.fromkeys(labels))}{f' ({companion})' if companion else ''}: {why}"
-            yield f"  {risk_text(risk, 7)} " + wrapped(text, 10, columns).lstrip() + "\n"
-            for offer in offers if risk != "safe" else ():
-                yield wrapped("– " + offer, 10, columns) + "\n"
+        yield from risk_lines(identity, plan.steps, columns=columns)
         for left in plan.remaining:
-            words = worded(left.reason, left.detail)
+            words = f"{worded(left.reason, left.detail)} [{left.check}]"
             head = paint("kept   ", "warn") if left.accepted else paint("left   ", "bad")
             yield f"  {head} " + wrapped(words, 10, columns).lstrip() + "\n"
             for why in dict.fromkeys(left.why.split("; ")):
@@ -235,11 +241,17 @@ def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
             yield f"  {paint('note   ', 'warn')} " + wrapped(note, 10, columns).lstrip() + "\n"
 
 
-def _label(step: Edit) -> str:
-    """Return what a step changes, without the way to it: ``capabilities.drop``."""
-    skipped = ("spec", "containers", "initContainers", "ephemeralContainers", "securityContext")
-    words = [part for part in step.path if isinstance(part, str)]
-    return ".".join(word for word in words if word not in skipped) or words[-1]
+def notes_of_many(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
+    """Yield the same notes of many workloads, and what is the same for more than a few of them together at the end."""
+    repeated = Repeated()
+    for item in planned:
+        yield from repeated.notes(item.identity, partial(notes_on, item), columns)
+    yield from repeated.rest(columns)
+
+
+def notes_on(item: Planned, columns: int) -> Iterator[str]:
+    """Yield the notes on one workload's plan."""
+    return notes((item,), columns=columns)
 
 
 def summary_line(tally: FixTally, *, written: bool) -> str:

@@ -64,6 +64,12 @@ def _concise() -> Render:
     return concise
 
 
+def _markdown() -> Render:
+    from kubectl_harden.reports.check_markdown import markdown
+
+    return markdown
+
+
 def _name() -> Render:
     from kubectl_harden.reports.check import name
 
@@ -130,15 +136,18 @@ FORMATS: Final = {
     "github": Format(_github),
     "rdjson": Format(_rdjson, propose=_suggestion, files=True),
     "gitlab": Format(_gitlab, files=True),
+    "markdown": Format(_markdown),
     "html": Format(_html, evidence=True, origins=True),
 }
 """By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""
 
 
-def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally) -> Iterator[str]:
+def render(
+    form: Format, results: Iterable[Checks], policy: Policy, tally: Tally, *, statistics: bool = False
+) -> Iterator[str]:
     """Yield the report in pieces, as wide as the terminal is, counting into ``tally``.
 
-    Text, wide, json and name do not wait for later files.
+    Wide, json and name do not wait for later files; text tells of many workloads together.
     """
     from kubectl_harden.reports.tally import Report
     from kubectl_harden.reports.terminal import width
@@ -148,4 +157,4 @@ def render(form: Format, results: Iterable[Checks], policy: Policy, tally: Tally
             tally.add(found)
             yield from tally.listed(found.checked)
 
-    return form.loaded()(Report(counted(), policy, tally, width()))
+    return form.loaded()(Report(counted(), policy, tally, width(), statistics))

@@ -12,7 +12,7 @@ from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.check import known_words
 from kubectl_harden.reports.goals import sourced
 from kubectl_harden.reports.origin import origin_words
-from kubectl_harden.reports.tally import Report, summary_line
+from kubectl_harden.reports.tally import Report, left_out_words, summary_line
 from kubectl_harden.reports.terminal import error_line, meaning_of, object_name, place, printable
 
 __all__ = ["html"]
@@ -60,6 +60,8 @@ def _workload(item: Checked) -> Iterator[str]:
         for violation in item.violations:
             yield from _violation(item, violation)
         yield "</ul>\n"
+    if item.left_out:
+        yield f"<p>{_text(left_out_words(item.left_out))}</p>\n"
     if item.origin:
         yield f"<p>From {_text(origin_words(item.origin))}</p>\n"
     known = list(dict.fromkeys(f"{known_words(fact)} ({fact.origin})" for fact in item.facts))

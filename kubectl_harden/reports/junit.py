@@ -10,7 +10,7 @@ from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Checked, Identity, Source
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.reports.tally import Report
+from kubectl_harden.reports.tally import Report, left_out_words
 from kubectl_harden.reports.terminal import error_line, object_name, place, printable
 
 __all__ = ["junit"]
@@ -76,4 +76,6 @@ def _case(item: Checked) -> ElementTree.Element:
     elif item.violations:
         reasons = (f"{violation.check}: {violation.accepted or 'known'}" for violation in item.violations)
         ElementTree.SubElement(case, "skipped", message=printable("; ".join(reasons)))
+    elif item.left_out:
+        ElementTree.SubElement(case, "skipped", message=left_out_words(item.left_out))
     return case

@@ -10,7 +10,7 @@ from kubectl_harden.migration.model import Blocker, NamespaceSurvey, State, Surv
 from kubectl_harden.model import LADDER
 from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.reports.origin import origin_words
-from kubectl_harden.reports.states import STATES
+from kubectl_harden.reports.states import STATES, counts_of, legend, levels_words
 from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
 
 __all__ = [
@@ -34,31 +34,28 @@ _OUTCOMES: Final = {
     "stopped": ("–", "warn"),
 }
 _LEVEL: Final = 10
-_NARROWEST: Final = 14
-_WIDE: Final = 72
 
 
 def matrix(found: Survey, *, columns: int) -> Iterator[str]:
     """Yield the table of namespaces, a line each; a namespace that is held back has a second one."""
     if not found.namespaces:
         return
-    # What is counted stands in the summary too: on a narrow terminal it makes way for the names.
-    counts = "WORKLOADS  " if columns >= _WIDE else ""
-    room = columns - 2 - 3 * (_LEVEL + 2) - len(counts) - len("FIXES")
-    longest = max(len("NAMESPACE"), *(len(item.name) for item in found.namespaces))
-    wide = max(_NARROWEST, min(longest, room - 2))
-    head = f"  {'NAMESPACE':<{wide}}  {'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  {counts}FIXES"
-    yield paint(head, "strong") + "\n"
+    longest = max(len(printable(item.name)) for item in found.namespaces)
+    # What is counted stands in the summary too: on a narrow terminal it makes way for the names, which are whole.
+    room = columns - 2 - 3 * (_LEVEL + 2) - len("FIXES  ")
+    counts = "WORKLOADS  " if longest + len("WORKLOADS  ") <= room else ""
+    yield paint(
+        f"  {'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  {counts}FIXES  NAMESPACE", "strong"
+    )
+    yield "\n"
     for state, (mark, meaning, _) in STATES.items():
         for item in found.namespaces:
             if item.state != state:
                 continue
-            name = printable(item.name)
-            name = name if len(name) <= wide else name[: wide - 1] + "…"
             levels = "  ".join(_padded(level) for level in (enforced(item), item.now, reached(item)))
             fixes = f"{len(item.to_fix):>5,}" if state == "fixable" else "    –"
             workloads = f"{len(item.workloads):>9,}  " if counts else ""
-            yield f"{paint(mark, meaning)} {name:<{wide}}  {levels}  {workloads}{fixes}\n"
+            yield f"{paint(mark, meaning)} {levels}  {workloads}{fixes}  {printable(item.name)}\n"
             words = held_back(item)
             if words:
                 yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
@@ -68,6 +65,7 @@ def matrix(found: Survey, *, columns: int) -> Iterator[str]:
                 yield wrapped(f"what it enforces is not known: {item.in_force.why}", 4, columns) + "\n"
             if item.server.asked and not item.server.agrees:
                 yield f"    {paint('the API server says otherwise', 'warn')}\n"
+    yield legend(item.state for item in found.namespaces)
 
 
 def _padded(level: str) -> str:
@@ -123,9 +121,17 @@ def cause_lines(found: Survey, *, columns: int) -> Iterator[str]:
     for cause, objects, namespaces in counted_causes:
         named = [blocker.subject for item in found.namespaces for blocker in item.blockers if blocker.cause == cause]
         line = f"{printable(cause):<{wide}}  {objects:>7,}  {namespaces:>10,}  "
-        room = columns - len(line)
-        shown = printable(", ".join(dict.fromkeys(named)))
-        yield line + (shown if len(shown) <= room else shown[: room - 1] + "…") + "\n"
+        yield line + _fitting(list(dict.fromkeys(named)), columns - len(line)) + "\n"
+
+
+def _fitting(names: Sequence[str], room: int) -> str:
+    """Return whole names in so many columns, at least one, and how many more there are."""
+    shown = printable(", ".join(names))
+    count = len(names)
+    while len(shown) > room and count > 1:
+        count -= 1
+        shown = printable(", ".join(names[:count])) + f" and {len(names) - count:,} more"
+    return shown
 
 
 def labels_line(item: NamespaceSurvey) -> str:
@@ -188,19 +194,25 @@ def survey_summary(found: Survey, level: str) -> str:
     """Return the last line of a survey."""
     if not found.namespaces:
         return "no namespaces found"
-    counts = {state: sum(item.state == state for item in found.namespaces) for state in STATES}
-    goal = "the highest level that they can" if level == "highest" else level
-    words: dict[State, str] = {
-        "done": f"enforce {goal} already",
-        "ready": "need only labels",
-        "fixable": "are reached by fixes",
-        "blocked": "are held back",
+    one, several = ("the highest level that it can", "the highest level that they can")
+    if level != "highest":
+        one = several = level
+    words: dict[State, tuple[str, str]] = {
+        "done": (f"enforces {one} already", f"enforce {several} already"),
+        "ready": ("needs only labels", "need only labels"),
+        "fixable": ("is reached by fixes", "are reached by fixes"),
+        "blocked": ("is held back", "are held back"),
     }
-    parts = [f"{counts[state]:,} {words[state]}" for state in words if counts[state]]
+    states = counts_of((item.state for item in found.namespaces), words)
     workloads = sum(len(item.workloads) for item in found.namespaces)
-    fixes = sum(len(item.to_fix) for item in found.namespaces if item.state == "fixable")
-    line = f"{counted(len(found.namespaces), 'namespace')}, {counted(workloads, 'workload')}: {', '.join(parts)}"
+    to_fix = [work.proposal.by_policy for item in found.namespaces if item.state == "fixable" for work in item.to_fix]
+    policies = sum(map(bool, to_fix))
+    fixes = len(to_fix) - policies
+    line = f"{counted(len(found.namespaces), 'namespace')}, {counted(workloads, 'workload')}: {states}"
+    if level == "highest" and len(found.namespaces) > 1:
+        line += f" ({levels_words(map(reached, found.namespaces))})"
     line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
+    line += f"; {counted(policies, 'policy')} to create" if policies else ""
     broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
     return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
 
@@ -209,6 +221,9 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
     """Yield what became of a namespace."""
     mark, meaning = _OUTCOMES[item.state]
     yield f"{paint(mark, meaning)} {paint(item.name, 'strong')}: {_told(item)}\n"
+    for outcome in item.outcomes:
+        if outcome.proposal.by_policy and outcome.state == "applied" and outcome.message:
+            yield wrapped(f": {outcome.message}", 4, columns, head=outcome.proposal.name) + "\n"
     if item.state in ("blocked", "failed", "drifted", "stopped"):
         if item.blockers:
             yield from blocker_lines(item.blockers, columns=columns)
@@ -220,8 +235,10 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
 
 
 def _told(item: Migrated) -> str:
-    patched = sum(outcome.state == "applied" for outcome in item.outcomes)
-    parts = [f"{counted(patched, 'workload')} patched"] if patched else []
+    applied = [bool(outcome.proposal.by_policy) for outcome in item.outcomes if outcome.state == "applied"]
+    by_policy = sum(applied)
+    parts = [f"{counted(len(applied) - by_policy, 'workload')} patched"] if not all(applied) else []
+    parts += [f"{counted(by_policy, 'workload')} by a policy at admission"] if by_policy else []
     if item.ready is not None and item.ready[1]:
         parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
     goal = item.found.goal if item.found is not None else ""

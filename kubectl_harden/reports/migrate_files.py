@@ -13,13 +13,12 @@ from kubectl_harden.pod_security.in_force import in_force
 from kubectl_harden.pod_security.namespace_labels import MODES, PREFIX, pod_security_labels, rank
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.entries import identity_json, problem_json, source_json
-from kubectl_harden.reports.states import STATES, State
+from kubectl_harden.reports.states import STATES, State, counts_of, legend, levels_words
 from kubectl_harden.reports.terminal import counted, level_text, object_name, paint, place, printable, wrapped
 
 __all__ = ["details", "report_json", "summary", "table", "unplaced_note"]
 
 _LEVEL: Final = 10
-_NARROWEST: Final = 14
 _NAMED: Final = 3
 
 
@@ -28,22 +27,19 @@ def table(found: Migration, *, columns: int) -> Iterator[str]:
     if not found.namespaces:
         return
     head = f"{'ENFORCES':<{_LEVEL}}  {'MEETS':<{_LEVEL}}  {'REACHES':<{_LEVEL}}  WORKLOADS  EDITS"
-    longest = max(len("NAMESPACE"), *(len(item.name) for item in found.namespaces))
-    wide = max(_NARROWEST, min(longest, columns - len(head) - 4))
-    yield paint(f"  {'NAMESPACE':<{wide}}  {head}", "strong") + "\n"
+    yield paint(f"  {head}  NAMESPACE", "strong") + "\n"
     for state, (mark, meaning, _) in STATES.items():
         for item in found.namespaces:
             if item.state != state:
                 continue
-            name = printable(item.name)
-            name = name if len(name) <= wide else name[: wide - 1] + "…"
             levels = "  ".join(map(_padded, (enforced(item), item.now, item.after)))
             edits = f"{len(item.edited):>5,}" if item.edited else "    –"
-            yield f"{paint(mark, meaning)} {name:<{wide}}  {levels}  {len(item.workloads):>9,}  {edits}\n"
+            yield f"{paint(mark, meaning)} {levels}  {len(item.workloads):>9,}  {edits}  {printable(item.name)}\n"
             causes = Counter(cause for cause, _ in dict.fromkeys((held.cause, held.subject) for held in item.held_back))
             if causes:
                 words = ", ".join(f"{cause} ({count})" for cause, count in causes.items())
                 yield wrapped(f"held back from {item.target.level} by {words}", 4, columns) + "\n"
+    yield legend(item.state for item in found.namespaces)
 
 
 def _padded(level: str | None) -> str:
@@ -99,18 +95,20 @@ def summary(found: Migration, aim: Aim, *, written: bool) -> str:
     """Return the last line for people."""
     if not found.namespaces:
         return "no Namespaces found in these files"
-    counts = Counter(item.state for item in found.namespaces)
     goal = "the highest level that their workloads allow" if aim.level == "highest" else aim.level
-    words: dict[State, str] = {
-        "done": f"at {goal} already",
-        "ready": "need only labels" if not written else "raised by labels",
-        "fixable": "reached by edits of workloads",
-        "blocked": "held back",
+    labels = ("raised by labels",) * 2 if written else ("needs only labels", "need only labels")
+    words: dict[State, tuple[str, str]] = {
+        "done": (f"at {goal} already",) * 2,
+        "ready": labels,
+        "fixable": ("reached by edits of workloads",) * 2,
+        "blocked": ("held back",) * 2,
     }
-    parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
+    states = counts_of((item.state for item in found.namespaces), words)
+    if aim.level == "highest" and len(found.namespaces) > 1:
+        states += f" ({levels_words(item.after or item.now or LADDER[0] for item in found.namespaces)})"
     workloads = sum(len(item.workloads) for item in found.namespaces)
     edited = sum(len(item.edited) for item in found.namespaces)
-    line = f"{counted(len(found.namespaces), 'Namespace')}, {counted(workloads, 'workload')}: {', '.join(parts)}"
+    line = f"{counted(len(found.namespaces), 'Namespace')}, {counted(workloads, 'workload')}: {states}"
     if found.files:
         done = "edited" if written else "to edit"
         of = f"{counted(edited, 'workload')} in " if edited else ""

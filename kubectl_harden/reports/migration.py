@@ -69,6 +69,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object
         "levels": levels,
         "barePods": item.bare_pods,
         "violatingPods": len(item.pods),
+        **({"toEvict": list(item.to_evict)} if item.to_evict else {}),
         "workloads": [_workload(workload) for workload in item.workloads],
         "blockers": [_blocker(blocker) for blocker in item.blockers],
         "server": {
@@ -124,6 +125,7 @@ def _workload(item: Surveyed) -> dict[str, object]:
         "risks": {risk: count for risk, count in risks.items() if count},
         "heldBack": [{"path": pointer(edit.path), "risk": edit.risk, "why": edit.why} for edit in held_back],
         "notApplicable": proposal.refusal,
+        **({"atAdmission": proposal.by_policy} if proposal.by_policy else {}),
         **origin_json(proposal.origin),
     }
 

@@ -112,7 +112,7 @@ def error(words: str) -> None:
 
 def paragraph(words: str) -> None:
     """Write words to stderr in lines that fit."""
-    tell([wrapped(printable(words), 0, width()) + "\n"])
+    tell([wrapped(printable(words), 0, width(2)) + "\n"])
 
 
 def report_problems(problems: Sequence[Problem], since: int = 0) -> int:
@@ -131,7 +131,7 @@ def note_problems(notes: Sequence[Problem], since: int = 0) -> int:
 
 def ask(question: str) -> bool:
     """Ask a person on stderr: yes or no, and no where only Enter is pressed."""
-    room = width() - len(" [y/N]: ")
+    room = width(2) - len(" [y/N]: ")
     return click.confirm(shown(wrapped(printable(question), 0, room), colour=False), default=False, err=True)
 
 

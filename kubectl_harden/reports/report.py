@@ -109,6 +109,8 @@ def _workload(item: Surveyed, done: Migrated | None, texts: _Texts) -> list[obje
     notes = [f"{risk}: {why}" for risk, why in whys]
     if proposal.refusal is not None and proposal.patch:
         notes.append(f"cannot be applied: {proposal.refusal}")
+    if proposal.by_policy:
+        notes.append(f"made to its new pods, by MutatingAdmissionPolicy {proposal.by_policy}")
     if proposal.origin:
         notes.append(f"from: {origin_words(proposal.origin)}")
     return [

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from kubectl_harden import __version__
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Checked, Identity, Policy, Problem, Replacement, Source, Violation
+from kubectl_harden.model import Checked, Identity, Level, Policy, Problem, Replacement, Source, Violation
 from kubectl_harden.pod_security.documentation import Explanation, explanations
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import workload_policy_json
@@ -28,6 +28,8 @@ __all__ = ["sarif"]
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT: Final = "%SRCROOT%"
+_SEVERITIES: Final[dict[Level, str]] = {"baseline": "8.0", "restricted": "5.5", "privileged": "0.0"}
+"""How code scanning ranks rules: baseline forbids known ways to take over a node (high), restricted hardens."""
 
 
 def sarif(report: Report) -> Iterator[str]:
@@ -74,7 +76,11 @@ def _rule(rule: Explanation) -> dict[str, object]:
         },
         "helpUri": STANDARD,
         "defaultConfiguration": {"level": "error"},
-        "properties": {"tags": ["security", "kubernetes", f"pod-security-{rule.level}"], "precision": "very-high"},
+        "properties": {
+            "tags": ["security", "kubernetes", f"pod-security-{rule.level}"],
+            "precision": "very-high",
+            "security-severity": _SEVERITIES[rule.level],
+        },
     }
 
 

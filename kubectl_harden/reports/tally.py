@@ -11,7 +11,7 @@ from kubectl_harden.reports.goals import Goals
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.terminal import counted
 
-__all__ = ["Report", "Tally", "summary_line"]
+__all__ = ["Report", "Tally", "left_out_words", "summary_line"]
 
 
 class Tally:
@@ -26,6 +26,7 @@ class Tally:
         self.violations = 0
         self.accepted = 0
         self.known = 0
+        self.left_out = 0
         self.baseline = ""
         self.violating = 0
         self.refused = 0
@@ -50,6 +51,7 @@ class Tally:
             self.refused += bool(checked.pods_refused)
             self.accepted += sum(bool(violation.accepted) for violation in checked.violations)
             self.known += sum(violation.known for violation in checked.violations)
+            self.left_out += checked.left_out
             self.goals.add(checked.policy)
 
     @property
@@ -69,6 +71,7 @@ class Tally:
             "violations": self.violations,
             "accepted": self.accepted,
             "known": self.known,
+            **({"leftOut": self.left_out} if self.left_out else {}),
             "exempt": self.goals.exempt,
             "errors": len(self.problems),
         }
@@ -77,13 +80,20 @@ class Tally:
 class Report(NamedTuple):
     """What a format is made of: verdicts as they come, the policy of the run, and the columns to write in.
 
-    ``tally`` is whole once the verdicts are at their end.
+    ``tally`` is whole once the verdicts are at their end. ``statistics``: tables of counts were asked for.
     """
 
     results: Iterator[Checked]
     policy: Policy
     tally: Tally
     columns: int
+    statistics: bool = False
+
+
+def left_out_words(count: int) -> str:
+    """Return what a report must say of violations that are not in it."""
+    verb = "is" if count == 1 else "are"
+    return f"{counted(count, 'violation')} of other controls {verb} left out here, not by Pod Security admission"
 
 
 def summary_line(tally: Tally) -> str:
@@ -97,6 +107,12 @@ def summary_line(tally: Tally) -> str:
     words = " and ".join(excused)
     more = tally.goals.unbound() + tally.passed.unjudged()
     more += f"; {tally.refused:,} with refused pods, whatever their templates say" if tally.refused else ""
+    if tally.left_out:
+        more += f"; {left_out_words(tally.left_out)}"
+        if not tally.violating:
+            but = f" but {words}" if words else ""
+            head = f"{counted(tally.workloads, 'workload')}: none violates the controls that were asked for"
+            return f"{head}{but}{more}"
     if not tally.violating:
         return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{more}"
     return (

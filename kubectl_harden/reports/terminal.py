@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.model import Identity, LiveSource, Problem, Risk, Source
@@ -15,6 +16,7 @@ from kubectl_harden.yaml_text.scalars import UNSAFE
 __all__ = [
     "MARKS",
     "PLAIN",
+    "UNLIMITED",
     "UNPRINTABLE",
     "counted",
     "error_line",
@@ -50,6 +52,9 @@ PLAIN: Final = "\ufdd0"
 
 UNPRINTABLE: Final = f"\x00-\x1f{UNSAFE}\ud800-\udfff\ufdd0-\ufdef"
 """What a pattern's brackets hold for what a terminal acts on or hides, and for marks."""
+
+UNLIMITED: Final = sys.maxsize
+"""The columns of what is not a terminal."""
 
 _UNPRINTABLE: Final = re.compile(f"[{UNPRINTABLE}]")
 # json.dumps itself escapes the control characters of ASCII.
@@ -93,14 +98,17 @@ def risk_text(risk: Risk, columns: int) -> str:
     return paint(f"{risk:<{columns}}", meaning_of(risk))
 
 
-def width() -> int:
-    """Return the columns to write in: the terminal's, between 60 and 160; 80 without one."""
-    for stream in (1, 2):
-        try:
-            return max(60, min(160, os.get_terminal_size(stream).columns))
-        except OSError:
-            continue
-    return 80
+def width(stream: Literal[1, 2] = 1) -> int:
+    """Return the columns to write stdout (1) or stderr (2) in: those of COLUMNS, or the terminal's up to 160, and at
+    least 60. Where the stream is not a terminal nothing is cut or wrapped: programs and logs read lines.
+    """
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return max(60, int(told))
+    try:
+        return max(60, min(160, os.get_terminal_size(stream).columns))
+    except OSError:
+        return UNLIMITED
 
 
 @lru_cache(maxsize=256)
@@ -163,8 +171,9 @@ def level_text(level: str) -> str:
 
 
 def counted(count: int, singular: str) -> str:
-    """Return ``1 workload`` or ``2 workloads``."""
-    return f"{count:,} {singular if count == 1 else singular + 's'}"
+    """Return ``1 workload``, ``2 workloads`` or ``2 policies``."""
+    plural = f"{singular[:-1]}ies" if singular.endswith("cy") else f"{singular}s"
+    return f"{count:,} {singular if count == 1 else plural}"
 
 
 def error_line(problem: Problem) -> str:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,3 +193,42 @@ def test_data_keeps_its_bytes_but_on_a_terminal(tmp_path: Path) -> None:
         assert not {"\u202e", "\ufdd2", "\xad", "\x1b"} & set(shown)
         if arguments:
             assert "# a\\u202eb\\ufdd2 \\xad\r\n" in shown
+
+
+def test_controls_that_are_left_out_do_not_count_and_are_told(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    names = [one["check"] for one in _json("check", "-f", "web.yaml", cwd=tmp_path)["workloads"][0]["violations"]]
+    one = run("check", "-f", "web.yaml", "--only", "RUNASNONROOT", cwd=tmp_path)
+    assert (one.returncode, one.stdout.count(b"web.yaml:"), b"runAsNonRoot" in one.stdout) == (1, 1, True)
+    assert b"(1 violation)" in one.stderr and b"left out here" in one.stderr
+    assert b"--only RUNASNONROOT" in one.stderr, "the fix is that of the same controls"
+    skip = ("--skip", ",".join(names))
+    none = run("check", "-f", "web.yaml", *skip, cwd=tmp_path, COLUMNS="")
+    assert (none.returncode, none.stdout) == (0, b"")
+    said = "6 violations of other controls are left out here, not by Pod Security admission"
+    assert none.stderr.decode() == f"1 workload: none violates the controls that were asked for; {said}\n"
+    report = _json("check", "-f", "web.yaml", *skip, cwd=tmp_path)
+    (workload,) = report["workloads"]
+    assert (workload["allowed"], workload["level"], workload["leftOut"]) == (False, "privileged", 6)
+    assert (report["summary"]["leftOut"], report["summary"]["violations"]) == (6, 0)
+    for output in ("wide", "junit", "html"):
+        shown = run("check", "-f", "web.yaml", "-o", output, *skip, cwd=tmp_path, COLUMNS="")
+        assert said in shown.stdout.decode(), output
+        assert "all meet" not in shown.stderr.decode()
+    for output in ("sarif", "concise", "name", "github", "gitlab", "rdjson"):
+        assert said in run("check", "-f", "web.yaml", "-o", output, *skip, cwd=tmp_path).stderr.decode()
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert b"all meet" in run("check", "-f", "good.yaml", *skip, cwd=tmp_path).stderr
+    assert run("check", "-f", "web.yaml", "--only", "nonsense", cwd=tmp_path).returncode == 2
+    assert run("check", "-f", "web.yaml", *skip, "--write-known", "k.json", cwd=tmp_path).returncode == 2
+
+
+def test_evidence_is_text_with_more(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(REJECTED)
+    wide = run("check", "-f", "web.yaml", "-o", "wide", cwd=tmp_path)
+    assert run("check", "-f", "web.yaml", "--evidence", cwd=tmp_path).stdout == wide.stdout
+    assert run("check", "-f", "web.yaml", "--evidence", "-o", "json", cwd=tmp_path).returncode == 2
+
+
+def _json(*arguments: str, cwd: Path) -> Any:
+    return json.loads(run(*arguments, "-o", "json", cwd=cwd).stdout)

@@ -43,10 +43,23 @@ def shown(directory: Path, command: str, columns: int, *, joined: bool = False, 
 def test_sixty_columns_are_enough(manifests: Path, command: str) -> None:
     """Only a word that has no room by itself is broken by the terminal, lines of a diff, and commands to copy."""
     screen = shown(manifests, command, 60, joined=True)
-    lines = re.sub(r"(?s)  Examples:.*?Options:", "", screen).splitlines()
+    lines = re.sub(r"(?s)  Examples:.*?(?:Options|Targets|Global options[^:]*):", "", screen).splitlines()
     assert len(lines) > 5
     long = [line.rstrip() for line in lines if len(line.rstrip()) > 60 and line[:1] not in ("+", "-")]
     assert not [line for line in long if " " in line.strip()]
+
+
+@pytest.mark.parametrize("command", ["check -f web.yaml", "check -f web.yaml -o wide", "fix -f web.yaml",
+                                     "explain runAsNonRoot", "explain"])  # fmt: skip
+def test_nothing_is_cut_or_wrapped_in_a_pipe_and_columns_count(manifests: Path, command: str) -> None:
+    piped, fits, small = (
+        "".join(text.decode() for text in (done.stdout, done.stderr))
+        for done in (run(*command.split(), cwd=manifests, COLUMNS=columns) for columns in ("", "5000", "80"))
+    )
+    assert piped == fits
+    assert len(small.splitlines()) > len(piped.splitlines())
+    assert re.findall(r"\w+", piped) == re.findall(r"\w+", small), "words are wrapped, and never cut"
+    assert max(map(len, piped.splitlines())) > 90
 
 
 def test_colours_on_a_terminal_and_as_asked_for(manifests: Path) -> None:

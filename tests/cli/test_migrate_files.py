@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from kubectl_harden.pod_security.namespace_labels import PREFIX
 from tests.manifests.test_migrate import CHART, NAMESPACE, needs_baseline, text, tree, unfixable
 from tests.support.command import run
+from tests.support.harden import workload
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_the_diff_is_what_is_written(repository: Path) -> None:
     code, diff, told = migrate(repository, "--level", "highest", KUBECONFIG="/nonexistent")
     assert code == 1
     assert contents(repository) == before
-    assert "+ shop – baseline restricted 2 2" in told
+    assert "+ – baseline restricted 2 2 shop" in told
     assert "1 Namespace, 2 workloads: 1 reached by edits of workloads; 2 workloads in 3 files to edit; --write" in told
     assert "Files do not show what else runs in their namespaces" in told
     copy = tree(repository / "copy", {name: data.decode() for name, data in before.items()})
@@ -52,6 +54,22 @@ def test_the_diff_is_what_is_written(repository: Path) -> None:
     code, out, told = migrate(repository, "--level", "highest")
     assert (code, out) == (0, "")
     assert "1 at the highest level that their workloads allow already" in told
+
+
+def test_the_highest_is_reached_where_some_stay_at_baseline(tmp_path: Path) -> None:
+    other = NAMESPACE.replace("shop", "other")
+    volumes = [{"name": "share", "nfs": {"server": "files.example.com", "path": "/"}}]
+    stays = workload("Deployment", "files", volumes=volumes)
+    stays["metadata"]["namespace"] = "other"
+    stays["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "share", "mountPath": "/share"}]
+    tree(tmp_path, {"ns.yaml": NAMESPACE, "other.yaml": other, "web.json": text(), "files.json": json.dumps(stays)})
+    assert migrate(tmp_path, "--level", "highest")[0] == 1
+    assert migrate(tmp_path, "--level", "highest", "--write")[0] == 0
+    code, out, told = migrate(tmp_path, "--level", "highest")
+    assert (code, out) == (0, "")
+    assert "2 at the highest level that their workloads allow already (1 restricted, 1 baseline)" in told
+    assert "held back from restricted by restrictedVolumes (1)" in told
+    assert migrate(tmp_path)[0] == 1
 
 
 def test_what_holds_back_is_named_with_its_place_and_what_to_do(repository: Path) -> None:
@@ -155,7 +173,7 @@ def test_which_files_and_namespaces(repository: Path) -> None:
         assert (done.returncode, [item["name"] for item in json.loads(done.stdout)["namespaces"]]) == (code, ["shop"])
     assert run("migrate", *two, "-n", "shopp", cwd=repository).returncode == 3
     stream = NAMESPACE + "---\n" + text()
-    assert b"+ shop" in run("migrate", "-f", "-", stdin=stream).stderr
+    assert re.search(rb"(?m)^\+ .* shop$", run("migrate", "-f", "-", stdin=stream).stderr)
     assert b".: workloads in its subdirectories are not looked at" in run("migrate", "-f", ".", cwd=repository).stderr
     none = run("migrate", "-f", "apps", cwd=repository)
     # Where workloads go to namespaces that nobody declares, nothing is said to be well.

@@ -1,6 +1,6 @@
 """TAB, in real shells, in a terminal, with kubectl's own completion and names of a real cluster.
 
-By the command line alone this tests ``cli/completing.py``, too.
+By the command line alone this tests ``cli/completing.py`` and ``cli/shells.py``, too.
 """
 
 from __future__ import annotations
@@ -114,6 +114,10 @@ def test_the_bare_name_in_a_shell(terminal: Terminal) -> None:
     terminal.type("kubectl-harden check deploy/wo")
     terminal.press("Tab")
     terminal.wait("kubectl-harden check deploy/worker")
+    terminal.press("C-u")
+    terminal.type("kubectl-harden fix --max-risk=r")
+    terminal.press("Tab")
+    terminal.wait("kubectl-harden fix --max-risk=review")
 
 
 def test_kubectl_in_fish(harden: Harden, path: Path) -> None:

@@ -226,7 +226,7 @@ def test_every_edit_is_asked_for_and_what_is_wanted_is_applied(namespace: Namesp
     with contextlib.suppress(OSError):
         while piece := os.read(main, 4096):
             shown += piece
-            if answers and shown.count(b"[y,n,a,q,e,?]? ") > 2 - len(answers):
+            if answers and shown.count(b"[y,n,a,d,q,e,?]? ") > 2 - len(answers):
                 os.write(main, answers.pop(0))
     os.close(main)
     assert process.wait(timeout=60) == 1, shown.decode()

@@ -44,6 +44,8 @@ def assert_said(result: Result, took: float, *, whole: bool, what: str = "") -> 
     assert result.code in ((3, 4) if whole else (3, 4, 0, 1)), (what, result)
     if what.startswith("PATCH /api/v1/namespaces/NS:"):
         return  # A second opinion on a plan, which stands without it.
+    if what.startswith("GET /metrics:"):
+        return  # A count that is told where there is one; what is asked for stands without it.
     told = " ".join((result.err + result.out).split())
     # A 422 to a patch is what the API server answers where a value that the patch tests is another one by now.
     assert re.search(

@@ -93,7 +93,7 @@ def test_the_table_fits_80_columns_with_the_worst_first(fleet: Fleet, harden: Ha
     assert result.code == 1
     lines = result.out.splitlines()
     assert max(map(len, lines)) <= 80
-    marks = [line[0] for line in lines[1:] if line[:1] and line[0] in "✗+●✓"]
+    marks = [line[0] for line in lines[1:] if line[:1] and line[0] in "✗+●✓" and "held back" not in line]
     assert marks == sorted(marks, key="✗+●✓".index)
     assert "held back from restricted by restrictedVolumes (1)" in result.out
     assert "--apply takes them there" in result.err
@@ -454,6 +454,20 @@ def test_highest_fixes_for_baseline_what_fails_at_restricted(fleet: Fleet, harde
     state = fleet.state()
     assert "hostPID" not in state["mixed/Deployment/a-root"]["template"]["spec"]
     assert "runAsNonRoot" not in state["mixed/Deployment/a-root"]["template"]["spec"]["securityContext"]
+
+
+def test_highest_is_done_where_nothing_leads_further(fleet: Fleet, harden: Harden) -> None:
+    """What others manage stays at baseline: no command leads further, so the second run has nothing to do."""
+    fleet.add("chart", helm(workload("Deployment", "web")))
+    fleet.running()
+    names = ("-l", fleet.selector, "--level", "highest")
+    assert harden("migrate", *names).code == 1
+    assert harden("migrate", *names, *APPLY).code == 0
+    again = harden("migrate", *names)
+    assert again.code == 0, again
+    assert "1 namespace, 1 workload: 1 enforces the highest level that it can already" in again.err
+    assert "held back from restricted by managed by others (1)" in again.out
+    assert harden("migrate", "-l", fleet.selector).code == 1, "restricted was not reached"
 
 
 def test_highest_warns_of_restricted_where_baseline_is_enforced_already(fleet: Fleet, harden: Harden) -> None:

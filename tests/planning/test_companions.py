@@ -207,3 +207,19 @@ def test_root_gets_a_user_namespace_or_a_note_says_why_not(
         assert 0 in users or namespaced == "stopped"
     elif 0 in users and of_root & {reason for reason, _ in before["restricted", minor]}:
         assert [note for note in found.notes if note.startswith("--user-namespace is not done: ")]
+
+
+@pytest.mark.parametrize("port", [80, 8080, None])
+def test_low_ports_are_opened_where_they_are_used_or_in_any_case(port: int | None) -> None:
+    ports = [] if port is None else [{"containerPort": port}]
+    value = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+             "spec": {"containers": [{"name": "c", "image": "i", "ports": ports}]}}  # fmt: skip
+    asked = made(value, Policy("restricted", NEWEST), Asked(low_ports=True), {})
+    opened = [edit for edit in asked.steps if edit.companion == "--low-ports"]
+    said = "--low-ports opens no ports below 1024 here: nothing says that the app uses one; --always-low-ports does in any case"
+    assert bool(opened) == (port == 80)
+    assert (said in asked.notes) == (port != 80)
+    always = made(value, Policy("restricted", NEWEST), Asked(always_low_ports=True), {})
+    (edit,) = (edit for edit in always.steps if edit.companion == "--low-ports")
+    assert edit.value == [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
+    assert said not in always.notes

@@ -34,7 +34,18 @@ from kubectl_harden.pod_security.documentation import explanations
 from kubectl_harden.pod_security.messages import Message, Said, read_messages
 from kubectl_harden.pod_security.risks import Judgement
 from kubectl_harden.reports import check as check_reports
-from kubectl_harden.reports import choosing, explain, fix, grouping, live, matrix, output, rejected, terminal
+from kubectl_harden.reports import (
+    check_markdown,
+    choosing,
+    explain,
+    fix,
+    grouping,
+    live,
+    matrix,
+    output,
+    rejected,
+    terminal,
+)
 from kubectl_harden.reports.migration import markdown
 from kubectl_harden.reports.tally import Report, Tally
 from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
@@ -196,7 +207,11 @@ def _reports(columns: int) -> Iterator[tuple[str, str]]:
     found = found._replace(pods=pods, advice=PAYLOAD)
     for form in (check_reports.text, check_reports.wide, check_reports.name):
         yield form.__name__, "".join(form(Report(iter([found]), GOAL, Tally(), columns)))
+    plain = found._replace(pods=None, advice="", violations=(violation._replace(accepted=""),))
+    for form in (check_reports.text, check_markdown.markdown, check_reports.concise):
+        yield form.__name__, "".join(form(Report(iter([plain] * 25), GOAL, Tally(), columns, True)))
     yield "notes", "".join(fix.notes(proposal.planned, columns=columns))
+    yield "notes", "".join(fix.notes_of_many(proposal.planned * 5, columns=columns))
     yield "live diff", live.diff(proposal)
     yield "proposal", "".join(live.proposal_notes(proposal, columns=columns))
     outcome = hostile(Outcome(proposal, "failed", "message", Blame(("a",), True, "advice"), ("log",)))
@@ -246,7 +261,8 @@ def _reports(columns: int) -> Iterator[tuple[str, str]]:
     edit = edit._replace(offers=(PAYLOAD,), companion=PAYLOAD)
     yield "heading", "".join(choosing.heading(identity))
     for one_edit in (edit, edit._replace(value=PAYLOAD), edit._replace(op="remove", path=("spec", PAYLOAD))):
-        yield "question", "".join(choosing.question(identity, one_edit, columns=columns))
+        for lines in ([], [("bad", f"- {PAYLOAD}"), ("", PAYLOAD)]):
+            yield "question", "".join(choosing.question(identity, [one_edit], lines, columns=columns))
     yield "problem", error_line(Problem(PAYLOAD, PAYLOAD, 1, 1, 1))
 
 

@@ -60,6 +60,8 @@ def test_sarif_is_valid_and_has_its_places(schema: Any, tmp_path: Path) -> None:
     (found,) = log["runs"]
     rules = found["tool"]["driver"]["rules"]
     assert len(rules) == 19
+    severities = {rule["id"]: rule["properties"]["security-severity"] for rule in rules}
+    assert (severities["privileged"], severities["runAsNonRoot"]) == ("8.0", "5.5")
     for result in found["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         place = result["locations"][0]["physicalLocation"]

@@ -58,6 +58,8 @@ class FaultProxy:
     def __init__(self, plane: ControlPlane) -> None:
         self.requests: list[Request] = []
         self.rules: list[Rule] = []
+        self.token = ""
+        """Sent on for clients that keep theirs back where there is no TLS, as Go's do."""
         self._busy = 0
         self._lock = threading.Lock()
         self._plane = plane
@@ -177,6 +179,8 @@ class FaultProxy:
             for name, value in handler.headers.items()
             if name.lower() not in ("host", "content-length", "accept-encoding", "connection")
         }
+        if self.token and "authorization" not in map(str.lower, headers):
+            headers["Authorization"] = f"Bearer {self.token}"
         stream = request.query.get("watch") == "1"
         answer = self._http.request(
             request.method,
