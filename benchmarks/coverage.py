@@ -1,10 +1,11 @@
 """How many of the official fixtures that violate one control of Restricted other checkers see.
 
-    python benchmarks/coverage.py [--kube-score FILE] [--checkov FILE]
+    python benchmarks/coverage.py [--kube-score FILE] [--checkov FILE] [--trivy FILE]
 
-Each fixture of the newest policy version fails one control and no other. A checker sees it where it reports a check for
-the fixture that it does not report for the plain pod that meets Restricted (pass/base_linux.yaml). kubectl harden is
-measured the same way.
+Each fixture of the newest policy version fails one control and no other. A checker sees it where it reports a check
+for the fixture that it does not report for the plain pod that meets Restricted (pass/base_linux.yaml). All pods are
+asked about twice, and either answer counts: as they are, and with a high runAsUser where they set none, since what a
+checker says of a missing runAsUser hides what it says of a wrong one. kubectl harden is measured the same way.
 """
 
 from __future__ import annotations
@@ -13,16 +14,22 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.tools import module_directory
 
 HARDEN = Path(sys.executable).with_name("kubectl-harden")
-Reports = Callable[[Path], set[str]]
+PLAIN = "base_linux.yaml"
+USER = 10001
+Reports = dict[str, set[str]]
+"""What is reported, by the name of the file."""
 
 
 def output(*command: object) -> str:
@@ -30,65 +37,100 @@ def output(*command: object) -> str:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False).stdout
 
 
-def harden(file: Path) -> set[str]:
+def harden(directory: Path) -> Reports:
     """Return the controls that kubectl harden names."""
-    report = json.loads(output(HARDEN, "check", "-f", file, "-o", "json"))
-    return {violation["check"] for workload in report["workloads"] for violation in workload["violations"]}
+    report = json.loads(output(HARDEN, "check", "-f", directory, "-o", "json"))
+    return {
+        Path(workload["source"]["file"]).name: {violation["check"] for violation in workload["violations"]}
+        for workload in report["workloads"]
+    }
 
 
-def kube_score(program: str) -> Reports:
+def kube_score(program: str) -> Callable[[Path], Reports]:
     """Return what asks kube-score, optional tests included."""
 
-    def ask(file: Path) -> set[str]:
-        found = json.loads(output(program, "score", "-o", "json", "--enable-optional-test",
-                                  "container-seccomp-profile", file) or "[]")  # fmt: skip
-        return {
-            check["check"]["id"] for item in found or [] for check in item["checks"] or []
-            if check["grade"] < 10 and not check["skipped"]
-        }  # fmt: skip
+    def ask(directory: Path) -> Reports:
+        out: Reports = defaultdict(set)
+        for file in directory.iterdir():
+            found = json.loads(output(program, "score", "-o", "json", "--enable-optional-test",
+                                      "container-seccomp-profile", file) or "[]")  # fmt: skip
+            out[file.name] |= {
+                check["check"]["id"] for item in found or [] for check in item["checks"] or []
+                if check["grade"] < 10 and not check["skipped"]
+            }  # fmt: skip
+        return out
 
     return ask
 
 
-def checkov(program: str) -> Reports:
+def checkov(program: str) -> Callable[[Path], Reports]:
     """Return what asks checkov."""
 
-    def ask(file: Path) -> set[str]:
+    def ask(directory: Path) -> Reports:
+        out: Reports = defaultdict(set)
         found = json.loads(
-            output(program, "-f", file, "--framework", "kubernetes", "-o", "json", "--compact", "--quiet")
+            output(program, "-d", directory, "--framework", "kubernetes", "-o", "json", "--compact", "--quiet")
         )
-        failed = found.get("results", {}).get("failed_checks", []) if isinstance(found, dict) else []
-        return {check["check_id"] for check in failed}
+        for check in found["results"]["failed_checks"]:
+            out[Path(check["file_path"]).name].add(check["check_id"])
+        return out
 
     return ask
+
+
+def trivy(program: str) -> Callable[[Path], Reports]:
+    """Return what asks Trivy, with the checks that the program brings."""
+
+    def ask(directory: Path) -> Reports:
+        found = json.loads(output(program, "config", "--skip-check-update", "--format", "json", "--quiet", directory))
+        return {
+            Path(result["Target"]).name: {
+                check["ID"] for check in result.get("Misconfigurations") or () if check["Status"] == "FAIL"
+            }
+            for result in found["Results"]
+        }
+
+    return ask
+
+
+def with_user(manifest: str) -> str:
+    """Return a pod with a high runAsUser, unless it sets one itself."""
+    pod = yaml.safe_load(manifest)
+    if "runAsUser" not in manifest and "windowsOptions" not in manifest:
+        pod["spec"].setdefault("securityContext", {})["runAsUser"] = USER
+    return str(yaml.safe_dump(pod))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kube-score")
-    parser.add_argument("--checkov")
-    given = parser.parse_args()
-    tools: dict[str, Reports] = {"kubectl harden": harden}
-    if given.kube_score:
-        tools["kube-score"] = kube_score(given.kube_score)
-    if given.checkov:
-        tools["checkov"] = checkov(given.checkov)
+    askers = {"kube-score": kube_score, "checkov": checkov, "trivy": trivy}
+    for name in askers:
+        parser.add_argument(f"--{name}", metavar="FILE")
+    given = vars(parser.parse_args())
+    tools: dict[str, Callable[[Path], Reports]] = {"kubectl harden": harden}
+    tools |= {name: ask(given[name.replace("-", "_")]) for name, ask in askers.items() if given[name.replace("-", "_")]}
     levels = module_directory("k8s.io/pod-security-admission", "oracle") / "test" / "testdata" / "restricted"
     newest = max(levels.iterdir(), key=lambda path: int(path.name.removeprefix("v1.")))
-    controls: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted((newest / "fail").iterdir()):
-        controls[file.stem.rstrip("0123456789")].append(file)
+    files = sorted((newest / "fail").iterdir())
+    controls: dict[str, list[str]] = defaultdict(list)
+    seen: dict[str, set[str]] = {name: set() for name in tools}
+    for variant in (str, with_user):
+        with tempfile.TemporaryDirectory() as directory:
+            for file in [newest / "pass" / PLAIN, *files]:
+                Path(directory, file.name).write_text(variant(file.read_text()))
+            for name, ask in tools.items():
+                found = ask(Path(directory))
+                seen[name] |= {file for file, checks in found.items() if checks - found.get(PLAIN, set())}
+    for file in files:
+        controls[file.stem.rstrip("0123456789")].append(file.name)
     print(f"fixtures of restricted {newest.name}\n| control | fixtures | {' | '.join(tools)} |")
     print("| --- | ---: |" + " ---: |" * len(tools))
-    known = {name: ask(newest / "pass" / "base_linux.yaml") for name, ask in tools.items()}
-    totals = dict.fromkeys(tools, 0)
-    for control, files in controls.items():
-        seen = {name: sum(bool(ask(file) - known[name]) for file in files) for name, ask in tools.items()}
-        for name, count in seen.items():
-            totals[name] += count
-        print(f"| {control} | {len(files)} | {' | '.join(str(count) for count in seen.values())} |", flush=True)
-    print(f"| all | {sum(map(len, controls.values()))} | {' | '.join(map(str, totals.values()))} |")
+    for control, names in controls.items():
+        counts = [len(seen[tool] & set(names)) for tool in tools]
+        print(f"| {control} | {len(names)} | {' | '.join(map(str, counts))} |")
+    totals = [len(seen[tool] & {file.name for file in files}) for tool in tools]
+    print(f"| all | {len(files)} | {' | '.join(map(str, totals))} |")
 
 
 if __name__ == "__main__":
