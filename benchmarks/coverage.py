@@ -28,6 +28,10 @@ from tests.support.tools import module_directory
 HARDEN = Path(sys.executable).with_name("kubectl-harden")
 PLAIN = "base_linux.yaml"
 USER = 10001
+TRIVY_PSS = frozenset(
+    f"KSV-{number:04}" for number in (1, 2, 8, 12, 17, 22, 23, 24, 25, 26, 27, 28, 30, 103, 104, 105, 106)
+)
+"""The checks in pkg/compliance/k8s-pss-restricted-0.1.yaml of trivy-checks v1.12.2, which Trivy v0.74.0 requires."""
 Reports = dict[str, set[str]]
 """What is reported, by the name of the file."""
 
@@ -79,16 +83,19 @@ def checkov(program: str) -> Callable[[Path], Reports]:
 
 
 def trivy(program: str) -> Callable[[Path], Reports]:
-    """Return what asks Trivy, with the checks that the program brings."""
+    """Return what asks Trivy's scanner (benchmarks/trivy.go), with all its checks."""
 
     def ask(directory: Path) -> Reports:
-        found = json.loads(output(program, "config", "--skip-check-update", "--format", "json", "--quiet", directory))
-        return {
-            Path(result["Target"]).name: {
-                check["ID"] for check in result.get("Misconfigurations") or () if check["Status"] == "FAIL"
-            }
-            for result in found["Results"]
-        }
+        return {file: set(checks) for file, checks in json.loads(output(program, directory)).items()}
+
+    return ask
+
+
+def trivy_pss(program: str) -> Callable[[Path], Reports]:
+    """Return what asks Trivy's scanner, with the checks of its compliance report k8s-pss-restricted-0.1."""
+
+    def ask(directory: Path) -> Reports:
+        return {file: checks & TRIVY_PSS for file, checks in trivy(program)(directory).items()}
 
     return ask
 
@@ -104,12 +111,14 @@ def with_user(manifest: str) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    askers = {"kube-score": kube_score, "checkov": checkov, "trivy": trivy}
-    for name in askers:
-        parser.add_argument(f"--{name}", metavar="FILE")
+    askers = {"kube-score": kube_score, "checkov": checkov, "trivy": trivy, "trivy k8s-pss-restricted": trivy_pss}
+    for program in ("kube-score", "checkov", "trivy"):
+        parser.add_argument(f"--{program}", metavar="FILE")
     given = vars(parser.parse_args())
     tools: dict[str, Callable[[Path], Reports]] = {"kubectl harden": harden}
-    tools |= {name: ask(given[name.replace("-", "_")]) for name, ask in askers.items() if given[name.replace("-", "_")]}
+    for name, asker in askers.items():
+        if program := given[name.split()[0].replace("-", "_")]:
+            tools[name] = asker(program)
     levels = module_directory("k8s.io/pod-security-admission", "oracle") / "test" / "testdata" / "restricted"
     newest = max(levels.iterdir(), key=lambda path: int(path.name.removeprefix("v1.")))
     files = sorted((newest / "fail").iterdir())
