@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.source_charts import Charts
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import EditError, InputError, UsageError
-from kubectl_harden.model import FileFix, FilesTaken, Identity, Planned, Problem, Source
+from kubectl_harden.model import FileFix, FilesTaken, Identity, Path, Planned, Problem, Source
 
 if TYPE_CHECKING:
     from kubectl_harden.cli.source_charts import ChartAtSource
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.kustomize import Overlay
     from kubectl_harden.manifests.source import Sought, Spot, Tree
     from kubectl_harden.planning.options import FixOptions
+    from kubectl_harden.yaml_text.documents import Document
 
-__all__ = ["fix_source"]
+__all__ = ["SourceChange", "SourceJob", "SourceRun", "fix_source", "shortened"]
 
 
-class _Job(NamedTuple):
+class SourceJob(NamedTuple):
     """A live workload, and where its manifest is edited."""
 
     proposal: Proposal
@@ -42,10 +43,10 @@ class _Job(NamedTuple):
         return next(within, (self.checkout, self.at))
 
 
-class _Change(NamedTuple):
+class SourceChange(NamedTuple):
     """What one file, or one kustomization, comes to, for the workloads that it makes."""
 
-    jobs: tuple[_Job, ...]
+    jobs: tuple[SourceJob, ...]
     files: tuple[FileFix, ...]
     planned: tuple[Planned, ...]
     objects: tuple[tuple[Identity, Any, Any], ...]
@@ -66,7 +67,7 @@ def fix_source(
     from kubectl_harden.manifests.checkout import checkout_of
     from kubectl_harden.reports.output import note, report_problems
 
-    run = _Run(inputs, options, [checkout_of(text) for text in sources], write=write, people=output != "json")
+    run = SourceRun(inputs, options, [checkout_of(text) for text in sources], write=write, people=output != "json")
     finder = Finder(inputs.cluster, inputs.choice, inputs.targets.pod_paths)
     atexit.register(run.charts.close)
     for found in propose_all(finder, inputs.targets, options, ApplyOptions(), dry_run=False):
@@ -87,7 +88,7 @@ def fix_source(
     return exit_code(run.problems, left=left)
 
 
-class _Run:
+class SourceRun:
     """One run: what was found, and what came of it."""
 
     def __init__(
@@ -95,11 +96,13 @@ class _Run:
     ) -> None:
         self._inputs, self._options, self._checkouts = inputs, options, checkouts
         self._write, self._people = write, people
-        self._jobs: list[_Job] = []
+        self._jobs: list[SourceJob] = []
         self._trees: dict[tuple[str, bool, FilesTaken], Tree] = {}
         self.charts = Charts(inputs.cluster, checkouts, self._tree_at)
+        self.also: dict[Spot, Callable[[Document], Mapping[Path, dict[str, Any]]]] = {}
+        """What else is to change in a place, beside workloads."""
         self.workloads = 0
-        self.edited: list[_Job] = []
+        self.edited: list[SourceJob] = []
         self._files: dict[Checkout, dict[str, AtSource]] = {}
         self.left = 0
         self.held: list[tuple[Proposal, str]] = []
@@ -111,13 +114,17 @@ class _Run:
 
     def add(self, proposal: Proposal) -> None:
         """Find the place where a workload is edited. Raises UsageError where two checkouts may have it."""
-        from kubectl_harden.live.at_source import at_source
         from kubectl_harden.planning.plan import left_below
 
         self.problems.extend(proposal.problems)
         self.workloads += len(proposal.planned)
         if not any(item.plan.edits or left_below(item.plan) for item in proposal.planned):
             return
+        self._find(proposal)
+
+    def _find(self, proposal: Proposal) -> None:
+        from kubectl_harden.live.at_source import at_source
+
         try:
             charts = self.charts.of(proposal.origin, proposal.live)
             if charts:
@@ -134,13 +141,13 @@ class _Run:
                 self._jobs.append(job)
                 return
             reasons.append(reason)
-        told = [reason for reason, _ in reasons]
+        told = "; ".join(reason for reason, _ in reasons)
         if any(is_problem for _, is_problem in reasons):
-            self.problems.append(Problem(f"{proposal.name}: {'; '.join(told)}"))
+            self._failed(proposal, told)
         else:
-            self.held.append((proposal, "; ".join(told)))
+            self.held.append((proposal, told))
 
-    def _job(self, proposal: Proposal, at: AtSource) -> tuple[_Job | None, tuple[str, bool]]:
+    def _job(self, proposal: Proposal, at: AtSource) -> tuple[SourceJob | None, tuple[str, bool]]:
         """Return the job of a workload at a place, or why there is none, and whether that is a problem."""
         from kubectl_harden.manifests.checkout import matching
         from kubectl_harden.manifests.source import Sought, spot_of
@@ -161,7 +168,7 @@ class _Run:
         try:
             checkout, tree = self._tree_at(at)
             spot, sought = spot_of(tree, sought, paths)
-            return _Job(proposal, at, checkout, sought, spot), ("", False)
+            return SourceJob(proposal, at, checkout, sought, spot), ("", False)
         except InputError as error:
             return None, (str(error), True)
 
@@ -180,7 +187,7 @@ class _Run:
             self._trees[key] = tree_of(checkout.root, directory, paths, recursive=at.recursive, taken=at.taken)
         return checkout, self._trees[key]
 
-    def _chart_job(self, proposal: Proposal, charts: Sequence[ChartAtSource]) -> _Job:
+    def _chart_job(self, proposal: Proposal, charts: Sequence[ChartAtSource]) -> SourceJob:
         """Return the job of a workload that a chart makes. Raises InputError where several charts may make it."""
         from kubectl_harden.manifests.source import Sought, Spot
 
@@ -190,54 +197,62 @@ class _Run:
         live = proposal.live
         sought = Sought(live.resource.group, live.resource.kind, live.namespace, live.name, live.policy)
         checkout, at = chart.places[0]
-        return _Job(proposal, at, checkout, sought, Spot(chart=(chart.managed.name, chart.managed.chart.path)), chart)
+        return SourceJob(
+            proposal, at, checkout, sought, Spot(chart=(chart.managed.name, chart.managed.chart.path)), chart
+        )
 
     # -- what ----------------------------------------------------------------------------------------------
 
-    def changes(self) -> Iterable[_Change]:
+    def changes(self) -> Iterable[SourceChange]:
         """Yield the proved changes, a file or a kustomization at a time."""
-        groups: dict[Spot, list[_Job]] = {}
+        return (change for _, change in self._placed())
+
+    def _placed(self) -> Iterator[tuple[Spot, SourceChange]]:
+        groups: dict[Spot, list[SourceJob]] = {}
         for job in self._jobs:
             groups.setdefault(job.spot, []).append(job)
+        groups.update({spot: [] for spot in self.also if spot not in groups})
         for spot, jobs in groups.items():
-            while jobs:
+            while jobs or spot in self.also:
                 try:
                     change = self._planned(spot, jobs)
                 except InputError as error:
-                    self.problems.append(Problem(f"{', '.join(job.proposal.name for job in jobs)}: {error}", spot.file))
+                    self._not_planned(spot, jobs, str(error))
                     break
                 failed = [job for job in jobs if not self._proves(job, change)]
                 if not failed:
-                    yield change
+                    yield spot, change
                     break
                 # What is not proved is left out, and the rest is planned again without it.
                 jobs = [job for job in jobs if job not in failed]
 
-    def _planned(self, spot: Spot, jobs: Sequence[_Job]) -> _Change:
+    def _planned(self, spot: Spot, jobs: Sequence[SourceJob]) -> SourceChange:
         from kubectl_harden.live.at_source import AsLive
+        from kubectl_harden.manifests.fix import unchanged
         from kubectl_harden.manifests.source import fix_file, fix_overlay
 
         sought = [job.sought for job in jobs]
         known = AsLive(self._options.learn, [(job.sought.matches, job.proposal.live) for job in jobs])
         options = self._options._replace(learn=known)
         paths = self._inputs.targets.pod_paths
-        chart = jobs[0].chart
+        also = self.also.get(spot, unchanged)
+        chart = jobs[0].chart if jobs else None
         if chart is not None:
             from kubectl_harden.manifests.managed_chart import fix_managed
 
             made = fix_managed(chart.managed, sought, options, paths)
             notes = (*((Problem(chart.note),) if chart.note else ()), *made.notes)
-            return _Change(tuple(jobs), made.files, made.planned, made.objects, made.problems, notes)
+            return SourceChange(tuple(jobs), made.files, made.planned, made.objects, made.problems, notes)
         if spot.file:
-            fixed = fix_file(spot.file, sought, options, paths)
+            fixed = fix_file(spot.file, sought, options, paths, also)
             files = (fixed,) if fixed.splices else ()
-            return _Change(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
-        overlay = fix_overlay(spot.overlay, sought, options, paths)
-        return _Change(
+            return SourceChange(tuple(jobs), files, fixed.planned, fixed.objects, fixed.problems)
+        overlay = fix_overlay(spot.overlay, sought, options, paths, also)
+        return SourceChange(
             tuple(jobs), overlay.files, overlay.planned, overlay.objects, overlay.problems, overlay.notes, overlay
         )
 
-    def _proves(self, job: _Job, change: _Change) -> bool:
+    def _proves(self, job: SourceJob, change: SourceChange) -> bool:
         """Whether the server admits what a change makes of a workload; else it is told why not."""
         from kubectl_harden.field_path import field_path
         from kubectl_harden.live.at_source import proved
@@ -259,12 +274,18 @@ class _Run:
                 return False
         return True
 
-    def _refuse(self, job: _Job, why: str, *, refused: bool = False) -> None:
-        self.problems.append(Problem(f"{job.proposal.name}: {why}", refused=refused))
+    def _refuse(self, job: SourceJob, why: str, *, refused: bool = False) -> None:
+        self._failed(job.proposal, why, refused=refused)
+
+    def _failed(self, proposal: Proposal, why: str, *, refused: bool = False) -> None:
+        self.problems.append(Problem(f"{proposal.name}: {why}", refused=refused))
+
+    def _not_planned(self, spot: Spot, jobs: Sequence[SourceJob], why: str) -> None:
+        self.problems.append(Problem(f"{', '.join(job.proposal.name for job in jobs)}: {why}", spot.file))
 
     # -- done ----------------------------------------------------------------------------------------------
 
-    def carry_out(self, change: _Change, *, quiet: bool) -> None:
+    def carry_out(self, change: SourceChange, *, quiet: bool) -> None:
         """Show a change, and write it where that was asked for."""
         from kubectl_harden.live.at_source import drifted
         from kubectl_harden.planning.plan import left_below
@@ -274,14 +295,14 @@ class _Run:
 
         checkout = change.jobs[0].checkout
         self.problems.extend(change.problems)
-        done = bool(change.files) and (not self._write or self._wrote(change))
+        done = bool(change.files) and (not self._write or self._wrote(change, checkout))
         if done and self._people and not quiet:
             for file in change.files:
                 root = change.jobs[0].place_of(file.file)[0].root
                 patch(diff(file._replace(file=os.path.relpath(file.file, root))))
         if self._people:
             note_problems(change.notes)
-            tell(notes((_shortened(item, checkout.root) for item in change.planned), columns=width(2)))
+            tell(notes((shortened(item, checkout.root) for item in change.planned), columns=width(2)))
         for job in change.jobs:
             planned = _of(job, change.planned)
             name = job.proposal.name
@@ -301,23 +322,24 @@ class _Run:
                 self.left += 1
                 note(f"{name}: it also violates what its files do not, so others change it: {'; '.join(drift)}")
 
-    def _wrote(self, change: _Change) -> bool:
+    def _wrote(self, change: SourceChange, checkout: Checkout) -> bool:
         from kubectl_harden.manifests.checkout import is_committed
         from kubectl_harden.manifests.fix import written
         from kubectl_harden.manifests.kustomize import write_overlay
         from kubectl_harden.manifests.manager_manifest import write_together
         from kubectl_harden.reports.output import note
 
+        chart = next((job for job in change.jobs if job.chart is not None), None)
         for file in change.files:
-            checkout = change.jobs[0].place_of(file.file)[0]
-            if file.before and is_committed(checkout, file.file) is False:
+            root = chart.place_of(file.file)[0] if chart is not None else checkout
+            if file.before and is_committed(root, file.file) is False:
                 note(f"{file.file} has changes that are not committed: it is edited all the same, and they stay in it")
-        if change.overlay is not None or change.jobs[0].chart is not None:
+        if change.overlay is not None or chart is not None:
             try:
-                if change.overlay is not None:
+                if chart is not None:
+                    write_together((file, chart.place_of(file.file)[0].root) for file in change.files)
+                elif change.overlay is not None:
                     write_overlay(change.overlay)
-                else:
-                    write_together((file, change.jobs[0].place_of(file.file)[0].root) for file in change.files)
             except EditError as error:
                 self.problems.append(Problem(str(error)))
                 return False
@@ -380,7 +402,9 @@ class _Run:
             f"{', '.join(by)} will carry it out."
         )
 
-    def _json(self, job: _Job, change: _Change, planned: Sequence[Planned], *, done: bool) -> list[dict[str, object]]:
+    def _json(
+        self, job: SourceJob, change: SourceChange, planned: Sequence[Planned], *, done: bool
+    ) -> list[dict[str, object]]:
         from kubectl_harden.reports.fix import planned_json
         from kubectl_harden.reports.live import proposal_json
 
@@ -397,7 +421,7 @@ class _Run:
         }
         head = self._policy()
         return [
-            {**planned_json(_shortened(item, job.checkout.root), head), **proposal_json(job.proposal), "atSource": at}
+            {**planned_json(shortened(item, job.checkout.root), head), **proposal_json(job.proposal), "atSource": at}
             for item in planned
         ]
 
@@ -431,11 +455,11 @@ def _no_checkout(at: AtSource) -> str:
     return f"no --source is a checkout of {at.place.url} (--source {at.place.url}=DIR names one)"
 
 
-def _of(job: _Job, planned: Iterable[Planned]) -> list[Planned]:
+def _of(job: SourceJob, planned: Iterable[Planned]) -> list[Planned]:
     return [item for item in planned if job.sought.matches(item.identity)]
 
 
-def _shortened(item: Planned, root: str) -> Planned:
+def shortened(item: Planned, root: str) -> Planned:
     """Return a plan whose file is named as the repository has it."""
     source = item.identity.source
     if not isinstance(source, Source) or not os.path.isabs(source.file):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from itertools import count
-from threading import Event
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
@@ -15,35 +12,26 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.at_admission import expiry
 from kubectl_harden.cli.audit_log import AUDIT_LOG, read
+from kubectl_harden.cli.clusters import chosen_contexts, contexts_options
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
 from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.migrate_all import migrate_all
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
-    Result,
     is_left,
-    show,
     sum_up,
-    write_plan_file,
     write_report,
 )
-from kubectl_harden.cli.options import POD_PATH, Command, cluster_options, pod_paths_of, project_of
-from kubectl_harden.cli.parallel import Parallel
-from kubectl_harden.cli.resume import resume_cut_off
-from kubectl_harden.errors import ClusterError, InputError, UsageError
+from kubectl_harden.cli.migrate_run import Run, run_on
+from kubectl_harden.cli.options import POD_PATH, Command, Connect, cluster_options, pod_paths_of, project_of
+from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.model import RISKS
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster.api import Cluster
-    from kubectl_harden.live.in_force import PoliciesInForce
-    from kubectl_harden.live.journal import Journal
-    from kubectl_harden.migration.migrate import Migrated
-    from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey
-    from kubectl_harden.migration.plan_file import MigrationPlan
-    from kubectl_harden.migration.selection import Chosen, Selection
-    from kubectl_harden.model import Problem, Risk
+    from kubectl_harden.model import Risk
     from kubectl_harden.planning.companions import Asked
 
 __all__ = ["migrate"]
@@ -66,6 +54,9 @@ _FEW: Final = 5
 @option("--exclude", group="Targets", multiple=True, metavar="PATTERN",
         help="Leave out namespaces; * and ? stand for any.")  # fmt: skip
 @option("--exclude-from", group="Targets", metavar="FILE", help="A file with a pattern to leave out on each line.")
+@option("--source", "sources", group="What to change", multiple=True, metavar="[URL=]DIR",
+        help="Checkout of a repository that workloads and namespaces come from: what is managed by others is changed "
+             "there. May be repeated.")  # fmt: skip
 @option("--shard", group="Targets", metavar="[INDEX/]COUNT",
         help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
 @option("--level", group="Policy", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
@@ -79,7 +70,7 @@ _FEW: Final = 5
         default="text", show_default=True,
         help="Output format.")  # fmt: skip
 @option("--write", group="Output", is_flag=True,
-        help="Edit the files in place: workloads, and the labels of Namespaces.")  # fmt: skip
+        help="Edit the files of -f or --source in place: workloads, and the labels of Namespaces.")  # fmt: skip
 @option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
 @option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
 @option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
@@ -108,14 +99,16 @@ _FEW: Final = 5
 @POD_PATH
 @companion_options
 @evidence_options
+@contexts_options
 @cluster_options
 def migrate(
-    connect: Callable[[], Cluster],
+    connect: Connect,
     namespace: str | None,
     names: tuple[str, ...],
     files: tuple[str, ...],
     recursive: bool,
     write: bool,
+    sources: tuple[str, ...],
     selector: str,
     all_namespaces: bool,
     exclude: tuple[str, ...],
@@ -144,6 +137,8 @@ def migrate(
     pod_paths: tuple[str, ...],
     asked: Asked,
     evidence: EvidenceOptions,
+    contexts: str | None,
+    all_contexts: bool,
 ) -> int:
     """Show how far namespaces are from a level, and take them there.
 
@@ -154,6 +149,11 @@ def migrate(
     against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
     namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
     read, 4 when the cluster refused.
+
+    With --source what others manage, and would take back in the cluster, is changed in checkouts of its
+    repositories: shown as one change set for each, proved as fix --source proves it, and written by --write; nothing
+    is committed. Once the commits are applied the same command goes on. Namespaces that come from a checkout get
+    their labels there, and enforce only after all that runs in them meets the level.
 
     With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
     the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
@@ -170,6 +170,8 @@ def migrate(
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
+      kubectl harden migrate -A --contexts 'prod-*' --level highest --report report.html
+      kubectl harden migrate -A --source ~/src/fleet --source ~/src/apps --write
       kubectl harden migrate ops --level restricted --at-admission --apply
     """
     from kubectl_harden.planning.options import FixOptions
@@ -185,15 +187,17 @@ def migrate(
         only = frozenset(() if namespace is None else (namespace,))
         in_files = AimOfFiles(level, policy_version, wanted, only, patterns)
         return migrate_files(in_files, files, names, pod_paths, output, recursive=recursive, write=write)
-    from kubectl_harden.live.evaluations import evaluations_note
-    from kubectl_harden.live.in_force import PoliciesInForce
-    from kubectl_harden.live.origin import Origins
     from kubectl_harden.live.propose import ApplyOptions
-    from kubectl_harden.migration.model import Aim, Soak
+    from kubectl_harden.migration.model import Aim
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
-    from kubectl_harden.reports.output import note
 
+    clusters = chosen_contexts({"contexts": contexts, "all_contexts": all_contexts, **connect.given})
+    if clusters:
+        given = [("--audit-log", audit_logs), ("--source", sources), ("--write", write), ("--plan", plan_file)]
+        refused = [name for name, value in given if value]
+        if refused:
+            raise UsageError(f"{refused[0]} is of one cluster: name it by --context")
     limit = seconds(timeout, "--timeout")
     day = expiry(expires) if at_admission else ""
     may_ask(apply_, yes)
@@ -203,7 +207,8 @@ def migrate(
     audit = read(audit_logs)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
-        _only_with_plan(apply_=apply_, plan_out=plan_out)
+        _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
+        sources = sources or (plan.sources if write else ())
         aim = plan.aim._replace(team_label=team_label)
         names = names or tuple(plan.namespaces)
         for name in names:
@@ -221,44 +226,36 @@ def migrate(
     aim = aim._replace(detailed=bool(plan_out or report_file))
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
-    cluster = connect()
-    selection = Selection(names, selector, patterns, _shard(shard))
-    notes: list[str] = []
-    namespaced = aim.fix.asked.user_namespace is not None
-    learn = evidence.of_cluster(cluster, notes, whole=True, recorded=True, namespaced=namespaced)
-    aim = aim._replace(fix=aim.fix._replace(learn=learn), origins=Origins(cluster))
-    # Asked before our own dry-runs count.
-    evaluations = evaluations_note(cluster)
-    notes += [] if evaluations is None else [evaluations]
-    policies = PoliciesInForce(cluster)
-    came = None if audit is None else audit.by_namespace(cluster, names, aim.pod_paths, notes)
-    if audit is not None and came is not None:
-        aim = aim._replace(soak=Soak(audit.span, came, soaked, audit.others))
-    chosen, found, problems = _survey(policies, selection, aim, plan, apply=apply_, yes=yes, limit=limit)
-    if output in ("text", "wide"):
-        wide = output == "wide"
-        show(found, detailed=wide or (len(found.namespaces) <= _FEW and not apply_), wide=wide)
-        if audit is not None and came is not None:
-            audit.show([item for one in found.namespaces for item in came.get(one.name, ())], cluster)
-    if audit is not None:
-        audit.note()
-    for words in (*chosen.notes, *found.notes, *notes):
-        note(words)
-    if plan_out is not None:
-        write_plan_file(plan_out, found, aim, cluster)
-    done: list[Migrated] = []
-    interrupted = False
-    undo = ""
-    if apply_:
-        from kubectl_harden.live.journal import Journal
+    checkouts = None
+    if sources and at_admission:
+        raise UsageError("--at-admission leaves what others write as it is, and --source changes it: give one of them")
+    if sources or write:
+        from kubectl_harden.cli.migrate_source import checkouts_of
 
-        journal = Journal(command="migrate", server=cluster.connection.server, context=cluster.connection.context)
-        done, interrupted = _carry_out(
-            policies, journal, found, aim, plan, yes=yes, limit=limit, parallel=parallel, max_failures=max_failures
-        )
-        undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
-        problems += _failures(done, journal)
-    result = Result(cluster, aim, found, done, problems, undo, apply_)
+        checkouts = checkouts_of(sources, aim)
+        aim = aim._replace(labels_file=checkouts.labels_file)
+    run = Run(
+        aim,
+        Selection(names, selector, patterns, _shard(shard)),
+        evidence,
+        output in ("text", "wide"),
+        output == "wide",
+        apply_,
+        yes,
+        limit,
+        parallel,
+        max_failures,
+        write,
+        plan,
+        plan_out,
+        audit,
+        soaked,
+        checkouts,
+        sources,
+    )
+    if clusters:
+        return migrate_all(clusters, connect.context, run, output, report_file)
+    result, interrupted = run_on(connect(), run)
     if report_file is not None:
         write_report(report_file, result)
     if output in OUTPUTS:
@@ -266,10 +263,10 @@ def migrate(
     sum_up(result)
     if interrupted:
         return INTERRUPTED
-    return exit_code(problems, left=is_left(result))
+    return exit_code(result.problems, left=is_left(result))
 
 
-def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
+def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
     context = click.get_current_context()
     fixed = {
         "level": "--level",
@@ -298,8 +295,10 @@ def _only_with_plan(*, apply_: bool, plan_out: str | None) -> None:
         raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
     if plan_out is not None:
         raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
-    if not apply_:
-        raise UsageError("--plan is carried out with --apply; to see what is to be done leave both out")
+    if not carried_out:
+        raise UsageError(
+            "--plan is carried out with --apply, in checkouts with --write; to see what is to be done leave all out"
+        )
 
 
 def _patterns(file: str) -> tuple[str, ...]:
@@ -326,159 +325,3 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if not int(index) < int(match[2]):
         raise UsageError(f"--shard {text}: the shares of {match[2]} are 0 to {int(match[2]) - 1}, and not {index}")
     return int(index), int(match[2])
-
-
-# -- survey ------------------------------------------------------------------------------------------
-
-
-def _survey(
-    policies: PoliciesInForce,
-    selection: Selection,
-    aim: Aim,
-    plan: MigrationPlan | None,
-    *,
-    apply: bool,
-    yes: bool,
-    limit: float,
-) -> tuple[Chosen, Survey, list[Problem]]:
-    """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
-    from kubectl_harden.live.at_admission import served_version
-    from kubectl_harden.live.find import Finder, problem
-    from kubectl_harden.migration.by_policy import permissions
-    from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
-    from kubectl_harden.migration.survey import survey
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
-    from kubectl_harden.reports.output import note, report_problems
-    from kubectl_harden.reports.progress import Words
-
-    cluster = policies.cluster
-    if plan is not None and plan.server != cluster.connection.server:
-        note(f"the plan was made on {plan.server}, and this is {cluster.connection.server}")
-    with Words() as words:
-        policies_of = permissions(served_version(cluster)) if aim.at_admission else []
-        words("reading the namespaces")
-        chosen = choose(cluster, selection)
-        if apply:
-            words("asking for permissions")
-            finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
-            needed = [*needed_permissions(finder.custom_workloads()), *policies_of]
-            missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
-            if missing:
-                report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
-                raise ClusterError("permissions are missing: nothing was begun")
-    lost = resume_cut_off(cluster, chosen.namespaces.__contains__, apply=apply, yes=yes, seconds=limit)
-    with Words() as words:
-        found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
-    problems = [*chosen.problems, *found.problems]
-    report_problems(problems)
-    problems += lost
-    return chosen, found, problems
-
-
-# -- carrying out --------------------------------------------------------------------------------------
-
-
-def _carry_out(
-    policies: PoliciesInForce,
-    journal: Journal,
-    found: Survey,
-    aim: Aim,
-    plan: MigrationPlan | None,
-    *,
-    yes: bool,
-    limit: float,
-    parallel: int,
-    max_failures: int | None,
-) -> tuple[list[Migrated], bool]:
-    """Ask, and take namespaces to their goals; returns what became of them and whether Ctrl-C ended it."""
-    from kubectl_harden.live.journal import unfollowed
-    from kubectl_harden.migration.migrate import Migrated, Migrator
-    from kubectl_harden.migration.plan_file import drift
-    from kubectl_harden.reports.matrix import migrated_lines
-    from kubectl_harden.reports.progress import Progress
-    from kubectl_harden.reports.terminal import width
-
-    done = {
-        item.name: Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
-        for item in found.namespaces
-        if item.state == "done"
-    }
-    todo = [item for item in found.namespaces if item.state != "done"]
-    if todo and not yes and not _agreed(found, policies.cluster):
-        return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop, columns = Event(), Event(), width(2)
-    with Progress(len(todo), "namespaces", steps=False) as display:
-        migrator = Migrator(
-            policies,
-            journal,
-            aim,
-            seconds=limit,
-            report=display.report,
-            halt=halt,
-            stop=stop,
-            drift=None if plan is None else lambda now, proposals: drift(plan.namespaces[now.name], now, proposals),
-            cut_off=unfollowed(),
-        )
-        failures, enough = count(1), Event()
-
-        def work(item: NamespaceSurvey) -> Migrated:
-            if enough.is_set():
-                return Migrated(item.name, "stopped", "not begun")
-            outcome = migrator.carry_out(item.name)
-            if outcome.failed and next(failures) == max_failures:
-                enough.set()
-            return outcome
-
-        def ended(outcome: Migrated) -> None:
-            done[outcome.name] = outcome
-            lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
-            display.finish(outcome.name, "".join(lines))
-
-        def interrupted() -> None:
-            display.say(_INTERRUPTED)
-
-        signalled = Parallel(parallel, (halt, stop), interrupted)(todo, work, ended)
-    return [done[item.name] for item in found.namespaces], signalled
-
-
-def _agreed(found: Survey, cluster: Cluster) -> bool:
-    from kubectl_harden.reports.output import ask
-    from kubectl_harden.reports.terminal import counted
-
-    reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    to_fix = [item.proposal.by_policy for namespace in reached for item in namespace.to_fix]
-    created = sum(map(bool, to_fix))
-    fixes = len(to_fix) - created
-    pods = sum(len(item.to_evict) for item in reached)
-    blocked = sum(item.state == "blocked" for item in found.namespaces)
-    parts = []
-    if reached:
-        what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
-        steps = [f"patching {counted(fixes, 'workload')}"] if fixes else []
-        steps += [f"creating {counted(created, 'policy')}"] if created else []
-        steps += [f"evicting {counted(pods, 'pod')}"] if pods else []
-        after = f", after {' and '.join(steps)}" if steps else ""
-        parts.append(f"Enforce the level in {what}{after}")
-    if blocked:
-        parts.append(
-            f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
-        )
-    return ask(f"{', and '.join(parts)}, {cluster.connection.place}?")
-
-
-def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
-    from kubectl_harden.model import Problem
-
-    # A rollout that was rolled back is the workload's fault, not the cluster's.
-    problems = [
-        Problem(f"namespace {item.name}: {item.message}", refused=True, namespace=item.name)
-        for item in done
-        if item.state == "failed" and not item.blockers
-    ]
-    if journal.trouble is not None:
-        from kubectl_harden.reports.output import report_problems
-
-        trouble = Problem(f"{journal.trouble}: not all that was done is written down")
-        report_problems([trouble])
-        problems.append(trouble)
-    return problems

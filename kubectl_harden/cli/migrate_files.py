@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["migrate_files", "refuse_options"]
 
 _OF_CLUSTERS: Final = {
+    "sources": "--source",
     "selector": "-l",
     "all_namespaces": "-A",
     "shard": "--shard",
@@ -38,6 +39,8 @@ _OF_CLUSTERS: Final = {
     "team_label": "--team-label",
     "audit_logs": "--audit-log",
     "soak": "--soak",
+    "contexts": "--contexts",
+    "all_contexts": "--all-contexts",
 }
 """Options that say how a cluster is changed, or which namespaces of it, by the names of their parameters."""
 _OF_FILES: Final = {"recursive": "-R", "write": "--write"}
@@ -48,6 +51,8 @@ _FEW: Final = 5
 def refuse_options(files: tuple[str, ...], output: str) -> None:
     """Raise UsageError for options that mean nothing with files, or without them."""
     refused = [option for name, option in (_OF_CLUSTERS if files else _OF_FILES).items() if _is_given(name)]
+    if not files and "--write" in refused and (_is_given("sources") or _is_given("plan_file")):
+        refused.remove("--write")
     if refused and files:
         raise UsageError(f"-f works on files, which --write edits, without a cluster: leave out {', '.join(refused)}")
     if refused:

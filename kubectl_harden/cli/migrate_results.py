@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.migration.at_source import SourceChanges
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, Blocker, Survey
     from kubectl_harden.model import Problem
 
-__all__ = ["OUTPUTS", "Result", "is_left", "show", "sum_up", "write_plan_file", "write_report"]
+__all__ = [
+    "OUTPUTS",
+    "Result",
+    "agreed",
+    "is_left",
+    "report_of",
+    "show",
+    "show_changes",
+    "sum_up",
+    "write_plan_file",
+    "write_report",
+]
 
 
 class Result(NamedTuple):
     """What a run came to: the survey, what was migrated, and the command that takes it back ("" where none does).
 
-    ``applied`` tells whether that was asked for.
+    ``applied`` tells whether that was asked for. ``changes`` are those of checkouts, None where none was named.
     """
 
     cluster: Cluster
@@ -28,6 +40,7 @@ class Result(NamedTuple):
     problems: Sequence[Problem]
     undo: str
     applied: bool
+    changes: SourceChanges | None = None
 
 
 def show(found: Survey, *, detailed: bool, wide: bool) -> None:
@@ -45,14 +58,32 @@ def show(found: Survey, *, detailed: bool, wide: bool) -> None:
         write(cause_lines(found, columns=columns))
 
 
-def write_plan_file(file: str, found: Survey, aim: Aim, cluster: Cluster) -> None:
+def show_changes(changes: SourceChanges) -> None:
+    """Print what is changed in checkouts: the diffs, unless they are written, and what to commit."""
+    from kubectl_harden.reports.migrate_source import diffs, source_lines
+    from kubectl_harden.reports.output import patch, tell
+    from kubectl_harden.reports.terminal import width
+
+    if not changes.written:
+        patch(diffs(changes))
+    tell(source_lines(changes, columns=width(2)))
+
+
+def write_plan_file(
+    file: str, found: Survey, aim: Aim, cluster: Cluster, changes: SourceChanges | None, sources: Sequence[str]
+) -> None:
     """Write a plan of what was surveyed, and say how it is carried out."""
     from kubectl_harden.migration.plan_file import plan_value, write_plan
+    from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.output import line
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_plan(file, plan_value(found, aim, cluster.connection.server, made))
-    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, "--apply")
+    value = plan_value(found, aim, cluster.connection.server, made)
+    if changes is not None:
+        value["atSource"] = {"sources": list(sources), **source_json(changes)}
+    write_plan(file, value)
+    how = ("--apply", "--write") if changes is not None and changes.repositories else ("--apply",)
+    carry_out = cluster.connection.commands.harden("migrate", "--plan", file, *how)
     line(f"plan written to {file}: {carry_out}")
 
 
@@ -65,24 +96,44 @@ def write_report(file: str, result: Result) -> None:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     write_new(
         file,
-        report_page(result.found, result.aim, result.done, where=result.cluster.connection.context or "", made=made),
+        report_page(
+            result.found,
+            result.aim,
+            result.done,
+            where=result.cluster.connection.context or "",
+            made=made,
+            changes=result.changes,
+        ),
     )
     line(f"report written to {file}")
 
 
-def _print_json(result: Result) -> None:
+def report_of(result: Result) -> dict[str, object]:
+    """Return the MigrationReport of a run."""
+    from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.migration import report_json
+
+    value = report_json(result.found, result.aim, result.done, result.problems)
+    if result.changes is not None:
+        value["atSource"] = source_json(result.changes)
+    return value
+
+
+def _print_json(result: Result) -> None:
     from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
 
-    data([json_text(report_json(result.found, result.aim, result.done, result.problems)), "\n"])
+    data([json_text(report_of(result)), "\n"])
 
 
 def _print_markdown(result: Result) -> None:
+    from kubectl_harden.reports.migrate_source import source_markdown
     from kubectl_harden.reports.migration import markdown
     from kubectl_harden.reports.output import data
 
     data(markdown(result.found, result.aim, result.done))
+    if result.changes is not None:
+        data(source_markdown(result.changes))
 
 
 def _print_policy_report(result: Result) -> None:
@@ -103,6 +154,7 @@ OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyrepor
 def sum_up(result: Result) -> None:
     """Print the last line."""
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
+    from kubectl_harden.reports.migrate_source import source_summary
     from kubectl_harden.reports.output import paragraph
 
     if result.applied and result.done:
@@ -118,14 +170,19 @@ def sum_up(result: Result) -> None:
             )
         elif reached:
             line += "; --apply takes them there"
+    said = source_summary(result.changes) if result.changes is not None else ""
+    if said:
+        paragraph(said)
     paragraph(line)
 
 
 def is_left(result: Result) -> bool:
-    """Return whether a namespace is below what was asked for.
+    """Return whether a namespace is below what was asked for, or something is open in a checkout.
 
     Of the highest level something is left where a fix failed, or where commands are known that lead further.
     """
+    if result.changes is not None and result.changes.is_open:
+        return True
     highest = result.aim.level == "highest"
 
     def held_back(blockers: Sequence[Blocker]) -> bool:
@@ -139,3 +196,33 @@ def is_left(result: Result) -> bool:
             for item in result.done
         )
     return any(item.state != "done" or held_back(item.blockers) for item in result.found.namespaces)
+
+
+def agreed(found: Survey, cluster: Cluster) -> bool:
+    """Ask whether to carry out what a survey has found."""
+    from kubectl_harden.reports.output import ask
+    from kubectl_harden.reports.terminal import counted
+
+    reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
+    # Where only labels are missing that stand in a checkout, the workloads are patched all the same.
+    labelled = [item for item in found.namespaces if item.state == "blocked" and item.only_labels]
+    to_fix = [item.proposal.by_policy for namespace in (*reached, *labelled) for item in namespace.to_fix]
+    created = sum(map(bool, to_fix))
+    fixes = len(to_fix) - created
+    pods = sum(len(item.to_evict) for item in reached)
+    blocked = sum(item.state == "blocked" for item in found.namespaces)
+    parts = []
+    if fixes and not reached:
+        parts.append(f"Patch {counted(fixes, 'workload')}")
+    if reached:
+        what = reached[0].name if len(reached) == 1 else f"{len(reached):,} namespaces"
+        steps = [f"patching {counted(fixes, 'workload')}"] if fixes else []
+        steps += [f"creating {counted(created, 'policy')}"] if created else []
+        steps += [f"evicting {counted(pods, 'pod')}"] if pods else []
+        after = f", after {' and '.join(steps)}" if steps else ""
+        parts.append(f"Enforce the level in {what}{after}")
+    if blocked:
+        parts.append(
+            f"{'set' if parts else 'Set'} warn and audit in {blocked:,} that {'are' if blocked > 1 else 'is'} held back"
+        )
+    return ask(f"{', and '.join(parts)}, {cluster.connection.place}?")

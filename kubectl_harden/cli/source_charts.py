@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kubectl_harden.errors import InputError
+from kubectl_harden.errors import ClusterError, InputError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -137,7 +137,7 @@ class Charts:
 
     def _flux_chart(self, source: ChartSource) -> tuple[Chart, str, str]:
         """Return the chart of a HelmRelease, its checkout or "", and a note on where else it is taken from."""
-        from kubectl_harden.live.chart_at_source import release_chart
+        from kubectl_harden.live.helm_record import newest, write_chart
         from kubectl_harden.live.origin_links import text
         from kubectl_harden.manifests.generators import Chart
 
@@ -151,18 +151,22 @@ class Charts:
             reasons.append(str(error))
         try:
             storage = text(source.link.spec.get("storageNamespace")) or source.link.namespace
-            files = release_chart(self._cluster, storage, source.release)
-        except InputError as error:
+            record = newest(self._cluster, storage, source.release)
+            if record.status != "deployed":
+                raise InputError(f"the newest revision of its release is {record.status}")
+            if record.missing():
+                raise InputError("its release does not keep the charts below its chart")
+            directory = self._directory()
+            write_chart(record, directory)
+        except (ClusterError, InputError) as error:
             raise InputError(f"{'; '.join(reasons)}, and {error}") from None
-        directory = self._directory()
-        _put(files, directory)
         note = f"{source.name}: its chart is taken from the release {storage}/{source.release} in the cluster"
         return Chart(directory, named=f"{source.place.chart or source.release}"), "", note
 
     # -- Argo CD -------------------------------------------------------------------------------------------
 
     def _of_argo(self, source: ChartSource, origin: Origin) -> ChartAtSource | None:
-        from kubectl_harden.json_values import mapping
+        from kubectl_harden.json_values import mapping, value_at
         from kubectl_harden.live.at_source import AtSource
         from kubectl_harden.manifests.argo_chart import ArgoSource, argo_chart
         from kubectl_harden.manifests.checkout import matching
@@ -203,7 +207,9 @@ class Charts:
                     return checkout.root if checkout is not None else None
             return None
 
-        argo = ArgoSource(source.value, source.field, root, roots)
+        # What was written to its manifest and is not applied yet counts.
+        written = mapping(value_at(held.value, source.field)) if held is not None else {}
+        argo = ArgoSource(written or source.value, source.field, root, roots)
         managed = argo_chart(source.name, argo, self._with_options(chart, source), held)
         if not places:
             raise InputError("neither its manifest nor a values file is in a checkout")
@@ -244,12 +250,3 @@ class Charts:
                 note = f"{source.name}: its chart is taken from helm's cache: {file}"
                 return Chart(file, named=f"{place.chart}-{version}"), "", note
         return None
-
-
-def _put(files: dict[str, bytes], directory: str) -> None:
-    """Write the files of a chart into a directory."""
-    for name, data in files.items():
-        path = os.path.join(directory, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "xb") as stream:
-            stream.write(data)

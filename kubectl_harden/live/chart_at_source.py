@@ -6,23 +6,19 @@ Sources: those of ``origin_links``, ``helm_release`` and ``at_source``.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import CONFIG_MAPS, SECRETS, Cluster
-from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitted
+from kubectl_harden.errors import ClusterError, InputError, NotFound
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.at_source import AtSource, at_source
 from kubectl_harden.live.find import Live
-from kubectl_harden.live.helm_release import decoded, payload
 from kubectl_harden.live.origin_links import listed, release_of_flux, text
 from kubectl_harden.model import Origin, OriginLink, OriginPlace
 from kubectl_harden.objects import annotation
-from kubectl_harden.text_files import leads_out
-from kubectl_harden.yaml_text.tree import dump
 
-__all__ = ["ChartSource", "chart_sources", "manifest_places", "release_chart", "value_in_cluster"]
+__all__ = ["ChartSource", "chart_sources", "manifest_places", "value_in_cluster"]
 
 _RELEASE: Final = "meta.helm.sh/release-name"
 
@@ -110,50 +106,3 @@ def value_in_cluster(cluster: Cluster, namespace: str, kind: str, name: str, key
         return base64.b64decode(found, validate=True).decode() if kind == "Secret" else found
     except ValueError:
         raise InputError(f"its values in {kind} {name} are not text") from None
-
-
-def release_chart(cluster: Cluster, namespace: str, name: str) -> dict[str, bytes]:
-    """Return the files of the chart that Helm keeps of a release that is deployed, by their paths.
-
-    Raises InputError where it cannot be read, and where it has charts below it, which Helm does not keep.
-    """
-    newest: tuple[int, dict[str, Any]] | None = None
-    for resource in (SECRETS, CONFIG_MAPS):
-        try:
-            for value in cluster.each(resource, namespace, selector=f"owner=helm,name={name},status=deployed"):
-                number = text(mapping(value["metadata"].get("labels")).get("version"))
-                revision = int(number) if number.isdecimal() else 0
-                if newest is None or revision > newest[0]:
-                    newest = revision, value
-        except NotPermitted as error:
-            raise InputError(f"its release cannot be read: {error}") from None
-        except ClusterError as error:
-            raise InputError(str(error)) from None
-    if newest is None:
-        raise InputError(f"no deployed release {name} is kept in namespace {namespace}")
-    release = decoded(payload(newest[1]))
-    chart = mapping(release.get("chart"))
-    metadata = dict(mapping(chart.get("metadata")))
-    title = text(metadata.get("name"))
-    below = metadata.pop("dependencies", None)
-    if below and (not title or f"# Source: {title}/charts/" in text(release.get("manifest"))):
-        raise InputError("its release does not keep the charts below its chart")
-    files = {
-        "Chart.yaml": dump(metadata).encode(),
-        "values.yaml": dump(chart.get("values") or {}).encode(),
-    }
-    if chart.get("schema"):
-        files["values.schema.json"] = _bytes(chart["schema"])
-    for one in (*listed(chart.get("templates")), *listed(chart.get("files"))):
-        path = text(one.get("name"))
-        if not path or path.startswith("/") or leads_out(os.path.normpath(path)) or "\\" in path:
-            raise InputError("a file of the chart that its release keeps leads out of the chart")
-        files.setdefault(path, _bytes(one.get("data")))
-    return files
-
-
-def _bytes(value: object) -> bytes:
-    try:
-        return base64.b64decode(text(value), validate=True)
-    except ValueError:
-        raise InputError("a file of the chart that its release keeps is not whole") from None

@@ -34,7 +34,7 @@ from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
 from kubectl_harden.yaml_text.editor import edit_document, merged, spliced
 
-__all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "suggestion", "written"]
+__all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "suggestion", "unchanged", "written"]
 
 
 NOT_EDITED: Final = "not edited"
@@ -53,7 +53,8 @@ def _unread(file: str, message: str) -> FileFix:
     return FileFix(file, "", (), (), (Problem(message, file),))
 
 
-def _nothing(_document: Document) -> Mapping[Path, dict[str, Any]]:
+def unchanged(_document: Document) -> Mapping[Path, dict[str, Any]]:
+    """Return that nothing of a document is to change."""
     return {}
 
 
@@ -65,7 +66,7 @@ def fix_text(
     manifest: Manifest,
     policies: Policies,
     options: FixOptions,
-    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = _nothing,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
     select: Callable[[Item], Item | None] = _as_it_is,
 ) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.

@@ -14,17 +14,17 @@ from kubectl_harden.atomic_files import write_change
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.directories import KUSTOMIZATION, ancestors
-from kubectl_harden.manifests.fix import fix_text
+from kubectl_harden.manifests.fix import fix_text, unchanged
 from kubectl_harden.manifests.generators import build_with, built
-from kubectl_harden.manifests.namespaces import policies_in
+from kubectl_harden.manifests.namespaces import objects_in, policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Item, Manifest
-from kubectl_harden.model import FileFix, Identity, Other, Planned, Problem
+from kubectl_harden.model import FileFix, Identity, Other, Path, Planned, Problem, Source
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import read_text
-from kubectl_harden.yaml_text.documents import only_document, readable
+from kubectl_harden.yaml_text.documents import Document, only_document, readable
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 from kubectl_harden.yaml_text.tree import dump
 
@@ -52,10 +52,12 @@ def fix_kustomization(
     options: FixOptions,
     pod_paths: PodPaths,
     select: Callable[[Item], Item | None] = lambda item: item,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
 ) -> Overlay:
     """Plan for what a kustomization builds, and make a patch file for each object that changes.
 
-    ``select`` returns what is planned for of an object that runs pods: None leaves it as it is.
+    ``select`` returns what is planned for of an object that runs pods: None leaves it as it is. ``also`` returns what
+    else is to change (see ``fix_text``).
 
     Raises InputError where it cannot be built. Patches that kustomize does not carry out as planned become a
     problem, and no files.
@@ -64,12 +66,13 @@ def fix_kustomization(
     file, before = found.file, found.text or ""
     policies, notes = policies_in([(file, before, False)], rules)
     manifest = Manifest(file, before, lined=False, pod_paths=pod_paths)
-    fixed = fix_text(manifest, policies, options, select=select)
-    if not fixed.objects:
+    fixed = fix_text(manifest, policies, options, also, select)
+    changed = [*fixed.objects, *_others(before, file, also)] if fixed.splices else []
+    if not changed:
         return Overlay((), fixed.planned, fixed.problems, notes, fixed.others)
     text = read_text(file)
     expected = list(_values(spliced(before, fixed.splices)))
-    files, trouble = patch_files(directory, file, expected, fixed.objects)
+    files, trouble = patch_files(directory, file, expected, changed)
     if files:
         told = (*notes, *_bases(file, text))
         return Overlay(tuple(files), fixed.planned, fixed.problems, told, fixed.others, fixed.objects)
@@ -100,6 +103,21 @@ def patch_files(
             return files, ""
         trouble = trouble or "kustomize makes something else of the patches than was planned"
     return [], trouble
+
+
+def _others(
+    text: str, file: str, also: Callable[[Document], Mapping[Path, dict[str, Any]]]
+) -> Iterator[tuple[Identity, Any, Any]]:
+    """Yield the objects without pods that are to change: identity, value before and after."""
+    for document in readable(text):
+        changes = also(document)
+        for base, value in objects_in(document.value) if changes else ():
+            if base in changes:
+                source = Source(file, document.index, None)
+                metadata = value["metadata"]
+                name, namespace = metadata["name"], metadata.get("namespace")
+                identity = Identity(source, value["apiVersion"], value["kind"], namespace, name, ())
+                yield identity, value, changes[base]
 
 
 def _bases(file: str, text: str) -> Iterator[Problem]:

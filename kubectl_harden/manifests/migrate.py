@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.contents import NO_POLICY, Contents, Declared, Stands, contents
@@ -29,16 +29,15 @@ from kubectl_harden.manifests.namespace_plans import (
     labels_of,
     strictness,
 )
-from kubectl_harden.manifests.namespaces import kept, objects_in
+from kubectl_harden.manifests.namespaces import kept
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Manifest, each_file, templates
+from kubectl_harden.manifests.relabel import relabelled
 from kubectl_harden.manifests.unseen import Unseen, held_back_by
-from kubectl_harden.model import Checks, FileFix, Level, Path, Planned, Policy, Problem, Source
-from kubectl_harden.objects import is_namespace
+from kubectl_harden.model import Checks, FileFix, Level, Planned, Policy, Problem, Source
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
 from kubectl_harden.pod_security.policy import worded
-from kubectl_harden.yaml_text.documents import Document
 from kubectl_harden.yaml_text.editor import spliced
 
 __all__ = ["plan_migration", "write_migration"]
@@ -86,7 +85,7 @@ def write_migration(found: Migration, inputs: Inputs) -> Migration:
         if whole.file not in labels or whole.file in failed:
             continue
         manifest = Manifest(whole.file, texts.get(whole.file, whole.before), pod_paths=inputs.pod_paths)
-        fix = fix_text(manifest, NO_POLICY, FixOptions(), partial(_relabelled, labels=labels[whole.file]))
+        fix = fix_text(manifest, NO_POLICY, FixOptions(), partial(relabelled, labels=labels[whole.file]))
         done = written(fix, inputs.names) if fix.splices else fix
         changed |= {fix.file} if done.splices else set()
         # What else is wrong with the text was told before, in the lines that it had then.
@@ -140,26 +139,11 @@ def _not_checked(file: str, message: str) -> Checks:
 
 def _fixed(manifest: Manifest, policies: Mapping[str, Policies], options: FixOptions, labels: Labels) -> FileFix:
     wanted = labels.get(manifest.file, {})
-    return fix_text(manifest, policies[manifest.file], options, partial(_relabelled, labels=wanted))
+    return fix_text(manifest, policies[manifest.file], options, partial(relabelled, labels=wanted))
 
 
 def _checked(manifest: Manifest, policies: Mapping[str, Policies]) -> Checks:
     return check_text(manifest, policies[manifest.file])
-
-
-def _relabelled(
-    document: Document, labels: Mapping[tuple[int | None, Path], Mapping[str, str]]
-) -> dict[Path, dict[str, Any]]:
-    """Return the Namespace objects of a document with their new labels, by where they are."""
-    places = {base: wanted for (index, base), wanted in labels.items() if index == document.index}
-    found = {}
-    for base, value in objects_in(document.value) if places else ():
-        # The file may have been changed since it was looked through.
-        if base in places and is_namespace(value) and isinstance(value.get("metadata"), dict):
-            metadata = value["metadata"]
-            relabelled = {**(metadata.get("labels") or {}), **places[base]}
-            found[base] = {**value, "metadata": {**metadata, "labels": relabelled}}
-    return found
 
 
 def _without_enforce(labels: Iterable[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:

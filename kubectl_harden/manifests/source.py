@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
@@ -19,7 +19,7 @@ from kubectl_harden.json_values import differences
 from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
 from kubectl_harden.manifests.discovery import EXTENSIONS
 from kubectl_harden.manifests.files_taken import takes
-from kubectl_harden.manifests.fix import NOT_EDITED, fix_text
+from kubectl_harden.manifests.fix import NOT_EDITED, fix_text, unchanged
 from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
@@ -29,6 +29,7 @@ from kubectl_harden.objects import api_group
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import leads_out, read_text
+from kubectl_harden.yaml_text.documents import Document
 
 __all__ = [
     "NOBODY",
@@ -266,10 +267,19 @@ def selecting(sought: Sequence[Sought]) -> Callable[[Item], Item | None]:
     return select
 
 
-def fix_file(file: str, sought: Sequence[Sought], options: FixOptions, pod_paths: PodPaths) -> FileFix:
-    """Plan for some objects of a file, and edit its text; the result is proved. Raises InputError."""
+def fix_file(
+    file: str,
+    sought: Sequence[Sought],
+    options: FixOptions,
+    pod_paths: PodPaths,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
+) -> FileFix:
+    """Plan for some objects of a file, and edit its text; the result is proved. Raises InputError.
+
+    ``also`` returns what else of a document is to change (see ``fix_text``).
+    """
     manifest = Manifest(file, read_text(file, regular=True), listed=True, pod_paths=pod_paths)
-    found = fix_text(manifest, Policies(NOBODY), options, select=selecting(sought))
+    found = fix_text(manifest, Policies(NOBODY), options, also, select=selecting(sought))
     problem = _into_variables(sought, found.objects, file)
     if problem is not None:
         return found._replace(splices=(), planned=(), objects=(), problems=(*found.problems, problem))
@@ -386,9 +396,18 @@ def _files_named(value: object) -> Iterator[str]:
         yield from {value, value.partition("=")[2]}
 
 
-def fix_overlay(directory: str, sought: Sequence[Sought], options: FixOptions, pod_paths: PodPaths) -> Overlay:
-    """Plan for some objects that a kustomization builds, as patches beside it, proved. Raises InputError."""
-    found = fix_kustomization(directory, Rules(), options, pod_paths, selecting(sought))
+def fix_overlay(
+    directory: str,
+    sought: Sequence[Sought],
+    options: FixOptions,
+    pod_paths: PodPaths,
+    also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
+) -> Overlay:
+    """Plan for some objects that a kustomization builds, as patches beside it, proved. Raises InputError.
+
+    ``also`` returns what else of what it builds is to change.
+    """
+    found = fix_kustomization(directory, Rules(), options, pod_paths, selecting(sought), also)
     problem = _into_variables(sought, found.objects, directory)
     if problem is not None:
         return found._replace(files=(), planned=(), objects=(), problems=(*found.problems, problem))

@@ -159,12 +159,15 @@ class Migrator:
     ) -> Migrated:
         """Fix, enforce and prove. Raises _Blocked, _Halted, HardenError."""
         name = found.name
-        if found.state == "blocked":
+        if found.state == "blocked" and not found.only_labels:
             raise _Blocked(found.blockers)
         if found.enforce_labels and not found.server.asked:
             raise HardenError(f"nothing is patched, since the level cannot be enforced: {found.server.why}")
         self._resume(name, proposals, outcomes)
         self._apply(name, proposals, outcomes, found.in_force.modes.get("enforce"))
+        if found.only_labels:
+            # They are set in a checkout, once the workloads are well.
+            raise _Blocked(found.blockers)
         self._enforce(name, found.goal)
         ready = self._prove(name, found.goal)
         return done._replace(state="done" if found.state == "done" else "enforced", found=found, ready=ready,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -38,6 +38,7 @@ __all__ = [
     "pod_blockers",
     "reapply_notes",
     "state_of",
+    "unread",
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -66,6 +67,8 @@ class Aim(NamedTuple):
     ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
     and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first.
     ``at_admission`` is the day on which policies expire that are made for what others write, "" for no policies.
+    ``labels_file`` returns the file of a checkout in which the Namespace object of a name and an origin stands, empty
+    where none does; None without checkouts.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -76,6 +79,7 @@ class Aim(NamedTuple):
     team_label: str = "team"
     detailed: bool = False
     origins: Origins | None = None
+    labels_file: Callable[[str, Origin], str] | None = None
     at_admission: str = ""
     soak: Soak | None = None
 
@@ -191,6 +195,8 @@ class NamespaceSurvey(NamedTuple):
     ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
     are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from,
     ``to_evict`` are the pods older than their workload's policy, which a run that makes policies evicts.
+    ``labels_file`` is the file of a checkout that its labels are set in, ``only_labels`` tells that nothing but these
+    holds it back from the goal.
     """
 
     name: str
@@ -213,12 +219,19 @@ class NamespaceSurvey(NamedTuple):
     managers: tuple[Manager, ...] = ()
     in_force: InForce = InForce()
     origin: Origin = ()
+    labels_file: str = ""
+    only_labels: bool = False
     to_evict: tuple[str, ...] = ()
 
     @property
     def to_fix(self) -> tuple[Surveyed, ...]:
         """The workloads whose plans can be applied."""
         return tuple(item for item in self.workloads if item.proposal.patch and item.proposal.refusal is None)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether more holds it back from the goal than labels that stand in a checkout."""
+        return self.state == "blocked" and not self.only_labels
 
     @property
     def bare_pods(self) -> int:
@@ -320,11 +333,19 @@ def _left(item: Surveyed) -> bool:
     return any(planned.plan.remaining for planned in item.proposal.planned)
 
 
-def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = ()) -> Iterator[Blocker]:
-    """Yield that others manage the Pod Security labels of a namespace, and would take a write back."""
+def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = (), file: str = "") -> Iterator[Blocker]:
+    """Yield that others manage the Pod Security labels of a namespace, and would take a write back.
+
+    ``file`` is the file of a checkout that they are set in, if any.
+    """
+    choices: tuple[str, ...] = (
+        "set its Pod Security labels at their source",
+        "--even-if-managed writes them all the same",
+    )
+    if file:
+        choices = (f"--write sets them in {file}, enforce once all that runs meets the level",)
     for manager in managers:
         what = f"its labels are managed by {manager.name}"
-        choices = ("set its Pod Security labels at their source", "--even-if-managed writes them all the same")
         yield Blocker(
             f"Namespace {name}",
             "",
@@ -335,6 +356,11 @@ def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = ()) 
             other_cause="managed by others",
             origin=origin,
         )
+
+
+def unread(name: str, problems: Iterable[Problem]) -> Iterator[Blocker]:
+    """Yield what of a namespace could not be read."""
+    return (Blocker(f"Namespace {name}", "", item.message, other_cause="could not be read") for item in problems)
 
 
 def reapply_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:

@@ -26,11 +26,17 @@ KIND: Final = "MigrationPlan"
 
 
 class MigrationPlan(NamedTuple):
-    """A plan that was read: what was asked, and each namespace as the file has it."""
+    """A plan that was read: what was asked, and each namespace as the file has it.
+
+    ``sources`` are the checkouts that were named, ``files`` what their files are before and after (by digest, None for
+    one that is new), by the url of the repository and the path there.
+    """
 
     aim: Aim
     server: str
     namespaces: dict[str, dict[str, Any]]
+    sources: tuple[str, ...] = ()
+    files: Mapping[tuple[str, str], tuple[str | None, str]] = {}
 
 
 def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, object]:
@@ -147,9 +153,21 @@ def read_plan(path: str) -> MigrationPlan:
             for workload in item["workloads"]:
                 for key in ("apiVersion", "kind", "name", "uid", "templateDigest", "patch"):
                     workload[key]
-        return MigrationPlan(aim, value["server"], namespaces)
+        at_source = value.get("atSource", {"sources": [], "repositories": []})
+        return MigrationPlan(
+            aim, value["server"], namespaces, tuple(map(str, at_source["sources"])), _files(at_source["repositories"])
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it anew with --plan-out") from None
+
+
+def _files(repositories: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[str | None, str]]:
+    return {
+        (url, file["path"]): (file["before"], file["after"])
+        for one in repositories
+        for url in one["urls"]
+        for file in one["files"]
+    }
 
 
 def _asked(value: dict[str, Any]) -> Asked:

@@ -19,12 +19,15 @@ from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
 
-__all__ = ["LONGEST_SILENCE", "moment", "soak_blockers"]
+__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "moment", "soak_blockers"]
 
 LONGEST_SILENCE: Final = 60
 """Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
 _WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, with the rotated ones"
 _CAUSE: Final = "audit log"
+_CAME: Final = "came and went"
+SOAK_CAUSES: Final = (_CAUSE, _CAME)
+"""What counts as a cause of these blockers."""
 
 
 def moment(at: float) -> str:
@@ -56,7 +59,7 @@ def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce,
             "",
             f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {moment(made.last)}: {words}",
             f"created by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
-            other_cause="came and went",
+            other_cause=_CAME,
         )
 
 

@@ -52,6 +52,7 @@ from kubectl_harden.migration.model import (
     pod_blockers,
     reapply_notes,
     state_of,
+    unread,
 )
 from kubectl_harden.migration.soak import soak_blockers
 from kubectl_harden.model import Level, Policy, Problem
@@ -138,12 +139,12 @@ def _survey_namespace(
 
 
 def _may_reach_baseline(item: NamespaceSurvey, aim: Aim) -> bool:
-    return aim.level == "highest" and item.state == "blocked" and rank(item.after) >= rank("baseline")
+    return aim.level == "highest" and item.is_held_back and rank(item.after) >= rank("baseline")
 
 
 def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> NamespaceSurvey:
     """Return what is found for baseline, with what held the namespace back from restricted."""
-    if second is None or second.state == "blocked":
+    if second is None or second.is_held_back:
         return first
     blockers = (*second.blockers, *(blocker for blocker in first.blockers if blocker not in second.blockers))
     # Also where baseline is enforced already, warn and audit may still have to tell of restricted.
@@ -419,12 +420,12 @@ def _summed_up(
         *pod_blockers(namespace.workloads, other_pods, deletion_of_finished(commands, metadata["name"])),
         *exemption(metadata["name"], server, namespace.now),
         *_unknown(namespace, aim, minor),
-        *(label_blockers(metadata["name"], managers, origin) if enforce else ()),
-        *(
-            Blocker(f"Namespace {metadata['name']}", "", item.message, other_cause="could not be read")
-            for item in namespace.problems
-        ),
+        *unread(metadata["name"], namespace.problems),
     ]
+    file = aim.labels_file(metadata["name"], origin) if managers and aim.labels_file is not None else ""
+    labels = list(label_blockers(metadata["name"], managers, origin, file)) if enforce else []
+    only_labels = bool(file and labels and not blockers)
+    blockers += labels
     changed = bool(to_evict) or any(item.proposal.patch for item in namespace.workloads)
     waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal)] if enforce else []
     state = state_of(blockers, waits, changed=changed, enforce=bool(enforce))
@@ -446,11 +447,8 @@ def _summed_up(
         enforce,
         str(namespace.labels.get(aim.team_label, "")),
         tuple(namespace.problems),
-        managers,
-        namespace.now,
-        origin,
-        to_evict,
-    )
+        managers, namespace.now, origin, file, only_labels, to_evict,
+    )  # fmt: skip
 
 
 def _still_there(

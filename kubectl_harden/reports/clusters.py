@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from kubectl_harden.migration.model import Survey
+from kubectl_harden.reports.states import STATES
 from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import paint, printable
 
-__all__ = ["clusters_table"]
+__all__ = ["clusters_table", "migrations_table"]
 
 _COLUMNS: Final = ("WORKLOADS", "PRIVILEGED", "BASELINE", "RESTRICTED", "BELOW", "ERRORS")
 
@@ -27,3 +29,20 @@ def clusters_table(clusters: Mapping[str, Tally]) -> Iterator[str]:
         counts = [tally.workloads, *levels, tally.violating]
         cells = [f"{count:,}" if told else "–" for count in counts] + [f"{len(tally.problems):,}"]
         yield f"{name:<{wide}}  {'  '.join(f'{c:>{len(h)}}' for c, h in zip(cells, _COLUMNS, strict=True))}\n"
+
+
+def migrations_table(clusters: Sequence[tuple[str, Survey | None]]) -> Iterator[str]:
+    """Yield how far the namespaces of each cluster were from their level when they were surveyed.
+
+    None stands for a cluster that told nothing.
+    """
+    names = [printable(name) for name, _ in clusters]
+    wide = max(len("CLUSTER"), *map(len, names))
+    heads = ("NAMESPACES", *(state.upper() for state in STATES))
+    yield paint(f"{'CLUSTER':<{wide}}  {'  '.join(heads)}", "strong") + "\n"
+    for name, (_, found) in zip(names, clusters, strict=True):
+        cells = ["–"] * len(heads)
+        if found is not None:
+            counts = [sum(item.state == state for item in found.namespaces) for state in STATES]
+            cells = [f"{count:,}" for count in (len(found.namespaces), *counts)]
+        yield f"{name:<{wide}}  {'  '.join(f'{c:>{len(h)}}' for c, h in zip(cells, heads, strict=True))}\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kubectl_harden.field_path import pointer
+from kubectl_harden.json_values import mapping
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Soak, Survey, Surveyed
 from kubectl_harden.model import LADDER, RISKS, Problem
@@ -18,7 +19,7 @@ from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, r
 from kubectl_harden.reports.origin import origin_json, origin_words
 from kubectl_harden.reports.terminal import printable
 
-__all__ = ["markdown", "report_json"]
+__all__ = ["joined_json", "markdown", "report_json"]
 
 
 def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Sequence[Problem]) -> dict[str, Any]:
@@ -46,6 +47,25 @@ def report_json(found: Survey, aim: Aim, done: Sequence[Migrated], problems: Seq
     }
 
 
+def joined_json(
+    reports: Iterable[tuple[str, Mapping[str, object] | None]], problems: Iterable[Problem]
+) -> dict[str, object]:
+    """Return one MigrationReport of several clusters, whose entries name their cluster; None is of one that failed."""
+    namespaces: list[object] = []
+    clusters: list[object] = []
+    for name, report in reports:
+        clusters.append({"cluster": name, "summary": None if report is None else report["summary"]})
+        entries = None if report is None else report["namespaces"]
+        namespaces += [{"cluster": name, **mapping(item)} for item in entries] if isinstance(entries, list) else []
+    return {
+        "apiVersion": "kubectl-harden/v1",
+        "kind": "MigrationReport",
+        "clusters": clusters,
+        "namespaces": namespaces,
+        "errors": [problem_json(problem) for problem in problems],
+    }
+
+
 def _audit_log(found: Survey, soak: Soak | None) -> dict[str, object]:
     if soak is None:
         return {}
@@ -61,6 +81,7 @@ def _namespace(item: NamespaceSurvey, done: Migrated | None) -> dict[str, object
         "labels": dict(item.labels),
         "inForce": in_force_json(item.in_force),
         "labelsManagedBy": [manager.name for manager in item.managers],
+        **({"labelsFile": item.labels_file} if item.labels_file else {}),
         **origin_json(item.origin),
         "state": item.state,
         "goal": {"level": item.goal.level, "version": str(item.goal).partition(":")[2]},

@@ -12,10 +12,12 @@ from importlib.resources import files
 from typing import Any
 
 from kubectl_harden.field_path import parse_pointer
+from kubectl_harden.migration.at_source import SourceChanges
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.model import LADDER, RISKS
 from kubectl_harden.reports.matrix import STATES, enforced, reached
+from kubectl_harden.reports.migrate_source import source_page
 from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.terminal import meaning_of, printable
 from kubectl_harden.yaml_text.tree import dump
@@ -23,8 +25,19 @@ from kubectl_harden.yaml_text.tree import dump
 __all__ = ["field_diff", "report_page"]
 
 
-def report_page(found: Survey, aim: Aim, done: Sequence[Migrated], *, where: str, made: str) -> str:
-    """Return the page. ``found`` is a detailed survey, ``where`` names the cluster, ``made`` is the time."""
+def report_page(
+    found: Survey,
+    aim: Aim,
+    done: Sequence[Migrated],
+    *,
+    where: str,
+    made: str,
+    changes: SourceChanges | None = None,
+) -> str:
+    """Return the page. ``found`` is a detailed survey, ``where`` names the cluster, ``made`` is the time.
+
+    ``changes`` are those of checkouts, if any were named: their diffs are on the page, too.
+    """
     texts = _Texts()
     outcomes = {item.name: item for item in done}
     data = {
@@ -39,6 +52,7 @@ def report_page(found: Survey, aim: Aim, done: Sequence[Migrated], *, where: str
         "stateTones": {state: meaning for state, (_, meaning, _) in STATES.items()},
         "namespaces": [_namespace(item, outcomes.get(item.name), texts) for item in found.namespaces],
         "texts": texts.listed,
+        "source": source_page(changes),
     }
     # No character of the data may end the script element that holds it.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))

@@ -110,7 +110,7 @@ def test_the_command_that_is_printed_names_the_same_policies(tmp_path: Path) -> 
     (tmp_path / "adm in.yaml").write_text(CONFIG)
     (tmp_path / "web.yaml").write_text(pod("shop", hostPID=True))
     done = run("check", "-f", "web.yaml", "--admission-config", "adm in.yaml", "--level", "baseline", cwd=tmp_path)
-    assert "kubectl harden fix -f web.yaml --admission-config 'adm in.yaml' --level baseline" in done.told
+    assert "kubectl harden fix -f web.yaml --level baseline --admission-config 'adm in.yaml'" in done.told
 
 
 def test_a_fix_reaches_what_the_namespace_asks_for(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """``--contexts`` and ``--all-contexts``: several control planes, of which one enforces by default and one is gone.
 
-By the command line alone this tests ``cli/clusters.py``, ``cli/live_results.py`` and ``reports/clusters.py``, too.
+By the command line alone this tests ``cli/clusters.py``, ``cli/live_results.py``, ``cli/migrate_all.py``, ``cli/migrate_run.py`` and ``reports/clusters.py``, too.
 """
 
 from __future__ import annotations
@@ -117,6 +117,42 @@ def test_rejected_in_each_cluster(contexts: Namespace, harden: Harden) -> None:
     assert [one["cluster"] for one in report["errors"]] == ["test-c"]
 
 
+def test_migrate_surveys_each_cluster_and_takes_one_after_another(
+    contexts: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    """What one needs fixes for another has no workloads in, and a third does not answer."""
+    harden.namespace.create(workload("Deployment", "web"))
+    harden.namespace.settled("web")
+    arguments = ("migrate", contexts.name, "--level", "restricted", "--all-contexts")
+    page, plan = tmp_path / "report.html", tmp_path / "plan.json"
+    result = harden(*arguments, "--report", str(page), "--plan-out", str(plan))
+    assert result.code == 4
+    table = result.out[result.out.index("CLUSTER ") :].splitlines()
+    assert table[0].split() == ["CLUSTER", "NAMESPACES", "BLOCKED", "FIXABLE", "READY", "DONE"]
+    assert [line.split() for line in table[1:]] == [
+        ["prod-a", "1", "0", "1", "0", "0"],
+        ["prod-b", "1", "0", "0", "1", "0"],
+        ["test-c", *"–––––"],
+    ]
+    written = {path.name for path in tmp_path.iterdir() if path.suffix in (".html", ".json")}
+    assert written == {"report-prod-a.html", "report-prod-b.html", "plan-prod-a.json", "plan-prod-b.json"}
+    assert json.loads((tmp_path / "plan-prod-b.json").read_text())["server"] == contexts.plane.server
+    report = harden(*arguments, "-o", "json").json
+    assert [(one["cluster"], one["state"]) for one in report["namespaces"]] == [
+        ("prod-a", "fixable"),
+        ("prod-b", "ready"),
+    ]
+    assert [one["cluster"] for one in report["errors"]] == ["test-c"]
+    result = harden(*arguments[:-1], "--contexts", "prod-*,test-c", "--apply", "--yes")
+    assert result.code == 4, result
+    label = "pod-security.kubernetes.io/enforce"
+    for plane in (harden.namespace.plane, contexts.plane):
+        found = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        assert found[label] == "restricted"
+    contexts_of_runs = {event.get("context") for event in harden.journal()} - {None}
+    assert contexts_of_runs == {"prod-a", "prod-b"}
+
+
 def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) -> None:
     pod = tmp_path / "pod.yaml"
     pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
@@ -126,6 +162,8 @@ def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) ->
         ("check", "-A", "--all-contexts", "--context", "prod-a"): "--context is about one cluster",
         ("check", "-f", str(pod), "--all-contexts"): "are about clusters",
         ("check", "-A", "--all-contexts", "--write-known", "known.json"): "a baseline file is of one cluster",
+        ("migrate", "-A", "--all-contexts", "--source", "."): "--source is of one cluster",
+        ("migrate", "-A", "--all-contexts", "-o", "policyreport"): "-o policyreport is of one cluster",
         ("rejected", "-A", "--contexts", "nothing"): 'no context "nothing"',
     }
     for arguments, words in table.items():

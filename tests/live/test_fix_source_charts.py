@@ -223,7 +223,7 @@ def test_the_chart_of_the_release_where_it_is_nowhere_else(place: Place, harden:
     before = files(place.root)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert (done.code, files(place.root)) == (1, before), done
-    assert "its chart is neither in a checkout nor in helm's cache, and no deployed release" in words(done)
+    assert "its chart is neither in a checkout nor in helm's cache, and no release" in words(done)
     installed(place, tmp_path)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 0, done

@@ -43,8 +43,11 @@ def test_each_is_asked_once_and_nothing_for_what_nobody_manages(
         words = command[1:] if command[0] == "migrate" else ("-n", namespace.name, *command[1:])
         harden(command[0], *([namespace.name] if command[0] == "migrate" else []), *words)
         paths = asked(proxy, "toolkit.fluxcd.io", "/secrets", "/applications/")
-        assert sorted(paths) == sorted(set(paths)), command
-        assert len(paths) == 4, (command, paths)
+        assert len(set(paths)) == 4, (command, paths)
+        # fix reads the release a second time, as a whole: its values are what it changes.
+        twice = [path for path in set(paths) if paths.count(path) > 1]
+        assert [path.rpartition("/")[2] for path in twice] == (["secrets"] if command[0] == "fix" else []), command
+        assert len(paths) == 4 + len(twice), (command, paths)
     proxy.requests.clear()
     harden("check", "-n", namespace.name)
     assert asked(proxy, "toolkit.fluxcd.io", "/secrets", "/applications/") == []
