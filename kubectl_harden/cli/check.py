@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
+from kubectl_harden.cli.upgrade import upgrade_minor
 from kubectl_harden.errors import UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
@@ -257,17 +257,12 @@ def _with_evidence(output: str) -> str:
 
 def _upgrade(version: str, output: str, baseline: str | None) -> int:
     """Return the minor number of the policy version to compare with. Raises UsageError."""
-    from kubectl_harden.pod_security.policy import NEWEST, parse_policy
-
     forms = [name for name, form in FORMATS.items() if form.upgrades]
     if output not in forms:
         raise UsageError(f"--upgrade-to is for -o {', '.join(forms[:-1])} and {forms[-1]}")
     if baseline is not None:
         raise UsageError("--upgrade-to lists nothing that fails today: leave the baseline file out")
-    newer = re.fullmatch(r"v1\.([1-9][0-9]{0,3})", version)
-    if newer is not None and int(newer[1]) > NEWEST:
-        raise UsageError(f"policy version {version} is not known: the newest that is known here is v1.{NEWEST}")
-    return parse_policy("restricted", version).minor
+    return upgrade_minor(version)
 
 
 def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:

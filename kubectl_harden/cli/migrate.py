@@ -27,6 +27,7 @@ from kubectl_harden.cli.migrate_results import (
 )
 from kubectl_harden.cli.migrate_run import Run, run_on
 from kubectl_harden.cli.options import POD_PATH, Command, Connect, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.upgrade import upgrade_minor
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.model import RISKS
 
@@ -64,6 +65,8 @@ _FEW: Final = 5
         help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
 @option("--policy-version", group="Policy", metavar="VERSION",
         help="Policy version to pin. [default: as the namespace has it]")  # fmt: skip
+@option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
+        help="Tell also what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 @option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
         help="The highest risk of edits to make.")  # fmt: skip
 @option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
@@ -116,6 +119,7 @@ def migrate(
     shard: str | None,
     level: Literal["baseline", "restricted", "highest"],
     policy_version: str | None,
+    upgrade_to: str | None,
     max_risk: Risk,
     output: str,
     report_file: str | None,
@@ -168,6 +172,7 @@ def migrate(
       kubectl harden migrate -A --level highest
       kubectl harden migrate shop billing --level restricted --apply
       kubectl harden migrate -l tier=web --level baseline --policy-version v1.30 --apply --max-failures 3
+      kubectl harden migrate -A --level highest --upgrade-to v1.37
       kubectl harden migrate -A --level highest --plan-out plan.json --report report.html
       kubectl harden migrate --plan plan.json --apply
       kubectl harden migrate -A --contexts 'prod-*' --level highest --report report.html
@@ -223,7 +228,8 @@ def migrate(
         )
         if namespace is not None:
             names = (*names, namespace)
-    aim = aim._replace(detailed=bool(plan_out or report_file))
+    upgrade = None if upgrade_to is None else upgrade_minor(upgrade_to)
+    aim = aim._replace(detailed=bool(plan_out or report_file), upgrade=upgrade)
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
         raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
     checkouts = None

@@ -39,6 +39,7 @@ _OF_CLUSTERS: Final = {
     "team_label": "--team-label",
     "audit_logs": "--audit-log",
     "soak": "--soak",
+    "upgrade_to": "--upgrade-to",
     "contexts": "--contexts",
     "all_contexts": "--all-contexts",
 }

@@ -21,6 +21,7 @@ __all__ = [
     "report_of",
     "show",
     "show_changes",
+    "show_upgrade",
     "sum_up",
     "write_plan_file",
     "write_report",
@@ -56,6 +57,14 @@ def show(found: Survey, *, detailed: bool, wide: bool) -> None:
             write(details(item, columns=columns, labels=wide))
     elif any(item.blockers for item in found.namespaces):
         write(cause_lines(found, columns=columns))
+
+
+def show_upgrade(found: Survey, minor: int) -> None:
+    """Print what fails at a policy version and not today."""
+    from kubectl_harden.reports.output import write
+    from kubectl_harden.reports.upgrade import survey_upgrade
+
+    write(survey_upgrade(found, minor))
 
 
 def show_changes(changes: SourceChanges) -> None:
@@ -112,10 +121,13 @@ def report_of(result: Result) -> dict[str, object]:
     """Return the MigrationReport of a run."""
     from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.migration import report_json
+    from kubectl_harden.reports.upgrade import survey_upgrade_json
 
     value = report_json(result.found, result.aim, result.done, result.problems)
     if result.changes is not None:
         value["atSource"] = source_json(result.changes)
+    if result.aim.upgrade is not None:
+        value["upgrade"] = survey_upgrade_json(result.found, result.aim.upgrade)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.cli.audit_log import AuditLog
 from kubectl_harden.cli.evidence import EvidenceOptions
-from kubectl_harden.cli.migrate_results import Result, agreed, show, show_changes, write_plan_file
+from kubectl_harden.cli.migrate_results import Result, agreed, show, show_changes, show_upgrade, write_plan_file
 from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.cli.resume import resume_cut_off
 from kubectl_harden.errors import ClusterError
@@ -85,6 +85,8 @@ def run_on(cluster: Cluster, run: Run) -> tuple[Result, bool]:
         show(found, detailed=run.wide or (len(found.namespaces) <= _FEW and not run.apply), wide=run.wide)
         if audit is not None and came is not None:
             audit.show([item for one in found.namespaces for item in came.get(one.name, ())], cluster)
+        if aim.upgrade is not None:
+            show_upgrade(found, aim.upgrade)
     if audit is not None:
         audit.note()
     for words in (*chosen.notes, *found.notes, *notes):

@@ -65,7 +65,8 @@ class Aim(NamedTuple):
     ``level`` is "highest" for the highest level that each can reach. ``version`` is the policy version to
     pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
     ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
-    and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first.
+    and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first,
+    ``upgrade`` the minor number of a policy version to compare with.
     ``at_admission`` is the day on which policies expire that are made for what others write, "" for no policies.
     ``labels_file`` returns the file of a checkout in which the Namespace object of a name and an origin stands, empty
     where none does; None without checkouts.
@@ -82,6 +83,7 @@ class Aim(NamedTuple):
     labels_file: Callable[[str, Origin], str] | None = None
     at_admission: str = ""
     soak: Soak | None = None
+    upgrade: int | None = None
 
     @property
     def target(self) -> Level:
@@ -147,7 +149,8 @@ class Surveyed(NamedTuple):
     """A workload: the level of its templates now and after the plan, and the proposal (without its objects).
 
     ``before`` are the values of the fields that the patch touches, ``digest`` identifies its pod templates;
-    both are empty unless the survey is detailed.
+    both are empty unless the survey is detailed. ``newly`` are the controls that it fails at the policy version to
+    compare with, and not today.
     """
 
     proposal: Proposal
@@ -156,6 +159,7 @@ class Surveyed(NamedTuple):
     team: str = ""
     before: Mapping[str, Any] = _EMPTY
     digest: str = ""
+    newly: tuple[str, ...] = ()
 
     @property
     def breaks(self) -> bool:

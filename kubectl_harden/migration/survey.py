@@ -58,6 +58,7 @@ from kubectl_harden.migration.soak import soak_blockers
 from kubectl_harden.model import Level, Policy, Problem
 from kubectl_harden.objects import controller_of, name_of
 from kubectl_harden.planning.json_patch import touched
+from kubectl_harden.planning.upgrade import failing_newly
 from kubectl_harden.pod_security.in_force import left_alone
 from kubectl_harden.pod_security.namespace_labels import (
     MODES,
@@ -287,7 +288,8 @@ def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: T
     if keeper is not None:
         namespace.keepers[proposal.name] = keeper
     namespace.recreations[proposal.name] = recreation(cluster.connection.commands, proposal, aim, namespace.policy)
-    namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest))
+    newly = () if aim.upgrade is None else failing_newly(live.subject, aim.upgrade)
+    namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest, newly))
     return proposal
 
 

@@ -9,7 +9,7 @@ from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import rule_of
 
-__all__ = ["judged_newly", "upgraded"]
+__all__ = ["failing_newly", "judged_newly", "upgraded"]
 
 
 def upgraded(policy: Policy, minor: int) -> Policy:
@@ -17,6 +17,12 @@ def upgraded(policy: Policy, minor: int) -> Policy:
     if policy.level == "privileged" or policy.minor >= minor:
         return policy
     return policy._replace(minor=minor, named="")
+
+
+def failing_newly(subject: Subject, minor: int) -> tuple[str, ...]:
+    """Return the controls of a policy version that an object fails, and does not fail as it is held today."""
+    found = (violation for checked in judged_newly(subject, minor).checked for violation in left(checked.violations))
+    return tuple(dict.fromkeys(violation.check for violation in found))
 
 
 def judged_newly(subject: Subject, minor: int, learn: Learn | None = None) -> Checks:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
+from kubectl_harden.migration.model import Survey
 from kubectl_harden.model import Checked, Checks
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.tally import Tally
-from kubectl_harden.reports.terminal import counted
+from kubectl_harden.reports.terminal import counted, paint, printable
 
-__all__ = ["Upgrades"]
+__all__ = ["Upgrades", "survey_upgrade", "survey_upgrade_json"]
+
+_NAMED: Final = 20
 
 
 class Upgrades(Tally):
@@ -82,3 +86,37 @@ class Upgrades(Tally):
         told = "".join(f"; {count:,} {words}" for words, count in counts.items() if count)
         more = self.goals.unbound() + self.passed.unjudged()
         return f"{counted(self.workloads, 'workload')}: {head}{told}{more}"
+
+
+def survey_upgrade(found: Survey, minor: int) -> Iterator[str]:
+    """Yield what of surveyed namespaces fails at a policy version and not today: by control, then by workload."""
+    version = f"v1.{minor}"
+    failing = [(item, workload) for item in found.namespaces for workload in item.workloads if workload.newly]
+    older = sum(item.goal.minor < minor for item in found.namespaces)
+    if not failing:
+        if older:
+            yield f"\nAt policy version {version} nothing fails that does not fail today\n"
+        else:
+            yield f"\nNothing is held to a policy version before {version}: nothing to compare\n"
+        return
+    controls = Counter(check for _, workload in failing for check in workload.newly)
+    told = ", ".join(f"{check} {count:,}" for check, count in sorted(controls.items()))
+    spaces = len({item.name for item, _ in failing})
+    head = f"At policy version {version} {counted(len(failing), 'workload')} in {counted(spaces, 'namespace')}"
+    yield "\n" + paint(f"{head} fail{'s' if len(failing) == 1 else ''} newly:", "strong") + f" {told}\n"
+    for _, workload in failing[:_NAMED]:
+        yield printable(f"  {workload.proposal.name}: {', '.join(workload.newly)}") + "\n"
+    if len(failing) > _NAMED:
+        yield f"  and {len(failing) - _NAMED:,} more (-o json has all)\n"
+
+
+def survey_upgrade_json(found: Survey, minor: int) -> dict[str, object]:
+    """Return the same for programs."""
+    failing = [
+        {"namespace": item.name, "workload": workload.proposal.name, "controls": list(workload.newly)}
+        for item in found.namespaces
+        for workload in item.workloads
+        if workload.newly
+    ]
+    older = sum(item.goal.minor < minor for item in found.namespaces)
+    return {"version": f"v1.{minor}", "comparedNamespaces": older, "failing": failing}

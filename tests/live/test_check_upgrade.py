@@ -41,3 +41,24 @@ def test_latest_of_the_newest_server_has_no_next(namespace: Namespace, harden: H
     namespace.create(safe(workload("Deployment", "web")))
     result = harden("check", "deploy/web", "--upgrade-to")
     assert result.code == 2 and "nothing is compared" in result.err
+
+
+def test_the_survey_tells_what_the_next_version_makes_new(namespace: Namespace, harden: Harden) -> None:
+    namespace.label(enforce="restricted", enforce_version="v1.30")
+    probed = safe(workload("Deployment", "probed"))
+    container = probed["spec"]["template"]["spec"]["containers"][0]
+    container["livenessProbe"] = {"httpGet": {"host": "10.0.0.1", "port": 80}}
+    namespace.create(probed, safe(workload("Deployment", "well")))
+    arguments = ("migrate", namespace.name, "--level", "restricted", "--upgrade-to")
+    result = harden(*arguments, "v1.34")
+    assert result.code == 0, result
+    told = "At policy version v1.34 1 workload in 1 namespace fails newly: hostProbesAndHostLifecycle 1"
+    assert told in result.out
+    assert f"  Deployment {namespace.name}/probed: hostProbesAndHostLifecycle\n" in result.out
+    failing = {"namespace": namespace.name, "workload": f"Deployment {namespace.name}/probed"}
+    report = harden(*arguments, "v1.34", "-o", "json").json["upgrade"]
+    assert report["failing"] == [{**failing, "controls": ["hostProbesAndHostLifecycle"]}]
+    assert "At policy version v1.33 nothing fails that does not fail today" in harden(*arguments, "v1.33").out
+    assert "nothing to compare" in harden(*arguments, "v1.29").out
+    unknown = harden(*arguments, "v1.99")
+    assert unknown.code == 2 and "policy version v1.99 is not known" in unknown.err
