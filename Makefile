@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench bench-start bench-live bench-survey bench-migration bench-report docs story dist clean
+.PHONY: demo test lint nightly bench bench-start bench-live bench-survey bench-migration bench-report bench-fleet docs story dist clean
 
 demo: .venv/installed
 	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
@@ -38,7 +38,7 @@ bench-live: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/live.py
 
-bench-survey bench-migration bench-report: bench-%: .venv/installed-dev
+bench-survey bench-migration bench-report bench-fleet: bench-%: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/$*.py $(BENCH)
 

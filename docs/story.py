@@ -124,6 +124,7 @@ def main() -> None:
         finally:
             plane.stop()
         with browser() as page:
+            page.set_window_size(1280, 1100)
             page.get(f"file://{report}")
             page.save_screenshot(str(ROOT / "docs" / "report.png"))
 

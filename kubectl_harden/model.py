@@ -418,6 +418,8 @@ class Checked(NamedTuple):
     """Where a live object comes from, where that was asked for."""
     before: Before | None = None
     """Where only what an upgrade makes new was asked for: what it is held to today."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The object's labels, where it was asked how its containers run."""
     left_out: int = 0
     """How many violations are not among the others, since a person asked for other controls."""
 

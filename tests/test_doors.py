@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kubectl_harden"
 WRITES = {"reports/output.py"}
 READS = {"text_files.py", "atomic_files.py"}
-OWN_DATA = {"pod_security/pod_schema.py", "reports/report.py"}
+OWN_DATA = {"pod_security/pod_schema.py", "reports/page.py"}
 """They read what the package itself brings."""
 
 _WRITING = {"write", "writelines", "buffer"}

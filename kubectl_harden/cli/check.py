@@ -15,6 +15,7 @@ from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
 from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
+from kubectl_harden.cli.page import HISTORY, TEAM_LABEL, about_check, keep
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.cli.upgrade import upgrade_minor
 from kubectl_harden.errors import UsageError
@@ -55,6 +56,8 @@ _SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
         help="Write a baseline file with the violations that there are.")  # fmt: skip
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
         help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+@HISTORY
+@TEAM_LABEL
 @AUDIT_LOG
 def check(
     inputs: FileInputs | LiveInputs,
@@ -68,6 +71,8 @@ def check(
     known: str | None,
     write_known: str | None,
     upgrade_to: str | None,
+    history_dir: str | None,
+    team_label: str,
     audit_logs: tuple[str, ...],
 ) -> int:
     """Evaluate manifests or live workloads as Pod Security admission would, with its words.
@@ -98,6 +103,8 @@ def check(
       kubectl harden check -f manifests/ -R -o sarif > harden.sarif
       kubectl harden check -f manifests/ -R --write-known known.json
       kubectl harden check -f manifests/ -R --known known.json -o github
+      # A page to show around, with what changed since the last run
+      kubectl harden check -A -o html --history runs/ > page.html
     """
     from kubectl_harden.planning.upgrade import upgraded
     from kubectl_harden.pod_security.policy import NEWEST
@@ -119,12 +126,16 @@ def check(
         raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
     if isinstance(inputs, LiveInputs) and inputs.contexts and (known or write_known):
         raise UsageError("a baseline file is of one cluster: name it by --context")
+    if history_dir is not None and output != "html":
+        raise UsageError("--history is for -o html, whose page shows it")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
     audit = read(audit_logs)
     came: list[Traced] = []
     notes: list[str] = []
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
     tally = Tally() if upgrade is None else Upgrades(f"v1.{upgrade}")
+    if output == "html" and write_known is None:
+        tally.about = about_check(inputs, history_dir, team_label)
     all_count = write_known is not None or upgrade is not None
     of_project = None if isinstance(inputs, LiveInputs) or all_count else inputs.project.known
     if known is None and of_project is not None:
@@ -214,6 +225,8 @@ def check(
                 f"nothing is compared: all that is judged is held to {tally.version} or a newer version already "
                 f"(--policy-version says what to compare with; the newest version that is known is v1.{NEWEST})"
             )
+    if tally.about is not None:
+        keep(tally.about.history)
     left = bool(tally.violating or tally.refused) or any(item.state != "fixed" for item in came)
     return exit_code(tally.problems, left=left)
 

@@ -27,6 +27,7 @@ from kubectl_harden.cli.migrate_results import (
 )
 from kubectl_harden.cli.migrate_run import Run, run_on
 from kubectl_harden.cli.options import POD_PATH, Command, Connect, cluster_options, pod_paths_of, project_of
+from kubectl_harden.cli.page import HISTORY, about_migration, keep, refuse_history
 from kubectl_harden.cli.upgrade import upgrade_minor
 from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.model import RISKS
@@ -77,6 +78,7 @@ _FEW: Final = 5
 @option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
 @option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
 @option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
+@HISTORY
 @option("--plan-out", group="Output", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
 @option("--plan", "plan_file", group="Output", metavar="FILE", help="Carry out exactly this plan.")
 @option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
@@ -123,6 +125,7 @@ def migrate(
     max_risk: Risk,
     output: str,
     report_file: str | None,
+    history_dir: str | None,
     plan_out: str | None,
     plan_file: str | None,
     apply_: bool,
@@ -197,6 +200,8 @@ def migrate(
     from kubectl_harden.migration.plan_file import read_plan
     from kubectl_harden.migration.selection import Selection
 
+    if history_dir is not None and report_file is None:
+        raise UsageError("--history is for --report, whose page shows it")
     clusters = chosen_contexts({"contexts": contexts, "all_contexts": all_contexts, **connect.given})
     if clusters:
         given = [("--audit-log", audit_logs), ("--source", sources), ("--write", write), ("--plan", plan_file)]
@@ -259,14 +264,17 @@ def migrate(
         checkouts,
         sources,
     )
+    refuse_history(history_dir)
     if clusters:
-        return migrate_all(clusters, connect.context, run, output, report_file)
-    result, interrupted = run_on(connect(), run)
-    if report_file is not None:
-        write_report(report_file, result)
+        return migrate_all(clusters, connect.context, run, output, report_file, history_dir)
+    cluster = connect()
+    about = about_migration(cluster.connection, history_dir, names)
+    result, interrupted = run_on(cluster, run)
+    history = write_report(report_file, result, about) if report_file is not None else None
     if output in OUTPUTS:
         OUTPUTS[output](result)
     sum_up(result)
+    keep(history)
     if interrupted:
         return INTERRUPTED
     return exit_code(result.problems, left=is_left(result))

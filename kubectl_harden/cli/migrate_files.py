@@ -24,6 +24,7 @@ _OF_CLUSTERS: Final = {
     "all_namespaces": "-A",
     "shard": "--shard",
     "report_file": "--report",
+    "history_dir": "--history",
     "plan_out": "--plan-out",
     "plan_file": "--plan",
     "apply_": "--apply",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, Blocker, Survey
     from kubectl_harden.model import Problem
+    from kubectl_harden.reports.history import History
+    from kubectl_harden.reports.page_model import About
 
 __all__ = [
     "OUTPUTS",
@@ -96,25 +98,23 @@ def write_plan_file(
     line(f"plan written to {file}: {carry_out}")
 
 
-def write_report(file: str, result: Result) -> None:
-    """Write the page of a run."""
+def write_report(file: str, result: Result, about: About) -> History | None:
+    """Write the page of a run; returns the history, where one is asked for, with the run that is to be kept."""
     from kubectl_harden.atomic_files import write_new
     from kubectl_harden.reports.output import line
-    from kubectl_harden.reports.report import report_page
+    from kubectl_harden.reports.report import report_page, run_of
 
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    write_new(
-        file,
-        report_page(
-            result.found,
-            result.aim,
-            result.done,
-            where=result.cluster.connection.context or "",
-            made=made,
-            changes=result.changes,
-        ),
+    history = about.history
+    if history is not None:
+        now = run_of(result.found, result.done, about, len(result.problems))
+        history = history._replace(now=now)
+        about = about._replace(history=history)
+    page = report_page(
+        result.found, result.aim, result.done, about=about, problems=result.problems, changes=result.changes
     )
+    write_new(file, page)
     line(f"report written to {file}")
+    return history
 
 
 def report_of(result: Result) -> dict[str, object]:

@@ -22,7 +22,7 @@ from kubectl_harden.errors import (
     Unreachable,
 )
 
-__all__ = ["bad_answer", "checked", "decoded", "error_of", "items_in", "warnings_in"]
+__all__ = ["bad_answer", "checked", "decoded", "error_of", "items_in", "opened", "warnings_in"]
 
 DEEPEST: Final = 128
 """How deep JSON may be nested: no object that holds pods comes near, and code that recurses must not end."""
@@ -57,6 +57,54 @@ def decoded(text: bytes | bytearray, what: str) -> Any:
     if _is_deep(text):
         raise bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
     return value
+
+
+def opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:
+    """Return the JSON of a list of objects without its items, and the items, each of which is read as it is asked for.
+
+    A page of objects takes many times as much memory as its text. Where it is not a list, or does not begin with all
+    else, it is read at once, and no items come apart. Raises Unreachable, also while items are read.
+    """
+    start = text.find(_ITEMS)
+    # What is before the items is JSON with an empty list only where this is the list's own field.
+    value = _head_of(text[: start + len(_ITEMS)] + b"]}") if start >= 0 else None
+    if value is None:
+        return decoded(text, what), iter(())
+    if _is_deep(text):
+        raise bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
+    return value, _items_of(text, start + len(_ITEMS), what)
+
+
+_ITEMS: Final = b'"items":['
+_HEAD: Final = {"kind", "apiVersion", "metadata", "items"}
+_BETWEEN: Final = re.compile(r"[ \t\r\n]*(,|\][ \t\r\n]*\}[ \t\r\n]*\Z)[ \t\r\n]*")
+
+
+def _head_of(text: bytes) -> dict[str, object] | None:
+    try:
+        value = _DECODER.decode(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and value.keys() == _HEAD else None
+
+
+def _items_of(text: bytes, start: int, what: str) -> Iterator[object]:
+    try:
+        rest = text[start:].decode()
+        if (end := _BETWEEN.match(rest)) is not None and end[1] != ",":
+            return
+        at = len(rest) - len(rest.lstrip(" \t\r\n"))
+        while True:
+            item, at = _DECODER.raw_decode(rest, at)
+            between = _BETWEEN.match(rest, at)
+            if between is None:
+                raise bad_answer(what, "the answer is not JSON")
+            yield item
+            if between[1] != ",":
+                return
+            at = between.end()
+    except (ValueError, RecursionError):
+        raise bad_answer(what, "the answer is not JSON") from None
 
 
 def _is_deep(text: bytes | bytearray) -> bool:

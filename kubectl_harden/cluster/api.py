@@ -5,18 +5,33 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
-from typing import Any, Final, NamedTuple
-from urllib.parse import quote
+from typing import Any, Final
 
 from kubectl_harden.cluster.answers import bad_answer, checked, decoded, items_in
 from kubectl_harden.cluster.connection import Answer, Cancel, Connection
-from kubectl_harden.errors import ClusterError, Expired, NotFound, Unreachable, UsageError
+from kubectl_harden.cluster.pages import PARTIAL, page_again, pages
+from kubectl_harden.cluster.resources import (
+    CLAIMS,
+    CONFIG_MAPS,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    QUOTAS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    VOLUMES,
+    WORKLOADS,
+    Resource,
+    of_kind,
+)
+from kubectl_harden.errors import ClusterError, Expired, Unreachable, UsageError
 from kubectl_harden.objects import group_version
 
 __all__ = [
+    "CLAIMS",
     "CONFIG_MAPS",
     "EVENTS",
     "NAMESPACES",
@@ -25,6 +40,7 @@ __all__ = [
     "QUOTAS",
     "SECRETS",
     "SERVICE_ACCOUNTS",
+    "VOLUMES",
     "WORKLOADS",
     "Cluster",
     "Resource",
@@ -35,9 +51,10 @@ CHUNK: Final = 500
 """kubectl's chunk size."""
 RESTARTS: Final = 5
 """How often a list begins anew when its continue token has expired."""
-MOST_PAGES: Final = 20_000
-_MOST_EMPTY_PAGES: Final = 100
-"""Pages one after another that bring nothing."""
+_FEW: Final = 4
+"""Metadata is read first where not more than one object in so many is wanted whole."""
+_BY_NAME: Final = 5
+"""So many objects of a page are read by their names, more of them with their page."""
 _WATCH_SECONDS: Final = 60.0
 """A watch is made again after this: one that a firewall has forgotten brings nothing, and does not end."""
 _WATCH_FAILURES: Final = 5
@@ -45,85 +62,9 @@ _LONGEST_PAUSE: Final = 5
 """Between watches that end at once: 0.1 s, doubled this often."""
 
 
-class Resource(NamedTuple):
-    """A resource of the API, as discovery describes it."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    short: tuple[str, ...] = ()
-    singular: str = ""
-    namespaced: bool = True
-
-    @property
-    def api_version(self) -> str:
-        """``apps/v1``, or ``v1`` for the core group."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def head(self) -> dict[str, str]:
-        """What an object of the kind begins with: its apiVersion and kind, which lists leave out."""
-        return {"apiVersion": self.api_version, "kind": self.kind}
-
-    @property
-    def name(self) -> str:
-        """``deployments.apps``."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    def path(self, namespace: str | None, name: str = "") -> str:
-        """Return the URL path of the collection, or of an object in it.
-
-        Raises NotFound for what no object is ever called (path.IsValidPathSegmentName of apimachinery).
-        """
-        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if self.namespaced and namespace is not None:
-            parts += ["namespaces", namespace]
-        parts += [self.plural, name] if name else [self.plural]
-        for part in parts:
-            if part in ("", ".", "..") or "/" in part or "%" in part:
-                raise NotFound(f'no {self.kind} can be reached by the name "{part}"')
-        return "/" + "/".join(quote(part, safe="", errors="replace") for part in parts)
-
-
-def _resource(group: str, plural: str, kind: str, *short: str) -> Resource:
-    return Resource(group, "v1", plural, kind, short, kind.lower())
-
-
-WORKLOADS: Final = (
-    _resource("apps", "deployments", "Deployment", "deploy"),
-    _resource("apps", "statefulsets", "StatefulSet", "sts"),
-    _resource("apps", "daemonsets", "DaemonSet", "ds"),
-    _resource("batch", "cronjobs", "CronJob", "cj"),
-    _resource("batch", "jobs", "Job"),
-    _resource("apps", "replicasets", "ReplicaSet", "rs"),
-    _resource("", "replicationcontrollers", "ReplicationController", "rc"),
-    _resource("", "pods", "Pod", "po"),
-    _resource("", "podtemplates", "PodTemplate"),
-)
-"""The built-in kinds that run pods, those that make others first."""
-
-PODS: Final = WORKLOADS[7]
-EVENTS: Final = _resource("", "events", "Event", "ev")
-QUOTAS: Final = _resource("", "resourcequotas", "ResourceQuota", "quota")
-CONFIG_MAPS: Final = _resource("", "configmaps", "ConfigMap", "cm")
-SECRETS: Final = _resource("", "secrets", "Secret")
-SERVICE_ACCOUNTS: Final = _resource("", "serviceaccounts", "ServiceAccount", "sa")
-CLAIMS: Final = _resource("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc")
-VOLUMES: Final = Resource(
-    "", "v1", "persistentvolumes", "PersistentVolume", ("pv",), "persistentvolume", namespaced=False
-)
-NODES: Final = Resource("", "v1", "nodes", "Node", ("no",), "node", namespaced=False)
-NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", ("ns",), "namespace", namespaced=False)
-
 _AGGREGATED: Final = ",".join(
     f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")
 )
-
-
-def of_kind(kind: str) -> Resource:
-    """Return a built-in workload resource by its kind."""
-    return next(resource for resource in WORKLOADS if resource.kind == kind)
 
 
 class Cluster:
@@ -275,50 +216,67 @@ class Cluster:
         ``namespace`` None lists all namespaces. A list whose token expires begins anew, and no object
         comes twice. Raises ClusterError; what came before it is whole.
         """
-        seen: set[str] = set()
-        for attempt in range(1, RESTARTS + 1):
-            try:
-                for value in self._pages(resource, namespace, selector, fields, version):
-                    uid = value["metadata"]["uid"]
-                    if uid not in seen:
-                        seen.add(uid)
-                        yield value
-            except Expired:
-                if attempt == RESTARTS:
-                    raise
-                continue
-            return
+        path, query = resource.path(namespace), self._query(selector, fields, version)
+        about, what = (resource.api_version, resource.kind), f"GET {path}"
 
-    def _pages(
-        self, resource: Resource, namespace: str | None, selector: str, fields: str, version: str
+        def listed() -> Iterator[dict[str, Any]]:
+            for page in pages(self.connection, path, about, query, lambda: False):
+                for item in page.items:
+                    yield _item(item, resource, namespace, what)
+
+        return _begun_again(listed)
+
+    def picked(
+        self, resource: Resource, namespace: str | None, wanted: Callable[[dict[str, Any]], bool], *, selector: str = ""
     ) -> Iterator[dict[str, Any]]:
+        """Yield, as ``each`` does, the objects that ``wanted`` wants by their metadata.
+
+        ``wanted`` gets every object, of which only the metadata counts: where the first pages show that few are wanted,
+        metadata is all that is read of those that follow, and the few are read whole. Raises ClusterError.
+        """
+        path, query = resource.path(namespace), self._query(selector)
+        about, what = (resource.api_version, resource.kind), f"GET {path}"
+        taken = all_of_them = 0
+
+        def few() -> bool:
+            return taken * _FEW < all_of_them
+
+        def listed() -> Iterator[dict[str, Any]]:
+            nonlocal taken, all_of_them
+            for page in pages(self.connection, path, about, query, few):
+                heads: dict[str, dict[str, Any]] = {}
+                for item in page.items:
+                    all_of_them += 1
+                    value = (
+                        _head(item, resource, namespace, what)
+                        if page.partial
+                        else _item(item, resource, namespace, what)
+                    )
+                    if not wanted(value):
+                        continue
+                    taken += 1
+                    if page.partial:
+                        heads[value["metadata"]["uid"]] = value["metadata"]
+                    else:
+                        yield value
+                if len(heads) > _BY_NAME:
+                    for item in page_again(self.connection, path, about, query, page.token):
+                        value = _item(item, resource, namespace, what)
+                        if heads.pop(value["metadata"]["uid"], None) is not None:
+                            yield value
+                for metadata in heads.values():
+                    # A list asks for no more rights than the one before.
+                    place = metadata.get("namespace")
+                    yield from self.each(resource, place, fields=f"metadata.name={metadata['name']}")
+
+        return _begun_again(listed)
+
+    def _query(self, selector: str = "", fields: str = "", version: str = "") -> dict[str, str]:
         query = {"limit": str(self.chunk)} if self.chunk else {}
         for key, text in (("labelSelector", selector), ("fieldSelector", fields), ("resourceVersion", version)):
             if text:
                 query[key] = text
-        path = resource.path(namespace)
-        what = f"GET {path}"
-        tokens: set[str] = set()
-        empty = 0
-        with ThreadPoolExecutor(1) as ahead:
-            page: Future[Answer] | None = ahead.submit(self.connection.request, "GET", path, query)
-            while page is not None:
-                value = page.result().value
-                items = items_in(value, (resource.api_version, resource.kind), what)
-                token = value["metadata"].get("continue")
-                page = None
-                if token:
-                    if token in tokens or len(tokens) == MOST_PAGES:
-                        raise bad_answer(what, "the list does not end: the answers lead back to an earlier page")
-                    tokens.add(token)
-                    page = ahead.submit(self.connection.request, "GET", path, {**query, "continue": token})
-                empty = 0 if items else empty + 1
-                if empty == _MOST_EMPTY_PAGES:
-                    raise bad_answer(what, f"the list does not end: {empty} pages one after another are empty")
-                # Items are dropped as they are read: two pages are the most that is held.
-                items.reverse()
-                while items:
-                    yield _item(items.pop(), resource, namespace, what)
+        return query
 
     def snapshot(self, resource: Resource, namespace: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         """Return the objects that a selector matches, and the resourceVersion to watch from. Raises ClusterError."""
@@ -424,6 +382,23 @@ class Cluster:
         return [line.decode(errors="replace") for line in found]
 
 
+def _begun_again(listed: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield what a list brings, each object once; the list begins anew where its token expires."""
+    seen: set[str] = set()
+    for attempt in range(1, RESTARTS + 1):
+        try:
+            for value in listed():
+                uid = value["metadata"]["uid"]
+                if uid not in seen:
+                    seen.add(uid)
+                    yield value
+        except Expired:
+            if attempt == RESTARTS:
+                raise
+            continue
+        return
+
+
 def _object(
     value: object, resource: Resource, namespace: str | None, what: str, name: str | None = None, *, stored: bool = True
 ) -> dict[str, Any]:
@@ -432,6 +407,12 @@ def _object(
     ``stored`` objects have a resourceVersion. Whoever gets an object from here trusts it. Raises Unreachable.
     """
     found: dict[str, Any] = checked(value, (resource.api_version, resource.kind), what)
+    return _placed(found, resource, namespace, what, name, stored=stored)
+
+
+def _placed(
+    found: dict[str, Any], resource: Resource, namespace: str | None, what: str, name: str | None, *, stored: bool
+) -> dict[str, Any]:
     metadata = found["metadata"]
     for field, wanted in (("name", name), ("namespace", namespace if resource.namespaced else None)):
         if wanted is not None and metadata.get(field) != wanted:
@@ -443,11 +424,17 @@ def _object(
     return found
 
 
-def _item(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, object]:
+def _item(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
     """Return an item of a list as an object of its own, with the apiVersion and kind that lists leave out."""
     if not isinstance(value, dict):
         raise bad_answer(what, "an item of the list is not an object")
     return _object({**resource.head, **value}, resource, namespace, what)
+
+
+def _head(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
+    """Return the metadata of an item of a list, under the apiVersion and kind of the object that it is of."""
+    found = {**resource.head, "metadata": checked(value, PARTIAL, what)["metadata"]}
+    return _placed(found, resource, namespace, what, None, stored=True)
 
 
 def _event(line: bytes, resource: Resource, namespace: str, what: str) -> tuple[str, dict[str, Any]]:

@@ -145,8 +145,27 @@ class Connection:
         """Make a request, for another user if one is named, and return its JSON.
 
         What changes nothing (GET, dry-run, reviews) is tried again where the server is busy or the connection
-        breaks; a write only where it surely was not carried out. Raises ClusterError's subclasses.
+        breaks; a write only where it surely was not carried out. Where the server asks to wait (429 with Retry-After),
+        that is done until the time for a request is over. Raises ClusterError's subclasses.
         """
+        text, warnings = self._answer(method, path, query, body, content_type, accept, as_user)
+        return Answer(decoded(text, f"{method} {path}"), warnings)
+
+    def text(self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "application/json") -> bytes:
+        """Return the text of an answer to GET, which is tried again as ``request`` does it. Raises ClusterError."""
+        return self._answer("GET", path, query, None, "application/json", accept, "")[0]
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        accept: str,
+        as_user: str,
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """Make a request, and return the text of the answer and its warnings."""
         harmless = method == "GET" or (query or {}).get("dryRun") == "All" or bool(_HARMLESS.match(path))
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type, "Accept": accept}
@@ -154,7 +173,9 @@ class Connection:
             headers[IMPERSONATE] = as_user
         what = f"{method} {path}"
         deadline = time.monotonic() + (self.options.timeout or LONGEST_REQUEST)
-        for attempt in range(1, ATTEMPTS + 1):
+        attempt = busy = 0
+        while True:
+            attempt += 1
             last = attempt == ATTEMPTS
             wait = _backoff(attempt)
             try:
@@ -173,15 +194,22 @@ class Connection:
                 # A credential plugin's token may have been revoked before its time.
                 self._log_in()
                 continue
-            if status in _RETRIED and not last and (harmless or status == 429):
+            asked_to_wait = _retry_after(response.headers) if status == 429 else None
+            if asked_to_wait is not None:
+                # Priority and fairness: the server will answer, when others have had their turn. It is not an attempt.
+                busy, attempt = busy + 1, attempt - 1
+                wait = min(max(asked_to_wait, min(0.1 * busy, 1.0)), LONGEST_WAIT)
+                if time.monotonic() + wait < deadline:
+                    time.sleep(wait)
+                    continue
+            elif status in _RETRIED and not last and (harmless or status == 429):
                 wait = min(_retry_after(response.headers) or wait, LONGEST_WAIT)
                 if time.monotonic() + wait < deadline:
                     time.sleep(wait)
                     continue
             if not 200 <= status < 300:
                 raise error_of(status, text, what)
-            return Answer(decoded(text, what), tuple(warnings_in(response.headers.getlist("Warning"))))
-        raise AssertionError("unreachable")
+            return text, tuple(warnings_in(response.headers.getlist("Warning")))
 
     def _body(self, response: BaseHTTPResponse, what: str) -> bytes:
         """Return the body of an answer, and give its connection back."""
@@ -216,7 +244,17 @@ class Connection:
         """
         import urllib3
 
-        response = self._send("GET", path, query, None, {}, timeout)
+        deadline = time.monotonic() + timeout
+        while True:
+            response = self._send("GET", path, query, None, {}, deadline - time.monotonic())
+            wait = _retry_after(response.headers) if response.status == 429 else None
+            if wait is None or (cancel is not None and cancel.requested()):
+                break
+            wait = min(max(wait, 1.0), LONGEST_WAIT)
+            if time.monotonic() + wait >= deadline:
+                break
+            response.close()
+            time.sleep(wait)
         try:
             if cancel is not None:
                 cancel.add(response)

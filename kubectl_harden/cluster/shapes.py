@@ -16,7 +16,7 @@ Shape = type | tuple[str, ...] | list[Any] | dict[str, Any]
 
 _TEXTS: Final[Shape] = {"*": str}
 _NAMED: Final[Shape] = [{"name": str}]
-_METADATA: Final[Shape] = {
+_METADATA: Final[dict[str, Shape]] = {
     "name!": str, "uid!": str, "creationTimestamp!": str, "resourceVersion": str, "namespace": str, "generation": int,
     "deletionTimestamp": str, "labels": _TEXTS, "annotations": _TEXTS, "finalizers": [str],
     "ownerReferences": [{"apiVersion!": str, "kind!": str, "name!": str, "uid!": str, "controller": bool}],
@@ -159,6 +159,9 @@ _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
 SHAPES: Final[dict[tuple[str, str], Shape]] = {
     ("", ""): {"metadata!": _METADATA},
     **{about: {"metadata!": _METADATA, **fields} for about, fields in _KINDS.items()},
+    ("meta.k8s.io/v1", "PartialObjectMetadata"): {
+        "metadata!": {**_METADATA, "managedFields": list}
+    },
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {"status!": {"allowed!": bool}},
     # What describes the API itself, in both forms.
     ("", "version"): {"minor!": str},
@@ -182,52 +185,64 @@ SHAPES: Final[dict[tuple[str, str], Shape]] = {
 _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}
 
 
-def fault(value: object, shape: Shape, path: str = "") -> str | None:
+def fault(value: object, shape: Shape) -> str | None:
     """Return what is wrong with a value that should have a shape, or None.
 
     Kubernetes takes a null for a field that is not there: such fields are taken out of ``value``.
     """
-    if isinstance(shape, type):
-        return None if type(value) is shape else f"{path or 'it'} is not {_WORDS[shape]}"
-    if isinstance(shape, tuple):
-        return None if value in shape else f"{path} is none of {', '.join(shape)}"
+    found = _fault(value, shape)
+    return None if found is None else f"{found[0] or 'it'} {found[1]}"
+
+
+_Fault = tuple[str, str]
+"""The path of a field, and what is wrong with it."""
+
+
+def _fault(value: object, shape: Shape) -> _Fault | None:
+    # The path is put together on the way back: nearly nothing is at fault, and this is asked a million times.
+    if isinstance(shape, dict):
+        return _fields(value, shape) if type(value) is dict else ("", "is not an object")
     if isinstance(shape, list):
-        if type(value) is not list:
-            return f"{path} is not a list"
-        for index, item in enumerate(value):
-            if type(item) is not shape[0] and (found := fault(item, shape[0], f"{path}[{index}]")) is not None:
-                return found
-        return None
-    if type(value) is not dict:
-        return f"{path or 'it'} is not an object"
-    return _fields(value, shape, f"{path}." if path else "")
+        return _items(value, shape[0]) if type(value) is list else ("", "is not a list")
+    if isinstance(shape, tuple):
+        return None if value in shape else ("", f"is none of {', '.join(shape)}")
+    return None if type(value) is shape else ("", f"is not {_WORDS[shape]}")
 
 
-def _fields(value: dict[str, object], shape: dict[str, object], prefix: str) -> str | None:
-    # By identity: shapes are constants, and asked for a million times.
+def _items(value: list[object], shape: Shape) -> _Fault | None:
+    for index, item in enumerate(value):
+        if type(item) is not shape and (found := _fault(item, shape)) is not None:
+            path, words = found
+            return f"[{index}].{path}" if path and path[0] != "[" else f"[{index}]{path}", words
+    return None
+
+
+def _fields(value: dict[str, object], shape: dict[str, Shape]) -> _Fault | None:
+    # By identity: shapes are constants.
     known = _SORTED.get(id(shape))
     if known is None:
         needed = tuple(key[:-1] for key in shape if key.endswith("!"))
         known = _SORTED[id(shape)] = needed, {key.removesuffix("!"): inner for key, inner in shape.items()}, shape
     needed, fields, _ = known
     every = fields.get("*")
-    nulls = []
+    nulls: list[str] | None = None
     for name, item in value.items():
         inner = fields.get(name, every)
         # Most fields are scalars of the right type: those cost no call.
         if inner is None or type(item) is inner:
             continue
         if item is None:
-            nulls.append(name)
-        elif (found := fault(item, inner, prefix + name)) is not None:
-            return found
-    for name in nulls:
+            nulls = [*(nulls or ()), name]
+        elif (found := _fault(item, inner)) is not None:
+            path, words = found
+            return f"{name}.{path}" if path and path[0] != "[" else f"{name}{path}", words
+    for name in nulls or ():
         del value[name]
     for name in needed:
         if name not in value:
-            return f"{prefix}{name} is missing"
+            return name, "is missing"
     return None
 
 
-_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, object]]]] = {}
+_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, Shape]]]] = {}
 """Of each shape of an object, by identity: the fields that it needs, all fields, and itself, so that it stays."""

@@ -45,6 +45,14 @@ _MADE_OF_OTHERS: Final = frozenset((("argoproj.io", "AnalysisRun"),))
 """Kinds that are made by an owner of something else than its own pod template: of an AnalysisTemplate."""
 
 
+_MADE: Final = ("ReplicaSet", "Job", "Pod")
+"""Built-in kinds of which most are made by a controller."""
+
+
+_NOBODYS: Final = 100
+"""So many pods that nobody made are kept where pods are listed for what made the others."""
+
+
 class Targets(NamedTuple):
     """Which live workloads: named ones, or all of some types (of all types where there is none).
 
@@ -208,7 +216,8 @@ class Finder:
 
     ``notes`` collects what a person should know of the search, such as levels that could not be read.
     ``listed`` is called with every object that a list brings: also with the pods and other parts that
-    do not come as workloads of their own. With ``pods_too`` a pod that is named comes itself, before what made it.
+    do not come as workloads of their own; of these, but of pods, only the metadata is sure to be there.
+    With ``pods_too`` a pod that is named comes itself, before what made it.
     ``policies`` are those of namespaces that have been read: neither they nor the namespaces are asked for.
     """
 
@@ -231,6 +240,7 @@ class Finder:
         self.in_force = PoliciesInForce(cluster)
         self._policies = dict(policies)
         self._unlisted: dict[str, list[str]] = {}
+        self._nobodys: dict[str | None, list[dict[str, Any]]] = {}
         self._unreadable: set[tuple[Resource, str]] = set()
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
@@ -263,11 +273,7 @@ class Finder:
         left: list[str] = []
         for resource in resources:
             try:
-                for value in self._each(resource, targets):
-                    if self._listed is not None:
-                        self._listed(resource, value)
-                    if not targets.types and self._is_part(value, unlisted):
-                        continue
+                for value in self._candidates(resource, targets, unlisted):
                     namespace = value["metadata"].get("namespace", "")
                     if targets.namespace is None and not targets.takes(namespace):
                         left.append(namespace)
@@ -287,6 +293,36 @@ class Finder:
             absent = self.absent(targets.namespace)
             if absent is not None:
                 yield absent
+
+    def _candidates(self, resource: Resource, targets: Targets, unlisted: list[Resource]) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a resource that may be workloads of their own, and have ``listed`` hear of all."""
+
+        def wanted(value: dict[str, Any]) -> bool:
+            if self._listed is not None:
+                self._listed(resource, value)
+            return bool(targets.types) or not self._is_part(value, unlisted)
+
+        if resource == PODS and not (targets.types or targets.selector or unlisted or self._listed is not None):
+            known = self._nobodys.get(targets.namespace)
+            if known is not None:
+                return iter(known)
+        # Most of these are parts of others, which their metadata tells; of pods, more is to be heard.
+        if targets.types or resource.kind not in _MADE or (resource == PODS and self._listed is not None):
+            return filter(wanted, self._each(resource, targets))
+        return self.cluster.picked(resource, targets.namespace, wanted, selector=targets.selector)
+
+    def pods(self, namespace: str | None) -> Iterator[dict[str, Any]]:
+        """Yield all pods of a namespace, or of the whole cluster; those that nobody made are known then.
+
+        Raises ClusterError.
+        """
+        nobodys: list[dict[str, Any]] = []
+        for pod in self.cluster.each(PODS, namespace):
+            if len(nobodys) <= _NOBODYS and not self._is_part(pod, []):
+                nobodys.append(pod)
+            yield pod
+        if len(nobodys) <= _NOBODYS:
+            self._nobodys[namespace] = nobodys
 
     def _each(self, resource: Resource, targets: Targets) -> Iterator[dict[str, Any]]:
         return self.cluster.each(resource, targets.namespace, selector=targets.selector)

@@ -150,7 +150,7 @@ class WorkloadPods:
         if scope not in self._listed:
             self._listed.add(scope)
             try:
-                for pod in self._finder.cluster.each(PODS, scope):
+                for pod in self._finder.pods(scope):
                     self._add(pod)
             except NotPermitted:
                 pass  # The dry-run alone must tell.

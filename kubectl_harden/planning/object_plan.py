@@ -15,6 +15,7 @@ from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import field_path
 from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Problem
 from kubectl_harden.planning.agreement import Agreement, is_shared, uncovered
+from kubectl_harden.planning.alike import once
 from kubectl_harden.planning.field_edits import in_object, lowered
 from kubectl_harden.planning.json_patch import apply, resolve_path
 from kubectl_harden.planning.options import FixOptions
@@ -221,7 +222,12 @@ class _Planner:
             why = self._agreement.objection(location, edit)
             return why or ("" if shares else f"{field_path(location.in_object(edit.path))} is shared with others")
 
-        return plan(subject.value, location, policy, self._options, learned, choose, self._accepted, objection)
+        def make() -> Plan:
+            return plan(subject.value, location, policy, self._options, learned, choose, self._accepted, objection)
+
+        if self._agreement is not None:
+            return make()
+        return once(location, policy, self._options, learned, self._accepted, make)
 
     def _choose(self, identity: Identity, value: object, edits: list[Edit]) -> list[Edit]:
         """Return those of the edits that a person wants, who is asked for what is new."""

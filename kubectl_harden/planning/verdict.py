@@ -7,7 +7,7 @@ from typing import Any
 
 from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import named_path, pointer
-from kubectl_harden.json_values import json_line
+from kubectl_harden.json_values import json_line, mapping
 from kubectl_harden.model import Checked, Checks, FieldAtFault, Finding, Path, Violation
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.subject import Subject
@@ -99,4 +99,6 @@ def _with_facts(checked: Checked, subject: Subject, location: Location, pod: Pod
     from kubectl_harden.evidence.manifest import facts_of
 
     facts = facts_of(pod, learn(checked.identity, subject.value, location.value))
-    return checked._replace(facts=(*facts.pod, *(fact for known in facts.containers.values() for fact in known)))
+    labels = mapping(mapping(mapping(subject.value).get("metadata")).get("labels"))
+    listed = (*facts.pod, *(fact for known in facts.containers.values() for fact in known))
+    return checked._replace(facts=listed, labels=tuple((key, str(text)) for key, text in labels.items()))

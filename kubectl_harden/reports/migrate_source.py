@@ -9,6 +9,8 @@ from kubectl_harden.migration.at_source import Open, Outlook, Repository, Source
 from kubectl_harden.model import FileFix, Planned, Risk
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.fix import notes
+from kubectl_harden.reports.markup import printable_lines
+from kubectl_harden.reports.page_model import Part
 from kubectl_harden.reports.terminal import counted, object_name, paint, printable, risk_text, wrapped
 
 __all__ = ["diffs", "source_json", "source_lines", "source_markdown", "source_page", "source_summary"]
@@ -171,8 +173,8 @@ def _text(text: str) -> str:
     return printable(" ".join(text.split())).replace("<", "&lt;").replace("*", "\\*")
 
 
-def source_page(changes: SourceChanges | None) -> list[dict[str, object]]:
-    """Return the sections of the page: each has a title, paragraphs, and lines of a diff."""
+def source_page(changes: SourceChanges | None) -> list[Part]:
+    """Return the parts of the page: each has a title, paragraphs, and lines of a diff."""
     if changes is None:
         return []
     out = []
@@ -186,9 +188,8 @@ def source_page(changes: SourceChanges | None) -> list[dict[str, object]]:
     waiting = [f"{one.name}: {one.reason}" for one in changes.waiting]
     out.append(_section("Well in its files, and not in the cluster yet", waiting))
     out.append(_section("No proved change at its source", [f"{one.name}: {one.reason}" for one in changes.rest]))
-    return [section for section in out if section["words"]]
+    return [part for part in out if part.words]
 
 
-def _section(title: str, words: Iterable[str], shown: str = "") -> dict[str, object]:
-    lines = "\n".join(map(printable, shown.split("\n")))
-    return {"title": printable(title), "words": [printable(word) for word in words], "diff": lines}
+def _section(title: str, words: Iterable[str], shown: str = "") -> Part:
+    return Part(printable(title), [printable(word) for word in words], printable_lines(shown))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kubectl_harden.model import LADDER, Checked, Checks, Policy, Problem
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.goals import Goals
 from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.terminal import counted
+
+if TYPE_CHECKING:
+    from kubectl_harden.reports.page_model import About
 
 __all__ = ["Report", "Tally", "left_out_words", "summary_line"]
 
@@ -18,7 +21,7 @@ class Tally:
     """Counts of a run, and the baseline file that the project file names; ``summary`` is the JSON report's.
 
     ``audit`` is what the JSON report has of an audit log; ``clusters`` are the counts by
-    cluster, where there are several.
+    cluster, where there are several. ``about`` is what a page says of the run.
     """
 
     def __init__(self) -> None:
@@ -35,6 +38,7 @@ class Tally:
         self.goals = Goals()
         self.audit: Mapping[str, object] | None = None
         self.clusters: dict[str, Tally] = {}
+        self.about: About | None = None
 
     def add(self, found: Checks) -> None:
         """Count what one file brought."""

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.cluster.answers import DEEPEST, checked, decoded, error_of, items_in
+from kubectl_harden.cluster.answers import DEEPEST, checked, decoded, error_of, items_in, opened
 from kubectl_harden.cluster.shapes import SHAPES
 from kubectl_harden.errors import ClusterError, Conflict, Denied, NotPermitted, Unreachable
 
@@ -33,11 +33,11 @@ def test_json_is_read_as_it_is(value: Any) -> None:
 
 
 @given(st.lists(st.sampled_from(["[", '{"a":']), max_size=300), st.text('[]{}"\\', max_size=20))
-def test_the_depth_is_counted(opened: list[str], text: str) -> None:
+def test_the_depth_is_counted(started: list[str], text: str) -> None:
     """Brackets in strings do not count."""
     inner = json.dumps([text, text])
-    body = "".join(opened) + inner + "".join("]" if item == "[" else "}" for item in reversed(opened))
-    if len(opened) + 1 <= DEEPEST:
+    body = "".join(started) + inner + "".join("]" if item == "[" else "}" for item in reversed(started))
+    if len(started) + 1 <= DEEPEST:
         decoded(body.encode(), "GET /x")
     else:
         with pytest.raises(Unreachable, match="nested"):
@@ -190,3 +190,40 @@ def test_messages_of_servers_are_read_in_time(piece: str, code: int) -> None:
 def test_messages_have_a_longest_form() -> None:
     assert len(str(status_of("x" * 10_000_000, 400))) < 100_000
     assert re.search("HTTP status 400", str(error_of(400, b"", "GET /x")))
+
+
+@given(
+    st.lists(JSON, max_size=4), JSON, st.sampled_from([None, 1]), st.permutations(["kind", "apiVersion", "metadata"])
+)
+def test_items_one_by_one_are_those_of_the_whole(
+    items: Any, metadata: Any, indent: int | None, order: list[str]
+) -> None:
+    head = {"kind": "PodList", "apiVersion": "v1", "metadata": metadata}
+    value = {**{key: head[key] for key in order}, "items": items}
+    for text in (json.dumps(value, indent=indent), json.dumps(value, separators=(",", ":"))):
+        first, later = opened(text.encode(), "GET /x")
+        assert [*first["items"], *later] == items
+        assert {**first, "items": items} == value
+
+
+@given(st.lists(JSON, min_size=1, max_size=3), st.data())
+def test_a_list_that_is_cut_or_goes_on_is_no_answer(items: Any, data: st.DataObject) -> None:
+    value = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+    text = json.dumps(value, separators=(",", ":"))
+    cut = text[: data.draw(st.integers(1, len(text) - 1))]
+    for wrong in (
+        cut,
+        f"{text}]",
+        f"{text}}}",
+        text[:-2] + ",]}",
+        text[:-1] + ',"items":[]}',
+        text.replace('"items":[', '"items":[,', 1),
+    ):
+        with pytest.raises(Unreachable, match="the answer is not JSON"):
+            list(opened(wrong.encode(), "GET /x")[1])
+
+
+def test_an_item_that_is_nested_too_deeply_is_no_answer() -> None:
+    deep = '{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[' + "[" * 200 + "]" * 200 + "]}"
+    with pytest.raises(Unreachable, match="nested more than"):
+        opened(deep.encode(), "GET /x")

@@ -62,6 +62,44 @@ def test_the_limit_counts_all_attempts(tmp_path: Path, server: Server) -> None:
     assert len(server.asked) == 3
 
 
+def busy(times: int, server: Server, then: Answer) -> Answer:
+    """Ask so many times to wait, as priority and fairness does it, and answer then."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if len(server.asked) <= times:
+            reply(handler, {"kind": "Status", "message": "Too many requests", "code": 429}, 429, Retry_After="0")
+        else:
+            then(handler)
+
+    return answer
+
+
+def test_a_server_that_asks_to_wait_is_asked_until_it_answers(tmp_path: Path, server: Server) -> None:
+    server.answer = busy(module.ATTEMPTS + 2, server, lambda handler: reply(handler, {"minor": "37"}))
+    assert connected(tmp_path, server).request("GET", "/version").value == {"minor": "37"}
+    assert len(server.asked) == module.ATTEMPTS + 3
+
+
+def test_it_is_asked_no_longer_than_the_limit(tmp_path: Path, server: Server) -> None:
+    server.answer = busy(10_000, server, lambda handler: None)
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="answers 429: Too many requests"):
+        connected(tmp_path, server, timeout=1.5).request("GET", "/version")
+    assert time.monotonic() - began < 3
+
+
+def test_a_write_that_waits_its_turn_is_made_once(tmp_path: Path, server: Server) -> None:
+    server.answer = busy(3, server, lambda handler: reply(handler, {"minor": "37"}))
+    connected(tmp_path, server).request("POST", "/api/v1/namespaces", None, {})
+    assert len(server.asked) == 4
+
+
+def test_a_watch_waits_its_turn(tmp_path: Path, server: Server) -> None:
+    server.answer = busy(2, server, lambda handler: reply(handler, {"type": "ADDED"}))
+    assert list(connected(tmp_path, server).lines("/api/v1/pods", {"watch": "1"}, 30)) == []
+    assert len(server.asked) == 3
+
+
 def test_there_is_a_limit_where_none_is_given(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_REQUEST", 0.5)
     server.answer = drip_body

@@ -65,8 +65,10 @@ def test_github_annotations_and_the_page_name_no_file(namespace: Namespace, hard
     assert len(lines) == 5
     assert all(line.startswith("::error title=") and f"Deployment {namespace.name}/web" in line for line in lines)
     page = harden("check", "deploy/web", "-o", "html").out
-    assert f"<h2>Deployment {namespace.name}/web</h2>" in page
-    assert '<code class="where"></code>' not in page
+    assert f'data-n="{namespace.name}"' in page
+    assert "<strong>Deployment web</strong>" in page
+    assert f"<code>kubectl harden fix deployment/web -n {namespace.name}" in page
+    assert "<small></small>" not in page
 
 
 @pytest.mark.parametrize("form", [name for name, form in FORMATS.items() if not form.files])

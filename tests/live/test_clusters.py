@@ -82,6 +82,9 @@ def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, hard
     }
     assert f"prod-b/{contexts.name}/Deployment/host" in names
     suites = ElementTree.fromstring(harden(*arguments, "junit").out)
+    page = harden(*arguments, "html").out
+    assert page.index("<h3>prod-a</h3>") < page.index("<h3>prod-b</h3>")
+    assert f"kubectl harden fix deployment/host -n {contexts.name}" in page and "--context prod-b</code>" in page
     assert {suite.get("name") for suite in suites} == {f"{name}/{contexts.name}" for name in ("prod-a", "prod-b")}
 
 
@@ -125,7 +128,7 @@ def test_migrate_surveys_each_cluster_and_takes_one_after_another(
     harden.namespace.settled("web")
     arguments = ("migrate", contexts.name, "--level", "restricted", "--all-contexts")
     page, plan = tmp_path / "report.html", tmp_path / "plan.json"
-    result = harden(*arguments, "--report", str(page), "--plan-out", str(plan))
+    result = harden(*arguments, "--report", str(page), "--plan-out", str(plan), "--history", str(tmp_path / "runs"))
     assert result.code == 4
     table = result.out[result.out.index("CLUSTER ") :].splitlines()
     assert table[0].split() == ["CLUSTER", "NAMESPACES", "BLOCKED", "FIXABLE", "READY", "DONE"]
@@ -134,6 +137,7 @@ def test_migrate_surveys_each_cluster_and_takes_one_after_another(
         ["prod-b", "1", "0", "0", "1", "0"],
         ["test-c", *"–––––"],
     ]
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 2
     written = {path.name for path in tmp_path.iterdir() if path.suffix in (".html", ".json")}
     assert written == {"report-prod-a.html", "report-prod-b.html", "plan-prod-a.json", "plan-prod-b.json"}
     assert json.loads((tmp_path / "plan-prod-b.json").read_text())["server"] == contexts.plane.server

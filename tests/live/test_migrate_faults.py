@@ -233,6 +233,17 @@ def test_the_server_is_busy(fleet: Fleet, harden: Harden, proxy: FaultProxy) -> 
     assert fleet.levels("shop") == pinned("restricted")
 
 
+def test_the_server_is_busy_for_a_while(fleet: Fleet, harden: Harden, proxy: FaultProxy) -> None:
+    """Priority and fairness refuses all that is asked, watches too, more often than anything else is tried again."""
+    fleet.add("shop", workload("Deployment", "web"))
+    fleet.running()
+    busy = Fault(status=429, headers=(("Retry-After", "1"),))
+    proxy.times(12, lambda request: request.path.endswith(("/pods", "/namespaces")), busy)
+    proxy.times(8, lambda request: request.query.get("watch") == "1" or request.is_write, busy)
+    assert harden("migrate", "-l", fleet.selector, *APPLY).code == 0
+    assert fleet.levels("shop") == pinned("restricted")
+
+
 # -- plans -------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,92 @@
+"""Lists in pages: while one is worked on, the next is on its way.
+
+Sources: metav1.ListMeta for continue tokens, and metav1.PartialObjectMetadataList for objects' metadata alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from typing import Final, NamedTuple
+
+from kubectl_harden.cluster.answers import bad_answer, decoded, items_in, opened
+from kubectl_harden.cluster.connection import Connection
+from kubectl_harden.errors import Denied
+
+__all__ = ["PARTIAL", "Page", "page_again", "pages"]
+
+MOST_PAGES: Final = 20_000
+_MOST_EMPTY_PAGES: Final = 100
+"""Pages one after another that bring nothing."""
+
+METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""Asks for metadata alone; a server that does not know it sends whole objects."""
+PARTIAL: Final = ("meta.k8s.io/v1", "PartialObjectMetadata")
+
+
+_NONE: Final = object()
+
+
+class Page(NamedTuple):
+    """The items of a page, each read as it is asked for, and whether they are metadata alone.
+
+    ``token`` is the one that the page was asked by, "" for the first.
+    """
+
+    items: Iterator[object]
+    token: str
+    partial: bool
+
+
+def pages(
+    connection: Connection, path: str, about: tuple[str, str], query: dict[str, str], metadata: Callable[[], bool]
+) -> Iterator[Page]:
+    """Yield the pages of a list of objects of ``about`` (apiVersion and kind).
+
+    ``metadata`` tells, whenever a page is asked for, whether metadata is enough of it. Raises ClusterError, and Expired
+    where the list must begin again.
+    """
+    what = f"GET {path}"
+    tokens: set[str] = set()
+    empty = 0
+
+    def asked(token: str, *, partial: bool) -> bytes:
+        full = {**query, "continue": token} if token else query
+        if partial:
+            try:
+                return connection.text(path, full, accept=METADATA)
+            except Denied:
+                pass  # Whoever does not know what is asked for (406) knows whole objects.
+        return connection.text(path, full)
+
+    token = ""
+    with ThreadPoolExecutor(1) as ahead:
+        page: Future[bytes] | None = ahead.submit(asked, token, partial=metadata())
+        while page is not None:
+            # Only the text of the next page is held meanwhile: objects take many times as much.
+            value, later = opened(page.result(), what)
+            partial = isinstance(value, dict) and value.get("kind") == f"{PARTIAL[1]}List"
+            items = chain(items_in(value, PARTIAL if partial else about, what), later)
+            following = value["metadata"].get("continue")
+            page = None
+            if following:
+                if following in tokens or len(tokens) == MOST_PAGES:
+                    raise bad_answer(what, "the list does not end: the answers lead back to an earlier page")
+                tokens.add(following)
+                page = ahead.submit(asked, following, partial=metadata())
+            first = next(items, _NONE)
+            empty = empty + 1 if first is _NONE else 0
+            if empty == _MOST_EMPTY_PAGES:
+                raise bad_answer(what, f"the list does not end: {empty} pages one after another are empty")
+            del value
+            yield Page(items if first is _NONE else chain((first,), items), token, partial)
+            token = following or ""
+
+
+def page_again(
+    connection: Connection, path: str, about: tuple[str, str], query: dict[str, str], token: str
+) -> list[object]:
+    """Return the whole items of a page that was asked for before. Raises ClusterError, such as Expired."""
+    what = f"GET {path}"
+    return items_in(decoded(connection.text(path, {**query, "continue": token}), what), about, what)
