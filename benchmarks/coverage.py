@@ -1,6 +1,6 @@
 """How many of the official fixtures that violate one control of Restricted other checkers see.
 
-    python benchmarks/coverage.py [--kube-score FILE] [--checkov FILE] [--trivy FILE]
+    python benchmarks/coverage.py [--kube-score FILE] [--checkov FILE] [--kyverno FILE] [--trivy FILE]
 
 Each fixture of the newest policy version fails one control and no other. A checker sees it where it reports a check
 for the fixture that it does not report for the plain pod that meets Restricted (pass/base_linux.yaml). All pods are
@@ -84,8 +84,8 @@ def checkov(program: str) -> Callable[[Path], Reports]:
     return ask
 
 
-def trivy(program: str) -> Callable[[Path], Reports]:
-    """Return what asks Trivy's scanner (benchmarks/trivy.go), with all its checks."""
+def scanner(program: str) -> Callable[[Path], Reports]:
+    """Return what asks a scanner of benchmarks/: trivy.go with all its checks, or kyverno.go."""
 
     def ask(directory: Path) -> Reports:
         return {file: set(checks) for file, checks in json.loads(output(program, directory)).items()}
@@ -97,7 +97,7 @@ def trivy_pss(program: str) -> Callable[[Path], Reports]:
     """Return what asks Trivy's scanner, with the checks of its compliance report k8s-pss-restricted-0.1."""
 
     def ask(directory: Path) -> Reports:
-        return {file: checks & TRIVY_PSS for file, checks in trivy(program)(directory).items()}
+        return {file: checks & TRIVY_PSS for file, checks in scanner(program)(directory).items()}
 
     return ask
 
@@ -113,8 +113,9 @@ def with_user(manifest: str) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    askers = {"kube-score": kube_score, "checkov": checkov, "trivy": trivy, "trivy k8s-pss-restricted": trivy_pss}
-    for program in ("kube-score", "checkov", "trivy"):
+    askers = {"kube-score": kube_score, "checkov": checkov, "kyverno": scanner, "trivy": scanner,
+              "trivy k8s-pss-restricted": trivy_pss}  # fmt: skip
+    for program in ("kube-score", "checkov", "kyverno", "trivy"):
         parser.add_argument(f"--{program}", metavar="FILE")
     given = vars(parser.parse_args())
     tools: dict[str, Callable[[Path], Reports]] = {"kubectl harden": harden}
