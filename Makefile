@@ -10,6 +10,8 @@ demo: .venv/installed
 	@echo
 	@echo '$$ kubectl harden fix -f examples/rejected-deployment.yaml'
 	@$(BIN)/kubectl-harden fix -f examples/rejected-deployment.yaml || test $$? -eq 1
+	@echo
+	@echo 'To try it yourself: export PATH="$$PWD/$(BIN):$$PATH", then kubectl harden --help'
 
 test: .venv/installed-dev dist/SHA256SUMS
 	$(BIN)/python -m tests.support.tools
@@ -59,6 +61,8 @@ clean:
 	rm -rf .venv build dist
 
 .venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is older than 3.11: name another one, as in make demo PYTHON=python3.13' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
 	$(BIN)/python -m compileall -q kubectl_harden

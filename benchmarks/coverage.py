@@ -1,10 +1,12 @@
 """How many of the official fixtures that violate one control of Restricted other checkers see.
 
-    python benchmarks/coverage.py [--kube-score FILE] [--checkov FILE]
+    python benchmarks/coverage.py [--kube-score FILE] [--checkov FILE] [--kyverno FILE] [--trivy FILE]
 
-Each fixture of the newest policy version fails one control and no other. A checker sees it where it reports a check for
-the fixture that it does not report for the plain pod that meets Restricted (pass/base_linux.yaml). kubectl harden is
-measured the same way.
+Each fixture of the newest policy version fails one control and no other. A checker sees it where it reports a check
+for the fixture that it does not report for the plain pod that meets Restricted (pass/base_linux.yaml). All pods are
+asked about twice, and either answer counts: as they are, and with a high runAsUser where they set none, since what a
+checker says of a missing runAsUser hides what it says of a wrong one. kubectl harden is measured the same way. The last
+line counts the pods that meet Restricted and get a report that the plain pod does not get.
 """
 
 from __future__ import annotations
@@ -13,16 +15,27 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.tools import module_directory
 
 HARDEN = Path(sys.executable).with_name("kubectl-harden")
-Reports = Callable[[Path], set[str]]
+PASS = "pass-"
+PLAIN = f"{PASS}base_linux.yaml"
+USER = 10001
+TRIVY_PSS = frozenset(
+    f"KSV-{number:04}" for number in (1, 2, 8, 12, 17, 22, 23, 24, 25, 26, 27, 28, 30, 103, 104, 105, 106)
+)
+"""The checks in pkg/compliance/k8s-pss-restricted-0.1.yaml of trivy-checks v1.12.2, which Trivy v0.74.0 requires."""
+Reports = dict[str, set[str]]
+"""What is reported, by the name of the file."""
 
 
 def output(*command: object) -> str:
@@ -30,65 +43,110 @@ def output(*command: object) -> str:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False).stdout
 
 
-def harden(file: Path) -> set[str]:
+def harden(directory: Path) -> Reports:
     """Return the controls that kubectl harden names."""
-    report = json.loads(output(HARDEN, "check", "-f", file, "-o", "json"))
-    return {violation["check"] for workload in report["workloads"] for violation in workload["violations"]}
+    report = json.loads(output(HARDEN, "check", "-f", directory, "-o", "json"))
+    return {
+        Path(workload["source"]["file"]).name: {violation["check"] for violation in workload["violations"]}
+        for workload in report["workloads"]
+    }
 
 
-def kube_score(program: str) -> Reports:
+def kube_score(program: str) -> Callable[[Path], Reports]:
     """Return what asks kube-score, optional tests included."""
 
-    def ask(file: Path) -> set[str]:
-        found = json.loads(output(program, "score", "-o", "json", "--enable-optional-test",
-                                  "container-seccomp-profile", file) or "[]")  # fmt: skip
-        return {
-            check["check"]["id"] for item in found or [] for check in item["checks"] or []
-            if check["grade"] < 10 and not check["skipped"]
-        }  # fmt: skip
+    def ask(directory: Path) -> Reports:
+        out: Reports = defaultdict(set)
+        for file in directory.iterdir():
+            found = json.loads(output(program, "score", "-o", "json", "--enable-optional-test",
+                                      "container-seccomp-profile", file) or "[]")  # fmt: skip
+            out[file.name] |= {
+                check["check"]["id"] for item in found or [] for check in item["checks"] or []
+                if check["grade"] < 10 and not check["skipped"]
+            }  # fmt: skip
+        return out
 
     return ask
 
 
-def checkov(program: str) -> Reports:
+def checkov(program: str) -> Callable[[Path], Reports]:
     """Return what asks checkov."""
 
-    def ask(file: Path) -> set[str]:
+    def ask(directory: Path) -> Reports:
+        out: Reports = defaultdict(set)
         found = json.loads(
-            output(program, "-f", file, "--framework", "kubernetes", "-o", "json", "--compact", "--quiet")
+            output(program, "-d", directory, "--framework", "kubernetes", "-o", "json", "--compact", "--quiet")
         )
-        failed = found.get("results", {}).get("failed_checks", []) if isinstance(found, dict) else []
-        return {check["check_id"] for check in failed}
+        for check in found["results"]["failed_checks"]:
+            out[Path(check["file_path"]).name].add(check["check_id"])
+        return out
 
     return ask
+
+
+def scanner(program: str) -> Callable[[Path], Reports]:
+    """Return what asks a scanner of benchmarks/: trivy.go with all its checks, or kyverno.go."""
+
+    def ask(directory: Path) -> Reports:
+        return {file: set(checks) for file, checks in json.loads(output(program, directory)).items()}
+
+    return ask
+
+
+def trivy_pss(program: str) -> Callable[[Path], Reports]:
+    """Return what asks Trivy's scanner, with the checks of its compliance report k8s-pss-restricted-0.1."""
+
+    def ask(directory: Path) -> Reports:
+        return {file: checks & TRIVY_PSS for file, checks in scanner(program)(directory).items()}
+
+    return ask
+
+
+def with_user(manifest: str) -> str:
+    """Return a pod with a high runAsUser, unless it sets one itself."""
+    pod = yaml.safe_load(manifest)
+    if "runAsUser" not in manifest and "windowsOptions" not in manifest:
+        pod["spec"].setdefault("securityContext", {})["runAsUser"] = USER
+    return str(yaml.safe_dump(pod))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kube-score")
-    parser.add_argument("--checkov")
-    given = parser.parse_args()
-    tools: dict[str, Reports] = {"kubectl harden": harden}
-    if given.kube_score:
-        tools["kube-score"] = kube_score(given.kube_score)
-    if given.checkov:
-        tools["checkov"] = checkov(given.checkov)
+    askers = {"kube-score": kube_score, "checkov": checkov, "kyverno": scanner, "trivy": scanner,
+              "trivy k8s-pss-restricted": trivy_pss}  # fmt: skip
+    for program in ("kube-score", "checkov", "kyverno", "trivy"):
+        parser.add_argument(f"--{program}", metavar="FILE")
+    given = vars(parser.parse_args())
+    tools: dict[str, Callable[[Path], Reports]] = {"kubectl harden": harden}
+    for name, asker in askers.items():
+        if program := given[name.split()[0].replace("-", "_")]:
+            tools[name] = asker(program)
     levels = module_directory("k8s.io/pod-security-admission", "oracle") / "test" / "testdata" / "restricted"
     newest = max(levels.iterdir(), key=lambda path: int(path.name.removeprefix("v1.")))
-    controls: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted((newest / "fail").iterdir()):
-        controls[file.stem.rstrip("0123456789")].append(file)
+    files = sorted((newest / "fail").iterdir())
+    meeting = sorted((newest / "pass").iterdir())
+    controls: dict[str, list[str]] = defaultdict(list)
+    seen: dict[str, set[str]] = {name: set() for name in tools}
+    for variant in (str, with_user):
+        with tempfile.TemporaryDirectory() as directory:
+            for file in [*meeting, *files]:
+                name = f"{PASS}{file.name}" if file in meeting else file.name
+                Path(directory, name).write_text(variant(file.read_text()))
+            for name, ask in tools.items():
+                found = ask(Path(directory))
+                seen[name] |= {file for file, checks in found.items() if checks - found.get(PLAIN, set())}
+    for file in files:
+        controls[file.stem.rstrip("0123456789")].append(file.name)
     print(f"fixtures of restricted {newest.name}\n| control | fixtures | {' | '.join(tools)} |")
     print("| --- | ---: |" + " ---: |" * len(tools))
-    known = {name: ask(newest / "pass" / "base_linux.yaml") for name, ask in tools.items()}
-    totals = dict.fromkeys(tools, 0)
-    for control, files in controls.items():
-        seen = {name: sum(bool(ask(file) - known[name]) for file in files) for name, ask in tools.items()}
-        for name, count in seen.items():
-            totals[name] += count
-        print(f"| {control} | {len(files)} | {' | '.join(str(count) for count in seen.values())} |", flush=True)
-    print(f"| all | {sum(map(len, controls.values()))} | {' | '.join(map(str, totals.values()))} |")
+    for control, names in controls.items():
+        counts = [len(seen[tool] & set(names)) for tool in tools]
+        print(f"| {control} | {len(names)} | {' | '.join(map(str, counts))} |")
+    totals = [len(seen[tool] & {file.name for file in files}) for tool in tools]
+    print(f"| all | {len(files)} | {' | '.join(map(str, totals))} |")
+    wrong = [sum(name.startswith(PASS) for name in seen[tool]) for tool in tools]
+    print(f"| none, they meet Restricted | {len(meeting) - 1} | {' | '.join(map(str, wrong))} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Start-up of the archive that make dist built, beside the installed package, paired in one run.
+"""Start-up of the archive and the zipapp that make dist built, beside the installed package, paired in one run.
 
     make bench-start
 
@@ -22,7 +22,8 @@ ROUNDS = 41
 
 def main() -> None:
     """Print the table."""
-    (archive,) = (Path(__file__).parents[1] / "dist").glob("kubectl-harden_v*.tar.gz")
+    dist = Path(__file__).parents[1] / "dist"
+    (archive,) = dist.glob("kubectl-harden_v*.tar.gz")
     with tempfile.TemporaryDirectory() as directory:
         with tarfile.open(archive) as tar:
             tar.extractall(directory, filter="data")
@@ -36,6 +37,7 @@ def main() -> None:
                     "python -c 'import click, yaml'": [sys.executable, "-c", "import click, yaml"],
                     "the package": [str(HARDEN), *arguments],
                     "the archive": [str(link), *arguments],
+                    "kubectl-harden.pyz": [sys.executable, str(dist / "kubectl-harden.pyz"), *arguments],
                 },
                 ROUNDS,
             )

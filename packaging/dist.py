@@ -3,7 +3,8 @@
 - the wheel, the same bytes wherever it is built;
 - kubectl-harden_vVERSION_SYSTEM_MACHINE.tar.gz for the platform of this machine, which needs no Python: the
   executable, its modules, the completion for kubectl, the licences of all that is in it;
-- its SBOM (CycloneDX), krew's manifest, checksums.
+- kubectl-harden.pyz, for any platform that has Python 3.11 and PyYAML with libyaml;
+- their bills of materials (CycloneDX), krew's manifest, checksums.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import tarfile
 from pathlib import Path
 
 import manifest
-from shipped import complete, licences, versions_of
+from pyz import contained, pyz
+from shipped import complete, licences, only, versions_of
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
@@ -95,12 +97,16 @@ def archive(tree: Path, target: Path) -> None:
             tar.add(file, file.relative_to(tree.parent).as_posix(), recursive=False, filter=plain)
 
 
-def sbom(python: Path, packages: Path, tree: Path, target: Path) -> None:
-    """Write the bill of materials of the archive."""
+def sboms(python: Path, packages: Path, tree: Path, target: Path, portable: Path) -> None:
+    """Write the bills of materials of the archive and of the zipapp."""
     run(sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON",
         "--pyproject", ROOT / "pyproject.toml", "-o", target, python)  # fmt: skip
-    bill = complete(json.loads(target.read_text()), packages, tree, versions_of(tree))
-    target.write_text(json.dumps(bill, indent=2, sort_keys=True) + "\n")
+    bill = json.loads(target.read_text())
+    for file, own in (
+        (target, complete(bill, packages, tree, versions_of(tree))),
+        (portable, only(bill, contained(packages, tree))),
+    ):
+        file.write_text(json.dumps(own, indent=2, sort_keys=True) + "\n")
 
 
 def main() -> None:
@@ -112,7 +118,8 @@ def main() -> None:
     name = f"kubectl-harden_v{manifest.version()}_{SYSTEM}_{MACHINE}"
     tree = frozen(packages)
     archive(tree, DIST / f"{name}.tar.gz")
-    sbom(python, packages, tree, DIST / f"{name}.cdx.json")
+    pyz(packages, tree, DIST / "kubectl-harden.pyz")
+    sboms(python, packages, tree, DIST / f"{name}.cdx.json", DIST / "kubectl-harden.pyz.cdx.json")
     manifest.main()
     for file in sorted(DIST.iterdir()):
         print(f"{file.stat().st_size:>12,} {file.relative_to(ROOT)}")

@@ -53,21 +53,26 @@ def licences(packages: Path, tree: Path) -> None:
     """Put the licence texts of all that is shipped into ``licenses``. Raises ValueError where one is not known."""
     target = tree / "licenses"
     for distribution in shipped(packages, tree):
-        name = distribution.metadata["Name"]
-        texts = [
-            Path(str(file.locate()))
-            for file in distribution.files or ()
-            if ".dist-info" in str(file) and any(word in file.name.lower() for word in LICENCE_NAMES)
-        ] or list(LICENCES.glob(f"{name.lower()}.txt"))
-        if not texts:
-            raise ValueError(f"{name} comes without the text of its licence: put it into {LICENCES}")
-        place = target / f"{name}-{distribution.version}"
+        place = target / f"{distribution.metadata['Name']}-{distribution.version}"
         place.mkdir(parents=True, exist_ok=True)
-        for text in texts:
+        for text in licence_texts(distribution):
             shutil.copyfile(text, place / text.name)
     (tree / "frozen_application_license.txt").rename(target / "cx_freeze.txt")
     for name in LIBRARIES:
         shutil.copyfile(LICENCES / f"{name}.txt", target / f"{name}.txt")
+
+
+def licence_texts(distribution: Distribution) -> list[Path]:
+    """Return the files with the licence of a distribution. Raises ValueError where there are none."""
+    name = distribution.metadata["Name"]
+    texts = [
+        Path(str(file.locate()))
+        for file in distribution.files or ()
+        if ".dist-info" in str(file) and any(word in file.name.lower() for word in LICENCE_NAMES)
+    ] or list(LICENCES.glob(f"{name.lower()}.txt"))
+    if not texts:
+        raise ValueError(f"{name} comes without the text of its licence: put it into {LICENCES}")
+    return texts
 
 
 def complete(bill: dict[str, Any], packages: Path, tree: Path, versions: dict[str, str]) -> dict[str, Any]:
@@ -76,11 +81,11 @@ def complete(bill: dict[str, Any], packages: Path, tree: Path, versions: dict[st
     ``versions`` are those of the libraries by name. Raises ValueError for a shared library that is nobody's.
     """
     _refuse_unknown(tree)
-    own = {_canonical(distribution.metadata["Name"]): _linked(distribution) for distribution in shipped(packages, tree)}
+    own = {canonical(distribution.metadata["Name"]): _linked(distribution) for distribution in shipped(packages, tree)}
     kept = [
         {**part, "components": own[name]} if own[name] else part
         for part in bill["components"]
-        if (name := _canonical(part["name"])) in own
+        if (name := canonical(part["name"])) in own
     ]
     parts = [_library(tree, name, library, versions[name]) for name, library in LIBRARIES.items()]
     refs = {part["bom-ref"] for part in (*kept, *parts)} | {bill["metadata"]["component"]["bom-ref"]}
@@ -92,11 +97,24 @@ def complete(bill: dict[str, Any], packages: Path, tree: Path, versions: dict[st
     return {**bill, "components": [*kept, *parts], "dependencies": links}
 
 
+def only(bill: dict[str, Any], contained: list[Distribution]) -> dict[str, Any]:
+    """Return the bill of an environment as that of these distributions alone."""
+    names = {canonical(distribution.metadata["Name"]) for distribution in contained}
+    parts = [part for part in bill["components"] if canonical(part["name"]) in names]
+    refs = {part["bom-ref"] for part in parts} | {bill["metadata"]["component"]["bom-ref"]}
+    links = [
+        {**link, "dependsOn": [ref for ref in link.get("dependsOn", ()) if ref in refs]}
+        for link in bill["dependencies"]
+        if link["ref"] in refs
+    ]
+    return {**bill, "components": parts, "dependencies": links}
+
+
 def _linked(distribution: Distribution) -> list[dict[str, Any]]:
     """Return what a distribution's own bill names (PEP 770), such as the crates that its modules are built of."""
     bills = [file for file in distribution.files or () if "/sboms/" in file.as_posix() and file.name.endswith(".json")]
     parts = [part for file in bills for part in json.loads(file.read_text()).get("components", ())]
-    name = _canonical(distribution.metadata["Name"])
+    name = canonical(distribution.metadata["Name"])
     return [{**part, "bom-ref": f"{name}/{number}"} for number, part in enumerate(parts)]
 
 
@@ -116,7 +134,8 @@ def _refuse_unknown(tree: Path) -> None:
             raise ValueError(f"{file.name} is shipped, and in no bill: name it in LIBRARIES")
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """Return the name of a distribution in the one form in which names are compared."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 

@@ -26,8 +26,11 @@ _RANGES: Final = {"int32": 1 << 31, "int64": 1 << 63}
 @lru_cache(maxsize=1)
 def type_table() -> dict[str, dict[str, str]]:
     """Return type name → field → type; see tests/oracle/types.go for the notation."""
-    with open(os.path.join(os.path.dirname(__file__), "pod_schema.json"), encoding="utf-8") as file:
-        table: dict[str, dict[str, str]] = json.load(file)
+    # The module's own loader reads in a zipapp, too; importlib.resources takes longer to load than this takes to read.
+    loader: Any = __spec__.loader
+    table: dict[str, dict[str, str]] = json.loads(
+        loader.get_data(os.path.join(os.path.dirname(__file__), "pod_schema.json"))
+    )
     return table
 
 

@@ -119,12 +119,12 @@ def test_a_person_is_asked_with_what_is_made_and_evicted(namespace: Namespace, h
 def test_a_policy_that_is_not_needed_any_more_is_named(namespace: Namespace, harden: Harden) -> None:
     running(namespace, workload("StatefulSet", "db"))
     assert harden("fix", "sts/db", "--level", "restricted", "--at-admission", "--apply", "--yes").code == 0
-    assert "is not needed any more" not in words(migrate(harden).err)
+    assert "is no longer needed" not in words(migrate(harden).err)
     good = safe(workload("StatefulSet", "db"))["spec"]["template"]["spec"]
     namespace.patch("StatefulSet", "db", {"spec": {"template": {"spec": good}}})
     told = words(migrate(harden).err)
     name = f"kubectl-harden.statefulset.{namespace.name}.db"
-    assert f"{name} of StatefulSet {namespace.name}/db is not needed any more" in told
+    assert f"{name} of StatefulSet {namespace.name}/db is no longer needed" in told
     assert f"kubectl delete mutatingadmissionpolicybinding/{name} mutatingadmissionpolicy/{name}" in told
     assert harden("undo", "--last", "--yes").code == 0
 

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive import EmptySystem, built
-from tests.support.command import REJECTED
 from tests.support.control_plane import ControlPlane, Namespace, executable
 from tests.support.harden import ROOT, workload
 from tests.support.programs import HELM_4
@@ -39,21 +37,14 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def system(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> EmptySystem:
-    """The empty system, with kubectl and helm, the manifests that the README names, and a cluster with a rejected pod."""
+    """The empty system, with kubectl and helm, the examples that the README names, and a cluster with a rejected pod."""
     made = EmptySystem(tmp_path_factory.mktemp("readme") / "root", built())
     made.add_program(executable("kubectl"), "kubectl")
     made.add_program(build(HELM_4), "helm")
     # All that kubectl wants of /proc.
     (made.root / "proc" / "self").mkdir()
     (made.root / "proc" / "self" / "exe").symlink_to("/bin/kubectl")
-    work = made.root / "work"
-    for directory in ("deploy", "charts", "base", "overlays/prod"):
-        (work / directory).mkdir(parents=True)
-    (work / "deploy" / "web.yaml").write_text(REJECTED)
-    shutil.copyfile(work / "deploy" / "web.yaml", work / "base" / "web.yaml")
-    (work / "base" / "kustomization.yaml").write_text("resources: [web.yaml]\n")
-    (work / "overlays" / "prod" / "kustomization.yaml").write_text("resources: [../../base]\nnamePrefix: prod-\n")
-    subprocess.run([build(HELM_4), "create", "web"], cwd=work / "charts", check=True, capture_output=True)
+    shutil.copytree(ROOT / "examples", made.root / "work" / "examples")
     (made.root / "root" / ".kube").mkdir()
     configuration = plane.configuration(plane.token)
     configuration["clusters"][0]["cluster"] = {
@@ -63,7 +54,6 @@ def system(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Emp
     (made.root / "root" / ".kube" / "config").write_text(json.dumps(configuration))
     shop = Namespace(plane, "shop", {"enforce": "restricted"})
     shop.create(workload("Deployment", "web"))
-    Namespace(plane, "ops", {"enforce": "restricted"}).create(workload("StatefulSet", "db"))
     # What rejected shows is what controllers have said by now.
     end = time.monotonic() + 120
     while b"Deployment shop/web" not in (done := made.run("kubectl", "harden", "rejected", "-n", "shop")).stdout:
@@ -90,9 +80,10 @@ def test_every_command_of_the_readme_works_from_the_archive(system: EmptySystem)
         assert done.returncode in (0, 1), said
         assert b"error:" not in done.stderr and b"Traceback" not in done.stderr, said
     work = system.root / "work"
-    assert "runAsNonRoot: true" in (work / "deploy" / "web.yaml").read_text()
-    assert (work / "overlays" / "prod" / "harden-deployment-web.yaml").exists()
-    assert "runAsNonRoot: true" in (work / "charts" / "web" / "values.yaml").read_text()
+    examples = work / "examples"
+    assert "runAsNonRoot: true" in (examples / "root-by-default" / "shop.yaml").read_text()
+    assert (examples / "kustomize" / "overlays" / "prod" / "harden-deployment-web.yaml").exists()
+    assert "runAsNonRoot: true" in (examples / "helm-chart" / "values.yaml").read_text()
     assert json.loads((work / "harden.sarif").read_text())["version"] == "2.1.0"
     assert json.loads((work / "known.json").read_text())["kind"] == "KnownViolations"
 
