@@ -48,7 +48,7 @@ def test_fix_adds_the_values_and_their_files_other_bytes_stay(
     done = harden("fix", "--helm-chart", "web", **helm)
     assert (done.returncode, file.read_text()) == (1, before)
     done = harden("fix", "--helm-chart", "web", "--write", **helm)
-    assert done.returncode == 1 and b"cure 4 of 8 violations" in done.stderr  # The chart's test pod takes no values.
+    assert done.returncode == 1 and b"fix 4 of 8 violations" in done.stderr  # The chart's test pod takes no values.
     assert file.read_text() == before.replace(
         "podSecurityContext: {}\n",
         "podSecurityContext:\n  runAsNonRoot: true\n  seccompProfile:\n    type: RuntimeDefault\n",
@@ -109,7 +109,7 @@ def test_values_of_charts_below_a_chart(harden: Any, programs: str, tmp_path: Pa
     subprocess.run(["helm", "package", "back"], cwd=parent / "charts", env=environment, check=True, capture_output=True)
     shutil.rmtree(parent / "charts" / "back")
     done = harden("fix", "--helm-chart", "shop", "--write")
-    assert b"cure 8 of 16 violations" in done.stderr, done.stderr
+    assert b"fix 8 of 16 violations" in done.stderr, done.stderr
     values, _ = value_of(parse((parent / "values.yaml").read_text()))
     assert values["front"]["podSecurityContext"]["runAsNonRoot"] is True
     assert values["back"]["securityContext"]["allowPrivilegeEscalation"] is False
@@ -134,7 +134,7 @@ def test_values_where_there_are_none(harden: Any, programs: str, tmp_path: Path,
     if text is not None:
         (chart / "values.yaml").write_text(text)
     done = harden("fix", "--helm-chart", "bare", "--write")
-    assert b"cure 4 of 8 violations" in done.stderr, done.stderr
+    assert b"fix 4 of 8 violations" in done.stderr, done.stderr
     after = (chart / "values.yaml").read_text()
     assert after.startswith(text or "")
     assert value_of(parse(after))[0]["sub"]["podSecurityContext"]["runAsNonRoot"] is True
