@@ -145,6 +145,6 @@ def unexpected(error: Exception) -> InputError:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}"
     return InputError(
-        f"cannot be evaluated: {where}: {error}; this is a bug of kubectl harden, please report it with the output of "
+        f"cannot be evaluated: {where}: {error}; this is a bug in kubectl harden, please report it with the output of "
         "kubectl harden version -o json"
     )

@@ -52,7 +52,7 @@ def test_every_mistake_has_its_page() -> None:
         text = (ROOT / "examples" / name / "README.md").read_text()
         heads = re.findall(r"(?m)^## (.*)$", text)
         assert heads[0] == "What an attacker gains" and heads[1] == "What kubectl harden says"
-        assert heads[2].startswith("The diff that cures ")
+        assert heads[2].startswith("The diff that fixes ")
         assert heads[3:] == ["What stays, and why", "What Pod Security cannot see, and what would"]
         assert f"examples/{name}" in (ROOT / "README.md").read_text()
 

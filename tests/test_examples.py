@@ -29,7 +29,7 @@ def test_the_roles_name_every_kind_whose_pod_templates_are_known(role: str, verb
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    # A finished or running Job takes no patch, and a pod is created anew.
+    # A finished or running Job takes no patch, and a pod is recreated.
     unpatched = {("", "Pod"), ("batch", "Job")} if verbs == {"patch"} else set()
     # OpenShift's own group has it now.
     old = {("", "DeploymentConfig")}

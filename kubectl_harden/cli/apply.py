@@ -74,7 +74,7 @@ def fix_live(
     may_ask(apply, yes)
     day = expiry(expires)
     if apply and output not in (None, "diff", "json"):
-        raise UsageError(f"-o {output} prints patches for others to apply; leave out --apply")
+        raise UsageError(f"-o {output} prints patches for you to apply; leave out --apply")
     if at_admission and (not apply or output not in (None, "diff")):
         raise UsageError("--at-admission creates policies: it goes with --apply; -o mutating-policy prints them")
     allowed = ApplyOptions(recreate, even_if_managed, trial, not no_rollback)
@@ -185,7 +185,7 @@ def _read_again(cluster: Cluster, old: Proposal, options: FixOptions, allowed: A
 def may_ask(apply: bool, yes: bool) -> None:
     """Raise UsageError where there is no terminal to ask on and no --yes."""
     if apply and not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("nothing is applied without being asked: there is no terminal to ask on, so give --yes")
+        raise UsageError("--apply asks before it changes anything, and there is no terminal to ask on: use --yes")
 
 
 def show(proposal: Proposal, repeated: Repeated | None = None) -> None:
@@ -253,7 +253,7 @@ def carry_out(
 
     def interrupted() -> None:
         with suppress(OSError):
-            line("interrupted: finishing the step that each workload is in …")
+            line("interrupted: finishing the current step of each workload …")
 
     parallel = Parallel(at_once, (stop, leave), interrupted)
     with Progress(len(ready)) as display:
@@ -289,7 +289,7 @@ def carry_out(
 
         signalled = parallel(ready, work, ended)
     if journal.trouble is not None:
-        report_problems([Problem(f"{journal.trouble}: not all that was done is written down")])
+        report_problems([Problem(f"{journal.trouble}: the journal does not have everything that was done")])
     order = {proposal.live.uid: index for index, proposal in enumerate(proposals)}
     outcomes.sort(key=lambda outcome: order.get(outcome.proposal.live.uid, len(order)))
     for outcome in outcomes:
@@ -354,7 +354,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems
     else:
         line = f"{counted(templates, 'workload')}: {len(changed):,} to change"
         line += f", {left:,} with something left below the level" if left else ""
-        line += f", {refused:,} with pods below it, whatever their templates say" if refused else ""
+        line += f", {refused:,} with pods below it, regardless of their templates" if refused else ""
         if changed:
             line += "; --apply makes the changes"
     paragraph(line)

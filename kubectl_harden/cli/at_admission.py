@@ -83,7 +83,7 @@ def create_policies(
         creator = Creator(cluster, journal, stop, line)
         for proposal, objects in made:
             if stop.is_set():
-                outcome = Outcome(proposal, "skipped", "not begun")
+                outcome = Outcome(proposal, "skipped", "not started")
             else:
                 try:
                     outcome = creator.create(proposal, objects)
@@ -116,10 +116,10 @@ def _cleared(cluster: Cluster, proposals: Sequence[Proposal], *, yes: bool) -> t
         if left is not None:
             names = " and ".join(change.name for change in reversed(left.changes))
             with raising_again():
-                agreed = yes or ask(f"Delete {names}, which run {left.run} was cut off in creating?")
+                agreed = yes or ask(f"Delete {names}, which run {left.run} was creating when it was cut off?")
             why = clear(cluster, live, left, Event()) if agreed else "not confirmed"
             if not why:
-                line(f"{proposal.name}: what run {left.run} was cut off in creating is deleted")
+                line(f"{proposal.name}: deleted what run {left.run} was creating when it was cut off")
         if not why:
             clean.append(proposal)
             continue
@@ -158,7 +158,7 @@ def delete_policies(
         try:
             why = "" if even_if_refused else refused_without(cluster, change, lowered)
             if why:
-                why += "; --even-if-refused deletes it all the same"
+                why += "; --even-if-refused deletes it anyway"
             else:
                 why = delete_created(cluster, chosen.id, change, dry_run=dry_run)
         except HardenError as error:
@@ -170,7 +170,7 @@ def delete_policies(
         words = f"left alone: {why}" if why else "would be deleted" if dry_run else "deleted"
         line(f"{change.name}: {words}")
     if changes and not left and not dry_run:
-        line("new pods are made as their templates say again, as soon as the API server knows it")
+        line("new pods follow their templates again as soon as the API server has noticed")
     return left
 
 

@@ -87,7 +87,7 @@ def change_owners(
     with calling(lambda _count: stop.set()):
         for proposal in planned:
             if stop.is_set():
-                outcome = Outcome(proposal, "skipped", "not begun")
+                outcome = Outcome(proposal, "skipped", "not started")
             else:
                 outcome = _changed(changer, owners, proposal, again if outcomes else None, known)
             outcomes.append(outcome)
@@ -110,7 +110,7 @@ def _changed(
         if again is not None:
             proposal = again(proposal)
             if not proposal.patch:
-                return Outcome(proposal, "applied", "its operator has made the change with that of another workload")
+                return Outcome(proposal, "applied", "its operator made this change along with that of another workload")
             found = owners.of(proposal)
         return changer.change(proposal, found)
     except HardenError as error:

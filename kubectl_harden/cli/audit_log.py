@@ -24,7 +24,7 @@ __all__ = ["AUDIT_LOG", "AuditLog", "read"]
 AUDIT_LOG: Final = option(
     "--audit-log", "audit_logs", group="Evidence", multiple=True, metavar="FILE|DIR|-",
     type=click.Path(allow_dash=True),
-    help="The API server's audit log, for pods that came and went; may be repeated.",
+    help="The API server's audit log, for pods that no longer exist; may be repeated.",
 )  # fmt: skip
 
 

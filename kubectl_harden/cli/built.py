@@ -85,7 +85,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
     if how.templates and not os.path.isdir(chart.path):
         raise UsageError("the chart is an archive: --write-templates edits those in a directory")
     if out is not None and os.path.exists(out) and out not in chart.values[-1:]:
-        raise UsageError(f"{out} is there, and the chart is rendered without it: name it by --values too, as the last")
+        raise UsageError(f"{out} exists, but is not used to render the chart: also pass it as the last --values")
     found = cure(chart, manifests, policies, options)
     changes: tuple[FileFix, ...] = ()
     if how.templates:
@@ -104,7 +104,7 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
     report_problems(problems)
     is_written = how.write or how.templates or out is not None
     done = "written" if is_written else "--write adds them" if file else "--values-out FILE writes them"
-    words = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
+    words = f"these values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering again"
     paragraph(f"{change.file}: {words}; {done}")
     _tell_rest(found, chart, manifests)
     return exit_code(problems, left=bool(tally.left) or not is_written)
@@ -161,7 +161,7 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
     if found.held_back:
         named = ", ".join(found.held_back[:_NAMED])
         more = f" and {len(found.held_back) - _NAMED:,} more" if len(found.held_back) > _NAMED else ""
-        paragraph(f"Not set, since no pod reaches a level by it (--partial): {named}{more}")
+        paragraph(f"Not set, because it brings no pod to a level (--partial): {named}{more}")
     if any(left.why == NO_VALUE for item in found.planned for left in item.plan.remaining):
         paragraph(post_renderer(shlex.quote(chart.name)))
 
@@ -169,8 +169,8 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
 def post_renderer(chart: str, release: str = "RELEASE") -> str:
     """Return how what no value sets is set in what a chart renders."""
     return (
-        f"What no value sets, a post-renderer does: helm upgrade --install {release} {chart} --post-renderer harden "
-        "(Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
+        f"A post-renderer makes the changes that no value can: helm upgrade --install {release} {chart} "
+        "--post-renderer harden (Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
         "--post-renderer-args=-f --post-renderer-args=- --post-renderer-args=-o --post-renderer-args=yaml (Helm 3)"
     )
 
@@ -211,8 +211,8 @@ def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTall
         named = ", ".join(found.tried[:_NAMED])
         more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
         tried = f"{counted(len(found.tried), 'value')} tried in {counted(found.renderings, 'rendering')}"
-        head = "no values of the chart cure them" if found.complete else "not found: values that cure them"
-        head = "no values of the chart take a pod to a level" if found.held_back else head
+        head = "no values of the chart fix them" if found.complete else "no values that fix them were found"
+        head = "no values of the chart bring a pod to a level" if found.held_back else head
         paragraph(f"{head}: {tried}{f': {named}{more}' if named else ''}")
     note_problems(tally.passed.notes)
     report_problems(problems)
@@ -231,12 +231,12 @@ def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Itera
     try:
         found = cure(chart, manifests, policies, FixOptions(), FEW)
     except InputError as error:
-        yield f"No values are proposed, since the chart takes none to try: {printable(str(error))}\n\n"
+        yield f"No values are proposed, because the chart accepts none to try: {printable(str(error))}\n\n"
         return
     if not found.values and found.refusal:
-        yield f"No values are proposed, since the chart takes none to try: {printable(found.refusal)}\n\n"
+        yield f"No values are proposed, because the chart accepts none to try: {printable(found.refusal)}\n\n"
     if found.values:
-        yield f"These values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
+        yield f"These values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering again:\n\n"
         yield "".join(f"  {printable(line)}\n" for line in dump(found.values).splitlines()) + "\n"
     tested = _tested(found, manifests)
     if tested:

@@ -36,26 +36,26 @@ _SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
 """What the help names: "wide" is text with --evidence."""
 
 
-@click.command(cls=Command, short_help="Say what Pod Security admission would say of manifests or live workloads.")
+@click.command(cls=Command, short_help="Check manifests or live workloads as Pod Security admission does.")
 @target_options
 @contexts_options
 @evidence_options
 @option("-o", "--output", group="Output", type=click.Choice(_NAMES), default="text", metavar="FORMAT",
         help=f"{', '.join(_SHOWN[:-1])} or {_SHOWN[-1]}. [default: text]")  # fmt: skip
 @option("--evidence", "show_evidence", group="Output", is_flag=True,
-        help="Show all workloads, what is known of how each runs, and where it comes from.")  # fmt: skip
+        help="Show all workloads, what is known about how each runs, and where it comes from.")  # fmt: skip
 @option("--only", group="Policy", multiple=True, metavar="CHECK", shell_complete=completing.checks,
-        help="Look for violations of this control only; may be repeated.")  # fmt: skip
+        help="Look only for violations of this control; may be repeated.")  # fmt: skip
 @option("--skip", group="Policy", multiple=True, metavar="CHECK", shell_complete=completing.checks,
         help="Do not look for violations of this control; may be repeated.")  # fmt: skip
 @option("--statistics", group="Output", is_flag=True,
         help="Count the violations by control and by namespace. [default: where there are many]")  # fmt: skip
 @option("--known", group="Output", metavar="FILE", type=click.Path(),
-        help="Baseline file: the violations in it do not count.")  # fmt: skip
+        help="Baseline file: violations listed in it do not count.")  # fmt: skip
 @option("--write-known", group="Output", metavar="FILE", type=click.Path(),
-        help="Write a baseline file with the violations that there are.")  # fmt: skip
+        help="Write a baseline file with the current violations.")  # fmt: skip
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
-        help="List only what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+        help="List only what starts to fail at this policy version. [no value: the newest known]")  # fmt: skip
 @HISTORY
 @TEAM_LABEL
 @AUDIT_LOG
@@ -75,16 +75,17 @@ def check(
     team_label: str,
     audit_logs: tuple[str, ...],
 ) -> int:
-    """Evaluate manifests or live workloads as Pod Security admission would, with its words.
+    """Evaluate manifests or live workloads as Pod Security admission does, in its own words.
 
-    Every workload is read as the API server would have it, with its defaults. Live pods are followed to the
-    object that a person edits; a pod that is named is judged itself, too. With --evidence what is known
-    of how each workload runs stands beside it, as fix judges its edits by, and where it comes from: a Helm release,
-    what Flux or Argo CD apply, or kubectl apply. What --only and --skip leave out does not count, and is told. The
-    exit code is 0 when all meet the
-    level, 1 when some do not, 3 when something could not be read, 4 when the cluster refused.
-    With --upgrade-to it is 1 when something fails there and not today, 2 when nothing is held to an
-    older version. With --audit-log pods that came and went count too, unless their workload is fixed since.
+    Workloads are judged with the defaults that the API server gives them. Live pods are traced to the object that
+    you edit; a pod that you name is also judged itself. --evidence also shows what is known about how each workload
+    runs, which fix uses to judge its edits, and where the workload comes from: a Helm release, Flux, Argo CD or
+    kubectl apply. What --only and --skip leave out does not count, and the summary says so. With --audit-log,
+    pods that no longer exist count too, unless their workload has been fixed since.
+
+    The exit code is 0 when all workloads meet the level, 1 when some do not, 3 when something could not be read,
+    and 4 when the cluster refused. With --upgrade-to it is 1 when something fails at that version but not today,
+    and 2 when nothing is held to an older version.
 
     \b
     Examples:
@@ -116,16 +117,16 @@ def check(
         output = _with_evidence(output)
     form = FORMATS[output]
     if statistics and output not in ("text", "wide"):
-        raise UsageError(f"--statistics is for -o text: -o {output} is for programs, which can count")
+        raise UsageError(f"--statistics is for -o text; programs can count the output of -o {output} themselves")
     of_only, of_skip = checks_named(only, "--only"), checks_named(skip, "--skip")
     if (only or skip) and (write_known is not None or upgrade_to is not None):
-        raise UsageError("--write-known and --upgrade-to are about all controls: leave out --only and --skip")
+        raise UsageError("--write-known and --upgrade-to are for all controls: leave out --only and --skip")
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
         raise UsageError("--write-known writes a file, which a hook (--skip-others) must not: leave one of them out")
     if form.files and isinstance(inputs, LiveInputs):
-        raise UsageError(f"-o {output} is about lines of files: for live workloads there is -o json, sarif or junit")
+        raise UsageError(f"-o {output} is for lines of files: for live workloads use -o json, sarif or junit")
     if isinstance(inputs, LiveInputs) and inputs.contexts and (known or write_known):
-        raise UsageError("a baseline file is of one cluster: name it by --context")
+        raise UsageError("a baseline file is for one cluster: select it with --context")
     if history_dir is not None and output != "html":
         raise UsageError("--history is for -o html, whose page shows it")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
@@ -219,11 +220,11 @@ def check(
     if isinstance(tally, Upgrades):
         if tally.pinned:
             held = "1 of them is" if tally.pinned == 1 else f"{tally.pinned:,} of them are"
-            note(f"{held} held to a version by its number, which does not move when the cluster is upgraded")
+            note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
         if tally.uncomparable and not tally.problems:
             raise UsageError(
-                f"nothing is compared: all that is judged is held to {tally.version} or a newer version already "
-                f"(--policy-version says what to compare with; the newest version that is known is v1.{NEWEST})"
+                f"nothing to compare: everything judged is pinned to {tally.version} or a newer version already "
+                f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
             )
     if tally.about is not None:
         keep(tally.about.history)
@@ -236,15 +237,15 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
     if not files:
         return
     if not isinstance(inputs, LiveInputs):
-        raise UsageError("--audit-log is of a cluster: leave the files out, and say which namespaces by -n or -A")
+        raise UsageError("--audit-log is for a cluster: leave out the files, and select namespaces with -n or -A")
     if inputs.contexts:
-        raise UsageError("--audit-log is of one cluster: name it by --context")
+        raise UsageError("--audit-log is for one cluster: select it with --context")
     if inputs.targets.names:
-        raise UsageError("--audit-log is about whole namespaces: name no workload, but a namespace by -n, or -A")
+        raise UsageError("--audit-log is for whole namespaces: leave out workloads, and use -n or -A")
     if output not in ("text", "wide", "json", "yaml"):
         raise UsageError("--audit-log is for -o text, wide, json and yaml")
     if other is not None:
-        raise UsageError("--audit-log tells what came and went: leave --known, --write-known and --upgrade-to out")
+        raise UsageError("--audit-log shows past pods: leave out --known, --write-known and --upgrade-to")
 
 
 def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: list[str]) -> list[Traced]:
@@ -303,7 +304,7 @@ def _write_known(known: Known, results: Iterable[Checks]) -> int:
     save(file, entries)
     report_problems(problems)
     kept = known.kept(entries)
-    beside = f", beside {kept:,} that were not judged" if kept else ""
+    beside = f", along with {kept:,} that were not judged" if kept else ""
     line(f"{counted(violations, 'violation')} written to {file}{beside}: check --known {file} fails on new ones only")
     return exit_code(problems, left=False)
 
@@ -322,6 +323,6 @@ def _advice(inputs: FileInputs | LiveInputs, upgrade: int | None) -> str:
         words += ["--policy-version", f"v1.{upgrade}"]
     command = commands.harden("fix", *words)
     if len(command) > _LONGEST:
-        return "See the smallest fix with fix in place of check"
+        return "See the smallest fix: replace check with fix"
     of_builds = " (and fix -k DIR, fix --helm-chart DIR)" if click.get_current_context().params.get("build") else ""
     return f"See the smallest fix: {command}{of_builds}"

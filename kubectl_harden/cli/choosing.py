@@ -35,7 +35,7 @@ class Chooser:
 
     def __init__(self) -> None:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("-i asks for every edit: there is no terminal to ask on")
+            raise UsageError("-i asks about each edit, and there is no terminal to ask on")
         self._answers: dict[tuple[object, ...], Edit | None] = {}
         self._whole: set[_About] = set()
         self._left_out: set[_About] = set()

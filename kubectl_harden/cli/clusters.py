@@ -19,8 +19,8 @@ __all__ = ["Opened", "chosen_contexts", "contexts_options", "opened", "side_by_s
 
 CONTEXTS: Final = (
     option("--contexts", group="Targets", metavar="PATTERN,...", shell_complete=completing.kubeconfig_names("contexts"),
-           help="Several clusters, by the contexts of the kubeconfig; * and ? stand for any."),
-    option("--all-contexts", group="Targets", is_flag=True, help="The clusters of all contexts."),
+           help="Several clusters, by kubeconfig context; * and ? are wildcards."),
+    option("--all-contexts", group="Targets", is_flag=True, help="All clusters, one for each kubeconfig context."),
 )  # fmt: skip
 
 _AT_ONCE: Final = 4
@@ -53,10 +53,10 @@ def chosen_contexts(given: dict[str, object]) -> list[str]:
     if not patterns and not everything:
         return []
     if patterns and everything:
-        raise UsageError("--contexts names some, and --all-contexts takes all: give one of them")
+        raise UsageError("--contexts and --all-contexts exclude each other: use one of them")
     beside = [f"--{name.replace('_user', '')}" for name in ("context", "cluster", "server", "token") if given.get(name)]
     if beside:
-        raise UsageError(f"{beside[0]} is about one cluster: leave it out where contexts are named")
+        raise UsageError(f"{beside[0]} is for one cluster: leave it out with --contexts and --all-contexts")
     from kubectl_harden.cluster.kubeconfig import entries_of
 
     kubeconfig = given.get("kubeconfig")

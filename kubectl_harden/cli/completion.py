@@ -28,14 +28,14 @@ FILES, NO_FILES, DIRECTORIES = 0, 4, 16
 
 @click.command(cls=Command, short_help="Complete commands, options and names with TAB.")
 @click.argument("shell", required=False, type=click.Choice(("bash", "zsh", "fish")))
-@click.option("--install", is_flag=True, help=f"Put {PLUGIN} beside kubectl-harden, where kubectl finds it.")
+@click.option("--install", is_flag=True, help=f"Put {PLUGIN} next to kubectl-harden, where kubectl finds it.")
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None, install: bool) -> int:
-    """Have TAB complete commands, options, and the names of resources.
+    """Complete commands, options and the names of resources with TAB.
 
     kubectl completes "kubectl harden" by itself (kubectl 1.26 and later, with its own completion loaded), once
-    kubectl_complete-harden is on the PATH: --install puts it there. Installed as a Python package it is already.
-    With SHELL the script is printed that completes the bare name kubectl-harden.
+    kubectl_complete-harden is on the PATH: --install puts it there. A Python package installs it.
+    With SHELL, print the script that completes the bare name kubectl-harden.
 
     \b
     Examples:
@@ -48,11 +48,11 @@ def completion(ctx: click.Context, shell: str | None, install: bool) -> int:
       kubectl-harden completion fish > ~/.config/fish/completions/kubectl-harden.fish
     """
     if install == (shell is not None):
-        raise UsageError("say --install for kubectl harden, or bash, zsh or fish for kubectl-harden")
+        raise UsageError("use --install for kubectl harden, or bash, zsh or fish for kubectl-harden")
     from kubectl_harden.reports.output import data, line
 
     if install:
-        line(f"{_install()} is in place: kubectl completes harden, if its own completion is loaded")
+        line(f"{_install()} is installed: kubectl completes harden if its own completion is loaded")
         return OK
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 

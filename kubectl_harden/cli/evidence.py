@@ -27,15 +27,15 @@ __all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
 
 _COMPANIONS: Final = (
     option("--run-as-user", group="Keep it running", metavar="UID|auto",
-           help="State the user of containers whose image is not known to run as a number other than 0."),
+           help="Set the user of containers whose image is not known to run as a nonzero UID."),
     option("--user-namespace", group="Keep it running", is_flag=False, flag_value="stopped", metavar="[auto]",
-           help="Let pods that are stopped by root (auto: that are known to be root) have a user namespace."),
+           help="Let pods stay root, in a user namespace (auto: only pods that are known to be root)."),
     option("--fs-group", group="Keep it running", type=click.Choice(("auto",)),
-           help="Give the volumes to the app's group, in place of init containers that chown them."),
+           help="Set the group of the volumes with fsGroup, instead of init containers that chown them."),
     option("--low-ports", group="Keep it running", is_flag=True,
-           help="Let users other than root bind ports below 1024."),
+           help="Let non-root users bind ports below 1024."),
     option("--always-low-ports", group="Keep it running", is_flag=True,
-           help="The same where nothing says that the app uses such a port."),
+           help="The same, even if nothing shows that the app uses such a port."),
     option("--writable", group="Keep it running", multiple=True, metavar="[CONTAINER=]PATH",
            help="Mount an emptyDir over a directory that the app writes to; may be repeated."),
     option("--recorded-seccomp", group="Keep it running", is_flag=True,
@@ -44,19 +44,19 @@ _COMPANIONS: Final = (
 
 _EVIDENCE: Final = (
     option("--inspect-images/--no-inspect-images", group="Evidence", default=False,
-           help="Read the images' configurations from the registries that manifests name. [default: ask none]"),
+           help="Read the image configurations from the registries. [default: no registry is contacted]"),
     option("--inspect-timeout", group="Evidence", default="30s", show_default=True, metavar="TIME",
-           help="Longest wait for all registries together."),
+           help="Longest total wait for all registries."),
     option("--registry-mirror", group="Evidence", multiple=True, metavar="REGISTRY=HOST[/PREFIX]",
-           help="Where to ask in a registry's stead; may be repeated."),
+           help="Mirror to ask instead of a registry; may be repeated."),
     option("--registry-ca", group="Evidence", metavar="FILE",
-           help="Certificates of the authorities to trust for registries."),
+           help="Certificate authorities to trust for registries."),
     option("--platform", group="Evidence", metavar="OS/ARCH",
-           help="Platform of the nodes. [default: a node's, else linux/amd64]"),
+           help="Platform of the nodes. [default: that of a node, or linux/amd64]"),
     option("--observed", group="Evidence", multiple=True, metavar="FILE|DIR",
            help="Events of Inspektor Gadget, Tetragon or Falco, as JSON lines; may be repeated."),
     option("--observed-for", group="Evidence", default="24h", show_default=True, metavar="TIME",
-           help="How long must be watched until not having seen something counts."),
+           help="How long sensors must watch before not seeing something counts."),
 )  # fmt: skip
 
 

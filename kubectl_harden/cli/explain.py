@@ -25,10 +25,10 @@ __all__ = ["explain"]
 def explain(check: str | None, output: str) -> int:
     """Explain a control of the Pod Security Standards.
 
-    Its fields and their allowed values by policy version, what an attacker has without it, what it can break and
-    how that shows, and how to fix it. Without CHECK the controls are listed. "runtime" says what Pod Security
-    cannot do, and what stands beside it. A control is also found by what admission says: its reason, in quotes.
-    With "-", a pasted error, warning, log or event is read from stdin and explained, as rejected - does.
+    Shows its fields and their allowed values by policy version, what an attacker gains without it, what it can break
+    and how that shows, and how to fix it. Without CHECK, lists the controls. "runtime" shows what Pod Security
+    cannot do, and what helps with the rest. You can also name a control by what admission says: its reason, in quotes.
+    With "-", explains an error, a warning, a log or an event that is pasted or piped into it, as rejected - does.
 
     \b
     Examples:

@@ -36,44 +36,44 @@ _FORMATS: Final = ("diff", "json-patch", "strategic-patch", "kustomize", "yaml",
 @option("--write", group="Output", is_flag=True, help="Edit the files in place.")
 @option("--apply", "apply_", group="Output", is_flag=True, help="Patch the live workloads, and watch their rollouts.")
 @option("-i", "--interactive", group="Output", is_flag=True,
-        help="Ask for every edit, then write or apply those that you want.")  # fmt: skip
+        help="Ask about each edit, then write or apply those that you choose.")  # fmt: skip
 @option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
 @option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
-        help="The highest risk of edits to make.")  # fmt: skip
+        help="The highest risk that an edit may have.")  # fmt: skip
 @option("--only", group="What to change", multiple=True, metavar="CHECK", shell_complete=completing.checks,
         help="Fix only this control; may be repeated.")  # fmt: skip
 @option("--skip", group="What to change", multiple=True, metavar="CHECK", shell_complete=completing.checks,
         help="Do not fix this control; may be repeated.")  # fmt: skip
 @option("--host-path", "host_paths", group="What to change", multiple=True, metavar="NAME=CHOICE",
-        help="What becomes of a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.")  # fmt: skip
+        help="What replaces a hostPath volume: emptyDir, pvc:CLAIM, configmap:NAME or remove.")  # fmt: skip
 @option("--source", "sources", group="Output", multiple=True, metavar="[URL=]DIR",
-        help="Checkout of the repository that live workloads come from: the files there are fixed.")  # fmt: skip
+        help="Checkout of the repository that live workloads come from: fix the files there.")  # fmt: skip
 @option("--values-out", group="Output", metavar="FILE", type=click.Path(dir_okay=False),
-        help="File of yours to write a chart's values to.")  # fmt: skip
+        help="Write the chart's values to this file.")  # fmt: skip
 @option("--write-templates", group="What to change", is_flag=True,
-        help="Edit a chart's templates, too, where no value does it, and write its values.")  # fmt: skip
-@option("--partial", group="What to change", is_flag=True, help="Make edits that reach no level, too.")
+        help="Write a chart's values, and edit its templates where no value can fix it.")  # fmt: skip
+@option("--partial", group="What to change", is_flag=True, help="Also make edits that do not reach a level.")
 @companion_options
 @evidence_options
 @option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
         help="Longest wait for a rollout.")  # fmt: skip
-@option("--no-rollback", group="Rollout", is_flag=True, help="Leave a change in place whose pods fail.")
+@option("--no-rollback", group="Rollout", is_flag=True, help="Leave a change in place even if its pods fail.")
 @option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-        help="Workloads to apply at a time.")  # fmt: skip
-@option("--fail-fast", group="Rollout", is_flag=True, help="Begin nothing more after a failure.")
+        help="Number of workloads to apply at a time.")  # fmt: skip
+@option("--fail-fast", group="Rollout", is_flag=True, help="Start no more workloads after a failure.")
 @option("--trial/--no-trial", group="Rollout", default=None,
-        help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
+        help="Start one trial pod first. [default: if the rollout takes a pod down first]")  # fmt: skip
 @option("--recreate", group="Rollout", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @option("--at-admission", group="Output", is_flag=True,
-        help="With --apply: leave the workloads alone, and have a policy change their new pods.")  # fmt: skip
+        help="With --apply: do not patch workloads; create policies that change their new pods.")  # fmt: skip
 @option("--at-owner", group="Output", is_flag=True,
         help="Change the custom resource that the workload is made from, not the workload.")  # fmt: skip
 @option("--owner-field", "owner_fields", group="What to change", multiple=True, metavar="PATH",
-        help="With --at-owner: the field to change there, where several fit; may be repeated.")  # fmt: skip
+        help="With --at-owner: the field to change, if several fit; may be repeated.")  # fmt: skip
 @option("--expires", group="Rollout", default="90d", show_default=True, metavar="TIME",
-        help="When such policies are to be looked at again: days, or a date.")  # fmt: skip
+        help="When to review the policies of --at-admission: days, such as 90d, or a date.")  # fmt: skip
 @option("--even-if-managed", group="What to change", is_flag=True,
-        help="Patch what Helm, Argo CD, Flux or an operator manages.")  # fmt: skip
+        help="Patch workloads even if Helm, Argo CD, Flux or an operator manages them.")  # fmt: skip
 def fix(
     inputs: FileInputs | LiveInputs,
     policy: Policy,
@@ -104,21 +104,25 @@ def fix(
     expires: str,
     even_if_managed: bool,
 ) -> int:
-    """Show the smallest change that lifts workloads to the level, or make it.
+    """Show or make the smallest change that brings workloads to the level.
 
-    Without --write and --apply nothing changes: the diff goes to stdout, and what the edits risk and what is left
-    goes to stderr. In files only the lines that must change do; every other byte stays. Of live workloads the diff
-    is that of a server dry-run, and a pod is proved to be admitted before anything is applied; a rollout that fails
-    is taken back. Of Helm releases the values are changed, by Helm. What is known of how the app runs (its
-    manifest, running pods, images, sensors) makes each edit safe, review or breaks; edits above --max-risk are left
-    out. Edits that together reach neither the level nor baseline are not made, unless they are safe: --partial
-    makes them all the same, and so does your choice with -i. Companion edits, such as --run-as-user, keep an app
-    running that the level alone would stop; --user-namespace lets it stay root where the policy does (v1.35). What
-    nobody can edit, since an operator or a chart writes it again, --at-admission and -o mutating-policy change at
-    admission: a MutatingAdmissionPolicy makes the same edits to the workload's new pods. Where an operator's custom
-    resource has fields for them, --at-owner sets these, and takes them back where the workload does not follow. The
-    exit code is 0 when nothing is left to do, 1 when a diff was shown or something stays below the level, 3 when
-    something could not be read, 4 when the cluster refused.
+    Without --write or --apply nothing changes: stdout gets the diff, stderr the risk of each edit and what stays
+    below the level. In files, only the lines that must change do; every other byte stays. For live workloads, the
+    diff is the result of a server dry-run. Before anything is applied, a dry-run proves that a pod is admitted; a
+    rollout that fails is rolled back. For Helm releases, Helm changes the values.
+
+    What is known about how the app runs (from its manifest, running pods, images and sensors) makes the risk of each
+    edit safe, review or breaks. Edits above --max-risk are left out. Edits that together reach neither the level nor
+    baseline are not made, unless they are safe; --partial makes them anyway, and so do your answers to -i.
+
+    Companion edits, such as --run-as-user, keep an app running that the level alone would stop; --user-namespace
+    lets it stay root where the policy allows that (v1.35). Where you cannot edit a workload because an operator or a
+    chart writes it again, --at-admission and -o mutating-policy make the edits at admission: a
+    MutatingAdmissionPolicy makes them to the workload's new pods. Where an operator's custom resource has fields for
+    the edits, --at-owner sets these, and takes them back if the workload does not follow.
+
+    The exit code is 0 when there is nothing left to do, 1 when a diff was shown or something stays below the level,
+    3 when something could not be read, and 4 when the cluster refused.
 
     \b
     Examples:
@@ -233,7 +237,7 @@ def fix(
         found = surveyed(inputs, origins=True)
         note_problems(found.notes)
         if asked.user_namespace is not None:
-            note("--user-namespace is not done: values reach security contexts, and hostUsers stands beside them")
+            note("--user-namespace is not done: values reach security contexts, and hostUsers is outside of them")
             options = options._replace(asked=asked._replace(user_namespace=None))
         how = ChartOutput(write, quiet=output is None, out=values_out, templates=write_templates)
         return fix_chart(inputs.chart, found.inputs, found.policies, options, how)

@@ -141,13 +141,13 @@ class Releases:
             if item.patch
         ]
         if not ready or begun or not self._is_agreed:
-            words = "not begun" if begun else "not confirmed"
+            words = "not started" if begun else "not confirmed"
             return outcomes + [Outcome(item, "skipped", words) for plan in ready for item in plan.proposals], False
         stop = Event()
 
         def interrupted() -> None:
             with suppress(OSError):
-                line("interrupted: helm finishes what it has begun …")
+                line("interrupted: waiting for helm to finish …")
 
         with Progress(len(ready), "releases") as display:
 
@@ -161,7 +161,7 @@ class Releases:
 
             def work(plan: ReleasePlan) -> list[Outcome]:
                 if stop.is_set():
-                    return [Outcome(item, "skipped", "not begun") for item in plan.proposals]
+                    return [Outcome(item, "skipped", "not started") for item in plan.proposals]
                 try:
                     made = upgrader.upgrade(plan.helm, plan.upgrade)
                 except HardenError as error:
@@ -194,7 +194,7 @@ def _show(plan: ReleasePlan) -> None:
     for key, words in found.said:
         line(f"{key}: the chart says: {words}")
     proof = "" if plan.refusal else ", and by helm's dry-run on the server"
-    cures = f"these values cure {found.cured} of {counted(found.before, 'violation')}, proved by rendering{proof}"
+    cures = f"these values fix {found.cured} of {counted(found.before, 'violation')}, proved by rendering{proof}"
     told = [("values ", "strong", f"of {record.title} (chart {record.chart}, revision {record.revision}): {cures}")]
     told += [("hook   ", "warn", f"helm upgrade runs {hook}") for hook in plan.hooks]
     told += [("also   ", "warn", f"changes the pods of {name}") for name in plan.also]

@@ -314,7 +314,7 @@ class SourceRun:
                     where, at = job.place_of(file.file)
                     self._files.setdefault(where, {})[file.file] = at
             elif planned and not change.problems and not any(left_below(item.plan) for item in planned):
-                words = "its files meet the level by now: commit and push them, or wait until they are applied"
+                words = "its files meet the level already: commit and push them, or wait until they are applied"
                 self.held.append((job.proposal, words))
             before = next((old for identity, old, _ in change.objects if job.sought.matches(identity)), None)
             drift = drifted(job.proposal.live, planned, before) if planned and (change.objects or not done) else []
@@ -333,7 +333,7 @@ class SourceRun:
         for file in change.files:
             root = chart.place_of(file.file)[0] if chart is not None else checkout
             if file.before and is_committed(root, file.file) is False:
-                note(f"{file.file} has changes that are not committed: it is edited all the same, and they stay in it")
+                note(f"{file.file} has changes that are not committed: it is edited anyway, and they stay in it")
         if change.overlay is not None or chart is not None:
             try:
                 if chart is not None:
@@ -384,12 +384,10 @@ class SourceRun:
         for place in places.values():
             followed = f"{place.revision_type} {place.revision}".strip()
             if place.revision and place.revision_type not in ("", "branch"):
-                note(
-                    f"{place.url}: {followed} is followed: the change takes effect when that names a commit that has it"
-                )
+                note(f"{place.url}: {followed} is followed: the change takes effect once that names a commit with it")
             elif place.revision not in ("", "HEAD", checkout.branch):
                 on = f"branch {checkout.branch}" if checkout.branch else "no branch"
-                note(f"{checkout.root} is on {on}, and {followed} is followed: the change has to get there")
+                note(f"{checkout.root} is on {on}, and {followed} is followed: the change must reach it")
         for link in {(at.link.kind, at.link.namespace, at.link.name): at.link for at in files.values()}.values():
             if link.note:
                 note(f"{link.kind} {link.namespace}/{link.name}: {link.note}")
@@ -399,7 +397,7 @@ class SourceRun:
         verb = "Commit and push" if self._write else "To commit and push, once written"
         paragraph(
             f"{verb} in {checkout.root} ({', '.join(places)}{branch}): {names}. Nothing has changed in the cluster: "
-            f"{', '.join(by)} will carry it out."
+            f"{', '.join(by)} will apply it."
         )
 
     def _json(

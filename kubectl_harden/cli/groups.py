@@ -18,7 +18,7 @@ Group = Literal[
     "Evidence",
     "Rollout",
     "Options",
-    "Global options, as kubectl has them",
+    "Global options, as in kubectl",
 ]
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 """In the order of the help; within a group options stand as they are declared, the everyday ones first."""

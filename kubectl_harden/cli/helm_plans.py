@@ -233,8 +233,8 @@ def _about(proposals: Sequence[Proposal], options: FixOptions, record: Record) -
 def _without(found: Cure) -> str:
     named = ", ".join(found.tried[:_NAMED])
     more = f" and {len(found.tried) - _NAMED:,} more" if len(found.tried) > _NAMED else ""
-    head = "no values of its chart cure it" if found.complete else "no values that cure it were found"
-    head = "no values of its chart take its pods to a level (--partial)" if found.held_back else head
+    head = "no values of its chart fix it" if found.complete else "no values that fix it were found"
+    head = "no values of its chart bring its pods to a level (--partial)" if found.held_back else head
     return f"{head}, of {len(found.tried):,} tried{f': {named}{more}' if named else ''}"
 
 
@@ -392,7 +392,7 @@ def _no_way_back(inputs: LiveInputs, plan: ReleasePlan) -> str:
                 return (
                     f"it takes pods of {name_of(live.resource.kind, live.value)} down that could not come back, since "
                     f"they would be refused now ({refused}), and nothing proves that the new ones start. Evidence "
-                    "(--inspect-images, --observed) may; fix --no-rollback makes the change without a way back"
+                    "(--inspect-images, --observed) may; fix --no-rollback makes the change anyway, with no rollback"
                 )
     return ""
 

@@ -16,8 +16,8 @@ def krm() -> int:
 
     It reads the ResourceList from stdin and writes it to stdout, with a result for each violation. The
     functionConfig (a ConfigMap's data, or the spec of any kind) says what to do: level, policyVersion, admissionConfig
-    (the API server's configuration, as text or inline), fix (true edits the items) and maxRisk. Without a level the
-    Namespaces among the items have the word. The exit code is 1 where a violation is left that nobody has accepted.
+    (the API server's configuration, as text or inline), fix (true edits the items) and maxRisk. Without a level, the
+    Namespaces among the items decide. The exit code is 1 when a violation is left that nobody has accepted.
 
     \b
     Examples:

@@ -65,12 +65,12 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings=_CONTEXT, invoke_without_command=False)
 @click.version_option(__version__, prog_name="kubectl-harden", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Check Kubernetes workloads against the Pod Security Standards, and make the smallest patch that lifts
-    them there.
+    """Check Kubernetes workloads against the Pod Security Standards, and make the smallest patch that meets
+    them.
 
     \b
     Examples:
-      # What is Pod Security admission rejecting now, and what cures it?
+      # What does Pod Security admission reject now, and how do I fix it?
       kubectl harden rejected -n shop
       # Fix a live workload: diff, server dry-run, question, patch, watched rollout
       kubectl harden fix deploy/web -n shop --apply
@@ -79,7 +79,7 @@ def cli() -> None:
       kubectl harden migrate -A --level highest --apply
       # Take it back
       kubectl harden undo --last
-      # What would Pod Security admission say of these manifests? Fix them
+      # What would Pod Security admission say about these manifests? Fix them
       kubectl harden check -f deploy/
       kubectl harden fix -f deploy/web.yaml --write
       # As a filter
@@ -187,9 +187,9 @@ def _say_bug(fault: Exception) -> None:
     _show_traceback()
     last = traceback.extract_tb(fault.__traceback__)[-1]
     where = f"{os.path.basename(last.filename)}:{last.lineno}"
-    error(f"this is a bug of kubectl harden, not of your input: {type(fault).__name__} at {where}: {fault}")
+    error(f"this is a bug in kubectl harden, not in your input: {type(fault).__name__} at {where}: {fault}")
     line(
-        "What is already named as done stays done. Please report it with the output of kubectl harden version -o json; "
+        "What was reported as done stays done. Please report it with the output of kubectl harden version -o json; "
         f"{DEBUG}=1 shows the traceback"
     )
 
@@ -250,7 +250,7 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         from kubectl_harden.reports.output import line
 
-        line("interrupted: what is already named as done stays done, everything else is as it was")
+        line("interrupted: what was reported as done stays done; everything else is unchanged")
         return ended_by()
     except BrokenPipeError:
         # The reader has what it wanted.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["migrate"]
 
 _INTERRUPTED: Final = (
-    "interrupted: each namespace finishes the step that it is in; once more, and it waits for no rollout\n"
+    "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
 )
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
@@ -49,13 +49,13 @@ _FEW: Final = 5
 @click.argument("names", nargs=-1, metavar="[NAMESPACE]...", shell_complete=completing.namespaces)
 @option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
         type=click.Path(allow_dash=True),
-        help="Namespaces and workloads of files, instead of a cluster's.")  # fmt: skip
-@option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories.")
+        help="Namespaces and workloads in files, instead of a cluster.")  # fmt: skip
+@option("-R", "--recursive", group="Targets", is_flag=True, help="Process directories recursively.")
 @option("-l", "--selector", group="Targets", default="", metavar="SELECTOR", help="Label selector of namespaces.")
-@option("-A", "--all-namespaces", group="Targets", is_flag=True, help="All namespaces but Kubernetes' own.")
+@option("-A", "--all-namespaces", group="Targets", is_flag=True, help="All namespaces except Kubernetes' own.")
 @option("--exclude", group="Targets", multiple=True, metavar="PATTERN",
-        help="Leave out namespaces; * and ? stand for any.")  # fmt: skip
-@option("--exclude-from", group="Targets", metavar="FILE", help="A file with a pattern to leave out on each line.")
+        help="Namespaces to leave out; * and ? are wildcards.")  # fmt: skip
+@option("--exclude-from", group="Targets", metavar="FILE", help="File of patterns to leave out, one on each line.")
 @option("--source", "sources", group="What to change", multiple=True, metavar="[URL=]DIR",
         help="Checkout of a repository that workloads and namespaces come from: what is managed by others is changed "
              "there. May be repeated.")  # fmt: skip
@@ -63,13 +63,13 @@ _FEW: Final = 5
         help="Work on one of COUNT shares. [default INDEX: $JOB_COMPLETION_INDEX]")  # fmt: skip
 @option("--level", group="Policy", type=click.Choice(("baseline", "restricted", "highest")), default="restricted",
         show_default=True,
-        help="What to enforce; highest: as far as each namespace can go.")  # fmt: skip
+        help="Level to enforce; highest: the highest that each namespace can reach.")  # fmt: skip
 @option("--policy-version", group="Policy", metavar="VERSION",
-        help="Policy version to pin. [default: as the namespace has it]")  # fmt: skip
+        help="Policy version to pin. [default: that of the namespace]")  # fmt: skip
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
         help="Tell also what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
 @option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
-        help="The highest risk of edits to make.")  # fmt: skip
+        help="The highest risk that an edit may have.")  # fmt: skip
 @option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
         default="text", show_default=True,
         help="Output format.")  # fmt: skip
@@ -77,30 +77,30 @@ _FEW: Final = 5
         help="Edit the files of -f or --source in place: workloads, and the labels of Namespaces.")  # fmt: skip
 @option("--apply", "apply_", group="Output", is_flag=True, help="Set the labels and patch the workloads.")
 @option("-y", "--yes", group="Output", is_flag=True, help="Apply without asking.")
-@option("--report", "report_file", group="Output", metavar="FILE", help="Write a page to show around (HTML).")
+@option("--report", "report_file", group="Output", metavar="FILE", help="Write an HTML report to share.")
 @HISTORY
-@option("--plan-out", group="Output", metavar="FILE", help="Write the plan, to be reviewed and carried out later.")
+@option("--plan-out", group="Output", metavar="FILE", help="Write the plan to a file, to review and carry out later.")
 @option("--plan", "plan_file", group="Output", metavar="FILE", help="Carry out exactly this plan.")
 @option("--timeout", group="Rollout", default="5m", show_default=True, metavar="TIME",
         help="Longest wait for a rollout.")  # fmt: skip
 @option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-        help="Namespaces to work on at a time.")  # fmt: skip
+        help="Number of namespaces to work on at a time.")  # fmt: skip
 @option("--max-failures", group="Rollout", type=click.IntRange(1), metavar="N",
-        help="Begin no more after N namespaces failed.")  # fmt: skip
+        help="Start no more namespaces after N have failed.")  # fmt: skip
 @option("--trial/--no-trial", group="Rollout", default=None,
-        help="Start one new pod beside the app first. [default: where a pod is taken down first]")  # fmt: skip
+        help="Start one trial pod first. [default: if the rollout takes a pod down first]")  # fmt: skip
 @option("--recreate", group="Rollout", is_flag=True, help="Delete and create Pods and Jobs, which cannot be patched.")
 @option("--at-admission", group="Output", is_flag=True,
-        help="Policies for new pods of what others write; old pods are evicted one by one.")  # fmt: skip
+        help="Use policies for workloads that others manage; evict their old pods one by one.")  # fmt: skip
 @option("--expires", group="Rollout", default="90d", show_default=True, metavar="TIME",
-        help="When to look at the policies again: 90d, or a date.")  # fmt: skip
+        help="When to review the policies of --at-admission: days, such as 90d, or a date.")  # fmt: skip
 @option("--even-if-managed", group="What to change", is_flag=True,
-        help="Patch what Helm, Argo CD, Flux or an operator manages.")  # fmt: skip
+        help="Patch workloads even if Helm, Argo CD, Flux or an operator manages them.")  # fmt: skip
 @option("--team-label", group="Output", default="team", show_default=True, metavar="KEY",
-        help="The label that names the team of a workload or namespace.")  # fmt: skip
+        help="Label that names the team of a workload or namespace.")  # fmt: skip
 @AUDIT_LOG
 @option("--soak", group="Policy", metavar="TIME",
-        help="Enforce only what the audit log shows nothing against for so long (7d).")  # fmt: skip
+        help="Enforce only after the audit log shows no violation for this long (7d).")  # fmt: skip
 @POD_PATH
 @companion_options
 @evidence_options
@@ -150,23 +150,23 @@ def migrate(
     """Show how far namespaces are from a level, and take them there.
 
     Without --apply nothing changes: a table shows what each namespace enforces, the level that its workloads
-    meet now, the level that fixes would lift them to, and what holds it back. With --apply, in each namespace:
-    warn and audit are set; all fixes are proved by server dry-runs, then applied one by one with watched
-    rollouts; the pods that run are judged again; enforce is set once the API server itself has nothing to say
-    against it. A run that was cut off is carried on by the same command. The exit code is 0 when all
-    namespaces enforce the level (highest: what each can reach), 1 when some do not, 3 when something could not be
-    read, 4 when the cluster refused.
+    meet now, the level that they would meet with fixes, and what holds the namespace back. With --apply, these are
+    the steps for each namespace: set warn and audit; prove all fixes by server dry-runs; apply them one by one and
+    watch the rollouts; judge the running pods again; set enforce once the API server has no objection. To
+    continue a run that was cut off, run the same command again. The exit code is 0 when all namespaces enforce the
+    level (with highest: what each can reach), 1 when some do not, 3 when something could not be read, and 4 when the
+    cluster refused.
 
-    With --source what others manage, and would take back in the cluster, is changed in checkouts of its
-    repositories: shown as one change set for each, proved as fix --source proves it, and written by --write; nothing
-    is committed. Once the commits are applied the same command goes on. Namespaces that come from a checkout get
-    their labels there, and enforce only after all that runs in them meets the level.
+    With --source, workloads that others manage, and would set back in the cluster, are changed in checkouts of
+    their repositories: each checkout gets one change set, which is proved as fix --source proves it and written by
+    --write; nothing is committed. Once the commits are applied, the same command continues. Namespaces that come
+    from a checkout get their labels there, and enforce only after everything that runs in them meets the level.
 
-    With -f it is the Namespace objects of files, and nothing asks a cluster: each goes as far as its workloads in
-    the same files allow. The diff has the edits of workloads, as fix makes them, and of labels; --write makes them.
-    What the files do not show (charts, patches of kustomizations, what cannot be read) keeps a level from being
-    enforced, and is named. The exit code is 0 when nothing is left to do, 1 when a diff was shown or something is
-    held back, 3 when something could not be read.
+    With -f, the namespaces are the Namespace objects in files, and no cluster is contacted: each goes as far as its
+    workloads in the same files allow. The diff shows the edits to workloads, as fix makes them, and to labels;
+    --write makes them. What the files do not show (charts, patches of kustomizations, what cannot be read) keeps a
+    level from being enforced, and is named. The exit code is 0 when there is nothing left to do, 1 when a diff was
+    shown or something is held back, and 3 when something could not be read.
 
     \b
     Examples:
@@ -236,10 +236,10 @@ def migrate(
     upgrade = None if upgrade_to is None else upgrade_minor(upgrade_to)
     aim = aim._replace(detailed=bool(plan_out or report_file), upgrade=upgrade)
     if sum((bool(names), bool(selector), all_namespaces)) != 1:
-        raise UsageError("name the namespaces, or select them by -l SELECTOR, or take all by -A")
+        raise UsageError("name the namespaces, or select them with -l SELECTOR or -A")
     checkouts = None
     if sources and at_admission:
-        raise UsageError("--at-admission leaves what others write as it is, and --source changes it: give one of them")
+        raise UsageError("--at-admission does not change what others manage, and --source does: use one of them")
     if sources or write:
         from kubectl_harden.cli.migrate_source import checkouts_of
 
@@ -306,12 +306,12 @@ def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
     default = click.core.ParameterSource.DEFAULT
     given = [option for name, option in fixed.items() if context.get_parameter_source(name) is not default]
     if given:
-        raise UsageError(f"--plan is carried out as it is: leave out {', '.join(given)}")
+        raise UsageError(f"--plan is carried out exactly as written: leave out {', '.join(given)}")
     if plan_out is not None:
-        raise UsageError("--plan carries a plan out and --plan-out makes one: give one of them")
+        raise UsageError("--plan carries out a plan and --plan-out makes one: use one of them")
     if not carried_out:
         raise UsageError(
-            "--plan is carried out with --apply, in checkouts with --write; to see what is to be done leave all out"
+            "--plan needs --apply, or --write for checkouts; to see what there is to do, leave out all of them"
         )
 
 

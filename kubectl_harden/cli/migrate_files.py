@@ -60,7 +60,7 @@ def refuse_options(files: tuple[str, ...], output: str) -> None:
     if refused:
         raise UsageError(f"{' and '.join(refused)} {'is' if len(refused) == 1 else 'are'} about files: name them by -f")
     if files and output in ("markdown", "policyreport"):
-        raise UsageError(f"-o {output} is about a cluster: with -f use text, wide or json")
+        raise UsageError(f"-o {output} is for a cluster: with -f use text, wide or json")
 
 
 def _is_given(name: str) -> bool:
@@ -84,14 +84,14 @@ def migrate_files(
             raise UsageError(f'"{name}" is not a file: with -f, -n {name} names a namespace')
     listed = [*named_files(files), *names]
     if write and "-" in listed:
-        raise UsageError("--write edits files: stdin can only be looked at")
+        raise UsageError("--write edits files, and stdin is not a file")
     project = project_of()
     inputs = Inputs(tuple(listed), recursive, pod_paths_of(pod_paths, project), project.excluded())
     found = plan_migration(inputs, aim)
     if write:
         found = write_migration(found, inputs)
     for name in () if recursive else filter(_has_directories, listed):
-        note(f"{name}: workloads in its subdirectories are not looked at; -R does")
+        note(f"{name}: workloads in its subdirectories are not read; use -R to read them")
     note_problems(found.notes)
     if found.excluded:
         note(f"{project.file} excludes {counted(found.excluded, 'path')}")

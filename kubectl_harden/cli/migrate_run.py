@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "run_on"]
 
 _INTERRUPTED: Final = (
-    "interrupted: each namespace finishes the step that it is in; once more, and it waits for no rollout\n"
+    "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
 )
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
@@ -142,7 +142,7 @@ def _survey(policies: PoliciesInForce, aim: Aim, run: Run) -> tuple[Chosen, Surv
             missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
             if missing:
                 report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
-                raise ClusterError("permissions are missing: nothing was begun")
+                raise ClusterError("permissions are missing: nothing was started")
     lost = resume_cut_off(cluster, chosen.namespaces.__contains__, apply=run.apply, yes=run.yes, seconds=run.limit)
     with Words() as words:
         found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
@@ -192,7 +192,7 @@ def _carry_out(
 
         def work(item: NamespaceSurvey) -> Migrated:
             if enough.is_set():
-                return Migrated(item.name, "stopped", "not begun")
+                return Migrated(item.name, "stopped", "not started")
             outcome = migrator.carry_out(item.name)
             if outcome.failed and next(failures) == run.max_failures:
                 enough.set()
@@ -222,7 +222,7 @@ def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
     if journal.trouble is not None:
         from kubectl_harden.reports.output import report_problems
 
-        trouble = Problem(f"{journal.trouble}: not all that was done is written down")
+        trouble = Problem(f"{journal.trouble}: the journal does not have everything that was done")
         report_problems([trouble])
         problems.append(trouble)
     return problems

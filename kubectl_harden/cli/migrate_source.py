@@ -39,8 +39,8 @@ __all__ = ["checkouts_of", "source_changes"]
 
 _ROUNDS: Final = 4
 """How often changes of one file that were planned apart are planned again, one behind the other."""
-_WAITS: Final = "its files meet the level by now: commit and push them, or wait until they are applied"
-_LABELLED: Final = "its labels are in {} by now: commit and push it, or wait until it is applied"
+_WAITS: Final = "its files meet the level already: commit and push them, or wait until they are applied"
+_LABELLED: Final = "its labels are in {} already: commit and push it, or wait until it is applied"
 
 
 def checkouts_of(sources: Sequence[str], aim: Aim) -> Checkouts:
@@ -51,7 +51,7 @@ def checkouts_of(sources: Sequence[str], aim: Aim) -> Checkouts:
         raise UsageError("--write edits files: name checkouts by --source, or files by -f")
     if aim.apply.even_if_managed:
         raise UsageError(
-            "--even-if-managed patches in the cluster what --source changes where it comes from: give one of them"
+            "--even-if-managed patches in the cluster what --source changes where it comes from: use one of them"
         )
     return Checkouts([checkout_of(text) for text in sources], aim.pod_paths)
 
@@ -314,7 +314,7 @@ class _Changes(SourceRun):
                 self._sets[checkout].workloads[name] = tuple(files)
             self._sets[placed[0][1]].planned += [shortened(item, job.checkout.root) for item in planned]
         elif not planned or edits:
-            self._open(job.proposal, why or "it has no change that is proved")
+            self._open(job.proposal, why or "it has no proved change")
         elif not left:
             self._waiting.append(Open(name, job.proposal.live.namespace, _WAITS))
         if left:
@@ -339,7 +339,7 @@ class _Changes(SourceRun):
             if planned is None:
                 return f"the plan does not change {name}: left alone"
             if planned != states(file):
-                return f"{name}: the file, or what is to be done, is not as the plan has it: left alone"
+                return f"{name}: the file or its change differs from the plan: left alone"
         return ""
 
     def _keep(self, placed: Sequence[_Placed]) -> None:
@@ -396,8 +396,8 @@ def _told_of(checkout: Checkout, at: AtSource) -> list[str]:
     out = [f"{_applier(at.link)}: {at.link.note}"] if at.link.note else []
     followed = f"{place.revision_type} {place.revision}".strip()
     if place.revision and place.revision_type not in ("", "branch"):
-        out.append(f"{place.url}: {followed} is followed: the change takes effect when that names a commit that has it")
+        out.append(f"{place.url}: {followed} is followed: the change takes effect once that names a commit with it")
     elif place.revision not in ("", "HEAD", checkout.branch):
         on = f"branch {checkout.branch}" if checkout.branch else "no branch"
-        out.append(f"{checkout.root} is on {on}, and {followed} is followed: the change has to get there")
+        out.append(f"{checkout.root} is on {on}, and {followed} is followed: the change must reach it")
     return out

@@ -35,7 +35,7 @@ __all__ = [
 
 CLUSTER: Final = (
     option("-n", "--namespace", group="Targets", metavar="NAME", shell_complete=completing.namespaces,
-           help="Namespace; by default that of the context."),
+           help="Namespace. [default: that of the context]"),
     option("--kubeconfig", group=GLOBAL, metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
     option("--context", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("contexts"),
            help="Context of the kubeconfig."),
@@ -49,22 +49,22 @@ CLUSTER: Final = (
     option("--as-group", "as_groups", group=GLOBAL, multiple=True, metavar="GROUP",
            help="Group to impersonate; repeatable."),
     option("--insecure-skip-tls-verify", "insecure", group=GLOBAL, is_flag=True,
-           help="Do not check the server's certificate."),
+           help="Do not verify the server's certificate."),
     option("--certificate-authority", group=GLOBAL, metavar="FILE", type=click.Path(),
-           help="Certificate of the authority to trust."),
+           help="Certificate authority to trust."),
     option("--request-timeout", group=GLOBAL, default="0", metavar="TIME",
-           help="Longest time for a request (30s); 0: five minutes."),
+           help="Longest time for one request, such as 30s; 0: five minutes."),
     option("--chunk-size", group=GLOBAL, type=click.IntRange(min=0), default=500, show_default=True, metavar="N",
-           help="Objects per page of a list; 0: all at once."),
+           help="Objects in each page of a list; 0: all at once."),
     option("--field-manager", group=GLOBAL, default="kubectl-harden", show_default=True, metavar="NAME",
-           help="Name of the field manager of changes."),
+           help="Name of the field manager for changes."),
 )  # fmt: skip
 
 POLICY: Final = (
     option("--level", group="Policy", metavar="LEVEL", shell_complete=completing.levels,
-           help="baseline or restricted. [default: what the namespace asks for, else restricted]"),
+           help="baseline or restricted. [default: that of the namespace, or restricted]"),
     option("--policy-version", group="Policy", metavar="VERSION",
-           help="Policy version, such as v1.30. [default: the namespace's, else latest]"),
+           help="Policy version, such as v1.30. [default: that of the namespace, or latest]"),
 )  # fmt: skip
 
 POD_PATH: Final = option(
@@ -111,10 +111,10 @@ BODIES: Final = 8
 OUTPUT: Final = (
     Option(["--color"], group=GLOBAL, type=click.Choice(("auto", "always", "never")), default="auto",
            expose_value=False, callback=_choose_colour,
-           help="When to colour. [default: on a terminal, unless NO_COLOR is set]"),
+           help="When to use colour. [default: on a terminal, unless NO_COLOR is set]"),
     Option(["-v", "--v"], group=GLOBAL, type=_Verbosity(), metavar="LEVEL", default=0, expose_value=False,
            is_eager=True, callback=_log_calls,
-           help="Verbosity: 6 shows the calls of the API server, 8 what they carry."),
+           help="Verbosity: 6 shows the requests to the API server, 8 their contents too."),
 )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def project_of(config: str | None = None) -> Project:
         return read_project(config)
     other = misnamed(os.curdir)
     if other is not None:
-        note(f"{os.path.relpath(other)} is not read: a project file has the name {FILE}, and --config names another")
+        note(f"{os.path.relpath(other)} is not read: a project file is named {FILE}; use --config to name another")
     file = find_project(os.curdir)
     words = not_obeyed(os.curdir) if file is None else None
     if words is not None:

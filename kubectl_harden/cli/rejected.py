@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["pasted", "rejected"]
 
 
-@click.command(cls=Command, short_help="Show what admission is rejecting now, why, and what cures it.")
+@click.command(cls=Command, short_help="Show what admission rejects now, why, and how to fix it.")
 @click.argument("source", required=False, metavar="[-]")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Look into all namespaces.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Look in all namespaces.")
 @click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", show_default=True,
               help="Output format.")  # fmt: skip
 @AUDIT_LOG
@@ -45,14 +45,14 @@ def rejected(
     contexts: str | None,
     all_contexts: bool,
 ) -> int:
-    """Show the workloads whose pods admission refuses now, each with the diff that cures it.
+    """Show the workloads whose pods admission refuses now, each with the diff that fixes it.
 
-    That a pod would be admitted now is said only after a dry-run of the pod that its controller would make.
+    A pod is reported as admitted now only after a dry-run of the pod that its controller would create.
 
-    With "-", read a pasted error, a warning of kubectl, a log or an event from stdin, and explain it; no
-    cluster is asked. With --audit-log, what was refused before is shown as well, also of pods of which nothing is
-    left. The exit code is 0 when nothing is rejected, 1 when something is or was and its cause is not known to
-    be fixed, 4 when the cluster refused.
+    With "-", read an error, a warning from kubectl, a log or an event from stdin and explain it, without contacting
+    a cluster. With --audit-log, also show earlier rejections, even of pods that no longer exist. The exit code is 0
+    when nothing is rejected, 1 when something is or was rejected and the cause is not known to be fixed, and 4 when
+    the cluster refused.
 
     \b
     Examples:
@@ -64,16 +64,16 @@ def rejected(
     """
     if source == "-":
         if audit_logs:
-            raise UsageError("- explains a message, and --audit-log is of a cluster: give one of them")
+            raise UsageError("- explains a message, and --audit-log is for a cluster: use one of them")
         return pasted(output)
     if source is not None:
-        raise UsageError(f'"{source}": name a namespace with -n, or give - to read a message from stdin')
+        raise UsageError(f'"{source}": name a namespace with -n, or use - to read a message from stdin')
     if namespace and all_namespaces:
         raise UsageError("use -n for one namespace or -A for all, not both")
     names = chosen_contexts({"contexts": contexts, "all_contexts": all_contexts, **connect.given})
     if names:
         if audit_logs:
-            raise UsageError("--audit-log is of one cluster: name it by --context")
+            raise UsageError("--audit-log is for one cluster: select it with --context")
         return _all(names, connect.context, None if all_namespaces else namespace or "", output)
     audit = read(audit_logs)
     cluster = connect()
@@ -232,5 +232,5 @@ def pasted(output: str) -> int:
     for message in messages if output == "text" else ():
         write(message_text(message, columns=width()))
     if not messages:
-        line("no rejection is recognised in this text")
+        line("this text has no rejection that is known")
     return VIOLATIONS if messages else OK

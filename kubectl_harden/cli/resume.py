@@ -30,7 +30,8 @@ def resume_cut_off(
 
     problems = []
     for run, change in cut_off(
-        cluster.connection.server, lambda damaged: note(f"{damaged.trouble}, and what it was cut off in is not known")
+        cluster.connection.server,
+        lambda damaged: note(f"{damaged.trouble}, so what it was cut off in is not known"),
     ):
         namespace = change.object["namespace"]
         if not takes(namespace):
@@ -46,9 +47,7 @@ def resume_cut_off(
                     line(words)
             elif lost(cluster, change):
                 undo = cluster.connection.commands.harden("undo", run)
-                message = (
-                    f"run {run} was cut off: it has deleted this, and not created it again; --apply does, or {undo}"
-                )
+                message = f"run {run} was cut off: it deleted this, and did not create it again: use --apply, or {undo}"
                 problems.append(problem(message, change.name, namespace))
         except HardenError as error:
             problems.append(problem(error, "" if change.name in str(error) else change.name, namespace))

@@ -236,7 +236,7 @@ class Charts:
             return None
         link = link_out(directory, checkout.root)
         if link:
-            raise InputError(f"its chart has a symbolic link that leads out of the checkout: {link}")
+            raise InputError(f"its chart has a symbolic link to outside of the checkout: {link}")
         return Chart(directory), checkout.root, ""
 
     def _cached(self, source: ChartSource) -> tuple[Chart, str, str] | None:

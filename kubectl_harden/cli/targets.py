@@ -33,18 +33,18 @@ __all__ = ["FileInputs", "LiveInputs", "left_out", "named_files", "surveyed", "t
 def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
     """Return the value of an option that may be given once: the last of several would replace the others unseen."""
     if len(values) > 1:
-        raise UsageError(f"{parameter.opts[0]} {shlex.join(values)}: one at a time; run the command for each of them")
+        raise UsageError(f"{parameter.opts[0]} {shlex.join(values)}: give only one; run the command for each of them")
     return values[0] if values else None
 
 
 _FILES: Final = (
     option("-f", "--filename", "files", group="Targets", multiple=True, metavar="FILE|DIR|-",
            type=click.Path(allow_dash=True), help="File, directory or - for stdin."),
-    option("-R", "--recursive", group="Targets", is_flag=True, help="Look into the subdirectories of directories."),
+    option("-R", "--recursive", group="Targets", is_flag=True, help="Process directories recursively."),
     option("-k", "--kustomize", "kustomization", group="Targets", metavar="DIR", type=click.Path(file_okay=False),
-           multiple=True, callback=_once, help="Directory of a kustomization, built by kubectl kustomize."),
+           multiple=True, callback=_once, help="Directory of a kustomization, which kubectl kustomize builds."),
     option("--helm-chart", "chart", group="Targets", metavar="CHART", type=click.Path(), multiple=True, callback=_once,
-           help="Chart, rendered by helm template: a directory, a .tgz, repo/chart or oci://…"),
+           help="Chart, which helm template renders: a directory, a .tgz, repo/chart or oci://…"),
 )  # fmt: skip
 
 _LIVE: Final = (
@@ -55,22 +55,22 @@ _LIVE: Final = (
 
 _RARER: Final = (
     option("--build", group="Targets", is_flag=True,
-           help="check: render the charts and the kustomizations in the directories, too."),
+           help="check: also render the charts and kustomizations in the directories."),
     option("--values", group="Targets", multiple=True, metavar="FILE", type=click.Path(),
            help="Values for the chart; may be repeated."),
     option("--set", "sets", group="Targets", multiple=True, metavar="KEY=VALUE",
-           help="Value for the chart, as helm takes it."),
+           help="Value for the chart, as in helm --set."),
     option("--kube-version", group="Targets", metavar="VERSION",
-           help="Kubernetes version that the chart is rendered for."),
+           help="Kubernetes version to render the chart for."),
     option("--api-versions", group="Targets", multiple=True, metavar="GROUP/VERSION",
-           help="APIs that the chart is rendered for; may be repeated."),
-    option("--skip-tests", group="Targets", is_flag=True, help="Leave out what the chart runs under helm test only."),
+           help="API versions to render the chart for; may be repeated."),
+    option("--skip-tests", group="Targets", is_flag=True, help="Leave out what only helm test runs."),
     option("--skip-others", group="Targets", is_flag=True,
-           help="The arguments are files; those that hold no Kubernetes objects are passed over, for pre-commit."),
+           help="For pre-commit: the arguments are files; skip those without Kubernetes objects."),
     option("--admission-config", group="Policy", metavar="FILE", type=click.Path(),
-           help="The API server's AdmissionConfiguration: its defaults and exemptions count for manifests."),
+           help="The API server's AdmissionConfiguration, whose defaults and exemptions apply to manifests."),
     option("--config", group="Policy", metavar="FILE", type=click.Path(),
-           help="Project file. [default: .kubectl-harden.yaml here, or above in the same repository]"),
+           help="Project file. [default: .kubectl-harden.yaml here, or in a parent directory of the repository]"),
 )  # fmt: skip
 
 
@@ -164,12 +164,12 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
         named = (*files, *names) if skip_others else files
         words = _words_for_helm(sets, kube_version, api_versions, skip_tests=skip_tests)
         if words and not chart:
-            raise UsageError(f"{words[0]} is about charts: name one by --helm-chart")
+            raise UsageError(f"{words[0]} is for charts: name one with --helm-chart")
         project = project_of(config)
         paths = pod_paths_of(pod_paths, project)
         contexts = chosen_contexts(others)
         if contexts and (named or kustomization or chart):
-            raise UsageError("--contexts and --all-contexts are about clusters: leave them out for manifests")
+            raise UsageError("--contexts and --all-contexts are for clusters: leave them out for manifests")
         if named or kustomization or chart:
             _check_combination(named, kustomization, chart, names, live=bool(all_namespaces or selector))
             if namespace and not chart:
@@ -195,7 +195,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
             )
             return command(inputs=inputs, policy=policy, **others)
         if admission_config:
-            raise UsageError("--admission-config is about manifests: a cluster says itself what is in force")
+            raise UsageError("--admission-config is for manifests: the cluster itself tells what is in force")
         for given, meaning in (
             (recursive, "-R"),
             (build, "--build"),
@@ -203,14 +203,14 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
             (skip_others, "--skip-others"),
         ):
             if given:
-                raise UsageError(f"{meaning} is about manifests: name them by -f, -k or --helm-chart")
+                raise UsageError(f"{meaning} is for manifests: name them with -f, -k or --helm-chart")
         looks_like_file = next((name for name in names if name == "-" or os.path.isfile(name)), None)
         if looks_like_file is not None:
             raise UsageError(f'"{looks_like_file}" is a file: write -f {shlex.quote(looks_like_file)}')
         if not (names or namespace or all_namespaces or selector):
             raise UsageError(
-                "name what to look at: -f FILE, -k DIR or --helm-chart DIR for manifests, TYPE/NAME for a live "
-                "workload, -n NAMESPACE or -A for all of them"
+                "specify manifests with -f FILE, -k DIR or --helm-chart DIR, or live workloads with TYPE/NAME, "
+                "-n NAMESPACE or -A"
             )
         from kubectl_harden.live.find import parse_targets
         from kubectl_harden.pod_security.policy import parse_policy
@@ -281,11 +281,11 @@ def _check_combination(
     """Raise UsageError for options of different inputs beside each other."""
     given = [option for option, value in (("-f", files), ("-k", kustomization), ("--helm-chart", chart)) if value]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} name different inputs: use one of them at a time")
+        raise UsageError(f"{' and '.join(given)} name different inputs: use only one of them")
     if live:
         raise UsageError(f"-A and -l select live workloads: leave them out, or leave out {given[0]}")
     if names and not files:
-        raise UsageError(f'"{names[0]}" names a live workload, {given[0]} manifests: use one of them at a time')
+        raise UsageError(f'"{names[0]}"names a live workload, {given[0]} names manifests: use only one of them')
 
 
 def _files(
@@ -307,7 +307,7 @@ def _files(
     from kubectl_harden.reports.output import note
 
     if values and not chart:
-        raise UsageError("--values are those of a chart: name it by --helm-chart")
+        raise UsageError("--values is for a chart: name it with --helm-chart")
     if build and (not files or skip_others):
         raise UsageError("--build renders what is in directories: name them by -f, without -k, --helm-chart and hooks")
     if kustomization:
@@ -322,7 +322,7 @@ def _files(
     listed.extend(os.path.join(os.curdir, name) if skip_others and name == "-" else name for name in names)
     excluded = project.excluded()
     if project.exclude and all(name != "-" and excluded(name) for name in listed):
-        note(f"{project.file} excludes all that is named")
+        note(f"{project.file} excludes everything that you named")
     inputs = Inputs(tuple(listed), recursive, paths, excluded, skip_others)
     if build:
         from kubectl_harden.manifests.generators import rendered

@@ -30,15 +30,15 @@ _LAG_SECONDS: Final = 5.0
 """How long the API server may still judge pods by a label that was changed."""
 
 
-@click.command(cls=Command, short_help="Take back what an earlier --apply did.")
+@click.command(cls=Command, short_help="Undo what an earlier --apply did.")
 @click.argument("run", required=False, shell_complete=completing.runs)
-@click.option("--last", is_flag=True, help="The latest run of which something is still in force.")
-@click.option("-y", "--yes", is_flag=True, help="Take it back without asking.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")
-@click.option("--even-if-refused", is_flag=True, help="Take back what leaves pods that the cluster refuses today.")
+@click.option("--last", is_flag=True, help="Undo the latest run that still has changes in force.")
+@click.option("-y", "--yes", is_flag=True, help="Undo without asking.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be undone.")
+@click.option("--even-if-refused", is_flag=True, help="Undo even if the cluster would refuse the earlier pods today.")
 @click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="Longest wait for a rollout.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
-              help="Workloads to work on at a time.")  # fmt: skip
+              help="Number of workloads to work on at a time.")  # fmt: skip
 @cluster_options
 def undo(
     connect: Callable[[], Cluster],
@@ -51,12 +51,12 @@ def undo(
     timeout: str,
     parallel: int,
 ) -> int:
-    """Take back what a run of --apply (or of undo itself) changed, from the journal.
+    """Undo what a run of --apply (or of undo itself) changed, as the journal recorded it.
 
-    Without a RUN the runs are listed. Only fields that still have the values that the run gave them are taken
-    back: where someone has changed them since, that workload is left alone and named. So is one whose pods, as they
-    were before, the cluster refuses today. The exit code is 0 when all is as it was before, 1 when something is
-    not or its pods do not run, 4 when the cluster refused.
+    Without RUN, the runs are listed. Only fields that still have the values that the run set are undone. A workload
+    that someone has changed since is left alone and named, and so is one whose earlier pods the cluster would refuse
+    today. The exit code is 0 when everything is as it was before, 1 when something is not or its pods do not run,
+    and 4 when the cluster refused.
 
     \b
     Examples:
@@ -75,10 +75,10 @@ def undo(
 
     limit = seconds(timeout, "--timeout")
     if run and last:
-        raise UsageError("name a RUN or give --last, not both")
+        raise UsageError("name a RUN or use --last, not both")
     if not run and not last:
         return _list()
-    chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and passed over"))
+    chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and skipped"))
     may_ask(not dry_run, yes)
     if _deleted_policies(chosen):
         # What it has lowered would be enforced again, and the pods that the policies were for refused.
@@ -122,7 +122,7 @@ def undo(
         name = undoing.changes[proposal.live.uid][0].name
         if not proposal.patch and proposal.refusal is None:
             but = f", but its fields belong to {cluster.manager} in managedFields" if proposal.ownership else ""
-            line(f"{name}: nothing of the change is left{but}")
+            line(f"{name}: nothing is left of the change{but}")
         elif proposal.refusal and not proposal.patch:
             line(f"{name}: {proposal.refusal}")
     refusals = [item for item in proposals if item.refusal is not None]
@@ -247,7 +247,7 @@ def _phases(
         if stop.is_set():
             for item in phase:
                 if item.patch and item.refusal is None:
-                    outcomes.append(Outcome(item, "skipped", "not begun"))
+                    outcomes.append(Outcome(item, "skipped", "not started"))
                     tell(outcome_lines(outcomes[-1], columns=width(2)))
             continue
         ended, interrupted = carry_out(
@@ -314,5 +314,5 @@ def _list() -> int:
         write([printable(f"{run.id}  {run.about.get('command') or '?'!s:<5} {where}  {counts}: {names}") + "\n"])
         empty = False
     if empty:
-        line("no runs yet: fix --apply and migrate --apply write them")
+        line("no runs yet: fix --apply and migrate --apply record them")
     return code

@@ -48,7 +48,7 @@ def undo_upgrades(
             words = f"{way.change.name}: left alone: {way.refusal}"
             left.append(Problem(words, refused=way.denied))
         elif way.before is None:
-            words = f"{way.change.name}: nothing of the change is left"
+            words = f"{way.change.name}: nothing is left of the change"
         else:
             words = f"{way.change.name}: helm rollback to revision {way.before.revision}"
             words += "".join(f", which runs {hook}" for hook in way.before.hooks("pre-rollback", "post-rollback"))
@@ -61,7 +61,7 @@ def undo_upgrades(
     with calling(lambda _count: stop.set()):
         for way in ready:
             if stop.is_set():
-                left.append(Problem(f"{way.change.name}: not begun"))
+                left.append(Problem(f"{way.change.name}: not started"))
                 continue
             try:
                 done, words = go_back(
@@ -78,7 +78,7 @@ def undo_upgrades(
                 left.append(Problem(f"{way.change.name}: {words}", refused=not done))
         if back:
             again = cluster.connection.commands.harden("undo", journal.run)
-            line(f"{counted(back, 'Helm release')} rolled back. To take it back: {again}")
+            line(f"{counted(back, 'Helm release')} rolled back. To undo it: {again}")
     return left
 
 

@@ -109,7 +109,7 @@ def log_in(options: ClusterOptions) -> Access:
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
-        raise ClusterError(f"the kubeconfig is no YAML: {first_line(error)}") from None
+        raise ClusterError(f"the kubeconfig is not YAML: {first_line(error)}") from None
     finally:
         logging.getLogger().removeHandler(words)
     if words.said:

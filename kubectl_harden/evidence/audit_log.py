@@ -122,7 +122,7 @@ def files_of(name: str) -> list[str]:
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}") from None
     if not found:
-        raise InputError(f"{name}: no file of this directory is named as a log is (audit.log, audit-….log.gz)")
+        raise InputError(f"{name}: no file in this directory is named like a log (audit.log, audit-….log.gz)")
     return found
 
 

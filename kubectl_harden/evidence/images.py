@@ -97,7 +97,7 @@ def image_facts(image: str, answer: Answer, container: Mapping[str, Any]) -> Ite
     (pkg/kubelet/kuberuntime/helpers.go, getImageUser; containerd's and CRI-O's ImageStatus).
     """
     if answer.config is None:
-        yield Fact("unknown", "image", f"nothing is known of image {image}", "image", answer.trouble)
+        yield Fact("unknown", "image", f"nothing is known about image {image}", "image", answer.trouble)
         return
     user = answer.config.get("User") or ""
     name = str(user).partition(":")[0]

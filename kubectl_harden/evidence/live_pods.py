@@ -72,7 +72,7 @@ def pod_facts(pods: Iterable[Seen]) -> dict[str, tuple[Fact, ...]]:
             fact = Fact("user", "user", words, "live pod", user)
             facts.setdefault(name, {}).setdefault(("user", user), fact)
         for name, why in pod.waiting:
-            words = f'container "{name}" does not run even now in pod {pod.name}: {why}'
+            words = f'container "{name}" already does not run in pod {pod.name}: {why}'
             facts.setdefault(name, {}).setdefault(("waiting", ""), Fact("unknown", "waiting", words, "live pod"))
     return {name: tuple(found.values()) for name, found in facts.items()}
 

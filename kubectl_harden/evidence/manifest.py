@@ -251,7 +251,7 @@ def _ownership(pod: Pod, container: Container) -> Fact | None:
             gives = True
             named = operands[0].rpartition(":")[2] if ":" in operands[0] or program == "chgrp" else operands[0]
             group = int(named) if named.isdigit() and int(named) else group
-    text = f'init container "{container.name}" does nothing but give volumes to a user'
+    text = f'init container "{container.name}" only changes the owner of volumes'
     return Fact("needs", "volume owner", text, value=group) if gives else None
 
 
@@ -309,7 +309,7 @@ def _windows_sign(pod: Pod) -> str:
     # A node has to match one of the terms, and all expressions of it (core/v1 types.go, NodeSelector).
     terms = [term.get("matchExpressions", ()) for term in (required or {}).get("nodeSelectorTerms", ())]
     if terms and all(any(_is_windows(expression) for expression in term) for term in terms):
-        return "its node affinity takes no other nodes"
+        return "its node affinity allows no other nodes"
     # Last: a plan may set it, and what is said of the pod should not change by that.
     return "spec.os.name says so" if pod.is_windows else ""
 

@@ -68,7 +68,7 @@ def parse_reference(image: str) -> Reference:
     """Take an image's name apart as container runtimes do (distribution/reference). Raises ImageError."""
     match = _NAME.fullmatch(image)
     if match is None:
-        raise ImageError("this is no name of an image")
+        raise ImageError("this is not the name of an image")
     host, path = match["host"] or "", match["path"]
     if host and not ("." in host or ":" in host or host == "localhost"):
         host, path = "", f"{host}/{path}"
@@ -173,14 +173,16 @@ class Registry:
         described = manifest.get("config")
         blob = described.get("digest") if isinstance(described, dict) else None
         if not isinstance(blob, str) or _DIGEST.fullmatch(blob) is None:
-            raise ImageError("its manifest names no configuration (an image of docker's schema 1, or no image)")
+            raise ImageError(
+                "its manifest names no configuration (it is an image of Docker's schema 1, or not an image)"
+            )
         value = _json(self._blob(blob, client), "configuration")
         config = value.get("config") or {}
         if not isinstance(config, dict) or not ("config" in value or "os" in value):
-            raise ImageError("its configuration is none of a container image")
+            raise ImageError("its configuration is not that of a container image")
         trouble = fault(config, _CONFIG)
         if trouble is not None:
-            raise ImageError(f"its configuration is none of a container image: {trouble}")
+            raise ImageError(f"its configuration is not that of a container image: {trouble}")
         return config, digest
 
     def _manifest(self, wanted: str, client: Client | None, deadline: float) -> bytes:
@@ -214,7 +216,7 @@ class Registry:
 
     def _prove(self, digest: str, content: bytes) -> None:
         if _digest(content) != digest:
-            raise ImageError("the registry sends something else than what that digest names")
+            raise ImageError("the registry sends something other than what that digest names")
         self._keep(digest, content)
 
     def _file(self, digest: str) -> str | None:
@@ -261,9 +263,9 @@ def _json(content: bytes, what: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        raise ImageError(f"its {what} is no JSON") from None
+        raise ImageError(f"its {what} is not JSON") from None
     if not isinstance(value, dict):
-        raise ImageError(f"its {what} is no JSON object")
+        raise ImageError(f"its {what} is not a JSON object")
     return value
 
 
@@ -274,20 +276,20 @@ def _of_platform(index: dict[str, Any], platform: str) -> str:
     for entry in entries if isinstance(entries, list) else (None,):
         digest, about = (entry.get("digest"), entry.get("platform") or {}) if isinstance(entry, dict) else (None, None)
         if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None or not isinstance(about, dict):
-            raise ImageError("its index is none of images")
+            raise ImageError("its index is not an index of images")
         parts = [str(about.get(key) or "") for key in ("os", "architecture", "variant")]
         known.append("/".join(part for part in parts if part)[:80])
         wanted = platform.split("/")
         if parts[: len(wanted)] == wanted:
             return digest
-    raise ImageError(f"there is none for {platform}, only for {', '.join(name for name in known if name)}"[:1000])
+    raise ImageError(f"there is no image for {platform}, only for {', '.join(name for name in known if name)}"[:1000])
 
 
 def _refusal(host: str, status: int, reference: Reference) -> str:
     if status == 404:
         return f"{host} has no {reference.repository}{'@' if reference.digest else ':'}{reference.wanted}"
     if status == 429:
-        return f"{host} has been asked too often (429)"
+        return f"{host} limits the number of requests (429)"
     return f"{host} answers {status}"
 
 

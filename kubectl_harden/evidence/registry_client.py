@@ -125,7 +125,7 @@ class Client:
     def _answer_to(self, challenge: str | None) -> str | None:
         """Return the Authorization header that a challenge asks for, None for nobody."""
         if self._scheme == "http":
-            raise ImageError(f"{self._host} wants a login over plain HTTP, which would give it away")
+            raise ImageError(f"{self._host} wants a login over plain HTTP, which would expose it")
         try:
             asked = challenges(challenge or "")
         except ValueError:
@@ -185,7 +185,7 @@ class Client:
         if scheme not in _PORTS:
             raise self._nonsense()
         if scheme == "http" and self._scheme == "https":
-            raise ImageError("the registry leads from https to plain http, where nothing is safe")
+            raise ImageError("the registry redirects from https to plain http, which is not secure")
         seconds = max(0.05, min(_READ_SECONDS, self._deadline - time.monotonic()))
         place = urlsplit(url).netloc.rpartition("@")[2]
         try:
@@ -201,7 +201,7 @@ class Client:
         except NewConnectionError as error:  # One of urllib3's timeouts, too.
             raise self._no_connection(place, error) from None
         except TooLate:
-            raise ImageError(f"{place} gave no answer in time", dead=True) from None
+            raise ImageError(f"{place} did not answer in time", dead=True) from None
         except SSLError as error:
             if isinstance(_cause(error), ssl.SSLCertVerificationError):
                 raise ImageError(f"{place}: its certificate is not trusted: {_words(error)}", dead=True) from None
@@ -250,7 +250,7 @@ class Client:
         return ImageError(words, dead=True) if self._answered else NoConnection(words, dead=True)
 
     def _nonsense(self) -> ImageError:
-        return ImageError(f"{self._host} answers what is no answer of a registry")
+        return ImageError(f"{self._host} does not answer as a registry does")
 
 
 def challenges(header: str) -> dict[str, dict[str, str]]:

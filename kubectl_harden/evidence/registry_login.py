@@ -50,7 +50,7 @@ def docker_config() -> tuple[dict[str, Any], str]:
         value = read_json(path, regular=True)
     except InputError:
         return {}, f"{path} is not readable as docker's configuration"
-    return (value, "") if isinstance(value, dict) else ({}, f"{path} is no JSON object")
+    return (value, "") if isinstance(value, dict) else ({}, f"{path} is not a JSON object")
 
 
 class Keyring:
@@ -105,7 +105,7 @@ class Keyring:
             _end(process)
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=1)
-            self._troubles[host] = f"credential helper {program} gave no answer within {HELPER_SECONDS:g} s"
+            self._troubles[host] = f"credential helper {program} did not answer within {HELPER_SECONDS:g} s"
             return None
         if process.returncode != 0:
             if b"credentials not found" not in out:
@@ -116,7 +116,7 @@ class Keyring:
             return Login(answer["Username"] + "", answer["Secret"] + "", f"credential helper {program}")
         except (ValueError, KeyError, TypeError, RecursionError):
             # The answer may hold a secret: it is not shown.
-            self._troubles[host] = f"credential helper {program} answered what is no credential"
+            self._troubles[host] = f"credential helper {program} did not answer with a credential"
             return None
 
 

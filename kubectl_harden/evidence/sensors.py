@@ -179,7 +179,7 @@ def read_observations(names: Iterable[str], enough: float) -> tuple[Observations
             if wrong:
                 line, count = wrong[0], len(wrong)
                 more = f" ({count} such lines)" if count > 1 else ""
-                problems.append(Problem(f"this is no JSON object of a runtime sensor{more}", file, line=line))
+                problems.append(Problem(f"this is not a JSON object from a runtime sensor{more}", file, line=line))
     return found, problems
 
 

@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     applied, and its pods do not run, for which the change is not to blame (``down``); not applied, since its trial
     pod did not run (``tried``); rolled back, or left in
     place (``left``), since its pods failed; failed (the server did not take it); refused (not tried); skipped
-    (not begun, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
+    (not started, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
     ``message`` is a sentence for people, ``log`` the last lines of the failed container.
     """
 
@@ -96,7 +96,7 @@ class Applier:
             if proposal.refusal is not None:
                 return Outcome(proposal, "refused", proposal.refusal)
             if self._stop.is_set():
-                return Outcome(proposal, "skipped", "not begun")
+                return Outcome(proposal, "skipped", "not started")
             if proposal.trial and not same(tried, list(proposal.patch)):
                 failed = self.try_first(proposal)
                 if failed is not None:
@@ -107,13 +107,13 @@ class Applier:
             except Conflict:
                 again = self._again(proposal)
                 if not again.patch and again.refusal is None:
-                    return Outcome(again, "applied", "someone else has made the change meanwhile")
+                    return Outcome(again, "applied", "someone else made the change in the meantime")
                 if not same(list(again.patch), list(proposal.patch)) and again.refusal is None:
-                    self._report(proposal.name, "changed by others meanwhile, planned anew")
+                    self._report(proposal.name, "changed by others in the meantime, planned again")
                     if not self._confirm(again):
-                        return Outcome(again, "skipped", "the plan is another one now, and was not confirmed")
+                        return Outcome(again, "skipped", "the plan is different now, and was not confirmed")
                 proposal = again
-        return Outcome(proposal, "failed", f"it was changed by others {RETRIES} times meanwhile; not changed")
+        return Outcome(proposal, "failed", f"others changed it {RETRIES} times in the meantime; not changed")
 
     def try_first(self, proposal: Proposal) -> Outcome | None:
         """Start a pod of the new template first; returns why the change is not made, None where it may be."""
@@ -133,18 +133,18 @@ class Applier:
                 report=report,
             )
         except ClusterError as error:
-            return Outcome(proposal, "tried", f"not changed: one new pod was to be tried first: {error}")
+            return Outcome(proposal, "tried", f"not changed: one new pod could not be tried first: {error}")
         if ended.state == "ready":
             return None
         if ended.state == "interrupted":
-            return Outcome(proposal, "skipped", "not begun; its trial pod is removed")
+            return Outcome(proposal, "skipped", "not started; its trial pod is removed")
         # That no node has room for one more pod says nothing of the change.
         if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
             return None
         failed = explained(self._cluster, proposal, ended)
         words = failed.message.removeprefix("its new pods fail: ")
         return failed._replace(
-            state="tried", message=f"not changed, since one new pod was tried first and fails: {words}"
+            state="tried", message=f"not changed, because one new pod was tried first and fails: {words}"
         )
 
     # -- patching ------------------------------------------------------------------------------------
@@ -271,11 +271,11 @@ class Applier:
                     {**live.resource.head, **self._cluster.get(live.resource, live.namespace, live.name)}
                 )
                 if now.uid != live.uid:
-                    return failed._replace(message=f"{failed.message}; it was replaced meanwhile and is left alone")
+                    return failed._replace(message=f"{failed.message}; it was replaced since, and is left alone")
                 moved = moved_on(now.value, inverse)
                 if moved is not None:
                     return failed._replace(
-                        message=f"{failed.message}; not taken back, since someone has changed {moved} meanwhile"
+                        message=f"{failed.message}; not taken back, because someone changed {moved} in the meantime"
                     )
                 before = take_snapshot(self._cluster, live.value, lambda pod: not carries(failed.proposal, pod))
                 returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
@@ -290,7 +290,7 @@ class Applier:
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
-            message=f"{failed.message}; not taken back, since others keep changing it: {self._undo()}"
+            message=f"{failed.message}; not taken back, because others keep changing it: {self._undo()}"
         )
 
     def _undo(self) -> str:
@@ -337,20 +337,20 @@ class Applier:
         live = proposal.live
         silent = watched(now.value)
         if silent is not None and live.resource.kind == "Job":
-            return Outcome(proposal, "applied", f"created anew; {silent}")
+            return Outcome(proposal, "applied", f"recreated; {silent}")
         try:
             followed = self._follow(now, now.value, Snapshot(frozenset(), live.version, {}))
         except ClusterError as error:
-            return Outcome(proposal, "unwatched", f"created anew, but it could not be watched: {error}")
+            return Outcome(proposal, "unwatched", f"recreated, but it could not be watched: {error}")
         if followed.state != "interrupted":
             self._journal.followed(change, followed.state)
         if followed.state == "ready":
-            return Outcome(proposal, "applied", "created anew, and ready")
+            return Outcome(proposal, "applied", "recreated, and ready")
         if followed.state == "interrupted":
-            return Outcome(proposal, "unwatched", "created anew; it was not ready yet when it was interrupted")
+            return Outcome(proposal, "unwatched", "recreated; it was not ready yet when it was interrupted")
         failed = explained(self._cluster, proposal, followed)
         if not self._rollback:
-            return failed._replace(message=f"{failed.message}; it is left as it is now")
+            return failed._replace(message=f"{failed.message}; it is left as it is")
         owners = transferred(now.value["metadata"].get("managedFields") or (), inverted(proposal.ownership))
         try:
             made, trouble = self._replace(now, fresh(proposal.goal), fresh(live.value))

@@ -58,7 +58,7 @@ def served_version(cluster: Cluster) -> str:
         if (resource.group, resource.plural) == (GROUP, _POLICIES):
             return resource.version
     raise ClusterError(
-        "the API server does not have MutatingAdmissionPolicies, so that no policy can change pods at admission: "
+        "the API server does not have MutatingAdmissionPolicies, so no policy can change pods at admission: "
         f"{GROUP}/v1 has them since Kubernetes 1.36, v1beta1 (1.34) and v1alpha1 (1.32) must be switched on"
     )
 
@@ -82,7 +82,7 @@ def objects_for(proposal: Proposal, version: str, expires: str) -> PolicyObjects
         return None
     templates = live.subject.templates()
     if len(templates) != 1 or templates[0].spread or not templates[0].pod_security_context:
-        raise InputError(f"a {live.resource.kind} makes other pods than its template says, so that no policy is made")
+        raise InputError(f"a {live.resource.kind} creates other pods than its template says, so no policy is made")
     checks = dict.fromkeys(check for step in steps for check in step.checks)
     reason = f"its pod template does not meet {live.policy}: {', '.join(checks)}"
     return policy_objects(live.value, templates[0].value, steps, version=version, reason=reason, expires=expires)
@@ -180,7 +180,7 @@ class Creator:
                 self._cluster.get(resource, None, name)
                 both = (f"mutatingadmissionpolicybinding/{name}", f"mutatingadmissionpolicy/{name}")
                 command = self._cluster.connection.commands.kubectl("delete", *both, "--ignore-not-found")
-                return f"{resource.kind} {name} is there already; to remove it: {command}"
+                return f"{resource.kind} {name} already exists; to remove it: {command}"
         admitted, meets, words = self._asked(live)
         if admitted is None:
             return f"nothing would prove the policy: {words}"
@@ -205,7 +205,7 @@ class Creator:
             if meets:
                 break
             if self._stop.is_set():
-                return "it was interrupted before the policy was proved"
+                return "interrupted before the policy was proved"
             if time.monotonic() > deadline:
                 left_out = f"; no policy can edit {', '.join(objects.left_out)}" if objects.left_out else ""
                 return f"with the policy, {words}{left_out}"
@@ -240,7 +240,7 @@ class Creator:
         if not old:
             return words
         named = ", ".join(old[:3]) + (f" and {len(old) - 3} more" if len(old) > 3 else "")
-        words += f"; {named} {'is' if len(old) == 1 else 'are'} older and will stay below it until made again"
+        words += f"; {named} {'is' if len(old) == 1 else 'are'} older and will stay below it until recreated"
         if live.resource.kind in RESTARTABLE:
             commands = self._cluster.connection.commands
             words += f": {commands.kubectl('rollout', 'restart', live.target, namespace=live.namespace)}"
@@ -266,7 +266,7 @@ class Creator:
                 words = f"{trouble}; {resource.kind} {value['metadata']['name']} is still there ({left}): {undo}"
                 return Outcome(proposal, "left", words)
             self._journal.undone(change, trouble)
-        return Outcome(proposal, "skipped" if self._stop.is_set() else "rolled back", f"no policy stays: {trouble}")
+        return Outcome(proposal, "skipped" if self._stop.is_set() else "rolled back", f"no policy remains: {trouble}")
 
 
 def is_forgotten(cluster: Cluster, live: Live, stop: Event) -> bool:

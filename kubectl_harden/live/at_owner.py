@@ -150,7 +150,7 @@ class Owners:
         change = Proposal(owner, (), tuple(patch), goal, managers=managers)
         if managers and not self._even_if_managed:
             words_of_manager = f"managed by {managers[0].name}: {managers[0].consequence}"
-            return change._replace(refusal=f"{words_of_manager}. --even-if-managed patches it all the same")
+            return change._replace(refusal=f"{words_of_manager}. --even-if-managed patches it anyway")
         return self._judged(change) if patch and self._dry_run else change
 
     def _judged(self, change: Proposal) -> Proposal:

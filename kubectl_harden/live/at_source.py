@@ -54,7 +54,7 @@ def at_source(origin: Origin) -> list[AtSource]:
     Raises InputError with the reason where they are not manifests in a repository, or where it is not known.
     """
     if not origin:
-        raise InputError("nothing in the cluster tells where it comes from")
+        raise InputError("nothing in the cluster shows where it comes from")
     link = origin[0]
     name = f"{link.kind} {link.namespace}/{link.name}"
     if link.problem:
@@ -64,7 +64,7 @@ def at_source(origin: Origin) -> list[AtSource]:
     if link.kind == "Application":
         return _of_application(link, name)
     if link.kind in ("HelmRelease", "Helm release"):
-        raise InputError(f"{name}: a chart makes it, which takes values; no file has it as it is")
+        raise InputError(f"{name}: a chart renders it from values; no file has the object itself")
     raise InputError(f"{name}: it is not applied from a directory of a repository")
 
 
@@ -72,7 +72,7 @@ def _of_kustomization(link: OriginLink, name: str, origin: Origin) -> AtSource:
     source = origin[1] if len(origin) > 1 else OriginLink("")
     if source.problem or not source.places:
         raise InputError(
-            f"{source.kind} {source.namespace}/{source.name}: {source.problem or 'its place is not known'}"
+            f"{source.kind} {source.namespace}/{source.name}: {source.problem or 'its location is not known'}"
         )
     _refuse_changes(link.spec, f"{name}: its spec")
     ignore = source.spec.get("ignore")
@@ -118,7 +118,7 @@ def _of_source(link: OriginLink, name: str, source: Mapping[str, object], place:
     if mapping(directory.get("jsonnet")):
         raise InputError(f"{name}: Jsonnet makes it, which is not judged")
     if source.get("helm") is not None:
-        raise InputError(f"{name}: a chart makes it, which takes values; no file has it as it is")
+        raise InputError(f"{name}: a chart renders it from values; no file has the object itself")
     _refuse_changes(kustomize, f"{name}: kustomize")
     return AtSource(
         link,

@@ -96,14 +96,14 @@ def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:
     paths = [path for violation in left(checked.violations) for path in violation.paths]
     debug = [path[:3] for path in paths if path[:2] == ("spec", "ephemeralContainers")]
     if finished(live.value):
-        words = f"it has run to its end and stays as it is; delete it: {delete}"
+        words = f"it has finished and does not change any more; delete it: {delete}"
     elif len(debug) == len(paths):
         named = live.value["spec"]["ephemeralContainers"]
         names = ", ".join(dict.fromkeys(str(named[path[2]]["name"]) for path in debug))
-        words = f"debug container {names} can be neither changed nor removed: delete the pod with {delete}"
+        words = f"debug container {names} can neither be changed nor removed: delete the pod with {delete}"
         words += f"{again} without it" if again else ", and create it again"
     elif owner is not None:
-        words = f"a pod is not changed in place: where its template is well, delete it with {delete}{again}"
+        words = f"a pod is not changed in place: if its template is right, delete it with {delete}{again}"
     else:
         return checked
     return checked._replace(advice=words)

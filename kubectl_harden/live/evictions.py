@@ -71,7 +71,7 @@ class Evictor:
                 return ended._replace(pods=tuple(evicted))
         still = ", ".join(self.old(live)) if evicted else ""
         if still:
-            return Ended("failed", f"made again, these do not meet {live.policy} either: {still}", tuple(evicted))
+            return Ended("failed", f"even when recreated, these do not meet {live.policy}: {still}", tuple(evicted))
         return Ended("done", "", tuple(evicted))
 
     def remove_failing(self, live: Live) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Evictor:
                 return Ended("interrupted", f"pod {name} was evicted, and its successor is not ready yet")
             if since is None and now > deadline:
                 if uid in pods:
-                    return Ended("held", f"pod {name} is being deleted, and still there after {self._seconds:.0f} s")
+                    return Ended("held", f"pod {name} is being deleted, and still exists after {self._seconds:.0f} s")
                 why = next(filter(None, (pod_obstacle(item) for item in own if not pod_ready(item))), "")
                 words = f"no new pod is ready {self._seconds:.0f} s after {name} was evicted"
                 return Ended("failed", f"{words}: {why}" if why else words)
@@ -134,7 +134,7 @@ class Evictor:
                 return None  # It is gone already.
             except ClusterError as error:
                 if is_held(error) and time.monotonic() < deadline:
-                    self._report(f"waiting until its disruption budget lets {name} go")
+                    self._report(f"waiting until its disruption budget allows the eviction of {name}")
                     self._stop.wait(_PAUSE)
                     continue
                 return Ended("held", f"pod {name} is not evicted: {error}")

@@ -208,7 +208,7 @@ def places(namespaces: Sequence[str]) -> str:
 
 
 def _unlisted_note(names: str, namespaces: Sequence[str]) -> str:
-    return f"not looked at{places(namespaces)}, since you may not list them: {names}"
+    return f"not checked{places(namespaces)}, since you may not list them: {names}"
 
 
 class Finder:
@@ -257,7 +257,7 @@ class Finder:
         for resource in resources:
             if not holds_pods(resource.group, resource.kind, self._pod_paths):
                 raise UsageError(
-                    f"{resource.name} hold no pods that are known; "
+                    f"{resource.name} have no known pod templates; "
                     f"--pod-path {resource.kind}.{resource.group}=/POINTER tells where"
                 )
         if self._listed is not None:
@@ -467,7 +467,7 @@ class Finder:
         """Return an object as a workload, or what is wrong with it."""
         namespace = value["metadata"].get("namespace", "")
         if not holds_pods(resource.group, resource.kind, self._pod_paths):
-            message = f"{resource.name} hold no pods that are known"
+            message = f"{resource.name} have no known pod templates"
             return problem(message, name_of(resource.kind, value), namespace)
         live = Live.of(resource, value, self.policy(namespace, minor), self._pod_paths, owner)
         try:

@@ -205,9 +205,9 @@ def _ask(
     try:
         found = cluster.get(resource, metadata["namespace"], metadata["name"])
     except NotFound:
-        return Followed("failed", "it was deleted meanwhile")
+        return Followed("failed", "it was deleted in the meantime")
     if found["metadata"]["uid"] != metadata["uid"]:
-        return Followed("failed", "it was replaced by another object of its name meanwhile")
+        return Followed("failed", "it was replaced by another object of the same name in the meantime")
     now = {"kind": resource.kind, **found}
     if resource.kind == "Pod":
         return now, {found["metadata"]["uid"]: found}

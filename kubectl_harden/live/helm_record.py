@@ -137,7 +137,7 @@ def revision_of(cluster: Cluster, record: Record, revision: int) -> Record:
 def _record(value: dict[str, object], namespace: str, name: str, revision: int, storage: str) -> Record:
     whole = decoded(payload(value))
     if (whole.get("name"), whole.get("version")) != (name, revision):
-        raise InputError("what is kept as its release is another one")
+        raise InputError("what is stored as its release is a different release")
     status = text(mapping(whole.get("info")).get("status"))
     uid = text(mapping(value.get("metadata")).get("uid"))
     return Record(namespace, name, revision, status, storage, uid, whole)
@@ -192,4 +192,4 @@ def _bytes(value: object) -> bytes:
     try:
         return base64.b64decode(text(value), validate=True)
     except ValueError:
-        raise InputError("its chart is not whole base64") from None
+        raise InputError("its chart is not complete base64") from None

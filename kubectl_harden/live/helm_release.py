@@ -138,7 +138,7 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise InputError("it is not whole base64") from None
+        raise InputError("it is not complete base64") from None
 
 
 def _text(value: Any) -> str:

@@ -56,19 +56,19 @@ def way_back(cluster: Cluster, change: Change, *, even_if_refused: bool, seconds
     named = change.object
     to, made = change.before.get("revision"), change.after.get("revision")
     if not isinstance(to, int) or not isinstance(made, int):
-        return WayBack(change, refusal="the journal does not tell its revisions")
+        return WayBack(change, refusal="the journal does not have its revisions")
     try:
         now = _settled(cluster, named["namespace"], named["name"], min(seconds, _PENDING_SECONDS))
         if now.uid == named["uid"]:
             return WayBack(change, now)
         if now.revision != made or digest(now.config, named["uid"]) != change.after.get("values"):
-            words = f"it is at revision {now.revision} now, which this run has not made: someone has upgraded it since"
+            words = f"it is now at revision {now.revision}, which this run did not make: someone has upgraded it since"
             return WayBack(change, now, refusal=f"{words}; left alone")
         before = revision_of(cluster, now, to)
         lives = tuple(_lives(cluster, change))
         refused = "" if even_if_refused else _refused(cluster, before, lives)
     except NotFound as error:
-        return WayBack(change, refusal=f"it is not there any more: {error}")
+        return WayBack(change, refusal=f"it no longer exists: {error}")
     except ClusterError as error:
         return WayBack(change, refusal=str(error), denied=True)
     except InputError as error:
@@ -111,7 +111,7 @@ def _refused(cluster: Cluster, before: Record, lives: tuple[Live, ...]) -> str:
             refused, _ = admission(cluster, live.changed({**live.value, "spec": spec}))
             if refused is not None:
                 words = f"its pods as they were before would be refused now: {refused}"
-                return f"{words}; --even-if-refused takes it back all the same"
+                return f"{words}; --even-if-refused takes it back anyway"
     return ""
 
 
@@ -124,7 +124,7 @@ def go_back(
     """
     now, before = way.now, way.before
     if now is None or before is None:
-        return True, "nothing of the change is left"
+        return True, "nothing is left of the change"
     try:
         helm = Helm(cluster.connection, now.namespace, now.storage)
         pods = snapshots(cluster, way.lives)

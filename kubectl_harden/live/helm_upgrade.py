@@ -50,8 +50,8 @@ def hindrance(record: Record) -> str:
         return ""
     what = f"its revision {record.revision} is {record.status or 'in an unknown state'}"
     if record.status.startswith("pending-"):
-        return f"{what}: Helm is at work on it, or was cut off (helm rollback brings it back); nothing is changed now"
-    return f"{what}: settle that first (helm history, helm rollback, helm upgrade)"
+        return f"{what}: Helm is working on it, or was interrupted (helm rollback restores it); nothing is changed now"
+    return f"{what}: resolve that first (helm history, helm rollback, helm upgrade)"
 
 
 def rendered_by_server(helm: Helm, record: Record, config: Mapping[str, object], directory: str) -> Record:
@@ -108,8 +108,8 @@ class Upgrader:
         try:
             now = newest(self._cluster, record.namespace, record.name)
             if now.uid != record.uid or now.status != record.status:
-                words = f"{record.title} is at revision {now.revision} ({now.status}) meanwhile"
-                return _all(upgrade, "failed", f"not changed, since {words}: look at the plan once more")
+                words = f"{record.title} is at revision {now.revision} ({now.status}) now"
+                return _all(upgrade, "failed", f"not changed, since {words}: review the plan again")
             before = snapshots(self._cluster, upgrade.affected)
         except (ClusterError, InputError) as error:
             return _all(upgrade, "failed", f"not changed: {error}")
@@ -143,8 +143,8 @@ class Upgrader:
                 return ""
             roll_back(helm, record, theirs, self._seconds)
         except (ClusterError, InputError) as error:
-            return f"others may have upgraded it in the same moment, which is not known: {error}"
-        words = f"others have upgraded it to revision {theirs} in the same moment; rolled back to that"
+            return f"others may have upgraded it at the same moment, which is not known: {error}"
+        words = f"others upgraded it to revision {theirs} at the same moment; rolled back to that"
         self._journal.undone(change, words)
         return words
 
@@ -164,7 +164,7 @@ class Upgrader:
         )
         if not ours:
             self._journal.failed(change, str(error))
-            return _all(upgrade, "failed", f"not changed, since others have upgraded it meanwhile: {error}")
+            return _all(upgrade, "failed", f"not changed, because others upgraded it in the meantime: {error}")
         if isinstance(error, Unreachable) or now.status.startswith("pending-"):
             return _all(upgrade, "unknown", f"it is not known how far helm came: {error}; {self._undo()}")
         return self._taken_back(
@@ -213,7 +213,7 @@ class Upgrader:
         try:
             now = newest(self._cluster, record.namespace, record.name)
             if now.revision != record.revision + 1:
-                words = f"not taken back, since {record.title} is at revision {now.revision} meanwhile"
+                words = f"not taken back, because {record.title} is at revision {now.revision} now"
                 return [item._replace(state="left", message=f"{item.message}; {words}") for item in outcomes]
             before = snapshots(self._cluster, upgrade.affected)
             roll_back(helm, record, record.revision, self._seconds)

@@ -192,7 +192,7 @@ class PoliciesInForce:
         try:
             warnings = self.cluster.create(PODS, namespace, pod, dry_run=True, as_user=as_user).warnings
         except NotPermitted:
-            return _Said(trouble="you may not create pods, so that the API server cannot be asked by a dry-run")
+            return _Said(trouble="you may not create pods, so a dry-run cannot ask the API server")
         except ClusterError as error:
             refused = next((policy for policy, warned in policies_named(str(error)) if not warned), "")
             if refused:

@@ -56,13 +56,13 @@ class LeftoverPolicies:
 
     def _why(self, value: dict[str, Any], workload: str, kind: str, namespace: str, name: str) -> str:
         if workload in self._restricted:
-            return "is not needed any more: the pod template meets restricted itself"
+            return "is no longer needed: the pod template meets restricted itself"
         resource = next((known for known in WORKLOADS if known.kind == kind and kind != "Pod"), None)
         if resource is not None:
             try:
                 self._cluster.get(resource, namespace, name)
             except NotFound:
-                return "is left over: there is no such workload"
+                return "is left over: its workload does not exist"
             except ClusterError:
                 pass  # Then it is not known to be gone.
         expires = str(annotation(value, EXPIRES) or "")

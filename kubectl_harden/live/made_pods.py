@@ -160,7 +160,7 @@ class Trials:
         try:
             answer = self._cluster.create(PODS, namespace, pod, dry_run=True, as_user=user)
         except NotPermitted as error:
-            why = f"you may not create pods, so that the API server cannot be asked by a dry-run: {error}"
+            why = f"you may not create pods, so a dry-run cannot ask the API server: {error}"
             if not user:
                 self._not_permitted[namespace] = why
             return Trial(None, why)

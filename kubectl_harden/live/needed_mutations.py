@@ -42,7 +42,7 @@ class Needed(NamedTuple):
         if self.unknown:
             parts.append(f"whether these are needed is not known: {', '.join(self.unknown)}")
         if self.unneeded:
-            parts.append(f"left out, since new pods meet the level without: {', '.join(self.unneeded)}")
+            parts.append(f"left out, because new pods meet the level without them: {', '.join(self.unneeded)}")
         return "; ".join(parts)
 
 

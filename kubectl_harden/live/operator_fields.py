@@ -180,7 +180,7 @@ def needs_of(template: Mapping[str, Any], goal: Mapping[str, Any], steps: Sequen
         path = path[:cut]
         values = [value_at(value, ("spec", *path)) for value in (goal, template)]
         if any(isinstance(item, dict) for value in values if isinstance(value, list) for item in value):
-            raise InputError(f"{field_path(step.path)} is in a list that a resource has otherwise than its pods")
+            raise InputError(f"{field_path(step.path)} is in a list that differs in structure from the pods'")
         name = value_at(template, ("spec", *path[:2], "name")) if start else ""
         for leaf in sorted(_leaves(values[0]) if isinstance(values[0], dict) else {()}, key=str):
             before = value_at(values[1], leaf)
@@ -249,7 +249,7 @@ def _mapped(need: Need, fields: Sequence[Field], words: Collection[str], named: 
     if value is ABSENT and _there(field, path) is ABSENT:
         # What is not set there comes from the operator: only a false can be said against it.
         if need.before is not True:
-            raise InputError(f"{what} is not set by it, so that nothing can be taken out there")
+            raise InputError(f"{what} is not set by it, so there is nothing to remove there")
         value = False
     return path, value
 

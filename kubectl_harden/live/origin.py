@@ -200,7 +200,7 @@ class Origins:
         if len(found) > 1:
             names = ", ".join(f"{item['metadata'].get('namespace', '')}/{name}" for item in found)
             return f"there are several of this name: {names}"
-        return found[0] if found else "this cluster has none of this name; Argo CD may run in another one"
+        return found[0] if found else "this cluster has none with this name; Argo CD may run in another cluster"
 
     def _applications(self, name: str) -> list[dict[str, Any]] | str:
         def ask(resource: Resource) -> list[dict[str, object]]:
@@ -245,7 +245,7 @@ class Origins:
             problem = f"the manifest of its revision {release.revision} does not have this object"
         elif not template:
             # Post-renderers, which Flux always has, take away Helm's comments.
-            note = "; ".join(filter(None, (note, "it does not tell which template made the object")))
+            note = "; ".join(filter(None, (note, "it does not show which template rendered the object")))
         place = OriginPlace(chart=release.chart, version=release.version, template=template or "")
         inputs = ("values",) if release.has_values else ()
         return link._replace(places=(place,), inputs=inputs, note=note, problem=problem)
@@ -273,7 +273,7 @@ class Origins:
                 best = max(key for key in revisions if key[1] == "deployed") if _deployed(revisions) else newest
                 release = release_of(decoded(payload(revisions[best])))
                 if release.name != name:
-                    return "what is kept as its release is another one"
+                    return "what is stored as its release is a different release"
                 note = "" if newest[1] == "deployed" else f"its revision {newest[0]} is {newest[1] or 'not known'}"
                 return release, note
         return refused or f"no release of this name is kept in namespace {namespace}"

@@ -95,15 +95,15 @@ class Changer:
                 if isinstance(again, Outcome):
                     return again
                 if not same(list(again.patch), list(change.patch)):
-                    words = f"{change.name} has been changed by others meanwhile: try again"
+                    words = f"{change.name} was changed by others in the meantime: try again"
                     return Outcome(proposal, "skipped", words)
                 change = again
-        return Outcome(proposal, "failed", f"{found.name} is changed by others all the time; not changed")
+        return Outcome(proposal, "failed", f"{found.name} keeps being changed by others; not changed")
 
     def _says_so(self, proposal: Proposal, change: Proposal) -> Outcome:
         """Follow a workload whose custom resource was changed for another one's sake already."""
         if change.live.uid not in self._changed_ones:
-            words = f"{change.name} says so already, and its operator does not carry it out"
+            words = f"{change.name} already says so, but its operator does not act on it"
             return Outcome(proposal, "refused", words)
         try:
             before = take_snapshot(self._cluster, proposal.live.value, partial(carries, proposal))
@@ -145,7 +145,7 @@ class Changer:
         try:
             outcome, unready = self._followed(proposal, change, before)
         except ClusterError as error:
-            words = f"{change.name} is changed, but what it makes could not be watched: {error}"
+            words = f"{change.name} was changed, but what it creates could not be watched: {error}"
             return Outcome(proposal, "unwatched", words)
         if outcome.state != "unwatched":
             self._journal.followed(noted, outcome.state)
@@ -167,11 +167,11 @@ class Changer:
         now = self._awaited(live, lambda value: not self._violations(proposal, value))
         if now is None:
             if self._stop.is_set():
-                words = f"{change.name} is changed; its operator had not carried it out when it was interrupted"
+                words = f"{change.name} is changed; its operator had not acted on it when the run was interrupted"
                 return Outcome(proposal, "unwatched", words), ()
             last = self._awaited(live, lambda _value: True, seconds=0.0)
             left = "it is not there" if last is None else "; ".join(self._violations(proposal, last))
-            words = f"its operator does not carry it out within {self._seconds:g} s: {left}"
+            words = f"its operator does not act on it within {self._seconds:g} s: {left}"
             return Outcome(proposal, "left", words), ()
         fields = ", ".join(path for path, _ in set_fields(change))
         made = f"made so by {change.name}" + (f" ({fields})" if fields else "")
@@ -242,7 +242,7 @@ class Changer:
                 now = owner.changed({**owner.resource.head, **value})
                 moved = moved_on(now.value, inverse)
                 if now.uid != owner.uid or moved is not None:
-                    words = f"someone has changed {moved or change.name} meanwhile"
+                    words = f"someone changed {moved or change.name} in the meantime"
                     return failed._replace(message=f"{failed.message}; not taken back, since {words}")
                 _, owned = reverted(self._cluster, now, inverse, change.ownership)
             except Conflict:
@@ -253,7 +253,7 @@ class Changer:
             words = f"{failed.message}; {change.name} is as it was before"
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=words + self._as_before(live, unready))
-        return failed._replace(message=f"{failed.message}; not taken back, since others keep changing it: {undo}")
+        return failed._replace(message=f"{failed.message}; not taken back, because others keep changing it: {undo}")
 
     def _as_before(self, live: Live, unready: tuple[dict[str, object], ...]) -> str:
         """Wait until a workload has its old template again, and return what a person should know of it.

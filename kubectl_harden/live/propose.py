@@ -89,7 +89,7 @@ class Proposal(NamedTuple):
     that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
     ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
     proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
-    object is deleted and created anew, ``follow`` whether pods are expected to become ready. ``injected`` is
+    object is deleted and recreated, ``follow`` whether pods are expected to become ready. ``injected`` is
     what its pods violate and its template does not: an admission webhook or policy changes them.
     ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
     to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
@@ -214,19 +214,19 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
         return f"made by {live.owner}, which would take the change back: make it there"
     if proposal.managers and not options.even_if_managed:
         manager = proposal.managers[0]
-        return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it all the same"
+        return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it anyway"
     if proposal.recreate:
         if finished(live.value):
             kind = live.resource.kind
             command = cluster.connection.commands.kubectl("delete", kind.lower(), live.name, namespace=live.namespace)
-            words = "has run to its end: correct its manifest for the next one, and delete it:"
+            words = "has finished: correct its manifest for the next one, and delete it:"
             return f"this {kind} {words} {command}"
         if not options.recreate and all(op["path"].startswith("/spec/ephemeralContainers/") for op in proposal.patch):
             words = "can be neither changed nor removed: --recreate deletes the pod and creates it without"
             return f"a debug container {words}"
         if not options.recreate:
             return (
-                f"a {live.resource.kind} cannot be changed in place: --recreate deletes it and creates it anew"
+                f"a {live.resource.kind} cannot be changed in place: --recreate deletes and recreates it"
                 f"{', and its work starts over' if live.resource.kind == 'Job' else ''}"
             )
     return None
@@ -318,7 +318,7 @@ def with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -
     return proposal._replace(
         refusal="it takes pods down that could not come back, since they would be refused now "
         f"({proposal.no_way_back}), and nothing proves that the new ones start (no trial pod: {why}). Evidence "
-        "(--inspect-images, --observed) may; fix --no-rollback makes the change without a way back"
+        "(--inspect-images, --observed) may; fix --no-rollback makes the change anyway, with no rollback"
     )
 
 
@@ -397,7 +397,7 @@ def _findings(pod: Pod, policy: Policy) -> Iterator[tuple[tuple[str, str], str]]
 
 
 def fresh(value: dict[str, object]) -> dict[str, Any]:
-    """Return a Pod or Job as it could be created anew: without what the server and its admission filled in."""
+    """Return a Pod or Job as it could be recreated: without what the server and its admission filled in."""
     out: dict[str, Any] = copied({key: item for key, item in value.items() if key != "status"})
     for key in _SERVER_FIELDS:
         out["metadata"].pop(key, None)

@@ -30,7 +30,7 @@ def parse_quantity(text: str | int | float) -> Decimal:
     """Return the number that a quantity means (``500m``, ``2Gi``). Raises ValueError."""
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
-        raise ValueError(f"no quantity: {text}")
+        raise ValueError(f"not a quantity: {text}")
     return Decimal(match[1]) * _SUFFIXES[match[2] or ""]
 
 
@@ -91,7 +91,7 @@ def shortage(value: dict[str, Any], quotas: Iterable[dict[str, Any]]) -> str | N
             left = parse_quantity(hard) - parse_quantity((status.get("used") or {}).get(name, "0"))
             if wanted[name] > left:
                 return (
-                    f"its rollout needs a pod more for a while, and the ResourceQuota {quota['metadata']['name']} "
+                    f"its rollout needs one extra pod for a while, and the ResourceQuota {quota['metadata']['name']} "
                     f"has no room for it ({name}: {hard}, {(status.get('used') or {}).get(name, '0')} used)"
                 )
     return None

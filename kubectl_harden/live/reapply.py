@@ -27,7 +27,7 @@ from kubectl_harden.planning.subject import Subject
 __all__ = ["Reapplied", "reapplied"]
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-_FILES: Final = "make the change in the file too: kubectl harden fix -f FILE --write"
+_FILES: Final = "make the same change in the file: kubectl harden fix -f FILE --write"
 _CHART: Final = "put the change into the chart or its values: kubectl harden fix --helm-chart DIR --write"
 
 

@@ -129,7 +129,7 @@ def _end_of(cluster: Cluster, live: Live, seconds: float, leave: Event) -> str:
     """Wait until an object that was deleted is gone; returns why that is not known."""
     grace = _grace(live.value)
     deadline = time.monotonic() + grace + seconds
-    waiting = "its deletion has begun and has not ended"
+    waiting = "its deletion has started and has not finished"
     while not leave.is_set():
         try:
             now = cluster.get(live.resource, live.namespace, live.name)
@@ -197,7 +197,7 @@ def _annotate(cluster: Cluster, namespace: str, what: str, entry: str) -> bool:
             except Conflict:
                 continue
             return True
-    raise Conflict(f"namespace {namespace} was changed by others meanwhile")
+    raise Conflict(f"namespace {namespace} was changed by others in the meantime")
 
 
 def held_back(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[str]:

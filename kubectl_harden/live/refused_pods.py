@@ -298,7 +298,7 @@ def _advice(found: Rejected, commands: Commands) -> Iterator[str]:
             command = commands.kubectl(
                 "patch", live.resource.name, live.name, "--type", "merge", "-p", patch, namespace=live.namespace
             )
-        old = f"{name} is paused, so that its pods are still made of the template of ReplicaSet {found.makers[0]}"
+        old = f"{name} is paused, so its pods still come from the template of ReplicaSet {found.makers[0]}"
         yield (
             f"the template has been fixed since, but {old}; resume it: {command}"
             if fixed
@@ -339,7 +339,7 @@ def _injection(injected: Injected, policy: Policy) -> Iterator[str]:
         names = ", ".join(f'"{name}"' for name in injected.containers)
         what = f"{'container' if one else 'containers'} {names}"
         yield (
-            f"{what} {'is' if one else 'are'} injected by {by}, so that no edit of the template fixes "
+            f"{what} {'is' if one else 'are'} injected by {by}, so no edit to the template fixes "
             f"{'it' if one else 'them'}: have the injector make {'it' if one else 'them'} meet {policy.level}, "
             "or keep it from these pods"
         )

@@ -91,14 +91,14 @@ def watched(value: dict[str, Any]) -> str | None:
     if kind == "CronJob":
         jobs = ", ".join(item["name"] for item in (value.get("status") or {}).get("active") or ())
         if jobs and spec.get("concurrencyPolicy") == "Forbid":
-            return f"no run starts before Job {jobs}, which keeps the old template, is gone (concurrencyPolicy Forbid)"
+            return f"no run starts until Job {jobs}, which has the old template, is gone (concurrencyPolicy Forbid)"
         return "it takes effect with the next run"
     if kind == "Job" and spec.get("suspend"):
         return "the Job is suspended: it takes effect when it is resumed"
     if kind == "Job" and spec.get("parallelism", 1) == 0:
         return "its parallelism is 0: it takes effect when it is raised"
     if kind == "PodTemplate":
-        return "nothing runs from it by itself"
+        return "nothing runs from it on its own"
     if kind == "Deployment" and spec.get("paused"):
         return "the Deployment is paused: it takes effect when it is resumed"
     strategy = (spec.get("updateStrategy") or {}).get("type")

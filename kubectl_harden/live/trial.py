@@ -167,7 +167,7 @@ def _settled(cluster: Cluster, value: dict[str, Any], ended: Followed) -> Follow
         return Followed("failed", f"{failure.reason}: {failure.message}".rstrip(": "), failure, (now,))
     restarts = sum(one.get("restartCount", 0) for one in now.get("status", {}).get("containerStatuses") or ())
     if restarts or not pod_ready(now):
-        return Followed("failed", "it was ready, and did not stay so", unready=(now,))
+        return Followed("failed", "it was ready, but did not stay ready", unready=(now,))
     return ended
 
 

@@ -93,9 +93,7 @@ def propose_undo(
         if proposal.live.namespace in lowered or resource in (NAMESPACES, PODS):
             return proposal
         return _with_pods_asked(cluster, proposal, changes[-1].made, even_if_refused=even_if_refused)
-    return proposal._replace(
-        refusal=f"it was changed by others {RETRIES} times meanwhile; try again later", denied=True
-    )
+    return proposal._replace(refusal=f"others changed it {RETRIES} times in the meantime; try again later", denied=True)
 
 
 def _resource_of(value: dict[str, Any]) -> Resource:
@@ -141,7 +139,7 @@ def _with_pods_asked(
     if even_if_refused:
         return proposal._replace(pods_refused=str(refused))
     words = f"its pods as they were before would be refused now: {refused}"
-    return proposal._replace(refusal=f"{words}; --even-if-refused takes it back all the same")
+    return proposal._replace(refusal=f"{words}; --even-if-refused takes it back anyway")
 
 
 def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:
@@ -152,7 +150,7 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
         value = {**resource.head, **cluster.get(resource, named["namespace"], named["name"])}
     except NotFound:
         if not change.recreated:
-            return _proposal(resource, stub, refusal="it is not there: deleted since, or this is another cluster")
+            return _proposal(resource, stub, refusal="it does not exist: deleted since, or this is a different cluster")
         # Deleted and not created again: the run was cut off in between.
         value = dict(change.after)
         value["metadata"] = {**value.get("metadata", {}), "uid": named["uid"], "resourceVersion": ""}
@@ -163,7 +161,7 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
         if change.recreated and change.state == "begun" and is_made(value, change.after):
             return _whole(resource, value, change)
         return _proposal(
-            resource, value, refusal="another object has its name now (or this is another cluster); left alone"
+            resource, value, refusal="another object has its name now (or this is a different cluster); left alone"
         )
     if change.recreated:
         if change.state == "begun" and "deletionTimestamp" not in value["metadata"]:

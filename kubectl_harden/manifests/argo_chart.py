@@ -91,7 +91,7 @@ def _file(source: ArgoSource, chart: Chart, entry: str) -> str:
         raise InputError(f"its values file {entry} is a pattern, which is not judged")
     path = os.path.normpath(os.path.join(base, rest))
     if os.path.commonpath([root, path]) != root or os.path.realpath(path) != path:
-        raise InputError(f"its values file {entry} is outside of the checkout or behind a symbolic link")
+        raise InputError(f"its values file {entry} is outside of the checkout or reached through a symbolic link")
     return path
 
 

@@ -305,7 +305,7 @@ def _read(item: Any) -> Entry:
 def _text(item: Any, name: str) -> str:
     value = item[name]
     if not isinstance(value, str):
-        raise ValueError(f"{name} is no string")
+        raise ValueError(f"{name} is not a string")
     return value
 
 

@@ -112,12 +112,12 @@ def directory_in(checkout: Checkout, path: str) -> str:
     """Return the directory of a path in a checkout. Raises InputError where it leads out of it, or is not there."""
     relative = os.path.normpath(path.lstrip("/") or ".")
     if leads_out(relative) or "\0" in path:
-        raise InputError(f"its path {path} leads out of the repository")
+        raise InputError(f"its path {path} leads outside the repository")
     found = os.path.normpath(os.path.join(checkout.root, relative))
     if not os.path.isdir(found):
-        raise InputError(f"{checkout.root} has no directory {relative}: is another revision checked out?")
+        raise InputError(f"{checkout.root} has no directory {relative}: is a different revision checked out?")
     if os.path.realpath(found) != found:
-        raise InputError(f"{found} is behind a symbolic link, which is not followed")
+        raise InputError(f"{found} is reached through a symbolic link, which is not followed")
     for above in ancestors(found):
         if above == checkout.root:
             break

@@ -144,7 +144,7 @@ def with_values_files(chart: Chart, root: str, names: Sequence[str], directory: 
     for name in names:
         path = os.path.normpath(os.path.join(root, name))
         if os.path.realpath(path) != path or os.path.commonpath([root, path]) != root:
-            raise InputError(f"its values file {name} is outside of the checkout or behind a symbolic link")
+            raise InputError(f"its values file {name} is outside of the checkout or reached through a symbolic link")
         if not os.path.lexists(path) and missing:
             continue
         try:

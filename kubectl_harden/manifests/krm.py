@@ -80,7 +80,7 @@ def run_function(text: str) -> Returned:
 def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[object]:
     """Return the items of a ResourceList. Raises InputError for one in which another reader may see others."""
     if value.get("kind") != KIND:
-        raise InputError(f"this is no {KIND}: kustomize and kpt give one to their functions")
+        raise InputError(f"this is not a {KIND}, which kustomize and kpt give to their functions")
     if api_group(str(value.get("apiVersion"))) != GROUP:
         raise InputError(f"the apiVersion is not {GROUP}/v1: this is not a {KIND} that is known")
     for _, key in repeated:

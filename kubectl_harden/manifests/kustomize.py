@@ -101,7 +101,7 @@ def patch_files(
             continue
         if same(list(_values(made)), expected):
             return files, ""
-        trouble = trouble or "kustomize makes something else of the patches than was planned"
+        trouble = trouble or "kustomize does not make what was planned of the patches"
     return [], trouble
 
 

@@ -40,7 +40,7 @@ __all__ = ["ChartFix", "Layer", "ManagedChart", "fix_managed", "values_of"]
 
 _OWN: Final = "values.yaml"
 _RENDERERS: Final = "postRenderers"
-_HOOK: Final = "no value of the chart cures it, and it is a hook, which post-renderers do not get"
+_HOOK: Final = "no value of the chart fixes it, and it is a hook, which post-renderers do not see"
 
 
 class Layer(NamedTuple):
@@ -208,7 +208,7 @@ class _Fixing:
         rest = self._plans((step or start).rendering)
         if self._managed.renderers is None:
             if found.values and step is None:
-                raise InputError(f"no file of a checkout takes the values that cure it: {json_line(found.values)}")
+                raise InputError(f"no file of a checkout takes the values that fix it: {json_line(found.values)}")
             return self._told(step, first, found.planned, rest)
         if not any(item.plan.edits for item in rest.planned):
             return self._told(step, first, planned or rest.planned, rest)
@@ -305,7 +305,7 @@ class _Fixing:
             expected[key] = after
         made = _objects(rendering)
         if made.keys() != expected.keys() or not all(same(expected[key], made[key]) for key in made):
-            return None, "kustomize makes something else of the patches than was planned"
+            return None, "kustomize does not make what was planned of the patches"
         return _Step(step.layers, (*step.renderers, new), rendering), ""
 
     # -- files ---------------------------------------------------------------------------------------------
@@ -408,7 +408,7 @@ def _exactly(sought: Sought, rendering: Rendering) -> Sought:
         raise InputError(
             "the chart does not render it with the values that are known"
             if not found
-            else f"the chart renders {len(found)} objects that may be it"
+            else f"the chart renders {len(found)} objects that match it"
         )
     return sought._replace(exactly=True) if exact else sought
 

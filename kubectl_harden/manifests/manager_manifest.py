@@ -58,7 +58,7 @@ class Held(NamedTuple):
         made = _edited(self.file, text, self.sought, change)
         before, after = (list(_values(one)) for one in (text, spliced(text, made.splices)))
         if not same(after, [goal if same(value, self.raw) else value for value in before]):
-            raise EditError("the edited text means something else than was planned")
+            raise EditError("the edited text does not mean what was planned")
         return [made]
 
     def _in_overlay(self, change: Callable[[dict[str, Any]], dict[str, Any]], goal: dict[str, Any]) -> list[FileFix]:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _TEMPLATE: Final = "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
 
-_NOTHING: Final = "no objects passed: it is empty, or has nothing but comments; did the command before the pipe fail?"
+_NOTHING: Final = "no objects passed: it is empty or has only comments; did the command before the pipe fail?"
 _CONTENT: Final = re.compile(r"^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)", re.MULTILINE)
 """The start of a line that is no comment, no separator and not empty."""
 
@@ -135,9 +135,7 @@ def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Cal
             done += 1
     except BrokenProcessPool:
         for found in files[done:]:
-            yield unread(
-                found.file, "not read: the process that worked on it, or beside it, was killed (out of memory?)"
-            )
+            yield unread(found.file, "not read: a process that was reading files was killed (out of memory?)")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -325,7 +323,7 @@ class _Reader:
     def _no_object(self, document: Document, value: object, missing: Sequence[str]) -> Other | Problem:
         if is_json_patch(value):
             return Other("JSON Patch", self._problem(document.index, document.start, PATCH))
-        message = f"this is no Kubernetes object: {' and '.join(missing)} not set"
+        message = f"this is not a Kubernetes object: {' and '.join(missing)} not set"
         if os.path.basename(self._manifest.file) in KUSTOMIZATION:
             directory = os.path.dirname(self._manifest.file) or os.curdir
             message = f"this is a kustomization: kubectl harden check -k {shlex.quote(directory)}"

@@ -42,7 +42,7 @@ def labelled_in(tree: Tree, name: str) -> Labelled:
         raise InputError(f"its manifest is not in the files below {os.path.relpath(tree.path, tree.root)}")
     places = ", ".join(dict.fromkeys(os.path.relpath(spot.file or spot.overlay, tree.root) for _, spot in found))
     if len(found) > 1:
-        raise InputError(f"{len(found)} objects of the files are called so ({places})")
+        raise InputError(f"{len(found)} objects of the files have this name ({places})")
     one, spot = found[0]
     if one.fault:
         raise InputError(f"{places}: {one.fault}")

@@ -225,7 +225,7 @@ def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> tuple[Spot, Soug
         found, sought = exact, sought._replace(exactly=True)
     if len(found) > 1:
         files = " and ".join(dict.fromkeys(tree.short(file) for _, file, _ in found))
-        raise InputError(f"{len(found)} objects of the files may be it ({files}): edit the right one with fix -f")
+        raise InputError(f"{len(found)} objects of the files match it ({files}): edit the right one with fix -f")
     if found:
         _, file, encrypted = found[0]
         if encrypted:
@@ -349,7 +349,7 @@ def _builds(tree: Tree, directory: str, sought: Sought, pod_paths: PodPaths) -> 
         tree.built[directory] = [item.subject.identity for item in items]
     count = sum(map(sought.matches, tree.built[directory]))
     if count > 1:
-        raise InputError(f"{tree.short(directory)} builds {count} objects that may be it")
+        raise InputError(f"{tree.short(directory)} builds {count} objects that match it")
     return count == 1
 
 

@@ -18,7 +18,7 @@ __all__ = ["NO_VALUE", "FullPlan", "full_plans", "planned_by_values", "risk_of"]
 _BESIDE: Final = "no rule of the level asks for it: the chart sets it together with the rest"
 _ITEM: Final = len(("spec", "initContainers", 0))
 _NOT_RUN: Final = "not run any more, what it did must be done elsewhere (on the nodes), or not be needed"
-_HELD: Final = "values of the chart set it, but no pod reaches a level by them (--partial)"
+_HELD: Final = "values of the chart set it, but they bring no pod to a level (--partial)"
 NO_VALUE: Final = "no value of the chart was found that sets it"
 
 

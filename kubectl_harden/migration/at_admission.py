@@ -76,7 +76,7 @@ class AtAdmission:
             # The work of a Job that runs would start over.
             ended = evictor.replace(live) if live.resource.kind != "CronJob" else Ended("done")
         except ClusterError as error:
-            ended = Ended("held", f"what became of its old pods is not known: {error}")
+            ended = Ended("held", f"what happened to its old pods is not known: {error}")
         if not proposal.patch and not ended.pods and ended.state == "done":
             return Step(None)
         evicted = f"evicted and made again: {', '.join(ended.pods)}" if ended.pods else ""
@@ -87,7 +87,7 @@ class AtAdmission:
             return Step(created._replace(state="skipped", message=message))
         held = None
         if ended.state == "held":
-            why = "its policy stays, and so do the pods; the same command goes on"
+            why = "its policy stays, and so do the pods; the same command continues"
             held = Blocker(proposal.name, "", ended.words, why, other_cause="older than its policy")
         return Step(created._replace(message=message), held)
 

@@ -80,7 +80,7 @@ def keeper_of(live: Live) -> Keeper | None:
         why = f"a {kind} keeps its pods when its template changes: they stay until they are deleted"
         return Keeper(live.target, f"bare {kind}", why, selector=selector)
     if kind == "Deployment" and spec.get("paused"):
-        why = "the Deployment is paused: its pods stay until it is resumed, which rolls out all changes made meanwhile"
+        why = "the Deployment is paused: its pods stay until it is resumed, which rolls out all changes made until then"
         settled = status.get("updatedReplicas", 0) >= status.get("replicas", 0)
         return Keeper(live.target, "paused", why, ("rollout", "resume", live.target), settled=settled)
     strategy = spec.get("updateStrategy") or {}

@@ -93,7 +93,7 @@ class Labels:
             self._journal.done(change, inverse, ownership=ownership)
             self._journal.followed(change, "label")
             return LabelChange(change, inverse, ownership)
-        raise Conflict(f"its labels were changed by others {RETRIES} times meanwhile")
+        raise Conflict(f"others changed its labels {RETRIES} times in the meantime")
 
     def take_back(self, name: str, made: LabelChange, why: str) -> None:
         """Take a change of labels back, unless someone has changed them since. Raises ClusterError."""
@@ -116,7 +116,7 @@ class Labels:
         try:
             answer = self._cluster.patch(NAMESPACES, None, name, operations, dry_run=True)
         except Conflict:
-            return ["the namespace was changed meanwhile"]
+            return ["the namespace was changed in the meantime"]
         # Of thousands of pods the server looks at the first; the survey has looked at all.
         return [text for text in answer.warnings if not text.startswith(PARTIAL)]
 

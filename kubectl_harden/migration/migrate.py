@@ -44,7 +44,7 @@ class Migrated(NamedTuple):
     """What became of a namespace.
 
     ``state``: enforced (by this run), done (nothing was to do), blocked (warn and audit are set), failed (a
-    step went wrong), drifted (not as the plan file has it), stopped (as asked; the rest is not begun).
+    step went wrong), drifted (not as the plan file has it), stopped (as asked; the rest is not started).
     ``found`` is what the survey found before, ``labels`` what they are at the end, ``ready`` how many pods
     are ready of how many.
     """
@@ -118,7 +118,7 @@ class Migrator:
     def carry_out(self, name: str) -> Migrated:
         """Take a namespace as far as it can go. Errors of the cluster become outcomes."""
         if self._halt.is_set():
-            return Migrated(name, "stopped", "not begun")
+            return Migrated(name, "stopped", "not started")
         done = Migrated(name, "failed")
         try:
             self._say(name, "reading")
@@ -146,7 +146,7 @@ class Migrator:
             except _Blocked as error:
                 done = self._lower(done, found, error, outcomes)
         except _Halted:
-            done = done._replace(state="stopped", message="stopped between two steps; the same command goes on")
+            done = done._replace(state="stopped", message="stopped between two steps; the same command continues it")
         except HardenError as error:
             done = done._replace(message=str(error))
         labels = done.labels
@@ -243,7 +243,7 @@ class Migrator:
             # A policy is proved where it is created.
             judged = proposal if proposal.by_policy else self._proved(proposal)
             if self._drift is not None and not same(list(judged.patch), list(proposal.patch)):
-                judged = judged._replace(refusal="someone has changed it meanwhile, and the plan does not fit any more")
+                judged = judged._replace(refusal="someone changed it in the meantime, and the plan no longer fits")
             proved.append(judged)
         refused = [proposal for proposal in proved if proposal.refusal is not None]
         if refused:
@@ -310,7 +310,7 @@ class Migrator:
         deadline = time.monotonic() + self._seconds
         patience: float | None = None
         while True:
-            self._step(name, f"looking again before {goal.level} is enforced")
+            self._step(name, f"checking again before {goal.level} is enforced")
             value = self._cluster.get(NAMESPACES, None, name)
             found, proposals = survey_namespace(self._policies, value, aim)
             if found.state == "done":
@@ -345,7 +345,7 @@ class Migrator:
                 continue
             late = self._violating(name, goal)
             if late and change is not None:
-                self._labels.take_back(name, change, "a pod that violates it was created in the same moment")
+                self._labels.take_back(name, change, "a pod that violates it was created at the same moment")
                 raise _Blocked(late)
             return
 
@@ -363,7 +363,7 @@ class Migrator:
                         subject,
                         "",
                         f"pod {value['metadata']['name']} violates it: {words}",
-                        "it was created while the namespace was worked on",
+                        "it was created during the migration of the namespace",
                         other_cause="running pods",
                     )
                 )
@@ -374,7 +374,7 @@ class Migrator:
         self._say(name, "proving")
         labels = self._cluster.get(NAMESPACES, None, name)["metadata"].get("labels")
         if self._labels.wanted(name, labels, ("enforce",), goal.level):
-            raise HardenError(f"the label was set, and someone has taken it away again: {goal} is not enforced")
+            raise HardenError(f"the label was set, and someone removed it again: {goal} is not enforced")
         self._labels.prove_refusal(name, goal)
         pods = [pod for pod in self._cluster.each(PODS, name) if not finished(pod)]
         pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
@@ -422,7 +422,7 @@ def _intruder(proposal: Proposal) -> Blocker:
         proposal.name,
         planned_checks(proposal),
         "it violates the level, and did not before",
-        "somebody deployed it while the namespace was worked on; the same command takes it up",
+        "someone deployed it during the migration of the namespace; run the same command again to include it",
         owner=proposal.live.owner or "",
     )
 
@@ -432,6 +432,6 @@ def _lingering(owner: str, pod: str, words: str, seconds: float) -> Blocker:
         owner or f"pod {pod}",
         "",
         f"pod {pod} still violates it after {seconds:.0f} s: {words}",
-        "its workload's rollout has not come to its end",
+        "its workload's rollout has not finished",
         other_cause="running pods",
     )

@@ -325,8 +325,8 @@ def pod_blockers(workloads: Iterable[Surveyed], pods: Sequence[PodVerdict], dele
         name = f"pod {pod.name}"
         what = f"{name} violates it: {pod.words}"
         if pod.finished:
-            why = "it has run to its end and stays as it is, and the API server warns of it all the same"
-            choice = f"delete it, or all that have run to their end: {delete}"
+            why = "it has finished and does not change any more, but the API server still warns about it"
+            choice = f"delete it, or all finished pods: {delete}"
             yield Blocker(pod.owner or name, "", what, why, (choice,), other_cause="finished pods")
         elif pod.uid in older:
             why = "its template does not: the pod is older than it, or an admission webhook changes new pods"
@@ -344,7 +344,7 @@ def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = (), 
     """
     choices: tuple[str, ...] = (
         "set its Pod Security labels at their source",
-        "--even-if-managed writes them all the same",
+        "--even-if-managed writes them anyway",
     )
     if file:
         choices = (f"--write sets them in {file}, enforce once all that runs meets the level",)

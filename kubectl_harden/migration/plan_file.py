@@ -158,7 +158,7 @@ def read_plan(path: str) -> MigrationPlan:
             aim, value["server"], namespaces, tuple(map(str, at_source["sources"])), _files(at_source["repositories"])
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it anew with --plan-out") from None
+        raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it again with --plan-out") from None
 
 
 def _files(repositories: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[str | None, str]]:
@@ -185,7 +185,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
     What an earlier run has already carried out of the plan is no drift.
     """
     if planned["uid"] != found.uid:
-        return ["the namespace was deleted and created anew since the plan was made"]
+        return ["the namespace was deleted and recreated since the plan was made"]
     out = []
     wanted = planned["setLabels"]
     for key in sorted({*planned["labels"], *found.labels}):
@@ -195,7 +195,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
     if planned["goal"] != str(found.goal) and not out:
         out.append(f"the plan takes it to {planned['goal']}, and now it would go to {found.goal}")
     if planned["state"] == "blocked" and found.state != "blocked" and not out:
-        out.append("it was held back when the plan was made, and is not any more")
+        out.append("it was held back when the plan was made, and no longer is")
     known = {item["uid"]: item for item in planned["workloads"]}
     for proposal in proposals:
         live = proposal.live
@@ -210,9 +210,9 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
         if digest_of(live) != item["templateDigest"]:
             out.append(f"{proposal.name}: its pod template was changed since the plan was made")
         elif not same(json.loads(json.dumps(proposal.patch)), patch):
-            out.append(f"{proposal.name}: its patch would be another one now")
+            out.append(f"{proposal.name}: its patch would be different now")
     out.extend(
-        f"{item['kind']} {found.name}/{item['name']} is gone, or was created anew"
+        f"{item['kind']} {found.name}/{item['name']} is gone, or was recreated"
         for item in known.values()
         if item["patch"] and item["kind"] not in ("Pod", "Job")
     )

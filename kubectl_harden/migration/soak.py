@@ -76,11 +76,11 @@ def _of_namespace(name: str, what: str, why: str) -> Blocker:
 def _unwatched(span: LogSpan, since: float, until: float) -> Iterator[tuple[str, str]]:
     """Yield in which of the time the log tells nothing."""
     if not span.evaluations:
-        why = "its audit policy may leave pods out: they are needed at the level Metadata at least"
+        why = "its audit policy may leave pods out: they are needed at least at the level Metadata"
         yield "no pod that admission judged is in the audit log", why
         return
     for start, end in span.gaps(since, until, LONGEST_SILENCE):
-        yield f"the audit log is silent from {moment(start)} to {moment(end)}", _WHY_GAP
+        yield f"the audit log has nothing from {moment(start)} to {moment(end)}", _WHY_GAP
     if span.unreadable or span.cut_files:
         lines = f"{span.unreadable:,} lines" if span.unreadable != 1 else "1 line"
         what = lines if span.unreadable else f"the end of {span.cut_files[0]}"
@@ -91,14 +91,20 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
     """Yield that the log cannot tell what violates the level, since it was not audited all the time."""
     audited = now.modes.get("audit")
     if audited is None or rank(audited.level) < rank(goal.level) or audited.minor < goal.minor:
-        what = f"{goal} is not audited there, so that the log does not tell what violates it"
+        what = f"{goal} is not audited there, so the log does not show what violates it"
         yield what, "migrate --apply sets audit, and the time counts from then on"
         return
     set_at = _audit_set(namespace)
     if set_at is None:
-        yield f"since when {goal} is audited there is not known", "no field manager tells when the audit label was set"
+        yield (
+            f"how long {goal} has been audited there is not known",
+            "no field manager shows when the audit label was set",
+        )
     elif set_at > since:
-        yield f"{goal} is audited there since {moment(set_at)} only, as far as is known", "wait, and ask again"
+        yield (
+            f"{goal} has been audited there only since {moment(set_at)}, as far as is known",
+            "wait, and run this again",
+        )
 
 
 def _audit_set(namespace: Mapping[str, Any]) -> float | None:

@@ -166,8 +166,8 @@ def _pods_of(value: dict[str, Any], template: Mapping[str, Any]) -> _Pods:
         by_name = f"o.name == {_literal(owner['name'])}"
         return _Pods({"matchLabels": own}, _controlled(api_group(owner["apiVersion"]), owner["kind"], by_name))
     if kind == "Pod":
-        raise InputError("no controller makes this pod again, so that there is no new one to change at admission")
-    raise InputError(f"what tells the new pods of a {kind} is not known, so that no policy can be limited to them")
+        raise InputError("no controller recreates this pod, so there is no new pod to change at admission")
+    raise InputError(f"how to recognize the new pods of a {kind} is not known, so no policy can be limited to them")
 
 
 def _controlled(group: str, kind: str, named: str) -> str:

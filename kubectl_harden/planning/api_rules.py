@@ -80,7 +80,7 @@ def _host_users(pod: Pod) -> Iterator[tuple[Path, str]]:
         if pod.spec.get(name):
             yield ("spec", "hostUsers"), f"{name} cannot be true while hostUsers is false"
     if any(container.fields.get("volumeDevices") for container in pod.containers):
-        yield ("spec", "hostUsers"), "hostUsers cannot be false beside volumeDevices"
+        yield ("spec", "hostUsers"), "hostUsers cannot be false with volumeDevices"
 
 
 def _windows(pod: Pod) -> Iterator[tuple[Path, str]]:

@@ -50,7 +50,7 @@ SET_USER: Final = Change(
         Rule(
             "user-low-port",
             "breaks",
-            "It was seen to bind a port below 1024, which another user than root may not.",
+            "It was seen to bind a port below 1024, which a user other than root may not.",
             PORTS,
             _bound_as_root,
             (LOW_PORTS,),

@@ -229,7 +229,7 @@ def _low_ports(pod: Pod, facts: Facts, notes: list[str], *, always: bool) -> Ite
     evidence = low_port(pod, facts.containers.get(serving[0].path, ())) if serving else None
     used = "a low port is served" if serving else "--always-low-ports asks for it"
     meaning = f"{evidence.text if evidence else used}; NET_BIND_SERVICE would not help: a process "
-    meaning += "of another user than root has no capability of its own, and under no_new_privs gets none from a file"
+    meaning += "of a user other than root has no capability of its own, and under no_new_privs gets none from a file"
     judgement = OPEN_PORTS.judge(meaning, pod, (), facts)
     judgement = Judgement(judgement.risk, meaning, judgement.offers)
     path: Path = (*_SECURITY, "sysctls")

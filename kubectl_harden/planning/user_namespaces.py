@@ -73,7 +73,7 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
     if not shown and (asked == "auto" or not concerned.intersection(case.stopped)):
         words = f"so {_OPTION} leaves it as it is"
         unknown = _unknown(case) if concerned.intersection(_OF_ROOT) else ()
-        return None, [f'nothing tells the user of container "{name}", {words}' for name in unknown]
+        return None, [f'nothing shows the user of container "{name}", {words}' for name in unknown]
     if not case.relieved:
         words = f"policy {case.policy.version} forbids root in a user namespace, too; v1.{EXEMPT_FROM} does not"
         return None, [f"{_OPTION} is not done: {words}"]
@@ -156,10 +156,10 @@ def _impediments(pod: Pod, facts: Facts) -> Iterator[str]:
         yield "it is for Linux, and the pod runs on Windows nodes"
     for name in _HOST:
         if pod.spec.get(name):
-            yield f"{name} is true, refused by the API server beside hostUsers: false"
+            yield f"{name} is true, which the API server refuses with hostUsers: false"
     for container in pod.containers:
         if container.fields.get("volumeDevices"):
-            yield f'container "{container.name}" has volumeDevices, refused by the API server beside hostUsers: false'
+            yield f'container "{container.name}" has volumeDevices, which the API server refuses with hostUsers: false'
     for name, number in _ids(pod):
         if number >= _IDS:
             yield f"{name} is {number}, and a user namespace has the ids 0 to {_IDS - 1}"

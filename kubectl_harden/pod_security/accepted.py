@@ -183,8 +183,8 @@ def _parsed(text: str, path: tuple[str | int, ...]) -> tuple[str, str]:
     if check.lower() not in ids:
         known = sorted(ids.values())
         advice = meant(check, known) or f' Write "CONTROL: REASON" with one of {", ".join(known)}'
-        raise InputError(f'"{check}" is no control.{advice}', path)
+        raise InputError(f'"{check}" is not a control.{advice}', path)
     check = ids[check.lower()]
     if not reason:
-        raise InputError(f'nothing is said why {check} is accepted; write "{check}: REASON"', path)
+        raise InputError(f'there is no reason why {check} is accepted; write "{check}: REASON"', path)
     return check, reason

@@ -40,7 +40,7 @@ PSS: Final = "https://kubernetes.io/docs/concepts/security/pod-security-standard
 AGENTS: Final = "https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-scheduling-critical-addon-pods/"
 FS_GROUP: Final = "pkg/volume/volume_linux.go, SetVolumeOwnership"
 
-AS_USER: Final = "give it a user of its own: --run-as-user UID"
+AS_USER: Final = "give it its own user: --run-as-user UID"
 IN_USER_NAMESPACE: Final = "let it stay root, in a user namespace: --user-namespace"
 GROUP: Final = "let the kubelet give the volume to the pod's group: --fs-group auto"
 OWNER: Final = "leave that to the kubelet: --fs-group auto"

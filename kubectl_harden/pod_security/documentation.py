@@ -47,17 +47,17 @@ RUNTIME: Final = (
     "does not see what the image holds, what the process does once it runs, whom it talks to, or what its service "
     "account may do at the API server. A pod that meets restricted can still be taken over; what restricted takes "
     "away is most of what an intruder would do next.",
-    "Seccomp and AppArmor profiles of one's own (type Localhost) cut a container down to the system calls and files "
+    "Your own seccomp and AppArmor profiles (type Localhost) cut a container down to the system calls and files "
     "that it really uses; the Security Profiles Operator records and distributes them.",
     "Runtime sensors (Falco, Tetragon, Inspektor Gadget) see what processes do: a shell in a web server, a file that "
-    "is written where none should be, a capability that is used.",
+    "is written where it should not be, a capability that is used.",
     "NetworkPolicy says who may talk to whom: without one every pod reaches every other.",
     "RBAC, and automountServiceAccountToken: false, say what a token inside the pod is worth.",
     "Image scanning and signatures, and an admission policy that demands them, say what gets to run at all.",
     "Pods in a user namespace (hostUsers: false) and sandboxed runtimes (a RuntimeClass such as gVisor or Kata "
     "Containers) put another wall between the container and the node.",
 )
-"""What Pod Security cannot do, and what stands beside it; a paragraph each."""
+"""What Pod Security cannot do, and what helps with the rest; a paragraph each."""
 
 
 def explain(check: str) -> Explanation:

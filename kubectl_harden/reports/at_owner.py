@@ -43,7 +43,7 @@ def owner_notes(
     elif found.change.refusal is not None:
         yield _line("owner  ", "warn", f"{head} cannot be changed: {found.change.refusal}", columns)
     elif not found.change.patch:
-        words = f"{head} says so already, and its operator does not carry it out"
+        words = f"{head} already says so, but its operator does not act on it"
         yield _line("owner  ", "warn", f"{words}. At admission a policy makes the edits: {commands[1]}", columns)
     else:
         command = f": {commands[0]}" if commands[0] else ""

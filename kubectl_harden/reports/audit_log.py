@@ -25,7 +25,7 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
     """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
     if not found:
         return
-    yield "\n" + paint(f"What came and went, by the audit log{_period(span)}:", "strong") + "\n"
+    yield "\n" + paint(f"Pods that no longer exist, from the audit log{_period(span)}:", "strong") + "\n"
     groups: dict[tuple[str, str], list[Traced]] = {}
     for item in found:
         groups.setdefault((item.creation.policy, item.creation.words), []).append(item)
@@ -41,7 +41,7 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
             yield from (wrapped(f"→ {printable(line)}", 6, columns) + "\n" for line in _advice(item, commands))
         if any(item.state in ("gone", "unknown") for item in members):
             cures = dict.fromkeys(said.control.cure for item in members for said in item.creation.violations)
-            yield "    where nothing here can be edited, its maker is to\n"
+            yield "    if you cannot edit it here, whoever creates it has to\n"
             yield from (wrapped(f"– {cure}", 6, columns) + "\n" for cure in cures)
     yield "\n"
 
@@ -70,7 +70,7 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
         yield commands.harden("fix", item.target, namespace=made.namespace)
     elif item.candidates:
         names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
-        yield f"the log does not tell which of these made it, and each would: {names}"
+        yield f"the log does not say which of these created it, and each of them would: {names}"
     elif "/" in made.resource:
         yield f"{by}: kubectl debug --profile=restricted adds containers that meet the level"
     else:
@@ -89,11 +89,11 @@ def audit_notes(span: LogSpan, others: int) -> Iterator[str]:
     if span.foreign:
         yield f"{counted(span.foreign, 'line')} of the audit log are not audit events"
     if span.untimely:
-        yield f"{counted(span.untimely, 'event')} of the audit log have no time, or one of the future"
+        yield f"{counted(span.untimely, 'event')} of the audit log have no time, or one in the future"
     for file in span.cut_files:
-        yield f"{file} ends before its compressed data does: what came after is not known"
+        yield f"{file} ends in the middle of its compressed data: what comes after is not known"
     if others:
-        yield f"{counted(others, 'more creation')} that violate are left out: there are too many different ones"
+        yield f"{counted(others, 'more creation')} that violate the level are left out: there are too many kinds"
 
 
 def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str, object]:

@@ -93,10 +93,10 @@ def _of_pods(checked: Checked, columns: int) -> Iterator[str]:
     by = pods.by[0] if len(pods.by) == 1 else f"one of {', '.join(pods.by)}" if pods.by else "admission"
     runs = f" ({counted(pods.running, 'pod')} running)" if pods.running else ""
     words = f"its template does not meet {checked.policy}, its {'new ' if pods.older else ''}pods do{runs}: "
-    words += f"{by} completes them, so that none is refused" if pods.proved else "they may be completed by admission"
+    words += f"{by} completes them, so none is refused" if pods.proved else "they may be completed by admission"
     if pods.older:
         named = ", ".join(pods.older[:3]) + (f" and {len(pods.older) - 3:,} more" if len(pods.older) > 3 else "")
-        words += f"; {named} {'is' if len(pods.older) == 1 else 'are'} older and will stay below it until made again"
+        words += f"; {named} {'is' if len(pods.older) == 1 else 'are'} older and will stay below it until recreated"
         words += f": {pods.restart}" if pods.restart else ""
     yield wrapped(printable(words), 2, columns) + "\n"
 

@@ -46,9 +46,9 @@ def listed(items: Iterable[Explanation], *, columns: int) -> Iterator[str]:
 
 
 def runtime(*, columns: int) -> Iterator[str]:
-    """Yield what Pod Security cannot do, and what stands beside it."""
+    """Yield what Pod Security cannot do, and what helps with the rest."""
     first, *others = RUNTIME
-    yield wrapped(first, 0, columns) + "\n\nWhat stands beside it:\n"
+    yield wrapped(first, 0, columns) + "\n\nWhat helps with the rest:\n"
     for words in others:
         yield "- " + wrapped(words, 2, columns).lstrip() + "\n"
 

@@ -261,7 +261,7 @@ def summary_line(tally: FixTally, *, written: bool) -> str:
     goal = tally.goals.goal()
     more = tally.goals.unbound() + tally.passed.unjudged()
     if not tally.edited and not tally.left:
-        but = f" but for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
+        but = f" except for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
         return f"{counted(tally.planned, 'workload')}: all meet {goal}{but}, nothing to do{more}"
     done = "edited" if written else "to edit"
     parts = [f"{tally.edited:,} {done} in {counted(tally.files_changed, 'file')}"]

@@ -61,7 +61,7 @@ def rejected_summary(found: Sequence[Found], commands: Commands) -> str:
     fixable = [rejected for rejected, proposal in refused if _is_fixable(proposal)]
     line = f"{counted(len(refused), 'workload')} with pods that are refused"
     if len(found) > len(refused):
-        line += f", {len(found) - len(refused):,} mended since"
+        line += f", {len(found) - len(refused):,} fixed since"
     if not fixable:
         return line
     spaces = {rejected.live.namespace for rejected in fixable}
@@ -116,7 +116,7 @@ def _together(need: _Need, members: Sequence[Found], commands: Commands, columns
     pods = missing(sum(counts) if len(counts) == len(members) else None)
     yield f"{paint(what, 'strong')}: {pods}{since(min(r.since for r, _ in members))}\n"
     if need.stale:
-        words = f"were refused by {need.rejecter}, and have been mended since: the API server admits them now"
+        words = f"were refused by {need.rejecter}, and have been fixed since: the API server admits them now"
         yield wrapped(f"{words} (by a dry-run), and their controllers try again", 2, columns) + "\n"
     elif need.rejecter != POD_SECURITY:
         rejecter = paint(need.rejecter, "bad")
@@ -132,10 +132,10 @@ def _together(need: _Need, members: Sequence[Found], commands: Commands, columns
         words = f"whether they would be admitted now is not known: {first.trial.message}"
         yield wrapped(printable(words), 2, columns) + "\n"
     if need.advice:
-        yield f"  of {printable(named(first))}, as of the others:\n"
+        yield f"  of {printable(named(first))}, like the others:\n"
         yield "".join(wrapped(f"→ {printable(words)}", 4, columns) + "\n" for words in advice(first, commands))
     if proposal is not None and (need.left or need.refusal is not None):
-        yield f"  of {printable(named(first))}, as of the others:\n"
+        yield f"  of {printable(named(first))}, like the others:\n"
         left = tuple(item._replace(plan=item.plan._replace(steps=(), notes=())) for item in proposal.planned)
         yield from proposal_notes(proposal._replace(planned=left), columns=columns)
     spaces: dict[str, list[str]] = {}

@@ -33,14 +33,14 @@ _HIDDEN: Final = ("managedFields", "generation", "resourceVersion")
 _MEANINGS: Final = {"-": "bad", "+": "good", "@": "place"}
 _SHOWN: Final = {
     "applied": ("applied", "good"),
-    "unwatched": ("applied, not watched to its end", "warn"),
+    "unwatched": ("applied, rollout not watched to the end", "warn"),
     "tried": ("not applied, its trial pod does not run", "bad"),
     "down": ("applied, its pods do not run", "bad"),
     "rolled back": ("ROLLED BACK", "bad"),
     "left": ("FAILED, left in place", "bad"),
     "failed": ("not changed", "bad"),
     "refused": ("not applied", "warn"),
-    "skipped": ("not begun", "warn"),
+    "skipped": ("not started", "warn"),
     "unknown": ("NOT KNOWN", "bad"),
 }
 
@@ -92,11 +92,11 @@ def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
         for text in proposal.injected
     )
     if proposal.pods_refused and not proposal.patch:
-        words = "no change of its template cures that: rejected tells what admission adds to its pods"
+        words = "no change to its template fixes that: kubectl harden rejected shows what admission adds to its pods"
         told.append(("pods   ", "bad", f"it lacks pods, and {proposal.pods_refused}; {words}"))
     if proposal.trial and proposal.refusal is None:
-        words = "one new pod is started first, without its labels and with empty directories in place of claims"
-        told.append(("trial  ", "warn", f"{words}; --no-trial leaves that out"))
+        words = "one new pod is started first, without its labels and with empty directories instead of claims"
+        told.append(("trial  ", "warn", f"{words}; --no-trial skips this"))
     if proposal.recreate and proposal.patch:
         told.extend(
             ("lost   ", "warn", f"with the {proposal.live.resource.kind}: {text}")
@@ -149,7 +149,7 @@ def _next_write(item: Reapplied) -> str:
         parts.append(f"takes back {', '.join(item.takes_back)}")
     if item.refused:
         parts.append(f"is refused ({item.refused})")
-    return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all, {item.advice}"
+    return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all of them, {item.advice}"
 
 
 def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
@@ -163,7 +163,7 @@ def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
         yield f"    | {printable(line)}\n"
     if outcome.blamed is not None:
         if outcome.blamed.checks:
-            word = "to blame is the edit for" if outcome.blamed.sure else "to blame may be the edit for"
+            word = "the cause is the edit for" if outcome.blamed.sure else "the cause may be the edit for"
             yield wrapped(f"{word} {', '.join(outcome.blamed.checks)}: {outcome.blamed.advice}", 2, columns) + "\n"
         else:
             yield wrapped(outcome.blamed.advice, 2, columns) + "\n"
@@ -177,7 +177,7 @@ def summary(outcomes: Iterable[Outcome], undo: str) -> str:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
         unit = unit if outcome.proposal.live.namespace else "object"
     parts = [f"{count:,} {_SHOWN[state][0].lower()}" for state, count in counts.items()]
-    back = f". To take it back: {undo}" if undo else ""
+    back = f". To undo it: {undo}" if undo else ""
     return f"{counted(sum(counts.values()), unit)}: {', '.join(parts)}{back}"
 
 

@@ -194,7 +194,7 @@ def survey_summary(found: Survey, level: str) -> str:
     """Return the last line of a survey."""
     if not found.namespaces:
         return "no namespaces found"
-    one, several = ("the highest level that it can", "the highest level that they can")
+    one, several = ("the highest level it can", "the highest level they can")
     if level != "highest":
         one = several = level
     words: dict[State, tuple[str, str]] = {
@@ -214,7 +214,7 @@ def survey_summary(found: Survey, level: str) -> str:
     line += f"; {counted(fixes, 'workload')} to patch" if fixes else ""
     line += f"; {counted(policies, 'policy')} to create" if policies else ""
     broken = sum(workload.breaks for item in found.namespaces for workload in item.workloads)
-    return f"{line}; {counted(broken, 'workload')} would not run, by what is known" if broken else line
+    return f"{line}; {counted(broken, 'workload')} would not run, according to the evidence" if broken else line
 
 
 def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
@@ -247,7 +247,7 @@ def _told(item: Migrated) -> str:
         "done": f"enforces {goal} already",
         "blocked": "not enforced",
         "failed": "FAILED, not enforced",
-        "drifted": "not as the plan has it, left alone",
+        "drifted": "different from the plan, left alone",
         "stopped": "stopped",
     }[item.state]
     return ", ".join([word, *parts])
@@ -260,10 +260,10 @@ def migrated_summary(done: Sequence[Migrated], undo: str) -> str:
         "done": "done already",
         "blocked": "held back",
         "failed": "failed",
-        "drifted": "not as the plan has them",
+        "drifted": "different from the plan",
         "stopped": "not finished",
     }
     counts = {state: sum(item.state == state for item in done) for state in words}
     parts = [f"{counts[state]:,} {text}" for state, text in words.items() if counts[state]]
-    back = f". To take it back: {undo}" if undo else ""
+    back = f". To undo it: {undo}" if undo else ""
     return f"{counted(len(done), 'namespace')}: {', '.join(parts)}{back}"

@@ -35,7 +35,7 @@ def source_lines(changes: SourceChanges, *, columns: int) -> Iterator[str]:
             yield wrapped(f": {_assignments(labels)}", 2, columns, head=f"Namespace {name}") + "\n"
         for words in one.notes:
             yield wrapped(f"note: {words}", 0, columns) + "\n"
-    yield from _open("Well in its files, and not in the cluster yet", changes.waiting, columns)
+    yield from _open("Meets the level in its files, but not yet in the cluster", changes.waiting, columns)
     yield from _open("No proved change at its source", changes.rest, columns)
     for one in changes.repositories:
         yield wrapped(_commit(one, written=changes.written), 0, columns) + "\n"
@@ -76,7 +76,7 @@ def _commit(one: Repository, *, written: bool) -> str:
     branch = f", branch {one.checkout.branch}" if one.checkout.branch else ""
     files = ", ".join(sorted(one.short(file.file) for file in one.files))
     verb = "Commit and push" if written else "To commit and push, once --write has written it,"
-    return f"{verb} in {one.checkout.root} ({', '.join(one.urls)}{branch}): {files}. {_by(one)} will carry it out."
+    return f"{verb} in {one.checkout.root} ({', '.join(one.urls)}{branch}): {files}. {_by(one)} will apply it."
 
 
 def _by(one: Repository) -> str:
@@ -161,7 +161,7 @@ def source_markdown(changes: SourceChanges) -> Iterator[str]:
         yield "\n## After these changes are applied\n\n"
         yield from (f"- `{printable(one.name)}` {_text(_ahead(one))}\n" for one in changes.outlook)
     for title, listed in (
-        ("Well in its files, and not in the cluster yet", changes.waiting),
+        ("Meets the level in its files, but not yet in the cluster", changes.waiting),
         ("No proved change at its source", changes.rest),
     ):
         if listed:
@@ -186,7 +186,7 @@ def source_page(changes: SourceChanges | None) -> list[Part]:
         out.append(_section(", ".join(one.urls), words, shown))
     out.append(_section("After that", [f"{one.name}: {_ahead(one)}" for one in changes.outlook]))
     waiting = [f"{one.name}: {one.reason}" for one in changes.waiting]
-    out.append(_section("Well in its files, and not in the cluster yet", waiting))
+    out.append(_section("Meets the level in its files, but not yet in the cluster", waiting))
     out.append(_section("No proved change at its source", [f"{one.name}: {one.reason}" for one in changes.rest]))
     return [part for part in out if part.words]
 

@@ -167,7 +167,7 @@ def _blocker(blocker: Blocker) -> dict[str, object]:
 
 def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]:
     """Yield a report for a pull request or a ticket."""
-    goal = "the highest level that they can reach" if aim.level == "highest" else aim.level
+    goal = "the highest level they can reach" if aim.level == "highest" else aim.level
     yield f"# Namespaces on their way to {goal}\n\n"
     counts = {state: sum(item.state == state for item in found.namespaces) for state in STATES}
     yield ", ".join(f"{counts[state]:,} {words}" for state, (_, _, words) in STATES.items() if counts[state]) + ".\n\n"

@@ -173,7 +173,7 @@ def _legend(page: Page) -> Markup:
 
 _RISKS: Final = {
     "safe": "the edit changes nothing that the app can notice",
-    "review": "nothing is known of what the app needs: look before you apply",
+    "review": "nothing is known about what the app needs: look before you apply",
     "breaks": "by what is known, the app stops working",
 }
 _MEANINGS: Final = {

@@ -41,7 +41,7 @@ class Passed:
         listed = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
         words = ", ".join(f"{kind} {count:,}" for kind, count in listed[:_KINDS])
         more = f" and {counted(len(listed) - _KINDS, 'further kind')}" if len(listed) > _KINDS else ""
-        return f"{head}; {counted(self.kinds.total(), 'object')} passed over: {words}{more}{self.unjudged()}"
+        return f"{head}; {counted(self.kinds.total(), 'object')} skipped: {words}{more}{self.unjudged()}"
 
     def unjudged(self) -> str:
         """Return what a summary goes on with, where not all that may run pods was judged."""

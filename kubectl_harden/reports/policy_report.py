@@ -70,7 +70,7 @@ def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[di
     for check in cured:
         if check not in held:
             risk = max((edit.risk for edit in edits if check in edit.checks), key=RISKS.index)
-            yield _result(item, workload, now, check, "fail", "a patch cures it", {"fix": "automatic", "risk": risk})
+            yield _result(item, workload, now, check, "fail", "a patch fixes it", {"fix": "automatic", "risk": risk})
     for remaining in left:
         yield _result(item, workload, now, remaining.check, "fail", _words(remaining), {"fix": "by hand"})
     if workload.proposal.problems:

@@ -34,7 +34,7 @@ __all__ = [
 
 
 _TRUNCATED: Final = (
-    "the text ends before the message does (an event holds 1,024 characters): there may be more violations. "
+    "the text ends before the message does (an event holds at most 1,024 characters): there may be more violations. "
     "To see them all: kubectl harden rejected"
 )
 _MENDED: Final = "the API server admits it now (by a dry-run), and its controller tries again by itself"
@@ -47,7 +47,7 @@ def rejected_text(found: Rejected, proposal: Proposal | None, commands: Commands
     if found.live.owner:
         yield f"  made by {printable(found.live.owner)}\n"
     if found.stale:
-        yield wrapped(f"was refused by {found.rejecter}, and has been mended since: {_MENDED}", 2, columns) + "\n\n"
+        yield wrapped(f"was refused by {found.rejecter}, and has been fixed since: {_MENDED}", 2, columns) + "\n\n"
         return
     if found.rejecter != POD_SECURITY:
         yield f"  refused by {paint(found.rejecter, 'bad')}, not by Pod Security admission\n"

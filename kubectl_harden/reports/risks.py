@@ -41,8 +41,8 @@ def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> It
 def _unknown(identity: Identity, usual: Sequence[Edit]) -> str:
     """Return what is not known of the image, and how to learn it."""
     if not any("runAsNonRoot" in step.checks for step in usual):
-        return "nothing is known of whether the app needs what they take away"
-    words = "nothing is known of how the image runs: --inspect-images"
+        return "nothing is known about whether the app needs what they take away"
+    words = "nothing is known about how the image runs: --inspect-images"
     if isinstance(identity.source, LiveSource) or not identity.name:
         return words
     return f"{words}, or {identity.kind.lower()}/{identity.name} for its running pods"

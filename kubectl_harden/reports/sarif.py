@@ -116,7 +116,7 @@ def _result(
     if violation.fix and file is not None:
         replacements = [_replacement(change) for change in violation.fix]
         change = {"artifactLocation": _artifact(file), "replacements": replacements}
-        out["fixes"] = [{"description": {"text": f"The smallest change that cures {violation.check}"},
+        out["fixes"] = [{"description": {"text": f"The smallest change that fixes {violation.check}"},
                          "artifactChanges": [change]}]  # fmt: skip
     return out
 

@@ -97,7 +97,7 @@ class Report(NamedTuple):
 def left_out_words(count: int) -> str:
     """Return what a report must say of violations that are not in it."""
     verb = "is" if count == 1 else "are"
-    return f"{counted(count, 'violation')} of other controls {verb} left out here, not by Pod Security admission"
+    return f"{counted(count, 'violation')} of other controls {verb} left out here, but not by Pod Security admission"
 
 
 def summary_line(tally: Tally) -> str:
@@ -110,18 +110,18 @@ def summary_line(tally: Tally) -> str:
     excused += [f"{counted(tally.known, 'violation')} of the baseline file{file}"] if tally.known else []
     words = " and ".join(excused)
     more = tally.goals.unbound() + tally.passed.unjudged()
-    more += f"; {tally.refused:,} with refused pods, whatever their templates say" if tally.refused else ""
+    more += f"; {tally.refused:,} with refused pods, regardless of their templates" if tally.refused else ""
     if tally.left_out:
         more += f"; {left_out_words(tally.left_out)}"
         if not tally.violating:
             but = f" but {words}" if words else ""
-            head = f"{counted(tally.workloads, 'workload')}: none violates the controls that were asked for"
+            head = f"{counted(tally.workloads, 'workload')}: none violates the selected controls"
             return f"{head}{but}{more}"
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' but for {words}' if words else ''}{more}"
+        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' except for {words}' if words else ''}{more}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
-        f"({counted(tally.violations, 'violation')}{f', besides {words}' if words else ''}); "
+        f"({counted(tally.violations, 'violation')}{f', not counting {words}' if words else ''}); "
         f"{tally.levels['privileged']:,} privileged, {tally.levels['baseline']:,} baseline, "
         f"{tally.levels['restricted']:,} restricted{more}"
     )

@@ -76,11 +76,11 @@ class Upgrades(Tally):
             verb = "fails" if self.violating == 1 else "fail"
             head = f"{self.violating:,} {verb} newly at {self.version} ({controls})"
         else:
-            head = f"none fails newly at {self.version}"
+            head = f"nothing new fails at {self.version}"
         failing = self.compared - self.violating - self.met
         counts = {
             "meet their level as before": self.met,
-            "below their level already, in nothing new": failing,
+            "already below their level, with nothing new": failing,
             f"held to {self.version} or a newer version already": self.ahead,
         }
         told = "".join(f"; {count:,} {words}" for words, count in counts.items() if count)

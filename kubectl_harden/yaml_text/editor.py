@@ -78,14 +78,14 @@ def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -
     """
     found = list(documents(text, as_json=is_json))
     if len(found) != 1 or not isinstance(found[0], Document):
-        reason = next((item.message for item in found if not isinstance(item, Document)), "it falls apart")
+        reason = next((item.message for item in found if not isinstance(item, Document)), "it is not one document")
         raise EditError(f"the edited text cannot be read: {reason}")
     if Counter(name for _, name in found[0].repeated) - Counter(repeated):
         raise EditError("the edited text repeats a key")
     if not same(found[0].value, value):
         places = [field_path(difference.path) for difference in differences(value, found[0].value)]
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        raise EditError(f"the edited text means something else than planned in {', '.join(places[:3])}{more}")
+        raise EditError(f"the edited text does not mean what was planned in {', '.join(places[:3])}{more}")
 
 
 class _Editor:
@@ -197,7 +197,7 @@ class _Editor:
             # kubectl's parser lets a merge key override what stands before it.
             if own[name][0].start < merges[-1][0].start:
                 if not same(merged[name], new.get(name, ABSENT)):
-                    raise EditError(f"{name} is overridden by a merge key behind it")
+                    raise EditError(f"{name} is overridden by a merge key after it")
                 del own[name]
         unmerged = any(name in merged for name in old if name not in new)
         if unmerged:

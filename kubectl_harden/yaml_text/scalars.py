@@ -75,7 +75,7 @@ def json_number(value: float) -> int | float:
     Raises Unresolvable for what JSON cannot hold.
     """
     if not math.isfinite(value):
-        raise Unresolvable(f"{value} is no number that JSON can hold")
+        raise Unresolvable(f"{value} is not a number that JSON can hold")
     if not value.is_integer() or abs(value) >= 1e21:
         return value
     if abs(value) < 1 << 53:

@@ -84,7 +84,7 @@ def test_damaged_journals_concern_their_runs_only(tmp_path: Path) -> None:
     _one_error(named, 3, f"{directory}/2-damaged.jsonl:2: this line of the journal is damaged: the run is not read")
     last = run("undo", "--last", "--yes", **state)
     assert last.returncode == 2
-    assert last.stderr.decode().count("and passed over") == 3
+    assert last.stderr.decode().count("and skipped") == 3
     assert "error: there is nothing to undo" in last.stderr.decode()
 
 

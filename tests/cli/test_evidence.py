@@ -131,12 +131,12 @@ def test_a_fact_that_could_not_be_had_is_named_and_the_plan_goes_on(images: Imag
     for image, words in (
         (f"{images.host}/nothing:1", "has no nothing:1"),
         ("127.0.0.1:1/x:1", "cannot be reached"),
-        ("{{ image }}", "this is no name of an image"),
+        ("{{ image }}", "this is not the name of an image"),
     ):
         entry = plan(manifest(image), "--inspect-images", XDG_CACHE_HOME=str(tmp_path))
         risk, why = risk_of(entry, "runAsNonRoot")
         assert risk == "review"
-        assert f"nothing is known of image {image}" in why
+        assert f"nothing is known about image {image}" in why
         assert any(words in note for note in entry["notes"])
         assert entry["after"] == "restricted"
 
@@ -208,7 +208,7 @@ def test_wide_shows_what_is_known(images: Images, tmp_path: Path) -> None:
         (("--registry-ca", "/nowhere"), '--registry-ca "/nowhere": there is no such file'),
         (("--observed", "/nowhere"), '--observed "/nowhere": there is no such file or directory'),
         (("--observed-for", "long"), '--observed-for "long": write a time'),
-        (("-i",), "-i asks for every edit: there is no terminal to ask on"),
+        (("-i",), "-i asks about each edit, and there is no terminal to ask on"),
     ],
 )
 def test_wrong_usage(flags: tuple[str, ...], words: str) -> None:

@@ -128,7 +128,7 @@ def faulty(manifests: Path, **environment: str) -> subprocess.CompletedProcess[s
 def test_a_fault_of_its_own_is_a_sentence_and_a_traceback_only_when_asked_for(manifests: Path) -> None:
     done = faulty(manifests)
     assert done.returncode == 3
-    assert "error: this is a bug of kubectl harden, not of your input: KeyError at <string>:4: 'spec'" in done.stderr
+    assert "error: this is a bug in kubectl harden, not in your input: KeyError at <string>:4: 'spec'" in done.stderr
     assert "KUBECTL_HARDEN_DEBUG=1 shows the traceback" in done.stderr and "Traceback" not in done.stderr
     assert "Traceback (most recent call last)" in faulty(manifests, KUBECTL_HARDEN_DEBUG="1").stderr
     done = run("check", "-f", "web.yaml", "--level", "x", cwd=manifests, KUBECTL_HARDEN_DEBUG="1")

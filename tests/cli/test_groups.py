@@ -22,7 +22,7 @@ def test_the_everyday_options_come_first() -> None:
     shown = run("fix", "--help").stdout.decode()
     titles = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert titles == ["Targets:", "Policy:", "Output:", "What to change:", "Keep it running:", "Evidence:", "Rollout:",
-                      "Global options, as kubectl has them:"]  # fmt: skip
+                      "Global options, as in kubectl:"]  # fmt: skip
     first = shown.partition("\nTargets:\n")[2].splitlines()
     assert first[0].strip().startswith("-f, --filename") and "--kube-version" in shown
     output = shown.partition("\nOutput:\n")[2].split()

@@ -144,10 +144,10 @@ def test_a_chart_is_named(repository: Path) -> None:
         (("-f", "ns.yaml", "-l", "a=b"), "leave out -l"),
         (("-f", "ns.yaml", "--no-trial"), "leave out --trial"),
         (("-f", "ns.yaml", "--timeout", "5m"), "leave out --timeout"),
-        (("-f", "ns.yaml", "-o", "markdown"), "-o markdown is about a cluster"),
+        (("-f", "ns.yaml", "-o", "markdown"), "-o markdown is for a cluster"),
         (("-f", "ns.yaml", "shop"), '"shop" is not a file: with -f, -n shop names a namespace'),
         (("-f", "ns.yaml", "--policy-version", "1.30"), 'unknown policy version "1.30"'),
-        (("-f", "-", "--write"), "stdin can only be looked at"),
+        (("-f", "-", "--write"), "stdin is not a file"),
         (("-A", "--write"), "--write is about files"),
         (("shop", "-R"), "-R is about files"),
     ],
@@ -174,7 +174,7 @@ def test_which_files_and_namespaces(repository: Path) -> None:
     assert run("migrate", *two, "-n", "shopp", cwd=repository).returncode == 3
     stream = NAMESPACE + "---\n" + text()
     assert re.search(rb"(?m)^\+ .* shop$", run("migrate", "-f", "-", stdin=stream).stderr)
-    assert b".: workloads in its subdirectories are not looked at" in run("migrate", "-f", ".", cwd=repository).stderr
+    assert b".: workloads in its subdirectories are not read" in run("migrate", "-f", ".", cwd=repository).stderr
     none = run("migrate", "-f", "apps", cwd=repository)
     # Where workloads go to namespaces that nobody declares, nothing is said to be well.
     assert (none.returncode, none.stdout) == (1, b"")

@@ -62,7 +62,7 @@ def test_observations_that_cannot_be_read_are_an_error_whatever_is_printed(
     (tmp_path / "seen.jsonl").write_text(text + "\n", encoding="utf-16" if text == "\ufffe" else "utf-8")
     done = shell(f"check -f good.yaml --observed seen.jsonl -o {output}", "", tmp_path)
     assert done.returncode == 3
-    assert done.stderr.count(b"error: seen.jsonl:1: this is no JSON object of a runtime sensor") == 1
+    assert done.stderr.count(b"error: seen.jsonl:1: this is not a JSON object from a runtime sensor") == 1
     if output == "json":
         assert json.loads(done.stdout)["summary"]["restricted"] == 1
     assert shell("check -f good.yaml -o wide", "", tmp_path).returncode == 0

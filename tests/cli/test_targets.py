@@ -27,17 +27,17 @@ def test_objects_that_are_passed_over_are_counted_by_kind(tmp_path: Path, comman
     (tmp_path / "a.yaml").write_text(f"{CONFIG}---\n{SERVICE}---\n# none\n")
     (tmp_path / "b.json").write_text('{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d"}}')
     done = run(command, "-f", ".", cwd=tmp_path)
-    assert words(done.stderr) == "no workloads found; 3 objects passed over: ConfigMap 2, Service 1"
+    assert words(done.stderr) == "no workloads found; 3 objects skipped: ConfigMap 2, Service 1"
     assert done.returncode == 0
     (tmp_path / "c.yaml").write_text(GOOD)
-    assert "passed over" not in words(run(command, "-f", ".", cwd=tmp_path).stderr)
+    assert "skipped" not in words(run(command, "-f", ".", cwd=tmp_path).stderr)
 
 
 def test_many_kinds_are_not_all_named(tmp_path: Path) -> None:
     texts = [f"apiVersion: example.com/v1\nkind: Kind{number:02}\nmetadata: {{name: a}}\n" for number in range(12)]
     (tmp_path / "a.yaml").write_text("---\n".join(texts))
     said = words(run("check", "-f", "a.yaml", cwd=tmp_path).stderr)
-    assert "12 objects passed over: Kind00 1, " in said and said.endswith("Kind09 1 and 2 further kinds")
+    assert "12 objects skipped: Kind00 1, " in said and said.endswith("Kind09 1 and 2 further kinds")
 
 
 @pytest.mark.parametrize("command", ["check", "fix"])
@@ -63,7 +63,7 @@ def test_a_workload_of_a_wrong_group_fails(tmp_path: Path) -> None:
 def test_a_second_one_does_not_replace_the_first(tmp_path: Path, command: str, option: str) -> None:
     done = run(command, option, "a", option, "b", cwd=tmp_path)
     assert done.returncode == 2
-    assert "a b: one at a time" in words(done.stderr)
+    assert "a b: give only one" in words(done.stderr)
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "---\n", "# a comment\n---\n", "\ufeff"])

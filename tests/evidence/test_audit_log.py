@@ -138,7 +138,7 @@ def test_a_directory_is_its_logs(tmp_path: Path) -> None:
     (tmp_path / "old.log").mkdir()
     names = ["audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "audit.log", "audit.log.1"]
     assert [Path(name).name for name in files_of(str(tmp_path))] == names
-    with pytest.raises(InputError, match="no file of this directory is named as a log is"):
+    with pytest.raises(InputError, match="no file in this directory is named like a log"):
         files_of(str(tmp_path / "old.log"))
 
 

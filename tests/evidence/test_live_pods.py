@@ -47,7 +47,7 @@ def test_a_container_that_never_ran_says_nothing_but_that() -> None:
     value = pod()
     value["status"]["containerStatuses"][0].update(state={"waiting": {"reason": "CrashLoopBackOff"}}, restartCount=7)
     assert told(value) == [
-        ("unknown", None, 'container "app" does not run even now in pod web-1: CrashLoopBackOff after 7 restarts')
+        ("unknown", None, 'container "app" already does not run in pod web-1: CrashLoopBackOff after 7 restarts')
     ]
     value["status"]["containerStatuses"][0]["lastState"] = {"terminated": {"exitCode": 1}}
     assert [kind for kind, _, _ in told(value)] == ["user", "unknown"]

@@ -183,7 +183,7 @@ ON_WINDOWS = (OS, "In", ["windows"])
         ({"nodeSelector": {OS: "windows"}}, "its nodeSelector has kubernetes.io/os: windows"),
         ({"nodeSelector": {"a": "b", OLD_OS: "windows"}}, "its nodeSelector has beta.kubernetes.io/os: windows"),
         ({"os": {"name": "windows"}}, "spec.os.name says so"),
-        ({"affinity": required([ON_WINDOWS])}, "its node affinity takes no other nodes"),
+        ({"affinity": required([ON_WINDOWS])}, "its node affinity allows no other nodes"),
         ({"affinity": required([("a", "Exists", []), ON_WINDOWS], [(OLD_OS, "In", ["windows"])])}, "no other nodes"),
         ({"nodeSelector": {OS: "linux"}}, ""),
         ({"nodeSelector": {"os": "windows"}}, ""),

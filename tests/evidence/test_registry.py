@@ -66,7 +66,7 @@ def test_the_platform_decides(images: Images, tmp_path: Path) -> None:
     index = images.index("many:1", {"linux/amd64": one, "linux/arm64": other})
     assert config_of(registry(tmp_path), index)["User"] == "1000"
     assert config_of(registry(tmp_path, platform="linux/arm64"), index)["User"] == "nobody"
-    with pytest.raises(ImageError, match=r"there is none for windows/amd64, only for linux/amd64, linux/arm64"):
+    with pytest.raises(ImageError, match=r"there is no image for windows/amd64, only for linux/amd64, linux/arm64"):
         config_of(registry(tmp_path, platform="windows/amd64"), index)
 
 
@@ -83,11 +83,11 @@ def test_manifests_of_both_kinds(images: Images, tmp_path: Path, kind: str) -> N
 @pytest.mark.parametrize(
     ("blob", "words"),
     [
-        (b"no json", "its configuration is no JSON"),
-        (b"[]", "its configuration is no JSON object"),
-        (b'{"config": 7}', "its configuration is none of a container image"),
-        (b'{"a chart": true}', "its configuration is none of a container image"),
-        (b"[" * 100_000, "its configuration is no JSON"),
+        (b"no json", "its configuration is not JSON"),
+        (b"[]", "its configuration is not a JSON object"),
+        (b'{"config": 7}', "its configuration is not that of a container image"),
+        (b'{"a chart": true}', "its configuration is not that of a container image"),
+        (b"[" * 100_000, "its configuration is not JSON"),
     ],
 )
 def test_configurations_that_are_none(images: Images, tmp_path: Path, blob: bytes, words: str) -> None:
@@ -118,10 +118,10 @@ def test_a_registry_that_lies(images: Images, tmp_path: Path) -> None:
     lie = json.dumps({"schemaVersion": 2, "config": {"digest": "sha256:" + "0" * 64}}).encode()
     with fronted(images) as front:
         front.answer = lambda handler: "/manifests/" in handler.path and reply(handler, 200, lie)
-        with pytest.raises(ImageError, match="something else than what that digest names"):
+        with pytest.raises(ImageError, match="something other than what that digest names"):
             config_of(registry(tmp_path), f"{front.host}/true@{digest}")
         front.answer = lambda handler: "/blobs/" in handler.path and reply(handler, 200, b'{"config": {"User": "9"}}')
-        with pytest.raises(ImageError, match="something else than what that digest names"):
+        with pytest.raises(ImageError, match="something other than what that digest names"):
             config_of(registry(tmp_path / "2"), f"{front.host}/true:1")
         for nonsense in (b"", b"{", b"[]", b'{"config": 1}', b'{"manifests": [7]}', b'{"manifests": 7}', b"\xff\xfe"):
             front.answer = lambda handler, body=nonsense: reply(handler, 200, body)

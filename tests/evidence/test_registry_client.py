@@ -190,7 +190,7 @@ def test_redirects_end(images: Images, tmp_path: Path) -> None:
 def test_a_redirect_to_nowhere(images: Images, tmp_path: Path, target: str) -> None:
     with fronted(images, tls=True) as front:
         front.answer = lambda handler: reply(handler, 302, b"", {"Location": target})
-        with pytest.raises(ImageError, match="what is no answer of a registry"):
+        with pytest.raises(ImageError, match="does not answer as a registry does"):
             user_of(front, tmp_path, login=False)
 
 

@@ -88,9 +88,9 @@ def test_credential_helpers_and_stores(images: Images, tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("exec sleep 600", "gave no answer within 0.5 s"),
+        ("exec sleep 600", "did not answer within 0.5 s"),
         ("echo 'the secret is hunter2'; exit 3", "failed with exit code 3"),
-        ('echo \'{"Secret": "hunter2"}\'', "answered what is no credential"),
+        ('echo \'{"Secret": "hunter2"}\'', "did not answer with a credential"),
         (None, "cannot be run: No such file or directory"),
     ],
     ids=["hangs", "fails", "nonsense", "missing"],
@@ -160,7 +160,7 @@ def test_https_is_not_left_for_http(images: Images, tmp_path: Path, where: str) 
         front.answer = lambda handler: where in handler.path and reply(handler, 307, b"", moved)
         config = {"auths": {front.host: auth("ann", "secret-5")}}
         found = registry(tmp_path, config, certificates=front.certificates(tmp_path))
-        with pytest.raises(ImageError, match="leads from https to plain http"):
+        with pytest.raises(ImageError, match="redirects from https to plain http"):
             config_of(found, f"{front.host}/plain:1")
         assert plain.asked == []
 

@@ -155,7 +155,7 @@ def test_a_cut_last_line_is_no_error_and_others_are(tmp_path: Path) -> None:
     assert read_observations([str(file)], DAY)[1] == []
     file.write_text(f"{good}\nno json\n[1]\n\n{good}\n")
     (problem,) = read_observations([str(file)], DAY)[1]
-    assert (problem.line, problem.message) == (2, "this is no JSON object of a runtime sensor (2 such lines)")
+    assert (problem.line, problem.message) == (2, "this is not a JSON object from a runtime sensor (2 such lines)")
     (missing,) = read_observations([str(tmp_path / "none.json")], DAY)[1]
     assert missing.message == "No such file or directory"
 

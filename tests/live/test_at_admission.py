@@ -116,7 +116,7 @@ def test_a_workload_that_meets_the_level_has_no_policy(namespace: Namespace, har
 def test_what_gets_no_policy_is_said(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Pod", "alone"))
     shown = harden("fix", "pod/alone", "-o", "mutating-policy")
-    assert (shown.code, shown.out) == (3, "") and "no controller makes this pod again" in shown.err
+    assert (shown.code, shown.out) == (3, "") and "no controller recreates this pod" in shown.err
     assert harden("fix", "-f", "-", "-o", "mutating-policy", stdin="{}").code == 2
     assert "--expires" in harden("fix", "pod/alone", "-o", "mutating-policy", "--expires", "soon").err
 

@@ -43,7 +43,7 @@ def test_a_refused_workload_of_an_operator_runs_by_a_proved_policy_and_undo_dele
     assert done.code == 0, done
     assert "kind: MutatingAdmissionPolicy\n" in done.out
     assert f"its new pods meet restricted:latest by MutatingAdmissionPolicy {name}, which leaves alone" in told
-    assert "To take it back: kubectl harden undo" in told
+    assert "To undo it: kubectl harden undo" in told
     (pod,) = namespace.eventually(namespace.ready_pods)
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert namespace.get(kind, "db")["spec"] == before
@@ -58,10 +58,10 @@ def test_a_refused_workload_of_an_operator_runs_by_a_proved_policy_and_undo_dele
     assert found["pods"]["completedBy"] == [f"MutatingAdmissionPolicy {name}"]
     assert (found["pods"]["level"], found["pods"]["proved"], found["pods"]["running"]) == ("restricted", True, 1)
     again = harden("fix", f"{kind}/db", *APPLY)
-    assert again.code == 1 and f"{name} is there already" in words(again.err)
+    assert again.code == 1 and f"{name} already exists" in words(again.err)
     kept = harden("undo", "--last", "--yes")
     assert kept.code == 1 and "would be refused by restricted:latest without it: " in words(kept.err), kept
-    assert "--even-if-refused deletes it all the same" in words(kept.err)
+    assert "--even-if-refused deletes it anyway" in words(kept.err)
     tried = harden("undo", "--last", "--dry-run", "--even-if-refused")
     assert tried.code == 1 and tried.err.count("would be deleted") == 2 and len(policies(namespace)) == 2
     undone = harden("undo", "--last", "--yes", "--even-if-refused")
@@ -77,7 +77,7 @@ def test_pods_that_are_older_are_named_with_the_command_that_makes_them_again(
     done = harden("fix", "sts/db", "--level", "restricted", *APPLY)
     assert done.code == 0, done
     told = words(done.err)
-    assert "db-0, db-1 are older and will stay below it until made again: kubectl rollout restart" in told
+    assert "db-0, db-1 are older and stay below it until they are recreated: kubectl rollout restart" in told
     check = ("check", "sts/db", "--level", "restricted")
     checked = words(harden(*check).out)
     assert "its new pods do: MutatingAdmissionPolicy" in checked
@@ -93,7 +93,7 @@ def test_a_policy_whose_proof_fails_is_taken_back(namespace: Namespace, harden: 
     with mutating(namespace, injects("mesh-init"), "mesh-init"):
         done = harden("fix", "sts/db", *APPLY)
     assert done.code == 1, done
-    assert "ROLLED BACK" in done.err and "no policy stays: with the policy," in words(done.err)
+    assert "ROLLED BACK" in done.err and "no policy remains: with the policy," in words(done.err)
     assert policies(namespace) == []
     assert [line["event"] for line in harden.journal() if line["event"] == "undone"] == ["undone"] * 2
 

@@ -57,7 +57,7 @@ def test_what_controllers_made_is_of_the_workload_to_edit(namespace: Namespace, 
     assert len(found["statefulset/db"]["violations"]) == 4
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert result.code == 1
-    assert "What came and went, by the audit log from 20" in result.out
+    assert "Pods that no longer exist, from the audit log from 20" in result.out
     assert "deployment/web: 2 pods created since" in " ".join(result.out.split())
     assert f"kubectl harden fix deployment/web -n {namespace.name}" in result.out
 
@@ -154,7 +154,7 @@ def test_enforcing_waits_until_nothing_new_came_for_so_long(namespace: Namespace
     assert causes == {"came and went", "audit log"}, found["blockers"]
     result = harden(*arguments, "1h", "--apply", "--yes")
     assert result.code == 1
-    assert "is audited there since" in " ".join((result.out + result.err).split())
+    assert "has been audited there only since" in " ".join((result.out + result.err).split())
     labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
     assert "pod-security.kubernetes.io/enforce" not in labels
     spec = namespace.get("Deployment", "web")["spec"]["template"]["spec"]
@@ -184,13 +184,13 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
     pod = tmp_path / "pod.yaml"
     pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
     table = {
-        ("check", "-f", str(pod), "--audit-log", str(log)): "is of a cluster",
-        ("check", "deploy/web", "--audit-log", str(log)): "is about whole namespaces",
+        ("check", "-f", str(pod), "--audit-log", str(log)): "is for a cluster",
+        ("check", "deploy/web", "--audit-log", str(log)): "is for whole namespaces",
         ("check", "-n", namespace.name, "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
         ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
         ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
         ("migrate", namespace.name, "--soak", "7d"): "give it with --audit-log",
-        ("rejected", "-", "--audit-log", str(log)): "give one of them",
+        ("rejected", "-", "--audit-log", str(log)): "use one of them",
     }
     for arguments, words in table.items():
         result = harden(*arguments)

@@ -76,7 +76,7 @@ def test_a_pod_that_is_named_is_judged_itself(namespace: Namespace, harden: Hard
     assert found["Deployment"]["allowed"] is True
     assert found["Pod"]["violations"][0]["paths"] == ["/spec/ephemeralContainers/0/securityContext/privileged"]
     assert found["Pod"]["advice"] == (
-        "debug container debugger can be neither changed nor removed: delete the pod with kubectl delete pod "
+        "debug container debugger can neither be changed nor removed: delete the pod with kubectl delete pod "
         f"{owned} -n {namespace.name}, and its ReplicaSet makes a new one without it"
     )
     shown = " ".join(harden("check", "pod/solo", "--level", "restricted").out.split())
@@ -200,11 +200,11 @@ def test_mistakes(namespace: Namespace, harden: Harden) -> None:
     for arguments, code, words in (
         (("check", "deploy/nope", "deploy/web"), 4, 'deployments.apps "nope" not found'),
         (("check", "gizmo/web"), 2, 'no resource type "gizmo"'),
-        (("check", "svc"), 2, "services hold no pods"),
+        (("check", "svc"), 2, "services have no known pod templates"),
         (("check", "deploy/web", "sts"), 2, "TYPE/NAME for every target"),
         (("check", "deploy/web", "-l", "a=b"), 2, "not both"),
         (("check", "deploy/web", "-A"), 2, "use -n instead of -A"),
-        (("check",), 2, "name what to look at"),
+        (("check",), 2, "specify manifests with"),
         (("check", "deploy/web", "--context", "nope"), 4, 'no context "nope"; it has: tests'),
         (("check", "deploy/web", "--request-timeout", "soon"), 2, "write a time such as 30s"),
         (("check", "deploy/web", "--as-group", "x"), 2, "--as-group needs --as"),

@@ -20,7 +20,7 @@ def test_what_a_newer_version_makes_new(namespace: Namespace, harden: Harden) ->
     assert "well" not in result.out and "below" not in result.out
     told = " ".join(result.err.split())
     assert "3 workloads: 1 fails newly at v1.34 (hostProbesAndHostLifecycle 1); 1 meet their level as before" in told
-    assert "1 of them is held to a version by its number" in told
+    assert "1 of them is pinned to a version" in told
     assert f"harden fix -n {namespace.name} --policy-version v1.34" in told
     # The command that is printed cures it.
     fixed = harden("fix", "deploy/probed", "--policy-version", "v1.34", "-o", "json").json["workloads"][0]
@@ -33,14 +33,14 @@ def test_what_a_newer_version_makes_new(namespace: Namespace, harden: Harden) ->
     asked = harden(
         "check", "deploy/well", "--level", "restricted", "--policy-version", "v1.33", "--upgrade-to", "v1.34"
     )
-    assert asked.code == 0 and "1 workload: none fails newly at v1.34; 1 meet" in asked.err
+    assert asked.code == 0 and "1 workload: nothing new fails at v1.34; 1 meet" in asked.err
 
 
 def test_latest_of_the_newest_server_has_no_next(namespace: Namespace, harden: Harden) -> None:
     namespace.label(enforce="restricted", enforce_version="latest")
     namespace.create(safe(workload("Deployment", "web")))
     result = harden("check", "deploy/web", "--upgrade-to")
-    assert result.code == 2 and "nothing is compared" in result.err
+    assert result.code == 2 and "nothing to compare" in result.err
 
 
 def test_the_survey_tells_what_the_next_version_makes_new(namespace: Namespace, harden: Harden) -> None:

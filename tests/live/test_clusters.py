@@ -162,10 +162,10 @@ def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) ->
     pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
     table = {
         ("check", "-A", "--contexts", "staging-*"): 'no context "staging-*"; there are prod-a, prod-b, test-c',
-        ("check", "-A", "--contexts", "prod-a", "--all-contexts"): "give one of them",
-        ("check", "-A", "--all-contexts", "--context", "prod-a"): "--context is about one cluster",
-        ("check", "-f", str(pod), "--all-contexts"): "are about clusters",
-        ("check", "-A", "--all-contexts", "--write-known", "known.json"): "a baseline file is of one cluster",
+        ("check", "-A", "--contexts", "prod-a", "--all-contexts"): "use one of them",
+        ("check", "-A", "--all-contexts", "--context", "prod-a"): "--context is for one cluster",
+        ("check", "-f", str(pod), "--all-contexts"): "are for clusters",
+        ("check", "-A", "--all-contexts", "--write-known", "known.json"): "a baseline file is for one cluster",
         ("migrate", "-A", "--all-contexts", "--source", "."): "--source is of one cluster",
         ("migrate", "-A", "--all-contexts", "-o", "policyreport"): "-o policyreport is of one cluster",
         ("rejected", "-A", "--contexts", "nothing"): 'no context "nothing"',

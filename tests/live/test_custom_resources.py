@@ -117,7 +117,7 @@ def test_a_pod_path_makes_a_kind_known(kinds: None, namespace: Namespace, harden
     }
     create(namespace, "example.com", "widgets", value)
     unknown = harden("check", "widget/w")
-    assert (unknown.code, "widgets.example.com hold no pods that are known" in unknown.err) == (3, True)
+    assert (unknown.code, "widgets.example.com have no known pod templates" in unknown.err) == (3, True)
     option = ("--pod-path", "Widget.example.com=/spec/pods/template")
     found = harden("check", "-n", namespace.name, "-o", "json", *option).json["workloads"]
     assert [(item["kind"], item["podPath"]) for item in found] == [("Widget", "/spec/pods/template")]
@@ -176,7 +176,7 @@ def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Har
     refused = harden("migrate", namespace.name, "--as", subject["name"], "--apply", "--yes")
     assert refused.code == 4
     assert "not allowed to list rollouts.argoproj.io in" in refused.err
-    assert "nothing was begun" in refused.err
+    assert "nothing was started" in refused.err
     result = harden("migrate", namespace.name, "-o", "json")
     (found,) = result.json["namespaces"]
     assert [(item["kind"], item["after"]) for item in found["workloads"]] == [("Rollout", "restricted")]

@@ -38,7 +38,7 @@ def test_rejected_workloads_of_every_kind_come_up(namespace: Namespace, harden: 
     assert harden("fix", "-n", namespace.name, "--apply", "--yes").err.endswith("nothing to do\n")
     refused = harden("undo", "--last", "--yes", "--timeout", "20s")
     assert refused.code == 1
-    assert refused.err.count("--even-if-refused takes it back all the same") == len(KINDS)
+    assert refused.err.count("--even-if-refused takes it back anyway") == len(KINDS)
     assert len(namespace.ready_pods()) == len(KINDS)
     undone = harden("undo", "--last", "--yes", "--timeout", "20s", "--even-if-refused")
     assert undone.code == 1, undone
@@ -98,10 +98,10 @@ def test_no_call_that_is_not_needed(namespace: Namespace, harden: Harden, proxy:
         (
             "example.com/runs-as-root:1",
             "container has runAsNonRoot and image will run as root",
-            "to blame is the edit for runAsNonRoot",
+            "the cause is the edit for runAsNonRoot",
         ),
-        ("example.com/needs-chown:1", "CrashLoopBackOff", "to blame may be the edit for"),
-        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "to blame may be the edit for"),
+        ("example.com/needs-chown:1", "CrashLoopBackOff", "the cause may be the edit for"),
+        ("example.com/never-ready:1", "0 of 2 new pods ready after 4 s", "the cause may be the edit for"),
     ],
 )
 @pytest.mark.pod_security(warn="restricted")
@@ -166,7 +166,7 @@ def test_pods_are_recreated_only_when_asked(namespace: Namespace, harden: Harden
     namespace.eventually(namespace.ready_pods)
     refused = harden("fix", "pod/solo", "--apply", "--yes")
     assert refused.code == 1
-    assert "--recreate deletes it and creates it anew" in " ".join(refused.err.split())
+    assert "--recreate deletes and recreates it" in " ".join(refused.err.split())
     assert namespace.get("Pod", "solo")["metadata"]["uid"] == before["metadata"]["uid"]
     done = harden("fix", "pod/solo", "--apply", "--yes", "--recreate")
     assert done.code == 0, done
@@ -292,8 +292,8 @@ def test_a_signal_says_what_was_done(namespace: Namespace, harden: Harden, numbe
         time.sleep(0.02)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.Signals[numbers[-1]]
-    assert "web: applied, not watched to its end" in err
-    assert "zzz: not begun" in err
+    assert "web: applied, rollout not watched to the end" in err
+    assert "zzz: not started" in err
     assert "kubectl harden undo 2" in err
     assert harden("undo", "--last", "--yes").code == 0
     assert spec_of(namespace, "Deployment", "web")["template"]["spec"]["securityContext"] == {}

@@ -143,7 +143,7 @@ def test_a_storm_of_conflicts_ends(namespace: Namespace, harden: Harden, proxy: 
     proxy.times(99, writes, Fault(before=bump(namespace)))
     result = harden("fix", "deploy/web", "--apply", "--yes")
     assert result.code == 4
-    assert "changed by others 5 times meanwhile; not changed" in " ".join(result.err.split())
+    assert "others changed it 5 times in the meantime; not changed" in " ".join(result.err.split())
     assert spec_of(namespace) == before
 
 
@@ -158,7 +158,7 @@ def test_a_plan_that_differs_is_made_anew(namespace: Namespace, harden: Harden, 
     proxy.times(1, writes, Fault(before=add_container))
     result = harden("fix", "deploy/web", "--apply", "--yes")
     assert result.code == 0, result
-    assert "planned anew" in result.err
+    assert "planned again" in result.err
     assert harden("check", "deploy/web").code == 0
 
 

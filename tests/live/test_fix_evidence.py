@@ -52,7 +52,7 @@ def test_the_uid_of_running_pods(namespace: Namespace, harden: Harden) -> None:
     assert 'container "app" runs as uid 0, gid 0 in pod root-' in why
     risk, why = steps(harden, "deploy/named")[NON_ROOT]
     assert (risk, "runs as uid 101" in why) == ("review", True)
-    # The image names its user, and the kubelet would refuse it; the pod knows the number.
+    # The image sets its user by name, and the kubelet would refuse it; the pod knows the number.
     done = harden("fix", "deploy/named", "--run-as-user", "auto", "--apply", "--yes", "--timeout", "40s")
     assert done.code == 0, done
     spec = namespace.get("Deployment", "named")["spec"]["template"]["spec"]
@@ -165,7 +165,7 @@ def test_the_survey_counts_what_would_not_run_and_companions_carry_it_through(
         "a": "blocked",
         "b": "fixable",
     }
-    assert "1 workload would not run, by what is known" in " ".join(harden(*flags).err.split())
+    assert "1 workload would not run, according to the evidence" in " ".join(harden(*flags).err.split())
     plan = tmp_path / "plan.json"
     harden(*flags, "--run-as-user", "1000", "--plan-out", str(plan))
     assert json.loads(plan.read_text())["options"]["companions"]["run_as_user"] == 1000

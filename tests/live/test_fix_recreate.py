@@ -120,7 +120,7 @@ def test_a_pod_that_takes_long_to_end(namespace: Namespace, harden: Harden) -> N
     namespace.eventually(namespace.ready_pods)
     late = harden("fix", "pod/solo", "--level", "restricted", "--apply", "--yes", "--recreate", "--timeout", "2s")
     assert late.code != 0
-    assert "its deletion has begun and has not ended" in " ".join(late.err.split())
+    assert "its deletion has started and has not finished" in " ".join(late.err.split())
     events = [event["event"] for event in harden.journal()]
     assert [event for event in events if event != "trial"] == ["run", "begin"]
     process = harden.start("undo", "--last", "--yes")

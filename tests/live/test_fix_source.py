@@ -148,7 +148,7 @@ def test_the_file_is_edited_byte_by_byte_and_nothing_else(by: str, place: Place,
     }
     assert f"Commit and push in {place.root} ({place.url}, branch main): apps/shop/web.yaml" in words(done)
     kind = "Kustomization" if by == "flux" else "Application"
-    assert f"{kind} {place.namespace.name}/{'apps' if by == 'flux' else place.app} will carry it out" in words(done)
+    assert f"{kind} {place.namespace.name}/{'apps' if by == 'flux' else place.app} will apply it" in words(done)
     assert place.git("log", "--oneline").count("\n") == 2
     # Nothing has changed in the cluster, and the file is well now.
     assert (
@@ -156,7 +156,7 @@ def test_the_file_is_edited_byte_by_byte_and_nothing_else(by: str, place: Place,
     )
     again = harden("fix", "deploy/web", "--source", str(place.root))
     assert (again.code, again.out) == (1, ""), again
-    assert "its files meet the level by now: commit and push them" in words(again)
+    assert "its files meet the level already: commit and push them" in words(again)
 
 
 def test_the_plan_for_programs(place: Place, harden: Harden) -> None:
@@ -210,7 +210,7 @@ def test_namespaces_tell_objects_of_a_name_apart(place: Place, harden: Harden) -
     file.write_text(f"{WEB}---\n{WEB}")
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 3, done
-    assert "2 objects of the files may be it (apps/shop/web.yaml)" in words(done)
+    assert "2 objects of the files match it (apps/shop/web.yaml)" in words(done)
     assert file.read_text() == f"{WEB}---\n{WEB}"
 
 
@@ -359,7 +359,7 @@ def test_paths_that_lead_out_are_refused(path: str, place: Place, harden: Harden
     other.mkdir()
     (other / "web.yaml").write_text(WEB)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
-    assert (done.code, "leads out of the repository" in words(done)) == (3, True), done
+    assert (done.code, "leads outside the repository" in words(done)) == (3, True), done
     assert (other / "web.yaml").read_text() == WEB
 
 
@@ -389,7 +389,7 @@ def test_dirty_trees_and_other_branches_are_told(place: Place, harden: Harden) -
     assert done.code == 0, done
     assert file.read_text().endswith("# mine\n")
     assert "has changes that are not committed" in words(done)
-    assert "tag v1 is followed: the change takes effect when that names a commit that has it" in words(done)
+    assert "tag v1 is followed: the change takes effect once that names a commit with it" in words(done)
 
 
 def test_what_others_changed_in_the_cluster_is_left(place: Place, harden: Harden) -> None:
@@ -421,7 +421,7 @@ def test_what_nobody_manages_has_no_source(place: Place, harden: Harden) -> None
     place.namespace.create(value)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 1, done
-    assert "nothing in the cluster tells where it comes from" in words(done)
+    assert "nothing in the cluster shows where it comes from" in words(done)
 
 
 @pytest.mark.parametrize(

@@ -132,10 +132,10 @@ def test_the_values_of_a_helm_release(
     }
     assert [name for name, data in files(place.root).items() if before[name] != data] == ["apps/shop/release.yaml"]
     assert f"Commit and push in {place.root} ({place.url}, branch main): apps/shop/release.yaml" in words(done)
-    assert f"Kustomization {place.namespace.name}/apps will carry it out" in words(done)
+    assert f"Kustomization {place.namespace.name}/apps will apply it" in words(done)
     again = harden("fix", "deploy/web", "--source", str(place.root))
     assert (again.code, again.out) == (1, ""), again
-    assert "its files meet the level by now" in words(again)
+    assert "its files meet the level already" in words(again)
 
 
 def test_post_renderers_where_no_value_reaches(place: Place, harden: Harden) -> None:
@@ -149,7 +149,7 @@ def test_post_renderers_where_no_value_reaches(place: Place, harden: Harden) -> 
     assert patch["target"] == {"group": "apps", "kind": "Deployment", "name": "web"}
     assert "runAsNonRoot: true" in patch["patch"]
     again = harden("fix", "deploy/web", "--source", str(place.root))
-    assert "its files meet the level by now" in words(again), again
+    assert "its files meet the level already" in words(again), again
 
 
 def test_an_application_with_values_files_and_an_object(place: Place, harden: Harden) -> None:
@@ -168,7 +168,7 @@ def test_an_application_with_values_files_and_an_object(place: Place, harden: Ha
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     assert own.read_bytes() == before
-    assert f"Application {place.namespace.name}/{place.app} will carry it out" in words(done)
+    assert f"Application {place.namespace.name}/{place.app} will apply it" in words(done)
 
 
 def installed(place: Place, directory: Path) -> None:
@@ -211,7 +211,7 @@ def test_the_values_object_of_an_application_in_a_checkout(place: Place, harden:
     assert after["spec"]["source"]["helm"]["valuesObject"]["podSecurityContext"]["runAsNonRoot"] is True
     assert all(line in file.read_text().splitlines() for line in text.splitlines())
     assert [name for name, data in files(place.root).items() if before[name] != data] == ["apps/shop/app.yaml"]
-    assert f"Application {where}/{place.app} will carry it out" in words(done)
+    assert f"Application {where}/{place.app} will apply it" in words(done)
 
 
 def test_the_chart_of_the_release_where_it_is_nowhere_else(place: Place, harden: Harden, tmp_path: Path) -> None:

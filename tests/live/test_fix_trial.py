@@ -43,7 +43,7 @@ def test_pods_that_could_not_come_back_are_not_taken_down(namespace: Namespace, 
     assert result.code == 1, result
     assert result.err.count(": not applied, its trial pod does not run\n") == 3
     assert "container has runAsNonRoot and image will run as root" in " ".join(result.err.split())
-    assert "to blame is the edit for runAsNonRoot" in " ".join(result.err.split())
+    assert "the cause is the edit for runAsNonRoot" in " ".join(result.err.split())
     for kind in KINDS:
         assert namespace.get(kind, kind.lower())["spec"] == before[kind]
     namespace.eventually(lambda: uids(namespace) == pods)

@@ -145,7 +145,7 @@ def test_a_person_is_offered_it(namespace: Namespace, harden: Harden, pools: Non
     (entry,) = harden("fix", "deploy/web", "--level", "restricted", "-o", "json").json["workloads"]
     (left,) = [item for item in entry["remaining"] if item["check"] == "runAsNonRoot"]
     assert left["choices"][:2] == [
-        "give it a user of its own: --run-as-user UID", "let it stay root, in a user namespace: --user-namespace"
+        "give it its own user: --run-as-user UID", "let it stay root, in a user namespace: --user-namespace"
     ]  # fmt: skip
     arguments = ["fix", "deploy/web", "--level", "restricted", "--no-trial", "-i", "--timeout", "40s"]
     code, shown = answered([*COMMAND, *arguments], b"[y,n,a,d,q,e,?]? ", [b"a\n"], harden.environment)

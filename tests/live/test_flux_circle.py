@@ -74,7 +74,7 @@ def test_refused_fixed_at_the_source_and_running(made_of: Any, place: Place, flu
     assert f"managed by Flux Kustomization {space.name}/apps" in words(refused)
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
     assert done.code == 0, done
-    assert f"Kustomization {space.name}/apps will carry it out" in words(done)
+    assert f"Kustomization {space.name}/apps will apply it" in words(done)
     assert space.pods() == []
     commit(place)
     revision = flux.publish(place.root)

@@ -165,7 +165,7 @@ def test_the_values_of_a_release_are_shown_and_applied(releases: Releases) -> No
     assert result.out.startswith(head)
     assert "+podSecurityContext:\n+  runAsNonRoot: true\n" in result.out
     assert "hunter2" not in result.out + result.err
-    told = "these values cure 4 of 4 violations, proved by rendering, and by helm's dry-run on the server"
+    told = "these values fix 4 of 4 violations, proved by rendering, and by helm's dry-run on the server"
     assert f"of Helm release {namespace}/front (chart web 1.2.0, revision 1): {told}" in words(result)
     plan = releases.fix("-o", "json").json["workloads"][0]
     assert (plan["before"], plan["after"], plan["remaining"]) == ("baseline", "restricted", [])
@@ -210,7 +210,7 @@ def test_pods_that_fail_are_rolled_back(releases: Releases) -> None:
     assert result.code == 1, result
     assert "ROLLED BACK" in result.err
     assert "container has runAsNonRoot and image will run as root" in words(result)
-    assert "to blame is the edit for runAsNonRoot" in words(result)
+    assert "the cause is the edit for runAsNonRoot" in words(result)
     assert "rolled back to revision 1" in words(result)
     assert releases.history() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
     assert releases.helm("get", "manifest", "front") == before
@@ -260,11 +260,14 @@ def test_what_no_value_reaches_is_said(releases: Releases) -> None:
     result = releases.fix()
     assert result.code == 1, result
     said = words(result)
-    assert "its values are not changed: no values of its chart cure it, of " in said
-    assert "What no value sets, a post-renderer does: helm upgrade --install front CHART --post-renderer" in said
+    assert "its values are not changed: no values of its chart fix it, of " in said
+    assert (
+        "A post-renderer makes the changes that no value can: helm upgrade --install front CHART --post-renderer"
+        in said
+    )
     assert f"cannot be applied: managed by Helm release {releases.namespace.name}/front" in said
     told = releases.fix("-o", "json").json["workloads"][0]
-    assert told["helmRelease"]["problem"].startswith("no values of its chart cure it, of ")
+    assert told["helmRelease"]["problem"].startswith("no values of its chart fix it, of ")
     assert told["notApplicable"].startswith("managed by Helm release")
     assert releases.apply().code == 1
     assert releases.history() == [(1, "deployed")]
@@ -276,9 +279,9 @@ def test_values_that_cure_a_part(releases: Releases) -> None:
     releases.install(files={"templates/web.yaml": web})
     result = releases.fix("--partial")
     assert result.code == 1, result
-    assert "these values cure 4 of 5 violations" in words(result)
+    assert "these values fix 4 of 5 violations" in words(result)
     assert "no value of the chart was found that sets it" in words(result)
-    assert "What no value sets, a post-renderer does" in words(result)
+    assert "A post-renderer makes the changes that no value can" in words(result)
 
 
 DB = """\

@@ -56,7 +56,7 @@ def test_who_upgrades_meanwhile_is_not_overwritten(releases: Releases, between: 
     between.rules.append(lambda request: Fault(before=upgraded) if is_listing(request) else None)
     result = releases.apply()
     assert result.code == 4, result
-    assert "is at revision 2 (deployed) meanwhile: look at the plan once more" in words(result)
+    assert "is at revision 2 (deployed) meanwhile: review the plan again" in words(result)
     assert releases.history() == [(1, "superseded"), (2, "deployed")]
     assert releases.values() == {**VALUES, "replicas": 3}
 
@@ -86,10 +86,10 @@ def test_undo_leaves_alone_what_others_have_upgraded_since(releases: Releases) -
     releases.install({**VALUES, "replicas": 1})
     result = releases.harden("undo", "--last", "--yes")
     assert result.code == 1, result
-    assert "it is at revision 3 now, which this run has not made: someone has upgraded it since" in words(result)
+    assert "it is now at revision 3, which this run did not make: someone has upgraded it since" in words(result)
     assert releases.history()[-1] == (3, "deployed")
     releases.helm("uninstall", "front")
-    assert "it is not there any more" in words(releases.harden("undo", "--last", "--yes"))
+    assert "it no longer exists" in words(releases.harden("undo", "--last", "--yes"))
     # A release of the same name whose revisions happen to be the same ones.
     releases.install({**VALUES, "replicas": 1})
     releases.install({**VALUES, "replicas": 1})
@@ -160,7 +160,7 @@ def test_who_may_not_write_releases_is_told_before_anything_changes(releases: Re
     me = ("--as", f"dev-{namespace.name}")
     namespace.eventually(lambda: releases.harden("check", "-n", namespace.name, *me).code in (0, 1))
     shown = releases.fix(*me)
-    assert "these values cure 4 of 4 violations, proved by rendering, and by helm's dry-run on the server" in words(
+    assert "these values fix 4 of 4 violations, proved by rendering, and by helm's dry-run on the server" in words(
         shown
     )
     result = releases.apply(*me)

@@ -54,7 +54,7 @@ def test_no_file_is_written_outside(name: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (data("x", "not base64!"), "not whole base64"),
+        (data("x", "not base64!"), "not complete base64"),
         (data("templates/web.yaml/below"), "cannot be written"),
         (data("."), "cannot be written"),
         (data("n" * 300), "cannot be written"),

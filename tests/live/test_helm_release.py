@@ -151,8 +151,8 @@ def bomb() -> str:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("%%%", "not whole base64"),
-        (encoded(RELEASE)[:-3], "not whole base64"),
+        ("%%%", "not complete base64"),
+        (encoded(RELEASE)[:-3], "not complete base64"),
         (encoded(RELEASE)[: len(encoded(RELEASE)) // 8 * 4], "cut off"),
         (base64.b64encode(b"\x1f\x8b\x08 nothing of the kind").decode(), "cannot be unpacked|cut off"),
         (base64.b64encode(b"\x1f\x8b\x08\xff\xff\xff").decode(), "cannot be unpacked|cut off"),

@@ -193,7 +193,7 @@ def test_what_is_refused_by_a_default_is_rejected(configured: Configured) -> Non
         assert found.code == 0, found
         return
     assert found.code == 1, found
-    assert "mended" not in found.out
+    assert "fixed since" not in found.out
     assert "host namespaces" in found.out
 
 

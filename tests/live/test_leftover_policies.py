@@ -24,9 +24,9 @@ def test_check_names_what_is_expired_left_over_or_not_needed(namespace: Namespac
             told = " ".join(harden("check", "-n", namespace.name, *options).err.split())
             prefix = f"kubectl-harden.statefulset.{namespace.name}"
             about = f"of StatefulSet {namespace.name}"
-            assert f"{prefix}.gone {about}/gone is left over: there is no such workload" in told
+            assert f"{prefix}.gone {about}/gone is left over: its workload does not exist" in told
             assert f"{prefix}.old {about}/old has expired on 2026-01-01" in told
-            assert f"{prefix}.cured {about}/cured is not needed any more" in told
+            assert f"{prefix}.cured {about}/cured is no longer needed" in told
             assert f"{prefix}.needed {about}" not in told and f"{prefix}.needed" in own
             delete = f"kubectl delete mutatingadmissionpolicybinding/{prefix}.old mutatingadmissionpolicy/{prefix}.old"
             assert delete in told

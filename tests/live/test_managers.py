@@ -198,7 +198,7 @@ def test_labels_of_a_namespace_that_others_manage(name: str, level: str, namespa
     assert survey["blockers"][0]["cause"] == "managed by others"
     said = " ".join(result.err.split()) + " ".join(result.out.split())
     assert (result.code, f"its labels are managed by {expected}" in said) == (1, True), result
-    assert "--even-if-managed writes them all the same" in said
+    assert "--even-if-managed writes them anyway" in said
     assert labels == before
     assert namespace.get("Deployment", "web")["spec"] == spec
     written = harden(*migrate, "--even-if-managed")

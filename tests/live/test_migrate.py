@@ -309,7 +309,7 @@ def test_what_is_deployed_meanwhile_keeps_the_level_from_being_enforced(
     outcome = report(result)["shop"]["outcome"]
     assert (result.code, outcome["state"]) == (1, "blocked"), outcome
     assert "intruder" in outcome["blockers"][0]["object"]
-    assert "deployed it while" in outcome["blockers"][0]["why"]
+    assert "deployed it during" in outcome["blockers"][0]["why"]
     assert fleet.levels("shop") == {"warn": "restricted", "audit": "restricted"}
     assert harden("migrate", "-l", fleet.selector, *APPLY).code == 0
 
@@ -366,7 +366,7 @@ def test_ctrl_c_finishes_the_step_and_the_same_command_goes_on(fleet: Fleet, har
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert "finishes the step" in told
+    assert "finishes its current step" in told
     assert "not finished" in told
     events = harden.journal()
     begun = {event["change"] for event in events if event["event"] == "begin"}
@@ -465,7 +465,7 @@ def test_highest_is_done_where_nothing_leads_further(fleet: Fleet, harden: Harde
     assert harden("migrate", *names, *APPLY).code == 0
     again = harden("migrate", *names)
     assert again.code == 0, again
-    assert "1 namespace, 1 workload: 1 enforces the highest level that it can already" in again.err
+    assert "1 namespace, 1 workload: 1 enforces the highest level it can already" in again.err
     assert "held back from restricted by managed by others (1)" in again.out
     assert harden("migrate", "-l", fleet.selector).code == 1, "restricted was not reached"
 

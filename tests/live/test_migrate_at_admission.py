@@ -99,7 +99,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     assert len(namespace.eventually(namespace.ready_pods)) == 3
     # What it has deleted is not created by undo, so that it does not offer to enforce the level again.
-    assert "To take it back" not in undone.err
+    assert "To undo it" not in undone.err
     (run,) = {file.stem for file in (harden.state / "kubectl-harden" / "journal").glob("*.jsonl")} - {
         word for word in words(done.err).split() if word.startswith("202")
     }
@@ -119,12 +119,12 @@ def test_a_person_is_asked_with_what_is_made_and_evicted(namespace: Namespace, h
 def test_a_policy_that_is_not_needed_any_more_is_named(namespace: Namespace, harden: Harden) -> None:
     running(namespace, workload("StatefulSet", "db"))
     assert harden("fix", "sts/db", "--level", "restricted", "--at-admission", "--apply", "--yes").code == 0
-    assert "is not needed any more" not in words(migrate(harden).err)
+    assert "is no longer needed" not in words(migrate(harden).err)
     good = safe(workload("StatefulSet", "db"))["spec"]["template"]["spec"]
     namespace.patch("StatefulSet", "db", {"spec": {"template": {"spec": good}}})
     told = words(migrate(harden).err)
     name = f"kubectl-harden.statefulset.{namespace.name}.db"
-    assert f"{name} of StatefulSet {namespace.name}/db is not needed any more" in told
+    assert f"{name} of StatefulSet {namespace.name}/db is no longer needed" in told
     assert f"kubectl delete mutatingadmissionpolicybinding/{name} mutatingadmissionpolicy/{name}" in told
     assert harden("undo", "--last", "--yes").code == 0
 
@@ -150,7 +150,7 @@ def test_a_new_pod_that_fails_takes_its_policy_back(namespace: Namespace, harden
     done = migrate(harden, *APPLY, "--no-trial")
     assert done.code == 1, done
     told = words(done.err)
-    assert "rolled back: no policy stays: new pod db-1 does not start" in told
+    assert "rolled back: no policy remains: new pod db-1 does not start" in told
     assert "deleted, to be made as before: db-1" in told
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     pods = namespace.eventually(lambda: pods if len(pods := namespace.ready_pods()) == 2 else [])
@@ -278,7 +278,7 @@ def test_the_rights_of_the_examples_are_enough_and_needed(namespace: Namespace, 
         told = words(refused.err)
         assert "not allowed to create pods/eviction in" in told
         assert "not allowed to delete mutatingadmissionpolicybindings.admissionregistration.k8s.io in" in told
-        assert "nothing was begun" in told and policies(namespace) == []
+        assert "nothing was started" in told and policies(namespace) == []
     with bound(namespace, *own, "kubectl-harden-admission") as user:
         done = migrate(harden, *APPLY, "--as", user)
         assert done.code == 0, done

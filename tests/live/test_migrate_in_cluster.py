@@ -74,7 +74,7 @@ def test_the_surveyor_reads_and_cannot_write(
     assert refused.code == 4
     for line in ("patch namespaces", "patch deployments.apps", "watch pods", "create pods", "delete pods"):
         assert f"error: not allowed to {line} in " in refused.err
-    assert "nothing was begun" in refused.err
+    assert "nothing was started" in refused.err
     assert fleet.state() == before
     assert harden.journal() == []
 
@@ -95,7 +95,7 @@ def test_the_migrator_may_do_all_that_is_needed(
     result = harden("migrate", "-l", fleet.selector, *APPLY)
     assert result.code == 1, result
     assert fleet.levels("shop") == pinned("restricted")
-    assert "old tried: not changed, since one new pod" in " ".join(result.err.split())
+    assert "old tried: not changed, because one new pod" in " ".join(result.err.split())
     undone = harden("undo", "--last", "--yes")
     assert undone.code == 0, undone
     assert fleet.levels("shop") == {}

@@ -83,7 +83,7 @@ def test_from_the_finding_to_enforce(place: Place, harden: Harden) -> None:
     done = harden("migrate", name, "--source", str(place.root), "--write")
     assert done.code == 1, done
     assert f"Commit and push in {place.root} ({place.url}, branch main): apps/shop/web.yaml." in words(done)
-    assert f"Kustomization {name}/apps will carry it out" in words(done)
+    assert f"Kustomization {name}/apps will apply it" in words(done)
     assert "runAsNonRoot: true" in (place.root / "apps/shop/web.yaml").read_text()
     assert place.git("log", "--oneline").count("\n") == 1
     again = harden("migrate", name, "--source", str(place.root), "--write", "--apply", "--yes")
@@ -238,6 +238,6 @@ def test_a_change_set_for_each_repository(place: Place, harden: Harden, tmp_path
     other.git("checkout", ".")
     again = harden("migrate", "--plan", str(plan), "--write")
     assert again.code == 1, again
-    assert "is not as the plan has it: left alone" in words(again)
+    assert "differs from the plan: left alone" in words(again)
     assert file.read_text() == text + "# mine\n"
     assert "runAsNonRoot: true" in front.read_text()

@@ -80,7 +80,7 @@ def test_wrong_usage(options: tuple[str, ...], told: str, place: Place, harden: 
 def test_what_is_changed_in_checkouts_is_not_patched_in_the_cluster(place: Place, harden: Harden) -> None:
     for option in ("--even-if-managed", "--at-admission"):
         done = harden("migrate", place.namespace.name, "--source", str(place.root), option)
-        assert (done.code, "give one of them" in words(done)) == (2, True), done
+        assert (done.code, "use one of them" in words(done)) == (2, True), done
 
 
 def unwritable(file: Path) -> None:
@@ -152,7 +152,7 @@ def test_labels_that_cannot_be_set_in_the_file_are_not_set_in_the_cluster(place:
     own.write_text(text)
     done = harden("migrate", place.namespace.name, "--source", str(place.root), "--write", "--apply", "--yes")
     assert (done.code, labels_of(place), own.read_text()) == (1, {}, text), done
-    assert "2 objects of the files are called so" in words(done)
+    assert "2 objects of the files have this name" in words(done)
     (place.root / "apps/shop/kept.yaml").unlink()
     done = harden("migrate", place.namespace.name, "--source", str(place.root), "--write", "--apply", "--yes")
     assert (done.code, labels_of(place), own.read_text()) == (1, {}, text), done

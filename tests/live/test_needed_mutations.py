@@ -42,7 +42,7 @@ def test_what_admission_makes_already_is_left_out_and_named(namespace: Namespace
         assert done.code == 0, done
         told = words(done.err)
         assert "each of its 3 mutations is needed" in told
-        assert "left out, since new pods meet the level without: spec.securityContext.seccompProfile" in told
+        assert "left out, because new pods meet the level without them: spec.securityContext.seccompProfile" in told
         assert "seccompProfile" not in done.out and not any("seccompProfile" in text for text in mutations(namespace))
         (pod,) = namespace.eventually(namespace.ready_pods)
         assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -41,7 +41,7 @@ def test_latest_is_its_own_minor_version(old: ControlPlane, tmp_path: Path) -> N
     assert (newer.code, "probe or lifecycle host" in newer.out) == (1, True)
     upgrade = harden("check", "-n", "old", "--upgrade-to")
     assert upgrade.code == 1 and "meets restricted:latest, and at v1.37 it is privileged" in upgrade.out
-    assert "hostProbesAndHostLifecycle 1" in upgrade.err and "by its number" not in upgrade.err
+    assert "hostProbesAndHostLifecycle 1" in upgrade.err and "pinned to a version" not in upgrade.err
 
 
 def test_its_words(old: ControlPlane, tmp_path: Path) -> None:

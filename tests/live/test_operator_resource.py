@@ -193,7 +193,7 @@ def test_what_does_not_follow_is_taken_back(operator: Start, namespace: Namespac
     done = harden("fix", "sts/main", *APPLY, "--timeout", "3s")
     assert done.code == 1, done
     assert "ROLLED BACK" in done.err
-    assert "its operator does not carry it out within 3 s" in words(done)
+    assert "its operator does not act on it within 3 s" in words(done)
     assert running.spec("main") == before
     assert [line["event"] for line in harden.journal()][-1] == "undone"
 

@@ -55,7 +55,7 @@ def test_what_others_set_meanwhile_stays(operator: Start, harden: Harden, proxy:
     proxy.times(1, writes, Fault(before=patched(running, {"spec": theirs})))
     done = harden("fix", "sts/main", *APPLY)
     assert (done.code, running.spec("main")) == (1, theirs), done
-    assert "has been changed by others meanwhile: try again" in words(done)
+    assert "was changed by others in the meantime: try again" in words(done)
     assert harden("fix", "sts/main", *APPLY).code == 0
 
 
@@ -69,7 +69,7 @@ def test_what_others_change_while_it_is_watched_is_not_taken_back(
     patched(running, {"spec": {"podSecurityContext": {"runAsNonRoot": False}}})()
     _, said = process.communicate(timeout=90)
     assert process.returncode == 1, said
-    assert "not taken back, since someone has changed /spec/podSecurityContext" in " ".join(said.split()), said
+    assert "not taken back, because someone changed /spec/podSecurityContext" in " ".join(said.split()), said
     assert running.spec("main")["podSecurityContext"]["runAsNonRoot"] is False
 
 

@@ -249,7 +249,7 @@ def test_a_release_whose_comments_a_post_renderer_took_away(
     done = Writers(namespace, tmp_path).upgrade(3, "--post-renderer", str(script))
     assert done.returncode == 0, done.stderr
     (link,) = origins(harden)["web"]
-    assert link["note"] == "it does not tell which template made the object"
+    assert link["note"] == "it does not show which template rendered the object"
     assert "template" not in link["places"][0]
 
 
@@ -273,13 +273,13 @@ def test_a_release_that_failed_and_an_object_that_it_does_not_have(
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ({"release": "JSUl"}, "its release cannot be read: it is not whole base64"),
+        ({"release": "JSUl"}, "its release cannot be read: it is not complete base64"),
         (
             {"release": "SDRzSUFBQUFBQUFBLzZ0V3lreFJzbEpLVEU1TzFWRktUQzVSc2xKS1RFeE8="},
             "its release cannot be read: it is",
         ),
         ({"other": ""}, "its release cannot be read: it does not hold a release"),
-        ({"release": "ZXlKdVlXMWxJam9pYjNSb1pYSWlmUT09"}, "what is kept as its release is another one"),
+        ({"release": "ZXlKdVlXMWxJam9pYjNSb1pYSWlmUT09"}, "what is stored as its release is a different release"),
     ],
     ids=["base64", "cut", "other", "another"],
 )
@@ -341,7 +341,7 @@ def test_an_application_in_an_app_of_apps(
     assert (root["name"], root["problem"]) == (f"{name}-root", "it does not list this object among its resources")
     assert "is that of another object" in found["copied"][0]["problem"]
     assert found["pruned"][0]["problem"] == "it does not list this object among its resources"
-    assert found["gone"][0]["problem"].startswith("this cluster has none of this name")
+    assert found["gone"][0]["problem"].startswith("this cluster has none with this name")
     assert SECRET not in str(harden("check", "deploy/web", "-o", "wide"))
 
 

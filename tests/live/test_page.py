@@ -79,5 +79,5 @@ def test_a_run_that_cannot_be_kept_still_tells_how_to_take_it_back(
     command = ("migrate", namespace.name, "--apply", "--yes", "--report", str(page), "--history", "/proc/self/fd")
     done = harden(*command)
     assert done.code != 0
-    assert "To take it back: kubectl harden undo" in (done.out + done.err).replace("\n", " ")
+    assert "To undo it: kubectl harden undo" in (done.out + done.err).replace("\n", " ")
     assert "not written" in done.err

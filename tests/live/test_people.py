@@ -130,7 +130,7 @@ def test_who_may_only_look_is_told_before_anything_is_tried(namespace: Namespace
     assert (code, "not allowed to patch deployments.apps" in err) == (4, True), err
     assert "+        runAsNonRoot: true" in out
     code, _, err = anna("migrate", namespace.name, "--apply", "--yes")
-    assert (code, "not allowed to patch namespaces" in err, "nothing was begun" in err) == (4, True, True)
+    assert (code, "not allowed to patch namespaces" in err, "nothing was started" in err) == (4, True, True)
     assert "podtemplates" not in err
     assert namespace.get("Deployment", "web")["spec"] == before
 
@@ -271,4 +271,4 @@ def test_a_pod_that_is_polled(namespace: Namespace, anna: Person) -> None:
     running(namespace, 1)
     anna.may(("core", "pods", "get list create delete"))
     code, _, err = anna("fix", "pod/solo", "--level", "restricted", "--recreate", "--apply", "--yes")
-    assert (code, "created anew, and ready" in err) == (0, True), err
+    assert (code, "recreated, and ready" in err) == (0, True), err

@@ -45,7 +45,7 @@ def test_a_signal_ends_a_question(namespace: Namespace, harden: Harden, number: 
     namespace.create(workload("Deployment", "web"))
     code, shown = at_a_terminal(harden, [number], "fix", "deploy/web", "--apply")
     assert (code, context_of(namespace)) == (128 + number, {})
-    assert "everything else is as it was" in shown
+    assert "everything else is unchanged" in shown
 
 
 @pytest.mark.parametrize("answer", [b"y\n", b"n\n", signal.SIGINT, signal.SIGTERM])
@@ -65,4 +65,4 @@ def test_a_plan_that_differs_is_asked_for_again(
         assert (code, context_of(namespace)["runAsNonRoot"]) == (0, True)
     else:
         assert (code, context_of(namespace)) == (1 if isinstance(answer, bytes) else 128 + answer, {})
-        assert "the plan is another one now, and was not confirmed" in " ".join(shown.split())
+        assert "the plan is different now, and was not confirmed" in " ".join(shown.split())

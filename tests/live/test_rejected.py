@@ -121,7 +121,7 @@ def test_mended_since(namespace: Namespace, harden: Harden) -> None:
     namespace.label(enforce="baseline")
     result = harden("rejected")
     if "db" in result.out:
-        assert "has been mended since" in result.out
+        assert "has been fixed since" in result.out
         assert result.code == 0
     namespace.eventually(lambda: harden("rejected").err.startswith("nothing is being rejected"))
 
@@ -215,4 +215,4 @@ def test_pasted_text_of_the_real_server(namespace: Namespace, harden: Harden) ->
     shown = harden("rejected", "-", stdin=str(refused.value)).out
     assert "→ set securityContext.allowPrivilegeEscalation: false in each container named" in " ".join(shown.split())
     none = harden("rejected", "-", stdin="all is well")
-    assert (none.code, none.err) == (0, "no rejection is recognised in this text\n")
+    assert (none.code, none.err) == (0, "this text has no rejection that is known\n")

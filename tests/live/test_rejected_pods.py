@@ -70,7 +70,7 @@ def test_an_injected_container_is_refused_and_named(namespace: Namespace, harden
         shown = harden("rejected")
         words = " ".join(shown.out.split())
         assert shown.code == 1
-        assert "mended" not in words and "to make this change" not in words
+        assert "fixed since" not in words and "to make this change" not in words
         assert f'container "mesh-init" is injected by MutatingAdmissionPolicy {policy}' in words
         assert "allowPrivilegeEscalation != false" in words
 
@@ -84,7 +84,7 @@ def test_no_workload_is_called_well_whose_pods_are_refused(namespace: Namespace,
         assert shown.code == 1
         assert "nothing to do" not in words
         assert "it lacks pods, and its pods would be refused" in words
-        assert "1 with pods below it, whatever their templates say" in words
+        assert "1 with pods below it, regardless of their templates" in words
         result = harden("fix", "deploy/good", "-o", "json")
         assert result.code == 1
         assert "allowPrivilegeEscalation" in result.json["workloads"][0]["podsRefused"]
@@ -107,7 +107,7 @@ def test_a_pod_that_admission_completes_is_admitted_now(namespace: Namespace, ha
         result = harden("rejected")
         assert result.code == 0
         if "db" in result.out:  # The controller tries again by itself.
-            assert "has been mended since: the API server admits it now" in " ".join(result.out.split())
+            assert "has been fixed since: the API server admits it now" in " ".join(result.out.split())
         namespace.eventually(lambda: namespace.pods())
 
 
@@ -370,14 +370,14 @@ def test_mended_is_said_after_a_dry_run_and_never_without(apart: tuple[Namespace
     result = harden("rejected")
     assert result.code == 0
     told = (
-        "was refused by Pod Security admission, and has been mended since: the API server admits it now (by a dry-run)"
+        "was refused by Pod Security admission, and has been fixed since: the API server admits it now (by a dry-run)"
     )
     assert told in " ".join(result.out.split())
     anna = Person(namespace, harden).may(
         ("core", "events pods", "list"), ("apps.kruise.io", "clonesets", "get"), ("core", "namespaces", "get")
     )
     code, out, _ = anna("rejected")
-    assert code == 1 and "mended" not in out
+    assert code == 1 and "fixed since" not in out
     assert "whether it would be admitted now is not known: you may not create pods" in " ".join(out.split())
     assert "its template meets restricted:latest now" in out
     # Somebody else refuses it now: its own words count.
@@ -427,7 +427,7 @@ def test_who_may_not_create_pods_is_not_told_that_it_is_mended(namespace: Namesp
     if "db" in words:  # The controller tries again by itself.
         assert code == 1
         assert "whether it would be admitted now is not known: you may not create pods" in words
-        assert "mended" not in words
+        assert "fixed since" not in words
 
 
 def test_who_is_exempt_asks_in_the_controllers_name(apart: tuple[Namespace, Harden]) -> None:

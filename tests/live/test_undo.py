@@ -127,7 +127,7 @@ def test_refused_for_another_object_of_the_same_name(namespace: Namespace, harde
     namespace.delete("Deployment", "web")
     namespace.eventually(lambda: not namespace.get("Deployment")["items"])
     gone = harden("undo", "--last", "--yes")
-    assert (gone.code, "it is not there: deleted since" in gone.err) == (1, True)
+    assert (gone.code, "it does not exist: deleted since" in gone.err) == (1, True)
     namespace.create(workload("Deployment", "web", image="example.com/other:2"))
     before = spec_of(namespace)
     other = harden("undo", "--last", "--yes")
@@ -137,7 +137,7 @@ def test_refused_for_another_object_of_the_same_name(namespace: Namespace, harde
 
 def test_runs_and_mistakes(namespace: Namespace, harden: Harden) -> None:
     empty = harden("undo")
-    assert (empty.code, empty.out, empty.err) == (0, "", "no runs yet: fix --apply and migrate --apply write them\n")
+    assert (empty.code, empty.out, empty.err) == (0, "", "no runs yet: fix --apply and migrate --apply record them\n")
     unknown = harden("undo", "20200101T000000Z-0000")
     assert (unknown.code, "there is no run" in unknown.err) == (2, True)
     applied(namespace, harden)
@@ -156,7 +156,7 @@ def test_taken_back_by_hand_already(namespace: Namespace, harden: Harden) -> Non
     namespace.plane.request("PUT", namespace.path("Deployment", "web"), live)
     result = harden("undo", "--last", "--yes")
     assert result.code == 0, result
-    assert "nothing of the change is left" in result.err
+    assert "nothing is left of the change" in result.err
 
 
 def test_a_statefulset_that_was_left_failing_runs_again(namespace: Namespace, harden: Harden) -> None:
@@ -258,7 +258,7 @@ def test_a_signal_between_two_phases_says_what_was_done(
     processes.append(harden.start("undo", "--last", "--yes"))
     _, err = processes[0].communicate(timeout=60)
     assert processes[0].returncode == 128 + number, err
-    assert f"Deployment {namespace.name}/web: not begun" in " ".join(err.split())
+    assert f"Deployment {namespace.name}/web: not started" in " ".join(err.split())
     assert "kubectl harden undo 2" in err
     assert spec_of(namespace) != before
     rest = harden("undo", "--last", "--yes")

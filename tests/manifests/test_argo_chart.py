@@ -82,7 +82,7 @@ def test_values_as_text(root: Path) -> None:
         ({"valueFiles": ["$unknown/x.yaml"]}, r"no --source is a checkout of what \$unknown stands for"),
         ({"valueFiles": ["../../../other/values.yaml"]}, "outside of the checkout"),
         ({"valueFiles": ["$values/../fleet/secret.yaml"]}, "outside of the checkout"),
-        ({"valueFiles": ["/link.yaml"]}, "behind a symbolic link"),
+        ({"valueFiles": ["/link.yaml"]}, "through a symbolic link"),
         ({"valueFiles": ["/secret.yaml"]}, "encrypted by SOPS, and left alone"),
         ({"valueFiles": ["envs/*.yaml"]}, "is a pattern"),
         ({"valueFiles": ["values-$ARGOCD_APP_NAME.yaml"]}, "is a pattern"),

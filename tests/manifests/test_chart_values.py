@@ -123,7 +123,7 @@ def test_values_of_an_archive_go_to_a_file_of_the_users(harden: Any, packed: str
     assert harden("check", "--helm-chart", packed, "--values", "mine.yaml").returncode == 0
     # A file that is there counts when it is named: what it says already stays.
     done = harden("fix", "--helm-chart", packed, "--values-out", "mine.yaml")
-    assert done.returncode == 2 and b"name it by --values too" in done.stderr
+    assert done.returncode == 2 and b"also pass it as the last --values" in done.stderr
     (tmp_path / "mine.yaml").write_text("# mine\nreplicas: 2\n")
     done = harden("fix", "--helm-chart", packed, "--values", "mine.yaml", "--values-out", "mine.yaml")
     assert done.returncode == 0, done.stderr

@@ -131,7 +131,7 @@ def test_a_directory_whose_name_looks_like_an_option_is_a_directory(harden: Any,
         (("check", "-k", "."), b"--build renders what is in directories"),
         (("check", "--helm-chart", "."), b"--build renders what is in directories"),
         (("check", "--skip-others", "plain.yaml"), b"--build renders what is in directories"),
-        (("check", "-n", "x"), b"--build is about manifests"),
+        (("check", "-n", "x"), b"--build is for manifests"),
     ],
 )
 def test_where_it_has_no_place_it_is_refused(harden: Any, tmp_path: Path, words: tuple[str, ...], said: bytes) -> None:

@@ -31,7 +31,7 @@ def test_check_names_the_template_and_proposes_values(harden: Any, helm: dict[st
     text = done.stdout.decode()
     assert "  web/templates/deployment.yaml  runAsNonRoot != true" in text
     assert "  web/templates/tests/test-connection.yaml  runAsNonRoot != true" in text
-    head, _, proposed = text.partition("These values cure 4 of 8 violations, proved by rendering again:\n")
+    head, _, proposed = text.partition("These values fix 4 of 8 violations, proved by rendering again:\n")
     assert head
     (tmp_path / "more.yaml").write_text(proposed)
     report = json.loads(harden("check", "--helm-chart", "web", "--values", "more.yaml", "-o", "json", **helm).stdout)
@@ -48,7 +48,7 @@ def test_fix_adds_the_values_and_their_files_other_bytes_stay(
     done = harden("fix", "--helm-chart", "web", **helm)
     assert (done.returncode, file.read_text()) == (1, before)
     done = harden("fix", "--helm-chart", "web", "--write", **helm)
-    assert done.returncode == 1 and b"cure 4 of 8 violations" in done.stderr  # The chart's test pod takes no values.
+    assert done.returncode == 1 and b"fix 4 of 8 violations" in done.stderr  # The chart's test pod takes no values.
     assert file.read_text() == before.replace(
         "podSecurityContext: {}\n",
         "podSecurityContext:\n  runAsNonRoot: true\n  seccompProfile:\n    type: RuntimeDefault\n",
@@ -57,7 +57,7 @@ def test_fix_adds_the_values_and_their_files_other_bytes_stay(
         "\nsecurityContext:\n  allowPrivilegeEscalation: false\n  capabilities:\n    drop:\n    - ALL\n",
     )
     again = harden("fix", "--helm-chart", "web", **helm)
-    assert again.stdout == b"" and b"no values of the chart cure them" in again.stderr
+    assert again.stdout == b"" and b"no values of the chart fix them" in again.stderr
 
 
 def test_values_are_found_by_where_they_arrive(harden: Any, programs: str, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_values_of_charts_below_a_chart(harden: Any, programs: str, tmp_path: Pa
     subprocess.run(["helm", "package", "back"], cwd=parent / "charts", env=environment, check=True, capture_output=True)
     shutil.rmtree(parent / "charts" / "back")
     done = harden("fix", "--helm-chart", "shop", "--write")
-    assert b"cure 8 of 16 violations" in done.stderr, done.stderr
+    assert b"fix 8 of 16 violations" in done.stderr, done.stderr
     values, _ = value_of(parse((parent / "values.yaml").read_text()))
     assert values["front"]["podSecurityContext"]["runAsNonRoot"] is True
     assert values["back"]["securityContext"]["allowPrivilegeEscalation"] is False
@@ -134,7 +134,7 @@ def test_values_where_there_are_none(harden: Any, programs: str, tmp_path: Path,
     if text is not None:
         (chart / "values.yaml").write_text(text)
     done = harden("fix", "--helm-chart", "bare", "--write")
-    assert b"cure 4 of 8 violations" in done.stderr, done.stderr
+    assert b"fix 4 of 8 violations" in done.stderr, done.stderr
     after = (chart / "values.yaml").read_text()
     assert after.startswith(text or "")
     assert value_of(parse(after))[0]["sub"]["podSecurityContext"]["runAsNonRoot"] is True
@@ -147,7 +147,7 @@ def test_a_chart_that_takes_no_further_values_is_checked_all_the_same(
     (tmp_path / "web" / "values.schema.json").write_text(json.dumps(schema))
     done = harden("check", "--helm-chart", "web", **helm)
     assert done.returncode == 1 and b"runAsNonRoot != true" in done.stdout
-    assert b"No values are proposed, since the chart takes none to try: helm" in done.stdout
+    assert b"No values are proposed, because the chart accepts none to try: helm" in done.stdout
 
 
 def test_a_chart_that_cannot_be_rendered_says_why(harden: Any, helm: dict[str, str], tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_is_accepted_is_information() -> None:
     [
         ("", "this is not one mapping", 3),
         ("a: b: c\n", "mapping values are not allowed", 3),
-        (GOOD, "this is no ResourceList", 3),
+        (GOOD, "this is not a ResourceList", 3),
         ("kind: ResourceList\nitems: []\n", "the apiVersion is not config.kubernetes.io/v1", 3),
         (resource_list("{}", GOOD).replace("config.kubernetes.io/v1", "example.com/v1"), "the apiVersion is not", 3),
         (resource_list("{}", GOOD).replace("config.kubernetes.io/v1", "1"), "the apiVersion is not", 3),

@@ -101,7 +101,7 @@ def test_patches_that_kustomize_would_not_carry_out_are_not_written(harden: Any,
     before = {path.name: path.read_bytes() for path in overlay.iterdir()}
     done = harden("fix", "-k", "overlays/prod", "--write")
     assert done.returncode == 3
-    assert b"kustomize makes something else of the patches than was planned" in done.stderr
+    assert b"kustomize does not make what was planned of the patches" in done.stderr
     assert {path.name: path.read_bytes() for path in overlay.iterdir()} == before
 
 
@@ -213,7 +213,7 @@ def test_what_kustomize_does_not_carry_out_changes_nothing(harden: Any, tmp_path
     (tmp_path / "kustomization.yaml").write_text("resources: [pod.yaml]\n")
     done = harden("fix", "-k", ".", "--write", "--level", "baseline")
     assert (done.returncode, done.stdout) == (3, b"")
-    assert b"not patched: kustomize makes something else of the patches" in done.stderr
+    assert b"not patched: kustomize does not make what was planned of the patches" in done.stderr
     assert done.stderr.endswith(b"1 workload: nothing is changed\n")
     assert {path.name for path in tmp_path.iterdir()} == {"pod.yaml", "kustomization.yaml"}
 

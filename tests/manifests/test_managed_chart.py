@@ -174,7 +174,7 @@ def test_a_hook_is_not_patched(tmp_path: Path) -> None:
     template = closed(hook)
     found, made = fixed(flux(tmp_path, chart(tmp_path, template)))
     assert made == {}
-    assert "Deployment web: no value of the chart cures it, and it is a hook" in found.notes[0].message
+    assert "Deployment web: no value of the chart fixes it, and it is a hook" in found.notes[0].message
     assert found.planned[0].plan.remaining
     assert level(found) == ["baseline"]
     # It does not keep others from being lifted.
@@ -242,7 +242,7 @@ def test_values_of_the_chart_itself(tmp_path: Path) -> None:
 
 def test_values_that_nothing_takes_are_told(tmp_path: Path) -> None:
     made_of = chart(tmp_path, workload("web"))
-    with pytest.raises(InputError, match=r'no file of a checkout takes the values that cure it: \{"web": \{'):
+    with pytest.raises(InputError, match=r'no file of a checkout takes the values that fix it: \{"web": \{'):
         fixed(ManagedChart("Application argocd/shop", made_of, (Layer({}, field=("spec",)),), 0))
 
 

@@ -49,7 +49,7 @@ def test_it_sets_level_version_excludes_and_pod_paths_and_options_win(tmp_path: 
     assert found["policy"] == {"level": "restricted", "version": "v1.25"}
     assert [w["name"] for w in found["workloads"]] == []
     done = run("check", "-f", "a.gen.yaml", cwd=tmp_path / "deploy")
-    assert f"note: ../{FILE} excludes all that is named".encode() in done.stderr
+    assert f"note: ../{FILE} excludes everything that you named".encode() in done.stderr
 
 
 def test_fix_leaves_out_what_is_excluded(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_mistyped_name_is_a_note(tmp_path: Path, name: str, beside: bool) -> N
     if beside:
         (tmp_path / FILE).write_text("level: restricted\n")
     done = run("check", "-f", "pod.yaml", cwd=below)
-    assert f"note: ../{name} is not read: a project file has the name {FILE}".encode() in done.stderr
+    assert f"note: ../{name} is not read: a project file is named {FILE}".encode() in done.stderr
     assert done.returncode == 0
     assert b"is not read" not in run("check", "-f", "pod.yaml", "--config", f"../{name}", cwd=below).stderr
 

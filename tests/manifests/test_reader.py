@@ -123,7 +123,7 @@ def test_an_object_that_fails_inside_is_its_own_problem(
     assert names_in(report) == {"a", "z", "more"}
     (error,) = report["errors"]
     assert error["message"].startswith("Pod b: cannot be evaluated: LookupError at test_reader.py:")
-    assert "no such thing; this is a bug of kubectl harden, please report it" in error["message"]
+    assert "no such thing; this is a bug in kubectl harden, please report it" in error["message"]
     assert error["line"] is not None
 
 

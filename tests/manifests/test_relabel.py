@@ -100,7 +100,7 @@ def test_a_kustomization_gets_a_patch(tmp_path: Path) -> None:
     ("files", "told"),
     [
         ({"one": OTHER}, "its manifest is not in the files below ."),
-        ({"one": SHOP, "two": SHOP}, "2 objects of the files are called so"),
+        ({"one": SHOP, "two": SHOP}, "2 objects of the files have this name"),
         ({"one": SHOP.replace("name: shop", "name: shop, labels: [a]")}, "its labels are not a mapping"),
         (
             {"one": SHOP.replace("name: shop", 'name: shop, labels: {pod-security.kubernetes.io/enforce: "${LEVEL}"}')},

@@ -69,7 +69,7 @@ def test_pods_are_told_by_labels_owner_namespace_and_service_account(
 
 def test_pods_of_an_operator_are_told_by_it_and_those_that_nobody_makes_again_are_refused() -> None:
     pod = workload("Pod", "db-1")
-    with pytest.raises(InputError, match="no controller makes this pod again"):
+    with pytest.raises(InputError, match="no controller recreates this pod"):
         objects(pod)
     owner = {"apiVersion": "db.example/v1", "kind": "Cluster", "name": "db", "uid": "u", "controller": True}
     pod["metadata"]["ownerReferences"] = [owner]

@@ -120,9 +120,9 @@ def test_what_stands_in_a_string_is_no_comment(quoted: str) -> None:
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("restrictedVolume: x", '"restrictedVolume" is no control. Did you mean "restrictedVolumes"?'),
-        ("restrictedVolumes", "nothing is said why restrictedVolumes is accepted"),
-        ("restrictedVolumes:   ", "nothing is said why restrictedVolumes is accepted"),
+        ("restrictedVolume: x", '"restrictedVolume" is not a control. Did you mean "restrictedVolumes"?'),
+        ("restrictedVolumes", "there is no reason why restrictedVolumes is accepted"),
+        ("restrictedVolumes:   ", "there is no reason why restrictedVolumes is accepted"),
     ],
 )
 def test_what_is_no_allowance_is_a_problem_with_its_place(words: str, message: str) -> None:
@@ -138,7 +138,7 @@ def test_what_is_accepted_is_shown_and_counted_and_does_not_fail(tmp_path: Path)
     (tmp_path / "agent.yaml").write_text("# kubectl-harden/allow: hostPathVolumes: reads logs\n" + AGENT)
     done = run("check", "-f", "agent.yaml", cwd=tmp_path)
     assert (done.returncode, b"accepted: reads logs" in done.stdout) == (0, True)
-    assert b"all meet restricted:v1.37 but for 1 accepted violation" in done.stderr
+    assert b"all meet restricted:v1.37 except for 1 accepted violation" in done.stderr
     report = json.loads(run("check", "-f", "agent.yaml", "-o", "json", cwd=tmp_path).stdout)
     (workload,) = report["workloads"]
     # The verdict is the API server's all the same.

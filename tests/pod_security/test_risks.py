@@ -81,7 +81,7 @@ CLAIM_AND_PORT = Case({**MOUNT, **PORT}, pod=CLAIM)
         ("require non-root", CLAIM_AND_PORT._replace(learned=(user(1000),)), ["it says 1000"]),
         ("require non-root", CLAIM_AND_PORT._replace(learned=(user(101, "live pod"),)), ["it says 101"]),
         ("require non-root", CLAIM_AND_PORT._replace(learned=(user(101, "observed"),)), []),
-        ("require non-root", Case({**MOUNT, **NUMBER}, pod=CLAIM), ["already runs as user 1000"]),
+        ("require non-root", Case({**MOUNT, **NUMBER}, pod=CLAIM), ["runs as user 1000"]),
         ("require non-root", CLAIM_AND_PORT._replace(pod={**CLAIM, **WINDOWS}), ["runs on Windows nodes"]),
         ("require non-root", Case(learned=(user("ContainerUser"),), pod=WINDOWS), ["it runs as ContainerUser"]),
         # That is said of the runAsUser that goes.

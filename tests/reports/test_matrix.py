@@ -56,7 +56,7 @@ def test_one_is_singular_and_the_levels_are_told_of_the_highest() -> None:
     assert one.startswith("1 namespace, 1 workload: 1 needs only labels")
     done = Survey((good._replace(state="done"), good._replace(state="done", after="baseline")))
     told = survey_summary(done, "highest")
-    assert told.endswith("2 enforce the highest level that they can already (1 restricted, 1 baseline)")
+    assert told.endswith("2 enforce the highest level they can already (1 restricted, 1 baseline)")
 
 
 def test_colours_only_where_asked() -> None:

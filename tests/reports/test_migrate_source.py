@@ -35,7 +35,7 @@ REPOSITORY = Repository(
 )
 CHANGES = SourceChanges(
     (REPOSITORY,),
-    (Open("Deployment shop/api", "shop", "its files meet the level by now"),),
+    (Open("Deployment shop/api", "shop", "its files meet the level already"),),
     (Open("Deployment shop/db", "shop", f"why {HOSTILE}"), Open("Deployment shop/mq", "shop", f"why {HOSTILE}")),
     (
         Outlook("shop", "restricted:latest", "", ("Deployment shop/db: managed by others",)),
@@ -53,11 +53,14 @@ def test_people_are_told_what_to_commit_where_and_what_is_left() -> None:
     told = text(CHANGES)
     assert (
         "To commit and push, once --write has written it, in /src/fleet (https://git.example.com/fleet, branch main): "
-        "apps/new.yaml, apps/web.yaml. Kustomization flux/apps will carry it out."
+        "apps/new.yaml, apps/web.yaml. Kustomization flux/apps will apply it."
     ) in told
     assert "Namespace shop: pod-security.kubernetes.io/warn=restricted" in told
     assert "No proved change at its source Deployment shop/db, Deployment shop/mq: why" in told
-    assert "Well in its files, and not in the cluster yet Deployment shop/api: its files meet the level by now" in told
+    assert (
+        "Meets the level in its files, but not yet in the cluster Deployment shop/api: its files meet the level already"
+        in told
+    )
     assert "shop: stays held back from restricted:latest after that by Deployment shop/db: managed by others" in told
     assert "crm: after that the same command takes it to baseline:v1.30" in told
     assert "\x1b" not in told

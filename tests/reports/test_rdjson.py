@@ -102,4 +102,4 @@ def test_columns_are_bytes_of_utf_8() -> None:
 def test_a_live_workload_has_no_lines() -> None:
     for form in ("rdjson", "gitlab"):
         done = run("check", "deploy/web", "-o", form, "--server", "http://127.0.0.1:1")
-        assert done.returncode == 2 and f"-o {form} is about lines of files" in done.stderr.decode()
+        assert done.returncode == 2 and f"-o {form} is for lines of files" in done.stderr.decode()

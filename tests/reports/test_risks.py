@@ -20,7 +20,7 @@ spec:
 """
 USUAL = (
     "  review  4 edits that restricted always asks for (allowPrivilegeEscalation, capabilities.drop, runAsNonRoot, "
-    "seccompProfile); nothing is known of how the image runs: --inspect-images, or deployment/web for its running pods"
+    "seccompProfile); nothing is known about how the image runs: --inspect-images, or deployment/web for its running pods"
 )
 
 
@@ -57,7 +57,7 @@ def test_evidence_decides() -> None:
     assert any(line.startswith("  safe    capabilities.drop: ") for line in lines)
     usual = [line for line in lines if "restricted always asks for" in line]
     assert usual == ["  review  2 edits that restricted always asks for (allowPrivilegeEscalation, seccompProfile); "
-                     "nothing is known of whether the app needs what they take away"]  # fmt: skip
+                     "nothing is known about whether the app needs what they take away"]  # fmt: skip
 
 
 def test_the_same_is_told_a_few_times_and_then_whose_it_is(tmp_path: Path) -> None:

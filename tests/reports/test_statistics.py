@@ -40,7 +40,7 @@ def test_equal_violations_of_many_are_told_once(many: Path) -> None:
     named = set(re.findall(r"Pod (?:team-./)?(p[0-9]+)", shown))
     assert named == {f"p{index}" for index in range(60)}
     assert "(all.yaml:1)" in shown and "-o concise" in shown
-    assert b"60 workloads: 60 below restricted:v1.37 (240 violations, besides 1 accepted violation)" in done.stderr
+    assert b"60 workloads: 60 below restricted:v1.37 (240 violations, not counting 1 accepted violation)" in done.stderr
 
 
 def test_few_are_told_one_by_one_and_counted_when_asked(tmp_path: Path) -> None:

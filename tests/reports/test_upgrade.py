@@ -59,11 +59,11 @@ def test_only_what_becomes_new_is_listed_and_the_rest_counted(shop: Path) -> Non
     assert shown.count("probe or lifecycle host\n") == 2 and "host namespaces" not in shown and "free" not in shown
     told = " ".join(done.stderr.decode().split())
     assert told.startswith(
-        "6 workloads: 2 fail newly at v1.34 (hostProbesAndHostLifecycle 2); 1 meet their level as before; 1 below their "
-        "level already, in nothing new; 1 held to v1.34 or a newer version already; 1 in privileged namespaces"
+        "6 workloads: 2 fail newly at v1.34 (hostProbesAndHostLifecycle 2); 1 meet their level as before; 1 already "
+        "below their level, with nothing new; 1 held to v1.34 or a newer version already; 1 in privileged namespaces"
     )
     assert "See the smallest fix: kubectl harden fix -f . --policy-version v1.34" in told
-    assert "2 of them are held to a version by its number" in told
+    assert "2 of them are pinned to a version" in told
 
 
 def test_json_says_both_policies(shop: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_exit_code_is_about_what_is_new(shop: Path) -> None:
     assert run("check", "-f", "shop.yaml", "--upgrade-to", "v1.33", cwd=shop).returncode == 0
     (shop / "ok.yaml").write_text("# kubectl-harden/allow: hostProbesAndHostLifecycle: it must\n" + pod("ok"))
     done = run("check", "-f", "ok.yaml", "--policy-version", "v1.30", "--level", "baseline", "--upgrade-to", cwd=shop)
-    assert done.returncode == 0 and "none fails newly at v1.37" in done.stderr.decode()
+    assert done.returncode == 0 and "nothing new fails at v1.37" in done.stderr.decode()
     done = run("check", "-f", "ok.yaml", "--policy-version", "v1.30", "--level", "restricted", "--upgrade-to", cwd=shop)
     assert done.returncode == 0 and "accepted: it must" in done.stdout.decode()
     (shop / "bad.yaml").write_text("a: b: c\n")
@@ -108,7 +108,10 @@ def test_the_exit_code_is_about_what_is_new(shop: Path) -> None:
     [
         (["--upgrade-to", "v1.38"], "policy version v1.38 is not known: the newest that is known here is v1.37"),
         (["--upgrade-to", "1.36"], 'unknown policy version "1.36"'),
-        (["--upgrade-to", "v1.36"], "nothing is compared: all that is judged is held to v1.36 or a newer version"),
+        (
+            ["--upgrade-to", "v1.36"],
+            "nothing to compare: everything judged is pinned to v1.36 or a newer version",
+        ),
         (["--upgrade-to", "-o", "sarif"], "--upgrade-to is for -o text, wide, json, yaml and name"),
         (["--upgrade-to", "--known", "known.json"], "leave the baseline file out"),
         (["--upgrade-to", "--write-known", "known.json"], "leave the baseline file out"),

@@ -33,7 +33,7 @@ def unused(topic: Topic, name: str = "") -> Fact:
     return Fact("unused", topic, f"it did not use {name or topic}", "observed", name=name)
 
 
-UNKNOWN = Fact("unknown", "image", "nothing is known of image i", "image")
+UNKNOWN = Fact("unknown", "image", "nothing is known about image i", "image")
 PORT = {"ports": [{"containerPort": 80}]}
 CHOWN = {"command": ["chown", "1:1", "/data"]}
 CLAIM = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]}

@@ -70,9 +70,7 @@ REMOVE: Final = Change(
             CAPABILITIES,
             named("unused", "capability"),
         ),
-        Rule(
-            "capability-unknown", "review", "Whoever added a capability had a reason, as a rule.", CAPABILITIES, always
-        ),
+        Rule("capability-unknown", "review", "Whoever added a capability usually had a reason.", CAPABILITIES, always),
     ),
 )
 

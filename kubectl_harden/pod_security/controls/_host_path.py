@@ -21,7 +21,7 @@ class _Purpose(NamedTuple):
     choices: tuple[str, ...]
 
 
-_EXEMPT = "keep it, and run it in a namespace of its own whose enforce label is privileged (as node agents do)"
+_EXEMPT = "keep it, and run it in its own namespace with the enforce label privileged (as node agents do)"
 _AGENT = (_EXEMPT,)
 
 _TIME_ZONE = ("/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo/")
@@ -137,11 +137,11 @@ NO_HOST_PATH: Final = Change(
         Rule(
             "host-path-agent",
             "breaks",
-            "An agent of the node works on the node's files.",
+            "A node agent works on the node's files.",
             AGENTS,
             first("needs", "node agent"),
         ),
-        Rule("host-path-unknown", "review", "Nothing is known of what it reads and writes there.", PSS, always),
+        Rule("host-path-unknown", "review", "Nothing is known about what it reads and writes there.", PSS, always),
     ),
 )
 
@@ -216,7 +216,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     if not mounts:
         return Remedy((without_unused(index, name, check),))
     if any(_matches(path, pattern) for pattern in _TIME_ZONE):
-        why = "the node's time zone is no part of the app: set the TZ environment variable if it matters"
+        why = "the node's time zone is not part of the app: set the TZ environment variable if it matters"
         return _remove(location, paths, check, judged(why, whoever))
     kind = volume["hostPath"].get("type", "")
     if any(_matches(path, pattern) for pattern in _SCRATCH) and kind in ("", "Directory", "DirectoryOrCreate"):

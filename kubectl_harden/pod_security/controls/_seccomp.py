@@ -45,7 +45,7 @@ SECCOMP: Final = Change(
             _BLOCKED,
             first("unused", "seccomp"),
         ),
-        Rule("seccomp-unknown", "review", "Nothing is known of its system calls.", _BLOCKED, always),
+        Rule("seccomp-unknown", "review", "Nothing is known about its system calls.", _BLOCKED, always),
     ),
 )
 

@@ -13,7 +13,7 @@ __all__ = ["DENIED", "SECCOMP_ERROR"]
 
 DENIED: Final = Sign(
     ("operation not permitted", "permission denied"),
-    "the process does something that only root or a capability allows: change the image so that it need not",
+    "the process does something that only root or a capability allows: change the image so that it does not need to",
     general=True,
 )
 SECCOMP_ERROR: Final = Sign(("seccomp",), "check the node's seccomp profiles")

@@ -55,7 +55,7 @@ _NO_ESCALATION: Final = Change(
         Rule(
             "escalation-unknown",
             "review",
-            "Nothing is known of set-user-ID executables and file capabilities in the image.",
+            "Nothing is known about set-user-ID executables and file capabilities in the image.",
             _NO_NEW_PRIVS,
             always,
         ),

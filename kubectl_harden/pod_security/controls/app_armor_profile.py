@@ -41,7 +41,7 @@ _WHY = "the container gets the runtime's AppArmor profile, which denies mounts a
 
 _DEFAULT_PROFILE: Final = Change(
     "default AppArmor",
-    (Rule("app-armor", "review", "The runtime's own profile forbids more than none does.", PSS, always),),
+    (Rule("app-armor", "review", "The runtime's own profile forbids more than no profile does.", PSS, always),),
 )
 
 

@@ -110,7 +110,9 @@ _DROP_ALL: Final = Change(
         Rule(
             "ping", "review", "ping needs NET_RAW, unless net.ipv4.ping_group_range has its group.", "icmp(7)", _pings
         ),
-        Rule("drop-all-unknown", "review", "Nothing is known of the capabilities that it uses.", CAPABILITIES, unknown),
+        Rule(
+            "drop-all-unknown", "review", "Nothing is known about the capabilities that it uses.", CAPABILITIES, unknown
+        ),
     ),
 )
 

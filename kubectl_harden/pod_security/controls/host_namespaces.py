@@ -49,11 +49,11 @@ _NO_HOST_NAMESPACE: Final = Change(
         Rule(
             "host-namespace-agent",
             "breaks",
-            "An agent of the node works on the node's network and processes.",
+            "A node agent works on the node's network and processes.",
             AGENTS,
             first("needs", "node agent"),
         ),
-        Rule("host-namespace-unknown", "review", "Nothing is known of what it does there.", "namespaces(7)", always),
+        Rule("host-namespace-unknown", "review", "Nothing is known about what it does there.", "namespaces(7)", always),
     ),
 )
 

@@ -41,7 +41,7 @@ _HANDLERS: tuple[tuple[str, ...], ...] = (
 
 _PROBE_THE_POD: Final = Change(
     "probe the pod",
-    (Rule("probe-host", "review", "The probe asks another address than before.", PSS, always),),
+    (Rule("probe-host", "review", "The probe contacts a different address than before.", PSS, always),),
 )
 
 

@@ -44,11 +44,11 @@ _NOT_PRIVILEGED: Final = Change(
         Rule(
             "privileged-agent",
             "breaks",
-            "An agent of the node is privileged for its work on the node.",
+            "A node agent is privileged for its work on the node.",
             AGENTS,
             first("needs", "node agent"),
         ),
-        Rule("privileged-unknown", "review", "Whoever made it privileged had a reason, as a rule.", PSS, always),
+        Rule("privileged-unknown", "review", "Whoever made it privileged usually had a reason.", PSS, always),
     ),
 )
 

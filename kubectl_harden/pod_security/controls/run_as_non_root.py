@@ -58,12 +58,12 @@ EXEMPT_FROM = 35
 _POD: Path = ("spec", "securityContext", "runAsNonRoot")
 
 _WINDOWS = "pkg/kubelet/kuberuntime/security_context_windows.go, verifyRunAsNonRoot"
-_AS_KNOWN_USER = "give it the number of that user: --run-as-user UID (auto where a running pod tells it)"
-_AS_WINDOWS_USER = "give it another user: windowsOptions.runAsUserName: ContainerUser"
+_AS_KNOWN_USER = "set that user's UID: --run-as-user UID (auto if a running pod shows it)"
+_AS_WINDOWS_USER = "set another user: windowsOptions.runAsUserName: ContainerUser"
 
 
 def _runs_as_number(case: Case) -> str | None:
-    return f"already runs as user {case.user}" if case.user else None
+    return f"runs as user {case.user}" if case.user else None
 
 
 def _low_port_of_unknown_user(case: Case) -> str | None:
@@ -121,7 +121,7 @@ _REQUIRE: Final = Change(
             _windows_user(None),
         ),
         Rule(
-            "own-number", "safe", "A runAsUser other than 0 is all that the kubelet asks for.", VERIFY, _runs_as_number
+            "own-number", "safe", "A runAsUser other than 0 is all that the kubelet requires.", VERIFY, _runs_as_number
         ),
         Rule(
             "image-root",
@@ -135,7 +135,7 @@ _REQUIRE: Final = Change(
         Rule(
             "image-name",
             "breaks",
-            'The image names its user: the container does not start (CreateContainerConfigError, "container has '
+            'The image sets its user by name: the container does not start (CreateContainerConfigError, "container has '
             'runAsNonRoot and image has non-numeric user, cannot verify user is non-root").',
             VERIFY,
             user_is("image", "name"),
@@ -152,7 +152,7 @@ _REQUIRE: Final = Change(
         Rule(
             "needs-root",
             "breaks",
-            "What it executes needs root, whatever user the image names.",
+            "What it executes needs root, regardless of the user that the image sets.",
             CAPABILITIES,
             first("needs", "root"),
             (AS_USER,),
@@ -206,7 +206,7 @@ _REQUIRE: Final = Change(
             _volume_of_unknown_user,
             (AS_USER, GROUP),
         ),
-        Rule("non-root-unknown", "review", "Nothing is known of the image's user.", VERIFY, unknown),
+        Rule("non-root-unknown", "review", "Nothing is known about the image's user.", VERIFY, unknown),
     ),
 )
 
@@ -278,6 +278,6 @@ CONTROL = Control(
     _fix,
     reasons=("runAsNonRoot != true",),
     changes=(_REQUIRE, ENTER),
-    cure="set spec.securityContext.runAsNonRoot: true, and remove false from the containers",
+    cure="set spec.securityContext.runAsNonRoot: true, and remove runAsNonRoot: false from the containers",
     signs=(_NON_ROOT, NO_USER_NAMESPACE, DENIED),
 )

@@ -59,7 +59,7 @@ _REMOVE_ROOT: Final = Change(
         Rule(
             "uid-0-image-root",
             "breaks",
-            "The image itself runs as root, and beside runAsNonRoot the container does not start.",
+            "The image itself runs as root, and with runAsNonRoot the container does not start.",
             VERIFY,
             user_is("image", "root"),
             (AS_USER, IN_USER_NAMESPACE),
@@ -67,7 +67,7 @@ _REMOVE_ROOT: Final = Change(
         Rule(
             "uid-0-image-name",
             "breaks",
-            "The image names its user, and beside runAsNonRoot the kubelet cannot verify it.",
+            "The image sets its user by name, and with runAsNonRoot the kubelet cannot verify it.",
             VERIFY,
             user_is("image", "name"),
             (AS_USER,),
@@ -91,7 +91,7 @@ _REMOVE_ROOT: Final = Change(
         Rule(
             "uid-0-unknown",
             "review",
-            "Files that belong to root are out of reach, and nothing is known of which it writes.",
+            "Files that belong to root are out of reach, and nothing is known about which it writes.",
             VERIFY,
             unknown,
         ),

@@ -38,7 +38,7 @@ _POD: Path = ("spec", "securityContext", "seLinuxOptions")
 
 _DEFAULT_LABEL: Final = Change(
     "default SELinux",
-    (Rule("se-linux", "review", "The runtime's own label reaches less.", PSS, always),),
+    (Rule("se-linux", "review", "The runtime's own label can access less.", PSS, always),),
 )
 
 
