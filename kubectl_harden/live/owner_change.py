@@ -243,7 +243,7 @@ class Changer:
                 moved = moved_on(now.value, inverse)
                 if now.uid != owner.uid or moved is not None:
                     words = f"someone changed {moved or change.name} in the meantime"
-                    return failed._replace(message=f"{failed.message}; not taken back, since {words}")
+                    return failed._replace(message=f"{failed.message}; not taken back, because {words}")
                 _, owned = reverted(self._cluster, now, inverse, change.ownership)
             except Conflict:
                 continue

@@ -77,7 +77,7 @@ def test_pods_that_are_older_are_named_with_the_command_that_makes_them_again(
     done = harden("fix", "sts/db", "--level", "restricted", *APPLY)
     assert done.code == 0, done
     told = words(done.err)
-    assert "db-0, db-1 are older and stay below it until they are recreated: kubectl rollout restart" in told
+    assert "db-0, db-1 are older and will stay below it until recreated: kubectl rollout restart" in told
     check = ("check", "sts/db", "--level", "restricted")
     checked = words(harden(*check).out)
     assert "its new pods do: MutatingAdmissionPolicy" in checked

@@ -208,7 +208,7 @@ def test_mistakes(namespace: Namespace, harden: Harden) -> None:
         (("check", "deploy/web", "--context", "nope"), 4, 'no context "nope"; it has: tests'),
         (("check", "deploy/web", "--request-timeout", "soon"), 2, "write a time such as 30s"),
         (("check", "deploy/web", "--as-group", "x"), 2, "--as-group needs --as"),
-        (("fix", "deploy/web", "--apply"), 2, "give --yes"),
+        (("fix", "deploy/web", "--apply"), 2, "use --yes"),
         (("fix", "deploy/web", "--write"), 2, "--write edits files"),
     ):
         result = harden(*arguments)

@@ -172,7 +172,7 @@ def test_migrate_asks_for_custom_workloads_too(namespace: Namespace, harden: Har
     )
     planned = harden("migrate", namespace.name, "--as", subject["name"])
     assert planned.code == 1
-    assert f"not looked at in {namespace.name}, since you may not list them: rollouts.argoproj.io" in planned.err
+    assert f"not checked in {namespace.name}, since you may not list them: rollouts.argoproj.io" in planned.err
     refused = harden("migrate", namespace.name, "--as", subject["name"], "--apply", "--yes")
     assert refused.code == 4
     assert "not allowed to list rollouts.argoproj.io in" in refused.err

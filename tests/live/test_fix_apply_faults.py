@@ -89,7 +89,7 @@ def test_impersonation_and_each_verb_that_rbac_forbids(namespace: Namespace, har
     assert "not restricted:latest (admission's words)" in told.out
     assert told.code == 1
     listed = harden("check", "-n", namespace.name, *me)
-    assert f"note: not looked at in {namespace.name}, since you may not list them: " in listed.err
+    assert f"note: not checked in {namespace.name}, since you may not list them: " in listed.err
     assert "cronjobs.batch" in listed.err
     assert "Deployment" in listed.out
     assert listed.code == 1

@@ -84,7 +84,7 @@ def running(namespace: Namespace, count: int) -> None:
 
 def unseen(namespace: Namespace, err: str) -> set[str]:
     """Return the kinds that a note names as not looked at; custom kinds of other tests are among them."""
-    start = f"note: not looked at in {namespace.name}, since you may not list them: "
+    start = f"note: not checked in {namespace.name}, since you may not list them: "
     assert err.count(start) == 1, err
     return {word.rstrip(",") for word in re.match(r"(\S+, )*\S+", err.partition(start)[2])[0].split()}  # type: ignore[index]
 

@@ -23,7 +23,7 @@ def test_quantities_mean_what_the_kubernetes_package_says(whole: int, part: int,
 
 @pytest.mark.parametrize("text", ["", "Gi", "1 Gi", "1KiB", "ten"])
 def test_what_is_no_quantity(text: str) -> None:
-    with pytest.raises(ValueError, match="no quantity"):
+    with pytest.raises(ValueError, match="not a quantity"):
         parse_quantity(text)
 
 

@@ -144,7 +144,7 @@ def test_runs_and_mistakes(namespace: Namespace, harden: Harden) -> None:
     (line,) = harden("undo").out.splitlines()
     assert f"1 applied: Deployment {namespace.name}/web" in line
     silent = harden("undo", "--last")
-    assert (silent.code, "give --yes" in silent.err) == (2, True)
+    assert (silent.code, "use --yes" in silent.err) == (2, True)
     modes = {path.stat().st_mode & 0o777 for path in (harden.state / "kubectl-harden" / "journal").iterdir()}
     assert modes == {0o600}
 
