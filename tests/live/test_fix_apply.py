@@ -183,12 +183,12 @@ def test_jobs_are_recreated(namespace: Namespace, harden: Harden) -> None:
     result = harden("fix", "job/import", "--apply", "--yes", "--recreate")
     assert result.code == 0, result
     namespace.eventually(lambda: namespace.get("Job", "import")["status"].get("succeeded") == 1)
-    assert "run to its end" not in result.err
+    assert "has finished" not in result.err
     namespace.label(enforce="privileged", warn="restricted")
     namespace.create(workload("Job", "done"))
     namespace.eventually(lambda: namespace.get("Job", "done")["status"].get("completionTime"))
     finished = harden("fix", "job/done", "--apply", "--yes", "--recreate")
-    assert "has run to its end" in " ".join(finished.err.split())
+    assert "this Job has finished" in " ".join(finished.err.split())
 
 
 def test_a_cronjob_is_changed_without_a_rollout(namespace: Namespace, harden: Harden) -> None:

@@ -56,7 +56,7 @@ def test_who_upgrades_meanwhile_is_not_overwritten(releases: Releases, between: 
     between.rules.append(lambda request: Fault(before=upgraded) if is_listing(request) else None)
     result = releases.apply()
     assert result.code == 4, result
-    assert "is at revision 2 (deployed) meanwhile: review the plan again" in words(result)
+    assert "is at revision 2 (deployed) now: review the plan again" in words(result)
     assert releases.history() == [(1, "superseded"), (2, "deployed")]
     assert releases.values() == {**VALUES, "replicas": 3}
 
@@ -74,7 +74,7 @@ def test_who_upgrades_in_the_same_moment_keeps_what_was_upgraded(releases: Relea
     between.times(1, asked_by_helm, Fault(before=lambda: releases.install({**VALUES, "replicas": 3})))
     result = releases.apply("--timeout", "60s")
     assert result.code == 4, result
-    assert "others have upgraded it to revision 2 in the same moment; rolled back to that" in words(result)
+    assert "others upgraded it to revision 2 at the same moment; rolled back to that" in words(result)
     assert releases.history()[-1] == (4, "deployed")
     assert releases.values() == {**VALUES, "replicas": 3}
     assert releases.harden("undo", "--last", "--yes").code == 2
