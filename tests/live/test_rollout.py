@@ -74,7 +74,7 @@ def test_selectors() -> None:
     ("value", "word"),
     [
         ({"kind": "CronJob"}, "next run"),
-        ({"kind": "PodTemplate"}, "by itself"),
+        ({"kind": "PodTemplate"}, "on its own"),
         ({"kind": "Deployment", "spec": {"paused": True}}, "resumed"),
         ({"kind": "DaemonSet", "spec": {"updateStrategy": {"type": "OnDelete"}}}, "OnDelete"),
         ({"kind": "Deployment", "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}}}, "scaled to 0"),
