@@ -38,7 +38,7 @@ def test_check_names_the_file_that_an_object_comes_from(harden: Any, overlay: Pa
     assert workload["source"] == {"file": "bases/web/deployment.yaml", "document": 0, "line": None}
     assert {violation["line"] for violation in workload["violations"]} == {None}
     text = harden("check", "-k", ".", cwd=overlay)
-    assert b"bases/web/deployment.yaml  host namespaces (hostNetwork=true)" in text.stdout
+    assert b"bases/web/deployment.yaml host namespaces hostNetwork=true" in b" ".join(text.stdout.split())
     assert b"kubectl harden fix -k ." in text.stderr
 
 
