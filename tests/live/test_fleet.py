@@ -272,7 +272,7 @@ def fleet(
     return made
 
 
-REASONS = ("a chart makes it", "no value of the chart", "encrypted by SOPS", "the plugin cdk8s makes it",
+REASONS = ("a chart renders it", "no value of the chart", "encrypted by SOPS", "the plugin cdk8s makes it",
            "an edit would not lift it")  # fmt: skip
 WELL = ("plain", "billing", "prod", "staging", "charts", "argo", "argo-charts")
 
@@ -287,7 +287,7 @@ def test_fifty_workloads_go_to_restricted(fleet: Fleet, harden: Harden) -> None:
     assert {root: len(names) for root, names in edited.items()} == {str(fleet.fleet.root): 28, str(fleet.apps.root): 14}
     rest = {one["object"].rpartition("/")[2]: one["reason"] for one in found["atSource"]["rest"]}
     assert {name.replace(fleet.id, "X"): next((one for one in REASONS if one in why), why) for name, why in rest.items()} == {
-        **dict.fromkeys(("r1-web", "r2-web", "r3-web", "r4-web"), "a chart makes it"),
+        **dict.fromkeys(("r1-web", "r2-web", "r3-web", "r4-web"), "a chart renders it"),
         "closed-X-closed": "no value of the chart",
         "sealed": "encrypted by SOPS",
         "made": "the plugin cdk8s makes it",
