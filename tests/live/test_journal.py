@@ -63,7 +63,7 @@ def test_what_is_written_is_read() -> None:
     run = read_run(journal.run)
     assert [change.state for change in run.changes] == ["applied", "failed", "undone", "begun"]
     first = run.changes[0]
-    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False, [OWNED], False)
+    assert first[1:] == (WEB, FORTH, BACK, BEFORE, AFTER, False, False, "applied", False, [OWNED], False, None)
     assert (first.name, first.recreated, run.about["command"]) == ("Deployment shop/web", False, "fix")
 
 
