@@ -411,7 +411,7 @@ def test_finished_pods_hold_back_until_they_are_deleted(fleet: Fleet, harden: Ha
     shop.eventually(lambda: [pod for pod in shop.pods() if pod["status"].get("phase") == "Succeeded"])
     result = harden("migrate", shop.name)
     assert result.code == 1
-    assert "has run to its end" in result.out
+    assert "has finished" in result.out
     ended = "'status.phase!=Running,status.phase!=Pending'"
     assert f"kubectl delete pods -n {shop.name} --field-selector {ended}\n" in result.out
     shop.delete("Job", "once")
