@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
+from tests.support.control_plane import ControlPlane
 from tests.support.harden import Harden, Result, workload
 from tests.support.hostile import ANSWERS
 from tests.support.proxy import Fault, FaultProxy, Request
@@ -61,6 +63,14 @@ def requests_of(harden: Harden, proxy: FaultProxy, command: str) -> list[str]:
     proxy.requests.clear()
     run(harden, COMMANDS[command])
     return list(dict.fromkeys(map(about, proxy.requests)))
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane without other tests' objects: what is asked of the whole cluster is about ours alone."""
+    running = ControlPlane(tmp_path_factory.mktemp("hostile"))
+    yield running
+    running.stop()
 
 
 @pytest.mark.parametrize("name", ANSWERS)

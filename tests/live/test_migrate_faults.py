@@ -359,7 +359,7 @@ def test_a_plan_cannot_be_bent(fleet: Fleet, harden: Harden, tmp_path: Path) -> 
     for arguments, words in (
         (("--apply", "--yes", "--level", "baseline"), "leave out --level"),
         (("--apply", "--yes", "-A"), "leave out -A"),
-        ((), "with --apply"),
+        ((), "needs --apply"),
         (("--apply", "--yes", "elsewhere"), 'has no namespace "elsewhere"'),
     ):
         result = harden("migrate", "--plan", file, *arguments)

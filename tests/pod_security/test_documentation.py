@@ -46,7 +46,9 @@ def test_the_reference_in_the_docs_is_current() -> None:
 def test_the_command() -> None:
     run = CliRunner().invoke
     listed = run(cli, ["explain"], standalone_mode=False).output
-    assert [line.split()[0] for line in listed.splitlines() if not line.startswith(" ")] == [control.id for control in CONTROLS]
+    assert [line.split()[0] for line in listed.splitlines() if not line.startswith(" ")] == [
+        control.id for control in CONTROLS
+    ]
     assert run(cli, ["explain", "RunAsNonRoot"], standalone_mode=False).output.startswith("runAsNonRoot (restricted)\n")
     assert RUNTIME[0].split()[0] in run(cli, ["explain", "runtime"], standalone_mode=False).output
     unknown = run(cli, ["explain", "runAsRoot"], standalone_mode=False)
