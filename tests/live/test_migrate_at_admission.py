@@ -164,7 +164,7 @@ def test_a_new_pod_that_fails_takes_its_policy_back(namespace: Namespace, harden
 
 def test_running_jobs_are_not_evicted(namespace: Namespace, harden: Harden) -> None:
     """Their work would start over: they hold the namespace back, with the command that deletes them."""
-    cron = workload("CronJob", "night", nodeSelector={"tests.kubectl-harden/jobs": "run"})
+    cron = workload("CronJob", "night", nodeSelector={"tests.kubectl-harden/no-node": "has-it"})
     made = namespace.create(operated(cron))
     owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "night", "uid": made["metadata"]["uid"]}
     job = {"apiVersion": "batch/v1", "kind": "Job", "spec": cron["spec"]["jobTemplate"]["spec"]}
