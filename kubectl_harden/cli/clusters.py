@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from queue import Empty, Full, Queue
-from threading import Event, Semaphore, Thread
+from queue import Empty, Full, Queue, SimpleQueue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from kubectl_harden.cli import completing
@@ -88,9 +88,11 @@ def opened(contexts: Sequence[str], connect: Callable[[str], Cluster]) -> list[O
 def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Iterator[tuple[str, T | HardenError]]:
     """Yield what runs bring, each with its name: a few run at once, and all comes in their order.
 
-    A run that ends with an error of ours brings that last. What waits for earlier runs does not grow.
+    A run that ends with an error of ours brings that last. What waits for earlier runs does not grow. Runs begin in
+    their order: a later one that waits for room never keeps the one that is read from beginning.
     """
-    stop, few = Event(), Semaphore(_AT_ONCE)
+    stop = Event()
+    todo: SimpleQueue[tuple[Queue[T | HardenError | BaseException | None], Callable[[], Iterable[T]]]] = SimpleQueue()
     waiting: list[Queue[T | HardenError | BaseException | None]] = [Queue(_WAITING) for _ in runs]
 
     def put(queue: Queue[T | HardenError | BaseException | None], item: T | BaseException | None) -> bool:
@@ -102,21 +104,24 @@ def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Itera
             return True
         return False
 
-    def work(queue: Queue[T | HardenError | BaseException | None], begin: Callable[[], Iterable[T]]) -> None:
-        with few:
+    def work() -> None:
+        while not stop.is_set():
             try:
-                for item in begin() if not stop.is_set() else ():
+                queue, begin = todo.get_nowait()
+            except Empty:
+                return
+            try:
+                for item in begin():
                     if not put(queue, item):
                         return
             except BaseException as error:  # noqa: BLE001 (it is raised again where the results are asked for)
                 put(queue, error)
             put(queue, None)
 
-    threads = [
-        Thread(target=work, args=(queue, begin), daemon=True) for queue, (_, begin) in zip(waiting, runs, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
+    for queue, (_, begin) in zip(waiting, runs, strict=True):
+        todo.put((queue, begin))
+    for _ in range(min(_AT_ONCE, len(runs))):
+        Thread(target=work, daemon=True).start()
     try:
         for queue, (name, _) in zip(waiting, runs, strict=True):
             while (item := _taken(queue)) is not None:
