@@ -17,6 +17,7 @@ __all__ = [
     "differences",
     "json_line",
     "mapping",
+    "mappings",
     "same",
     "size",
     "value_at",
@@ -43,6 +44,11 @@ def json_line(value: object, indent: int | None = None) -> str:
 def mapping(value: object) -> Mapping[str, Any]:
     """Return a mapping as it is, and an empty one for any other value."""
     return value if isinstance(value, dict) else {}
+
+
+def mappings(value: object) -> list[Mapping[str, Any]]:
+    """Return the items of a list that are mappings; none of any other value."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 class Draft:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kubectl_harden.json_values import mappings
 from kubectl_harden.model import Fact, Identity, Learned
 from kubectl_harden.pod_security.pod import CONTAINER_LISTS
 
@@ -118,11 +119,7 @@ def _add(out: dict[str, list[Fact]], found: Mapping[str, tuple[Fact, ...]]) -> N
 def _containers(spec: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     """Yield the containers of a pod that nobody has looked at yet: what has another type is the verdict's to tell."""
     for key in CONTAINER_LISTS:
-        yield from _mappings(spec.get(key))
-
-
-def _mappings(value: Any) -> Iterable[Mapping[str, Any]]:
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+        yield from mappings(spec.get(key))
 
 
 def _images_of(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -131,5 +128,5 @@ def _images_of(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _serves_low_port(spec: Mapping[str, Any]) -> bool:
-    ports = (port for container in _containers(spec) for port in _mappings(container.get("ports")))
+    ports = (port for container in _containers(spec) for port in mappings(container.get("ports")))
     return any(isinstance(port.get("containerPort"), int) and port["containerPort"] < 1024 for port in ports)

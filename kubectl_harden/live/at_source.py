@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
-from kubectl_harden.json_values import copied, mapping
+from kubectl_harden.json_values import copied, mapping, mappings
 from kubectl_harden.live.find import Live
-from kubectl_harden.live.origin_links import listed, text
+from kubectl_harden.live.origin_links import text
 from kubectl_harden.live.propose import Proposal, prove_pods
 from kubectl_harden.model import FilesTaken, Identity, Learned, Origin, OriginLink, OriginPlace, Planned
 from kubectl_harden.objects import generated_from
@@ -95,7 +95,7 @@ def _refuse_changes(spec: Mapping[str, object], what: str) -> None:
 
 def _of_application(link: OriginLink, name: str) -> list[AtSource]:
     hydrator = mapping(link.spec.get("sourceHydrator"))
-    sources: Sequence[Mapping[str, object]] = listed(link.spec.get("sources"))
+    sources: Sequence[Mapping[str, object]] = mappings(link.spec.get("sources"))
     sources = [mapping(hydrator.get("drySource"))] if hydrator else sources or [mapping(link.spec.get("source"))]
     out, reasons = [], []
     for source, place in zip(sources, link.places, strict=False):

@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import CONFIG_MAPS, SECRETS, Cluster
 from kubectl_harden.errors import ClusterError, InputError, NotFound
-from kubectl_harden.json_values import mapping
+from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.live.at_source import AtSource, at_source
 from kubectl_harden.live.find import Live
-from kubectl_harden.live.origin_links import listed, release_of_flux, text
+from kubectl_harden.live.origin_links import release_of_flux, text
 from kubectl_harden.model import Origin, OriginLink, OriginPlace
 from kubectl_harden.objects import annotation
 
@@ -72,7 +72,7 @@ def chart_sources(origin: Origin, live: Live) -> list[ChartSource]:
 
 
 def _sources(link: OriginLink) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any], OriginPlace]]:
-    sources: Sequence[Mapping[str, object]] = listed(link.spec.get("sources"))
+    sources: Sequence[Mapping[str, object]] = mappings(link.spec.get("sources"))
     if mapping(link.spec.get("sourceHydrator")):
         return
     for index, place in enumerate(link.places):

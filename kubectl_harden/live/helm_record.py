@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import CONFIG_MAPS, SECRETS, Cluster
 from kubectl_harden.errors import InputError, NotFound, NotPermitted
-from kubectl_harden.json_values import json_line, mapping
+from kubectl_harden.json_values import json_line, mapping, mappings
 from kubectl_harden.live.helm_release import TYPE, decoded, payload
-from kubectl_harden.live.origin_links import listed, text
+from kubectl_harden.live.origin_links import text
 from kubectl_harden.yaml_text.documents import readable
 from kubectl_harden.yaml_text.tree import dump
 
@@ -65,7 +65,7 @@ class Record(NamedTuple):
     def manifest(self) -> str:
         """Return all that was rendered: the manifest, and the hooks with the template that made each."""
         parts = [text(self.value.get("manifest"))]
-        for hook in listed(self.value.get("hooks")):
+        for hook in mappings(self.value.get("hooks")):
             parts.append(f"# Source: {text(hook.get('path'))}\n{text(hook.get('manifest'))}")
         return "\n---\n".join(parts)
 
@@ -76,7 +76,7 @@ class Record(NamedTuple):
     def hooks(self, *events: str) -> list[str]:
         """Return the hooks of some events, as ``Job migrate (pre-upgrade)``."""
         found = []
-        for hook in listed(self.value.get("hooks")):
+        for hook in mappings(self.value.get("hooks")):
             of = hook.get("events")
             runs = [event for event in events if isinstance(of, list) and event in of]
             if runs:
@@ -86,19 +86,19 @@ class Record(NamedTuple):
     def templates(self) -> dict[str, str]:
         """Return the templates of the chart itself by their paths. Raises InputError."""
         chart = mapping(self.value.get("chart"))
-        listing = listed(chart.get("templates"))
+        listing = mappings(chart.get("templates"))
         return {text(item.get("name")): _bytes(item.get("data")).decode(errors="replace") for item in listing}
 
     def hooked(self) -> list[tuple[str, str]]:
         """Return the kinds and names of all hooks."""
-        return [(text(hook.get("kind")), text(hook.get("name"))) for hook in listed(self.value.get("hooks"))]
+        return [(text(hook.get("kind")), text(hook.get("name"))) for hook in mappings(self.value.get("hooks"))]
 
     def missing(self) -> list[str]:
         """Return the sub-charts that go into the release, none of which its record has."""
         chart = mapping(mapping(self.value.get("chart")).get("metadata"))
         named = {
             text(item.get("alias")) or text(item.get("name")): f"{text(item.get('name'))} {text(item.get('version'))}"
-            for item in listed(chart.get("dependencies"))
+            for item in mappings(chart.get("dependencies"))
             if text(item.get("name"))
         }
         for match in re.finditer(r"^# Source: [^/\n]+/charts/([^/\n]+)/", self.manifest(), re.MULTILINE):
@@ -180,7 +180,7 @@ def write_chart(record: Record, directory: str) -> None:
 def _files(chart: Mapping[str, object]) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a chart as a release has them. What Helm itself keeps elsewhere comes last, and counts."""
     for key in ("templates", "files"):
-        for item in listed(chart.get(key)):
+        for item in mappings(chart.get(key)):
             yield text(item.get("name")), _bytes(item.get("data"))
     yield "Chart.yaml", dump(dict(mapping(chart.get("metadata")))).encode()
     yield "values.yaml", dump(dict(mapping(chart.get("values")))).encode()

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import CONFIG_MAPS, SECRETS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, InputError, NotFound, NotPermitted, Unauthorized, Unreachable
-from kubectl_harden.json_values import mapping
+from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.live.helm_release import Release, decoded, payload, release_of
 from kubectl_harden.live.managers import Reference, managers_of
 from kubectl_harden.live.origin_links import (
@@ -30,7 +30,6 @@ from kubectl_harden.live.origin_links import (
     in_inventory,
     in_resources,
     kustomization,
-    listed,
     release_of_flux,
     source_place,
     text,
@@ -378,7 +377,7 @@ def _slim(value: dict[str, Any]) -> dict[str, Any]:
     kept = {key: status[key] for key in ("artifact", "inventory", "lastAppliedRevision", "sync") if key in status}
     if isinstance(status.get("resources"), list):
         keys = ("group", "kind", "namespace", "name")
-        kept["resources"] = [{key: item.get(key) for key in keys} for item in listed(status["resources"])]
+        kept["resources"] = [{key: item.get(key) for key in keys} for item in mappings(status["resources"])]
     head: dict[str, object] = {key: value[key] for key in ("apiVersion", "kind", "spec") if key in value}
     return {**head, "metadata": metadata, "status": kept}
 

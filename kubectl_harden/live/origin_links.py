@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from kubectl_harden.json_values import mapping
+from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.model import OriginLink, OriginPlace
 from kubectl_harden.objects import api_group
 
@@ -28,7 +28,6 @@ __all__ = [
     "in_inventory",
     "in_resources",
     "kustomization",
-    "listed",
     "release_of_flux",
     "source_place",
     "strings",
@@ -59,11 +58,6 @@ class SourceRef(NamedTuple):
 def text(value: object) -> str:
     """Return a string, empty for what is none."""
     return value if isinstance(value, str) else ""
-
-
-def listed(value: object) -> list[Mapping[str, object]]:
-    """Return the items of a list that are objects."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def strings(value: object) -> list[str]:
@@ -102,7 +96,7 @@ def kustomization(value: Mapping[str, object]) -> tuple[OriginLink, SourceRef, s
     names = sorted(mapping(post_build.get("substitute")))
     if names:
         inputs.append(f"postBuild.substitute {', '.join(names)}")
-    inputs += [f"postBuild.substituteFrom {_named(item)}" for item in listed(post_build.get("substituteFrom"))]
+    inputs += [f"postBuild.substituteFrom {_named(item)}" for item in mappings(post_build.get("substituteFrom"))]
     for key in ("patches", "images", "components", "namePrefix", "nameSuffix", "targetNamespace"):
         if spec.get(key):
             inputs.append(key)
@@ -119,13 +113,13 @@ def helm_release(value: Mapping[str, object]) -> OriginLink:
     inputs = []
     if mapping(spec.get("values")):
         inputs.append("values")
-    for item in listed(spec.get("valuesFrom")):
+    for item in mappings(spec.get("valuesFrom")):
         target = text(item.get("targetPath"))
         inputs.append(f"valuesFrom {_named(item)}" + (f" at {target}" if target else ""))
     chart = mapping(mapping(spec.get("chart")).get("spec"))
     files = strings(chart.get("valuesFiles"))
     inputs += [f"valuesFiles {', '.join(files)}"] if files else []
-    inputs += ["postRenderers"] if listed(spec.get("postRenderers")) else []
+    inputs += ["postRenderers"] if mappings(spec.get("postRenderers")) else []
     return link._replace(inputs=tuple(inputs))
 
 
@@ -178,7 +172,7 @@ def in_inventory(value: Mapping[str, object], of: Mapping[str, object]) -> bool:
     metadata = mapping(of.get("metadata"))
     parts = text(metadata.get("namespace")), text(metadata.get("name")), api_group(text(of.get("apiVersion")))
     wanted = f"{'_'.join(parts)}_{text(of.get('kind'))}"
-    return any(item.get("id") == wanted for item in listed(inventory["entries"]))
+    return any(item.get("id") == wanted for item in mappings(inventory["entries"]))
 
 
 def _source_ref(reference: Mapping[str, object], namespace: str) -> SourceRef:
@@ -194,7 +188,7 @@ def application(value: Mapping[str, object]) -> OriginLink:
     """Return the link of an Application, with a place for each of its sources."""
     spec, link = mapping(value.get("spec")), _link(value)
     hydrator = mapping(spec.get("sourceHydrator"))
-    sources: Sequence[Mapping[str, object]] = listed(spec.get("sources"))
+    sources: Sequence[Mapping[str, object]] = mappings(spec.get("sources"))
     sources = [mapping(hydrator.get("drySource"))] if hydrator else sources or [mapping(spec.get("source"))]
     sync = mapping(mapping(value.get("status")).get("sync"))
     revisions = sync.get("revisions")
@@ -251,7 +245,7 @@ def in_resources(value: Mapping[str, object], of: Mapping[str, object]) -> bool 
     return any(
         tuple(text(item.get(key)) for key in ("group", "kind", "name")) == wanted
         and (not namespace or text(item.get("namespace")) == namespace)
-        for item in listed(resources)
+        for item in mappings(resources)
     )
 
 
@@ -263,13 +257,13 @@ def custom_resource(value: Mapping[str, object]) -> OriginLink:
     link, spec = _link(value), mapping(value.get("spec"))
     if api_group(link.api_version) != "argoproj.io" or link.kind != "ApplicationSet":
         return link
-    generators = listed(spec.get("generators"))
+    generators = mappings(spec.get("generators"))
     places = []
     for generator in generators:
         git = mapping(generator.get("git"))
         if git:
             url, revision = without_secrets(text(git.get("repoURL"))), text(git.get("revision")) or "HEAD"
-            paths = [text(item.get("path")) for key in ("files", "directories") for item in listed(git.get(key))]
+            paths = [text(item.get("path")) for key in ("files", "directories") for item in mappings(git.get(key))]
             places.append(OriginPlace(url, revision, path=", ".join(filter(None, paths))))
     names = sorted({key for generator in generators for key in generator if key != "selector"})
     inputs = (f"generators {', '.join(names)}",) if names else ()

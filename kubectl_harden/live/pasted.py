@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import Final, NamedTuple
 
-from kubectl_harden.json_values import mapping
-from kubectl_harden.live.origin_links import listed, text
+from kubectl_harden.json_values import mapping, mappings
+from kubectl_harden.live.origin_links import text
 from kubectl_harden.live.propose import Proposal
 from kubectl_harden.model import OriginLink, OriginPlace
 from kubectl_harden.planning.merge_patch import merge_patch
@@ -73,7 +73,7 @@ def _bare(name: str, spec: Mapping[str, object]) -> str:
 
 def _kustomized(link: OriginLink) -> tuple[Mapping[str, object], str]:
     """Return the one source of an Application that kustomize builds, and where it is; nothing where it does not say."""
-    sources: Sequence[Mapping[str, object]] = listed(link.spec.get("sources"))
+    sources: Sequence[Mapping[str, object]] = mappings(link.spec.get("sources"))
     named = [(source, f"spec.sources[{index}]") for index, source in enumerate(sources)]
     named = named or [(mapping(link.spec.get("source")), "spec.source")]
     found = [(source, at) for source, at in named if source.get("kustomize") is not None]

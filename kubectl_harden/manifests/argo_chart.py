@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.json_values import mapping
+from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.managed_chart import Layer, ManagedChart, values_of
 from kubectl_harden.manifests.manager_manifest import Held
@@ -118,10 +118,10 @@ def _written(helm: Mapping[str, object], field: Path) -> Layer:
 
 def _options(helm: Mapping[str, object], source: ArgoSource, chart: Chart) -> Iterator[str]:
     """Yield what Argo CD has helm do besides values (util/helm, Template)."""
-    for one in _listed(helm.get("parameters")):
+    for one in mappings(helm.get("parameters")):
         value = re.sub(r"(?<!\\),", r"\\,", str(one.get("value", "")))
         yield from ("--set-string" if one.get("forceString") is True else "--set", f"{one.get('name')}={value}")
-    for one in _listed(helm.get("fileParameters")):
+    for one in mappings(helm.get("fileParameters")):
         yield from ("--set-file", f"{one.get('name')}={_file(source, chart, str(one.get('path')))}")
     if helm.get("skipTests") is True:
         yield "--skip-tests"
@@ -130,7 +130,3 @@ def _options(helm: Mapping[str, object], source: ArgoSource, chart: Chart) -> It
     versions = helm.get("apiVersions")
     for version in versions if isinstance(versions, list) else ():
         yield from ("--api-versions", str(version))
-
-
-def _listed(value: object) -> Sequence[Mapping[str, object]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.errors import InputError
+from kubectl_harden.json_values import mappings
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import only_document
@@ -289,12 +290,12 @@ def _used(value: Mapping[str, object]) -> Iterator[object]:
     for key in ("patchesStrategicMerge", "transformers", "generators", "validators", "configurations", "crds"):
         yield from _listed(value, key)
     for key in ("patches", "patchesJson6902", "replacements"):
-        yield from (item.get("path") for item in _mappings(value, key))
+        yield from (item.get("path") for item in mappings(value.get(key)))
     for key in ("configMapGenerator", "secretGenerator"):
-        for item in _mappings(value, key):
+        for item in mappings(value.get(key)):
             yield from (name.partition("=")[2] or name for name in _listed(item, "files") if isinstance(name, str))
             yield from (*_listed(item, "envs"), item.get("env"))
-    for item in (*_mappings(value, "helmCharts"), *_mappings(value, "helmChartInflationGenerator")):
+    for item in (*mappings(value.get("helmCharts")), *mappings(value.get("helmChartInflationGenerator"))):
         yield from (item.get("valuesFile"), item.get("values"), *_listed(item, "additionalValuesFiles"))
     openapi = value.get("openapi")
     if isinstance(openapi, dict):
@@ -304,7 +305,3 @@ def _used(value: Mapping[str, object]) -> Iterator[object]:
 def _listed(value: Mapping[str, object], key: str) -> list[Any]:
     found = value.get(key)
     return found if isinstance(found, list) else []
-
-
-def _mappings(value: Mapping[str, object], key: str) -> Iterator[Mapping[str, object]]:
-    return (item for item in _listed(value, key) if isinstance(item, dict))

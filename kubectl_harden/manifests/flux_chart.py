@@ -16,7 +16,7 @@ from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.json_values import mapping
+from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.manifests.directories import kustomization_value
 from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.managed_chart import Layer, ManagedChart, values_of
@@ -49,7 +49,7 @@ def flux_chart(held: Held, name: str, chart: Chart, read: Callable[[Reference], 
     """
     spec = mapping(held.value.get("spec"))
     layers: list[Layer] = []
-    for entry in _listed(spec.get("valuesFrom")):
+    for entry in mappings(spec.get("valuesFrom")):
         reference = Reference(str(entry.get("kind")), str(entry.get("name")), str(entry.get("valuesKey") or _KEY))
         text, file = _in_checkout(held, reference)
         text = read(reference) if text is None else text
@@ -59,12 +59,8 @@ def flux_chart(held: Held, name: str, chart: Chart, read: Callable[[Reference], 
             layers.append(_layer(text, file, entry.get("targetPath"), reference))
     values = spec.get("values")
     layers.append(Layer(mapping(values), field=("spec", "values")))
-    renderers = tuple(_listed(spec.get("postRenderers")))
+    renderers = tuple(mappings(spec.get("postRenderers")))
     return ManagedChart(name, chart, tuple(layers), len(layers) - 1, held, renderers)
-
-
-def _listed(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _layer(text: str, file: str, target: object, reference: Reference) -> Layer:
@@ -123,7 +119,7 @@ def _generating(file: str, overlay: str, reference: Reference, text: str) -> Ite
     """Yield the file beside a kustomization that a key of a ConfigMap is generated from."""
     if reference.kind != "ConfigMap":
         return
-    for generator in _listed(mapping(kustomization_value(file)).get("configMapGenerator")):
+    for generator in mappings(mapping(kustomization_value(file)).get("configMapGenerator")):
         name = str(generator.get("name"))
         files = generator.get("files")
         for entry in files if isinstance(files, list) and name in reference.name else ():
