@@ -20,6 +20,7 @@ __all__ = [
     "Result",
     "agreed",
     "is_left",
+    "policy_reports",
     "report_of",
     "show",
     "show_changes",
@@ -131,6 +132,17 @@ def report_of(result: Result) -> dict[str, object]:
     return value
 
 
+def policy_reports(result: Result, cluster: str = "") -> dict[str, object]:
+    """Return the PolicyReports of a run, by name of the ``cluster`` where there are several. Raises ClusterError."""
+    from kubectl_harden.reports.output import note
+    from kubectl_harden.reports.policy_report import api_of, reports
+
+    api, words = api_of(result.cluster.resources())
+    if words:
+        note(f"{cluster}: {words}" if cluster else words)
+    return reports(result.found, api, int(time.time()), cluster)
+
+
 def _print_json(result: Result) -> None:
     from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
@@ -149,14 +161,10 @@ def _print_markdown(result: Result) -> None:
 
 
 def _print_policy_report(result: Result) -> None:
-    from kubectl_harden.reports.output import data, note
-    from kubectl_harden.reports.policy_report import api_of, reports
+    from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
 
-    api, words = api_of(result.cluster.resources())
-    if words:
-        note(words)
-    data([json_text(reports(result.found, api, int(time.time()))), "\n"])
+    data([json_text(policy_reports(result)), "\n"])
 
 
 OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyreport": _print_policy_report}

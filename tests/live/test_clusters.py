@@ -157,6 +157,23 @@ def test_migrate_surveys_each_cluster_and_takes_one_after_another(
     assert contexts_of_runs == {"prod-a", "prod-b"}
 
 
+def test_policy_reports_say_which_cluster(contexts: Namespace, harden: Harden) -> None:
+    harden.namespace.create(workload("Deployment", "web"))
+    contexts.create(workload("Deployment", "host", hostNetwork=True))
+    result = harden("migrate", contexts.name, "--all-contexts", "-o", "policyreport")
+    assert result.code == 4 and "error: test-c: " in result.err
+    assert "note: prod-b: the cluster has neither openreports.io nor" in result.err
+    found = [
+        (item["metadata"]["annotations"]["kubectl-harden/cluster"], one["properties"]["cluster"], one["rule"])
+        for item in result.json["items"]
+        for one in item["results"]
+    ]
+    assert ("prod-a", "prod-a", "runAsNonRoot") in found and ("prod-b", "prod-b", "hostNamespaces") in found
+    assert {(report, one) for report, one, _ in found} == {("prod-a", "prod-a"), ("prod-b", "prod-b")}
+    only = harden("migrate", contexts.name, "--context", "prod-b", "-o", "policyreport").json["items"][0]
+    assert "annotations" not in only["metadata"] and "cluster" not in only["results"][0]["properties"]
+
+
 def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) -> None:
     pod = tmp_path / "pod.yaml"
     pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
@@ -167,7 +184,9 @@ def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) ->
         ("check", "-f", str(pod), "--all-contexts"): "are for clusters",
         ("check", "-A", "--all-contexts", "--write-known", "known.json"): "a baseline file is for one cluster",
         ("migrate", "-A", "--all-contexts", "--source", "."): "--source is of one cluster",
-        ("migrate", "-A", "--all-contexts", "-o", "policyreport"): "-o policyreport is of one cluster",
+        ("migrate", "-A", "--all-contexts", "--parallel-clusters", "2"): "--parallel-clusters is for --apply",
+        ("migrate", "-A", "--all-contexts", "--parallel-clusters", "2", "--apply"): "--parallel-clusters needs --yes",
+        ("migrate", "-A", "--parallel-clusters", "2", "--apply", "--yes"): "is for several clusters",
         ("rejected", "-A", "--contexts", "nothing"): 'no context "nothing"',
     }
     for arguments, words in table.items():
