@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from threading import Barrier, Event
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.answering import answered
 from tests.support.control_plane import ControlPlane, Namespace, free_port
-from tests.support.harden import Harden, workload
+from tests.support.harden import COMMAND, Harden, workload
+from tests.support.kubeconfigs import merged
+from tests.support.proxy import Fault, FaultProxy, Request
 
 DEFAULTS = """
 apiVersion: apiserver.config.k8s.io/v1
@@ -44,20 +47,31 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def contexts(namespace: Namespace, harden: Harden, strict: ControlPlane) -> Iterator[Namespace]:
     """A namespace of the same name in the strict cluster, and a kubeconfig with a third that does not answer."""
     there = Namespace(strict, namespace.name, {})
-    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
-    gone = namespace.plane.configuration("none", f"http://127.0.0.1:{free_port()}")
-    for name, made in (
-        ("prod-a", namespace.plane.configuration(namespace.plane.token)),
-        ("prod-b", strict.configuration(strict.token)),
-        ("test-c", gone),
-    ):
-        merged["clusters"].append({**made["clusters"][0], "name": name})
-        merged["users"].append({**made["users"][0], "name": name})
-        merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
-    merged["current-context"] = "prod-a"
-    harden.kubeconfig.write_text(json.dumps(merged))
+    made = {
+        "prod-a": namespace.plane.configuration(namespace.plane.token),
+        "prod-b": strict.configuration(strict.token),
+        "test-c": namespace.plane.configuration("none", f"http://127.0.0.1:{free_port()}"),
+    }
+    harden.kubeconfig.write_text(json.dumps(merged(made)))
     yield there
     strict.request("DELETE", f"/api/v1/namespaces/{there.name}")
+
+
+@pytest.fixture
+def proxies(contexts: Namespace, harden: Harden) -> Iterator[tuple[FaultProxy, FaultProxy]]:
+    """The same kubeconfig, with a proxy before each of both clusters."""
+    planes = (harden.namespace.plane, contexts.plane)
+    running = FaultProxy(planes[0]), FaultProxy(planes[1])
+    for plane, proxy in zip(planes, running, strict=True):
+        proxy.token = plane.token
+    made = {
+        name: plane.configuration(plane.token, proxy.url)
+        for name, plane, proxy in zip(("prod-a", "prod-b"), planes, running, strict=True)
+    }
+    harden.kubeconfig.write_text(json.dumps(merged(made)))
+    yield running
+    for proxy in running:
+        proxy.stop()
 
 
 def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, harden: Harden) -> None:
@@ -155,6 +169,77 @@ def test_migrate_surveys_each_cluster_and_takes_one_after_another(
         assert found[label] == "restricted"
     contexts_of_runs = {event.get("context") for event in harden.journal()} - {None}
     assert contexts_of_runs == {"prod-a", "prod-b"}
+
+
+def test_a_survey_is_made_side_by_side_and_shown_in_order(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    """The first cluster answers only once the other has come to the end of its survey."""
+    contexts.create(workload("Pod", "host", hostNetwork=True))
+    ended = Event()
+    first, second = proxies
+    first.times(1, lambda request: request.path == "/api/v1/namespaces", Fault(before=lambda: ended.wait(60)))
+    second.times(1, lambda request: request.dry_run and request.method == "PATCH", Fault(before=ended.set))
+    result = harden("migrate", "-A", "--all-contexts", "--level", "baseline")
+    assert (result.code, ended.is_set()) == (1, True), result
+    shown = [line for line in result.out.splitlines() if line in ("prod-a", "prod-b")]
+    assert shown == ["prod-a", "prod-b"]
+    assert result.out.index("\nprod-b\n") < result.out.index("Pod host") < result.out.index("CLUSTER ")
+
+
+def _is_real(request: Request) -> bool:
+    return request.is_write and request.method == "PATCH"
+
+
+def test_one_cluster_after_another_is_changed_and_asked_for(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    order: list[str] = []
+    for name, proxy in zip("ab", proxies, strict=True):
+        proxy.rules.append(lambda _, name=name: order.append(name))
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "baseline", "--apply")
+    code, shown = answered([*COMMAND, *arguments], b"[y/N]: ", [b"n\n", b"y\n"], harden.environment)
+    shown = " ".join(shown.split())
+    assert shown.index("in context prod-a (") < shown.index("in context prod-b (")
+    assert (code, order) == (1, sorted(order))
+    assert [proxy.count(_is_real) > 0 for proxy in proxies] == [False, True]
+    assert harden.journal()[0]["context"] == "prod-b"
+    order.clear()
+    assert harden(*arguments, "--yes").code == 0
+    assert set(order) == {"a", "b"} and order == sorted(order)
+
+
+def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    """Neither cluster answers to its first change before the other is asked for one."""
+    both = Barrier(2, timeout=60)
+    for proxy in proxies:
+        proxy.times(1, _is_real, Fault(before=both.wait))
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "baseline")
+    result = harden(*arguments, "--apply", "--yes", "--parallel-clusters", "2")
+    assert result.code == 0, result
+    assert f"prod-a/{contexts.name}: enforces baseline" in result.err
+    assert f"prod-b/{contexts.name}: enforces baseline" in result.err
+    summaries = " ".join(result.err[result.err.index("\nprod-a:\n") :].split())
+    begun = {event["context"]: event["run"] for event in harden.journal() if "context" in event}
+    assert set(begun) == {"prod-a", "prod-b"}
+    for name, run in begun.items():
+        assert f"undo {run} --context {name}" in summaries, (begun, result.err)
+    for plane in (harden.namespace.plane, contexts.plane):
+        found = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        assert found["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_failures_count_in_all_clusters(contexts: Namespace, harden: Harden) -> None:
+    harden.namespace.create(workload("Deployment", "old", "example.com/runs-as-root:1"))
+    harden.namespace.settled("old")
+    arguments = ("migrate", contexts.name, "--contexts", "prod-*", "--apply", "--yes", "--max-failures", "1")
+    result = harden(*arguments)
+    assert result.code == 1 and "FAILED, not enforced" in result.err, result
+    assert "note: prod-b: not started, after as many failures as --max-failures allows" in result.err
+    labels = contexts.plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+    assert "pod-security.kubernetes.io/warn" not in labels
 
 
 def test_policy_reports_say_which_cluster(contexts: Namespace, harden: Harden) -> None:
