@@ -86,7 +86,7 @@ class _Fleet:
             self._head(name, "text")
             try:
                 run = self._run._replace(plan_out=self._plan_out(name))
-                result, interrupted = run_on(_really(cluster), run, self._carry_out)
+                result, interrupted = run_on(_really(cluster), run, self._carry_out, name)
             except HardenError as error:
                 self._failed(name, error)
                 continue
@@ -129,7 +129,6 @@ class _Fleet:
 
     def carried_out(self, found: dict[str, Findings]) -> bool:
         """Carry out what was found, some clusters at a time; tells whether Ctrl-C ended it."""
-        from kubectl_harden.reports.output import line
         from kubectl_harden.reports.progress import Progress
         from kubectl_harden.reports.terminal import printable
 
@@ -151,7 +150,6 @@ class _Fleet:
             at_a_time = Parallel(self._asked.at_once, self._carry_out.stages, lambda: display.say(INTERRUPTED_WORDS))
             interrupted = at_a_time(list(found), work, lambda _: None)
         for name in found:
-            line(f"{name}:")
             result = done[name]
             if isinstance(result, HardenError):
                 self._failed(name, result)
@@ -213,7 +211,7 @@ class _Fleet:
 
     def _shown(self, name: str, found: Findings) -> None:
         """Show what was found on a cluster, and end with it where nothing is to be carried out."""
-        show_findings(found, self._run)
+        show_findings(found, self._run, name)
         plan_out = self._plan_out(name)
         if plan_out is not None:
             write_plan_file(plan_out, found.survey, found.aim, found.cluster, None, ())
@@ -232,7 +230,7 @@ class _Fleet:
         self._head(name, "markdown")
         if self._asked.output == "markdown":
             OUTPUTS["markdown"](result)
-        sum_up(result)
+        sum_up(result, name)
         try:
             keep(history)
         except HardenError as error:

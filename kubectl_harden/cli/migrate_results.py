@@ -171,8 +171,8 @@ OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyrepor
 """What prints the outputs for programs."""
 
 
-def sum_up(result: Result) -> None:
-    """Print the last line."""
+def sum_up(result: Result, name: str = "") -> None:
+    """Print the last line, with the cluster's name where there are several."""
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
     from kubectl_harden.reports.migrate_source import source_summary
     from kubectl_harden.reports.output import paragraph
@@ -193,7 +193,7 @@ def sum_up(result: Result) -> None:
     said = source_summary(result.changes) if result.changes is not None else ""
     if said:
         paragraph(said)
-    paragraph(line)
+    paragraph(f"{name}: {line}" if name else line)
 
 
 def is_left(result: Result) -> bool:

@@ -80,10 +80,11 @@ class Findings(NamedTuple):
         return self.policies.cluster
 
 
-def run_on(cluster: Cluster, run: Run, carry_out: CarryOut) -> tuple[Result, bool]:
+def run_on(cluster: Cluster, run: Run, carry_out: CarryOut, name: str = "") -> tuple[Result, bool]:
     """Survey a cluster, show what is found, and carry it out if that is asked; tell whether Ctrl-C ended it.
 
-    Raises ClusterError where the survey cannot be made, and where permissions are missing.
+    ``name`` is that of the cluster where there are several. Raises ClusterError where the survey cannot be made, and
+    where permissions are missing.
     """
     from kubectl_harden.cli.migrate_source import source_changes
     from kubectl_harden.reports.output import line, note, report_problems
@@ -92,7 +93,7 @@ def run_on(cluster: Cluster, run: Run, carry_out: CarryOut) -> tuple[Result, boo
     if run.plan is not None and run.plan.server != cluster.connection.server:
         note(f"the plan was made on {run.plan.server}, and this is {cluster.connection.server}")
     found = found_on(cluster, run, Words, line)
-    show_findings(found, run)
+    show_findings(found, run, name)
     changes = None
     if run.checkouts is not None:
         planned = None if run.plan is None else run.plan.files
@@ -172,11 +173,11 @@ def found_on(
     return Findings(policies, aim, found, problems, [*chosen.notes, *found.notes, *notes], came)
 
 
-def show_findings(found: Findings, run: Run) -> None:
-    """Print what was found on a cluster."""
+def show_findings(found: Findings, run: Run, name: str = "") -> None:
+    """Print what was found on a cluster, by its name where there are several."""
     from kubectl_harden.reports.output import note, report_problems
 
-    report_problems(found.problems)
+    report_problems([item._replace(cluster=name) for item in found.problems])
     if run.text:
         few = len(found.survey.namespaces) <= _FEW and not run.apply
         show(found.survey, detailed=run.wide or few, wide=run.wide)
@@ -188,7 +189,7 @@ def show_findings(found: Findings, run: Run) -> None:
     if run.audit is not None:
         run.audit.note()
     for words in found.notes:
-        note(words)
+        note(f"{name}: {words}" if name else words)
 
 
 # -- carrying out --------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ plugins:
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane that enforces baseline where no label says otherwise."""
+    """A control plane that enforces restricted where no label says otherwise."""
     directory = tmp_path_factory.mktemp("strict")
     (directory / "admission.yaml").write_text(DEFAULTS)
     running = ControlPlane(
@@ -175,16 +175,18 @@ def test_a_survey_is_made_side_by_side_and_shown_in_order(
     contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
 ) -> None:
     """The first cluster answers only once the other has come to the end of its survey."""
-    contexts.create(workload("Pod", "host", hostNetwork=True))
+    contexts.create(workload("Deployment", "host", hostNetwork=True))
     ended = Event()
     first, second = proxies
     first.times(1, lambda request: request.path == "/api/v1/namespaces", Fault(before=lambda: ended.wait(60)))
     second.times(1, lambda request: request.dry_run and request.method == "PATCH", Fault(before=ended.set))
-    result = harden("migrate", "-A", "--all-contexts", "--level", "baseline")
+    result = harden("migrate", "-A", "--all-contexts", "--level", "restricted")
     assert (result.code, ended.is_set()) == (1, True), result
     shown = [line for line in result.out.splitlines() if line in ("prod-a", "prod-b")]
     assert shown == ["prod-a", "prod-b"]
-    assert result.out.index("\nprod-b\n") < result.out.index("Pod host") < result.out.index("CLUSTER ")
+    assert result.out.index("\nprod-b\n") < result.out.index("+ baseline    privileged") < result.out.index("CLUSTER ")
+    assert "\nprod-a: 2 namespaces, 0 workloads" in result.err and "\nprod-b: 2 namespaces, 1 workload" in result.err
+    assert "note: prod-b: kube-node-lease" in result.err
 
 
 def _is_real(request: Request) -> bool:
@@ -197,7 +199,7 @@ def test_one_cluster_after_another_is_changed_and_asked_for(
     order: list[str] = []
     for name, proxy in zip("ab", proxies, strict=True):
         proxy.rules.append(lambda _, name=name: order.append(name))
-    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "baseline", "--apply")
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "restricted", "--apply")
     code, shown = answered([*COMMAND, *arguments], b"[y/N]: ", [b"n\n", b"y\n"], harden.environment)
     shown = " ".join(shown.split())
     assert shown.index("in context prod-a (") < shown.index("in context prod-b (")
@@ -216,19 +218,20 @@ def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
     both = Barrier(2, timeout=60)
     for proxy in proxies:
         proxy.times(1, _is_real, Fault(before=both.wait))
-    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "baseline")
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "restricted")
     result = harden(*arguments, "--apply", "--yes", "--parallel-clusters", "2")
     assert result.code == 0, result
-    assert f"prod-a/{contexts.name}: enforces baseline" in result.err
-    assert f"prod-b/{contexts.name}: enforces baseline" in result.err
-    summaries = " ".join(result.err[result.err.index("\nprod-a:\n") :].split())
-    begun = {event["context"]: event["run"] for event in harden.journal() if "context" in event}
+    assert f"prod-a/{contexts.name}: enforces restricted" in result.err
+    assert f"prod-b/{contexts.name}: enforces restricted" in result.err
+    summaries = " ".join(result.err.split())
+    journals = sorted((harden.state / "kubectl-harden" / "journal").glob("*.jsonl"))
+    begun = {json.loads(path.read_text().partition("\n")[0])["context"]: path.stem for path in journals}
     assert set(begun) == {"prod-a", "prod-b"}
     for name, run in begun.items():
         assert f"undo {run} --context {name}" in summaries, (begun, result.err)
     for plane in (harden.namespace.plane, contexts.plane):
         found = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
-        assert found["pod-security.kubernetes.io/enforce"] == "baseline"
+        assert found["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 def test_failures_count_in_all_clusters(contexts: Namespace, harden: Harden) -> None:
