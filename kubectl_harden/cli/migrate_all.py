@@ -76,6 +76,7 @@ class _Fleet:
         self._ended: dict[str, Result | Problem] = {}
         self._later: list[Problem] = []
         self._carry_out = CarryOut(run)
+        self._between: list[str] = []
 
     def one_by_one(self, clusters: Sequence[Opened]) -> bool:
         """Survey, ask and carry out, cluster by cluster; tells whether Ctrl-C ended it."""
@@ -207,7 +208,8 @@ class _Fleet:
         output = "text" if self._run.text else self._asked.output
         if output in outputs:
             mark = "## " if output == "markdown" else ""
-            write([mark + paint(printable(name), "strong") + "\n\n"])
+            write([*self._between, mark + paint(printable(name), "strong") + "\n\n"])
+            self._between = ["\n"]
 
     def _shown(self, name: str, found: Findings) -> None:
         """Show what was found on a cluster, and end with it where nothing is to be carried out."""
