@@ -234,6 +234,34 @@ def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
         assert found["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def test_undo_finds_the_cluster_of_a_run(contexts: Namespace, harden: Harden) -> None:
+    """Also where another context is current; a context that is named is used instead, and one that leads elsewhere is not."""
+    arguments = ("migrate", contexts.name, "--contexts", "prod-*", "--level", "restricted", "--apply", "--yes")
+    assert harden(*arguments).code == 0
+
+    def enforced(plane: ControlPlane) -> str | None:
+        labels: dict[str, str] = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        return labels.get("pod-security.kubernetes.io/enforce")
+
+    planes = (harden.namespace.plane, contexts.plane)
+    elsewhere = harden("undo", "--last", "--yes", "--context", "prod-a")
+    assert elsewhere.code == 1 and "(context prod-b), and this is" in elsewhere.err
+    assert list(map(enforced, planes)) == ["restricted", "restricted"]
+    config = json.loads(harden.kubeconfig.read_text())
+    there = config["contexts"][1]["context"]
+    config["contexts"][1]["context"] = config["contexts"][0]["context"]
+    harden.kubeconfig.write_text(json.dumps(config))
+    moved = harden("undo", "--last", "--yes")
+    assert moved.code == 1 and "(context prod-b), and this is" in moved.err
+    config["contexts"][1]["context"] = there
+    harden.kubeconfig.write_text(json.dumps(config))
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code == 0, undone
+    assert f"note: the run was made in context prod-b ({contexts.plane.server}), and is undone there" in undone.err
+    assert "--context prod-b" in undone.err.splitlines()[-1]
+    assert list(map(enforced, planes)) == ["restricted", None]
+
+
 def test_failures_count_in_all_clusters(contexts: Namespace, harden: Harden) -> None:
     harden.namespace.create(workload("Deployment", "old", "example.com/runs-as-root:1"))
     harden.namespace.settled("old")
