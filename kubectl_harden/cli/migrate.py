@@ -12,7 +12,7 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.at_admission import expiry
 from kubectl_harden.cli.audit_log import AUDIT_LOG, read
-from kubectl_harden.cli.clusters import chosen_contexts, contexts_options
+from kubectl_harden.cli.clusters import chosen_contexts, contexts_options, made_on
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
@@ -274,7 +274,8 @@ def migrate(
         return migrate_all(
             clusters, connect.context, run, AskedOfAll(output, report_file, history_dir, parallel_clusters)
         )
-    cluster = connect()
+    server, context = (None, None) if plan is None else (plan.server, plan.context)
+    cluster = made_on(connect, server, context, "the plan was made {place}, and is carried out there")
     about = about_migration(cluster.connection, history_dir, names)
     result, interrupted = run_on(cluster, run, CarryOut(run))
     history = write_report(report_file, result, about) if report_file is not None else None

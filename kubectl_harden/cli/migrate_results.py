@@ -90,7 +90,7 @@ def write_plan_file(
     from kubectl_harden.reports.output import line
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    value = plan_value(found, aim, cluster.connection.server, made)
+    value = plan_value(found, aim, cluster.connection.server, cluster.connection.context, made)
     if changes is not None:
         value["atSource"] = {"sources": list(sources), **source_json(changes)}
     write_plan(file, value)

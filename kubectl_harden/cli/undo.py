@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.at_admission import delete_policies
+from kubectl_harden.cli.clusters import made_on
 from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import calling
@@ -87,7 +87,10 @@ def undo(
             f"run {chosen.id} has deleted policies at admission, and undo does not create them again: the command of "
             f"run {chosen.about['undoes']} does, given once more"
         )
-    cluster = _cluster_of(chosen, connect)
+    server, context = (chosen.about.get(key) for key in ("server", "context"))
+    cluster = made_on(connect, server, context, "the run was made {place}, and is undone there")
+    if server not in (None, cluster.connection.server):
+        note(f"the run was made on {server} (context {context}), and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     created = [change for change in open_changes if change.created]
     upgrades = [change for change in open_changes if is_upgrade(change)]
@@ -156,27 +159,6 @@ def undo(
     )
     denied += [problem for problem in not_back if problem.refused]
     return exit_code([*refused(outcomes), *denied], left=left)
-
-
-def _cluster_of(run: Run, connect: Connect) -> Cluster:
-    """Return the cluster of a run: that of its context where none is named, if that still leads there.
-
-    What else is connected to is another cluster, or the same by another address, and a note says so.
-    """
-    from kubectl_harden.reports.output import note
-
-    cluster = connect()
-    server, context = run.about.get("server"), run.about.get("context")
-    if server in (None, cluster.connection.server):
-        return cluster
-    if context and not any(connect.given.get(name) for name in ("context", "cluster", "server")):
-        with suppress(HardenError):
-            there = connect.context(context)
-            if there.connection.server == server:
-                note(f"the run was made {there.connection.place}, and is undone there")
-                return there
-    note(f"the run was made on {server} (context {context}), and this is {cluster.connection.server}")
-    return cluster
 
 
 def _deleted_policies(run: Run) -> bool:
