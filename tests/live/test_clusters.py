@@ -6,6 +6,7 @@ By the command line alone this tests ``cli/clusters.py``, ``cli/live_results.py`
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Event
@@ -232,6 +233,56 @@ def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
     for plane in (harden.namespace.plane, contexts.plane):
         found = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
         assert found["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_a_signal_ends_the_survey_of_all(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    asked, answer = Event(), Event()
+
+    def hang() -> None:
+        asked.set()
+        answer.wait(60)
+
+    proxies[0].times(1, lambda request: request.path == "/api/v1/namespaces", Fault(before=hang))
+    process = harden.start("migrate", "-A", "--all-contexts")
+    assert asked.wait(60)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    answer.set()
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1].startswith("interrupted: "), told
+
+
+def test_a_signal_ends_several_clusters_between_two_steps(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    """Each tells how far it came, and how that is undone; the same command goes on."""
+    both, answer = Barrier(3, timeout=60), Event()
+
+    def hang() -> None:
+        both.wait()
+        answer.wait(60)
+
+    for proxy in proxies:
+        proxy.times(1, _is_real, Fault(before=hang))
+    arguments = ("migrate", contexts.name, "--all-contexts", "--apply", "--yes", "--parallel-clusters", "2")
+    process = harden.start(*arguments)
+    both.wait()
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    told = ""
+    while "interrupted: each namespace finishes its current step" not in told:
+        told += process.stderr.readline()
+    answer.set()
+    _, rest = process.communicate(timeout=60)
+    told = " ".join((told + rest).split())
+    assert process.returncode == 130, told
+    for name in ("prod-a", "prod-b"):
+        assert f"{name}: 1 namespace: 1 not finished. To undo it: kubectl harden undo" in told, told
+    again = harden(*arguments)
+    assert (again.code, again.err.count("1 enforced now")) == (0, 2), again
 
 
 def test_undo_finds_the_cluster_of_a_run(contexts: Namespace, harden: Harden) -> None:
