@@ -189,7 +189,8 @@ class _Surveyor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
+        # Ctrl-C does not wait for answers.
+        self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
 
     def _listed(self, resource: Resource, value: dict[str, Any]) -> None:
         metadata = value["metadata"]

@@ -235,20 +235,21 @@ def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
         assert found["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_a_signal_ends_the_survey_of_all(
-    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+@pytest.mark.parametrize("where", [("--all-contexts",), ("--context", "prod-a")])
+def test_a_signal_ends_a_survey_that_waits_for_an_answer(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy], where: tuple[str, ...]
 ) -> None:
     asked, answer = Event(), Event()
 
     def hang() -> None:
         asked.set()
-        answer.wait(60)
+        answer.wait(120)
 
     proxies[0].times(1, lambda request: request.path == "/api/v1/namespaces", Fault(before=hang))
-    process = harden.start("migrate", "-A", "--all-contexts")
+    process = harden.start("migrate", "-A", *where)
     assert asked.wait(60)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=50)
     answer.set()
     assert process.returncode == 130, told
     assert told.splitlines()[-1].startswith("interrupted: "), told
