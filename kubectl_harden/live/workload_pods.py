@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import PODS
+from kubectl_harden.cluster.api import PODS, WORKLOADS
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.json_values import mapping
 from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
 from kubectl_harden.live.mutators import Mutators
 from kubectl_harden.model import LADDER, Checked, Level, PodsChecked, Policy
 from kubectl_harden.objects import controller_of, finished, missing_pods, name_of
 from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.messages import policies_named
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import LEVELS, evaluate, highest_level
@@ -99,6 +102,8 @@ class WorkloadPods:
         if not left(checked.violations) or live.resource == PODS:
             return checked
         locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
+        if locations and not self._may_be_changed(live, locations[0]):
+            return checked
         several = len(live.subject.templates()) > 1
         running = None if several else self._of(live)
         below = running.below if running is not None else ()
@@ -118,6 +123,16 @@ class WorkloadPods:
             return checked
         by = self.mutators.named(live.namespace, {}, running.annotations)
         return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
+
+    def _may_be_changed(self, live: Live, location: Location) -> bool:
+        """Whether admission may make other pods of a template than it says."""
+        cluster = self._finder.cluster
+        if self._everywhere and not cluster.known_namespaces():
+            with suppress(ClusterError):
+                cluster.read_namespaces()
+        metadata = mapping(mapping(location.value).get("metadata"))
+        labels = mapping(metadata.get("labels")) if live.resource in WORKLOADS else None
+        return self.mutators.may_change(live.namespace, labels)
 
     def refused(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods that a workload lacks: admission may add to them what it forbids.
