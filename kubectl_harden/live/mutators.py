@@ -17,7 +17,7 @@ from kubectl_harden.json_values import mapping
 from kubectl_harden.objects import annotation
 from kubectl_harden.planning.admission_policy import WORKLOAD
 
-__all__ = ["Mutators"]
+__all__ = ["BY_CONTROLLERS", "Mutators", "marks_of", "matches"]
 
 _GROUP: Final = "admissionregistration.k8s.io"
 _MARKS: Final = {
@@ -68,7 +68,7 @@ class Mutators:
 
         Nothing is returned where nobody is known, or where more than a few match.
         """
-        marked = [text.format(annotations[key]) for key, text in _MARKS.items() if annotations.get(key)]
+        marked = [_MARKS[key].format(text) for key, text in marks_of(annotations).items()]
         if marked and not containers:
             return tuple(marked)
         try:
@@ -174,6 +174,11 @@ class Mutators:
                 self._unknown = True
                 self._notes.append(f"who changes new pods is not known: {error}")
         return self._values[plural]
+
+
+def marks_of(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotations by which those who have changed a pod can be told."""
+    return {key: annotations[key] for key in _MARKS if annotations.get(key)}
 
 
 def _of_new_pods(rules: Iterable[object]) -> bool:
