@@ -314,6 +314,25 @@ def test_undo_finds_the_cluster_of_a_run(contexts: Namespace, harden: Harden) ->
     assert list(map(enforced, planes)) == ["restricted", None]
 
 
+def test_a_plan_is_carried_out_on_its_cluster(contexts: Namespace, harden: Harden, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    harden("migrate", contexts.name, "--contexts", "prod-*", "--level", "restricted", "--plan-out", str(plan))
+    done = harden("migrate", "--plan", str(tmp_path / "plan-prod-b.json"), "--apply", "--yes")
+    assert done.code == 0, done
+    place = f"in context prod-b ({contexts.plane.server})"
+    assert f"note: the plan was made {place}, and is carried out there" in done.err
+    labels = {
+        plane: plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        for plane in (harden.namespace.plane, contexts.plane)
+    }
+    key = "pod-security.kubernetes.io/enforce"
+    assert (labels[harden.namespace.plane].get(key), labels[contexts.plane].get(key)) == (None, "restricted")
+    elsewhere = harden(
+        "migrate", "--plan", str(tmp_path / "plan-prod-b.json"), "--context", "prod-a", "--apply", "--yes"
+    )
+    assert elsewhere.code == 1 and f"the plan was made on {contexts.plane.server}, and this is" in elsewhere.err
+
+
 def test_failures_count_in_all_clusters(contexts: Namespace, harden: Harden) -> None:
     harden.namespace.create(workload("Deployment", "old", "example.com/runs-as-root:1"))
     harden.namespace.settled("old")
