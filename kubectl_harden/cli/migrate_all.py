@@ -52,8 +52,8 @@ class AskedOfAll(NamedTuple):
 def migrate_all(contexts: Sequence[str], connect: Callable[[str], Cluster], run: Run, asked: AskedOfAll) -> int:
     """Survey the clusters of contexts side by side, and migrate them, each with its own plan file and page.
 
-    Without ``at_once`` of several, ``--apply`` takes one after another, each with its own question. One that fails
-    does not keep the others from their turn; Ctrl-C ends the run. Returns the exit code.
+    ``--apply`` surveys and changes one after another, each with its own question; or ``at_once`` of them, unasked. One
+    that fails does not keep the others from their turn; Ctrl-C ends the run. Returns the exit code.
     """
     files = [_file_of("x", name) for name in contexts]
     if (asked.report_file or run.plan_out) and len(set(files)) < len(files):
@@ -97,7 +97,7 @@ class _Fleet:
         return interrupted
 
     def surveyed(self, clusters: Sequence[Opened]) -> dict[str, Findings]:
-        """Survey side by side, and show what is found in the order of the clusters."""
+        """Survey side by side, and show what is found in the order of the clusters; returns what is to be carried out."""
         from kubectl_harden.reports.output import line
         from kubectl_harden.reports.progress import Words
 
@@ -125,7 +125,8 @@ class _Fleet:
                     except HardenError as error:
                         self._failed(name, error)
                         continue
-                    out[name] = found
+                    if self._run.apply:
+                        out[name] = found
         return out
 
     def carried_out(self, found: dict[str, Findings]) -> bool:
