@@ -97,7 +97,7 @@ class _Fleet:
         return interrupted
 
     def surveyed(self, clusters: Sequence[Opened]) -> dict[str, Findings]:
-        """Survey side by side, and show what is found in the order of the clusters; returns what is to be carried out."""
+        """Survey side by side, and show what is found in the order of the clusters; return what --apply carries out."""
         from kubectl_harden.reports.output import line
         from kubectl_harden.reports.progress import Words
 
