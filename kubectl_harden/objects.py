@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "is_namespace",
     "is_true",
     "item_kind",
+    "matches",
     "missing_pods",
     "name_of",
 ]
@@ -135,3 +137,23 @@ def missing_pods(value: dict[str, Any]) -> int | None:
         return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
     wanted, there = (part.get("replicas") if isinstance(part, dict) else None for part in (spec, status))
     return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None
+
+
+def matches(selector: Any, labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector)."""
+    if not isinstance(selector, dict):
+        return True
+    if any(labels.get(key) != text for key, text in (selector.get("matchLabels") or {}).items()):
+        return False
+    for rule in selector.get("matchExpressions") or ():
+        key, values = rule["key"], rule.get("values") or ()
+        there = key in labels
+        fits = {
+            "In": there and labels[key] in values,
+            "NotIn": not there or labels[key] not in values,
+            "Exists": there,
+            "DoesNotExist": not there,
+        }
+        if not fits.get(rule["operator"], True):
+            return False
+    return True

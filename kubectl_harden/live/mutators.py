@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
 from kubectl_harden.json_values import mapping
-from kubectl_harden.objects import annotation
+from kubectl_harden.objects import annotation, matches
 from kubectl_harden.planning.admission_policy import WORKLOAD
 
 __all__ = ["Mutators"]
@@ -145,23 +145,3 @@ def _of_new_pods(rules: Iterable[object]) -> bool:
         for rule in rules
         if isinstance(rule, dict)
     )
-
-
-def matches(selector: Any, labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector)."""
-    if not isinstance(selector, dict):
-        return True
-    if any(labels.get(key) != text for key, text in (selector.get("matchLabels") or {}).items()):
-        return False
-    for rule in selector.get("matchExpressions") or ():
-        key, values = rule["key"], rule.get("values") or ()
-        there = key in labels
-        fits = {
-            "In": there and labels[key] in values,
-            "NotIn": not there or labels[key] not in values,
-            "Exists": there,
-            "DoesNotExist": not there,
-        }
-        if not fits.get(rule["operator"], True):
-            return False
-    return True

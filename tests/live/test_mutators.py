@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.live.mutators import matches
 from kubectl_harden.live.workload_pods import keys_of
+from kubectl_harden.objects import matches
 
 LABELS = {"app": "web", "tier": ""}
 
