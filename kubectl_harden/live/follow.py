@@ -94,6 +94,7 @@ def follow(
     seen = _Seen(resource.kind, value, before)
     deadline = time.monotonic() + seconds
     said: Progress | None = None
+    asked = False
     with _listening(cluster, resource, value, before, events):
         while True:
             now = seen.progress()
@@ -105,14 +106,16 @@ def follow(
             if stop.is_set():
                 return Followed("interrupted")
             ended = seen.failed(now) or seen.timed_out(now, deadline, seconds)
-            if ended is not None and seen.asked:
+            if ended is not None and asked:
                 return ended
             if ended is not None or seen.quiet():
                 answer = _ask(cluster, resource, seen.value, before)
                 if isinstance(answer, Followed):
                     return answer
                 seen.answered(*answer)
+                asked = True
                 continue
+            asked = False
             tick = time.monotonic() + _TICK
             with suppress(queue.Empty):
                 # Most events of a large namespace are about other workloads.
@@ -121,14 +124,10 @@ def follow(
 
 
 class _Seen:
-    """What is known of a workload and its new pods: by events, and by asking.
-
-    ``asked`` tells that nothing has been heard since the cluster was asked.
-    """
+    """What is known of a workload and its new pods: by events, and by asking."""
 
     def __init__(self, kind: str, value: dict[str, Any], before: Snapshot) -> None:
         self.value = value
-        self.asked = False
         self._kind = kind
         self._after = {
             "object": position(value["metadata"]["resourceVersion"]) or 0,
@@ -185,7 +184,7 @@ class _Seen:
             "object": position(value["metadata"]["resourceVersion"]) or 0,
             "pod": position(version) or 0,
         }
-        self._heard, self.asked = time.monotonic(), True
+        self._heard = time.monotonic()
 
     def heard(self, about: _About, event: Heard, found: dict[str, Any]) -> bool:
         """Take what a watch tells, and the object as it is then; returns whether it says something new of this one."""
@@ -206,7 +205,6 @@ class _Seen:
                 return False
             self._heard = now
             self._pod_changed(event, found)
-        self.asked = False
         return True
 
     def _changed(self, event: Heard, found: dict[str, Any]) -> None:
