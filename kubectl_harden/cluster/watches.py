@@ -29,7 +29,7 @@ Tell = Callable[[Heard, dict[str, Any]], None]
 
 KEPT: Final = 30.0
 """Seconds for which a watch stays open without a listener: the next workload of its namespace takes it over."""
-RECENT: Final = 100
+RECENT: Final = 20
 """So many events are kept for those who come later."""
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
