@@ -266,7 +266,8 @@ def _listening(
     metadata, listening = value["metadata"], ExitStack()
     sources: list[tuple[_About, Resource, str]] = [("object", resource, metadata["resourceVersion"])]
     if resource.kind != "Pod":
-        sources.append(("pod", PODS, before.version))
+        # Its pods first: when the object is done, they have been counted.
+        sources.insert(0, ("pod", PODS, before.version))
     for about, of, version in sources:
         listening.callback(cluster.watches.listen(of, metadata["namespace"], version, partial(comes, about)))
     return listening
