@@ -73,7 +73,8 @@ class Watches:
     def listen(self, resource: Resource, namespace: str, version: str, tell: Tell) -> Callable[[], None]:
         """Have all events of a kind in a namespace told that come after a resourceVersion, until the result is called.
 
-        Events of before may be told, too. Where nothing can be watched, ENDED is all that is told.
+        Objects come without managedFields. Earlier events may be told, too. Where nothing can be watched, ENDED is all
+        that is told.
         """
         key, at = (resource.name, namespace), position(version)
         with self._lock:
@@ -146,6 +147,8 @@ class Watches:
         at = position(value["metadata"]["resourceVersion"])
         if at is None:
             return False
+        # They are up to half of what is kept, and no listener asks who wrote a field.
+        value["metadata"].pop("managedFields", None)
         with self._lock:
             stream.recent.append((at, event, value))
             if len(stream.recent) > RECENT:
