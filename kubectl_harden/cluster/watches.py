@@ -51,6 +51,11 @@ class _Stream:
         self.closing: Timer | None = None
         self.cancel = Cancel()
 
+    def drop(self, most: int) -> None:
+        """Forget the earliest of what it has brought, so that no more than so many events are kept."""
+        while len(self.recent) > most:
+            self.since = self.recent.popleft()[0]
+
 
 class Watches:
     """Opens watches for those who listen, and closes them when they have left. Threads may share it.
@@ -101,6 +106,8 @@ class Watches:
         with self._lock:
             stream.listeners.remove(tell)
             if not stream.listeners:
+                # The next one's version is most likely later than all of it, and it is memory for nothing.
+                stream.drop(0)
                 stream.closing = Timer(KEPT, self._close, (key, stream))
                 stream.closing.daemon = True
                 stream.closing.start()
@@ -151,8 +158,7 @@ class Watches:
         value["metadata"].pop("managedFields", None)
         with self._lock:
             stream.recent.append((at, event, value))
-            if len(stream.recent) > RECENT:
-                stream.since = stream.recent.popleft()[0]
+            stream.drop(RECENT)
             for tell in stream.listeners:
                 tell(event, value)
         return True

@@ -142,6 +142,20 @@ def test_so_many_events_are_kept_and_no_more(source: Source, watches: Watches, m
     whole.hears("13", "14", "15", "16")
 
 
+def test_nothing_is_kept_of_before_the_last_one_has_left(source: Source, watches: Watches) -> None:
+    first, missed, whole = Listener(), Listener(), Listener()
+    leave = watches.listen(PODS, "shop", "10", first)
+    source.comes.put(11)
+    source.comes.put(12)
+    first.hears("11", "12")
+    leave()
+    watches.listen(PODS, "shop", "11", missed)
+    watches.listen(PODS, "shop", "12", whole)
+    source.comes.put(13)
+    missed.hears("MISSED", "13")
+    whole.hears("13")
+
+
 def test_all_ask_where_a_watch_has_expired(source: Source, watches: Watches) -> None:
     one, two, late = Listener(), Listener(), Listener()
     watches.listen(PODS, "shop", "10", one)
