@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -139,14 +140,24 @@ def missing_pods(value: dict[str, Any]) -> int | None:
     return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None
 
 
-def matches(selector: Any, labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector)."""
+def matches(selector: Any, labels: Mapping[str, str], of_others: re.Pattern[str] | None = None) -> bool:
+    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector).
+
+    Of keys that ``of_others`` matches whole, it is taken that they may be as the selector demands.
+    """
     if not isinstance(selector, dict):
         return True
-    if any(labels.get(key) != text for key, text in (selector.get("matchLabels") or {}).items()):
-        return False
+
+    def open_to(key: str) -> bool:
+        return of_others is not None and of_others.fullmatch(key) is not None
+
+    for key, text in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != text and not open_to(key):
+            return False
     for rule in selector.get("matchExpressions") or ():
         key, values = rule["key"], rule.get("values") or ()
+        if open_to(key):
+            continue
         there = key in labels
         fits = {
             "In": there and labels[key] in values,
