@@ -29,6 +29,7 @@ plugins:
     apiVersion: pod-security.admission.config.k8s.io/v1
     kind: PodSecurityConfiguration
     defaults: {enforce: baseline, enforce-version: latest}
+    exemptions: {namespaces: [spared]}
 """
 
 
@@ -101,6 +102,26 @@ def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, hard
     assert page.index("<h3>prod-a</h3>") < page.index("<h3>prod-b</h3>")
     assert f"kubectl harden fix deployment/host -n {contexts.name}" in page and "--context prod-b</code>" in page
     assert {suite.get("name") for suite in suites} == {f"{name}/{contexts.name}" for name in ("prod-a", "prod-b")}
+
+
+def test_a_default_that_is_known_is_not_taken_for_that_of_an_exempt_namespace(
+    contexts: Namespace, harden: Harden
+) -> None:
+    """Its pods are not refused, and nothing is enforced there."""
+    spared = Namespace(contexts.plane, "spared", {})
+    try:
+        spared.create(workload("Pod", "host", hostNetwork=True))
+        contexts.create(workload("Deployment", "web"))
+        found = harden("check", "-A", "--contexts", "prod-b", "-o", "json").json["workloads"]
+        origins = {one["namespace"]: one["policy"].get("origin") for one in found}
+        assert (origins[contexts.name], origins["spared"]) == ("cluster default", "exempt")
+        refused = harden("rejected", "-A", "--contexts", "prod-b", "-o", "json").json["wouldBeRefused"]
+        assert "spared" not in {one["namespace"] for one in refused}
+        survey = harden("migrate", "spared", contexts.name, "--contexts", "prod-b", "-o", "json").json["namespaces"]
+        exempt = {one["name"]: one["inForce"]["exempt"] for one in survey}
+        assert exempt == {contexts.name: False, "spared": True}
+    finally:
+        contexts.plane.request("DELETE", "/api/v1/namespaces/spared")
 
 
 def test_a_cluster_that_does_not_answer_does_not_stop_the_others(contexts: Namespace, harden: Harden) -> None:
