@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLUSTER",
     "CLUSTER_NAMES",
+    "NOT_FOR_FIX",
     "OUTPUT",
     "POD_PATH",
     "POLICY",
@@ -186,15 +187,18 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., int]:
     return with_options(CLUSTER, call)
 
 
-def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
-    """Return the words that give another command what was given to this one, but the output, how the cluster is
-    reached, and ``--build``, which only ``check`` takes.
-    """
-    left_out = {*CLUSTER_NAMES, "output", "build", *(one.name for one in OUTPUT)}
-    names = {parameter.name for parameter in command.params} - left_out
+NOT_FOR_FIX: Final = frozenset(
+    (*CLUSTER_NAMES, *(one.name for one in OUTPUT), "all_contexts", "audit_logs", "build", "contexts", "history_dir",
+     "known", "output", "show_evidence", "statistics", "team_label", "upgrade_to", "write_known")
+)  # fmt: skip
+"""The parameters of ``check`` that mean nothing to ``fix``, or something else; how the cluster is reached."""
+
+
+def repeated(ctx: click.Context) -> tuple[str, ...]:
+    """Return the words that give ``fix`` what was given to ``check``, but the output and how the cluster is reached."""
     words: list[str] = []
     for parameter in ctx.command.params:
-        if parameter.name not in names or ctx.get_parameter_source(parameter.name) is not _GIVEN:
+        if parameter.name in NOT_FOR_FIX or ctx.get_parameter_source(parameter.name or "") is not _GIVEN:
             continue
         value = ctx.params[parameter.name]
         for one in value if isinstance(value, tuple) else (value,):

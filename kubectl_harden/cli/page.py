@@ -12,10 +12,10 @@ import click
 from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.options import repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs
-from kubectl_harden.cluster.command import Commands
 from kubectl_harden.errors import HardenError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cluster.command import Commands
     from kubectl_harden.cluster.connection import Connection
     from kubectl_harden.reports.history import History
     from kubectl_harden.reports.page_model import About
@@ -42,11 +42,11 @@ def about_check(inputs: FileInputs | LiveInputs, directory: str | None, team_lab
 
 def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
     """Return what the page of a check says of its run, but for teams."""
-    from kubectl_harden.cli.fix import fix
+    from kubectl_harden.cluster.command import Commands
     from kubectl_harden.reports.page_model import About
 
     made = _now()
-    words = repeated(click.get_current_context(), fix)
+    words = repeated(click.get_current_context())
     if isinstance(inputs, FileInputs):
         command = Commands().harden("fix", *words)
         history = _history(directory, f"check {_scope()}")

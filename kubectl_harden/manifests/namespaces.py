@@ -1,7 +1,6 @@
 """The Namespace objects of the input: a first pass, which parses nothing else."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import os
 import re
 import stat

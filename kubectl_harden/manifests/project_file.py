@@ -3,14 +3,12 @@
 docs/project-file.schema.json says the same to editors; a test holds the two together.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import contextlib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +41,8 @@ class Project(NamedTuple):
         """Return the test whether a file is left out."""
         if not self.exclude:
             return lambda _file: False
+        from pathlib import PurePath
+
         from kubectl_harden.manifests.ignore import ignored, parse
 
         patterns = [pattern for line in self.exclude if (pattern := parse(line)) is not None]

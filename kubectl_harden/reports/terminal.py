@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -76,6 +75,8 @@ def printable(text: str) -> str:
 
 def json_text(value: object) -> str:
     """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
+    import json  # late: text is asked for more often
+
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
