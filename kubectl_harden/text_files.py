@@ -147,6 +147,7 @@ def open_streams() -> None:
 
 def leads_out(relative: str) -> bool:
     """Whether a relative path leads out of its directory: it does not where a name only begins with two dots."""
-    from pathlib import PurePath  # late: few runs ask
-
-    return PurePath(relative).parts[:1] == (os.pardir,)
+    rest = relative.replace(os.sep, "/")
+    while rest.startswith("./"):
+        rest = rest[2:].lstrip("/")
+    return rest == os.pardir or rest.startswith("../")

@@ -113,14 +113,16 @@ def misnamed(start: str) -> str | None:
     return None
 
 
-_LIKE: Final = re.compile(r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)", re.IGNORECASE)
+_LIKE: Final = r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)"
+_ENDINGS: Final = (".yaml", ".yml", ".yam", ".json")
 _LETTERS: Final = "kubectlharden"
 _CLOSE: Final = 0.8
 
 
 def _is_close(name: str) -> bool:
     """Whether a name differs from that of project files by little: its marks, its ending, a letter or two."""
-    like = _LIKE.fullmatch(name)
+    # A pattern is not made where no name has its ending, which is what most directories are like.
+    like = re.fullmatch(_LIKE, name, re.IGNORECASE) if name.casefold().endswith(_ENDINGS) else None
     if like is None or name == FILE:
         return False
     letters = re.sub("[^a-z]", "", like[1].lower())
