@@ -33,7 +33,7 @@ T = TypeVar("T")
 _TEMPLATE: Final = "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
 
 _NOTHING: Final = "no objects passed: it is empty or has only comments; did the command before the pipe fail?"
-_CONTENT: Final = re.compile(r"^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)", re.MULTILINE)
+_CONTENT: Final = r"(?m)^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)"
 """The start of a line that is no comment, no separator and not empty."""
 
 PARALLEL_BYTES: Final = 1 << 19
@@ -206,7 +206,7 @@ class _Reader:
     def events(self) -> Iterator[Document | Item | Other | Problem]:
         manifest = self._manifest
         is_template = False
-        if manifest.file == STDIN and not manifest.listed and _CONTENT.search(manifest.text) is None:
+        if manifest.file == STDIN and not manifest.listed and re.search(_CONTENT, manifest.text) is None:
             yield Problem(_NOTHING, STDIN)
         for found in documents(manifest.text, self._skips):
             if isinstance(found, Fault):

@@ -100,7 +100,7 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
         return _float(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text), text)
     if first not in "+-0123456789":
         return "str", text
-    if (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
+    if text[4:5] == "-" and (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
         return "timestamp", text
     plain = text.replace("_", "")
     match = _INTEGER.fullmatch(plain)
