@@ -114,13 +114,15 @@ def size(value: object) -> int:
 
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values are equal, of the same types (true is not 1, 1 is not 1.0)."""
+    if left is right:
+        return True
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
-    return left is right or bool(left == right)
+    return bool(left == right)
 
 
 # What tells the items of Kubernetes lists apart; a value may stand under several of these keys.

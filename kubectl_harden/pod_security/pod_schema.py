@@ -42,6 +42,8 @@ def decode_pod_template(value: object) -> dict[str, Any]:
 
 
 def _decode(value: object, kind: str, path: Path, table: dict[str, dict[str, str]]) -> Any:
+    if kind == "string" and type(value) is str:
+        return value
     fields = table.get(kind)
     if fields is not None:
         if value is None:

@@ -134,6 +134,7 @@ _ARGO: Final = {
     "ClusterWorkflowTemplate": "/spec",
     "CronWorkflow": "/spec/workflowSpec",
 }
+_KINDS: Final = frozenset(kind for table in (_BUILT_IN, _CUSTOM, _KNATIVE) for _, kind in table) | _ARGO.keys()
 
 
 def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
@@ -157,8 +158,7 @@ def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
 
 def pod_kinds(extra: PodPaths) -> frozenset[str]:
     """Return the kinds of all objects that can hold a pod, whatever their group."""
-    tables = (_BUILT_IN, _CUSTOM, _KNATIVE, extra)
-    return frozenset(kind for table in tables for _, kind in table) | _ARGO.keys()
+    return _KINDS | {kind for _, kind in extra}
 
 
 def holders_of_pods(extra: PodPaths) -> Iterator[tuple[str, str]]:

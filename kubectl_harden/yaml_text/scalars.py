@@ -27,6 +27,8 @@ _WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     "<<": "<<",
 }
+_NUMERIC: Final = frozenset("+-.0123456789")
+"""What numbers and timestamps begin with."""
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _INTEGER: Final = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
 _TIMESTAMP: Final = (
@@ -49,6 +51,8 @@ def resolve(tag: str | None, text: str) -> Any:
 
     ``tag`` is the full tag or None. Raises Unresolvable where kubectl gives an error.
     """
+    if tag is None and text not in _WORDS and text[0] not in _NUMERIC:
+        return text
     if tag == _PREFIX + "binary":
         from base64 import b64decode
 
@@ -98,7 +102,7 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
     if first == ".":
         # strconv.ParseFloat, which takes underscores between digits.
         return _float(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text), text)
-    if first not in "+-0123456789":
+    if first not in _NUMERIC:
         return "str", text
     if text[4:5] == "-" and (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
         return "timestamp", text

@@ -365,17 +365,14 @@ class _Decoder:
         except Unresolvable as error:
             raise SyntaxFault(str(error), node.start) from None
 
-    def key(self, node: Node) -> str:
-        self.decoded += 1
-        return key_of(node)
-
     def mapping(self, node: Node, out: dict[object, object]) -> None:
         seen: set[object] = set()
         for key_node, value_node in node.pairs():
-            if key_node.is_merge:
+            if key_node.text == "<<" and key_node.is_merge:
                 self.merge(value_node, out)
                 continue
-            text = self.key(key_node)
+            self.decoded += 1
+            text = key_of(key_node)
             if text in seen:
                 self.duplicates.append(key_node)
             seen.add(text)
