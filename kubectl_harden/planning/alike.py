@@ -5,8 +5,6 @@ A plan depends on nothing but what its key is made of: ``plan`` reads the object
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -48,6 +46,10 @@ def once(
 def _key(
     location: Location, policy: Policy, options: FixOptions, learned: Learned, accepted: Mapping[str, str]
 ) -> bytes:
+    # Late: manifests, which no API server has decoded, never come here.
+    import hashlib
+    import json
+
     rest = options._replace(learn=FixOptions().learn)
     text = json.dumps([location.path, location.value])
     about = (location._replace(value=None), policy, rest, dict(learned), dict(accepted))
