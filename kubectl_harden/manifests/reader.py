@@ -136,7 +136,8 @@ def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Cal
         for found in files[done:]:
             yield unread(found.file, "not read: a process that was reading files was killed (out of memory?)")
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Where all is done, none may be left for the end of the interpreter, which trips over a pool that is closing.
+        pool.shutdown(wait=done == len(files), cancel_futures=True)
 
 
 def _total_bytes(files: Iterable[Found]) -> int:
