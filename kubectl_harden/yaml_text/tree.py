@@ -193,17 +193,23 @@ def top_level(text: str) -> Iterator[tuple[str, str | None]]:
         raise SyntaxFault(_UNSURE)
     if text.count("[") + text.count("{") > MAX_DEPTH:
         raise SyntaxFault(_UNSURE)  # Older versions of libyaml take n² for n brackets in each other.
+    if "\\/" in text:
+        # kubectl's parser knows no such escape in double quotes; patterns elsewhere are full of it.
+        text = text.replace("\\/", "\\" + _SLASH)
     starts = [match.end() for match in _NEXT_KEY.finditer(text)]
     if text.startswith(("---", "#", " ", "\t", "\r", "\n")):
         del starts[:1]  # What stands above the first key goes with it.
     for start, end in pairwise((0, *starts, len(text))):
-        yield _only_key(text[start:end], first=start == 0)
+        key, value = _only_key(text[start:end], first=start == 0)
+        yield key.replace(_SLASH, "/"), None if value is None else value.replace(_SLASH, "/")
 
 
 _UNSURE: Final = "only the whole tree can tell what the keys are"
 _UNMARKED: Final = (None, None, None, None)
-_AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", "\\/")
-"""Byte order marks, what only YAML 1.1 takes for line breaks, and an escape that kubectl's parser refuses."""
+_SLASH: Final = "\ue000"
+"""What stands for a slash behind a backslash: libyaml refuses to take that for an escape, too."""
+_AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", _SLASH)
+"""Byte order marks, what only YAML 1.1 takes for line breaks, and what stands for something else here."""
 
 # What can begin a key at column 0; "- " there is an item of the key above. The line feed lets the search skip fast.
 _NEXT_KEY: Final = re.compile(r"\n(?=[^ \t\r\n#-]|-[^ \t\r\n])")
