@@ -13,7 +13,6 @@ from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.model import Path
 from kubectl_harden.objects import api_group
-from kubectl_harden.pod_security.argo import argo_pods
 from kubectl_harden.pod_security.location import Location
 
 __all__ = [
@@ -218,6 +217,8 @@ def _located(value: Any) -> list[Location] | None:
     if key in _KNATIVE:
         return _at(value, _KNATIVE[key], required=True, pod_security_context=False)
     if key[0] == "argoproj.io" and kind in _ARGO:
+        from kubectl_harden.pod_security.argo import argo_pods  # late: few manifests are workflows
+
         return list(argo_pods(value, parse_pointer(_ARGO[kind])))
     return None
 
