@@ -12,7 +12,7 @@ from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
-from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.page import HISTORY, TEAM_LABEL, about_check, keep
@@ -51,9 +51,9 @@ _SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
         help="Do not look for violations of this control; may be repeated.")  # fmt: skip
 @option("--statistics", group="Output", is_flag=True,
         help="Count the violations by control and by namespace. [default: where there are many]")  # fmt: skip
-@option("--known", group="Output", metavar="FILE", type=click.Path(),
+@option("--known", group="Output", metavar="FILE", type=FILE,
         help="Baseline file: violations listed in it do not count.")  # fmt: skip
-@option("--write-known", group="Output", metavar="FILE", type=click.Path(),
+@option("--write-known", group="Output", metavar="FILE", type=FILE,
         help="Write a baseline file with the current violations.")  # fmt: skip
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
         help="List only what starts to fail at this policy version. [no value: the newest known]")  # fmt: skip

@@ -11,7 +11,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
-from kubectl_harden.cli.groups import GLOBAL, Option, grouped, option
+from kubectl_harden.cli.groups import FILE, GLOBAL, Option, grouped, option
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ __all__ = [
 CLUSTER: Final = (
     option("-n", "--namespace", group="Targets", metavar="NAME", shell_complete=completing.namespaces,
            help="Namespace. [default: that of the context]"),
-    option("--kubeconfig", group=GLOBAL, metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
+    option("--kubeconfig", group=GLOBAL, metavar="FILE", type=FILE, help="Path to the kubeconfig."),
     option("--context", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("contexts"),
            help="Context of the kubeconfig."),
     option("--cluster", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("clusters"),
@@ -51,7 +51,7 @@ CLUSTER: Final = (
            help="Group to impersonate; repeatable."),
     option("--insecure-skip-tls-verify", "insecure", group=GLOBAL, is_flag=True,
            help="Do not verify the server's certificate."),
-    option("--certificate-authority", group=GLOBAL, metavar="FILE", type=click.Path(),
+    option("--certificate-authority", group=GLOBAL, metavar="FILE", type=FILE,
            help="Certificate authority to trust."),
     option("--request-timeout", group=GLOBAL, default="0", metavar="TIME",
            help="Longest time for one request, such as 30s; 0: five minutes."),

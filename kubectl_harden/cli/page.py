@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.options import repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs
 from kubectl_harden.errors import HardenError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HISTORY", "TEAM_LABEL", "about_check", "about_migration", "keep", "refuse_history"]
 
 HISTORY: Final = option(
-    "--history", "history_dir", group="Output", metavar="DIR", type=click.Path(),
+    "--history", "history_dir", group="Output", metavar="DIR", type=FILE,
     help="Keep each run in DIR: the page shows the progress, and what changed since the last run.",
 )  # fmt: skip
 TEAM_LABEL: Final = option(
