@@ -90,7 +90,8 @@ def _head_of(text: bytes) -> dict[str, object] | None:
 
 def _items_of(text: bytes, start: int, what: str) -> Iterator[object]:
     try:
-        rest = text[start:].decode()
+        rest = str(memoryview(text)[start:], "utf-8")
+        del text  # A page takes megabytes, and stays as long as its last object is worked on.
         if (end := _BETWEEN.match(rest)) is not None and end[1] != ",":
             return
         at = len(rest) - len(rest.lstrip(" \t\r\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
@@ -209,12 +210,19 @@ class Cluster:
         return _object(self.connection.request("GET", path).value, resource, namespace, f"GET {path}", name)
 
     def each(
-        self, resource: Resource, namespace: str | None, *, selector: str = "", fields: str = "", version: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        selector: str = "",
+        fields: str = "",
+        version: str = "",
+        wanted: Callable[[dict[str, Any]], bool] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield objects page by page; while one page is worked on, the next is on its way.
 
-        ``namespace`` None lists all namespaces. A list whose token expires begins anew, and no object
-        comes twice. Raises ClusterError; what came before it is whole.
+        ``namespace`` None lists all namespaces. What ``wanted`` does not want by its metadata does not come. A list
+        whose token expires begins anew, and no object comes twice. Raises ClusterError; what came before it is whole.
         """
         path, query = resource.path(namespace), self._query(selector, fields, version)
         about, what = (resource.api_version, resource.kind), f"GET {path}"
@@ -222,7 +230,8 @@ class Cluster:
         def listed() -> Iterator[dict[str, Any]]:
             for page in pages(self.connection, path, about, query, lambda: False):
                 for item in page.items:
-                    yield _item(item, resource, namespace, what)
+                    if wanted is None or wanted(_head(item, resource, namespace, what)):
+                        yield _item(item, resource, namespace, what)
 
         return _begun_again(listed)
 
@@ -384,13 +393,15 @@ class Cluster:
 
 def _begun_again(listed: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """Yield what a list brings, each object once; the list begins anew where its token expires."""
-    seen: set[str] = set()
+    # Of each object eight bytes: their uids would take more memory than all else.
+    come = array("q")
     for attempt in range(1, RESTARTS + 1):
+        before = set(come)
         try:
             for value in listed():
-                uid = value["metadata"]["uid"]
-                if uid not in seen:
-                    seen.add(uid)
+                uid = hash(value["metadata"]["uid"])
+                if uid not in before:
+                    come.append(uid)
                     yield value
         except Expired:
             if attempt == RESTARTS:

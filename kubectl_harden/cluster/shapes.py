@@ -7,6 +7,7 @@ metav1.ObjectMeta.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 __all__ = ["SHAPES", "Shape", "fault"]
@@ -190,59 +191,84 @@ def fault(value: object, shape: Shape) -> str | None:
 
     Kubernetes takes a null for a field that is not there: such fields are taken out of ``value``.
     """
-    found = _fault(value, shape)
+    found = _check_of(shape)(value)
     return None if found is None else f"{found[0] or 'it'} {found[1]}"
 
 
 _Fault = tuple[str, str]
 """The path of a field, and what is wrong with it."""
+_Check = Callable[[object], _Fault | None]
+
+_CHECKS: Final[dict[int, tuple[_Check, Shape]]] = {}
+"""The check of each shape, by identity, since shapes are constants; and the shape itself, so that it stays."""
 
 
-def _fault(value: object, shape: Shape) -> _Fault | None:
-    # The path is put together on the way back: nearly nothing is at fault, and this is asked a million times.
-    if isinstance(shape, dict):
-        return _fields(value, shape) if type(value) is dict else ("", "is not an object")
-    if isinstance(shape, list):
-        return _items(value, shape[0]) if type(value) is list else ("", "is not a list")
-    if isinstance(shape, tuple):
-        return None if value in shape else ("", f"is none of {', '.join(shape)}")
-    return None if type(value) is shape else ("", f"is not {_WORDS[shape]}")
-
-
-def _items(value: list[object], shape: Shape) -> _Fault | None:
-    for index, item in enumerate(value):
-        if type(item) is not shape and (found := _fault(item, shape)) is not None:
-            path, words = found
-            return f"[{index}].{path}" if path and path[0] != "[" else f"[{index}]{path}", words
-    return None
-
-
-def _fields(value: dict[str, object], shape: dict[str, Shape]) -> _Fault | None:
-    # By identity: shapes are constants.
-    known = _SORTED.get(id(shape))
+def _check_of(shape: Shape) -> _Check:
+    """Return the function that finds the fault in a value: it is made once, and asked a million times."""
+    known = _CHECKS.get(id(shape))
     if known is None:
-        needed = tuple(key[:-1] for key in shape if key.endswith("!"))
-        known = _SORTED[id(shape)] = needed, {key.removesuffix("!"): inner for key, inner in shape.items()}, shape
-    needed, fields, _ = known
-    every = fields.get("*")
-    nulls: list[str] | None = None
-    for name, item in value.items():
-        inner = fields.get(name, every)
-        # Most fields are scalars of the right type: those cost no call.
-        if inner is None or type(item) is inner:
-            continue
-        if item is None:
-            nulls = [*(nulls or ()), name]
-        elif (found := _fault(item, inner)) is not None:
-            path, words = found
-            return f"{name}.{path}" if path and path[0] != "[" else f"{name}{path}", words
-    for name in nulls or ():
-        del value[name]
-    for name in needed:
-        if name not in value:
-            return name, "is missing"
-    return None
+        if isinstance(shape, dict):
+            made = _check_fields(shape)
+        elif isinstance(shape, list):
+            made = _check_items(shape[0])
+        elif isinstance(shape, tuple):
+            made = _check_word(shape)
+        else:
+            made = _check_type(shape)
+        known = _CHECKS[id(shape)] = made, shape
+    return known[0]
 
 
-_SORTED: Final[dict[int, tuple[tuple[str, ...], dict[str, Any], dict[str, Shape]]]] = {}
-"""Of each shape of an object, by identity: the fields that it needs, all fields, and itself, so that it stays."""
+def _check_type(wanted: type) -> _Check:
+    return lambda value: None if type(value) is wanted else ("", f"is not {_WORDS[wanted]}")
+
+
+def _check_word(words: tuple[str, ...]) -> _Check:
+    return lambda value: None if value in words else ("", f"is none of {', '.join(words)}")
+
+
+def _check_items(shape: Shape) -> _Check:
+    inner = _check_of(shape)
+
+    def check(value: object) -> _Fault | None:
+        if type(value) is not list:
+            return "", "is not a list"
+        for index, item in enumerate(value):
+            if type(item) is not shape and (found := inner(item)) is not None:
+                path, words = found
+                return f"[{index}].{path}" if path and path[0] != "[" else f"[{index}]{path}", words
+        return None
+
+    return check
+
+
+def _check_fields(shape: dict[str, Shape]) -> _Check:
+    needed = tuple(key[:-1] for key in shape if key.endswith("!"))
+    inner = {key.removesuffix("!"): of if isinstance(of, type) else _check_of(of) for key, of in shape.items()}
+    every = inner.get("*")
+    of_field: Callable[..., type | _Check | None] = inner.get
+
+    def check(value: object) -> _Fault | None:
+        if type(value) is not dict:
+            return "", "is not an object"
+        nulls: list[str] = []
+        for name, item in value.items():
+            known = of_field(name, every)
+            # Most fields are scalars of the right type: those cost no call.
+            if known is None or type(item) is known:
+                continue
+            if item is None:
+                nulls.append(name)
+                continue
+            found = (_check_type(known) if isinstance(known, type) else known)(item)
+            if found is not None:
+                path, words = found
+                return f"{name}.{path}" if path and path[0] != "[" else f"{name}{path}", words
+        for name in nulls:
+            del value[name]
+        for name in needed:
+            if name not in value:
+                return name, "is missing"
+        return None
+
+    return check

@@ -311,13 +311,13 @@ class Finder:
             return filter(wanted, self._each(resource, targets))
         return self.cluster.picked(resource, targets.namespace, wanted, selector=targets.selector)
 
-    def pods(self, namespace: str | None) -> Iterator[dict[str, Any]]:
-        """Yield all pods of a namespace, or of the whole cluster; those that nobody made are known then.
+    def pods(self, namespace: str | None, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
+        """Yield the pods of a namespace, or of the whole cluster, that ``wanted`` wants by their metadata.
 
-        Raises ClusterError.
+        Those that nobody made are wanted in any case, and known then. Raises ClusterError.
         """
         nobodys: list[dict[str, Any]] = []
-        for pod in self.cluster.each(PODS, namespace):
+        for pod in self.cluster.each(PODS, namespace, wanted=lambda head: wanted(head) or not self._is_part(head, [])):
             if len(nobodys) <= _NOBODYS and not self._is_part(pod, []):
                 nobodys.append(pod)
             yield pod

@@ -7,6 +7,7 @@ Kyverno on the pods that they have changed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +17,7 @@ from kubectl_harden.json_values import mapping
 from kubectl_harden.objects import annotation
 from kubectl_harden.planning.admission_policy import WORKLOAD
 
-__all__ = ["Mutators"]
+__all__ = ["BY_CONTROLLERS", "Mutators", "marks_of", "matches"]
 
 _GROUP: Final = "admissionregistration.k8s.io"
 _MARKS: Final = {
@@ -25,6 +26,13 @@ _MARKS: Final = {
 }
 """Annotations on pods by which those who have changed them can be told."""
 _MOST: Final = 3
+_OPENSHIFT: Final = ("security.openshift.io", "securitycontextconstraints")
+"""Where these are, the API server itself changes pods (github.com/openshift/apiserver-library-go)."""
+BY_CONTROLLERS: Final = re.compile(
+    r"pod-template-hash|rollouts-pod-template-hash|controller-revision-hash|pod-template-generation"
+    r"|job-name|controller-uid|(?:[a-z0-9.-]+\.)?kubernetes\.io/.*"
+)
+"""Keys of labels that the built-in controllers may add to what a pod template has."""
 
 
 class _Mutator(NamedTuple):
@@ -46,6 +54,7 @@ class Mutators:
         self._cluster = cluster
         self._notes = notes
         self._found: list[_Mutator] | None = None
+        self._unknown = False
         self._values: dict[str, list[dict[str, Any]]] = {}
 
     def named(
@@ -59,7 +68,7 @@ class Mutators:
 
         Nothing is returned where nobody is known, or where more than a few match.
         """
-        marked = [text.format(annotations[key]) for key, text in _MARKS.items() if annotations.get(key)]
+        marked = [_MARKS[key].format(text) for key, text in marks_of(annotations).items()]
         if marked and not containers:
             return tuple(marked)
         try:
@@ -73,8 +82,30 @@ class Mutators:
             and all(matches(selector, labels) for selector in item.pods)
         ]
         naming = [item for item in matching if any(json.dumps(name)[1:-1] in item.text for name in containers)]
-        names = tuple(item.name for item in naming or matching)
+        names = tuple(dict.fromkeys(item.name for item in naming or matching))
         return names if len(names) <= _MOST else ()
+
+    def may_change(self, namespace: str, labels: Mapping[str, str] | None) -> bool:
+        """Whether anything may change new pods in a namespace; also where that is not known.
+
+        ``labels`` are those of the pod template of a built-in controller; with None, any pod of the namespace is meant.
+        Webhooks in the API server's own configuration files are not seen.
+        """
+        found = self._all()
+        if self._unknown:
+            return True
+        for item in found:
+            if labels is not None and not all(matches(it, labels, of_others=BY_CONTROLLERS) for it in item.pods):
+                continue
+            if not any(item.namespaces):
+                return True
+            try:
+                of_namespace = self._cluster.namespace_labels(namespace)
+            except ClusterError:
+                return True
+            if all(matches(selector, of_namespace) for selector in item.namespaces):
+                return True
+        return False
 
     def made_for(self, workload: str) -> bool:
         """Whether a MutatingAdmissionPolicy was made for the new pods of a workload (``Deployment shop/web``)."""
@@ -88,7 +119,16 @@ class Mutators:
     def _all(self) -> list[_Mutator]:
         if self._found is None:
             self._found = [*self._policies(), *self._webhooks()]
+            self._unknown = self._unknown or self._changed_by_the_server()
         return self._found
+
+    def _changed_by_the_server(self) -> bool:
+        """Whether the API server changes pods in ways of its own, or does not tell which webhooks it has."""
+        try:
+            there = {(resource.group, resource.plural) for resource in self._cluster.resources()}
+        except ClusterError:
+            return True
+        return _OPENSHIFT in there or (_GROUP, "mutatingwebhookconfigurations") not in there
 
     def _policies(self) -> Iterator[_Mutator]:
         bindings: dict[str, list[Any]] = {}
@@ -108,7 +148,6 @@ class Mutators:
                     tuple(item.get("objectSelector") for item in both),
                     json.dumps(spec).replace('\\"', '"'),
                 )
-                break
 
     def _webhooks(self) -> Iterator[_Mutator]:
         for value in self._listed("mutatingwebhookconfigurations"):
@@ -130,10 +169,16 @@ class Mutators:
                     if (resource.group, resource.plural) == (_GROUP, plural):
                         self._values[plural] = list(self._cluster.each(resource, None))
             except NotPermitted:
-                pass
+                self._unknown = True
             except ClusterError as error:
+                self._unknown = True
                 self._notes.append(f"who changes new pods is not known: {error}")
         return self._values[plural]
+
+
+def marks_of(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotations by which those who have changed a pod can be told."""
+    return {key: annotations[key] for key in _MARKS if annotations.get(key)}
 
 
 def _of_new_pods(rules: Iterable[object]) -> bool:
@@ -147,14 +192,24 @@ def _of_new_pods(rules: Iterable[object]) -> bool:
     )
 
 
-def matches(selector: Any, labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector)."""
+def matches(selector: Any, labels: Mapping[str, str], of_others: re.Pattern[str] | None = None) -> bool:
+    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector).
+
+    Of keys that ``of_others`` matches whole, it is taken that they may be as the selector demands.
+    """
     if not isinstance(selector, dict):
         return True
-    if any(labels.get(key) != text for key, text in (selector.get("matchLabels") or {}).items()):
-        return False
+
+    def open_to(key: str) -> bool:
+        return of_others is not None and of_others.fullmatch(key) is not None
+
+    for key, text in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != text and not open_to(key):
+            return False
     for rule in selector.get("matchExpressions") or ():
         key, values = rule["key"], rule.get("values") or ()
+        if open_to(key):
+            continue
         there = key in labels
         fits = {
             "In": there and labels[key] in values,

@@ -7,17 +7,21 @@ the hash in their pods' labels (pkg/controller/deployment, getNewReplicaSet), a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.api import PODS
+from kubectl_harden.cluster.api import PODS, WORKLOADS
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
+from kubectl_harden.json_values import mapping
 from kubectl_harden.live.find import Finder, Live
 from kubectl_harden.live.made_pods import Trials
-from kubectl_harden.live.mutators import Mutators
+from kubectl_harden.live.mutators import Mutators, marks_of
 from kubectl_harden.model import LADDER, Checked, Level, PodsChecked, Policy
 from kubectl_harden.objects import controller_of, finished, missing_pods, name_of
 from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.messages import policies_named
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import LEVELS, evaluate, highest_level
@@ -76,8 +80,12 @@ class _Running(NamedTuple):
 
     pods: int
     below: tuple[str, ...]
-    level: Level
-    annotations: dict[str, str]
+    level: Level = "privileged"
+    annotations: Mapping[str, str] = MappingProxyType({})
+
+
+_SOME_BELOW: Final = _Running(1, ("",))
+"""There are some that do not meet the policy: which, and how many, is not asked."""
 
 
 class WorkloadPods:
@@ -90,7 +98,8 @@ class WorkloadPods:
         self._finder = finder
         self._everywhere = everywhere
         self._listed: set[str | None] = set()
-        self._running: dict[tuple[str, Key], _Running] = {}
+        self._read = False
+        self._running: dict[str, dict[Key, _Running]] = {}
         self._trials = Trials(finder.cluster, finder.notes)
         self.mutators = Mutators(finder.cluster, finder.notes)
 
@@ -99,6 +108,8 @@ class WorkloadPods:
         if not left(checked.violations) or live.resource == PODS:
             return checked
         locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
+        if locations and not self._may_be_changed(live, locations[0]):
+            return checked
         several = len(live.subject.templates()) > 1
         running = None if several else self._of(live)
         below = running.below if running is not None else ()
@@ -118,6 +129,18 @@ class WorkloadPods:
             return checked
         by = self.mutators.named(live.namespace, {}, running.annotations)
         return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
+
+    def _may_be_changed(self, live: Live, location: Location) -> bool:
+        """Whether admission may make other pods of a template than it says."""
+        cluster = self._finder.cluster
+        if self._everywhere and not self._read:
+            self._read = True
+            with suppress(ClusterError):
+                if not cluster.known_namespaces():
+                    cluster.read_namespaces()
+        metadata = mapping(mapping(location.value).get("metadata"))
+        labels = mapping(metadata.get("labels")) if live.resource in WORKLOADS else None
+        return self.mutators.may_change(live.namespace, labels)
 
     def refused(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods that a workload lacks: admission may add to them what it forbids.
@@ -149,32 +172,39 @@ class WorkloadPods:
         scope = None if self._everywhere else live.namespace
         if scope not in self._listed:
             self._listed.add(scope)
+            # Names of pods that are below are told beside a policy that was made for their workload alone.
+            named = bool(self.mutators.own_policies())
             try:
-                for pod in self._finder.pods(scope):
-                    self._add(pod)
+                for pod in self._finder.pods(scope, lambda head: named or not self._tells_nothing(head)):
+                    self._add(pod, named=named)
             except NotPermitted:
                 pass  # The dry-run alone must tell.
             except ClusterError as error:
                 self._finder.notes.append(f"which pods run is not known: {error}")
-        return self._running.get((live.namespace, (live.resource.kind, live.name)))
+        return self._running.get(live.namespace, {}).get((live.resource.kind, live.name))
 
-    def _add(self, pod: dict[str, Any]) -> None:
+    def _tells_nothing(self, pod: dict[str, Any]) -> bool:
+        """Whether another pod of the same workload is known to be below the policy already."""
+        of_namespace = self._running.get(pod["metadata"]["namespace"], {})
+        known = [of_namespace.get(key) for key in keys_of(pod)]
+        return all(running is not None and running.below for running in known)
+
+    def _add(self, pod: dict[str, Any], *, named: bool) -> None:
         metadata = pod["metadata"]
         if finished(pod) or metadata.get("deletionTimestamp"):
             return
         namespace = metadata["namespace"]
+        of_namespace = self._running.setdefault(namespace, {})
         level, meets = _judged(pod, self._finder.policy(namespace, self._finder.cluster.minor()))
-        below = () if meets else (str(metadata["name"]),)
+        below: tuple[str, ...] = () if meets else (str(metadata["name"]) if named else "",)
         for key in keys_of(pod):
-            before = self._running.get((namespace, key))
-            annotations = metadata.get("annotations") or {}
+            before = of_namespace.get(key)
             if before is None:
-                self._running[namespace, key] = _Running(1, below, level, annotations)
+                marks = marks_of(metadata.get("annotations") or {})
+                of_namespace[key] = _SOME_BELOW if below == ("",) else _Running(1, below, level, marks)
             else:
                 lowest = min(before.level, level, key=LADDER.index)
-                self._running[namespace, key] = _Running(
-                    before.pods + 1, (*before.below, *below), lowest, before.annotations
-                )
+                of_namespace[key] = _Running(before.pods + 1, (*before.below, *below), lowest, before.annotations)
 
 
 def _judged(pod: dict[str, object], policy: Policy) -> tuple[Level, bool]:

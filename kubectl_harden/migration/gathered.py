@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from kubectl_harden.cluster.api import QUOTAS, Cluster
 from kubectl_harden.errors import ClusterError, InputError, NotPermitted
@@ -21,9 +21,6 @@ from kubectl_harden.pod_security.policy import evaluate
 
 __all__ = ["Gathered", "read_quotas"]
 
-_KEPT: Final = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
-"""What is kept of the metadata of a pod that violates the goal."""
-
 
 class Gathered:
     """A namespace, the policies in force there and the one to be enforced, and what the lists show of it."""
@@ -34,7 +31,7 @@ class Gathered:
         self.now = policies.settled(value["metadata"]["name"], self.labels)
         self.policy = policies.goal(self.labels, aim.target, aim.version)
         self.workloads: list[Surveyed] = []
-        self.pods: list[tuple[dict[str, Any], str]] = []
+        self.pods: list[PodVerdict] = []
         self.problems: list[Problem] = []
         self.short: list[Blocker] = []
         self.quotas: list[dict[str, Any]] = []
@@ -45,6 +42,8 @@ class Gathered:
         self.meeting: set[Key] = set()
         self.completed: list[str] = []
         self.offers: set[str] = set()
+        self._same_words: dict[str, str] = {}
+        self._same_labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
     def judge(self, value: dict[str, Any]) -> None:
         """Take a pod of the namespace, whether it violates the goal or meets it."""
@@ -57,30 +56,37 @@ class Gathered:
             (self.violating if findings else self.meeting).update(keys_of(value))
         if findings:
             words = ", ".join(finding.reason for _, finding in findings)
-            metadata = {key: value["metadata"].get(key) for key in _KEPT}
-            kept = {"metadata": metadata, "kind": "Pod", "status": {"phase": value.get("status", {}).get("phase")}}
-            self.pods.append(({**kept, "class": value["spec"].get("runtimeClassName", "")}, words))
+            labels = value["metadata"].get("labels") or {}
+            # Most pods of a workload share them.
+            words = self._same_words.setdefault(words, words)
+            labels = self._same_labels.setdefault(tuple(labels.items()), labels)
+            self.pods.append(_verdict(value, words, labels))
 
-    def verdict(self, value: dict[str, Any], words: str, owner: str) -> PodVerdict:
-        """Return what is said of a pod that violates the goal, by these words, and comes from a workload."""
-        metadata = value["metadata"]
-        deleted = bool(metadata.get("deletionTimestamp"))
-        return PodVerdict(
-            metadata["name"],
-            metadata["uid"],
-            words,
-            owner,
-            value["class"],
-            finished(value),
-            deleted or owner in self.rolling,
-            deleted,
-            metadata["labels"] or {},
-            (controller_of(value) or {}).get("name", ""),
-        )
+    def traced(self, pod: PodVerdict, owner: str) -> PodVerdict:
+        """Return the verdict on a pod with the workload that it comes from."""
+        return pod._replace(owner=owner, passing=pod.deleted or owner in self.rolling)
 
     def wanted(self, modes: tuple[Mode, ...], level: Level, aim: Aim, minor: int) -> dict[str, str]:
         """Return the labels that raise modes of the namespace to a level."""
         return raised_labels(self.labels, self.now, modes, level, aim.version, minor)
+
+
+def _verdict(value: dict[str, Any], words: str, labels: Mapping[str, str]) -> PodVerdict:
+    """Return what is said of a pod that violates the goal, as long as nothing is known of its workload."""
+    metadata = value["metadata"]
+    deleted = bool(metadata.get("deletionTimestamp"))
+    return PodVerdict(
+        metadata["name"],
+        metadata["uid"],
+        words,
+        "",
+        value["spec"].get("runtimeClassName", ""),
+        finished(value),
+        deleted,
+        deleted,
+        labels,
+        (controller_of(value) or {}).get("name", ""),
+    )
 
 
 def read_quotas(cluster: Cluster, found: Mapping[str, Gathered], at_once: bool) -> list[str]:

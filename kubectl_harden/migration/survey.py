@@ -372,9 +372,7 @@ def _asked_again(policies: PoliciesInForce, item: NamespaceSurvey, namespace: Ga
     except ClusterError:
         return item
     owners = {pod.uid: pod.owner for pod in item.pods}
-    pods = tuple(
-        namespace.verdict(value, words, owners.get(value["metadata"]["uid"], "")) for value, words in namespace.pods
-    )
+    pods = tuple(namespace.traced(pod, owners.get(pod.uid, "")) for pod in namespace.pods)
     word = _server_word(policies, namespace, aim)
     return item._replace(server=word._replace(expected=_expected(item.name, namespace.policy, pods)))
 
@@ -394,11 +392,11 @@ def _summed_up(
     metadata = namespace.value["metadata"]
     goal = namespace.policy
     pods = []
-    for value, words in namespace.pods:
-        uid = value["metadata"]["uid"]
+    for pod in namespace.pods:
+        uid = pod.uid
         while uid not in roots and uid in parents:
             uid = parents[uid]
-        pods.append(namespace.verdict(value, words, roots.get(uid, "")))
+        pods.append(namespace.traced(pod, roots.get(uid, "")))
     expected = _expected(metadata["name"], goal, pods)
     pods = _still_there(cluster, metadata["name"], namespace.workloads, pods)
     now = _lowest(item.now for item in namespace.workloads)

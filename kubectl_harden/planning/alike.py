@@ -1,22 +1,53 @@
-"""Equal pod templates are planned for once: clusters have the same app in many namespaces.
+"""Equal pod templates are judged and planned for once: clusters have the same app in many namespaces.
 
-A plan depends on nothing but what its key is made of: ``plan`` reads the object along the pod template alone.
+A verdict depends on nothing but the pod template and the policy. A plan depends on nothing but what its key is made of:
+``plan`` reads the object along the pod template alone.
 """
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from kubectl_harden.model import Learned, Plan, Policy
-from kubectl_harden.planning.options import FixOptions
+from kubectl_harden.model import Finding, Learned, Level, Plan, Policy
+from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
+from kubectl_harden.pod_security.policy import evaluate, highest_level
 
-__all__ = ["once"]
+if TYPE_CHECKING:
+    from kubectl_harden.planning.options import FixOptions
+
+__all__ = ["Evaluation", "evaluated", "once"]
 
 MOST: Final = 4096
 """So many plans are kept."""
+MOST_EVALUATIONS: Final = 1024
 _PLANS: Final[dict[bytes, Plan]] = {}
+_EVALUATIONS: Final[dict[bytes, Evaluation]] = {}
+
+_T = TypeVar("_T")
+
+
+class Evaluation(NamedTuple):
+    """What a policy forbids in a pod, in the API server's order, and the highest level that the pod meets."""
+
+    findings: tuple[tuple[Control, Finding], ...]
+    level: Level
+
+
+def evaluated(location: Location, policy: Policy) -> Evaluation:
+    """Return what a policy says of the pod of a pod template. Raises InputError where it cannot be decoded."""
+
+    def make() -> Evaluation:
+        pod = location.pod()
+        findings = evaluate(pod, policy)
+        return Evaluation(tuple(findings), highest_level(pod, policy, [control.level for control, _ in findings]))
+
+    if not _is_alone(location) and not location.undecided:
+        key = _digest(location.value, f"{location.is_pod} {policy.level} {policy.minor}")
+        return _kept(_EVALUATIONS, MOST_EVALUATIONS, key, make)
+    return make()
 
 
 def once(
@@ -32,25 +63,31 @@ def once(
     Where a person chooses, or the pod template is not one that an API server has decoded and that stands in one place,
     it is made in any case. Raises what ``make`` raises.
     """
-    if options.choose is not None or not location.decoded or location.spread:
+    if options.choose is not None or _is_alone(location):
         return make()
-    key = _key(location, policy, options, learned, accepted)
-    found = _PLANS.get(key)
+    rest = options._replace(learn=type(options)().learn)
+    about = (location._replace(value=None), policy, rest, dict(learned), dict(accepted))
+    return _kept(_PLANS, MOST, _digest(location.value, repr(about)), make)
+
+
+def _is_alone(location: Location) -> bool:
+    return not location.decoded or location.spread
+
+
+def _kept(kept: dict[bytes, _T], most: int, key: bytes, make: Callable[[], _T]) -> _T:
+    found = kept.get(key)
     if found is None:
-        if len(_PLANS) >= MOST:
-            _PLANS.clear()
-        found = _PLANS[key] = make()
+        if len(kept) >= most:
+            kept.clear()
+        found = kept[key] = make()
     return found
 
 
-def _key(
-    location: Location, policy: Policy, options: FixOptions, learned: Learned, accepted: Mapping[str, str]
-) -> bytes:
-    # Late: manifests, which no API server has decoded, never come here.
+def _digest(value: Any, rest: str) -> bytes:
+    """Return what is the same for equal values alone: unlike ==, it tells 1, 1.0 and True apart."""
+    # Imported late: manifests are judged without it.
     import hashlib
-    import json
 
-    rest = options._replace(learn=FixOptions().learn)
-    text = json.dumps([location.path, location.value])
-    about = (location._replace(value=None), policy, rest, dict(learned), dict(accepted))
-    return hashlib.blake2b(f"{text}\n{about!r}".encode(errors="surrogatepass"), digest_size=32).digest()
+    # Version 2 has no references, which would make equal values differ.
+    text = marshal.dumps(value, 2)
+    return hashlib.blake2b(b"%d\n%b%b" % (len(text), text, rest.encode(errors="surrogatepass"))).digest()

@@ -9,11 +9,11 @@ from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import named_path, pointer
 from kubectl_harden.json_values import json_line, mapping
 from kubectl_harden.model import Checked, Checks, FieldAtFault, Finding, Path, Violation
+from kubectl_harden.planning.alike import evaluated
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.location import Location
-from kubectl_harden.pod_security.pod import Pod
-from kubectl_harden.pod_security.policy import counterparts_of, evaluate, highest_level
+from kubectl_harden.pod_security.policy import counterparts_of
 
 if TYPE_CHECKING:
     from kubectl_harden.planning.options import Learn
@@ -31,9 +31,8 @@ def judged(subject: Subject, learn: Learn | None = None, *, named: bool = False)
     found = list(problems)
     for location in subject.templates():
         try:
-            pod = subject.pod(location)
-            verdict = _verdict(subject, location, pod, accepted, named=named)
-            checked.append(verdict if learn is None else _with_facts(verdict, subject, location, pod, learn))
+            verdict = _verdict(subject, location, accepted, named=named)
+            checked.append(verdict if learn is None else _with_facts(verdict, subject, location, learn))
         except InputError as error:
             found.append(subject.problem(error, location))
         except Exception as error:  # noqa: BLE001 (one object must not end the run)
@@ -41,23 +40,23 @@ def judged(subject: Subject, learn: Learn | None = None, *, named: bool = False)
     return Checks(tuple(checked), tuple(found))
 
 
-def _verdict(subject: Subject, location: Location, pod: Pod, accepted: Mapping[str, str], *, named: bool) -> Checked:
+def _verdict(subject: Subject, location: Location, accepted: Mapping[str, str], *, named: bool) -> Checked:
     policy = subject.policy_for(location)
     violations = []
-    findings = evaluate(pod, policy)
-    reasons = excused(pod, policy, findings, accepted)
+    findings, level = evaluated(location, policy)
+    reasons = excused(subject.pod(location), policy, findings, accepted) if accepted else {}
     for control, finding in findings:
         paths = tuple(location.in_object(path) for path in finding.paths)
         line, _ = subject.place(paths[0])
         reason = reasons.get(control.id, "")
         violations.append(Violation(control.id, control.level, finding.reason, finding.detail, paths, line, reason))
-    level = highest_level(pod, policy, [violation.level for violation in violations])
     checked = Checked(subject.named(location), level, tuple(violations), policy)
-    return _named(checked, subject, location, pod, [finding for _, finding in findings]) if named else checked
+    return _named(checked, subject, location, [finding for _, finding in findings]) if named else checked
 
 
-def _named(checked: Checked, subject: Subject, location: Location, pod: Pod, findings: Iterable[Finding]) -> Checked:
+def _named(checked: Checked, subject: Subject, location: Location, findings: Iterable[Finding]) -> Checked:
     """Return a verdict with what a baseline file asks for: fields by names, and the verdicts of counterparts."""
+    pod = subject.pod(location)
     # As admission sees it: a host port may be a default.
     value = {"metadata": {"annotations": pod.annotations}, "spec": pod.spec}
 
@@ -95,12 +94,12 @@ def _at_fault(value: Any, path: Path) -> FieldAtFault:
     return FieldAtFault(named_path(value, path), json_line(found) if told else "null")
 
 
-def _with_facts(checked: Checked, subject: Subject, location: Location, pod: Pod, learn: Learn) -> Checked:
+def _with_facts(checked: Checked, subject: Subject, location: Location, learn: Learn) -> Checked:
     """Return a verdict with what is known of how the containers run."""
     # Imported late: a plain check needs no evidence.
     from kubectl_harden.evidence.manifest import facts_of
 
-    facts = facts_of(pod, learn(checked.identity, subject.value, location.value))
+    facts = facts_of(subject.pod(location), learn(checked.identity, subject.value, location.value))
     labels = mapping(mapping(mapping(subject.value).get("metadata")).get("labels"))
     listed = (*facts.pod, *(fact for known in facts.containers.values() for fact in known))
     return checked._replace(facts=listed, labels=tuple((key, str(text)) for key, text in labels.items()))

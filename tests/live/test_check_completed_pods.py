@@ -103,3 +103,24 @@ def test_check_tells_of_refused_pods_whose_template_is_well(namespace: Namespace
         assert (lower.code, "refused" in lower.err) == (0, False)
     settled = harden("check", "deploy/none")
     assert (settled.code, "refused" in settled.err) == (0, False)
+
+
+def test_only_pods_that_something_may_change_are_looked_at(namespace: Namespace, harden: Harden) -> None:
+    marked = {"complete": "yes"}
+    with mutating(namespace, COMPLETES, "'runAsUser': 1000", marked):
+        web = workload("Deployment", "web")
+        web["spec"]["template"]["metadata"]["labels"].update(marked)
+        namespace.create(web, workload("Deployment", "plain", replicas=0), workload("CronJob", "night"))
+        namespace.eventually(lambda: len(namespace.ready_pods()) == 1)
+        result = harden("check", "-n", namespace.name, "-o", "json", "-v=6")
+        found = {item["name"]: item for item in result.json["workloads"]}
+        assert found["web"]["pods"]["running"] == 1 and found["web"]["pods"]["proved"] is True
+        assert [name for name in found if "pods" in found[name]] == ["web"]
+        assert result.err.count("POST ") == 1 and "dryRun=All" in result.err
+        # Neither a dry-run nor the pods: nothing changes these.
+        result = harden("check", "deploy/plain", "cj/night", "-v=6")
+        assert (result.code, "/pods" in result.err) == (1, False)
+        # Whoever may not see what changes pods looks at the pods.
+        anna = Person(namespace, harden).holds("view")
+        code, _, err = anna("check", "deploy/plain", "cj/night", "-v=6")
+        assert (code, f"/{namespace.name}/pods" in err) == (1, True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.live.mutators import matches
+from kubectl_harden.live.mutators import BY_CONTROLLERS, matches
 from kubectl_harden.live.workload_pods import keys_of
 
 LABELS = {"app": "web", "tier": ""}
@@ -32,6 +32,20 @@ LABELS = {"app": "web", "tier": ""}
 )
 def test_selectors(selector: Any, expected: bool) -> None:
     assert matches(selector, LABELS) is expected
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ({"matchLabels": {"pod-template-hash": "6f"}}, True),
+        ({"matchLabels": {"app": "db", "pod-template-hash": "6f"}}, False),
+        ({"matchExpressions": [{"key": "batch.kubernetes.io/job-name", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "job-name", "operator": "DoesNotExist"}]}, True),
+        ({"matchExpressions": [{"key": "my-job-name", "operator": "Exists"}]}, False),
+    ],
+)
+def test_labels_that_controllers_add_may_be_as_a_selector_demands(selector: Any, expected: bool) -> None:
+    assert matches(selector, LABELS, BY_CONTROLLERS) is expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Equal pod templates are planned for once, and that changes no plan."""
+"""Equal pod templates are judged and planned for once, and that changes no verdict and no plan."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.model import Fact, Identity, Learned, LiveSource
+from kubectl_harden.model import Checks, Fact, Identity, Learned, LiveSource
 from kubectl_harden.planning import alike, object_plan
 from kubectl_harden.planning.object_plan import ObjectPlan, planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.subject import Subject
+from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.accepted import ALLOW
 from kubectl_harden.pod_security.pod_templates import locate
 from kubectl_harden.pod_security.policy import NEWEST, Policy
@@ -64,6 +65,14 @@ def plan_of(template: Any, number: int, level: Any, risk: Any, text: str, annota
     identity = Identity(LiveSource(f"u{number}", "1", None), "apps/v1", "Deployment", f"n{number}", f"d{number}", ())
     subject = Subject(value, identity, Policy(level, NEWEST), decoded=True)
     return planned(subject, FixOptions(max_risk=risk, learn=Knows(text)))
+
+
+def verdict_of(template: Any, level: Any, annotations: dict[str, str]) -> Checks:
+    """Return the verdict on a Deployment with a pod template."""
+    metadata = {"name": "d", "namespace": "n", "uid": "u", "annotations": annotations}
+    value = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"template": template}}
+    identity = Identity(LiveSource("u", "1", None), "apps/v1", "Deployment", "n", "d", ())
+    return judged(Subject(value, identity, Policy(level, NEWEST), decoded=True))
 
 
 @st.composite
@@ -116,6 +125,33 @@ def test_it_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) == 1
     plan_of(copy.deepcopy(TEMPLATES[0]), 5, "baseline", "review", "", {})
     assert len(made) == 2
+
+
+@given(workloads())
+def test_it_changes_no_verdict(found: list[tuple[Any, Any, Any, str, dict[str, str]]]) -> None:
+    alike._EVALUATIONS.clear()
+    twice = [*found, *found]
+    together = [verdict_of(template, level, rest) for template, level, *_, rest in copy.deepcopy(twice)]
+    for (template, level, *_, rest), verdict in zip(copy.deepcopy(twice), together, strict=True):
+        alike._EVALUATIONS.clear()
+        assert repr(verdict_of(template, level, rest)) == repr(verdict)
+
+
+def test_it_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = alike.evaluate
+    monkeypatch.setattr(alike, "evaluate", lambda *arguments: (made.append(1), real(*arguments))[1])
+    alike._EVALUATIONS.clear()
+    for _ in range(5):
+        verdict_of(copy.deepcopy(TEMPLATES[0]), "restricted", {})
+    assert len(made) == 1
+    verdict_of(copy.deepcopy(TEMPLATES[0]), "baseline", {})
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (1, 1.0), (0, False), ("", None), ([], {}), ("1", 1)])
+def test_values_that_are_equal_to_python_are_told_apart(one: object, other: object) -> None:
+    assert alike._digest({"a": [one]}, "") != alike._digest({"a": [other]}, "")
 
 
 def test_no_more_are_kept_than_that(monkeypatch: pytest.MonkeyPatch) -> None:

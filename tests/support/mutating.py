@@ -37,13 +37,20 @@ def injects(name: str) -> str:
 
 
 @contextmanager
-def mutating(namespace: Namespace, expression: str, shows: str) -> Iterator[str]:
-    """Have a MutatingAdmissionPolicy change the namespace's new pods; ``shows`` stands in each of them then."""
+def mutating(namespace: Namespace, expression: str, shows: str, labels: dict[str, str] | None = None) -> Iterator[str]:
+    """Have a MutatingAdmissionPolicy change the namespace's new pods; ``shows`` stands in each of them then.
+
+    With ``labels`` only pods that have these are changed.
+    """
     name, plane = f"change-{namespace.name}", namespace.plane
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
     condition = {"name": "once", "expression": "!has(object.spec.initContainers)"}
     spec = {
-        "matchConstraints": {"namespaceSelector": selector, "resourceRules": [NEW_PODS]},
+        "matchConstraints": {
+            "namespaceSelector": selector,
+            "resourceRules": [NEW_PODS],
+            **({"objectSelector": {"matchLabels": labels}} if labels else {}),
+        },
         "matchConditions": [condition],
         "failurePolicy": "Fail",
         "reinvocationPolicy": "Never",
@@ -54,6 +61,7 @@ def mutating(namespace: Namespace, expression: str, shows: str) -> Iterator[str]
     bindings = f"{ADMISSION}/mutatingadmissionpolicybindings"
     plane.request("POST", bindings, {"metadata": {"name": name}, "spec": {"policyName": name}})
     trial = safe(workload("Pod", "asked"))
+    trial["metadata"]["labels"] = labels or {}
 
     def changes() -> bool:
         try:
