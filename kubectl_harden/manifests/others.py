@@ -143,7 +143,7 @@ def _rendered(group: str, kind: str, value: dict[str, object]) -> str | None:
 
 # -- what looks like a workload --------------------------------------------------------------------
 
-_MENTION: Final = re.compile(r"""\bcontainers["']?[ \t]*:""")
+_MENTION: Final = re.compile(r"""containers(?<=\bcontainers)["']?[ \t]*:""")  # The word first: it is searched fast.
 
 _PLAIN: Final = frozenset(
     {"ConfigMap", "ControllerRevision", "CustomResourceDefinition", "Secret", "Service", "Role", "ClusterRole"}

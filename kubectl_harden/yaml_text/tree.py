@@ -189,7 +189,7 @@ def top_level(text: str) -> Iterator[tuple[str, str | None]]:
     Raises SyntaxFault for invalid text, and where only the whole tree can tell what the keys are: anything but one
     block mapping at column 0 whose keys are scalars without tags, anchors and aliases.
     """
-    if any(mark in text for mark in _AMBIGUOUS) or text.count("\r") != text.count("\r\n"):
+    if any(mark in text for mark in _AMBIGUOUS) or ("\r" in text and text.count("\r") != text.count("\r\n")):
         raise SyntaxFault(_UNSURE)
     if text.count("[") + text.count("{") > MAX_DEPTH:
         raise SyntaxFault(_UNSURE)  # Older versions of libyaml take n² for n brackets in each other.
