@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "is_namespace",
     "is_true",
     "item_kind",
+    "matches",
     "missing_pods",
     "name_of",
 ]
@@ -135,3 +138,33 @@ def missing_pods(value: dict[str, Any]) -> int | None:
         return int(spec.get("replicas", 1)) - int(status.get("replicas", 0))
     wanted, there = (part.get("replicas") if isinstance(part, dict) else None for part in (spec, status))
     return wanted - there if isinstance(wanted, int) and isinstance(there, int) else None
+
+
+def matches(selector: Any, labels: Mapping[str, str], of_others: re.Pattern[str] | None = None) -> bool:
+    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector).
+
+    Of keys that ``of_others`` matches whole, it is taken that they may be as the selector demands.
+    """
+    if not isinstance(selector, dict):
+        return True
+
+    def open_to(key: str) -> bool:
+        return of_others is not None and of_others.fullmatch(key) is not None
+
+    for key, text in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != text and not open_to(key):
+            return False
+    for rule in selector.get("matchExpressions") or ():
+        key, values = rule["key"], rule.get("values") or ()
+        if open_to(key):
+            continue
+        there = key in labels
+        fits = {
+            "In": there and labels[key] in values,
+            "NotIn": not there or labels[key] not in values,
+            "Exists": there,
+            "DoesNotExist": not there,
+        }
+        if not fits.get(rule["operator"], True):
+            return False
+    return True

@@ -28,6 +28,7 @@ from kubectl_harden.cluster.resources import (
     Resource,
     of_kind,
 )
+from kubectl_harden.cluster.watches import Watches
 from kubectl_harden.errors import ClusterError, Expired, Unreachable, UsageError
 from kubectl_harden.objects import group_version
 
@@ -69,13 +70,17 @@ _AGGREGATED: Final = ",".join(
 
 
 class Cluster:
-    """A Kubernetes cluster. What has been asked once (version, resources, namespaces) is kept."""
+    """A Kubernetes cluster. What has been asked once (version, resources, namespaces) is kept.
+
+    ``watches`` are shared by all who listen.
+    """
 
     def __init__(self, connection: Connection, *, chunk: int = CHUNK, manager: str = "kubectl-harden") -> None:
         """Use a connection; ``manager`` is the field manager of changes, ``chunk`` the size of list pages."""
         self.connection = connection
         self.chunk = chunk
         self.manager = manager
+        self.watches = Watches(self.watch, self.newest)
         self._lock = Lock()
         self._minor: int | None = None
         self._custom: tuple[Resource, ...] | None = None
@@ -298,35 +303,29 @@ class Cluster:
             raise bad_answer(what, "the answer is a list without a resourceVersion")
         return [_item(item, resource, namespace, what) for item in items], value["metadata"]["resourceVersion"]
 
+    def newest(self, resource: Resource, namespace: str) -> str:
+        """Return the resourceVersion that a list has now. Raises ClusterError."""
+        path = resource.path(namespace)
+        value = self.connection.request("GET", path, {"limit": "1"}).value
+        return str(checked(value, ("", "list"), f"GET {path}")["metadata"]["resourceVersion"])
+
     def watch(
-        self,
-        resource: Resource,
-        namespace: str,
-        version: str,
-        seconds: float,
-        cancel: Cancel,
-        *,
-        selector: str = "",
-        fields: str = "",
+        self, resource: Resource, namespace: str, version: str, cancel: Cancel
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield ("ADDED" | "MODIFIED" | "DELETED", object) for at most so many seconds, or until it is cancelled.
+        """Yield ("ADDED" | "MODIFIED" | "DELETED", object) until it is cancelled.
 
         A connection that breaks, or that has lasted for a while, is made again from where it was. Raises Expired
         where the version is too old, and other ClusterErrors.
         """
-        deadline = time.monotonic() + seconds
         path = resource.path(namespace)
         failures = short = 0
-        while (left := min(_WATCH_SECONDS, deadline - time.monotonic())) > 0 and not cancel.requested():
+        while not cancel.requested():
             # Bookmarks keep the version young where nothing changes.
-            query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(max(1, int(left))),
+            query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(int(_WATCH_SECONDS)),
                      "allowWatchBookmarks": "true"}  # fmt: skip
-            for key, text in (("labelSelector", selector), ("fieldSelector", fields)):
-                if text:
-                    query[key] = text
             began = time.monotonic()
             try:
-                for line in self.connection.lines(path, query, left + 5, cancel):
+                for line in self.connection.lines(path, query, _WATCH_SECONDS + 5, cancel):
                     kind, value = _event(line, resource, namespace, f"GET {path}?watch=1")
                     version = value["metadata"]["resourceVersion"]
                     failures = short = 0
@@ -336,12 +335,12 @@ class Cluster:
                 if cancel.requested():
                     return
                 # A connection that was silent to its end is not a fault of the server's.
-                failures += time.monotonic() - began < left
+                failures += time.monotonic() - began < _WATCH_SECONDS
                 if failures > _WATCH_FAILURES:
                     raise
             if time.monotonic() - began < 1:
                 short += 1
-                time.sleep(min(0.1 * 2 ** min(short, _LONGEST_PAUSE), max(0.0, deadline - time.monotonic())))
+                time.sleep(0.1 * 2 ** min(short, _LONGEST_PAUSE))
 
     def patch(
         self, resource: Resource, namespace: str | None, name: str, operations: list[dict[str, Any]], *, dry_run: bool

@@ -9,13 +9,14 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from threading import Event, Thread
+from contextlib import ExitStack, suppress
+from functools import partial
+from threading import Event
 from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import PODS, Cluster, Resource
-from kubectl_harden.cluster.connection import Cancel
-from kubectl_harden.errors import ClusterError, Expired, NotFound
+from kubectl_harden.cluster.watches import Heard, position
+from kubectl_harden.errors import NotFound
 from kubectl_harden.live.rollout import (
     PodFailure,
     Progress,
@@ -24,6 +25,7 @@ from kubectl_harden.live.rollout import (
     pod_ready,
     progress,
     selector_of,
+    selects,
 )
 
 __all__ = ["Followed", "Snapshot", "follow", "take_snapshot"]
@@ -37,8 +39,8 @@ GRACE: Final = 10.0
 """Seconds for which a controller's complaint may still be about the state before the change."""
 
 
-_About = Literal["object", "pod", "error"]
-_Events = queue.Queue[tuple[_About, str, Any]]
+_About = Literal["object", "pod"]
+_Events = queue.Queue[tuple[_About, Heard, dict[str, Any]]]
 
 
 class Snapshot(NamedTuple):
@@ -88,12 +90,12 @@ def follow(
     Pods that ``before`` does not have, or knows as new, are new. Raises ClusterError where the cluster does not
     answer.
     """
-    cancel = Cancel()
-    events = _watched(cluster, resource, value, before, seconds, cancel)
+    events: _Events = queue.Queue()
     seen = _Seen(resource.kind, value, before)
     deadline = time.monotonic() + seconds
     said: Progress | None = None
-    try:
+    asked = False
+    with _listening(cluster, resource, value, before, events):
         while True:
             now = seen.progress()
             if now != said:
@@ -104,30 +106,33 @@ def follow(
             if stop.is_set():
                 return Followed("interrupted")
             ended = seen.failed(now) or seen.timed_out(now, deadline, seconds)
-            if ended is not None and seen.asked:
+            if ended is not None and asked:
                 return ended
             if ended is not None or seen.quiet():
                 answer = _ask(cluster, resource, seen.value, before)
                 if isinstance(answer, Followed):
                     return answer
                 seen.answered(*answer)
+                asked = True
                 continue
+            asked = False
+            tick = time.monotonic() + _TICK
             with suppress(queue.Empty):
-                seen.heard(*events.get(timeout=_TICK))
-    finally:
-        cancel()
+                # Most events of a large namespace are about other workloads.
+                while (left := tick - time.monotonic()) > 0 and not seen.heard(*events.get(timeout=left)):
+                    pass
 
 
 class _Seen:
-    """What is known of a workload and its new pods: by events, and by asking.
-
-    ``asked`` tells that nothing has been heard since the cluster was asked.
-    """
+    """What is known of a workload and its new pods: by events, and by asking."""
 
     def __init__(self, kind: str, value: dict[str, Any], before: Snapshot) -> None:
         self.value = value
-        self.asked = False
         self._kind = kind
+        self._after = {
+            "object": position(value["metadata"]["resourceVersion"]) or 0,
+            "pod": position(before.version) or 0,
+        }
         self._old = before.uids
         self._pods = dict(before.new)
         self._heard = time.monotonic()
@@ -172,26 +177,48 @@ class _Seen:
         """Whether nothing was heard for so long that the cluster is to be asked."""
         return time.monotonic() - self._heard > self._patience
 
-    def answered(self, value: dict[str, object], pods: dict[str, dict[str, object]]) -> None:
-        """Take the object and its new pods as the cluster has them now."""
+    def answered(self, value: dict[str, Any], pods: dict[str, dict[str, object]], version: str) -> None:
+        """Take the object and its new pods as the cluster has them now; ``version`` is the list's of pods."""
         self.value, self._pods = value, pods
-        self._heard, self.asked = time.monotonic(), True
+        self._after = {
+            "object": position(value["metadata"]["resourceVersion"]) or 0,
+            "pod": position(version) or 0,
+        }
+        self._heard = time.monotonic()
 
-    def heard(self, about: _About, event: str, found: Any) -> None:
-        """Take an event of a watch: its type, and the object as it is then."""
-        self._heard, self.asked = time.monotonic(), False
-        if about == "error":
-            self._patience = _POLL
-            return
+    def heard(self, about: _About, event: Heard, found: dict[str, Any]) -> bool:
+        """Take what a watch tells, and the object as it is then; returns whether it says something new of this one."""
+        now = time.monotonic()
+        if event == "ENDED":
+            self._heard, self._patience = now, _POLL
+        elif event == "MISSED":
+            self._heard = now - self._patience  # The cluster knows what is there now.
+        elif (position(found["metadata"]["resourceVersion"]) or 0) <= self._after[about]:
+            return False
+        elif about == "object":
+            if found["metadata"]["name"] != self.value["metadata"]["name"]:
+                return False
+            self._heard = now
+            self._changed(event, found)
+        else:
+            if found["metadata"]["uid"] not in self._pods and not selects(self.value, found):
+                return False
+            self._heard = now
+            self._pod_changed(event, found)
+        return True
+
+    def _changed(self, event: Heard, found: dict[str, Any]) -> None:
         uid = found["metadata"]["uid"]
-        if about == "object":
-            if event == "DELETED" or uid != self.value["metadata"]["uid"]:
-                self._heard -= self._patience  # The cluster knows what is there now.
-                return
-            self.value = {"kind": self._kind, **found}
-            if self._kind == "Pod":
-                self._pods = {uid: found}
-        elif event == "DELETED":
+        if event == "DELETED" or uid != self.value["metadata"]["uid"]:
+            self._heard -= self._patience
+            return
+        self.value = {"kind": self._kind, **found}
+        if self._kind == "Pod":
+            self._pods = {uid: found}
+
+    def _pod_changed(self, event: Heard, found: dict[str, Any]) -> None:
+        uid = found["metadata"]["uid"]
+        if event == "DELETED" or not selects(self.value, found):
             self._pods.pop(uid, None)
         elif uid not in self._old or uid in self._pods:
             self._pods[uid] = found
@@ -199,8 +226,11 @@ class _Seen:
 
 def _ask(
     cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot
-) -> tuple[dict[str, object], dict[str, dict[str, object]]] | Followed:
-    """Return the object and its new pods as the cluster has them now, or how it ended. Raises ClusterError."""
+) -> tuple[dict[str, object], dict[str, dict[str, object]], str] | Followed:
+    """Return the object and its new pods as the cluster has them now, and the version of the list of pods.
+
+    Or how it ended. Raises ClusterError.
+    """
     metadata = value["metadata"]
     try:
         found = cluster.get(resource, metadata["namespace"], metadata["name"])
@@ -210,10 +240,11 @@ def _ask(
         return Followed("failed", "it was replaced by another object of the same name in the meantime")
     now = {"kind": resource.kind, **found}
     if resource.kind == "Pod":
-        return now, {found["metadata"]["uid"]: found}
-    listed, _ = cluster.snapshot(PODS, metadata["namespace"], selector_of(value) or "")
+        return now, {found["metadata"]["uid"]: found}, before.version
+    listed, version = cluster.snapshot(PODS, metadata["namespace"], selector_of(value) or "")
     pods = {pod["metadata"]["uid"]: pod for pod in listed}
-    return now, {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
+    new = {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
+    return now, new, version
 
 
 def _settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> float:
@@ -224,57 +255,22 @@ def _settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> floa
     return float((spec.get("minReadySeconds") or 0) * max(spec.get("replicas") or 1, len(pods)))
 
 
-def _watched(
-    cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot, seconds: float, cancel: Cancel
-) -> _Events:
-    """Watch a workload and its pods, each in a thread of its own; returns where their events come in."""
-    events: _Events = queue.Queue()
-    namespace, name = value["metadata"]["namespace"], value["metadata"]["name"]
-    watches: list[tuple[_About, Resource, str, dict[str, str]]] = [
-        ("object", resource, value["metadata"]["resourceVersion"], {"fields": f"metadata.name={name}"})
-    ]
+def _listening(
+    cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot, events: _Events
+) -> ExitStack:
+    """Have the events of a workload's kind, and of the pods of its namespace, come in while the result is entered."""
+
+    def comes(about: _About, event: Heard, found: dict[str, Any]) -> None:
+        events.put((about, event, found))
+
+    metadata, listening = value["metadata"], ExitStack()
+    sources: list[tuple[_About, Resource, str]] = [("object", resource, metadata["resourceVersion"])]
     if resource.kind != "Pod":
-        watches.append(("pod", PODS, before.version, {"selector": selector_of(value) or ""}))
-    for about, of, version, filters in watches:
-        arguments = (cluster, about, of, namespace, version, seconds, cancel, events, filters)
-        Thread(target=_pump, args=arguments, daemon=True).start()
-    return events
-
-
-def _pump(
-    cluster: Cluster,
-    about: _About,
-    resource: Resource,
-    namespace: str,
-    version: str,
-    seconds: float,
-    cancel: Cancel,
-    events: _Events,
-    filters: dict[str, str],
-) -> None:
-    """Put the events of a watch into the queue; one that has expired begins again with what there is."""
-    while not cancel.requested():
-        try:
-            for event, value in cluster.watch(resource, namespace, version, seconds, cancel, **filters):
-                events.put((about, event, value))
-            return
-        except Expired:
-            time.sleep(_TICK)
-            try:
-                if about == "pod":
-                    found, version = cluster.snapshot(resource, namespace, filters["selector"])
-                    for value in found:
-                        events.put((about, "ADDED", value))
-                else:
-                    value = cluster.get(resource, namespace, filters["fields"].partition("=")[2])
-                    version = value["metadata"]["resourceVersion"]
-                    events.put((about, "MODIFIED", value))
-            except ClusterError as error:
-                events.put(("error", "", error))
-                return
-        except ClusterError as error:
-            events.put(("error", "", error))
-            return
+        # Its pods first: when the object is done, they have been counted.
+        sources.insert(0, ("pod", PODS, before.version))
+    for about, of, version in sources:
+        listening.callback(cluster.watches.listen(of, metadata["namespace"], version, partial(comes, about)))
+    return listening
 
 
 def _unready(pods: dict[str, dict[str, object]]) -> tuple[dict[str, object], ...]:

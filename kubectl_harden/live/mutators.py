@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
 from kubectl_harden.json_values import mapping
-from kubectl_harden.objects import annotation
+from kubectl_harden.objects import annotation, matches
 from kubectl_harden.planning.admission_policy import WORKLOAD
 
-__all__ = ["BY_CONTROLLERS", "Mutators", "marks_of", "matches"]
+__all__ = ["BY_CONTROLLERS", "Mutators", "marks_of"]
 
 _GROUP: Final = "admissionregistration.k8s.io"
 _MARKS: Final = {
@@ -190,33 +190,3 @@ def _of_new_pods(rules: Iterable[object]) -> bool:
         for rule in rules
         if isinstance(rule, dict)
     )
-
-
-def matches(selector: Any, labels: Mapping[str, str], of_others: re.Pattern[str] | None = None) -> bool:
-    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector).
-
-    Of keys that ``of_others`` matches whole, it is taken that they may be as the selector demands.
-    """
-    if not isinstance(selector, dict):
-        return True
-
-    def open_to(key: str) -> bool:
-        return of_others is not None and of_others.fullmatch(key) is not None
-
-    for key, text in (selector.get("matchLabels") or {}).items():
-        if labels.get(key) != text and not open_to(key):
-            return False
-    for rule in selector.get("matchExpressions") or ():
-        key, values = rule["key"], rule.get("values") or ()
-        if open_to(key):
-            continue
-        there = key in labels
-        fits = {
-            "In": there and labels[key] in values,
-            "NotIn": not there or labels[key] not in values,
-            "Exists": there,
-            "DoesNotExist": not there,
-        }
-        if not fits.get(rule["operator"], True):
-            return False
-    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.objects import api_group, conditions_of, is_true
+from kubectl_harden.objects import api_group, conditions_of, is_true, matches
 
 __all__ = [
     "FATAL",
@@ -21,6 +21,7 @@ __all__ = [
     "progress",
     "reason_of",
     "selector_of",
+    "selects",
     "watched",
 ]
 
@@ -79,6 +80,14 @@ def selector_of(value: dict[str, Any]) -> str | None:
             }[rule["operator"]]
         )
     return ",".join(parts) or None
+
+
+def selects(value: dict[str, Any], pod: dict[str, Any]) -> bool:
+    """Whether a workload's selector matches a pod, as the API server matches it by ``selector_of``."""
+    selector = value.get("spec", {}).get("selector")
+    if value.get("kind") == "ReplicationController":
+        selector = {"matchLabels": selector or {}}
+    return matches(selector, pod["metadata"].get("labels") or {})
 
 
 def watched(value: dict[str, Any]) -> str | None:

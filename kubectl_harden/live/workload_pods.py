@@ -34,6 +34,8 @@ Key = tuple[str, str]
 RESTARTABLE: Final = ("Deployment", "StatefulSet", "DaemonSet")
 """The kinds whose pods ``kubectl rollout restart`` makes again."""
 _HASHES: Final = ("pod-template-hash", "rollouts-pod-template-hash")
+_FEW: Final = 4
+"""Pods are listed by namespace where not more than one of so many is concerned."""
 _NUMBERED: Final = {"Job": "CronJob", "ReplicationController": "DeploymentConfig"}
 
 
@@ -91,7 +93,8 @@ _SOME_BELOW: Final = _Running(1, ("",))
 class WorkloadPods:
     """Tells of workloads where their pods are another matter than their template; it raises nothing.
 
-    Pods are listed when the first is asked for: of the namespace, or of the whole cluster if ``everywhere``.
+    Pods are listed when the first is asked for: of the namespace, or, with ``everywhere``, of the whole cluster where
+    something changes them in many namespaces.
     """
 
     def __init__(self, finder: Finder, *, everywhere: bool) -> None:
@@ -99,6 +102,7 @@ class WorkloadPods:
         self._everywhere = everywhere
         self._listed: set[str | None] = set()
         self._read = False
+        self._in_most: bool | None = None
         self._running: dict[str, dict[Key, _Running]] = {}
         self._trials = Trials(finder.cluster, finder.notes)
         self.mutators = Mutators(finder.cluster, finder.notes)
@@ -142,6 +146,14 @@ class WorkloadPods:
         labels = mapping(metadata.get("labels")) if live.resource in WORKLOADS else None
         return self.mutators.may_change(live.namespace, labels)
 
+    def _changed_in_most(self) -> bool:
+        """Whether pods may be changed in so many namespaces that one list of the cluster's pods is less."""
+        if self._in_most is None:
+            names = self._finder.cluster.known_namespaces()
+            changed = sum(self.mutators.may_change(name, None) for name in names)
+            self._in_most = not names or changed * _FEW > len(names)
+        return self._in_most
+
     def refused(self, live: Live, checked: Checked) -> Checked:
         """Return a verdict with that on the pods that a workload lacks: admission may add to them what it forbids.
 
@@ -169,7 +181,7 @@ class WorkloadPods:
         return commands.kubectl(*words, namespace=live.namespace) if live.resource.kind in RESTARTABLE else ""
 
     def _of(self, live: Live) -> _Running | None:
-        scope = None if self._everywhere else live.namespace
+        scope = None if self._everywhere and self._changed_in_most() else live.namespace
         if scope not in self._listed:
             self._listed.add(scope)
             # Names of pods that are below are told beside a policy that was made for their workload alone.

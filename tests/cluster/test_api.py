@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -84,5 +85,7 @@ def test_a_watch_that_ends_at_once_is_not_made_in_a_storm(tmp_path: Path, server
         handler.end_headers()
 
     server.answer = ended
-    assert list(Cluster(connected(tmp_path, server)).watch(PODS, "x", "1", 1.5, Cancel())) == []
+    cancel = Cancel()
+    Timer(1.5, cancel).start()
+    assert list(Cluster(connected(tmp_path, server)).watch(PODS, "x", "1", cancel)) == []
     assert 2 <= len(server.asked) < 12

@@ -124,3 +124,19 @@ def test_only_pods_that_something_may_change_are_looked_at(namespace: Namespace,
         anna = Person(namespace, harden).holds("view")
         code, _, err = anna("check", "deploy/plain", "cj/night", "-v=6")
         assert (code, f"/{namespace.name}/pods" in err) == (1, True)
+
+
+def test_pods_are_listed_by_namespace_where_few_are_concerned(namespace: Namespace, harden: Harden) -> None:
+    # Other tests have namespaces, and policies for them, at the same time.
+    others = [f"/api/v1/namespaces/{namespace.name}-{number}" for number in range(16)]
+    for path in others:
+        namespace.plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": path.rpartition("/")[2]}})
+    with mutating(namespace, COMPLETES, "'runAsUser': 1000"):
+        namespace.create(workload("Deployment", "web"))
+        namespace.eventually(lambda: len(namespace.ready_pods()) == 1)
+        result = harden("check", "-A", "-o", "json", "-v=6")
+    for path in others:
+        namespace.plane.request("DELETE", path)
+    web = next(item for item in result.json["workloads"] if item["namespace"] == namespace.name)
+    assert web["pods"]["running"] == 1
+    assert f"/namespaces/{namespace.name}/pods?limit=500 " in result.err

@@ -137,10 +137,10 @@ def test_a_failure_that_has_passed_is_none(namespace: Namespace, harden: Harden,
 
     def crashing(handler: Any, request: Request) -> None:
         """Tell of a new pod that crashes, as one did that has been replaced by now."""
-        version = request.query["resourceVersion"]
+        version = str(int(request.query["resourceVersion"]) + 1)
         waiting = {"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "m"}}}
         metadata = {"name": "ghost", "namespace": namespace.name, "uid": "ghost", "resourceVersion": version,
-                    "creationTimestamp": "2026-01-01T00:00:00Z"}  # fmt: skip
+                    "labels": {"app": "web"}, "creationTimestamp": "2026-01-01T00:00:00Z"}  # fmt: skip
         pod = {"metadata": metadata, "spec": {}, "status": {"containerStatuses": [waiting]}}
         handler.send_response(200)
         handler.end_headers()

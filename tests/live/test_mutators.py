@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from kubectl_harden.live.mutators import BY_CONTROLLERS, matches
+from kubectl_harden.live.mutators import BY_CONTROLLERS
 from kubectl_harden.live.workload_pods import keys_of
+from kubectl_harden.objects import matches
 
 LABELS = {"app": "web", "tier": ""}
 

@@ -1,0 +1,176 @@
+"""The watches of a run: one for each kind and namespace, however many listen to it.
+
+A watch begins at the resourceVersion of its first listener. Whoever comes later gets what it has brought after theirs,
+or is told to ask, where that is not kept any more or was before the watch began.
+
+Source: resourceVersions of the objects of a kind are numbers that grow (KEP-5504, and before it all servers that keep
+their objects in etcd; k8s.io/apimachinery, pkg/util/resourceversion).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from threading import Lock, Thread, Timer
+from typing import Any, Final, Literal
+
+from kubectl_harden.cluster.connection import Cancel
+from kubectl_harden.cluster.resources import Resource
+from kubectl_harden.errors import ClusterError, Expired, NotPermitted
+
+__all__ = ["Heard", "Tell", "Watches", "position"]
+
+Heard = Literal["ADDED", "MODIFIED", "DELETED", "MISSED", "ENDED"]
+"""What a listener hears: events, that it may have missed some and must ask, or that there will be no more of them."""
+Tell = Callable[[Heard, dict[str, Any]], None]
+"""Gets what is heard, and the object of an event. It is called in another thread, and must not wait."""
+
+KEPT: Final = 30.0
+"""Seconds for which a watch stays open without a listener: the next workload of its namespace takes it over."""
+RECENT: Final = 20
+"""So many events are kept for those who come later."""
+_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 10.0
+"""Seconds before a watch that has expired begins again; doubled while it brings nothing."""
+
+
+def position(version: str) -> int | None:
+    """Return where a resourceVersion is in the order of all of its kind, or None for one that cannot be compared."""
+    return int(version) if re.fullmatch("[0-9]{1,30}", version) else None
+
+
+class _Stream:
+    """A watch that is open: who listens, and what it has brought of late, all of it after ``since``."""
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+        self.recent: deque[tuple[int, Heard, dict[str, Any]]] = deque()
+        self.listeners: list[Tell] = []
+        self.closing: Timer | None = None
+        self.cancel = Cancel()
+
+    def drop(self, most: int) -> None:
+        """Forget the earliest of what it has brought, so that no more than so many events are kept."""
+        while len(self.recent) > most:
+            self.since = self.recent.popleft()[0]
+
+
+class Watches:
+    """Opens watches for those who listen, and closes them when they have left. Threads may share it.
+
+    ``watch`` yields the events of a kind in a namespace from a resourceVersion on, ``newest`` returns the one that is
+    true now: see Cluster.
+    """
+
+    def __init__(
+        self,
+        watch: Callable[[Resource, str, str, Cancel], Iterator[tuple[Any, dict[str, Any]]]],
+        newest: Callable[[Resource, str], str],
+    ) -> None:
+        self._watch = watch
+        self._newest = newest
+        self._lock = Lock()
+        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._forbidden: set[tuple[str, str]] = set()
+
+    def listen(self, resource: Resource, namespace: str, version: str, tell: Tell) -> Callable[[], None]:
+        """Have all events of a kind in a namespace told that come after a resourceVersion, until the result is called.
+
+        Objects come without managedFields. Earlier events may be told, too. Where nothing can be watched, ENDED is all
+        that is told.
+        """
+        key, at = (resource.name, namespace), position(version)
+        with self._lock:
+            if at is None or key in self._forbidden:
+                tell("ENDED", {})
+                return lambda: None
+            stream = self._streams.get(key)
+            if stream is None:
+                stream = self._streams[key] = _Stream(at)
+                Thread(target=self._read, args=(stream, resource, namespace, version), daemon=True).start()
+            elif at < stream.since:
+                tell("MISSED", {})
+            else:
+                for then, event, value in stream.recent:
+                    if then > at:
+                        tell(event, value)
+            if stream.closing is not None:
+                stream.closing.cancel()
+            stream.listeners.append(tell)
+            opened = stream
+        return lambda: self._leave(key, opened, tell)
+
+    def _leave(self, key: tuple[str, str], stream: _Stream, tell: Tell) -> None:
+        with self._lock:
+            stream.listeners.remove(tell)
+            if not stream.listeners:
+                # The next one's version is most likely later than all of it, and it is memory for nothing.
+                stream.drop(0)
+                stream.closing = Timer(KEPT, self._close, (key, stream))
+                stream.closing.daemon = True
+                stream.closing.start()
+
+    def _close(self, key: tuple[str, str], stream: _Stream) -> None:
+        with self._lock:
+            if stream.listeners:
+                return
+            self._forget(key, stream)
+        stream.cancel()
+
+    def _forget(self, key: tuple[str, str], stream: _Stream) -> None:
+        if self._streams.get(key) is stream:
+            del self._streams[key]
+
+    def _read(self, stream: _Stream, resource: Resource, namespace: str, version: str) -> None:
+        """Tell what a watch brings, in a thread of its own, until it is closed or cannot be made again."""
+        key, pause = (resource.name, namespace), _PAUSE
+        try:
+            while not stream.cancel.requested():
+                try:
+                    for event, value in self._watch(resource, namespace, version, stream.cancel):
+                        pause = _PAUSE
+                        if not self._brought(stream, event, value):
+                            return
+                except Expired:
+                    time.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    version = self._newest(resource, namespace)
+                    if not self._begun_again(stream, version):
+                        return
+        except NotPermitted:
+            self._forbidden.add(key)
+        except ClusterError:
+            pass
+        finally:
+            with self._lock:
+                self._forget(key, stream)
+                for tell in stream.listeners:
+                    tell("ENDED", {})
+
+    def _brought(self, stream: _Stream, event: Heard, value: dict[str, Any]) -> bool:
+        """Tell an event, and keep it for those who come later; returns whether its version can be compared."""
+        at = position(value["metadata"]["resourceVersion"])
+        if at is None:
+            return False
+        # They are up to half of what is kept, and no listener asks who wrote a field.
+        value["metadata"].pop("managedFields", None)
+        with self._lock:
+            stream.recent.append((at, event, value))
+            stream.drop(RECENT)
+            for tell in stream.listeners:
+                tell(event, value)
+        return True
+
+    def _begun_again(self, stream: _Stream, version: str) -> bool:
+        """Have all listeners ask, since nothing is known of what was before a version; False if it is not a number."""
+        at = position(version)
+        if at is None:
+            return False
+        with self._lock:
+            stream.since = at
+            stream.recent.clear()
+            for tell in stream.listeners:
+                tell("MISSED", {})
+        return True
