@@ -1,8 +1,6 @@
 """JSON values: compared and aligned exactly, changed without a copy of all, read with care."""
 
-from __future__ import annotations
-
-import json
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,6 +35,8 @@ class Difference(NamedTuple):
 
 def json_line(value: object, indent: int | None = None) -> str:
     """Return JSON for a file, in one line without ``indent``; only surrogates without their other half are escaped."""
+    import json  # late: most checks print none
+
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -114,13 +114,15 @@ def size(value: object) -> int:
 
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values are equal, of the same types (true is not 1, 1 is not 1.0)."""
+    if left is right:
+        return True
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
-    return left is right or bool(left == right)
+    return bool(left == right)
 
 
 # What tells the items of Kubernetes lists apart; a value may stand under several of these keys.
@@ -212,6 +214,8 @@ def _numbered(keys: Iterable[str | None]) -> list[object]:
 
 
 def _content(item: object) -> str:
+    import json
+
     return json.dumps(item, sort_keys=True)
 
 

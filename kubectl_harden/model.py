@@ -4,11 +4,10 @@ Named tuples and not dataclasses, since every start of the command pays for thei
 instead of 1.2 ms for each class.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -313,7 +312,7 @@ class Identity(NamedTuple):
         """The context of a live object's cluster, where there are several."""
         return self.source.cluster if isinstance(self.source, LiveSource) else ""
 
-    def of_cluster(self, name: str) -> Identity:
+    def of_cluster(self, name: str) -> Self:
         """Return the same of a cluster by its context."""
         source = self.source
         return self._replace(source=source._replace(cluster=name)) if isinstance(source, LiveSource) else self
@@ -439,7 +438,7 @@ class Checks(NamedTuple):
     problems: tuple[Problem, ...]
     others: tuple[Other, ...] = ()
 
-    def of_cluster(self, name: str) -> Checks:
+    def of_cluster(self, name: str) -> Self:
         """Return the same of a cluster by its context."""
         checked = tuple(item._replace(identity=item.identity.of_cluster(name)) for item in self.checked)
         return self._replace(checked=checked, problems=tuple(item._replace(cluster=name) for item in self.problems))

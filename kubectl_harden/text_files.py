@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import Any, BinaryIO, Final
 
 from kubectl_harden.errors import InputError
@@ -124,6 +122,8 @@ def read_json(name: str, *, regular: bool = False) -> object:
 
 def json_of(text: str) -> Any:
     """Return the JSON value that a text is. Raises InputError with the line and column of what is wrong."""
+    import json  # late: most runs read none
+
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -147,4 +147,7 @@ def open_streams() -> None:
 
 def leads_out(relative: str) -> bool:
     """Whether a relative path leads out of its directory: it does not where a name only begins with two dots."""
-    return PurePath(relative).parts[:1] == (os.pardir,)
+    rest = relative.replace(os.sep, "/")
+    while rest.startswith("./"):
+        rest = rest[2:].lstrip("/")
+    return rest == os.pardir or rest.startswith("../")

@@ -42,6 +42,8 @@ def freeze(site_packages: Path, target: Path) -> None:
         "bin_includes": ["libz.so"],
         "build_exe": str(target),
         "excludes": [*UNUSED, *generated],
+        # Each module is a file: to find and unpack one in a zip file takes longer.
+        "no_compress": True,
         "includes": ["pydoc"],  # kubernetes.watch reads docstrings with it
         "include_path": [],
         "optimize": 0,

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -35,9 +34,7 @@ LIBRARIES = {
 
 def shipped(packages: Path, tree: Path) -> Iterator[Distribution]:
     """Yield the installed distributions of which a module lies in the frozen directory."""
-    with zipfile.ZipFile(tree / "lib" / "library.zip") as library:
-        modules = {name.removesuffix(".pyc") for name in library.namelist() if name.endswith(".pyc")}
-    modules |= {file.relative_to(tree / "lib").as_posix().partition(".")[0] for file in (tree / "lib").rglob("*")}
+    modules = {file.relative_to(tree / "lib").as_posix().partition(".")[0] for file in (tree / "lib").rglob("*")}
     for distribution in distributions(path=[str(packages)]):
         files = distribution.files or ()
         if any(file.suffix in (".py", ".so", ".pyd") and _module(file.as_posix()) in modules for file in files):

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,11 @@ def test_the_archive_is_small_and_says_what_is_in_it(archive: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"kubectl-harden"}
     assert {f"kubectl-harden/{name}" for name in ("LICENSE", "kubectl-harden", "kubectl_complete-harden")} < names
     assert len(owners) == 1
+
+
+def test_each_module_in_it_is_a_file(system: EmptySystem) -> None:
+    assert [file.name for file in system.home.rglob("*.zip")] == []
+    assert (system.home / "lib" / "enum.pyc").is_file()
 
 
 def test_nothing_in_it_names_the_machine_that_built_it(system: EmptySystem) -> None:
@@ -182,9 +186,8 @@ def test_the_bill_of_materials_lists_what_is_shipped_and_nothing_else(archive: P
     assert set(about["libraries"]) == {"cpython", "openssl", "zlib", "expat", "libmpdec", "libyaml"}
     assert about["libraries"]["cpython"] == about["python"]
     # What is in the tree, seen from its own side: packages of Python by their directories and modules.
-    packages = {entry.name for entry in (system.home / "lib").iterdir() if entry.is_dir()}
-    with zipfile.ZipFile(system.home / "lib" / "library.zip") as library:
-        packages |= {name.removesuffix(".pyc") for name in library.namelist() if "/" not in name}
+    entries = [entry for entry in (system.home / "lib").iterdir() if entry.suffix != ".dist-info"]
+    packages = {entry.stem for entry in entries if entry.is_dir() or entry.suffix == ".pyc"}
     packages -= {*sys.stdlib_module_names, "kubectl_harden", "kubectl-harden"}
     packages = {name for name in packages if "kubectl_harden" not in name and name not in OF_THE_FREEZER}
     named = {name.replace("-", "_").lower() for name in versions} - set(about["libraries"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from hypothesis import given
@@ -94,7 +94,8 @@ def test_what_a_shell_pipes_in_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "out"),
     [("..", True), ("../a", True), ("../../a", True), ("a", False), ("..a", False), ("..\\a", False), ("...", False),
-     ("a/../b", False), (".", False)],
+     ("a/../b", False), (".", False), ("./../a", True), (".//..", True), ("./a/..", False), ("/..", False), ("", False)],
 )  # fmt: skip
 def test_a_path_that_leads_out(path: str, out: bool) -> None:
     assert leads_out(path) is out
+    assert (PurePath(path).parts[:1] == ("..",)) is out

@@ -12,7 +12,7 @@ from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
-from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.page import HISTORY, TEAM_LABEL, about_check, keep
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.model import Checks, Policy
     from kubectl_harden.reports.tally import Tally
+    from kubectl_harden.reports.upgrade import Upgrades
 
 __all__ = ["check"]
 
@@ -50,9 +51,9 @@ _SHOWN: Final = tuple(name for name in _NAMES if name != "wide")
         help="Do not look for violations of this control; may be repeated.")  # fmt: skip
 @option("--statistics", group="Output", is_flag=True,
         help="Count the violations by control and by namespace. [default: where there are many]")  # fmt: skip
-@option("--known", group="Output", metavar="FILE", type=click.Path(),
+@option("--known", group="Output", metavar="FILE", type=FILE,
         help="Baseline file: violations listed in it do not count.")  # fmt: skip
-@option("--write-known", group="Output", metavar="FILE", type=click.Path(),
+@option("--write-known", group="Output", metavar="FILE", type=FILE,
         help="Write a baseline file with the current violations.")  # fmt: skip
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
         help="List only what starts to fail at this policy version. [no value: the newest known]")  # fmt: skip
@@ -107,11 +108,8 @@ def check(
       # A page to show around, with what changed since the last run
       kubectl harden check -A -o html --history runs/ > page.html
     """
-    from kubectl_harden.planning.upgrade import upgraded
-    from kubectl_harden.pod_security.policy import NEWEST
     from kubectl_harden.reports.output import data, line, note, note_problems, paragraph, report_problems, write
     from kubectl_harden.reports.tally import Tally, left_out_words, summary_line
-    from kubectl_harden.reports.upgrade import Upgrades
 
     if show_evidence:
         output = _with_evidence(output)
@@ -134,7 +132,15 @@ def check(
     came: list[Traced] = []
     notes: list[str] = []
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
-    tally = Tally() if upgrade is None else Upgrades(f"v1.{upgrade}")
+    compared: Upgrades | None = None
+    if upgrade is not None:
+        # Imported late: few checks compare with a policy version.
+        from kubectl_harden.planning.upgrade import upgraded
+        from kubectl_harden.reports.upgrade import Upgrades
+
+        compared = Upgrades(f"v1.{upgrade}")
+        policy = upgraded(policy, upgrade)
+    tally = Tally() if compared is None else compared
     if output == "html" and write_known is None:
         tally.about = about_check(inputs, history_dir, team_label)
     all_count = write_known is not None or upgrade is not None
@@ -170,9 +176,7 @@ def check(
     if of_only or of_skip:
         results = of_controls(results, of_only, of_skip)
     told, noted = 0, len(tally.passed.notes)
-    pieces = render(
-        form, results, policy if upgrade is None else upgraded(policy, upgrade), tally, statistics=statistics
-    )
+    pieces = render(form, results, policy, tally, statistics=statistics)
 
     def report() -> None:
         nonlocal told, noted
@@ -214,16 +218,18 @@ def check(
     if not form.people and tally.left_out:
         note(left_out_words(tally.left_out))
     if form.people:
-        paragraph(tally.line() if isinstance(tally, Upgrades) else summary_line(tally))
+        paragraph(summary_line(tally) if compared is None else compared.line())
         if tally.violating and output == "text" and not tally.clusters:
             line(_advice(inputs, upgrade))
-    if isinstance(tally, Upgrades):
-        if tally.pinned:
-            held = "1 of them is" if tally.pinned == 1 else f"{tally.pinned:,} of them are"
+    if compared is not None:
+        if compared.pinned:
+            held = "1 of them is" if compared.pinned == 1 else f"{compared.pinned:,} of them are"
             note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
-        if tally.uncomparable and not tally.problems:
+        if compared.uncomparable and not compared.problems:
+            from kubectl_harden.pod_security.policy import NEWEST
+
             raise UsageError(
-                f"nothing to compare: everything judged is pinned to {tally.version} or a newer version already "
+                f"nothing to compare: everything judged is pinned to {compared.version} or a newer version already "
                 f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
             )
     if tally.about is not None:
@@ -311,11 +317,10 @@ def _write_known(known: Known, results: Iterable[Checks]) -> int:
 
 def _advice(inputs: FileInputs | LiveInputs, upgrade: int | None) -> str:
     """Return how to see the smallest fix of the same inputs, for another policy version if there is one."""
-    from kubectl_harden.cli.fix import fix
     from kubectl_harden.cluster.command import Commands
 
     commands = inputs.cluster.connection.commands if isinstance(inputs, LiveInputs) else Commands()
-    words = list(repeated(click.get_current_context(), fix))
+    words = list(repeated(click.get_current_context()))
     if upgrade is not None:
         if "--policy-version" in words:
             at = words.index("--policy-version")

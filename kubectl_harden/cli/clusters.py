@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from fnmatch import fnmatchcase
-from queue import Empty, Full, Queue, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -14,6 +12,8 @@ from kubectl_harden.cli.groups import option
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
+    from queue import Queue, SimpleQueue
+
     from kubectl_harden.cli.options import Connect
     from kubectl_harden.cluster.api import Cluster
 
@@ -59,6 +59,8 @@ def chosen_contexts(given: dict[str, object]) -> list[str]:
     beside = [f"--{name.replace('_user', '')}" for name in ("context", "cluster", "server", "token") if given.get(name)]
     if beside:
         raise UsageError(f"{beside[0]} is for one cluster: leave it out with --contexts and --all-contexts")
+    from fnmatch import fnmatchcase
+
     from kubectl_harden.cluster.kubeconfig import entries_of
 
     kubeconfig = given.get("kubeconfig")
@@ -113,6 +115,8 @@ def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Itera
     A run that ends with an error of ours brings that last. What waits for earlier runs does not grow. Runs begin in
     their order: a later one that waits for room never keeps the one that is read from beginning.
     """
+    from queue import Empty, Full, Queue, SimpleQueue
+
     stop = Event()
     todo: SimpleQueue[tuple[Queue[T | HardenError | BaseException | None], Callable[[], Iterable[T]]]] = SimpleQueue()
     waiting: list[Queue[T | HardenError | BaseException | None]] = [Queue(_WAITING) for _ in runs]
@@ -156,6 +160,8 @@ def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Itera
 
 def _taken(queue: Queue[T]) -> T:
     """Wait for an item, so that Ctrl-C is heard meanwhile."""
+    from queue import Empty
+
     while True:
         try:
             return queue.get(timeout=0.2)

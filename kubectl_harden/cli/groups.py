@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args
 
 import click
 
-__all__ = ["GLOBAL", "GROUPS", "Group", "Option", "grouped", "option"]
+__all__ = ["FILE", "GLOBAL", "GROUPS", "Group", "Option", "grouped", "option"]
 
 Group = Literal[
     "Targets",
@@ -23,6 +23,10 @@ Group = Literal[
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 """In the order of the help; within a group options stand as they are declared, the everyday ones first."""
 GLOBAL: Final = GROUPS[-1]
+
+
+FILE: Final = click.Path()
+"""The type of options that name a file: click translates the name of each one that is made."""
 
 
 class Option(click.Option):

@@ -11,7 +11,7 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
-from kubectl_harden.cli.groups import GLOBAL, Option, grouped, option
+from kubectl_harden.cli.groups import FILE, GLOBAL, Option, grouped, option
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLUSTER",
     "CLUSTER_NAMES",
+    "NOT_FOR_FIX",
     "OUTPUT",
     "POD_PATH",
     "POLICY",
@@ -36,7 +37,7 @@ __all__ = [
 CLUSTER: Final = (
     option("-n", "--namespace", group="Targets", metavar="NAME", shell_complete=completing.namespaces,
            help="Namespace. [default: that of the context]"),
-    option("--kubeconfig", group=GLOBAL, metavar="FILE", type=click.Path(), help="Path to the kubeconfig."),
+    option("--kubeconfig", group=GLOBAL, metavar="FILE", type=FILE, help="Path to the kubeconfig."),
     option("--context", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("contexts"),
            help="Context of the kubeconfig."),
     option("--cluster", group=GLOBAL, metavar="NAME", shell_complete=completing.kubeconfig_names("clusters"),
@@ -50,7 +51,7 @@ CLUSTER: Final = (
            help="Group to impersonate; repeatable."),
     option("--insecure-skip-tls-verify", "insecure", group=GLOBAL, is_flag=True,
            help="Do not verify the server's certificate."),
-    option("--certificate-authority", group=GLOBAL, metavar="FILE", type=click.Path(),
+    option("--certificate-authority", group=GLOBAL, metavar="FILE", type=FILE,
            help="Certificate authority to trust."),
     option("--request-timeout", group=GLOBAL, default="0", metavar="TIME",
            help="Longest time for one request, such as 30s; 0: five minutes."),
@@ -186,15 +187,18 @@ def cluster_options(command: Callable[..., int]) -> Callable[..., int]:
     return with_options(CLUSTER, call)
 
 
-def repeated(ctx: click.Context, command: click.Command) -> tuple[str, ...]:
-    """Return the words that give another command what was given to this one, but the output, how the cluster is
-    reached, and ``--build``, which only ``check`` takes.
-    """
-    left_out = {*CLUSTER_NAMES, "output", "build", *(one.name for one in OUTPUT)}
-    names = {parameter.name for parameter in command.params} - left_out
+NOT_FOR_FIX: Final = frozenset(
+    (*CLUSTER_NAMES, *(one.name for one in OUTPUT), "all_contexts", "audit_logs", "build", "contexts", "history_dir",
+     "known", "output", "show_evidence", "statistics", "team_label", "upgrade_to", "write_known")
+)  # fmt: skip
+"""The parameters of ``check`` that mean nothing to ``fix``, or something else; how the cluster is reached."""
+
+
+def repeated(ctx: click.Context) -> tuple[str, ...]:
+    """Return the words that give ``fix`` what was given to ``check``, but the output and how the cluster is reached."""
     words: list[str] = []
     for parameter in ctx.command.params:
-        if parameter.name not in names or ctx.get_parameter_source(parameter.name) is not _GIVEN:
+        if parameter.name in NOT_FOR_FIX or ctx.get_parameter_source(parameter.name or "") is not _GIVEN:
             continue
         value = ctx.params[parameter.name]
         for one in value if isinstance(value, tuple) else (value,):

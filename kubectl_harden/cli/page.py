@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.options import repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs
-from kubectl_harden.cluster.command import Commands
 from kubectl_harden.errors import HardenError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cluster.command import Commands
     from kubectl_harden.cluster.connection import Connection
     from kubectl_harden.reports.history import History
     from kubectl_harden.reports.page_model import About
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HISTORY", "TEAM_LABEL", "about_check", "about_migration", "keep", "refuse_history"]
 
 HISTORY: Final = option(
-    "--history", "history_dir", group="Output", metavar="DIR", type=click.Path(),
+    "--history", "history_dir", group="Output", metavar="DIR", type=FILE,
     help="Keep each run in DIR: the page shows the progress, and what changed since the last run.",
 )  # fmt: skip
 TEAM_LABEL: Final = option(
@@ -42,11 +42,11 @@ def about_check(inputs: FileInputs | LiveInputs, directory: str | None, team_lab
 
 def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
     """Return what the page of a check says of its run, but for teams."""
-    from kubectl_harden.cli.fix import fix
+    from kubectl_harden.cluster.command import Commands
     from kubectl_harden.reports.page_model import About
 
     made = _now()
-    words = repeated(click.get_current_context(), fix)
+    words = repeated(click.get_current_context())
     if isinstance(inputs, FileInputs):
         command = Commands().harden("fix", *words)
         history = _history(directory, f"check {_scope()}")

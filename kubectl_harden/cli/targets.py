@@ -13,7 +13,7 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.clusters import Opened, chosen_contexts, opened
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
-from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.options import CLUSTER, POD_PATH, POLICY, pod_paths_of, project_of, with_options
 from kubectl_harden.errors import ClusterError, HardenError, UsageError
 
@@ -43,7 +43,7 @@ _FILES: Final = (
     option("-R", "--recursive", group="Targets", is_flag=True, help="Process directories recursively."),
     option("-k", "--kustomize", "kustomization", group="Targets", metavar="DIR", type=click.Path(file_okay=False),
            multiple=True, callback=_once, help="Directory of a kustomization, which kubectl kustomize builds."),
-    option("--helm-chart", "chart", group="Targets", metavar="CHART", type=click.Path(), multiple=True, callback=_once,
+    option("--helm-chart", "chart", group="Targets", metavar="CHART", type=FILE, multiple=True, callback=_once,
            help="Chart, which helm template renders: a directory, a .tgz, repo/chart or oci://…"),
 )  # fmt: skip
 
@@ -56,7 +56,7 @@ _LIVE: Final = (
 _RARER: Final = (
     option("--build", group="Targets", is_flag=True,
            help="check: also render the charts and kustomizations in the directories."),
-    option("--values", group="Targets", multiple=True, metavar="FILE", type=click.Path(),
+    option("--values", group="Targets", multiple=True, metavar="FILE", type=FILE,
            help="Values for the chart; may be repeated."),
     option("--set", "sets", group="Targets", multiple=True, metavar="KEY=VALUE",
            help="Value for the chart, as in helm --set."),
@@ -67,9 +67,9 @@ _RARER: Final = (
     option("--skip-tests", group="Targets", is_flag=True, help="Leave out what only helm test runs."),
     option("--skip-others", group="Targets", is_flag=True,
            help="For pre-commit: the arguments are files; skip those without Kubernetes objects."),
-    option("--admission-config", group="Policy", metavar="FILE", type=click.Path(),
+    option("--admission-config", group="Policy", metavar="FILE", type=FILE,
            help="The API server's AdmissionConfiguration, whose defaults and exemptions apply to manifests."),
-    option("--config", group="Policy", metavar="FILE", type=click.Path(),
+    option("--config", group="Policy", metavar="FILE", type=FILE,
            help="Project file. [default: .kubectl-harden.yaml here, or in a parent directory of the repository]"),
 )  # fmt: skip
 

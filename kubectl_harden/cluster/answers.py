@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
+from kubectl_harden.cluster.protobuf import PREFIX
 from kubectl_harden.cluster.shapes import SHAPES, fault
 from kubectl_harden.errors import (
     ClusterError,
@@ -199,7 +200,11 @@ def error_of(status: int, text: bytes, what: str) -> ClusterError:
     told = isinstance(value, dict) and value.get("kind") == "Status"
     if 300 <= status < 400:
         return bad_answer(what, f"the server answers with a redirect ({status}), which is not followed")
-    message = _message(value) if told else text[:800].decode(errors="replace").strip()[:200]
+    if told:
+        message = _message(value)
+    else:
+        # What is not for people to read is asked for again as JSON.
+        message = "" if text.startswith(PREFIX) else text[:800].decode(errors="replace").strip()[:200]
     message = message or f"HTTP status {status}"
     reason = value.get("reason") if told else ""
     if status == 401:

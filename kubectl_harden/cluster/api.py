@@ -442,8 +442,10 @@ def _item(value: object, resource: Resource, namespace: str | None, what: str) -
 
 
 def _head(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
-    """Return the metadata of an item of a list, under the apiVersion and kind of the object that it is of."""
-    found = {**resource.head, "metadata": checked(value, PARTIAL, what)["metadata"]}
+    """Return what of the metadata of an item tells whose it is, under the apiVersion and kind of its object."""
+    # The item itself stays as it is: it may be whole, and is another kind then.
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    found = {**resource.head, **checked({"metadata": metadata}, PARTIAL, what)}
     return _placed(found, resource, namespace, what, None, stored=True)
 
 

@@ -1,7 +1,6 @@
 """Commands that people can paste: they lead to the same cluster, as the same user."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import shlex
 from typing import NamedTuple
 

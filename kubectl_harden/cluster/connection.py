@@ -19,6 +19,7 @@ from kubectl_harden.cluster.answers import decoded, error_of, warnings_in
 from kubectl_harden.cluster.call_log import LOG
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.cluster.kubeconfig import IMPERSONATE, ClusterOptions, first_line, log_in
+from kubectl_harden.cluster.protobuf import PREFIX
 from kubectl_harden.cluster.time_limits import timed
 from kubectl_harden.errors import ClusterError, Unreachable
 
@@ -312,6 +313,8 @@ class Connection:
 
 
 def _cut(body: bytes) -> str:
+    if body.startswith(PREFIX):
+        return f"[{len(body):,} bytes of protobuf]"
     text = body.decode(errors="replace")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} [{len(text) - _SHOWN:,} more characters]"
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.answers import bad_answer, decoded, items_in, opened
 from kubectl_harden.cluster.connection import Connection
-from kubectl_harden.errors import Denied
+from kubectl_harden.cluster.protobuf import PREFIX, metadata_list
+from kubectl_harden.errors import Denied, NotFound, NotPermitted
 
 __all__ = ["PARTIAL", "Page", "page_again", "pages"]
 
@@ -20,7 +21,10 @@ MOST_PAGES: Final = 20_000
 _MOST_EMPTY_PAGES: Final = 100
 """Pages one after another that bring nothing."""
 
-METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+_PARTIAL_LIST: Final = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA: Final = (
+    f"application/vnd.kubernetes.protobuf;{_PARTIAL_LIST},application/json;{_PARTIAL_LIST},application/json"
+)
 """Asks for metadata alone; a server that does not know it sends whole objects."""
 PARTIAL: Final = ("meta.k8s.io/v1", "PartialObjectMetadata")
 
@@ -56,8 +60,8 @@ def pages(
         if partial:
             try:
                 return connection.text(path, full, accept=METADATA)
-            except Denied:
-                pass  # Whoever does not know what is asked for (406) knows whole objects.
+            except (Denied, NotFound, NotPermitted):
+                pass  # Whole objects are known to whoever knows no others (406), and in JSON it is told what is wrong.
         return connection.text(path, full)
 
     token = ""
@@ -66,7 +70,7 @@ def pages(
         page: Future[bytes] | None = ahead.submit(asked, token, partial=metadata())
         while page is not None:
             # Only the text of the next page is held meanwhile: objects take many times as much.
-            value, later = opened(page.result(), what)
+            value, later = _opened(page.result(), what)
             partial = isinstance(value, dict) and value.get("kind") == f"{PARTIAL[1]}List"
             items = chain(items_in(value, PARTIAL if partial else about, what), later)
             following = value["metadata"].get("continue")
@@ -86,6 +90,24 @@ def pages(
     finally:
         # Ctrl-C does not wait for an answer.
         ahead.shutdown(wait=False, cancel_futures=True)
+
+
+def _opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:
+    """Return a list without its items, and the items. Raises Unreachable, also while items are read."""
+    if not text.startswith(PREFIX):
+        return opened(text, what)
+    try:
+        value, items = metadata_list(text)
+    except ValueError as error:
+        raise bad_answer(what, f"the answer is not Kubernetes' protobuf: {error}") from None
+    return value, _guarded(items, what)
+
+
+def _guarded(items: Iterator[object], what: str) -> Iterator[object]:
+    try:
+        yield from items
+    except ValueError as error:
+        raise bad_answer(what, f"the answer is not Kubernetes' protobuf: {error}") from None
 
 
 def page_again(

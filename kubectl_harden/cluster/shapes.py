@@ -23,6 +23,8 @@ _METADATA: Final[dict[str, Shape]] = {
     "ownerReferences": [{"apiVersion!": str, "kind!": str, "name!": str, "uid!": str, "controller": bool}],
     "managedFields": [{"manager": str, "operation": str, "subresource": str, "fieldsV1": dict}],
 }  # fmt: skip
+_OF_HEADS: Final = ("name!", "uid!", "resourceVersion", "namespace", "labels", "ownerReferences")
+"""What is read of an object's metadata where no more than that is asked for."""
 _CONDITIONS: Final[Shape] = [{"type!": str, "status!": str, "reason": str, "message": str, "lastTransitionTime": str}]
 
 _SECCOMP: Final[Shape] = {"type": str, "localhostProfile": str}
@@ -160,9 +162,7 @@ _KINDS: Final[dict[tuple[str, str], dict[str, Shape]]] = {
 SHAPES: Final[dict[tuple[str, str], Shape]] = {
     ("", ""): {"metadata!": _METADATA},
     **{about: {"metadata!": _METADATA, **fields} for about, fields in _KINDS.items()},
-    ("meta.k8s.io/v1", "PartialObjectMetadata"): {
-        "metadata!": {**_METADATA, "managedFields": list}
-    },
+    ("meta.k8s.io/v1", "PartialObjectMetadata"): {"metadata!": {key: _METADATA[key] for key in _OF_HEADS}},
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {"status!": {"allowed!": bool}},
     # What describes the API itself, in both forms.
     ("", "version"): {"minor!": str},

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.errors import unexpected
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
 from kubectl_harden.model import Checked, Checks, Other, Problem, Replacement, Violation
-from kubectl_harden.planning.options import Learn
-from kubectl_harden.planning.upgrade import judged_newly
 from kubectl_harden.planning.verdict import judged
+
+if TYPE_CHECKING:
+    from kubectl_harden.planning.options import Learn
 
 __all__ = ["Propose", "check_files", "check_text"]
 
@@ -72,6 +73,8 @@ def check_text(
             if upgrade is None:
                 checks = judged(found.subject, learn, named=named)
             else:
+                from kubectl_harden.planning.upgrade import judged_newly  # late: few checks compare
+
                 checks = judged_newly(found.subject, upgrade, learn)
             problems.extend(checks.problems)
             for item in checks.checked:

@@ -1,7 +1,6 @@
 """What the files of directories are: manifests, or parts of charts and kustomizations, which other programs render."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping

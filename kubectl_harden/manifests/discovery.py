@@ -1,7 +1,6 @@
 """Manifests on disk: which files, and what text."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import os
 import re
 import shlex
@@ -115,7 +114,7 @@ def find_files(
     return Listing(files, parts.notes, tuple(left_out), passed, parts.builds, parts.charts, parts.kustomizations)
 
 
-def _ignores_in(directory: str) -> Ignores | None:
+def _ignores_in(directory: str) -> "Ignores | None":
     # Imported late, as name_test is: one file needs none of it.
     from kubectl_harden.manifests.gitignore import ignores_in
 
@@ -129,7 +128,7 @@ class _Walk:
         self._recursive = recursive
         self.ignored: Counter[str] = Counter()
 
-    def through(self, directory: str, ignores: Ignores | None) -> Iterator[Found]:
+    def through(self, directory: str, ignores: "Ignores | None") -> Iterator[Found]:
         """Yield the files that may be manifests; ``ignores`` is in force in the directory."""
         try:
             entries = sorted(os.scandir(directory), key=lambda entry: entry.name)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-from kubectl_harden.atomic_files import write_text
 from kubectl_harden.errors import EditError, InputError, unexpected
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.discovery import directory_of
@@ -126,6 +125,8 @@ def written(found: FileFix, names: Collection[str]) -> FileFix:
 
     ``names`` are what a person named, which may be links: other files stay in their directories.
     """
+    from kubectl_harden.atomic_files import write_text  # late: most fixes are only shown
+
     try:
         after = spliced(found.before, found.splices)
         write_text(found.file, found.before, after, inside=directory_of(found.file, names))

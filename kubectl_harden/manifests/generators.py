@@ -29,6 +29,7 @@ __all__ = [
     "build_with",
     "built",
     "by_source",
+    "gathered",
     "helm_archives",
     "helm_cached",
     "helm_documents",
@@ -153,7 +154,7 @@ def kustomized(directory: str) -> list[Found]:
         except (InputError, ValueError):
             # What cannot stand below another kustomization (a component, one on another drive) is built by itself.
             return [built(directory)]
-        return _gathered((_origin(document, file, outer), document.text) for document in readable(text))
+        return gathered((_origin(document, file, outer), document.text) for document in readable(text))
 
 
 def _origin(document: Document, file: str, outer: str) -> str:
@@ -169,7 +170,7 @@ def _origin(document: Document, file: str, outer: str) -> str:
     return path if leads_out(below) and os.path.isabs(file) else below
 
 
-def _gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
+def gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
     """Return a text for each file, in the order in which the files come first."""
     texts: dict[str, list[str]] = {}
     for file, text in pieces:
@@ -201,7 +202,7 @@ class Chart(NamedTuple):
 
 def helm_template(chart: Chart) -> list[Found]:
     """Return what the user's helm renders of a chart, by template file. Raises InputError."""
-    return _gathered(helm_documents(chart))
+    return gathered(helm_documents(chart))
 
 
 def helm_documents(chart: Chart) -> list[tuple[str, str]]:

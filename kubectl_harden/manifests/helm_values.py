@@ -7,19 +7,15 @@ tried one by one. Of what cures something as few keys are kept as can be, and no
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering, TemplateKey, Unit, Workloads, key_of
 from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
+from kubectl_harden.manifests.chart_renderings import Renderings
 from kubectl_harden.manifests.chart_words import said
-from kubectl_harden.manifests.generators import Chart, helm_documents
+from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_candidates import (
@@ -40,7 +36,6 @@ from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import readable
-from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["FEW", "MANY", "Cure", "cure"]
 
@@ -52,7 +47,6 @@ _BASELINE: Final = frozenset(control.id for control in CONTROLS if control.level
 _FAR: Final = 40
 """So many switches are tried at least, also those of templates that render nothing at fault."""
 _FIRST_USER: Final = 64_100
-_WORKERS: Final = 4
 
 
 class Cure(NamedTuple):
@@ -122,10 +116,8 @@ class _Search:
     ) -> None:
         self._chart = chart
         self._options = options
-        self._left = most
         self._most = most
         self._refused = False
-        self._said = ""
         self._refusal = ""
         self._held: tuple[str, ...] = ()
         self._curable: frozenset[Unit] = frozenset()
@@ -133,11 +125,10 @@ class _Search:
         self._files: list[ChartFiles] = chart_files(chart.path)
         self._values = _own_values(self._files, chart)
         self._references = references(self._files)
-        base, again = self._rendered([(), ()])
-        if base is None:
-            raise InputError("the chart cannot be rendered a second time")
+        self._renderings = Renderings(chart, self._values)
+        base, again = self._renderings.twice(manifests.rendered)
         self._base = base
-        self.workloads = Workloads(base, again or base, policies, manifests.pod_paths, wanted, stays)
+        self.workloads = Workloads(base, again, policies, manifests.pod_paths, wanted, stays)
         self._policies = policies
         self.units = frozenset(unit for unit in self.workloads.units(base) if not options.leaves(unit.check))
         plans = full_plans(self.workloads.manifests(base), policies, options) if self.units else {}
@@ -145,26 +136,13 @@ class _Search:
 
     # -- renderings ------------------------------------------------------------------------------------------
 
-    def _rendered(self, sets: Sequence[Sequence[Setting]]) -> list[Rendering | None]:
-        """Return what the chart renders with each of several sets of settings; None for what helm refuses."""
-        self._left -= len(sets)
-        with ThreadPoolExecutor(min(_WORKERS, max(2, os.cpu_count() or 1))) as pool:
-            return list(pool.map(self._with, sets))
-
-    def _with(self, settings: Sequence[Setting]) -> Rendering | None:
-        if not settings:
-            return helm_documents(self._chart)
-        with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
-            file = FilePath(directory, "values.yaml")
-            file.write_bytes(dump(written(settings, self._values)).encode())
-            try:
-                return helm_documents(self._chart._replace(values=(*self._chart.values, str(file))))
-            except InputError as error:
-                self._said = self._said or error.args[0]
-                return None
+    @property
+    def _left(self) -> int:
+        """How often the chart may still be rendered."""
+        return self._most - self._renderings.count
 
     def _effects(self, sets: Sequence[Sequence[Setting]]) -> list[Effect | None]:
-        return [None if found is None else self.workloads.effect(found) for found in self._rendered(sets)]
+        return [None if found is None else self.workloads.effect(found) for found in self._renderings.each(sets)]
 
     # -- the search ------------------------------------------------------------------------------------------
 
@@ -172,7 +150,7 @@ class _Search:
         """Return the settings to make: those that do something, and of these as few as can be."""
         mapped = self._mapped()
         mapped += self._unreached({path for setting in mapped for path, _ in setting.entries})
-        self._refusal = "" if mapped else self._said
+        self._refusal = "" if mapped else self._renderings.said
         known = {path for setting in mapped for path, _ in setting.entries}
         names = {found.keys() for found in mapped}
         single = [one for one in self._single(known, near=self._reach(mapped) > 0) if one.keys() not in names]
@@ -297,7 +275,7 @@ class _Search:
                      *((((*place.path, "enabled"), True),) if place.disabled else ())))
             for number, place in enumerate(found)
         ]  # fmt: skip
-        rendering = self._rendered([settings])[0]
+        rendering = self._renderings.each([settings])[0]
         if rendering is not None:
             yield rendering
         elif len(found) > 1:
@@ -351,7 +329,7 @@ class _Search:
         """Return the settings without those that help no pod to a level, unless what they do is safe."""
         if not settings or self._options.partial or self._options.choose is not None:
             return tuple(settings)
-        rendering = self._rendered([settings])[0]
+        rendering = self._renderings.each([settings])[0]
         if rendering is None:
             return ()
         goal = self.workloads.effect(rendering)
@@ -382,7 +360,7 @@ class _Search:
 
     def cure(self, settings: Sequence[Setting]) -> Cure:
         """Return what settings come to."""
-        rendering = self._with(settings) or self._base
+        rendering = (self._renderings.anew(settings) if settings else None) or self._base
         if settings and not self._is_good(self.workloads.effect(rendering), self.units):
             # Nothing is proposed that does not stand the last proof.
             settings, rendering = (), self._base
@@ -403,7 +381,7 @@ class _Search:
             checked,
             tuple(planned),
             tuple(self._tried),
-            self._most - self._left,
+            self._renderings.count,
             not self._refused,
             self._refusal,
             tuple(said(self._files, [path for one in settings for path, _ in one.entries])),

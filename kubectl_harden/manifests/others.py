@@ -1,7 +1,6 @@
 """What to say of objects that are not judged: patches, what looks like a workload, and what other programs render."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import re
 import shlex
 from collections import deque
@@ -144,7 +143,7 @@ def _rendered(group: str, kind: str, value: dict[str, object]) -> str | None:
 
 # -- what looks like a workload --------------------------------------------------------------------
 
-_MENTION: Final = re.compile(r"""\bcontainers["']?[ \t]*:""")
+_MENTION: Final = re.compile(r"""containers(?<=\bcontainers)["']?[ \t]*:""")  # The word first: it is searched fast.
 
 _PLAIN: Final = frozenset(
     {"ConfigMap", "ControllerRevision", "CustomResourceDefinition", "Secret", "Service", "Role", "ClusterRole"}

@@ -4,8 +4,7 @@ What options say, then what the Namespace asks for that is in the same input, th
 admission configuration, then the project file, then ``restricted:latest``. Exemptions count whatever is asked for.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -54,7 +53,7 @@ class Rules(NamedTuple):
 
     options: PolicyChoice = PolicyChoice()
     project: PolicyChoice = PolicyChoice()
-    config: AdmissionConfig | None = None
+    config: "AdmissionConfig | None" = None
     release: str = ""
 
     def default(self) -> Policy:
@@ -109,13 +108,13 @@ class Rules(NamedTuple):
         by = "" if mode == "enforce" else f", {mode}"
         return self._versioned(policy, item.labels, mode, f"Namespace {item.name} in {item.file}{by}")
 
-    def _asked_by(self, labels: Mapping[str, str]) -> tuple[Mode, Policy] | None:
+    def _asked_by(self, labels: Mapping[str, str]) -> "tuple[Mode, Policy] | None":
         # Imported late: most inputs have no Namespace.
         from kubectl_harden.pod_security.namespace_labels import UNCONFIGURED, asked_policy
 
         return asked_policy(labels, NEWEST, UNCONFIGURED if self.config is None else self.config.defaults)
 
-    def _versioned(self, policy: Policy, labels: Mapping[str, str], mode: Mode, origin: str) -> Policy:
+    def _versioned(self, policy: Policy, labels: Mapping[str, str], mode: "Mode", origin: str) -> Policy:
         """Return a policy with the version of an option; with that of the project file where nobody else names one."""
         is_configured = self.config is not None and self.config.defaults[mode].named != "latest"
         is_named = is_configured or f"{_PREFIX}{mode}-version" in labels

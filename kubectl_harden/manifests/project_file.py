@@ -3,14 +3,12 @@
 docs/project-file.schema.json says the same to editors; a test holds the two together.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import contextlib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +41,8 @@ class Project(NamedTuple):
         """Return the test whether a file is left out."""
         if not self.exclude:
             return lambda _file: False
+        from pathlib import PurePath
+
         from kubectl_harden.manifests.ignore import ignored, parse
 
         patterns = [pattern for line in self.exclude if (pattern := parse(line)) is not None]
@@ -113,14 +113,16 @@ def misnamed(start: str) -> str | None:
     return None
 
 
-_LIKE: Final = re.compile(r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)", re.IGNORECASE)
+_LIKE: Final = r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)"
+_ENDINGS: Final = (".yaml", ".yml", ".yam", ".json")
 _LETTERS: Final = "kubectlharden"
 _CLOSE: Final = 0.8
 
 
 def _is_close(name: str) -> bool:
     """Whether a name differs from that of project files by little: its marks, its ending, a letter or two."""
-    like = _LIKE.fullmatch(name)
+    # A pattern is not made where no name has its ending, which is what most directories are like.
+    like = re.fullmatch(_LIKE, name, re.IGNORECASE) if name.casefold().endswith(_ENDINGS) else None
     if like is None or name == FILE:
         return False
     letters = re.sub("[^a-z]", "", like[1].lower())

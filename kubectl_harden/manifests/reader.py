@@ -1,7 +1,6 @@
 """Texts become objects: documents → objects → those that run pods, as subjects; a file at a time, on both cores."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import os
 import re
 import shlex
@@ -34,7 +33,7 @@ T = TypeVar("T")
 _TEMPLATE: Final = "a template, not YAML yet: render it first (helm template CHART | kubectl harden check -f -)"
 
 _NOTHING: Final = "no objects passed: it is empty or has only comments; did the command before the pipe fail?"
-_CONTENT: Final = re.compile(r"^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)", re.MULTILINE)
+_CONTENT: Final = r"(?m)^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)"
 """The start of a line that is no comment, no separator and not empty."""
 
 PARALLEL_BYTES: Final = 1 << 19
@@ -137,7 +136,8 @@ def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Cal
         for found in files[done:]:
             yield unread(found.file, "not read: a process that was reading files was killed (out of memory?)")
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Where all is done, none may be left for the end of the interpreter, which trips over a pool that is closing.
+        pool.shutdown(wait=done == len(files), cancel_futures=True)
 
 
 def _total_bytes(files: Iterable[Found]) -> int:
@@ -207,7 +207,7 @@ class _Reader:
     def events(self) -> Iterator[Document | Item | Other | Problem]:
         manifest = self._manifest
         is_template = False
-        if manifest.file == STDIN and not manifest.listed and _CONTENT.search(manifest.text) is None:
+        if manifest.file == STDIN and not manifest.listed and re.search(_CONTENT, manifest.text) is None:
             yield Problem(_NOTHING, STDIN)
         for found in documents(manifest.text, self._skips):
             if isinstance(found, Fault):

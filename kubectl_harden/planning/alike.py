@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.model import Finding, Learned, Level, Plan, Policy
-from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.policy import evaluate, highest_level
+
+if TYPE_CHECKING:
+    from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["Evaluation", "evaluated", "once"]
 
@@ -63,7 +65,7 @@ def once(
     """
     if options.choose is not None or _is_alone(location):
         return make()
-    rest = options._replace(learn=FixOptions().learn)
+    rest = options._replace(learn=type(options)().learn)
     about = (location._replace(value=None), policy, rest, dict(learned), dict(accepted))
     return _kept(_PLANS, MOST, _digest(location.value, repr(about)), make)
 

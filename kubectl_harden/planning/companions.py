@@ -3,8 +3,7 @@
 Each is proposed only where the evidence shows a use for it, and judged by rules as those of controls are.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple

@@ -1,10 +1,9 @@
 """An object that runs pods, wherever it was read: what is judged, and planned for."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
@@ -49,7 +48,7 @@ class Subject(NamedTuple):
         found = locate(self.value, self.pod_paths) or []
         return [location._replace(decoded=True) for location in found] if self.decoded else found
 
-    def changed(self, value: dict[str, Any]) -> Subject:
+    def changed(self, value: dict[str, Any]) -> Self:
         """Return the subject with its object in another state."""
         return self._replace(value=value)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import named_path, pointer
 from kubectl_harden.json_values import json_line, mapping
 from kubectl_harden.model import Checked, Checks, FieldAtFault, Finding, Path, Violation
 from kubectl_harden.planning.alike import evaluated
-from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.accepted import excused
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.policy import counterparts_of
+
+if TYPE_CHECKING:
+    from kubectl_harden.planning.options import Learn
 
 __all__ = ["judged"]
 

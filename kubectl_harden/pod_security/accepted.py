@@ -33,7 +33,7 @@ from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node
 __all__ = ["ALLOW", "annotated", "by_object", "commented", "excused", "left"]
 
 ALLOW: Final = "kubectl-harden/allow"
-_COMMENT: Final = re.compile(rf"(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*+(.*)", re.MULTILINE)
+_COMMENT: Final = rf"(?m)(?:^|[ \t])#[ \t]*{ALLOW}:[ \t]*+(.*)"
 _DASH: Final = re.compile(r"^( *)- ", re.MULTILINE)
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -53,7 +53,7 @@ def commented(text: str, root: Node | None) -> Iterator[tuple[int, str, str]]:
     Raises SyntaxFault for a comment that is no allowance.
     """
     strings = list(_strings(root)) if root is not None else []
-    for match in _COMMENT.finditer(text):
+    for match in re.finditer(_COMMENT, text):
         before = bisect_right(strings, (match.start(1), len(text))) - 1
         if before < 0 or match.start(1) >= strings[before][1]:
             try:

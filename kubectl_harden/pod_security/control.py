@@ -1,7 +1,6 @@
 """What a control is: a rule for each range of policy versions, and a fix."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Callable
 from typing import NamedTuple
 

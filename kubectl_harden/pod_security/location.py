@@ -1,7 +1,6 @@
 """Where a pod template stands in an object."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from typing import Any, NamedTuple, Protocol
 
 from kubectl_harden.errors import InputError

@@ -13,7 +13,6 @@ from kubectl_harden.errors import InputError, UsageError
 from kubectl_harden.field_path import parse_pointer
 from kubectl_harden.model import Path
 from kubectl_harden.objects import api_group
-from kubectl_harden.pod_security.argo import argo_pods
 from kubectl_harden.pod_security.location import Location
 
 __all__ = [
@@ -134,6 +133,7 @@ _ARGO: Final = {
     "ClusterWorkflowTemplate": "/spec",
     "CronWorkflow": "/spec/workflowSpec",
 }
+_KINDS: Final = frozenset(kind for table in (_BUILT_IN, _CUSTOM, _KNATIVE) for _, kind in table) | _ARGO.keys()
 
 
 def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
@@ -157,8 +157,7 @@ def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
 
 def pod_kinds(extra: PodPaths) -> frozenset[str]:
     """Return the kinds of all objects that can hold a pod, whatever their group."""
-    tables = (_BUILT_IN, _CUSTOM, _KNATIVE, extra)
-    return frozenset(kind for table in tables for _, kind in table) | _ARGO.keys()
+    return _KINDS | {kind for _, kind in extra}
 
 
 def holders_of_pods(extra: PodPaths) -> Iterator[tuple[str, str]]:
@@ -218,6 +217,8 @@ def _located(value: Any) -> list[Location] | None:
     if key in _KNATIVE:
         return _at(value, _KNATIVE[key], required=True, pod_security_context=False)
     if key[0] == "argoproj.io" and kind in _ARGO:
+        from kubectl_harden.pod_security.argo import argo_pods  # late: few manifests are workflows
+
         return list(argo_pods(value, parse_pointer(_ARGO[kind])))
     return None
 

@@ -1,7 +1,6 @@
 """A level and a version make a policy; a policy says what is wrong with a pod."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache

@@ -5,8 +5,7 @@ needs none, says that nothing is known. Where review is the decision, a person h
 The changes stand with the controls whose edits make them, those of companions with these.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,6 @@
 """Violations counted by control and by namespace, and workloads with the same violations told together."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple

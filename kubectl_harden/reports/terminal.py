@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -56,10 +55,10 @@ UNPRINTABLE: Final = f"\x00-\x1f{UNSAFE}\ud800-\udfff\ufdd0-\ufdef"
 UNLIMITED: Final = sys.maxsize
 """The columns of what is not a terminal."""
 
-_UNPRINTABLE: Final = re.compile(f"[{UNPRINTABLE}]")
+_UNPRINTABLE: Final = f"[{UNPRINTABLE}]"
 # json.dumps itself escapes the control characters of ASCII.
-_UNSAFE_IN_JSON: Final = re.compile(f"[{UNSAFE}\ud800-\udfff]")
-_COMMAND: Final = re.compile(r"(?:(?<=: )|^)kubectl .*$")
+_UNSAFE_IN_JSON: Final = f"[{UNSAFE}\ud800-\udfff]"
+_COMMAND: Final = r"(?:(?<=: )|^)kubectl .*$"
 
 
 def escaped(match: re.Match[str]) -> str:
@@ -71,13 +70,15 @@ def printable(text: str) -> str:
     """Return text from elsewhere with all escaped that is not a character to see, line feeds and marks too."""
     if text.isascii() and text.isprintable():
         return text
-    return _UNPRINTABLE.sub(escaped, text)
+    return re.sub(_UNPRINTABLE, escaped, text)
 
 
 def json_text(value: object) -> str:
     """Return JSON for people and programs: indented, and without characters that a terminal acts on."""
+    import json  # late: text is asked for more often
+
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    return re.sub(_UNSAFE_IN_JSON, lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def paint(text: str, meaning: str) -> str:
@@ -119,7 +120,7 @@ def wrapped(text: str, indent: int, columns: int, *, head: str = "", meaning: st
     Marks take no room: they are put on lines that are whole.
     """
     text, head, pad = printable(text), printable(head), " " * indent
-    command = _COMMAND.search(text)
+    command = re.search(_COMMAND, text)
     if indent + len(head) + len(text) <= columns:
         lines = [text]
     elif command is not None:

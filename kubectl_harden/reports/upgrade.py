@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from kubectl_harden.migration.model import Survey
 from kubectl_harden.model import Checked, Checks
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import counted, paint, printable
+
+if TYPE_CHECKING:
+    from kubectl_harden.migration.model import Survey
 
 __all__ = ["Upgrades", "survey_upgrade", "survey_upgrade_json"]
 

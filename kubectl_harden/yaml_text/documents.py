@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from itertools import accumulate, chain
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -141,7 +141,7 @@ class Lines:
         """Return line and column (from 1) of a character offset."""
         if not self._starts:
             first = int(self._text.startswith("\ufeff"))
-            self._starts = [first, *(match.end() for match in re.finditer("\n", self._text))]
+            self._starts = [first, *accumulate(len(line) + 1 for line in self._text.split("\n"))][:-1]
         offset = max(offset, self._starts[0])
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1

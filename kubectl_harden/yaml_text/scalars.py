@@ -27,8 +27,13 @@ _WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     "<<": "<<",
 }
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
-_INTEGER: Final = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
+_NUMERIC: Final = frozenset("+-.0123456789")
+"""What numbers and timestamps begin with."""
+_DIGITS: Final = 19
+"""A decimal number of fewer digits fits into 64 bits."""
+# Patterns, not compiled ones: most numbers are decimal ones.
+_FLOAT: Final = r"(?a)[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+_INTEGER: Final = r"(?a)([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)"
 _TIMESTAMP: Final = (
     r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
     r"(?:[Tt]([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]+)?(?:Z|[-+]([0-9]{2}):([0-9]{2}))"
@@ -49,6 +54,8 @@ def resolve(tag: str | None, text: str) -> Any:
 
     ``tag`` is the full tag or None. Raises Unresolvable where kubectl gives an error.
     """
+    if tag is None and text not in _WORDS and text[0] not in _NUMERIC:
+        return text
     if tag == _PREFIX + "binary":
         from base64 import b64decode
 
@@ -98,12 +105,14 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
     if first == ".":
         # strconv.ParseFloat, which takes underscores between digits.
         return _float(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text), text)
-    if first not in "+-0123456789":
+    if first not in _NUMERIC:
         return "str", text
-    if (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
+    if text.isdecimal() and text.isascii() and text[0] != "0" and len(text) < _DIGITS:
+        return "int", int(text)
+    if text[4:5] == "-" and (not tag or tag == _PREFIX + "timestamp") and _is_timestamp(text):
         return "timestamp", text
     plain = text.replace("_", "")
-    match = _INTEGER.fullmatch(plain)
+    match = re.fullmatch(_INTEGER, plain)
     # No 64-bit integer has more decimal digits, and thousands of them Python refuses to read.
     if match and (match[2][0] == "0" or len(match[2]) <= 20):
         sign, digits = match.groups()
@@ -122,7 +131,7 @@ def _digits(digits: str) -> int:
 
 
 def _float(number: str, text: str) -> tuple[str, object]:
-    if _FLOAT.fullmatch(number):
+    if re.fullmatch(_FLOAT, number):
         value = float(number)
         if math.isfinite(value):
             return "float", value

@@ -189,21 +189,27 @@ def top_level(text: str) -> Iterator[tuple[str, str | None]]:
     Raises SyntaxFault for invalid text, and where only the whole tree can tell what the keys are: anything but one
     block mapping at column 0 whose keys are scalars without tags, anchors and aliases.
     """
-    if any(mark in text for mark in _AMBIGUOUS) or text.count("\r") != text.count("\r\n"):
+    if any(mark in text for mark in _AMBIGUOUS) or ("\r" in text and text.count("\r") != text.count("\r\n")):
         raise SyntaxFault(_UNSURE)
     if text.count("[") + text.count("{") > MAX_DEPTH:
         raise SyntaxFault(_UNSURE)  # Older versions of libyaml take n² for n brackets in each other.
+    if "\\/" in text:
+        # kubectl's parser knows no such escape in double quotes; patterns elsewhere are full of it.
+        text = text.replace("\\/", "\\" + _SLASH)
     starts = [match.end() for match in _NEXT_KEY.finditer(text)]
     if text.startswith(("---", "#", " ", "\t", "\r", "\n")):
         del starts[:1]  # What stands above the first key goes with it.
     for start, end in pairwise((0, *starts, len(text))):
-        yield _only_key(text[start:end], first=start == 0)
+        key, value = _only_key(text[start:end], first=start == 0)
+        yield key.replace(_SLASH, "/"), None if value is None else value.replace(_SLASH, "/")
 
 
 _UNSURE: Final = "only the whole tree can tell what the keys are"
 _UNMARKED: Final = (None, None, None, None)
-_AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", "\\/")
-"""Byte order marks, what only YAML 1.1 takes for line breaks, and an escape that kubectl's parser refuses."""
+_SLASH: Final = "\ue000"
+"""What stands for a slash behind a backslash: libyaml refuses to take that for an escape, too."""
+_AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", _SLASH)
+"""Byte order marks, what only YAML 1.1 takes for line breaks, and what stands for something else here."""
 
 # What can begin a key at column 0; "- " there is an item of the key above. The line feed lets the search skip fast.
 _NEXT_KEY: Final = re.compile(r"\n(?=[^ \t\r\n#-]|-[^ \t\r\n])")
@@ -365,17 +371,14 @@ class _Decoder:
         except Unresolvable as error:
             raise SyntaxFault(str(error), node.start) from None
 
-    def key(self, node: Node) -> str:
-        self.decoded += 1
-        return key_of(node)
-
     def mapping(self, node: Node, out: dict[object, object]) -> None:
         seen: set[object] = set()
         for key_node, value_node in node.pairs():
-            if key_node.is_merge:
+            if key_node.text == "<<" and key_node.is_merge:
                 self.merge(value_node, out)
                 continue
-            text = self.key(key_node)
+            self.decoded += 1
+            text = key_of(key_node)
             if text in seen:
                 self.duplicates.append(key_node)
             seen.add(text)

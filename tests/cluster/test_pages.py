@@ -14,6 +14,7 @@ from kubectl_harden.cluster.api import PODS, Cluster
 from kubectl_harden.errors import ClusterError, Expired
 from kubectl_harden.objects import controller_of
 from tests.support.answering_server import Server, connected, reply
+from tests.support.protobuf import encoded
 
 PARTIAL = "as=PartialObjectMetadataList"
 
@@ -63,6 +64,11 @@ class Pods:
             return
         items = self.items[start : start + size]
         following = str(start + size) if start + size < len(self.items) else ""
+        if partial and self.knows == "protobuf":
+            self.partial.append(start)
+            assert handler.headers["Accept"].startswith("application/vnd.kubernetes.protobuf;")
+            reply(handler, encoded([item["metadata"] for item in items], more=following))
+            return
         if partial and self.knows == "yes":
             self.partial.append(start)
             heads = [{"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
@@ -94,7 +100,7 @@ def names(found: list[dict[str, Any]]) -> list[str]:
     return sorted(value["metadata"]["name"] for value in found)
 
 
-@pytest.mark.parametrize("knows", ["yes", "ignores", "refuses"])
+@pytest.mark.parametrize("knows", ["protobuf", "yes", "ignores", "refuses"])
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_picked_is_what_a_whole_list_has(tmp_path: Path, server: Server, seed: int, knows: str) -> None:
     choice = random.Random(seed)
@@ -154,4 +160,44 @@ def test_metadata_that_has_not_its_shape_is_no_answer(tmp_path: Path, server: Se
     pods = Pods(server, [True] * 40)
     pods.items[22]["metadata"]["ownerReferences"] = [{"kind": 7}]
     with pytest.raises(ClusterError, match=r"the answer is not .*ownerReferences\[0\]"):
+        picked(Cluster(connected(tmp_path, server), chunk=5))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:-40], "not Kubernetes' protobuf: a message is cut|longer"),
+        (lambda text: text[:4], "there is no list in it"),
+        (lambda text: text.replace(b"PartialObject", b"SomethingElse"), "not a list of"),
+        (lambda text: text.replace(b"p12", b""), "protobuf"),
+    ],
+)
+def test_protobuf_of_something_else_is_no_answer(tmp_path: Path, server: Server, change: Any, words: str) -> None:
+    pods = Pods(server, [True] * 40, "protobuf")
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if "continue=10" in handler.path:
+            reply(handler, change(encoded([item["metadata"] for item in pods.items[10:15]], more="15")))
+        else:
+            pods._answer(handler)
+
+    server.answer = answer
+    with pytest.raises(ClusterError, match=words):
+        picked(Cluster(connected(tmp_path, server), chunk=5))
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 503])
+def test_a_refusal_in_protobuf_is_asked_for_again_in_json(tmp_path: Path, server: Server, status: int) -> None:
+    pods = Pods(server, [True] * 40, "protobuf")
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if "continue=10" in handler.path and PARTIAL in handler.headers["Accept"]:
+            reply(handler, encoded([]) + b"\x1b[2J", status, Retry_After="0")
+        elif "continue=10" in handler.path:
+            reply(handler, {"kind": "Status", "apiVersion": "v1", "message": "so it is", "code": status}, status)
+        else:
+            pods._answer(handler)
+
+    server.answer = answer
+    with pytest.raises(ClusterError, match="so it is" if status < 500 else "answers 503: HTTP status 503$"):
         picked(Cluster(connected(tmp_path, server), chunk=5))

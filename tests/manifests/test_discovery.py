@@ -31,7 +31,7 @@ VALUES = [
     "\nPod", "!!binary UG9k", "|\n  x", "|1\nx", ">\n\n  x", "{a: x,\nkind: ConfigMap\n}", "{a: x,\nkind: Pod\n}", '"x\nkind: ConfigMap\n"', '"x\n\nkind: Pod\n"',
     "'x\nkind: ConfigMap\n '", "x\nkind: ConfigMap", "{kind: Pod}", "[{kind: Pod}]", "\n- kind: Pod", "\n  kind: Pod", "&k {kind: Pod}", "*k # c",
     "ConfigMap #\rkind: Pod", "x #\x85kind: Pod", "x #\u2028kind: Pod", "x #\u2029kind: Pod", "x\rkind: Pod", "#\nkind: Pod", "PodList", "List",
-    "", "null", "true", "1", "[", "}", '"', "'", "x: y", "x #", "@x", "%x", "? x", "\tPod",
+    "\\/", '"\\/"', "'\\/", '"\\\\/"', "!\\/", "", "null", "true", "1", "[", "}", '"', "'", "x: y", "x #", "@x", "%x", "? x", "\tPod",
 ]  # fmt: skip
 LINES = [
     "---",
@@ -55,7 +55,7 @@ LINES = [
     "kind",
 ]
 BREAKS = [*["\n"] * 30, "\r\n", "\r", "\x85", "\u2028", "\u2029", "\n\n", "\n ", "\n\ufeff", " \n"]
-CHARACTERS = "\n\r\t \x85\u2028\ufeff'\"{}[],:#&*!|>-?%@\\<kP."
+CHARACTERS = "\n\r\t \x85\u2028\ufeff'\"{}[],:#&*!|>-?%@\\/<kP."
 
 
 @st.composite
@@ -126,6 +126,10 @@ def test_the_keys_of_the_pieces_are_those_of_the_whole(text: str) -> None:
         ("kind: &x ConfigMap\n", False),
         ("kind: !!str ConfigMap\n", False),
         ("kind:\n  ConfigMap\n", True),
+        ("kind: ConfigMap\na: ^[a-z\\/]+$\nb: '\\/'\nc: |\n  \\/\n", True),
+        ('kind: ConfigMap\na: "\\/"\n', False),
+        ('kind: ConfigMap\na: "\\\\/"\n', True),
+        ("kind: ConfigMap\na: \\/\ue000\n", False),
         ("  kind: ConfigMap\n", False),
         ("kind: ConfigMap\ndata: &a {}\n", True),
         ("kind: ConfigMap\n*a : Pod\n", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -144,3 +145,10 @@ def test_a_worker_that_is_killed_ends_nothing(tmp_path: Path) -> None:
     assert len(found) == 6
     assert [os.path.basename(item)[0] for item in found] == list("012345")
     assert "was killed (out of memory?)" in found[3]
+
+
+def test_no_worker_is_left_for_the_end_of_the_interpreter(tmp_path: Path) -> None:
+    for index in range(6):
+        (tmp_path / f"{index}.yaml").write_text("#" * (PARALLEL_BYTES // 4))
+    assert len(list(each_file(Inputs((str(tmp_path),)), _or_killed, _unread))) == 6
+    assert multiprocessing.active_children() == []

@@ -55,7 +55,7 @@ class Server:
 
 
 def reply(handler: BaseHTTPRequestHandler, value: Any, status: int = 200, **headers: str) -> None:
-    body = json.dumps(value).encode()
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
     handler.send_response(status)
     for name, text in {"Content-Length": str(len(body)), **headers}.items():
         handler.send_header(name.replace("_", "-"), text)

@@ -281,6 +281,11 @@ class ControlPlane:
             raise ApiError(response.status, value.get("message", "") if isinstance(value, dict) else value)
         return value
 
+    def raw(self, path: str, accept: str) -> bytes:
+        """Return the bytes that the API server answers to GET in a media type."""
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
+        return self._http.request("GET", self.server + path, headers=headers, retries=False).data
+
 
 @contextmanager
 def shared(directory: Path) -> Iterator[ControlPlane]:

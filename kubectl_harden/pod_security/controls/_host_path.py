@@ -1,7 +1,6 @@
 """What a hostPath volume is for, and what can be done about it (shared by the two volume controls)."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
