@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -31,7 +32,11 @@ def ended_by() -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End with an exit code at once: other threads may wait for the answers of servers, for minutes."""
+    """End with an exit code, and do not wait for other threads: servers may let these wait for minutes.
+
+    What is registered to be done at the end, such as removing temporary directories, is done.
+    """
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
