@@ -66,7 +66,7 @@ def fix_live(
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.live.propose import ApplyOptions, propose, propose_all
     from kubectl_harden.model import Problem
-    from kubectl_harden.reports.output import note, report_problems, tell
+    from kubectl_harden.reports.output import line, note, report_problems, tell
     from kubectl_harden.reports.repeated import Repeated
     from kubectl_harden.reports.terminal import width
 
@@ -95,7 +95,8 @@ def fix_live(
     def takes(name: str) -> bool:
         return targets.takes(name) if targets.namespace is None else name == targets.namespace
 
-    problems = resume_cut_off(inputs.cluster, takes, apply=apply, yes=yes, seconds=limit)
+    problems = resume_cut_off(inputs.cluster, takes, line, apply=apply, yes=yes, seconds=limit)
+    report_problems(problems)
     for found in propose_all(
         finder, inputs.targets, options, allowed, dry_run=(people or apply) and not (at_admission or at_owner)
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -13,9 +14,10 @@ from kubectl_harden.errors import HardenError, UsageError
 if TYPE_CHECKING:
     from queue import Queue, SimpleQueue
 
+    from kubectl_harden.cli.options import Connect
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["Opened", "chosen_contexts", "contexts_options", "opened", "side_by_side"]
+__all__ = ["Opened", "chosen_contexts", "contexts_options", "made_on", "opened", "side_by_side"]
 
 CONTEXTS: Final = (
     option("--contexts", group="Targets", metavar="PATTERN,...", shell_complete=completing.kubeconfig_names("contexts"),
@@ -85,6 +87,26 @@ def opened(contexts: Sequence[str], connect: Callable[[str], Cluster]) -> list[O
         except HardenError as error:
             out.append(Opened(name, error))
     return out
+
+
+def made_on(connect: Connect, server: object, context: object, words: str) -> Cluster:
+    """Return the cluster that something was made on, by the server and the context that it names.
+
+    That is the one connected to, or, where the options name none, that of the context if it still leads to the server;
+    a note says so, in ``words`` with the place. Otherwise it is the one connected to all the same. Raises ClusterError.
+    """
+    from kubectl_harden.reports.output import note
+
+    cluster = connect()
+    named = any(connect.given.get(name) for name in ("context", "cluster", "server"))
+    if server in (None, cluster.connection.server) or named or not isinstance(context, str):
+        return cluster
+    with suppress(HardenError):
+        there = connect.context(context)
+        if there.connection.server == server:
+            note(words.format(place=there.connection.place))
+            return there
+    return cluster
 
 
 def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Iterator[tuple[str, T | HardenError]]:

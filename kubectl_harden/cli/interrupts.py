@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
-__all__ = ["calling", "ended_by", "raising", "raising_again"]
+__all__ = ["calling", "ended_by", "leave", "raising", "raising_again"]
 
 _NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _last = [int(signal.SIGINT)]
@@ -26,6 +29,18 @@ def ended_by() -> int:
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
     return 128 + _last[0]
+
+
+def leave(code: int) -> NoReturn:
+    """End with an exit code, and do not wait for other threads: servers may let these wait for minutes.
+
+    What is registered to be done at the end, such as removing temporary directories, is done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, _Handler]:

@@ -15,7 +15,7 @@ from kubectl_harden import __version__
 from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
 from kubectl_harden.cli.commands import COMMANDS
 from kubectl_harden.cli.completing import VARIABLE
-from kubectl_harden.cli.interrupts import ended_by, raising
+from kubectl_harden.cli.interrupts import ended_by, leave, raising
 from kubectl_harden.cli.options import OUTPUT
 from kubectl_harden.errors import DEBUG, ClusterError, HardenError, UsageError, meant
 
@@ -254,7 +254,7 @@ def _run() -> int:
         from kubectl_harden.reports.output import line
 
         line("interrupted: what was reported as done stays done; everything else is unchanged")
-        return ended_by()
+        leave(ended_by())
     except BrokenPipeError:
         # The reader has what it wanted.
         _leave_stdout()

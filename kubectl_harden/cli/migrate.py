@@ -12,12 +12,12 @@ from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.at_admission import expiry
 from kubectl_harden.cli.audit_log import AUDIT_LOG, read
-from kubectl_harden.cli.clusters import chosen_contexts, contexts_options
+from kubectl_harden.cli.clusters import chosen_contexts, contexts_options, made_on
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
 from kubectl_harden.cli.groups import option
-from kubectl_harden.cli.migrate_all import migrate_all
+from kubectl_harden.cli.migrate_all import AskedOfAll, migrate_all
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
@@ -25,7 +25,7 @@ from kubectl_harden.cli.migrate_results import (
     sum_up,
     write_report,
 )
-from kubectl_harden.cli.migrate_run import Run, run_on
+from kubectl_harden.cli.migrate_run import CarryOut, Run, run_on
 from kubectl_harden.cli.options import POD_PATH, Command, Connect, cluster_options, pod_paths_of, project_of
 from kubectl_harden.cli.page import HISTORY, about_migration, keep, refuse_history
 from kubectl_harden.cli.upgrade import upgrade_minor
@@ -85,6 +85,8 @@ _FEW: Final = 5
         help="Longest wait for a rollout.")  # fmt: skip
 @option("--parallel", group="Rollout", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
         help="Number of namespaces to work on at a time.")  # fmt: skip
+@option("--parallel-clusters", group="Rollout", type=click.IntRange(1, 16), default=1, show_default=True, metavar="N",
+        help="Number of clusters that --apply --yes works on at a time.")  # fmt: skip
 @option("--max-failures", group="Rollout", type=click.IntRange(1), metavar="N",
         help="Start no more namespaces after N have failed.")  # fmt: skip
 @option("--trial/--no-trial", group="Rollout", default=None,
@@ -132,6 +134,7 @@ def migrate(
     yes: bool,
     timeout: str,
     parallel: int,
+    parallel_clusters: int,
     max_failures: int | None,
     trial: bool | None,
     recreate: bool,
@@ -208,6 +211,8 @@ def migrate(
         refused = [name for name, value in given if value]
         if refused:
             raise UsageError(f"{refused[0]} is of one cluster: name it by --context")
+    if parallel_clusters > 1:
+        _may_be_parallel(apply=apply_, yes=yes, several=bool(clusters))
     limit = seconds(timeout, "--timeout")
     day = expiry(expires) if at_admission else ""
     may_ask(apply_, yes)
@@ -266,10 +271,13 @@ def migrate(
     )
     refuse_history(history_dir)
     if clusters:
-        return migrate_all(clusters, connect.context, run, output, report_file, history_dir)
-    cluster = connect()
+        return migrate_all(
+            clusters, connect.context, run, AskedOfAll(output, report_file, history_dir, parallel_clusters)
+        )
+    server, context = (None, None) if plan is None else (plan.server, plan.context)
+    cluster = made_on(connect, server, context, "the plan was made {place}, and is carried out there")
     about = about_migration(cluster.connection, history_dir, names)
-    result, interrupted = run_on(cluster, run)
+    result, interrupted = run_on(cluster, run, CarryOut(run))
     history = write_report(report_file, result, about) if report_file is not None else None
     if output in OUTPUTS:
         OUTPUTS[output](result)
@@ -313,6 +321,15 @@ def _only_with_plan(*, carried_out: bool, plan_out: str | None) -> None:
         raise UsageError(
             "--plan needs --apply, or --write for checkouts; to see what there is to do, leave out all of them"
         )
+
+
+def _may_be_parallel(*, apply: bool, yes: bool, several: bool) -> None:
+    if not several:
+        raise UsageError("--parallel-clusters is for several clusters: name them by --contexts or --all-contexts")
+    if not apply:
+        raise UsageError("--parallel-clusters is for --apply; surveys are made side by side without it")
+    if not yes:
+        raise UsageError("--parallel-clusters needs --yes: questions about several clusters at a time cannot be asked")
 
 
 def _patterns(file: str) -> tuple[str, ...]:

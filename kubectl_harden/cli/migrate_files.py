@@ -31,6 +31,7 @@ _OF_CLUSTERS: Final = {
     "yes": "-y",
     "timeout": "--timeout",
     "parallel": "--parallel",
+    "parallel_clusters": "--parallel-clusters",
     "max_failures": "--max-failures",
     "trial": "--trial",
     "recreate": "--recreate",

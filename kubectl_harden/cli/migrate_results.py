@@ -20,6 +20,7 @@ __all__ = [
     "Result",
     "agreed",
     "is_left",
+    "policy_reports",
     "report_of",
     "show",
     "show_changes",
@@ -89,7 +90,7 @@ def write_plan_file(
     from kubectl_harden.reports.output import line
 
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    value = plan_value(found, aim, cluster.connection.server, made)
+    value = plan_value(found, aim, cluster.connection.server, cluster.connection.context, made)
     if changes is not None:
         value["atSource"] = {"sources": list(sources), **source_json(changes)}
     write_plan(file, value)
@@ -131,6 +132,17 @@ def report_of(result: Result) -> dict[str, object]:
     return value
 
 
+def policy_reports(result: Result, cluster: str = "") -> dict[str, object]:
+    """Return the PolicyReports of a run, by name of the ``cluster`` where there are several. Raises ClusterError."""
+    from kubectl_harden.reports.output import note
+    from kubectl_harden.reports.policy_report import api_of, reports
+
+    api, words = api_of(result.cluster.resources())
+    if words:
+        note(f"{cluster}: {words}" if cluster else words)
+    return reports(result.found, api, int(time.time()), cluster)
+
+
 def _print_json(result: Result) -> None:
     from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
@@ -149,22 +161,18 @@ def _print_markdown(result: Result) -> None:
 
 
 def _print_policy_report(result: Result) -> None:
-    from kubectl_harden.reports.output import data, note
-    from kubectl_harden.reports.policy_report import api_of, reports
+    from kubectl_harden.reports.output import data
     from kubectl_harden.reports.terminal import json_text
 
-    api, words = api_of(result.cluster.resources())
-    if words:
-        note(words)
-    data([json_text(reports(result.found, api, int(time.time()))), "\n"])
+    data([json_text(policy_reports(result)), "\n"])
 
 
 OUTPUTS: Final = {"json": _print_json, "markdown": _print_markdown, "policyreport": _print_policy_report}
 """What prints the outputs for programs."""
 
 
-def sum_up(result: Result) -> None:
-    """Print the last line."""
+def sum_up(result: Result, name: str = "") -> None:
+    """Print the last line, with the cluster's name where there are several."""
     from kubectl_harden.reports.matrix import migrated_summary, survey_summary
     from kubectl_harden.reports.migrate_source import source_summary
     from kubectl_harden.reports.output import paragraph
@@ -185,7 +193,7 @@ def sum_up(result: Result) -> None:
     said = source_summary(result.changes) if result.changes is not None else ""
     if said:
         paragraph(said)
-    paragraph(line)
+    paragraph(f"{name}: {line}" if name else line)
 
 
 def is_left(result: Result) -> bool:

@@ -1,8 +1,9 @@
-"""A run of ``migrate`` on one cluster: survey, carry out, and what came of it."""
+"""A run of ``migrate`` on a cluster: survey, carry out, and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,18 +17,25 @@ from kubectl_harden.errors import ClusterError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.journal import Journal
     from kubectl_harden.migration.at_source import Checkouts
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey
     from kubectl_harden.migration.plan_file import MigrationPlan
-    from kubectl_harden.migration.selection import Chosen, Selection
+    from kubectl_harden.migration.selection import Selection
     from kubectl_harden.model import Problem
+    from kubectl_harden.reports.progress import Progress
 
-__all__ = ["Run", "run_on"]
+__all__ = ["INTERRUPTED_WORDS", "CarryOut", "Each", "Findings", "Run", "found_on", "run_on", "show_findings"]
 
-_INTERRUPTED: Final = (
+Each = Callable[
+    [Sequence["NamespaceSurvey"], Callable[["NamespaceSurvey"], "Migrated"], Callable[["Migrated"], None]], bool
+]
+"""Does a work for each namespace, passes on what comes of it, and returns whether Ctrl-C ended it."""
+
+INTERRUPTED_WORDS: Final = (
     "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
 )
 _FEW: Final = 5
@@ -56,17 +64,81 @@ class Run(NamedTuple):
     sources: tuple[str, ...] = ()
 
 
-def run_on(cluster: Cluster, run: Run) -> tuple[Result, bool]:
+class Findings(NamedTuple):
+    """What was found on a cluster, before any of it is shown; ``came`` is what its audit log shows, by namespace."""
+
+    policies: PoliciesInForce
+    aim: Aim
+    survey: Survey
+    problems: list[Problem]
+    notes: list[str]
+    came: Mapping[str, list[Traced]] | None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster."""
+        return self.policies.cluster
+
+
+def run_on(cluster: Cluster, run: Run, carry_out: CarryOut, name: str = "") -> tuple[Result, bool]:
     """Survey a cluster, show what is found, and carry it out if that is asked; tell whether Ctrl-C ended it.
 
-    Raises ClusterError where the survey cannot be made, and where permissions are missing.
+    ``name`` is that of the cluster where there are several. Raises ClusterError where the survey cannot be made, and
+    where permissions are missing.
     """
     from kubectl_harden.cli.migrate_source import source_changes
+    from kubectl_harden.reports.output import line, note, report_problems
+    from kubectl_harden.reports.progress import Progress, Words
+
+    if run.plan is not None and run.plan.server != cluster.connection.server:
+        note(f"the plan was made on {run.plan.server}, and this is {cluster.connection.server}")
+    found = found_on(cluster, run, Words, line)
+    show_findings(found, run, name)
+    changes = None
+    if run.checkouts is not None:
+        planned = None if run.plan is None else run.plan.files
+        changes, more = source_changes(found.policies, found.survey, found.aim, run.checkouts, planned, write=run.write)
+        report_problems(more)
+        found.problems.extend(more)
+        if run.text:
+            show_changes(changes)
+    if run.plan_out is not None:
+        write_plan_file(run.plan_out, found.survey, found.aim, cluster, changes, run.sources)
+    if not run.apply:
+        return Result(cluster, found.aim, found.survey, (), found.problems, "", applied=False, changes=changes), False
+    todo = carry_out.todo(found)
+    if todo and not run.yes and not agreed(found.survey, cluster):
+        return carry_out.declined(found)._replace(changes=changes), False
+    with Progress(len(todo), "namespaces", steps=False) as display:
+        each = Parallel(run.parallel, carry_out.stages, lambda: display.say(INTERRUPTED_WORDS))
+        result, interrupted = carry_out(found, display, each)
+    return result._replace(changes=changes), interrupted
+
+
+# -- survey ------------------------------------------------------------------------------------------
+
+
+def found_on(
+    cluster: Cluster,
+    run: Run,
+    progress: Callable[[], AbstractContextManager[Callable[[str], None]]],
+    say: Callable[[str], None],
+) -> Findings:
+    """Survey a cluster; to ``apply`` check the permissions first, and create what earlier runs have lost.
+
+    What ``progress`` opens gets a few words now and then, ``say`` lines that stay. Raises ClusterError where the
+    survey cannot be made, and where permissions are missing.
+    """
+    from kubectl_harden.live.at_admission import served_version
     from kubectl_harden.live.evaluations import evaluations_note
+    from kubectl_harden.live.find import Finder
     from kubectl_harden.live.in_force import PoliciesInForce
     from kubectl_harden.live.origin import Origins
+    from kubectl_harden.migration.by_policy import permissions
     from kubectl_harden.migration.model import Soak
-    from kubectl_harden.reports.output import note, report_problems
+    from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
+    from kubectl_harden.migration.survey import survey
+    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
 
     aim, audit = run.aim, run.audit
     notes: list[str] = []
@@ -80,134 +152,136 @@ def run_on(cluster: Cluster, run: Run) -> tuple[Result, bool]:
     came = None if audit is None else audit.by_namespace(cluster, run.selection.names, aim.pod_paths, notes)
     if audit is not None and came is not None:
         aim = aim._replace(soak=Soak(audit.span, came, run.soaked, audit.others))
-    chosen, found, problems = _survey(policies, aim, run)
-    if run.text:
-        show(found, detailed=run.wide or (len(found.namespaces) <= _FEW and not run.apply), wide=run.wide)
-        if audit is not None and came is not None:
-            audit.show([item for one in found.namespaces for item in came.get(one.name, ())], cluster)
-        if aim.upgrade is not None:
-            show_upgrade(found, aim.upgrade)
-    if audit is not None:
-        audit.note()
-    for words in (*chosen.notes, *found.notes, *notes):
-        note(words)
-    changes = None
-    if run.checkouts is not None:
-        planned = None if run.plan is None else run.plan.files
-        changes, more = source_changes(policies, found, aim, run.checkouts, planned, write=run.write)
-        report_problems(more)
-        problems += more
-        if run.text:
-            show_changes(changes)
-    if run.plan_out is not None:
-        write_plan_file(run.plan_out, found, aim, cluster, changes, run.sources)
-    done: list[Migrated] = []
-    interrupted = False
-    undo = ""
-    if run.apply:
-        from kubectl_harden.live.journal import Journal
-
-        journal = Journal(command="migrate", server=cluster.connection.server, context=cluster.connection.context)
-        done, interrupted = _carry_out(policies, journal, found, aim, run)
-        undo = cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
-        problems += _failures(done, journal)
-    return Result(cluster, aim, found, done, problems, undo, run.apply, changes), interrupted
-
-
-# -- survey ------------------------------------------------------------------------------------------
-
-
-def _survey(policies: PoliciesInForce, aim: Aim, run: Run) -> tuple[Chosen, Survey, list[Problem]]:
-    """Survey; with ``apply`` check the permissions first. Raises ClusterError where some are missing."""
-    from kubectl_harden.live.at_admission import served_version
-    from kubectl_harden.live.find import Finder, problem
-    from kubectl_harden.migration.by_policy import permissions
-    from kubectl_harden.migration.selection import choose, missing_permissions, needed_permissions
-    from kubectl_harden.migration.survey import survey
-    from kubectl_harden.pod_security.namespace_labels import PolicyChoice
-    from kubectl_harden.reports.output import note, report_problems
-    from kubectl_harden.reports.progress import Words
-
-    cluster = policies.cluster
-    if run.plan is not None and run.plan.server != cluster.connection.server:
-        note(f"the plan was made on {run.plan.server}, and this is {cluster.connection.server}")
-    with Words() as words:
+    with progress() as report:
         policies_of = permissions(served_version(cluster)) if aim.at_admission else []
-        words("reading the namespaces")
+        report("reading the namespaces")
         chosen = choose(cluster, run.selection)
         if run.apply:
-            words("asking for permissions")
+            report("asking for permissions")
             finder = Finder(cluster, PolicyChoice(), aim.pod_paths)
             needed = [*needed_permissions(finder.custom_workloads()), *policies_of]
             missing = missing_permissions(cluster, needed, None if chosen.at_once else chosen.namespaces)
             if missing:
-                report_problems([problem(ClusterError(f"not allowed to {what} (RBAC)")) for what in missing])
+                for what in missing:
+                    say(f"error: not allowed to {what} (RBAC)")
                 raise ClusterError("permissions are missing: nothing was started")
-    lost = resume_cut_off(cluster, chosen.namespaces.__contains__, apply=run.apply, yes=run.yes, seconds=run.limit)
-    with Words() as words:
-        found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=words)
-    problems = [*chosen.problems, *found.problems]
-    report_problems(problems)
-    problems += lost
-    return chosen, found, problems
+    takes = chosen.namespaces.__contains__
+    lost = resume_cut_off(cluster, takes, say, apply=run.apply, yes=run.yes, seconds=run.limit)
+    with progress() as report:
+        found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=report)
+    problems = [*chosen.problems, *found.problems, *lost]
+    return Findings(policies, aim, found, problems, [*chosen.notes, *found.notes, *notes], came)
+
+
+def show_findings(found: Findings, run: Run, name: str = "") -> None:
+    """Print what was found on a cluster, by its name where there are several."""
+    from kubectl_harden.reports.output import note, report_problems
+
+    report_problems([item._replace(cluster=name) for item in found.problems])
+    if run.text:
+        few = len(found.survey.namespaces) <= _FEW and not run.apply
+        show(found.survey, detailed=run.wide or few, wide=run.wide)
+        if run.audit is not None and found.came is not None:
+            came = [item for one in found.survey.namespaces for item in found.came.get(one.name, ())]
+            run.audit.show(came, found.cluster)
+        if found.aim.upgrade is not None:
+            show_upgrade(found.survey, found.aim.upgrade)
+    if run.audit is not None:
+        run.audit.note()
+    for words in found.notes:
+        note(f"{name}: {words}" if name else words)
 
 
 # -- carrying out --------------------------------------------------------------------------------------
 
 
-def _carry_out(
-    policies: PoliciesInForce, journal: Journal, found: Survey, aim: Aim, run: Run
-) -> tuple[list[Migrated], bool]:
-    """Ask, and take namespaces to their goals; returns what became of them and whether Ctrl-C ended it."""
-    from kubectl_harden.live.journal import unfollowed
-    from kubectl_harden.migration.migrate import Migrated, Migrator
-    from kubectl_harden.migration.plan_file import drift
-    from kubectl_harden.reports.matrix import migrated_lines
-    from kubectl_harden.reports.progress import Progress
-    from kubectl_harden.reports.terminal import width
+class CarryOut:
+    """Takes namespaces to their goals, cluster by cluster; threads may share it.
 
-    done = {
-        item.name: Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
-        for item in found.namespaces
-        if item.state == "done"
-    }
-    plan = run.plan
-    todo = [item for item in found.namespaces if item.state != "done"]
-    if todo and not run.yes and not agreed(found, policies.cluster):
-        return [*done.values(), *(Migrated(item.name, "stopped", "not confirmed", item) for item in todo)], False
-    halt, stop, columns = Event(), Event(), width(2)
-    with Progress(len(todo), "namespaces", steps=False) as display:
+    The failures of all clusters count for --max-failures; ``enough`` tells that no namespace is started any more.
+    ``stages`` are what each Ctrl-C sets (see Parallel).
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._halt, self._stop, self._enough = Event(), Event(), Event()
+        self._failures = count(1)
+        self.stages = (self._halt, self._stop)
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many namespaces have failed as may."""
+        return self._enough.is_set()
+
+    @staticmethod
+    def todo(found: Findings) -> list[NamespaceSurvey]:
+        """Return the namespaces that are not at their goal."""
+        return [item for item in found.survey.namespaces if item.state != "done"]
+
+    def declined(self, found: Findings) -> Result:
+        """Return what comes of a cluster where nobody agreed."""
+        from kubectl_harden.migration.migrate import Migrated
+
+        stopped = {item.name: Migrated(item.name, "stopped", "not confirmed", item) for item in self.todo(found)}
+        return _result(found, stopped, None)
+
+    def __call__(self, found: Findings, display: Progress, each: Each, prefix: str = "") -> tuple[Result, bool]:
+        """Carry out what was found on a cluster; returns what came of it, and what ``each`` returned.
+
+        ``each`` does a work for each of some namespaces and passes on what comes of it, as Parallel does. ``prefix``
+        stands before the names of namespaces that are shown.
+        """
+        from kubectl_harden.live.journal import Journal, unfollowed
+        from kubectl_harden.migration.migrate import Migrated, Migrator
+        from kubectl_harden.migration.plan_file import drift
+        from kubectl_harden.reports.matrix import migrated_lines
+        from kubectl_harden.reports.terminal import width
+
+        connection, plan, columns = found.cluster.connection, self._run.plan, width(2)
+        journal = Journal(command="migrate", server=connection.server, context=connection.context)
+        done: dict[str, Migrated] = {}
         migrator = Migrator(
-            policies,
+            found.policies,
             journal,
-            aim,
-            seconds=run.limit,
-            report=display.report,
-            halt=halt,
-            stop=stop,
+            found.aim,
+            seconds=self._run.limit,
+            report=lambda name, *words: display.report(prefix + name, *words),
+            halt=self._halt,
+            stop=self._stop,
             drift=None if plan is None else lambda now, proposals: drift(plan.namespaces[now.name], now, proposals),
             cut_off=unfollowed(),
         )
-        failures, enough = count(1), Event()
 
         def work(item: NamespaceSurvey) -> Migrated:
-            if enough.is_set():
+            if self.enough:
                 return Migrated(item.name, "stopped", "not started")
             outcome = migrator.carry_out(item.name)
-            if outcome.failed and next(failures) == run.max_failures:
-                enough.set()
+            if outcome.failed and next(self._failures) == self._run.max_failures:
+                self._enough.set()
             return outcome
 
         def ended(outcome: Migrated) -> None:
             done[outcome.name] = outcome
-            lines = migrated_lines(outcome, columns=columns) if outcome.begun else ()
-            display.finish(outcome.name, "".join(lines))
+            named = outcome._replace(name=prefix + outcome.name)
+            display.finish(named.name, "".join(migrated_lines(named, columns=columns) if outcome.begun else ()))
 
-        def interrupted() -> None:
-            display.say(_INTERRUPTED)
+        interrupted = each(self.todo(found), work, ended)
+        return _result(found, done, journal), interrupted
 
-        signalled = Parallel(run.parallel, (halt, stop), interrupted)(todo, work, ended)
-    return [done[item.name] for item in found.namespaces], signalled
+
+def _result(found: Findings, done: Mapping[str, Migrated], journal: Journal | None) -> Result:
+    """Return what came of a cluster: its namespaces in their order, also those that were at their goal."""
+    from kubectl_harden.migration.migrate import Migrated
+
+    outcomes = [
+        done.get(item.name) or Migrated(item.name, "done", found=item, blockers=item.blockers, labels=item.labels)
+        for item in found.survey.namespaces
+    ]
+    undo, problems = "", list(found.problems)
+    if journal is not None:
+        undo = found.cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
+        problems += _failures(outcomes, journal)
+    return Result(found.cluster, found.aim, found.survey, outcomes, problems, undo, applied=True)
 
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:

@@ -174,7 +174,7 @@ def _all(contexts: list[str], connect: Callable[[str], Cluster], namespace: str 
             reports.append((name, rejected_json((), [failed], None, Commands())))
             continue
         told = told._replace(problems=[item._replace(cluster=name) for item in told.problems])
-        _tell(told, _space(told.cluster, namespace), output, None)
+        _tell(told, _space(told.cluster, namespace), output, None, f"{name}: ")
         problems += told.problems
         left = left or told.left
         commands = told.cluster.connection.commands
@@ -188,8 +188,8 @@ def _space(cluster: Cluster, namespace: str | None) -> str | None:
     return cluster.connection.namespace if namespace == "" else namespace
 
 
-def _tell(told: _Told, namespace: str | None, output: str, audit: AuditLog | None) -> None:
-    """Print what a cluster tells, for people, and on stderr what programs leave there."""
+def _tell(told: _Told, namespace: str | None, output: str, audit: AuditLog | None, prefix: str = "") -> None:
+    """Print what a cluster tells, for people, and on stderr what programs leave there, each behind a ``prefix``."""
     from kubectl_harden.reports.grouping import grouped_text, rejected_summary
     from kubectl_harden.reports.output import line, note, paragraph, report_problems, tell, write
     from kubectl_harden.reports.rejected import restarts_text
@@ -206,13 +206,13 @@ def _tell(told: _Told, namespace: str | None, output: str, audit: AuditLog | Non
             audit.show(earlier, told.cluster)
         audit.note()
     for words in told.notes:
-        note(words)
+        note(prefix + words)
     if told.found:
-        paragraph(rejected_summary(told.found, commands))
+        paragraph(prefix + rejected_summary(told.found, commands))
     elif not told.absent:
         where = "in any namespace but Kubernetes' own" if namespace is None else f"in namespace {namespace}"
         what = "nothing that can be seen is" if told.problems or told.unseen else "nothing is"
-        line(f"{what} being rejected {where}")
+        line(f"{prefix}{what} being rejected {where}")
     if output == "text":
         tell(restarts_text(told.restarts, namespace, commands, columns=width(2)))
 

@@ -16,22 +16,28 @@ __all__ = ["missing_elsewhere", "resume_cut_off"]
 
 
 def resume_cut_off(
-    cluster: Cluster, takes: Callable[[str], bool], *, apply: bool, yes: bool, seconds: float
+    cluster: Cluster,
+    takes: Callable[[str], bool],
+    say: Callable[[str], None],
+    *,
+    apply: bool,
+    yes: bool,
+    seconds: float,
 ) -> list[Problem]:
     """Create what earlier runs of this machine have deleted in namespaces that are taken.
 
-    Returns a problem for all that is still missing: without ``apply``, or where that is refused. Runs that cannot be
-    read are named in notes.
+    Returns a problem for all that is still missing: without ``apply``, or where that is refused. ``say`` gets a line
+    for each that is created, and for each run that cannot be read.
     """
     from kubectl_harden.live.find import problem
     from kubectl_harden.live.journal import cut_off
     from kubectl_harden.live.recreate import lost, resume
-    from kubectl_harden.reports.output import ask, line, note, report_problems
+    from kubectl_harden.reports.output import ask
 
     problems = []
     for run, change in cut_off(
         cluster.connection.server,
-        lambda damaged: note(f"{damaged.trouble}, so what it was cut off in is not known"),
+        lambda damaged: say(f"note: {damaged.trouble}, so what it was cut off in is not known"),
     ):
         namespace = change.object["namespace"]
         if not takes(namespace):
@@ -44,14 +50,13 @@ def resume_cut_off(
             ):
                 words = resume(cluster, run, change, seconds=seconds, leave=Event())
                 if words:
-                    line(words)
+                    say(words)
             elif lost(cluster, change):
                 undo = cluster.connection.commands.harden("undo", run)
                 message = f"run {run} was cut off: it deleted this, and did not create it again: use --apply, or {undo}"
                 problems.append(problem(message, change.name, namespace))
         except HardenError as error:
             problems.append(problem(error, "" if change.name in str(error) else change.name, namespace))
-    report_problems(problems)
     return problems
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -11,10 +11,11 @@ import click
 
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.at_admission import delete_policies
+from kubectl_harden.cli.clusters import made_on
 from kubectl_harden.cli.codes import INTERRUPTED, OK, UNREADABLE, VIOLATIONS, exit_code
 from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.interrupts import calling
-from kubectl_harden.cli.options import Command, cluster_options
+from kubectl_harden.cli.options import Command, Connect, cluster_options
 from kubectl_harden.cli.undo_helm import undo_upgrades
 from kubectl_harden.errors import HardenError, UsageError
 
@@ -41,7 +42,7 @@ _LAG_SECONDS: Final = 5.0
               help="Number of workloads to work on at a time.")  # fmt: skip
 @cluster_options
 def undo(
-    connect: Callable[[], Cluster],
+    connect: Connect,
     namespace: str | None,  # noqa: ARG001 (the journal knows it)
     run: str | None,
     last: bool,
@@ -53,10 +54,10 @@ def undo(
 ) -> int:
     """Undo what a run of --apply (or of undo itself) changed, as the journal recorded it.
 
-    Without RUN, the runs are listed. Only fields that still have the values that the run set are undone. A workload
-    that someone has changed since is left alone and named, and so is one whose earlier pods the cluster would refuse
-    today. The exit code is 0 when everything is as it was before, 1 when something is not or its pods do not run,
-    and 4 when the cluster refused.
+    Without RUN, the runs are listed. A run of another context is undone there, unless you name one. Only fields that
+    still have the values that the run set are undone. A workload that someone has changed since is left alone and
+    named, and so is one whose earlier pods the cluster would refuse today. The exit code is 0 when everything is as it
+    was before, 1 when something is not or its pods do not run, and 4 when the cluster refused.
 
     \b
     Examples:
@@ -86,10 +87,10 @@ def undo(
             f"run {chosen.id} has deleted policies at admission, and undo does not create them again: the command of "
             f"run {chosen.about['undoes']} does, given once more"
         )
-    cluster = connect()
-    if chosen.about.get("server") not in (None, cluster.connection.server):
-        where = f"{chosen.about['server']} (context {chosen.about.get('context')})"
-        note(f"the run was made on {where}, and this is {cluster.connection.server}")
+    server, context = (chosen.about.get(key) for key in ("server", "context"))
+    cluster = made_on(connect, server, context, "the run was made {place}, and is undone there")
+    if server not in (None, cluster.connection.server):
+        note(f"the run was made on {server} (context {context}), and this is {cluster.connection.server}")
     open_changes = [change for change in reversed(chosen.changes) if change.state in ("applied", "begun")]
     created = [change for change in open_changes if change.created]
     upgrades = [change for change in open_changes if is_upgrade(change)]

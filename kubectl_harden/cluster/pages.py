@@ -65,7 +65,8 @@ def pages(
         return connection.text(path, full)
 
     token = ""
-    with ThreadPoolExecutor(1) as ahead:
+    ahead = ThreadPoolExecutor(1)
+    try:
         page: Future[bytes] | None = ahead.submit(asked, token, partial=metadata())
         while page is not None:
             # Only the text of the next page is held meanwhile: objects take many times as much.
@@ -86,6 +87,9 @@ def pages(
             del value
             yield Page(items if first is _NONE else chain((first,), items), token, partial)
             token = following or ""
+    finally:
+        # Ctrl-C does not wait for an answer.
+        ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def _opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:

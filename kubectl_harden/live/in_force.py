@@ -4,12 +4,14 @@ Labels are read. What no label says is the API server's own default, from its Ad
 not show: a server dry-run of a pod that violates everything is refused in the words of the policy that enforces, or
 warned of in the words of the one that warns (k8s.io/pod-security-admission, admission/admission.go, EvaluatePod).
 Nothing is created. What admission has said already (events, conditions, warnings) is believed before anything is asked.
-The defaults are the same for all namespaces, so that they are asked for once.
+The defaults are the same for all namespaces, so that they are asked for once; whether a namespace that has no label is
+exempt from them is asked for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from threading import RLock
 from typing import Final, NamedTuple
 
@@ -96,6 +98,9 @@ class PoliciesInForce:
         with self._lock:
             if self._must_ask(labels):
                 self._ask(namespace, labels)
+            if self._may_be_exempt(namespace, labels):
+                with suppress(ClusterError):
+                    self._exempt[namespace] = "namespace" if self._exempts(namespace, labels) else ""
             return self._known(namespace, labels, minor)
 
     def settled(self, namespace: str, labels: dict[str, str]) -> InForce:
@@ -128,24 +133,33 @@ class PoliciesInForce:
 
     def is_exempt(self, namespace: str, labels: dict[str, str]) -> bool | None:
         """Return whether the API server says to a label that it is ignored; None where it does not answer."""
-        level = "baseline" if labels.get(PREFIX + "enforce") == "restricted" else "restricted"
-        wanted = {PREFIX + "enforce": level, f"{PREFIX}enforce-version": _OTHER_VERSION}
         try:
-            value = self.cluster.get(NAMESPACES, None, namespace)
-            operations = label_operations(value["metadata"].get("labels"), wanted)
-            answer = self.cluster.patch(NAMESPACES, None, namespace, operations, dry_run=True)
+            return self._exempts(namespace, labels)
         except NotPermitted:
             return None
         except ClusterError as error:
             self._said[namespace] = _Said(trouble=f"whether the namespace is exempt was not answered: {error}")
             return None
-        return any("is exempt from Pod Security" in text for text in answer.warnings)
 
     def goal(self, labels: dict[str, str], level: Level, version: str | None) -> Policy:
         """Return the policy that enforcing a level in a namespace with these labels comes to. Raises UsageError."""
         return goal_policy(labels, level, version, self.cluster.minor(), self._defaults)
 
     # -- asking ------------------------------------------------------------------------------------------
+
+    def _exempts(self, namespace: str, labels: dict[str, str]) -> bool:
+        level = "baseline" if labels.get(PREFIX + "enforce") == "restricted" else "restricted"
+        wanted = {PREFIX + "enforce": level, f"{PREFIX}enforce-version": _OTHER_VERSION}
+        value = self.cluster.get(NAMESPACES, None, namespace)
+        operations = label_operations(value["metadata"].get("labels"), wanted)
+        answer = self.cluster.patch(NAMESPACES, None, namespace, operations, dry_run=True)
+        return any("is exempt from Pod Security" in text for text in answer.warnings)
+
+    def _may_be_exempt(self, namespace: str, labels: dict[str, str]) -> bool:
+        """Whether only the default enforces a level in a namespace, which the configuration may exempt from it."""
+        default = self._defaults.get("enforce")
+        open_to = PREFIX + "enforce" not in labels and namespace not in self._exempt
+        return open_to and default is not None and default.level != "privileged"
 
     def _must_ask(self, labels: dict[str, str]) -> bool:
         """Whether the labels leave open what is enforced, or, where nothing is, what is warned of."""

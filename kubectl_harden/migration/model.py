@@ -189,6 +189,11 @@ class ServerWord(NamedTuple):
         """Whether the server says what the survey says, to the letter."""
         return self.asked and self.warnings == self.expected
 
+    @property
+    def exempts(self) -> str:
+        """The words by which the server tells that its configuration exempts the namespace, or nothing."""
+        return next((warning for warning in self.warnings if "is exempt from Pod Security" in warning), "")
+
 
 class NamespaceSurvey(NamedTuple):
     """One namespace. ``now`` is the lowest level of its workloads, ``after`` that after the plans.
@@ -377,7 +382,7 @@ def reapply_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:
 
 def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:
     """Yield that the API server is configured to exempt a namespace (admission/api, PodSecurityExemptions)."""
-    said = next((warning for warning in server.warnings if "is exempt from Pod Security" in warning), "")
+    said = server.exempts
     if said or now.exempt == "namespace":
         what = said or f'namespace "{name}" is exempt from Pod Security: a pod that violates everything is admitted'
         why = "the API server's configuration exempts it from every level"

@@ -37,9 +37,10 @@ class MigrationPlan(NamedTuple):
     namespaces: dict[str, dict[str, Any]]
     sources: tuple[str, ...] = ()
     files: Mapping[tuple[str, str], tuple[str | None, str]] = {}
+    context: object = None
 
 
-def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, object]:
+def plan_value(found: Survey, aim: Aim, server: str, context: str | None, made: str) -> dict[str, object]:
     """Return the file's content: ``made`` is the time (RFC 3339), ``found`` a detailed survey."""
     fix, allowed = aim.fix, aim.apply
     return {
@@ -47,6 +48,7 @@ def plan_value(found: Survey, aim: Aim, server: str, made: str) -> dict[str, obj
         "kind": KIND,
         "made": made,
         "server": server,
+        "context": context,
         "options": {
             "level": aim.level,
             "policyVersion": aim.version,
@@ -155,7 +157,12 @@ def read_plan(path: str) -> MigrationPlan:
                     workload[key]
         at_source = value.get("atSource", {"sources": [], "repositories": []})
         return MigrationPlan(
-            aim, value["server"], namespaces, tuple(map(str, at_source["sources"])), _files(at_source["repositories"])
+            aim,
+            value["server"],
+            namespaces,
+            tuple(map(str, at_source["sources"])),
+            _files(at_source["repositories"]),
+            value.get("context"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: {KIND} lacks or misspells {error}; make it again with --plan-out") from None

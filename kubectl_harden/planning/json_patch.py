@@ -78,6 +78,10 @@ def inverse_of(before: object, after: object, operations: Iterable[Operation]) -
                 if back["op"] == "remove":
                     continue
                 group = [{**back, "op": "add"}]
+        elif _has(current, back["path"]):
+            # The server has put a default where something was removed: ``securityContext: {}``, for one.
+            place = back["path"]
+            group = [{"op": "test", "path": place, "value": copied(_at(current, place))}, {**back, "op": "replace"}]
         _carry_out(current, group[-1])
         out.extend(group)
     return out
@@ -97,6 +101,14 @@ def _back(value: object, operation: Operation) -> list[Operation]:
     if isinstance(parent, dict) and last not in parent:
         return [{"op": "test", "path": place}, {"op": "remove", "path": place}]
     return [{"op": "test", "path": place}, {"op": "replace", "path": place, "value": copied(_item(parent, last))}]
+
+
+def _has(value: object, place: str) -> bool:
+    try:
+        _at(value, place)
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
 
 
 def _at(value: object, place: str) -> Any:

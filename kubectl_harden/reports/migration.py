@@ -54,7 +54,8 @@ def joined_json(
     namespaces: list[object] = []
     clusters: list[object] = []
     for name, report in reports:
-        clusters.append({"cluster": name, "summary": None if report is None else report["summary"]})
+        of_all = {} if report is None or "upgrade" not in report else {"upgrade": report["upgrade"]}
+        clusters.append({"cluster": name, "summary": None if report is None else report["summary"], **of_all})
         entries = None if report is None else report["namespaces"]
         namespaces += [{"cluster": name, **mapping(item)} for item in entries] if isinstance(entries, list) else []
     return {

@@ -6,15 +6,16 @@ policyreports.wgpolicyk8s.io (wgpolicyk8s.io/v1alpha2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from kubectl_harden.cluster.api import Resource
+from kubectl_harden.json_values import mappings
 from kubectl_harden.migration.model import NamespaceSurvey, Survey, Surveyed
 from kubectl_harden.model import RISKS, Remaining
 from kubectl_harden.pod_security.policy import worded
 
-__all__ = ["api_of", "reports"]
+__all__ = ["api_of", "joined", "reports"]
 
 Api = Literal["openreports.io/v1alpha1", "wgpolicyk8s.io/v1alpha2"]
 _APIS: Final[tuple[tuple[Api, str], ...]] = (
@@ -22,6 +23,8 @@ _APIS: Final[tuple[tuple[Api, str], ...]] = (
     ("wgpolicyk8s.io/v1alpha2", "wgpolicyk8s.io"),
 )
 SOURCE: Final = "kubectl-harden"
+CLUSTER: Final = "kubectl-harden/cluster"
+"""The annotation of a report that names its cluster, where there are several."""
 _NAME: Final = "kubectl-harden"
 _RESULTS: Final = ("pass", "fail", "warn", "error", "skip")
 
@@ -38,13 +41,24 @@ def api_of(resources: Iterable[Resource]) -> tuple[Api, str]:
     )
 
 
-def reports(found: Survey, api: Api, now: int) -> dict[str, object]:
-    """Return a List of one report per namespace; ``now`` is the time in seconds since 1970."""
-    return {"apiVersion": "v1", "kind": "List", "items": [_report(item, api, now) for item in found.namespaces]}
+def reports(found: Survey, api: Api, now: int, cluster: str = "") -> dict[str, object]:
+    """Return a List of one report per namespace; ``now`` is the time in seconds since 1970.
+
+    Where there are several clusters, each report and result says which ``cluster`` it is of.
+    """
+    items = [_report(item, api, now, cluster) for item in found.namespaces]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
-def _report(item: NamespaceSurvey, api: Api, now: int) -> dict[str, object]:
-    results = [result for workload in item.workloads for result in _results(item, workload, now)]
+def joined(lists: Iterable[Mapping[str, object]]) -> dict[str, object]:
+    """Return one List of the reports of several clusters."""
+    items = [item for one in lists for item in mappings(one["items"])]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def _report(item: NamespaceSurvey, api: Api, now: int, cluster: str) -> dict[str, object]:
+    properties = {"cluster": cluster} if cluster else {}
+    results = [result for workload in item.workloads for result in _results(item, workload, now, properties)]
     counts = {word: sum(result["result"] == word for result in results) for word in _RESULTS}
     head: dict[str, Any] = {
         "apiVersion": api,
@@ -53,6 +67,7 @@ def _report(item: NamespaceSurvey, api: Api, now: int) -> dict[str, object]:
             "name": _NAME,
             "namespace": item.name,
             "labels": {"app.kubernetes.io/managed-by": SOURCE},
+            **({"annotations": {CLUSTER: cluster}} if cluster else {}),
         },
     }
     if api.startswith("openreports"):
@@ -61,8 +76,10 @@ def _report(item: NamespaceSurvey, api: Api, now: int) -> dict[str, object]:
     return {**head, "scope": scope, "summary": counts, "results": results}
 
 
-def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[dict[str, object]]:
-    """Yield a result per violated control, or that all is well."""
+def _results(
+    item: NamespaceSurvey, workload: Surveyed, now: int, of_cluster: dict[str, str]
+) -> Iterator[dict[str, object]]:
+    """Yield a result per violated control, or that all is well; ``of_cluster`` are properties of all of them."""
     edits = [edit for planned in workload.proposal.planned for edit in planned.plan.edits]
     left = [remaining for planned in workload.proposal.planned for remaining in planned.plan.remaining]
     cured = dict.fromkeys(check for edit in edits for check in edit.checks)
@@ -70,14 +87,16 @@ def _results(item: NamespaceSurvey, workload: Surveyed, now: int) -> Iterator[di
     for check in cured:
         if check not in held:
             risk = max((edit.risk for edit in edits if check in edit.checks), key=RISKS.index)
-            yield _result(item, workload, now, check, "fail", "a patch fixes it", {"fix": "automatic", "risk": risk})
+            yield _result(
+                item, workload, now, check, "fail", "a patch fixes it", {**of_cluster, "fix": "automatic", "risk": risk}
+            )
     for remaining in left:
-        yield _result(item, workload, now, remaining.check, "fail", _words(remaining), {"fix": "by hand"})
+        yield _result(item, workload, now, remaining.check, "fail", _words(remaining), {**of_cluster, "fix": "by hand"})
     if workload.proposal.problems:
         words = "; ".join(problem.message for problem in workload.proposal.problems)
-        yield _result(item, workload, now, "", "error", words, {})
+        yield _result(item, workload, now, "", "error", words, of_cluster)
     elif not cured and not left:
-        yield _result(item, workload, now, "", "pass", f"meets {item.goal}", {})
+        yield _result(item, workload, now, "", "pass", f"meets {item.goal}", of_cluster)
 
 
 def _words(remaining: Remaining) -> str:

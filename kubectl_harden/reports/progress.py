@@ -114,20 +114,31 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 class Words(AbstractContextManager["Words"]):
-    """Shows, on a terminal's stderr, what is going on where it lasts longer than a moment."""
+    """Shows, on a terminal's stderr, what is going on where it lasts longer than a moment. Threads may share it."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
         self._shown = False
+        self._lock = Lock()
 
     def __call__(self, words: str) -> None:
         """Say what is going on."""
-        if sys.stderr.isatty() and time.monotonic() - self._since > PATIENCE:
-            overwrite(f"{words} …")
-            self._shown = True
+        with self._lock:
+            if sys.stderr.isatty() and time.monotonic() - self._since > PATIENCE:
+                overwrite(f"{words} …")
+                self._shown = True
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to other output; whoever says something meanwhile waits."""
+        with self._lock:
+            if self._shown:
+                overwrite("")
+                self._shown = False
+            yield
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown:
-            overwrite("")
+        with self.paused():
+            pass

@@ -35,14 +35,15 @@ class Fingerprints:
         self._seen: Counter[str] = Counter()
 
     def of(self, item: Checked, violation: Violation) -> str:
-        """Return what stays the same when lines move: the file (none for a live object), the object, the control; and
-        which of several alike.
+        """Return what stays the same when lines move: the file (none for a live object), the object, the control, its
+        cluster where there are several; and which of several alike.
         """
         identity = item.identity
         file = identity.source.file if isinstance(identity.source, Source) else ""
         name = identity.namespace or "", identity.name
         words = (file_name(file) if file else "", identity.api_version, identity.kind, *name)
-        return self._counted((*words, pointer(identity.pod_path), violation.check))
+        cluster = (identity.cluster,) if identity.cluster else ()
+        return self._counted((*words, pointer(identity.pod_path), violation.check, *cluster))
 
     def of_problem(self, problem: Problem) -> str:
         """Return the fingerprint of an input that could not be read, or an object that could not be evaluated."""

@@ -104,6 +104,7 @@ def _result(
         "properties": {
             "paths": [pointer(path) for path in violation.paths],
             "level": violation.level,
+            **({"cluster": printable(item.identity.cluster)} if item.identity.cluster else {}),
             **workload_policy_json(item.identity, item.policy, head),
         },
     }
@@ -151,7 +152,10 @@ def _replacement(change: Replacement) -> dict[str, object]:
 
 
 def _notification(problem: Problem) -> dict[str, object]:
-    out: dict[str, object] = {"level": "error", "message": {"text": printable(problem.message)}}
+    words = f"{problem.cluster}: {problem.message}" if problem.cluster else problem.message
+    out: dict[str, object] = {"level": "error", "message": {"text": printable(words)}}
+    if problem.cluster:
+        out["properties"] = {"cluster": printable(problem.cluster)}
     if problem.file is not None:
         out["locations"] = [{"physicalLocation": _place(problem.file, problem.line or 1, problem.column)}]
     return out

@@ -6,15 +6,19 @@ By the command line alone this tests ``cli/clusters.py``, ``cli/live_results.py`
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from threading import Barrier, Event
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.answering import answered
 from tests.support.control_plane import ControlPlane, Namespace, free_port
-from tests.support.harden import Harden, workload
+from tests.support.harden import COMMAND, Harden, workload
+from tests.support.kubeconfigs import merged
+from tests.support.proxy import Fault, FaultProxy, Request
 
 DEFAULTS = """
 apiVersion: apiserver.config.k8s.io/v1
@@ -25,12 +29,13 @@ plugins:
     apiVersion: pod-security.admission.config.k8s.io/v1
     kind: PodSecurityConfiguration
     defaults: {enforce: baseline, enforce-version: latest}
+    exemptions: {namespaces: [spared]}
 """
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane that enforces baseline where no label says otherwise."""
+    """A control plane that enforces restricted where no label says otherwise."""
     directory = tmp_path_factory.mktemp("strict")
     (directory / "admission.yaml").write_text(DEFAULTS)
     running = ControlPlane(
@@ -44,20 +49,31 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def contexts(namespace: Namespace, harden: Harden, strict: ControlPlane) -> Iterator[Namespace]:
     """A namespace of the same name in the strict cluster, and a kubeconfig with a third that does not answer."""
     there = Namespace(strict, namespace.name, {})
-    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
-    gone = namespace.plane.configuration("none", f"http://127.0.0.1:{free_port()}")
-    for name, made in (
-        ("prod-a", namespace.plane.configuration(namespace.plane.token)),
-        ("prod-b", strict.configuration(strict.token)),
-        ("test-c", gone),
-    ):
-        merged["clusters"].append({**made["clusters"][0], "name": name})
-        merged["users"].append({**made["users"][0], "name": name})
-        merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
-    merged["current-context"] = "prod-a"
-    harden.kubeconfig.write_text(json.dumps(merged))
+    made = {
+        "prod-a": namespace.plane.configuration(namespace.plane.token),
+        "prod-b": strict.configuration(strict.token),
+        "test-c": namespace.plane.configuration("none", f"http://127.0.0.1:{free_port()}"),
+    }
+    harden.kubeconfig.write_text(json.dumps(merged(made)))
     yield there
     strict.request("DELETE", f"/api/v1/namespaces/{there.name}")
+
+
+@pytest.fixture
+def proxies(contexts: Namespace, harden: Harden) -> Iterator[tuple[FaultProxy, FaultProxy]]:
+    """The same kubeconfig, with a proxy before each of both clusters."""
+    planes = (harden.namespace.plane, contexts.plane)
+    running = FaultProxy(planes[0]), FaultProxy(planes[1])
+    for plane, proxy in zip(planes, running, strict=True):
+        proxy.token = plane.token
+    made = {
+        name: plane.configuration(plane.token, proxy.url)
+        for name, plane, proxy in zip(("prod-a", "prod-b"), planes, running, strict=True)
+    }
+    harden.kubeconfig.write_text(json.dumps(merged(made)))
+    yield running
+    for proxy in running:
+        proxy.stop()
 
 
 def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, harden: Harden) -> None:
@@ -86,6 +102,26 @@ def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, hard
     assert page.index("<h3>prod-a</h3>") < page.index("<h3>prod-b</h3>")
     assert f"kubectl harden fix deployment/host -n {contexts.name}" in page and "--context prod-b</code>" in page
     assert {suite.get("name") for suite in suites} == {f"{name}/{contexts.name}" for name in ("prod-a", "prod-b")}
+
+
+def test_a_default_that_is_known_is_not_taken_for_that_of_an_exempt_namespace(
+    contexts: Namespace, harden: Harden
+) -> None:
+    """Its pods are not refused, and nothing is enforced there."""
+    spared = Namespace(contexts.plane, "spared", {})
+    try:
+        spared.create(workload("Pod", "host", hostNetwork=True))
+        contexts.create(workload("Deployment", "web"))
+        found = harden("check", "-A", "--contexts", "prod-b", "-o", "json").json["workloads"]
+        origins = {one["namespace"]: one["policy"].get("origin") for one in found}
+        assert (origins[contexts.name], origins["spared"]) == ("cluster default", "exempt")
+        refused = harden("rejected", "-A", "--contexts", "prod-b", "-o", "json").json["wouldBeRefused"]
+        assert "spared" not in {one["namespace"] for one in refused}
+        survey = harden("migrate", "spared", contexts.name, "--contexts", "prod-b", "-o", "json").json["namespaces"]
+        exempt = {one["name"]: one["inForce"]["exempt"] for one in survey}
+        assert exempt == {contexts.name: False, "spared": True}
+    finally:
+        contexts.plane.request("DELETE", "/api/v1/namespaces/spared")
 
 
 def test_a_cluster_that_does_not_answer_does_not_stop_the_others(contexts: Namespace, harden: Harden) -> None:
@@ -157,6 +193,195 @@ def test_migrate_surveys_each_cluster_and_takes_one_after_another(
     assert contexts_of_runs == {"prod-a", "prod-b"}
 
 
+def test_a_survey_is_made_side_by_side_and_shown_in_order(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    """The first cluster answers only once the other has come to the end of its survey."""
+    contexts.create(workload("Deployment", "host", hostNetwork=True))
+    ended = Event()
+    first, second = proxies
+    first.times(1, lambda request: request.path == "/api/v1/namespaces", Fault(before=lambda: ended.wait(60)))
+    second.times(1, lambda request: request.dry_run and request.method == "PATCH", Fault(before=ended.set))
+    result = harden("migrate", "-A", "--all-contexts", "--level", "restricted")
+    assert (result.code, ended.is_set()) == (1, True), result
+    shown = [line for line in result.out.splitlines() if line in ("prod-a", "prod-b")]
+    assert shown == ["prod-a", "prod-b"]
+    assert result.out.index("\nprod-b\n") < result.out.index("+ baseline    privileged") < result.out.index("CLUSTER ")
+    assert "\nprod-a: 2 namespaces, 0 workloads" in result.err and "\nprod-b: 2 namespaces, 1 workload" in result.err
+    assert "note: prod-b: kube-node-lease" in result.err
+
+
+def _is_real(request: Request) -> bool:
+    return request.is_write and request.method == "PATCH"
+
+
+def test_one_cluster_after_another_is_changed_and_asked_for(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    order: list[str] = []
+    for name, proxy in zip("ab", proxies, strict=True):
+        proxy.rules.append(lambda _, name=name: order.append(name))
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "restricted", "--apply")
+    code, shown = answered([*COMMAND, *arguments], b"[y/N]: ", [b"n\n", b"y\n"], harden.environment)
+    shown = " ".join(shown.split())
+    assert shown.index("in context prod-a (") < shown.index("in context prod-b (")
+    assert (code, order) == (1, sorted(order))
+    assert [proxy.count(_is_real) > 0 for proxy in proxies] == [False, True]
+    assert harden.journal()[0]["context"] == "prod-b"
+    order.clear()
+    assert harden(*arguments, "--yes").code == 0
+    assert set(order) == {"a", "b"} and order == sorted(order)
+
+
+def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    """Neither cluster answers to its first change before the other is asked for one."""
+    both = Barrier(2, timeout=60)
+    for proxy in proxies:
+        proxy.times(1, _is_real, Fault(before=both.wait))
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "restricted")
+    result = harden(*arguments, "--apply", "--yes", "--parallel-clusters", "2")
+    assert result.code == 0, result
+    assert f"prod-a/{contexts.name}: enforces restricted" in result.err
+    assert f"prod-b/{contexts.name}: enforces restricted" in result.err
+    summaries = " ".join(result.err.split())
+    journals = sorted((harden.state / "kubectl-harden" / "journal").glob("*.jsonl"))
+    begun = {json.loads(path.read_text().partition("\n")[0])["context"]: path.stem for path in journals}
+    assert set(begun) == {"prod-a", "prod-b"}
+    for name, run in begun.items():
+        assert f"undo {run} --context {name}" in summaries, (begun, result.err)
+    for plane in (harden.namespace.plane, contexts.plane):
+        found = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        assert found["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("where", [("--all-contexts",), ("--context", "prod-a")])
+def test_a_signal_ends_a_survey_that_waits_for_an_answer(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy], where: tuple[str, ...]
+) -> None:
+    asked, answer = Event(), Event()
+
+    def hang() -> None:
+        asked.set()
+        answer.wait(120)
+
+    proxies[0].times(1, lambda request: request.path == "/api/v1/namespaces", Fault(before=hang))
+    process = harden.start("migrate", "-A", *where)
+    assert asked.wait(60)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=50)
+    answer.set()
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1].startswith("interrupted: "), told
+
+
+def test_a_signal_ends_several_clusters_between_two_steps(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    """Each tells how far it came, and how that is undone; the same command goes on."""
+    both, answer = Barrier(3, timeout=60), Event()
+
+    def hang() -> None:
+        both.wait()
+        answer.wait(60)
+
+    for proxy in proxies:
+        proxy.times(1, _is_real, Fault(before=hang))
+    arguments = ("migrate", contexts.name, "--all-contexts", "--apply", "--yes", "--parallel-clusters", "2")
+    process = harden.start(*arguments)
+    both.wait()
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    told = ""
+    while "interrupted: each namespace finishes its current step" not in told:
+        told += process.stderr.readline()
+    answer.set()
+    _, rest = process.communicate(timeout=60)
+    told = " ".join((told + rest).split())
+    assert process.returncode == 130, told
+    for name in ("prod-a", "prod-b"):
+        assert f"{name}: 1 namespace: 1 not finished. To undo it: kubectl harden undo" in told, told
+    again = harden(*arguments)
+    assert (again.code, again.err.count("1 enforced now")) == (0, 2), again
+
+
+def test_undo_finds_the_cluster_of_a_run(contexts: Namespace, harden: Harden) -> None:
+    """Also where another context is current; a context that is named is used instead, and one that leads elsewhere is not."""
+    arguments = ("migrate", contexts.name, "--contexts", "prod-*", "--level", "restricted", "--apply", "--yes")
+    assert harden(*arguments).code == 0
+
+    def enforced(plane: ControlPlane) -> str | None:
+        labels: dict[str, str] = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        return labels.get("pod-security.kubernetes.io/enforce")
+
+    planes = (harden.namespace.plane, contexts.plane)
+    elsewhere = harden("undo", "--last", "--yes", "--context", "prod-a")
+    assert elsewhere.code == 1 and "(context prod-b), and this is" in elsewhere.err
+    assert list(map(enforced, planes)) == ["restricted", "restricted"]
+    config = json.loads(harden.kubeconfig.read_text())
+    there = config["contexts"][1]["context"]
+    config["contexts"][1]["context"] = config["contexts"][0]["context"]
+    harden.kubeconfig.write_text(json.dumps(config))
+    moved = harden("undo", "--last", "--yes")
+    assert moved.code == 1 and "(context prod-b), and this is" in moved.err
+    config["contexts"][1]["context"] = there
+    harden.kubeconfig.write_text(json.dumps(config))
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code == 0, undone
+    assert f"note: the run was made in context prod-b ({contexts.plane.server}), and is undone there" in undone.err
+    assert "--context prod-b" in undone.err.splitlines()[-1]
+    assert list(map(enforced, planes)) == ["restricted", None]
+
+
+def test_a_plan_is_carried_out_on_its_cluster(contexts: Namespace, harden: Harden, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    harden("migrate", contexts.name, "--contexts", "prod-*", "--level", "restricted", "--plan-out", str(plan))
+    done = harden("migrate", "--plan", str(tmp_path / "plan-prod-b.json"), "--apply", "--yes")
+    assert done.code == 0, done
+    place = f"in context prod-b ({contexts.plane.server})"
+    assert f"note: the plan was made {place}, and is carried out there" in done.err
+    labels = {
+        plane: plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+        for plane in (harden.namespace.plane, contexts.plane)
+    }
+    key = "pod-security.kubernetes.io/enforce"
+    assert (labels[harden.namespace.plane].get(key), labels[contexts.plane].get(key)) == (None, "restricted")
+    elsewhere = harden(
+        "migrate", "--plan", str(tmp_path / "plan-prod-b.json"), "--context", "prod-a", "--apply", "--yes"
+    )
+    assert elsewhere.code == 1 and f"the plan was made on {contexts.plane.server}, and this is" in elsewhere.err
+
+
+def test_failures_count_in_all_clusters(contexts: Namespace, harden: Harden) -> None:
+    harden.namespace.create(workload("Deployment", "old", "example.com/runs-as-root:1"))
+    harden.namespace.settled("old")
+    arguments = ("migrate", contexts.name, "--contexts", "prod-*", "--apply", "--yes", "--max-failures", "1")
+    result = harden(*arguments)
+    assert result.code == 1 and "FAILED, not enforced" in result.err, result
+    assert "note: prod-b: not started, after as many failures as --max-failures allows" in result.err
+    labels = contexts.plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+    assert "pod-security.kubernetes.io/warn" not in labels
+
+
+def test_policy_reports_say_which_cluster(contexts: Namespace, harden: Harden) -> None:
+    harden.namespace.create(workload("Deployment", "web"))
+    contexts.create(workload("Deployment", "host", hostNetwork=True))
+    result = harden("migrate", contexts.name, "--all-contexts", "-o", "policyreport")
+    assert result.code == 4 and "error: test-c: " in result.err
+    assert "note: prod-b: the cluster has neither openreports.io nor" in result.err
+    found = [
+        (item["metadata"]["annotations"]["kubectl-harden/cluster"], one["properties"]["cluster"], one["rule"])
+        for item in result.json["items"]
+        for one in item["results"]
+    ]
+    assert ("prod-a", "prod-a", "runAsNonRoot") in found and ("prod-b", "prod-b", "hostNamespaces") in found
+    assert {(report, one) for report, one, _ in found} == {("prod-a", "prod-a"), ("prod-b", "prod-b")}
+    only = harden("migrate", contexts.name, "--context", "prod-b", "-o", "policyreport").json["items"][0]
+    assert "annotations" not in only["metadata"] and "cluster" not in only["results"][0]["properties"]
+
+
 def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) -> None:
     pod = tmp_path / "pod.yaml"
     pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n")
@@ -167,7 +392,9 @@ def test_what_is_refused(contexts: Namespace, harden: Harden, tmp_path: Path) ->
         ("check", "-f", str(pod), "--all-contexts"): "are for clusters",
         ("check", "-A", "--all-contexts", "--write-known", "known.json"): "a baseline file is for one cluster",
         ("migrate", "-A", "--all-contexts", "--source", "."): "--source is of one cluster",
-        ("migrate", "-A", "--all-contexts", "-o", "policyreport"): "-o policyreport is of one cluster",
+        ("migrate", "-A", "--all-contexts", "--parallel-clusters", "2"): "--parallel-clusters is for --apply",
+        ("migrate", "-A", "--all-contexts", "--parallel-clusters", "2", "--apply"): "--parallel-clusters needs --yes",
+        ("migrate", "-A", "--parallel-clusters", "2", "--apply", "--yes"): "is for several clusters",
         ("rejected", "-A", "--contexts", "nothing"): 'no context "nothing"',
     }
     for arguments, words in table.items():

@@ -36,7 +36,8 @@ def test_latest_is_its_own_minor_version(old: ControlPlane, tmp_path: Path) -> N
     assert result.code == 0
     assert "all meet restricted:latest" in result.err
     report = harden("check", "-n", "old", "-o", "json").json
-    assert report["workloads"][0]["policy"] == {"level": "restricted", "version": "v1.30"}
+    policy = {"level": "restricted", "version": "v1.30", "origin": "enforce label"}
+    assert report["workloads"][0]["policy"] == policy
     newer = harden("check", "deploy/web", "--level", "restricted", "--policy-version", "v1.34")
     assert (newer.code, "probe or lifecycle host" in newer.out) == (1, True)
     upgrade = harden("check", "-n", "old", "--upgrade-to")

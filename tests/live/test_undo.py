@@ -53,6 +53,18 @@ def hard_case() -> dict[str, Any]:
     return value
 
 
+def test_a_security_context_of_which_nothing_is_left_comes_back(namespace: Namespace, harden: Harden) -> None:
+    """The API server puts an empty one where it was."""
+    sysctls = [{"name": "kernel.msgmax", "value": "1"}]
+    namespace.create(workload("Deployment", "web", securityContext={"sysctls": sysctls}))
+    before = spec_of(namespace)
+    assert harden("fix", "deploy/web", "--level", "baseline", "--apply", "--yes").code == 0
+    assert spec_of(namespace)["template"]["spec"]["securityContext"] == {}
+    undone = harden("undo", "--last", "--yes")
+    assert undone.code == 0, undone
+    assert json.dumps(spec_of(namespace)) == json.dumps(before)
+
+
 def test_everything_comes_back_byte_for_byte(namespace: Namespace, harden: Harden) -> None:
     before = applied(namespace, harden, hard_case())
     after = spec_of(namespace)

@@ -104,3 +104,13 @@ def test_what_the_server_leaves_out_comes_back() -> None:
 
 def test_what_the_server_did_not_take_is_not_taken_back() -> None:
     assert inverse_of({}, {}, [{"op": "add", "path": "/a", "value": 1}]) == []
+
+
+def test_what_the_server_puts_where_something_was_removed_is_expected_there() -> None:
+    """A pod has ``securityContext: {}`` where nothing is left of it."""
+    before = {"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}
+    inverse = inverse_of(before, {"securityContext": {}}, [{"op": "remove", "path": "/securityContext"}])
+    assert moved_on({"securityContext": {}}, inverse) is None
+    assert same(jsonpatch.apply_patch({"securityContext": {}}, inverse), before)
+    assert moved_on({"securityContext": {"runAsUser": 1}}, inverse) == "/securityContext"
+    assert in_force(before, inverse)
