@@ -34,8 +34,12 @@ def ended_by() -> int:
 def leave(code: int) -> NoReturn:
     """End with an exit code, and do not wait for other threads: servers may let these wait for minutes.
 
-    What is registered to be done at the end, such as removing temporary directories, is done.
+    What is registered to be done at the end, such as removing temporary directories, is done. Processes that work on
+    files are waited for: they end by themselves.
     """
+    processes = sys.modules.get("multiprocessing")
+    if processes is not None and processes.active_children():
+        sys.exit(code)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
