@@ -9,10 +9,12 @@ their objects in etcd; k8s.io/apimachinery, pkg/util/resourceversion).
 
 from __future__ import annotations
 
+import atexit
 import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Lock, Thread, Timer
 from typing import Any, Final, Literal
 
@@ -31,6 +33,8 @@ KEPT: Final = 30.0
 """Seconds for which a watch stays open without a listener: the next workload of its namespace takes it over."""
 RECENT: Final = 20
 """So many events are kept for those who come later."""
+_CLOSING: Final = 1.0
+"""Seconds in which the end of all watches is waited for."""
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 """Seconds before a watch that has expired begins again; doubled while it brings nothing."""
@@ -44,8 +48,9 @@ def position(version: str) -> int | None:
 class _Stream:
     """A watch that is open: who listens, and what it has brought of late, all of it after ``since``."""
 
-    def __init__(self, since: int) -> None:
+    def __init__(self, since: int, read: Callable[[_Stream], None]) -> None:
         self.since = since
+        self.reader = Thread(target=read, args=(self,), daemon=True)
         self.recent: deque[tuple[int, Heard, dict[str, Any]]] = deque()
         self.listeners: list[Tell] = []
         self.closing: Timer | None = None
@@ -74,6 +79,17 @@ class Watches:
         self._lock = Lock()
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._forbidden: set[tuple[str, str]] = set()
+        self._opened = False
+
+    def close(self) -> None:
+        """Close all watches, and wait for a moment until they are."""
+        with self._lock:
+            streams = list(self._streams.values())
+        for stream in streams:
+            stream.cancel()
+        until = time.monotonic() + _CLOSING
+        for stream in streams:
+            stream.reader.join(max(0.0, until - time.monotonic()))
 
     def listen(self, resource: Resource, namespace: str, version: str, tell: Tell) -> Callable[[], None]:
         """Have all events of a kind in a namespace told that come after a resourceVersion, until the result is called.
@@ -88,8 +104,13 @@ class Watches:
                 return lambda: None
             stream = self._streams.get(key)
             if stream is None:
-                stream = self._streams[key] = _Stream(at)
-                Thread(target=self._read, args=(stream, resource, namespace, version), daemon=True).start()
+                if not self._opened:
+                    # The interpreter does not end well beside threads that read.
+                    atexit.register(self.close)
+                    self._opened = True
+                stream = _Stream(at, partial(self._read, resource=resource, namespace=namespace, version=version))
+                self._streams[key] = stream
+                stream.reader.start()
             elif at < stream.since:
                 tell("MISSED", {})
             else:

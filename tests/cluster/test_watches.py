@@ -251,3 +251,14 @@ def test_a_watch_that_is_told_to_wait_loses_nothing(
     Cluster(connected(tmp_path, server)).watches.listen(PODS, "shop", "10", listener)
     listener.hears("11")
     assert [line.split("&")[1] for line, _ in server.asked] == ["resourceVersion=10"] * 3
+
+
+def test_all_are_closed_at_the_end() -> None:
+    source, first, second = Source(), Listener(), Listener()
+    watches = Watches(source.watch, source.newest)
+    watches.listen(PODS, "x", "10", first)
+    watches.listen(DEPLOYMENTS, "x", "10", second)
+    eventually(lambda: len(source.opened) == 2)
+    watches.close()
+    assert [cancel.requested() for cancel in source.cancels] == [True, True]
+    assert (first.heard, second.heard) == (["ENDED"], ["ENDED"])
