@@ -98,11 +98,12 @@ def test_versions_that_expire_while_several_follow(namespace: Namespace, harden:
     namespace.create(*(workload("Deployment", name, replicas=2) for name in names))
     for name in names:
         namespace.settled(name)
-    proxy.times(4, watches, Fault(answer=expired))
+    proxy.times(2, watches, Fault(answer=expired))
     result = harden("fix", "-n", namespace.name, "--apply", "--yes", "--no-trial", "--timeout", "60s")
     assert (result.code, result.err.count("its pods are ready")) == (0, 3), result
     made = [request.query["resourceVersion"] for request in proxy.requests if watches(request)]
-    assert 5 <= len(made) <= 8, made
+    # Rollouts that are quick may end before the second watch is made again.
+    assert 3 <= len(made) <= 8, made
     assert "0" not in made
     assert len(set(made)) > 2
 
