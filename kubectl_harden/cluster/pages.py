@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -96,16 +97,20 @@ def _opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:
     """Return a list without its items, and the items. Raises Unreachable, also while items are read."""
     if not text.startswith(PREFIX):
         return opened(text, what)
-    try:
+    with _protobuf(what):
         value, items = metadata_list(text)
-    except ValueError as error:
-        raise bad_answer(what, f"the answer is not Kubernetes' protobuf: {error}") from None
-    return value, _guarded(items, what)
+    return value, _read(items, what)
 
 
-def _guarded(items: Iterator[object], what: str) -> Iterator[object]:
-    try:
+def _read(items: Iterator[object], what: str) -> Iterator[object]:
+    with _protobuf(what):
         yield from items
+
+
+@contextmanager
+def _protobuf(what: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise bad_answer(what, f"the answer is not Kubernetes' protobuf: {error}") from None
 

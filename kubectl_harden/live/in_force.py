@@ -19,7 +19,7 @@ from kubectl_harden.cluster.api import NAMESPACES, PODS, Cluster
 from kubectl_harden.errors import ClusterError, NotPermitted
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.pod_security.in_force import Exempt, InForce, goal_policy, in_force
-from kubectl_harden.pod_security.messages import policies_named, rejecter_of
+from kubectl_harden.pod_security.messages import exemption_in, policies_named, rejecter_of
 from kubectl_harden.pod_security.namespace_labels import (
     MODES,
     PREFIX,
@@ -153,7 +153,7 @@ class PoliciesInForce:
         value = self.cluster.get(NAMESPACES, None, namespace)
         operations = label_operations(value["metadata"].get("labels"), wanted)
         answer = self.cluster.patch(NAMESPACES, None, namespace, operations, dry_run=True)
-        return any("is exempt from Pod Security" in text for text in answer.warnings)
+        return bool(exemption_in(answer.warnings))
 
     def _may_be_exempt(self, namespace: str, labels: dict[str, str]) -> bool:
         """Whether only the default enforces a level in a namespace, which the configuration may exempt from it."""

@@ -16,6 +16,7 @@ from kubectl_harden.live.propose import ApplyOptions, Proposal
 from kubectl_harden.model import Level, Origin, Policy, Problem
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.in_force import InForce
+from kubectl_harden.pod_security.messages import exemption_in
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.pod_security.policy import worded
 
@@ -192,7 +193,7 @@ class ServerWord(NamedTuple):
     @property
     def exempts(self) -> str:
         """The words by which the server tells that its configuration exempts the namespace, or nothing."""
-        return next((warning for warning in self.warnings if "is exempt from Pod Security" in warning), "")
+        return exemption_in(self.warnings)
 
 
 class NamespaceSurvey(NamedTuple):

@@ -9,14 +9,14 @@ limitranger, serviceaccount, priority).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.policy import worded
 
-__all__ = ["POD_SECURITY", "Message", "Said", "policies_named", "read_messages", "rejecter_of"]
+__all__ = ["POD_SECURITY", "Message", "Said", "exemption_in", "policies_named", "read_messages", "rejecter_of"]
 
 
 class Said(NamedTuple):
@@ -95,6 +95,14 @@ _SUBJECTS: Final = (
     r"(?P<full>(?:deployment|statefulset|daemonset|replicaset|job|cronjob|pod|replicationcontroller)(?:\.\w+)?/[\w.-]+)",
     r"Error creating: (?P<none>)",
 )
+
+
+def exemption_in(warnings: Iterable[str]) -> str:
+    """Return the warning by which the API server tells that its configuration exempts a namespace, or nothing.
+
+    Source: k8s.io/pod-security-admission, admission/admission.go (exemptNamespaceWarning).
+    """
+    return next((warning for warning in warnings if "is exempt from Pod Security" in warning), "")
 
 
 def policies_named(text: str) -> Iterator[tuple[str, bool]]:
