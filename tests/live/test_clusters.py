@@ -15,23 +15,16 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.admission import admission_configuration
 from tests.support.answering import answered
 from tests.support.control_plane import ControlPlane, Namespace, free_port
 from tests.support.harden import COMMAND, Harden, workload
 from tests.support.kubeconfigs import merged
 from tests.support.proxy import Fault, FaultProxy, Request
 
-DEFAULTS = """
-apiVersion: apiserver.config.k8s.io/v1
-kind: AdmissionConfiguration
-plugins:
-- name: PodSecurity
-  configuration:
-    apiVersion: pod-security.admission.config.k8s.io/v1
-    kind: PodSecurityConfiguration
-    defaults: {enforce: baseline, enforce-version: latest}
-    exemptions: {namespaces: [spared]}
-"""
+DEFAULTS = admission_configuration(
+    "defaults: {enforce: baseline, enforce-version: latest}", "exemptions: {namespaces: [spared]}"
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,25 +13,17 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from tests.support.admission import admission_configuration
 from tests.support.control_plane import ControlPlane, Namespace, free_port
 from tests.support.harden import SAFE, SAFE_CONTAINER, Harden, workload
 from tests.support.kubeconfigs import merged
 
 pytestmark = pytest.mark.nightly
 
-CONFIGURATION: Final = """
-apiVersion: apiserver.config.k8s.io/v1
-kind: AdmissionConfiguration
-plugins:
-- name: PodSecurity
-  configuration:
-    apiVersion: pod-security.admission.config.k8s.io/v1
-    kind: PodSecurityConfiguration
-"""
 MINORS: Final = {"new": 37, "middle": 34, "old": 30}
 DEFAULTS: Final = {
-    "middle": "    defaults: {enforce: baseline, enforce-version: latest}\n    exemptions: {namespaces: [spared]}\n",
-    "old": "    defaults: {warn: restricted, audit: restricted, warn-version: latest, audit-version: latest}\n",
+    "middle": ("defaults: {enforce: baseline, enforce-version: latest}", "exemptions: {namespaces: [spared]}"),
+    "old": ("defaults: {warn: restricted, audit: restricted, warn-version: latest, audit-version: latest}",),
 }
 LABEL: Final = "pod-security.kubernetes.io/enforce"
 
@@ -55,7 +47,9 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
     try:
         for context, minor in MINORS.items():
             directory = tmp_path_factory.mktemp(context)
-            (directory / "admission.yaml").write_text(CONFIGURATION + DEFAULTS.get(context, "    defaults: {}\n"))
+            (directory / "admission.yaml").write_text(
+                admission_configuration(*DEFAULTS.get(context, ("defaults: {}",)))
+            )
             flag = f"--admission-control-config-file={directory / 'admission.yaml'}"
             planes[context] = ControlPlane(directory / "plane", minor=minor, flags=(flag,))
         yield Clusters(planes)

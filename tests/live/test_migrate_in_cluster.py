@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.live.test_migrate import APPLY, pinned
+from tests.support.admission import admission_configuration
 from tests.support.control_plane import ControlPlane, executable
 from tests.support.fleet import Fleet, safe, socket_agent
 from tests.support.harden import ROOT, Harden, workload
@@ -236,20 +237,11 @@ def test_a_cluster_without_the_api_is_told_so(fleet: Fleet, harden: Harden) -> N
 
 # -- an API server that exempts ------------------------------------------------------------------------------
 
-CONFIGURATION = """
-apiVersion: apiserver.config.k8s.io/v1
-kind: AdmissionConfiguration
-plugins:
-- name: PodSecurity
-  configuration:
-    apiVersion: pod-security.admission.config.k8s.io/v1
-    kind: PodSecurityConfiguration
-    defaults: {enforce: privileged, enforce-version: latest, warn: privileged, warn-version: latest, audit: privileged, audit-version: latest}
-    exemptions:
-      usernames: []
-      runtimeClasses: [sandbox]
-      namespaces: [exempted]
-"""
+CONFIGURATION = admission_configuration(
+    "defaults: {enforce: privileged, enforce-version: latest, warn: privileged, warn-version: latest, "
+    "audit: privileged, audit-version: latest}",
+    "exemptions: {usernames: [], runtimeClasses: [sandbox], namespaces: [exempted]}",
+)
 
 
 def test_what_the_api_server_exempts_is_shown(tmp_path: Path) -> None:

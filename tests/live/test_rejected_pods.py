@@ -17,6 +17,7 @@ import pytest
 
 from tests.live.test_custom_resources import PRESERVED, create
 from tests.live.test_people import Person
+from tests.support.admission import admission_configuration
 from tests.support.control_plane import ApiError, ControlPlane, Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, pod_spec, workload
@@ -198,17 +199,7 @@ def test_a_partition_keeps_the_older_revision(namespace: Namespace, harden: Hard
 # -- objects without a template of their own --------------------------------------------------------------
 
 
-CONFIGURATION = """
-apiVersion: apiserver.config.k8s.io/v1
-kind: AdmissionConfiguration
-plugins:
-- name: PodSecurity
-  configuration:
-    apiVersion: pod-security.admission.config.k8s.io/v1
-    kind: PodSecurityConfiguration
-    exemptions:
-      usernames: [exempt, "system:serviceaccount:robots:robot"]
-"""
+CONFIGURATION = admission_configuration('exemptions: {usernames: [exempt, "system:serviceaccount:robots:robot"]}')
 
 CUSTOM = (
     ("argoproj.io", "Rollout", "rollouts"),
