@@ -138,6 +138,8 @@ class _Seen:
         self._heard = time.monotonic()
         self._patience = _QUIET
         self._complained: float | None = None
+        self._settling: float | None = None
+        self._settled = 0.0
 
     def progress(self) -> Progress:
         """Return how many of the new pods are ready."""
@@ -165,8 +167,15 @@ class _Seen:
         return None
 
     def timed_out(self, now: Progress, deadline: float, seconds: float) -> Followed | None:
-        """Return what is missing after the deadline, and after the time in which ready pods become available."""
-        if time.monotonic() <= deadline + _settling(self.value, self._pods):
+        """Return what is missing after the deadline, to which is added for how long pods were ready and only waited.
+
+        Pods of which all are ready come to count as available one after the other, each after minReadySeconds.
+        """
+        passed = time.monotonic()
+        if self._settling is not None:
+            self._settled += passed - self._settling
+        self._settling = passed if self._pods and not _unready(self._pods) else None
+        if passed <= deadline + min(self._settled, _longest_settling(self.value, self._pods)):
             return None
         words = f"{now.ready} of {now.wanted} new pods ready after {seconds:.0f} s"
         said_by_pods = filter(None, map(pod_obstacle, self._pods.values()))
@@ -247,11 +256,9 @@ def _ask(
     return now, new, version
 
 
-def _settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> float:
-    """Return how much longer pods that are all ready need to count as available, one after the other."""
+def _longest_settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> float:
+    """Return in how many seconds all pods come to count as available if they do so one after the other."""
     spec = value.get("spec") or {}
-    if not pods or _unready(pods):
-        return 0.0
     return float((spec.get("minReadySeconds") or 0) * max(spec.get("replicas") or 1, len(pods)))
 
 

@@ -433,9 +433,10 @@ def test_jobs_that_have_no_pods(namespace: Namespace, harden: Harden) -> None:
 def test_pods_that_are_ready_may_take_their_time_to_count(namespace: Namespace, harden: Harden) -> None:
     value = workload("Deployment", "web", replicas=2)
     value["spec"]["minReadySeconds"] = 8
+    value["spec"]["template"]["metadata"]["annotations"] = {"example.com/ready-after": "2s"}
     namespace.create(value)
     namespace.eventually(lambda: namespace.get("Deployment", "web")["status"].get("availableReplicas") == 2)
-    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "5s")
+    result = harden("fix", "deploy/web", "--apply", "--yes", "--timeout", "11s")
     assert result.code == 0, result
     assert "its pods are ready" in result.err
 
