@@ -189,7 +189,7 @@ def migrate(
     from kubectl_harden.pod_security.policy import parse_policy
 
     refuse_options(files, output)
-    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
+    patterns = (*exclude, *(() if exclude_from is None else _patterns(exclude_from)))
     if files:
         from kubectl_harden.manifests.namespace_plans import Aim as AimOfFiles
 
@@ -338,7 +338,7 @@ def _patterns(file: str) -> tuple[str, ...]:
     try:
         lines = read_text(file).removeprefix("\ufeff").splitlines()
     except InputError as error:
-        raise InputError(f"{file}: {error.args[0]}") from None
+        raise InputError(f"--exclude-from {file}: {error.args[0]}") from None
     words = [line.partition("#")[0].strip() for line in lines]
     return tuple(word for word in words if word)
 
