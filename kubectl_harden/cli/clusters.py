@@ -49,8 +49,9 @@ class Opened(NamedTuple):
 def chosen_contexts(given: dict[str, object]) -> list[str]:
     """Return the contexts of --contexts or --all-contexts, and take both out; none where neither is given.
 
-    Raises UsageError where a pattern stands for no context, where none is written (a shell's variable may be empty: that
-    is not the cluster of the current context), and for --context beside them.
+    Raises UsageError where a pattern stands for no context, and for --context beside them; also where none is named, for
+    a shell's variable may be empty, and the current context is not meant then. Raises ClusterError where the kubeconfig
+    cannot be read.
     """
     patterns, everything = given.pop("contexts", None), given.pop("all_contexts", False)
     if patterns is None and not everything:

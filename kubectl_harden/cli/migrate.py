@@ -338,7 +338,7 @@ def _patterns(file: str) -> tuple[str, ...]:
     try:
         lines = read_text(file).removeprefix("\ufeff").splitlines()
     except InputError as error:
-        raise InputError(f"--exclude-from {file}: {error.args[0]}") from None
+        raise InputError(f"{file}: {error.args[0]}") from None
     words = [line.partition("#")[0].strip() for line in lines]
     return tuple(word for word in words if word)
 
