@@ -49,7 +49,7 @@ class Opened(NamedTuple):
 def chosen_contexts(given: dict[str, object]) -> list[str]:
     """Return the contexts of --contexts or --all-contexts, and take both out; none where neither is given.
 
-    Raises UsageError where a pattern stands for no context, and for --context beside them; also where none is named, for
+    Raises UsageError where a pattern stands for no context, and for --context beside them; also where none is named:
     a shell's variable may be empty, and the current context is not meant then. Raises ClusterError where the kubeconfig
     cannot be read.
     """
