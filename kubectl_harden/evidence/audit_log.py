@@ -77,13 +77,19 @@ class LogSpan:
         self.evaluations = 0
         self.unreadable = 0
         self.untimely = 0
+        self.timeless = 0
         self.foreign = 0
         self.cut_files: list[str] = []
 
     def add(self, at: float | None) -> None:
-        """Count an event; one without a time, or from the future, tells nothing of what the log covers."""
+        """Count an event; one without a time, or from the future, tells nothing of what the log covers.
+
+        What one without a time says is lost (``timeless``).
+        """
         self.events += 1
         minute = None if at is None else int(at // _MINUTE)
+        if at is None:
+            self.timeless += 1
         if minute is None or not 0 < minute <= self._latest or len(self._minutes) >= _MOST_MINUTES:
             self.untimely += 1
         else:
@@ -217,6 +223,9 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
     message = next((message for message in read_messages(words) if message.policy), None)
     if message is None:
         return None
+    if not message.violations and not message.rest:
+        # That is a violation all the same.
+        message = message._replace(rest=" ".join(words.partition('": ')[2].split()) or "unknown")
     metadata = mapping(mapping(value.get("requestObject")).get("metadata"))
     answered = mapping(mapping(value.get("responseObject")).get("metadata"))
     name = _text(about, "name") or _text(answered, "name")

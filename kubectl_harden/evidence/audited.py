@@ -50,7 +50,8 @@ class Creation(NamedTuple):
     ``resource`` is as in AuditEvent (a debug container is ``pods/ephemeralcontainers``), ``owner`` the kind and name of
     what made it, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate
     the same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few
-    examples. ``policy`` is ``restricted:latest``.
+    examples. ``policy`` is ``restricted:latest``. ``rest`` is what admission said that is not known here: the words of
+    controls that are newer.
     """
 
     namespace: str
@@ -67,11 +68,13 @@ class Creation(NamedTuple):
     last: float
     names: tuple[str, ...] = ()
     candidates: tuple[tuple[str, str], ...] = ()
+    rest: str = ""
 
     @property
     def words(self) -> str:
-        """The violations in admission's words."""
-        return ", ".join(worded(said.reason, said.detail) for said in self.violations)
+        """The violations in admission's words, and what of these is not known."""
+        known = (worded(said.reason, said.detail) for said in self.violations)
+        return ", ".join((*known, *((self.rest,) if self.rest else ())))
 
 
 class Audited:
@@ -98,7 +101,7 @@ class Audited:
         agent = controller or event.agent.partition("/")[0]
         key = (
             event.namespace, event.resource, owner, event.user, agent, event.message.policy,
-            tuple((said.reason, said.detail) for said in violations), event.refused,
+            tuple((said.reason, said.detail) for said in violations), event.message.rest, event.refused,
         )  # fmt: skip
         known = self._found.get(key)
         if known is None:
@@ -107,7 +110,7 @@ class Audited:
                 return
             known = Creation(
                 event.namespace, event.resource, owner, _MAKES.get(controller, ""), event.user, agent,
-                event.message.policy, violations, event.refused, 0, event.at, event.at,
+                event.message.policy, violations, event.refused, 0, event.at, event.at, rest=event.message.rest,
             )  # fmt: skip
         names = known.names
         if event.name and event.name not in names and len(names) < _EXAMPLES:
@@ -133,7 +136,7 @@ class Audited:
             found = self._resolved(item)
             key = (
                 found.namespace, found.resource, found.owner, found.candidates, found.user, found.agent, found.policy,
-                found.violations, found.refused,
+                found.violations, found.rest, found.refused,
             )  # fmt: skip
             joined[key] = found if key not in joined else _added(joined[key], found)
         yield from sorted(joined.values(), key=lambda item: (-item.last, item.namespace, item.resource))

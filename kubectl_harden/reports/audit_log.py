@@ -25,7 +25,7 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
     """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
     if not found:
         return
-    yield "\n" + paint(f"Pods that no longer exist, from the audit log{_period(span)}:", "strong") + "\n"
+    yield "\n" + paint(f"Pods that were created or refused, from the audit log{_period(span)}:", "strong") + "\n"
     groups: dict[tuple[str, str], list[Traced]] = {}
     for item in found:
         groups.setdefault((item.creation.policy, item.creation.words), []).append(item)
@@ -87,9 +87,11 @@ def audit_notes(span: LogSpan, others: int) -> Iterator[str]:
     if span.unreadable:
         yield f"{counted(span.unreadable, 'line')} of the audit log could not be read: what is in them is not known"
     if span.foreign:
-        yield f"{counted(span.foreign, 'line')} of the audit log are not audit events"
+        verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
+        yield f"{counted(span.foreign, 'line')} of the audit log {verb}"
     if span.untimely:
-        yield f"{counted(span.untimely, 'event')} of the audit log have no time, or one in the future"
+        verb = "has" if span.untimely == 1 else "have"
+        yield f"{counted(span.untimely, 'event')} of the audit log {verb} no time, or one in the future"
     for file in span.cut_files:
         yield f"{file} ends in the middle of its compressed data: what comes after is not known"
     if others:
@@ -106,6 +108,7 @@ def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str,
         "podsJudged": span.evaluations,
         "unreadable": span.unreadable + len(span.cut_files),
         "foreign": span.foreign,
+        "untimely": span.untimely,
         "leftOut": others,
         "created": [_created(item) for item in found],
     }
