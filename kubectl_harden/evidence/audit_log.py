@@ -37,6 +37,7 @@ _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
 _LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
 _GZIP: Final = b"\x1f\x8b"
+_EPHEMERAL: Final = "ephemeralcontainers"
 _DRY_RUN: Final = re.compile(r"[?&]dryRun=")
 
 
@@ -46,7 +47,8 @@ class AuditEvent(NamedTuple):
     ``resource`` is ``pods``, ``deployments.apps``, or ``pods/ephemeralcontainers``; ``name`` may be empty, or come from
     the message of a refusal; ``generated`` tells that the server made the name up. ``owner`` is the kind and name of
     the controller where the log holds the object (level Request), ``prefix`` its generateName. ``at`` is in seconds
-    since 1970. ``refused`` tells a refusal from a violation of what is audited.
+    since 1970. ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there
+    before: it got another image, say.
     """
 
     namespace: str
@@ -60,6 +62,7 @@ class AuditEvent(NamedTuple):
     message: Message
     refused: bool
     at: float
+    changed: bool = False
 
 
 class LogSpan:
@@ -244,6 +247,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         message,
         refused,
         at,
+        _text(value, "verb") in ("update", "patch") and subresource != _EPHEMERAL,
     )
 
 

@@ -51,7 +51,7 @@ class Creation(NamedTuple):
     what made it, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate
     the same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few
     examples. ``policy`` is ``restricted:latest``. ``rest`` is what admission said that is not known here: the words of
-    controls that are newer.
+    controls that are newer. ``changed`` pods were there before.
     """
 
     namespace: str
@@ -69,6 +69,12 @@ class Creation(NamedTuple):
     names: tuple[str, ...] = ()
     candidates: tuple[tuple[str, str], ...] = ()
     rest: str = ""
+    changed: bool = False
+
+    @property
+    def done(self) -> str:
+        """What was done to the pods."""
+        return "refused" if self.refused else "changed" if self.changed else "created"
 
     @property
     def words(self) -> str:
@@ -101,7 +107,7 @@ class Audited:
         agent = controller or event.agent.partition("/")[0]
         key = (
             event.namespace, event.resource, owner, event.user, agent, event.message.policy,
-            tuple((said.reason, said.detail) for said in violations), event.message.rest, event.refused,
+            tuple((said.reason, said.detail) for said in violations), event.message.rest, event.refused, event.changed,
         )  # fmt: skip
         known = self._found.get(key)
         if known is None:
@@ -110,7 +116,8 @@ class Audited:
                 return
             known = Creation(
                 event.namespace, event.resource, owner, _MAKES.get(controller, ""), event.user, agent,
-                event.message.policy, violations, event.refused, 0, event.at, event.at, rest=event.message.rest,
+                event.message.policy, violations, event.refused, 0, event.at, event.at,
+                rest=event.message.rest, changed=event.changed,
             )  # fmt: skip
         names = known.names
         if event.name and event.name not in names and len(names) < _EXAMPLES:
@@ -136,7 +143,7 @@ class Audited:
             found = self._resolved(item)
             key = (
                 found.namespace, found.resource, found.owner, found.candidates, found.user, found.agent, found.policy,
-                found.violations, found.rest, found.refused,
+                found.violations, found.rest, found.refused, found.changed,
             )  # fmt: skip
             joined[key] = found if key not in joined else _added(joined[key], found)
         yield from sorted(joined.values(), key=lambda item: (-item.last, item.namespace, item.resource))

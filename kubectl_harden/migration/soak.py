@@ -51,14 +51,14 @@ def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce,
         explained = soak.seconds is None and item.state in ("violates", "fixed")
         if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
             continue
-        what = f"{made.times:,} created" if made.times > 1 else "one created"
+        what = f"{made.times:,} {made.done}" if made.times > 1 else f"one {made.done}"
         words = ", ".join(said)
         where = "; its template meets it now" if item.state == "fixed" else ""
         yield Blocker(
             item.target or _maker(item),
             "",
             f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {moment(made.last)}: {words}",
-            f"created by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
+            f"{made.done} by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
             other_cause=_CAME,
         )
 

@@ -62,6 +62,29 @@ def test_what_controllers_made_is_of_the_workload_to_edit(namespace: Namespace, 
     assert f"kubectl harden fix deployment/web -n {namespace.name}" in result.out
 
 
+@pytest.mark.pod_security(enforce="baseline", audit="restricted")
+def test_the_command_that_is_printed_is_for_what_is_audited(namespace: Namespace, harden: Harden) -> None:
+    """Without a level it is for what is enforced, which the workload meets."""
+    namespace.create(workload("Deployment", "web"))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log_of(namespace)))
+    assert result.code == 1
+    (command,) = re.findall("kubectl harden (fix deployment/web .*)", result.out)
+    assert "runAsNonRoot: true" in harden(*command.split()).out
+
+
+@audited
+def test_a_pod_that_gets_another_image_is_not_created_twice(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Pod", "runner-4"))
+    image = {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}
+    path = namespace.path("Pod", "runner-4")
+    namespace.plane.request("PATCH", path, image, kind="application/strategic-merge-patch+json")
+    found = [(item["count"], item["changed"]) for item in created(harden, log_of(namespace, 2))]
+    assert sorted(found) == [(1, False), (1, True)]
+    result = harden("check", "-n", namespace.name, "--audit-log", str(namespace.plane.audit_log))
+    words = " ".join(result.out.split())
+    assert "by admin (runner-4): 1 pod created last at" in words and "by admin (runner-4): 1 pod changed last" in words
+
+
 @audited
 def test_what_is_gone_is_told_by_whom_it_came(namespace: Namespace, harden: Harden) -> None:
     """A pod that lives for a moment is in no list; who created it is all that can be changed."""
