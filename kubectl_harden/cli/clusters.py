@@ -100,13 +100,25 @@ def _matching(pattern: str, known: Sequence[str]) -> list[str]:
 
 
 def opened(contexts: Sequence[str], connect: Callable[[str], Cluster]) -> list[Opened]:
-    """Return the clusters of contexts, in their order; one that cannot be opened does not keep the others."""
+    """Return the clusters of contexts, in their order; one that cannot be opened does not keep the others.
+
+    A note names those that lead to one API server: what is there is told, and counted, for each of them.
+    """
+    from kubectl_harden.reports.output import note
+
     out = []
     for name in contexts:
         try:
             out.append(Opened(name, connect(name)))
         except HardenError as error:
             out.append(Opened(name, error))
+    servers: dict[str, list[str]] = {}
+    for name, cluster in out:
+        if not isinstance(cluster, HardenError):
+            servers.setdefault(cluster.connection.server, []).append(name)
+    for server, names in servers.items():
+        if len(names) > 1:
+            note(f"{' and '.join(names)} name the same server, {server}: what is there counts for each of them")
     return out
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from kubectl_harden.evidence.audit_log import AuditEvent
+from kubectl_harden.model import Level
 from kubectl_harden.pod_security.messages import Said
 from kubectl_harden.pod_security.policy import worded
 
@@ -70,6 +71,10 @@ class Creation(NamedTuple):
     candidates: tuple[tuple[str, str], ...] = ()
     rest: str = ""
     changed: bool = False
+
+    def may_violate(self, level: Level) -> bool:
+        """Whether the pods may violate a level, by what admission said of them at another one."""
+        return bool(self.rest) or any(said.may_violate(level) for said in self.violations)
 
     @property
     def done(self) -> str:

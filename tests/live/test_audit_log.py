@@ -73,6 +73,20 @@ def test_the_command_that_is_printed_is_for_what_is_audited(namespace: Namespace
 
 
 @audited
+def test_what_meets_the_level_that_is_asked_for_does_not_count(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    log = str(log_of(namespace))
+    arguments = ("check", "-n", namespace.name, "--level", "baseline", "--audit-log", log)
+    assert harden(*arguments).code == 0
+    namespace.create(workload("Pod", "host", hostNetwork=True))
+    namespace.eventually(lambda: len(pods_in(Path(log), namespace.name)) >= 2)
+    namespace.delete("Pod", "host")
+    namespace.eventually(lambda: len(namespace.pods()) == 1)
+    result = harden(*arguments)
+    assert result.code == 1 and "by admin (host): 1 pod created" in " ".join(result.out.split())
+
+
+@audited
 def test_a_pod_that_gets_another_image_is_not_created_twice(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Pod", "runner-4"))
     image = {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}
@@ -209,6 +223,9 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
     table = {
         ("check", "-f", str(pod), "--audit-log", str(log)): "is for a cluster",
         ("check", "deploy/web", "--audit-log", str(log)): "is for whole namespaces",
+        ("check", "deploy", "-n", namespace.name, "--audit-log", str(log)): "is for whole namespaces",
+        ("check", "-A", "-l", "app=web", "--audit-log", str(log)): "is for whole namespaces",
+        ("check", "-A", "--only", "hostPorts", "--audit-log", str(log)): "leave out --only and --skip",
         ("check", "-n", namespace.name, "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
         ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
         ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
