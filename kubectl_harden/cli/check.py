@@ -231,7 +231,7 @@ def check(
             from kubectl_harden.pod_security.policy import NEWEST
 
             raise UsageError(
-                f"nothing to compare: everything judged is pinned to {compared.version} or a newer version already "
+                f"nothing to compare: everything judged is held to {compared.version} or a newer version already "
                 f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
             )
     if tally.about is not None:

@@ -146,6 +146,7 @@ def _created(item: Traced) -> dict[str, object]:
         "violations": [
             {"check": said.control.id, "reason": said.reason, "detail": said.detail} for said in made.violations
         ],
+        "unread": made.rest,
         "count": made.times,
         "first": moment(made.first),
         "last": moment(made.last),

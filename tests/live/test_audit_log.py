@@ -134,6 +134,24 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
 
 
 @audited
+def test_words_of_a_newer_control_are_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    """What is forbidden is not known, so neither is that the template is without it."""
+    namespace.create(safe(workload("StatefulSet", "db")))
+    namespace.eventually(lambda: pods_in(namespace.plane.audit_log, namespace.name))
+    (event,) = pods_in(namespace.plane.audit_log, namespace.name)
+    words = 'would violate PodSecurity "restricted:latest": a control of tomorrow (container "app" does it)'
+    event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
+    log = tmp_path / "audit.log"
+    log.write_text(json.dumps(event, separators=(",", ":")) + "\n")
+    assert harden("check", "-n", namespace.name).code == 0
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert result.code == 1 and "a control of tomorrow" in result.out
+    (found,) = created(harden, log)
+    assert (found["state"], found["workload"]) == ("unknown", "statefulset/db")
+    assert (found["violations"], found["unread"]) == ([], 'a control of tomorrow (container "app" does it)')
+
+
+@audited
 def test_our_own_dry_runs_are_nobodys_pods(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Deployment", "idle", replicas=0))
     harden("fix", "deploy/idle", "--level", "restricted")
