@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.errors import ClusterError
@@ -95,13 +97,28 @@ class Access:
 def log_in(options: ClusterOptions) -> Access:
     """Read the kubeconfig, and run its credential plugin. Raises ClusterError where it cannot be used."""
     from kubernetes.client.configuration import Configuration
-    from kubernetes.config.config_exception import ConfigException
 
     words = _Words()
     logging.getLogger().addHandler(words)
     try:
-        configuration = Configuration()
-        chosen = _configure(configuration, options)
+        with _usable():
+            configuration = Configuration()
+            chosen = _configure(configuration, options)
+    finally:
+        logging.getLogger().removeHandler(words)
+    if words.said:
+        raise ClusterError(f"no credentials: {'; '.join(words.said)}")
+    _overrule(configuration, options)
+    return Access(configuration, chosen)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Raise ClusterError for what the kubernetes package raises of a kubeconfig that cannot be used."""
+    from kubernetes.config.config_exception import ConfigException
+
+    try:
+        yield
     except (ConfigException, OSError, ValueError) as error:
         raise ClusterError(f"the kubeconfig cannot be used: {first_line(error)}") from None
     except (AttributeError, KeyError, IndexError, TypeError, RecursionError):
@@ -110,12 +127,6 @@ def log_in(options: ClusterOptions) -> Access:
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
         raise ClusterError(f"the kubeconfig is not YAML: {first_line(error)}") from None
-    finally:
-        logging.getLogger().removeHandler(words)
-    if words.said:
-        raise ClusterError(f"no credentials: {'; '.join(words.said)}")
-    _overrule(configuration, options)
-    return Access(configuration, chosen)
 
 
 def _overrule(configuration: Any, options: ClusterOptions) -> None:
@@ -144,12 +155,9 @@ def _configure(configuration: object, options: ClusterOptions) -> _Chosen:
     from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
     from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
-    paths = options.kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     if options.kubeconfig and not os.path.exists(options.kubeconfig):
         raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
-    # kubectl reads an empty file, such as /dev/null, as an empty configuration.
-    filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
-    merged = KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
+    merged = KubeConfigMerger(_filled(options.kubeconfig))  # type: ignore[no-untyped-call]
     if merged.config is None:
         namespace = "default"
         if os.environ.get(SERVICE_HOST_ENV_NAME):
@@ -199,16 +207,23 @@ class _Words(logging.Handler):
 
 
 def entries_of(kubeconfig: str | None, section: str) -> list[str]:
-    """Return the names in a section (contexts, clusters, users) of the kubeconfig; none where it cannot be read."""
-    from kubernetes.config.config_exception import ConfigException
+    """Return the names in a section (contexts, clusters, users) of the kubeconfig; none where there is no kubeconfig.
+
+    Raises ClusterError where it cannot be read.
+    """
     from kubernetes.config.kube_config import KubeConfigMerger
 
+    if kubeconfig and not os.path.exists(kubeconfig):
+        raise ClusterError(f"--kubeconfig {kubeconfig}: no such file")
+    with _usable():
+        merged = KubeConfigMerger(_filled(kubeconfig))  # type: ignore[no-untyped-call]
+        return [str(_value(item)["name"]) for item in merged.config.value[section]] if merged.config else []
+
+
+def _filled(kubeconfig: str | None) -> str:
+    """Return the files of the kubeconfig; kubectl reads an empty one, such as /dev/null, as an empty configuration."""
     paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    try:
-        merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
-        return [str(_value(item).get("name")) for item in merged.config.value[section]] if merged.config else []
-    except (ConfigException, OSError, ValueError, KeyError, AttributeError):
-        return []
+    return os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
 
 
 def _is_empty(path: str) -> bool:
