@@ -153,11 +153,9 @@ def _overrule(configuration: Any, options: ClusterOptions) -> None:
 def _configure(configuration: object, options: ClusterOptions) -> _Chosen:
     """Fill a configuration in from the kubeconfig, or from the pod that this runs in."""
     from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
-    from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+    from kubernetes.config.kube_config import KubeConfigLoader
 
-    if options.kubeconfig and not os.path.exists(options.kubeconfig):
-        raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
-    merged = KubeConfigMerger(_filled(options.kubeconfig))  # type: ignore[no-untyped-call]
+    merged = _merged(options.kubeconfig)
     if merged.config is None:
         namespace = "default"
         if os.environ.get(SERVICE_HOST_ENV_NAME):
@@ -211,19 +209,21 @@ def entries_of(kubeconfig: str | None, section: str) -> list[str]:
 
     Raises ClusterError where it cannot be read.
     """
+    with _usable():
+        merged = _merged(kubeconfig)
+        return [str(_value(item)["name"]) for item in merged.config.value[section]] if merged.config else []
+
+
+def _merged(kubeconfig: str | None) -> Any:
+    """Return the files of the kubeconfig as one. Raises ClusterError, and what the kubernetes package raises."""
     from kubernetes.config.kube_config import KubeConfigMerger
 
     if kubeconfig and not os.path.exists(kubeconfig):
         raise ClusterError(f"--kubeconfig {kubeconfig}: no such file")
-    with _usable():
-        merged = KubeConfigMerger(_filled(kubeconfig))  # type: ignore[no-untyped-call]
-        return [str(_value(item)["name"]) for item in merged.config.value[section]] if merged.config else []
-
-
-def _filled(kubeconfig: str | None) -> str:
-    """Return the files of the kubeconfig; kubectl reads an empty one, such as /dev/null, as an empty configuration."""
     paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    return os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
+    # kubectl reads an empty file, such as /dev/null, as an empty configuration.
+    filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
+    return KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
 
 
 def _is_empty(path: str) -> bool:
