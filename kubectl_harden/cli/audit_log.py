@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
@@ -80,8 +81,11 @@ class AuditLog(NamedTuple):
         return audit_json(found, self.span, self.others)
 
 
-def read(names: tuple[str, ...]) -> AuditLog | None:
-    """Return what the files of --audit-log hold, None where it is not given. Raises UsageError, InputError."""
+def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None:
+    """Return what the files of --audit-log hold, None where it is not given; ``soaked`` are the seconds of --soak.
+
+    Raises UsageError, InputError.
+    """
     if not names:
         return None
     if names.count("-") > 1:
@@ -89,7 +93,7 @@ def read(names: tuple[str, ...]) -> AuditLog | None:
     from kubectl_harden.evidence.audit_log import LogSpan, read_audit_log
     from kubectl_harden.evidence.audited import Audited
 
-    span, audited = LogSpan(), Audited()
+    span, audited = LogSpan(since=None if soaked is None else time.time() - soaked), Audited()
     for event in read_audit_log(names, span):
         audited.add(event)
     if not span.events:

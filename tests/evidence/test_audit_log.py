@@ -70,6 +70,65 @@ def test_an_event_says_who_what_and_when(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "is_shown"),
+    [
+        ({}, True),
+        ({"annotations": {"pod-security.kubernetes.io/enforce-policy": "restricted:latest"}}, True),
+        ({"annotations": {"pod-security.kubernetes.io/exempt": "user"}}, True),
+        ({"annotations": {}}, False),
+        ({"responseStatus": {"code": 403}}, False),
+        ({"requestURI": "/api/v1/namespaces/shop/pods?dryRun=All"}, False),
+        ({"stage": "RequestReceived"}, False),
+        ({"verb": "update"}, False),
+        ({"objectRef": {"resource": "deployments", "apiGroup": "apps", "namespace": "shop"}}, False),
+        ({"objectRef": {"resource": "pods", "subresource": "ephemeralcontainers", "namespace": "shop"}}, False),
+        ({"objectRef": {"resource": "pods", "namespace": "bank"}}, False),
+    ],
+)
+def test_a_log_shows_in_which_seconds_pods_were_created(tmp_path: Path, change: dict[str, Any], is_shown: bool) -> None:
+    """A creationTimestamp has whole seconds, and is between the beginning of the request and its end."""
+    times = {"requestReceivedTimestamp": "2026-11-28T18:59:58.9Z", "stageTimestamp": "2026-11-28T19:00:01.1Z"}
+    (tmp_path / "audit.log").write_bytes(text(event(**times, **change)))
+    span = LogSpan(NOW, since=NOW.timestamp() - 86400)
+    list(read_audit_log([str(tmp_path / "audit.log")], span))
+    begun = datetime(2026, 11, 28, 18, 59, 58, tzinfo=UTC).timestamp()
+    shown = [second for second in range(-3, 8) if span.shows_creation("shop", begun + second)]
+    assert shown == ([0, 1, 2, 3] if is_shown else [])
+
+
+@pytest.mark.parametrize(
+    ("received", "stage", "shown"),
+    [
+        ("", "2026-11-28T19:00:01Z", [1]),
+        ("2026-11-28T19:00:03Z", "2026-11-28T19:00:01Z", [1]),
+        ("0001-01-01T00:00:00Z", "2026-11-28T19:00:01Z", [-1, 0, 1]),
+        ("2026-11-28T19:00:00Z", "2026-11-28T20:30:00Z", []),
+        ("2026-11-26T19:00:00Z", "2026-11-26T19:00:00Z", []),
+    ],
+)
+def test_times_that_are_not_those_of_a_request(tmp_path: Path, received: str, stage: str, shown: list[int]) -> None:
+    (tmp_path / "audit.log").write_bytes(text(event(requestReceivedTimestamp=received, stageTimestamp=stage)))
+    span = LogSpan(NOW, since=NOW.timestamp() - 86400)
+    list(read_audit_log([str(tmp_path / "audit.log")], span))
+    start = datetime(2026, 11, 28, 19, tzinfo=UTC).timestamp()
+    assert [second for second in range(-1, 3) if span.shows_creation("shop", start + second)] == shown
+    assert not span.shows_creation("shop", start - 2 * 86400)
+
+
+def test_creations_in_too_many_namespaces_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubectl_harden.evidence.audit_log._MOST_HOURS", 3)
+    now = NOW.timestamp()
+    span = LogSpan(NOW, since=0)
+    for name in "abc":
+        span.create(name, now, now)
+    assert not span.crowded
+    span.create("a", now + 1, now + 1)
+    assert not span.crowded
+    span.create("d", now, now)
+    assert span.crowded and not span.shows_creation("d", now) and span.shows_creation("a", now + 1)
+
+
+@pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"requestURI": "/api/v1/namespaces/shop/pods?dryRun=All&fieldManager=x"}, "a dry-run makes nothing"),

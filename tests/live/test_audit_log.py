@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,47 @@ def test_enforcing_waits_until_nothing_new_came_for_so_long(namespace: Namespace
     assert harden(*arguments, "0s", "--apply", "--yes").code == 0
     labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@audited
+def test_a_log_that_does_not_show_the_pods_that_run_is_not_the_one(
+    namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    """As that of another cluster does not, or of one of several API servers."""
+    now = datetime.now(UTC)
+    path = f"/api/v1/namespaces/{namespace.name}"
+    fields = namespace.plane.request("GET", path)["metadata"]["managedFields"]
+    # The level has been audited for two hours, as far as the API tells; a change of times alone is not taken.
+    long_ago = [{**entry, "time": (now - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")} for entry in fields]
+    change = {"metadata": {"managedFields": long_ago, "annotations": {"example.com/changed": "yes"}}}
+    namespace.plane.request("PATCH", path, change, kind="application/merge-patch+json")
+    namespace.create(safe(workload("Deployment", "web", replicas=2)))
+    text = log_of(namespace, 2).read_text()
+    # What comes just before the end of a log may be on its way to it.
+    later = json.loads(text.splitlines()[-1]) | {"stageTimestamp": (now + timedelta(minutes=8)).isoformat()}
+    log = tmp_path / "audit.log"
+    arguments = (
+        "migrate",
+        namespace.name,
+        "--level",
+        "restricted",
+        "--audit-log",
+        str(log),
+        "--soak",
+        "1h",
+        "-o",
+        "json",
+    )
+    log.write_text(text + json.dumps(later) + "\n")
+    (found,) = harden(*arguments).json["namespaces"]
+    assert (found["state"], found["blockers"]) == ("ready", [])
+    log.write_text(text.replace(f'"{namespace.name}"', '"elsewhere"') + json.dumps(later) + "\n")
+    (found,) = harden(*arguments).json["namespaces"]
+    (blocker,) = found["blockers"]
+    assert (found["state"], blocker["cause"]) == ("blocked", "audit log")
+    assert "does not show the creation of 2 pods that run, the last created at 20" in blocker["what"]
+    assert harden(*arguments[:-2], "--apply", "--yes").code == 1
+    assert "pod-security.kubernetes.io/enforce" not in namespace.plane.request("GET", path)["metadata"]["labels"]
 
 
 @audited
