@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import GOOD, REJECTED, ROOT, run
+from tests.support.signals import heed_signals
 
 
 def test_exit_codes(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_interrupting_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", "from kubectl_harden.cli import main; main()", "fix", "-f", ".", "-o", "json"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
     )  # fmt: skip
     time.sleep(0.8)
     process.send_signal(signal.SIGINT)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from tests.support.signals import heed_signals
+
 _SILENT: Final = 120.0
 """Seconds without a word after which a command is taken to wait for ever."""
 
@@ -23,7 +25,7 @@ def answered(
     main, other = pty.openpty()
     process = subprocess.Popen(
         command, stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=dict(environment),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
     )  # fmt: skip
     os.close(other)
     shown, asked = b"", 0

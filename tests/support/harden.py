@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.control_plane import Namespace
+from tests.support.signals import heed_signals
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from kubectl_harden.cli import main; main()"]
@@ -54,8 +54,7 @@ class Harden:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
-            # A test run in the background of a shell would hand on that it ignores Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=heed_signals,
         )
 
     def __call__(self, *arguments: str, stdin: str = "") -> Result:
