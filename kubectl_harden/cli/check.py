@@ -127,6 +127,8 @@ def check(
         raise UsageError("a baseline file is for one cluster: select it with --context")
     if history_dir is not None and output != "html":
         raise UsageError("--history is for -o html, whose page shows it")
+    if audit_logs and (only or skip):
+        raise UsageError("--audit-log shows pods with all that they violate: leave out --only and --skip")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
     audit = read(audit_logs)
     came: list[Traced] = []
@@ -229,7 +231,7 @@ def check(
             from kubectl_harden.pod_security.policy import NEWEST
 
             raise UsageError(
-                f"nothing to compare: everything judged is pinned to {compared.version} or a newer version already "
+                f"nothing to compare: everything judged is held to {compared.version} or a newer version already "
                 f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
             )
     if tally.about is not None:
@@ -246,8 +248,8 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
         raise UsageError("--audit-log is for a cluster: leave out the files, and select namespaces with -n or -A")
     if inputs.contexts:
         raise UsageError("--audit-log is for one cluster: select it with --context")
-    if inputs.targets.names:
-        raise UsageError("--audit-log is for whole namespaces: leave out workloads, and use -n or -A")
+    if inputs.targets.names or inputs.targets.types or inputs.targets.selector:
+        raise UsageError("--audit-log is for whole namespaces: leave out workloads, types and -l, and use -n or -A")
     if output not in ("text", "wide", "json", "yaml"):
         raise UsageError("--audit-log is for -o text, wide, json and yaml")
     if other is not None:
@@ -261,6 +263,8 @@ def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: lis
 
     finder = Finder(inputs.cluster, PolicyChoice(), inputs.targets.pod_paths)
     found = audit.traced(finder, inputs.targets)
+    if inputs.choice.level == "baseline":
+        found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
     tally.audit = audit.json(found)
     return found

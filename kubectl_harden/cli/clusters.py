@@ -49,18 +49,18 @@ class Opened(NamedTuple):
 def chosen_contexts(given: dict[str, object]) -> list[str]:
     """Return the contexts of --contexts or --all-contexts, and take both out; none where neither is given.
 
-    Raises UsageError where a pattern stands for no context, and for --context beside them.
+    Raises UsageError where a pattern stands for no context, and for --context beside them; also where none is named:
+    a shell's variable may be empty, and the current context is not meant then. Raises ClusterError where the kubeconfig
+    cannot be read.
     """
     patterns, everything = given.pop("contexts", None), given.pop("all_contexts", False)
-    if not patterns and not everything:
+    if patterns is None and not everything:
         return []
-    if patterns and everything:
+    if patterns is not None and everything:
         raise UsageError("--contexts and --all-contexts exclude each other: use one of them")
     beside = [f"--{name.replace('_user', '')}" for name in ("context", "cluster", "server", "token") if given.get(name)]
     if beside:
         raise UsageError(f"{beside[0]} is for one cluster: leave it out with --contexts and --all-contexts")
-    from fnmatch import fnmatchcase
-
     from kubectl_harden.cluster.kubeconfig import entries_of
 
     kubeconfig = given.get("kubeconfig")
@@ -70,22 +70,55 @@ def chosen_contexts(given: dict[str, object]) -> list[str]:
             raise UsageError("--all-contexts: the kubeconfig has no context")
         return known
     out: dict[str, None] = {}
-    for pattern in filter(None, str(patterns).split(",")):
-        found = [name for name in known if fnmatchcase(name, pattern)]
+    for pattern in _patterns(str(patterns), known):
+        found = _matching(pattern, known)
         if not found:
             raise UsageError(f'--contexts: no context "{pattern}"; there are {", ".join(known) or "none"}')
         out.update(dict.fromkeys(found))
+    if not out:
+        raise UsageError(f'--contexts "{patterns}" names no context; there are {", ".join(known) or "none"}')
     return list(out)
 
 
+def _patterns(text: str, known: Sequence[str]) -> Iterator[str]:
+    """Yield what stands between commas, except those of a context's own name."""
+    parts = text.split(",")
+    while parts:
+        taken = next((count for count in range(len(parts), 1, -1) if ",".join(parts[:count]) in known), 1)
+        pattern = ",".join(parts[:taken])
+        pattern = pattern if pattern in known else pattern.strip()
+        if pattern:
+            yield pattern
+        del parts[:taken]
+
+
+def _matching(pattern: str, known: Sequence[str]) -> list[str]:
+    """Return the contexts of a pattern; one of this very name is meant alone, whatever wildcards are in it."""
+    from fnmatch import fnmatchcase
+
+    return [pattern] if pattern in known else [name for name in known if fnmatchcase(name, pattern)]
+
+
 def opened(contexts: Sequence[str], connect: Callable[[str], Cluster]) -> list[Opened]:
-    """Return the clusters of contexts, in their order; one that cannot be opened does not keep the others."""
+    """Return the clusters of contexts, in their order; one that cannot be opened does not keep the others.
+
+    A note names those that lead to one API server: what is there is told, and counted, for each of them.
+    """
+    from kubectl_harden.reports.output import note
+
     out = []
     for name in contexts:
         try:
             out.append(Opened(name, connect(name)))
         except HardenError as error:
             out.append(Opened(name, error))
+    servers: dict[str, list[str]] = {}
+    for name, cluster in out:
+        if not isinstance(cluster, HardenError):
+            servers.setdefault(cluster.connection.server, []).append(name)
+    for server, names in servers.items():
+        if len(names) > 1:
+            note(f"{' and '.join(names)} name the same server, {server}: what is there counts for each of them")
     return out
 
 

@@ -6,10 +6,12 @@ Nothing here is an error: where a cluster does not answer within DEADLINE, there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from kubectl_harden.errors import HardenError
 from kubectl_harden.model import LADDER
 
 if TYPE_CHECKING:
@@ -95,7 +97,9 @@ def kubeconfig_names(section: str) -> Completer:
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
         from kubectl_harden.cluster.kubeconfig import entries_of
 
-        return _of(entries_of(ctx.params.get("kubeconfig"), section), incomplete)
+        with suppress(HardenError):
+            return _of(entries_of(ctx.params.get("kubeconfig"), section), incomplete)
+        return []
 
     return complete
 

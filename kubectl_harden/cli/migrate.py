@@ -189,7 +189,7 @@ def migrate(
     from kubectl_harden.pod_security.policy import parse_policy
 
     refuse_options(files, output)
-    patterns = (*exclude, *(_patterns(exclude_from) if exclude_from else ()))
+    patterns = (*exclude, *(() if exclude_from is None else _patterns(exclude_from)))
     if files:
         from kubectl_harden.manifests.namespace_plans import Aim as AimOfFiles
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.errors import ClusterError
@@ -95,13 +97,28 @@ class Access:
 def log_in(options: ClusterOptions) -> Access:
     """Read the kubeconfig, and run its credential plugin. Raises ClusterError where it cannot be used."""
     from kubernetes.client.configuration import Configuration
-    from kubernetes.config.config_exception import ConfigException
 
     words = _Words()
     logging.getLogger().addHandler(words)
     try:
-        configuration = Configuration()
-        chosen = _configure(configuration, options)
+        with _usable():
+            configuration = Configuration()
+            chosen = _configure(configuration, options)
+    finally:
+        logging.getLogger().removeHandler(words)
+    if words.said:
+        raise ClusterError(f"no credentials: {'; '.join(words.said)}")
+    _overrule(configuration, options)
+    return Access(configuration, chosen)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Raise ClusterError for what the kubernetes package raises of a kubeconfig that cannot be used."""
+    from kubernetes.config.config_exception import ConfigException
+
+    try:
+        yield
     except (ConfigException, OSError, ValueError) as error:
         raise ClusterError(f"the kubeconfig cannot be used: {first_line(error)}") from None
     except (AttributeError, KeyError, IndexError, TypeError, RecursionError):
@@ -110,12 +127,6 @@ def log_in(options: ClusterOptions) -> Access:
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
         raise ClusterError(f"the kubeconfig is not YAML: {first_line(error)}") from None
-    finally:
-        logging.getLogger().removeHandler(words)
-    if words.said:
-        raise ClusterError(f"no credentials: {'; '.join(words.said)}")
-    _overrule(configuration, options)
-    return Access(configuration, chosen)
 
 
 def _overrule(configuration: Any, options: ClusterOptions) -> None:
@@ -142,14 +153,9 @@ def _overrule(configuration: Any, options: ClusterOptions) -> None:
 def _configure(configuration: object, options: ClusterOptions) -> _Chosen:
     """Fill a configuration in from the kubeconfig, or from the pod that this runs in."""
     from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
-    from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+    from kubernetes.config.kube_config import KubeConfigLoader
 
-    paths = options.kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    if options.kubeconfig and not os.path.exists(options.kubeconfig):
-        raise ClusterError(f"--kubeconfig {options.kubeconfig}: no such file")
-    # kubectl reads an empty file, such as /dev/null, as an empty configuration.
-    filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
-    merged = KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
+    merged = _merged(options.kubeconfig)
     if merged.config is None:
         namespace = "default"
         if os.environ.get(SERVICE_HOST_ENV_NAME):
@@ -199,16 +205,25 @@ class _Words(logging.Handler):
 
 
 def entries_of(kubeconfig: str | None, section: str) -> list[str]:
-    """Return the names in a section (contexts, clusters, users) of the kubeconfig; none where it cannot be read."""
-    from kubernetes.config.config_exception import ConfigException
+    """Return the names in a section (contexts, clusters, users) of the kubeconfig; none where there is no kubeconfig.
+
+    Raises ClusterError where it cannot be read.
+    """
+    with _usable():
+        merged = _merged(kubeconfig)
+        return [str(_value(item)["name"]) for item in merged.config.value[section]] if merged.config else []
+
+
+def _merged(kubeconfig: str | None) -> Any:
+    """Return the files of the kubeconfig as one. Raises ClusterError, and what the kubernetes package raises."""
     from kubernetes.config.kube_config import KubeConfigMerger
 
+    if kubeconfig and not os.path.exists(kubeconfig):
+        raise ClusterError(f"--kubeconfig {kubeconfig}: no such file")
     paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    try:
-        merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
-        return [str(_value(item).get("name")) for item in merged.config.value[section]] if merged.config else []
-    except (ConfigException, OSError, ValueError, KeyError, AttributeError):
-        return []
+    # kubectl reads an empty file, such as /dev/null, as an empty configuration.
+    filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
+    return KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
 
 
 def _is_empty(path: str) -> bool:

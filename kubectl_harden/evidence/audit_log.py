@@ -37,6 +37,7 @@ _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
 _LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
 _GZIP: Final = b"\x1f\x8b"
+_EPHEMERAL: Final = "ephemeralcontainers"
 _DRY_RUN: Final = re.compile(r"[?&]dryRun=")
 
 
@@ -46,7 +47,8 @@ class AuditEvent(NamedTuple):
     ``resource`` is ``pods``, ``deployments.apps``, or ``pods/ephemeralcontainers``; ``name`` may be empty, or come from
     the message of a refusal; ``generated`` tells that the server made the name up. ``owner`` is the kind and name of
     the controller where the log holds the object (level Request), ``prefix`` its generateName. ``at`` is in seconds
-    since 1970. ``refused`` tells a refusal from a violation of what is audited.
+    since 1970. ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there
+    before: it got another image, say.
     """
 
     namespace: str
@@ -60,6 +62,7 @@ class AuditEvent(NamedTuple):
     message: Message
     refused: bool
     at: float
+    changed: bool = False
 
 
 class LogSpan:
@@ -77,13 +80,19 @@ class LogSpan:
         self.evaluations = 0
         self.unreadable = 0
         self.untimely = 0
+        self.timeless = 0
         self.foreign = 0
         self.cut_files: list[str] = []
 
     def add(self, at: float | None) -> None:
-        """Count an event; one without a time, or from the future, tells nothing of what the log covers."""
+        """Count an event; one without a time, or from the future, tells nothing of what the log covers.
+
+        What one without a time says is lost (``timeless``).
+        """
         self.events += 1
         minute = None if at is None else int(at // _MINUTE)
+        if at is None:
+            self.timeless += 1
         if minute is None or not 0 < minute <= self._latest or len(self._minutes) >= _MOST_MINUTES:
             self.untimely += 1
         else:
@@ -217,6 +226,9 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
     message = next((message for message in read_messages(words) if message.policy), None)
     if message is None:
         return None
+    if not message.violations and not message.rest:
+        # That is a violation all the same.
+        message = message._replace(rest=" ".join(words.partition('": ')[2].split()) or "unknown")
     metadata = mapping(mapping(value.get("requestObject")).get("metadata"))
     answered = mapping(mapping(value.get("responseObject")).get("metadata"))
     name = _text(about, "name") or _text(answered, "name")
@@ -235,6 +247,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         message,
         refused,
         at,
+        _text(value, "verb") in ("update", "patch") and subresource != _EPHEMERAL,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from kubectl_harden.evidence.audit_log import AuditEvent
+from kubectl_harden.model import Level
 from kubectl_harden.pod_security.messages import Said
 from kubectl_harden.pod_security.policy import worded
 
@@ -50,7 +51,8 @@ class Creation(NamedTuple):
     ``resource`` is as in AuditEvent (a debug container is ``pods/ephemeralcontainers``), ``owner`` the kind and name of
     what made it, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate
     the same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few
-    examples. ``policy`` is ``restricted:latest``.
+    examples. ``policy`` is ``restricted:latest``. ``rest`` is what admission said that is not known here: the words of
+    controls that are newer. ``changed`` pods were there before.
     """
 
     namespace: str
@@ -67,11 +69,23 @@ class Creation(NamedTuple):
     last: float
     names: tuple[str, ...] = ()
     candidates: tuple[tuple[str, str], ...] = ()
+    rest: str = ""
+    changed: bool = False
+
+    def may_violate(self, level: Level) -> bool:
+        """Whether the pods may violate a level, by what admission said of them at another one."""
+        return bool(self.rest) or any(said.may_violate(level) for said in self.violations)
+
+    @property
+    def done(self) -> str:
+        """What was done to the pods."""
+        return "refused" if self.refused else "changed" if self.changed else "created"
 
     @property
     def words(self) -> str:
-        """The violations in admission's words."""
-        return ", ".join(worded(said.reason, said.detail) for said in self.violations)
+        """The violations in admission's words, and what of these is not known."""
+        known = (worded(said.reason, said.detail) for said in self.violations)
+        return ", ".join((*known, *((self.rest,) if self.rest else ())))
 
 
 class Audited:
@@ -98,7 +112,7 @@ class Audited:
         agent = controller or event.agent.partition("/")[0]
         key = (
             event.namespace, event.resource, owner, event.user, agent, event.message.policy,
-            tuple((said.reason, said.detail) for said in violations), event.refused,
+            tuple((said.reason, said.detail) for said in violations), event.message.rest, event.refused, event.changed,
         )  # fmt: skip
         known = self._found.get(key)
         if known is None:
@@ -108,6 +122,7 @@ class Audited:
             known = Creation(
                 event.namespace, event.resource, owner, _MAKES.get(controller, ""), event.user, agent,
                 event.message.policy, violations, event.refused, 0, event.at, event.at,
+                rest=event.message.rest, changed=event.changed,
             )  # fmt: skip
         names = known.names
         if event.name and event.name not in names and len(names) < _EXAMPLES:
@@ -133,7 +148,7 @@ class Audited:
             found = self._resolved(item)
             key = (
                 found.namespace, found.resource, found.owner, found.candidates, found.user, found.agent, found.policy,
-                found.violations, found.refused,
+                found.violations, found.rest, found.refused, found.changed,
             )  # fmt: skip
             joined[key] = found if key not in joined else _added(joined[key], found)
         yield from sorted(joined.values(), key=lambda item: (-item.last, item.namespace, item.resource))

@@ -28,7 +28,7 @@ class Traced(NamedTuple):
 
     ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
     log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
-    read. ``candidates`` are targets of which each would make such pods.
+    read, or what admission said is not known. ``candidates`` are targets of which each would make such pods.
     """
 
     creation: Creation
@@ -104,7 +104,10 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
         return Traced(item, candidates=targets)
     if not there:
         return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
-    return Traced(item, targets[0], "violates" if there[0].words[item.policy] else "fixed")
+    if there[0].words[item.policy]:
+        return Traced(item, targets[0], "violates")
+    # What a newer control than is known here forbids may still be in the template.
+    return Traced(item, targets[0], "unknown" if item.rest else "fixed")
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:

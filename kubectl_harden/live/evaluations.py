@@ -42,7 +42,7 @@ def evaluations_note(cluster: Cluster) -> str | None:
     if not told:
         return None
     refused, audited = counts["enforce"], counts["audit"]
-    found = [f"refused {refused:,} pods" if refused else "refused no pod"]
+    found = [f"refused {refused:,} pod{'s' if refused > 1 else ''}" if refused else "refused no pod"]
     found += [f"noted {audited:,} for audit"] if audited else []
     return (
         f"the API server that answered has {' and '.join(found)} since it started, dry-runs included "

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from kubectl_harden.evidence.audit_log import LogSpan
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.audited import Traced, level_of
 from kubectl_harden.migration.model import Blocker, Soak
@@ -43,22 +42,23 @@ def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce,
     until = time.time()
     since = 0.0 if soak.seconds is None else until - soak.seconds
     if soak.seconds is not None:
-        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak.span, since, until))
+        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak, since, until))
         yield from (_of_namespace(name, what, why) for what, why in _unaudited(namespace, now, goal, since))
     for item in soak.traced.get(name, ()):
         made = item.creation
-        said = [one for one in made.violations if goal.level == "restricted" or one.control.level == "baseline"]
+        said = [one.reason for one in made.violations if one.may_violate(goal.level)]
+        said += [made.rest] if made.rest else []
         explained = soak.seconds is None and item.state in ("violates", "fixed")
         if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
             continue
-        what = f"{made.times:,} created" if made.times > 1 else "one created"
-        words = ", ".join(one.reason for one in said)
+        what = f"{made.times:,} {made.done}" if made.times > 1 else f"one {made.done}"
+        words = ", ".join(said)
         where = "; its template meets it now" if item.state == "fixed" else ""
         yield Blocker(
             item.target or _maker(item),
             "",
             f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {moment(made.last)}: {words}",
-            f"created by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
+            f"{made.done} by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
             other_cause=_CAME,
         )
 
@@ -73,8 +73,9 @@ def _of_namespace(name: str, what: str, why: str) -> Blocker:
     return Blocker(f"Namespace {name}", "", what, why, other_cause=_CAUSE)
 
 
-def _unwatched(span: LogSpan, since: float, until: float) -> Iterator[tuple[str, str]]:
+def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, str]]:
     """Yield in which of the time the log tells nothing."""
+    span = soak.span
     if not span.evaluations:
         why = "its audit policy may leave pods out: they are needed at least at the level Metadata"
         yield "no pod that admission judged is in the audit log", why
@@ -82,9 +83,22 @@ def _unwatched(span: LogSpan, since: float, until: float) -> Iterator[tuple[str,
     for start, end in span.gaps(since, until, LONGEST_SILENCE):
         yield f"the audit log has nothing from {moment(start)} to {moment(end)}", _WHY_GAP
     if span.unreadable or span.cut_files:
-        lines = f"{span.unreadable:,} lines" if span.unreadable != 1 else "1 line"
-        what = lines if span.unreadable else f"the end of {span.cut_files[0]}"
+        what = _counted(span.unreadable, "line") if span.unreadable else f"the end of {span.cut_files[0]}"
         yield f"{what} of the audit log cannot be read", "what is in it is not known"
+    if span.foreign:
+        verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
+        why = "they name Pod Security: what another program has made of audit events is not read"
+        yield f"{_counted(span.foreign, 'line')} of the audit log {verb}", why
+    if span.timeless:
+        verb = "has" if span.timeless == 1 else "have"
+        yield f"{_counted(span.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
+    if soak.others:
+        what = f"the audit log has {_counted(soak.others, 'more event')} of too many kinds to be kept"
+        yield what, "which namespaces they are of is not known"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("s" if count != 1 else "")
 
 
 def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: float) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,10 @@ def _nothing(_pod: Pod) -> str:
     return ""
 
 
+def _never(_detail: str) -> bool:
+    return False
+
+
 class Control(NamedTuple):
     """One control of the Pod Security Standards, with its fix."""
 
@@ -51,3 +55,5 @@ class Control(NamedTuple):
     """What a failing pod says where an edit of it is to blame."""
     stays: Callable[[Pod], str] = _nothing
     """Why a violation stays in a pod although no edit of its own is left to make, or "": another control's does it."""
+    covers: Callable[[str], bool] = _never
+    """Whether the detail of a violation, the only thing known, may stand for one of a control that it overrides."""

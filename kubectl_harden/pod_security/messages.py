@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from kubectl_harden.model import Level
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.policy import worded
@@ -25,6 +26,13 @@ class Said(NamedTuple):
     control: Control
     reason: str
     detail: str
+
+    def may_violate(self, level: Level) -> bool:
+        """Whether it may violate a level, too: a control of restricted has the word for those that it overrides."""
+        if level == "restricted" or self.control.level == level:
+            return True
+        cut = self.detail.endswith("…") and any(revision.overrides for revision in self.control.revisions)
+        return cut or self.control.covers(self.detail)
 
 
 class Message(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Final
 
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.evidence.audit_log import LogSpan
-from kubectl_harden.live.audited import Traced
+from kubectl_harden.live.audited import Traced, policy_of
+from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
 
 __all__ = ["audit_json", "audit_notes", "audit_text", "moment"]
@@ -25,7 +26,7 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
     """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
     if not found:
         return
-    yield "\n" + paint(f"Pods that no longer exist, from the audit log{_period(span)}:", "strong") + "\n"
+    yield "\n" + paint(f"Pods that were created or refused, from the audit log{_period(span)}:", "strong") + "\n"
     groups: dict[tuple[str, str], list[Traced]] = {}
     for item in found:
         groups.setdefault((item.creation.policy, item.creation.words), []).append(item)
@@ -34,9 +35,10 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
         yield wrapped(printable(words), 6, columns, meaning="bad") + "\n"
         for item in members:
             made = item.creation
-            what = counted(made.times, "debug container" if "/" in made.resource else "pod")
+            what = counted(made.times, "debug container" if _debugs(item) else "pod")
+            what = f"{what} {made.done}" if made.refused or not made.changed else _changes(made.times)
             since = "" if made.times == 1 else f" since {moment(made.first)},"
-            told = f": {what} {'refused' if made.refused else 'created'}{since} last at {moment(made.last)}"
+            told = f": {what}{since} last at {moment(made.last)}"
             yield wrapped(printable(told), 4, columns, head=f"{made.namespace}: {_whose(item)}") + "\n"
             yield from (wrapped(f"→ {printable(line)}", 6, columns) + "\n" for line in _advice(item, commands))
         if any(item.state in ("gone", "unknown") for item in members):
@@ -44,6 +46,14 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
             yield "    if you cannot edit it here, whoever creates it has to\n"
             yield from (wrapped(f"– {cure}", 6, columns) + "\n" for cure in cures)
     yield "\n"
+
+
+def _debugs(item: Traced) -> bool:
+    return item.creation.resource.endswith("/ephemeralcontainers")
+
+
+def _changes(times: int) -> str:
+    return "1 pod changed" if times == 1 else f"pods changed {times:,} times"
 
 
 def _period(span: LogSpan) -> str:
@@ -57,7 +67,8 @@ def _whose(item: Traced) -> str:
         return item.target
     if made.owner is not None:
         return f"{made.owner[0]} {made.owner[1]}"
-    names = f" ({', '.join(made.names)}{', …' if made.times > len(made.names) else ''})" if made.names else ""
+    more = ", …" if made.times > len(made.names) and not made.changed else ""
+    names = f" ({', '.join(made.names)}{more})" if made.names else ""
     return f"by {made.user or 'an unknown user'}{names}"
 
 
@@ -67,11 +78,14 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
     if item.state == "fixed":
         yield f"its template meets {made.policy} now"
     elif item.state == "violates":
-        yield commands.harden("fix", item.target, namespace=made.namespace)
+        # What is enforced may ask for less than what is audited.
+        policy = policy_of(made.policy, NEWEST)
+        pinned = () if made.policy.endswith(":latest") else ("--policy-version", policy.version)
+        yield commands.harden("fix", item.target, "--level", policy.level, *pinned, namespace=made.namespace)
     elif item.candidates:
         names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
         yield f"the log does not say which of these created it, and each of them would: {names}"
-    elif "/" in made.resource:
+    elif _debugs(item):
         yield f"{by}: kubectl debug --profile=restricted adds containers that meet the level"
     else:
         yield f"{'it is gone; ' if item.state == 'gone' else ''}change what creates it ({by})"
@@ -87,9 +101,11 @@ def audit_notes(span: LogSpan, others: int) -> Iterator[str]:
     if span.unreadable:
         yield f"{counted(span.unreadable, 'line')} of the audit log could not be read: what is in them is not known"
     if span.foreign:
-        yield f"{counted(span.foreign, 'line')} of the audit log are not audit events"
+        verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
+        yield f"{counted(span.foreign, 'line')} of the audit log {verb}"
     if span.untimely:
-        yield f"{counted(span.untimely, 'event')} of the audit log have no time, or one in the future"
+        verb = "has" if span.untimely == 1 else "have"
+        yield f"{counted(span.untimely, 'event')} of the audit log {verb} no time, or one in the future"
     for file in span.cut_files:
         yield f"{file} ends in the middle of its compressed data: what comes after is not known"
     if others:
@@ -106,6 +122,7 @@ def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str,
         "podsJudged": span.evaluations,
         "unreadable": span.unreadable + len(span.cut_files),
         "foreign": span.foreign,
+        "untimely": span.untimely,
         "leftOut": others,
         "created": [_created(item) for item in found],
     }
@@ -125,9 +142,11 @@ def _created(item: Traced) -> dict[str, object]:
         "agent": made.agent,
         "policy": made.policy,
         "refused": made.refused,
+        "changed": made.changed,
         "violations": [
             {"check": said.control.id, "reason": said.reason, "detail": said.detail} for said in made.violations
         ],
+        "unread": made.rest,
         "count": made.times,
         "first": moment(made.first),
         "last": moment(made.last),

@@ -198,6 +198,18 @@ def test_debug_containers_are_one_whatever_their_names(tmp_path: Path) -> None:
     assert 'container "debugger-*"' in found.words
 
 
+def test_a_pod_that_was_changed_is_not_created_twice(tmp_path: Path) -> None:
+    """Another image has admission judge the pod again; a debug container is made by an update, and is new."""
+    changes = [event(name="web", verb="update"), event(name="web", verb="patch")]
+    debug = event(name="web", verb="patch", container="debugger-x7k2p")
+    debug["objectRef"]["subresource"] = "ephemeralcontainers"
+    found = {
+        item.resource + item.done: item.times
+        for item in creations(event(name="web"), *changes, debug, directory=tmp_path)
+    }
+    assert found == {"podscreated": 1, "podschanged": 2, "pods/ephemeralcontainerscreated": 1}
+
+
 EVENTS = [
     at(1, agent=f"{KCM}replicaset-controller"), at(2, agent=f"{KCM}replicaset-controller"),
     at(3, resource="replicasets", name="web-6f99f599c5", agent=f"{KCM}deployment-controller"),

@@ -57,9 +57,46 @@ def test_what_controllers_made_is_of_the_workload_to_edit(namespace: Namespace, 
     assert len(found["statefulset/db"]["violations"]) == 4
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert result.code == 1
-    assert "Pods that no longer exist, from the audit log from 20" in result.out
+    assert "Pods that were created or refused, from the audit log from 20" in result.out
     assert "deployment/web: 2 pods created since" in " ".join(result.out.split())
     assert f"kubectl harden fix deployment/web -n {namespace.name}" in result.out
+
+
+@pytest.mark.pod_security(enforce="baseline", audit="restricted")
+def test_the_command_that_is_printed_is_for_what_is_audited(namespace: Namespace, harden: Harden) -> None:
+    """Without a level it is for what is enforced, which the workload meets."""
+    namespace.create(workload("Deployment", "web"))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log_of(namespace)))
+    assert result.code == 1
+    (command,) = re.findall("kubectl harden (fix deployment/web .*)", result.out)
+    assert "runAsNonRoot: true" in harden(*command.split()).out
+
+
+@audited
+def test_what_meets_the_level_that_is_asked_for_does_not_count(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    log = str(log_of(namespace))
+    arguments = ("check", "-n", namespace.name, "--level", "baseline", "--audit-log", log)
+    assert harden(*arguments).code == 0
+    namespace.create(workload("Pod", "host", hostNetwork=True))
+    namespace.eventually(lambda: len(pods_in(Path(log), namespace.name)) >= 2)
+    namespace.delete("Pod", "host")
+    namespace.eventually(lambda: len(namespace.pods()) == 1)
+    result = harden(*arguments)
+    assert result.code == 1 and "by admin (host): 1 pod created" in " ".join(result.out.split())
+
+
+@audited
+def test_a_pod_that_gets_another_image_is_not_created_twice(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Pod", "runner-4"))
+    image = {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}
+    path = namespace.path("Pod", "runner-4")
+    namespace.plane.request("PATCH", path, image, kind="application/strategic-merge-patch+json")
+    found = [(item["count"], item["changed"]) for item in created(harden, log_of(namespace, 2))]
+    assert sorted(found) == [(1, False), (1, True)]
+    result = harden("check", "-n", namespace.name, "--audit-log", str(namespace.plane.audit_log))
+    words = " ".join(result.out.split())
+    assert "by admin (runner-4): 1 pod created last at" in words and "by admin (runner-4): 1 pod changed last" in words
 
 
 @audited
@@ -94,6 +131,24 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
     assert "its template meets restricted:latest now" in " ".join(result.out.split())
     assert result.code == 0, result
     assert created(harden, log)[0]["state"] == "fixed"
+
+
+@audited
+def test_words_of_a_newer_control_are_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    """What is forbidden is not known, so neither is that the template is without it."""
+    namespace.create(safe(workload("StatefulSet", "db")))
+    namespace.eventually(lambda: pods_in(namespace.plane.audit_log, namespace.name))
+    (event,) = pods_in(namespace.plane.audit_log, namespace.name)
+    words = 'would violate PodSecurity "restricted:latest": a control of tomorrow (container "app" does it)'
+    event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
+    log = tmp_path / "audit.log"
+    log.write_text(json.dumps(event, separators=(",", ":")) + "\n")
+    assert harden("check", "-n", namespace.name).code == 0
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert result.code == 1 and "a control of tomorrow" in result.out
+    (found,) = created(harden, log)
+    assert (found["state"], found["workload"]) == ("unknown", "statefulset/db")
+    assert (found["violations"], found["unread"]) == ([], 'a control of tomorrow (container "app" does it)')
 
 
 @audited
@@ -186,6 +241,9 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
     table = {
         ("check", "-f", str(pod), "--audit-log", str(log)): "is for a cluster",
         ("check", "deploy/web", "--audit-log", str(log)): "is for whole namespaces",
+        ("check", "deploy", "-n", namespace.name, "--audit-log", str(log)): "is for whole namespaces",
+        ("check", "-A", "-l", "app=web", "--audit-log", str(log)): "is for whole namespaces",
+        ("check", "-A", "--only", "hostPorts", "--audit-log", str(log)): "leave out --only and --skip",
         ("check", "-n", namespace.name, "--audit-log", str(log), "-o", "sarif"): "is for -o text, wide, json and yaml",
         ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
         ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
@@ -203,6 +261,6 @@ def test_the_survey_tells_what_the_server_counts(namespace: Namespace, harden: H
     with pytest.raises(ApiError, match="violates PodSecurity"):
         namespace.create(workload("Pod", "refused"))
     words = " ".join(harden("migrate", namespace.name).err.split())
-    assert re.search(r"the API server that answered has refused [0-9,]+ pods and noted [0-9,]+ for audit since", words)
+    assert re.search(r"the API server that answered has refused [0-9,]+ pods? and noted [0-9,]+ for audit since", words)
     anna = Person(namespace, harden).may(("core", "namespaces", "get"), ("core", "pods", "list"))
     assert "has refused" not in anna("migrate", namespace.name)[2]

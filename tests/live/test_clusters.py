@@ -70,6 +70,15 @@ def proxies(contexts: Namespace, harden: Harden) -> Iterator[tuple[FaultProxy, F
         proxy.stop()
 
 
+def test_two_contexts_of_one_server_are_named(contexts: Namespace, harden: Harden) -> None:
+    made = harden.namespace.plane.configuration(harden.namespace.plane.token)
+    harden.kubeconfig.write_text(json.dumps(merged({"prod-a": made, "again": made})))
+    result = harden("check", "-n", contexts.name, "--all-contexts")
+    assert f"note: prod-a and again name the same server, {harden.namespace.plane.server}: " in " ".join(
+        result.err.split()
+    )
+
+
 def test_check_tells_of_each_cluster_by_its_own_policy(contexts: Namespace, harden: Harden) -> None:
     """What the label of a namespace is in one cluster is the API server's default in another."""
     harden.namespace.create(workload("Deployment", "web"))

@@ -215,3 +215,16 @@ def test_an_event_of_1024_characters() -> None:
     (said,) = message.violations
     assert message.truncated and said.control.id == "allowPrivilegeEscalation"
     assert said.detail.startswith('containers "c0", "c1"') and said.detail.endswith("…")
+
+
+@given(template=templates())
+@fewer(4)
+def test_what_restricted_says_of_a_pod_that_is_below_baseline(template: dict[str, Any]) -> None:
+    """A restricted control overrides the baseline one, and only its words tell that the pod violates both."""
+    text, found = whole(template, "restricted")
+    if not found or "\\" in json.dumps(template, ensure_ascii=False) or not text.isprintable():
+        return
+    (message,) = read_messages(text)
+    below = bool(evaluate(Pod(template, is_pod=False), parse_policy("baseline", "latest")))
+    told = [said for said in message.violations if said.may_violate("baseline")]
+    assert told if below else all(said.reason == "procMount" for said in told)

@@ -110,7 +110,7 @@ def test_the_exit_code_is_about_what_is_new(shop: Path) -> None:
         (["--upgrade-to", "1.36"], 'unknown policy version "1.36"'),
         (
             ["--upgrade-to", "v1.36"],
-            "nothing to compare: everything judged is pinned to v1.36 or a newer version",
+            "nothing to compare: everything judged is held to v1.36 or a newer version",
         ),
         (["--upgrade-to", "-o", "sarif"], "--upgrade-to is for -o text, wide, json, yaml and name"),
         (["--upgrade-to", "--known", "known.json"], "leave the baseline file out"),

@@ -354,7 +354,7 @@ class Namespace:
         )
 
     def label(self, **labels: str | None) -> None:
-        """Set or remove Pod Security labels."""
+        """Set or remove Pod Security labels. Where nothing is enforced then, waits until admission knows."""
         changed = {f"pod-security.kubernetes.io/{key.replace('_', '-')}": value for key, value in labels.items()}
         patch = {"metadata": {"labels": changed}}
         self.plane.request(
@@ -363,6 +363,19 @@ class Namespace:
             patch,
             kind="application/merge-patch+json",
         )
+        if labels.get("enforce", "") in (None, "privileged"):
+            # It hears of labels by a watch, and refuses pods until then.
+            self.eventually(self._admits)
+
+    def _admits(self) -> bool:
+        """Whether Pod Security admission lets a pod pass that asks for the most."""
+        containers = [{"name": "app", "image": "example.com/app:1", "securityContext": {"privileged": True}}]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asked"}, "spec": {"containers": containers}}
+        try:
+            self.plane.request("POST", f"{self.path('Pod')}?dryRun=All", pod)
+        except ApiError as error:
+            return "violates PodSecurity" not in str(error)
+        return True
 
     def path(self, kind: str, name: str = "") -> str:
         """Return the URL path of a kind, or of an object."""

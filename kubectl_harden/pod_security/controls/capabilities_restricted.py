@@ -24,6 +24,7 @@ Source: policy/check_capabilities_restricted.go
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from kubectl_harden.model import Edit, Finding, FixContext, Remedy
@@ -37,7 +38,7 @@ from kubectl_harden.pod_security.conditions import (
     user_is,
 )
 from kubectl_harden.pod_security.control import Control, Revision
-from kubectl_harden.pod_security.controls._capabilities import REMOVE, added, fix_added
+from kubectl_harden.pod_security.controls._capabilities import DEFAULT_SET, REMOVE, added, fix_added
 from kubectl_harden.pod_security.controls._signs import DENIED
 from kubectl_harden.pod_security.controls._windows import windows_remedy
 from kubectl_harden.pod_security.controls._words import containers_text, join_quote
@@ -46,6 +47,7 @@ from kubectl_harden.pod_security.risks import Case, Change, Rule
 
 ID = "capabilities_restricted"
 _ALLOWED = frozenset(("NET_BIND_SERVICE",))
+_ADDED: Final = re.compile(r"must not include (.*?) in securityContext\.capabilities\.add")
 
 
 def _no_capabilities(case: Case) -> str | None:
@@ -182,4 +184,7 @@ CONTROL = Control(
     ),
     cure='set securityContext.capabilities.drop: ["ALL"] in each container named, and add nothing but NET_BIND_SERVICE',
     signs=(DENIED,),
+    covers=lambda detail: any(
+        not DEFAULT_SET.issuperset(re.findall('"([^"]*)"', names)) for names in _ADDED.findall(detail)
+    ),
 )

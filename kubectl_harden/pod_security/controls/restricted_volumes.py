@@ -134,4 +134,5 @@ CONTROL = Control(
     reasons=("restricted volume types",),
     changes=(NO_HOST_PATH,),
     cure="replace the volumes named by emptyDir, a persistentVolumeClaim, a configMap or another type that is allowed",
+    covers=lambda detail: '"hostPath"' in detail,
 )

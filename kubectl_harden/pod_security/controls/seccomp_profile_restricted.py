@@ -87,4 +87,5 @@ CONTROL = Control(
     changes=(seccomp.SECCOMP,),
     cure="set spec.securityContext.seccompProfile.type: RuntimeDefault, and remove Unconfined from the containers",
     signs=(SECCOMP_ERROR,),
+    covers=lambda detail: "must not set" in detail,
 )
