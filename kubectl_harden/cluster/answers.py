@@ -123,6 +123,7 @@ def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iter
 
 
 _FIRST: Final = '{"metadata":{'
+_NEXT: Final = "}," + _FIRST
 _LAST: Final = ',"managedFields":['
 _BEFORE: Final = {"name", "namespace", "uid", "resourceVersion"}
 
@@ -130,17 +131,24 @@ _BEFORE: Final = {"name", "namespace", "uid", "resourceVersion"}
 def _beginning(text: str, at: int) -> tuple[object, int]:
     """Return a Pod with no more than its metadata up to managedFields, the last of it, and where the next Pod begins.
 
-    None where it does not look so, or is the last. Quotes in strings are escaped, so that such text is never in one,
-    and no list in a Pod has objects that begin with metadata.
+    None where it does not look so, or is the last: it is read whole then. Quotes in strings are escaped, so that no
+    such text is in one.
     """
-    following = text.find(f"}},{_FIRST}", at)
-    end = text.find(_LAST, at, following) if following >= 0 and text.startswith(_FIRST, at) else -1
+    # Every Pod has metadata: none is in between where the next metadata begins the next Pod.
+    following = text.find('"metadata"', at + len(_FIRST)) - 1
+    if not (text.startswith(_FIRST, at) and text.startswith(_NEXT, following - 2)):
+        return None, 0
+    end = text.find(_LAST, at, following)
+    # No list in a Pod has objects that begin with metadata, and the text would end within the list if one had.
+    if end < 0 or text.count("[", at, following) != text.count("]", at, following):
+        return None, 0
     try:
-        head = _DECODER.decode(f"{text[at:end]}}}}}") if end >= 0 else None
+        head = _DECODER.decode(f"{text[at:end]}}}}}")
     except (ValueError, RecursionError):
-        head = None
+        return None, 0
+    metadata = head["metadata"]
     # Whoever writes metadata in another order has it read whole.
-    return (head, following + 2) if head is not None and head["metadata"].keys() >= _BEFORE else (None, 0)
+    return (head, following) if isinstance(metadata, dict) and metadata.keys() >= _BEFORE else (None, 0)
 
 
 def _is_deep(text: bytes | bytearray) -> bool:
