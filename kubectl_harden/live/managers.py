@@ -155,6 +155,9 @@ _MARKS: Final = (
 _OPT_OUTS: Final = (("Config Sync", "annotations", "configmanagement.gke.io/managed", "disabled"),)
 """What says that a system leaves an object alone, whatever else it has put there."""
 
+_KEYS: Final = frozenset((_CLUSTER_SERVICE, *(mark.key for mark in _MARKS), *(key for _, _, key, _ in _OPT_OUTS)))
+"""The keys of the marks, and how keys begin: most objects have none of them."""
+
 _WRITERS: Final = {
     "argocd-controller": "Argo CD",
     "argocd-application-controller": "Argo CD",
@@ -232,14 +235,16 @@ def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: 
     Behind a colon comes the object that a tracking id was made for.
     """
     tracking = annotations.get("argocd.argoproj.io/tracking-id") or labels.get("argocd.argoproj.io/instance")
-    writers = {_WRITERS.get(str(entry.get("manager")), "") for entry in metadata.get("managedFields") or ()}
-    if tracking or "Argo CD" in writers:
+    managed = metadata.get("managedFields") or ()
+    if tracking or any(_WRITERS.get(str(entry.get("manager"))) == "Argo CD" for entry in managed):
         return tracking or labels.get("app.kubernetes.io/instance", "")
     return None
 
 
 def _marked(labels: dict[str, str], annotations: dict[str, str], *, argo: bool) -> Iterator[Manager]:
     """Yield the systems of the table, each once."""
+    if not any(key in _KEYS or f"{key.partition('/')[0]}/" in _KEYS for key in (*labels, *annotations)):
+        return
     places = {"labels": labels, "annotations": annotations}
     seen = {system for system, where, key, value in _OPT_OUTS if places[where].get(key) == value}
     if argo:
