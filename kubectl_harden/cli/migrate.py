@@ -271,9 +271,7 @@ def migrate(
     )
     refuse_history(history_dir)
     if clusters:
-        return migrate_all(
-            clusters, connect.context, run, AskedOfAll(output, report_file, history_dir, parallel_clusters)
-        )
+        return migrate_all(clusters, connect, run, AskedOfAll(output, report_file, history_dir, parallel_clusters))
     server, context = (None, None) if plan is None else (plan.server, plan.context)
     cluster = made_on(connect, server, context, "the plan was made {place}, and is carried out there")
     about = about_migration(cluster.connection, history_dir, names)

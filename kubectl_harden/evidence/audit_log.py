@@ -26,8 +26,16 @@ __all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
 _OURS: Final = (b"pod-security.kubernetes.io/", b"violates PodSecurity")
-_TIME: Final = b'Timestamp":"'
-"""What ends the names of both times of an event; encoding/json writes no spaces."""
+_SLASH: Final = b"\\/"
+_HIDING: Final = re.compile(rb"\\u00(?!26|3[CcEe])[2-7]")
+"""Escapes of ASCII that encoding/json does not write: they may hide a word of ours."""
+_HEAD: Final = re.compile(rb'\{"kind":"Event","apiVersion":"audit\.k8s\.io/v1","level":"\w+","auditID":"')
+_TIME: Final = b',"stageTimestamp":"'
+_TAIL: Final = re.compile(
+    rb',"stageTimestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d):[0-5]\d(?:\.\d+)?Z"'
+    rb'(?:,"annotations":\{(?:[:,]?"[^"\\]*(?:\\.[^"\\]*)*")*+\})?\}'
+)
+"""How an event ends as the API server writes it: what closes last is the event, so that this is its own time."""
 _LONGEST: Final = 4 << 20
 """Bytes of a line: an event at the level RequestResponse holds two objects of at most 1.5 MiB, most far less."""
 _MINUTE: Final = 60
@@ -196,10 +204,9 @@ def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:
             span.unreadable += 1
             _skip_line(stream)
             continue
-        if not line.endswith(b"\n") and not line.rstrip().endswith(b"}"):
-            # The API server is writing it.
-            return
-        event = _event(line, span)
+        # The API server is writing it; what is packed, nobody writes to any more.
+        unfinished = not line.endswith(b"\n") and not isinstance(stream, gzip.GzipFile)
+        event = _event(line, span, unfinished=unfinished)
         if event is not None:
             yield event
 
@@ -209,23 +216,21 @@ def _skip_line(stream: BinaryIO) -> None:
         pass
 
 
-def _event(line: bytes, span: LogSpan) -> AuditEvent | None:
-    """Return what a line says of Pod Security, and count it."""
+def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEvent | None:
+    """Return what a line says of Pod Security, and count it; one that is ``unfinished`` may be no JSON yet."""
     line = line.strip()
     if not line:
         return None
-    if not any(word in line for word in _OURS):
-        # Most lines: neither parsed nor believed, they only tell that the log goes on.
-        found = line.rfind(_TIME)
-        if found < 0 or not line.endswith(b"}"):
-            span.unreadable += 1
-        else:
-            span.add(_minute(line[found + len(_TIME) :][: len("2026-11-28T20:20")]))
-        return None
+    if not (any(word in line for word in _OURS) or _SLASH in line or _HIDING.search(line)) and _HEAD.match(line):
+        # Most lines: not parsed, they only tell that the log goes on. What another program wrote again is parsed.
+        tail = _TAIL.fullmatch(line, max(line.rfind(_TIME), 0))
+        if tail is not None:
+            span.add(_minute(tail[1]))
+            return None
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        span.unreadable += 1
+        span.unreadable += not unfinished
         return None
     if mapping(value).get("kind") != "Event" or "auditID" not in value:
         span.foreign += 1
