@@ -88,8 +88,9 @@ def cure(
 ) -> Cure:
     """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    It is rendered ``most`` times at most (and a few times more that were begun and then not asked for), and only
-    workloads that are ``wanted`` are cured; objects that ``stay`` are not changed. Raises InputError where the chart cannot be rendered at all.
+    It is rendered ``most`` times at most, and a few times more where renderings that were begun are not needed. Only
+    workloads that are ``wanted`` are cured; objects that ``stay`` are not changed. Raises InputError where the chart
+    cannot be rendered at all.
     """
     files = chart_files(chart.path)
     with Renderings(chart, _own_values(files, chart)) as renderings:
