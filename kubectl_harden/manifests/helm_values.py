@@ -88,7 +88,7 @@ def cure(
 ) -> Cure:
     """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    It is rendered ``most`` times at most (and a few times more that were begun and then not asked for), and only
+    It is rendered ``most`` times at most, and a few times more where renderings that were begun are not needed. Only
     workloads that are ``wanted`` are cured; objects that ``stay`` are not changed. Raises InputError where the chart
     cannot be rendered at all.
     """
