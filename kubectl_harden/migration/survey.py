@@ -493,5 +493,5 @@ def _label_managers(namespace: Gathered, wanted: Mapping[str, str], aim: Aim, ou
 
 def _lowest(levels: Iterable[Level]) -> Level:
     """Return the lowest of some levels; where nothing runs, the strictest is met."""
-    everything: list[Level] = ["restricted", *levels]
+    everything: set[Level] = {"restricted", *levels}
     return min(everything, key=rank)
