@@ -155,8 +155,14 @@ _MARKS: Final = (
 _OPT_OUTS: Final = (("Config Sync", "annotations", "configmanagement.gke.io/managed", "disabled"),)
 """What says that a system leaves an object alone, whatever else it has put there."""
 
-_KEYS: Final = frozenset((_CLUSTER_SERVICE, *(mark.key for mark in _MARKS), *(key for _, _, key, _ in _OPT_OUTS)))
-"""The keys of the marks, and how keys begin: most objects have none of them."""
+_KEYS: Final = frozenset(
+    (
+        *("app.kubernetes.io/managed-by", "meta.helm.sh/release-name", "argocd.argoproj.io/instance"),
+        *("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/"),
+        *(_CLUSTER_SERVICE, *(mark.key for mark in _MARKS), *(key for _, _, key, _ in _OPT_OUTS)),
+    )
+)
+"""The keys of all that tells a manager, and how keys begin."""
 
 _WRITERS: Final = {
     "argocd-controller": "Argo CD",
@@ -198,6 +204,8 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
     metadata = value.get("metadata", {})
     labels: dict[str, str] = metadata.get("labels") or {}
     annotations: dict[str, str] = metadata.get("annotations") or {}
+    if not _may_be_managed(metadata, labels, annotations):
+        return
     release = annotations.get("meta.helm.sh/release-name")
     by = labels.get("app.kubernetes.io/managed-by", "")
     flux = False
@@ -229,6 +237,13 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
         yield Manager(f"{by} (app.kubernetes.io/managed-by)", "it may take the patch back; change it at its source")
 
 
+def _may_be_managed(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> bool:
+    """Whether an object has anything by which a system is known: most have nothing."""
+    if any(key in _KEYS or f"{key.partition('/')[0]}/" in _KEYS for key in (*labels, *annotations)):
+        return True
+    return any(_WRITERS.get(str(entry.get("manager"))) == "Argo CD" for entry in metadata.get("managedFields") or ())
+
+
 def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> str | None:
     """Return the Argo CD Application of an object ("" where it is not known), None where it has none.
 
@@ -243,8 +258,6 @@ def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: 
 
 def _marked(labels: dict[str, str], annotations: dict[str, str], *, argo: bool) -> Iterator[Manager]:
     """Yield the systems of the table, each once."""
-    if not any(key in _KEYS or f"{key.partition('/')[0]}/" in _KEYS for key in (*labels, *annotations)):
-        return
     places = {"labels": labels, "annotations": annotations}
     seen = {system for system, where, key, value in _OPT_OUTS if places[where].get(key) == value}
     if argo:

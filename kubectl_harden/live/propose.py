@@ -157,7 +157,8 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
+        why = _refusal(cluster, proposal, options)
+        proposal = proposal if why is None else proposal._replace(refusal=why)
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:

@@ -232,9 +232,11 @@ class _Surveyor:
         aim, namespace, policies = self._aim, self._found[live.namespace], self._by_policy
         proposal = propose(self._cluster, live, self._planning, aim.apply, dry_run=False)
         if not proposal.patch:
-            proposal = proposal._replace(managers=managers_of(live.value, ()))
+            managers = managers_of(live.value, ())
+            proposal = proposal._replace(managers=managers) if managers else proposal
         if aim.origins is not None:
-            proposal = proposal._replace(origin=aim.origins.of(live.value))
+            origin = aim.origins.of(live.value)
+            proposal = proposal._replace(origin=origin) if origin else proposal
         proposal = policies.proposed(proposal)
         name = proposal.name
         levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
@@ -491,5 +493,5 @@ def _label_managers(namespace: Gathered, wanted: Mapping[str, str], aim: Aim, ou
 
 def _lowest(levels: Iterable[Level]) -> Level:
     """Return the lowest of some levels; where nothing runs, the strictest is met."""
-    everything: list[Level] = ["restricted", *levels]
+    everything: set[Level] = {"restricted", *levels}
     return min(everything, key=rank)
