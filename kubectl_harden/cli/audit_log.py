@@ -58,6 +58,13 @@ class AuditLog(NamedTuple):
         notes += [words for words in finder.notes if words not in notes]
         return out
 
+    @property
+    def period(self) -> str:
+        """Return the time that it covers, in words."""
+        from kubectl_harden.reports.audit_log import period
+
+        return period(self.span)
+
     def show(self, found: Sequence[Traced], cluster: Cluster) -> None:
         """Print it for people."""
         from kubectl_harden.reports.audit_log import audit_text

@@ -88,6 +88,30 @@ def test_what_meets_the_level_that_is_asked_for_does_not_count(namespace: Namesp
 
 
 @audited
+def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) -> None:
+    """Of a level that is neither audited nor enforced nothing is in it, and that is not said to be well."""
+    namespace.create(safe(workload("Deployment", "web")))
+    arguments = ("check", "-n", namespace.name, "--audit-log", str(log_of(namespace)))
+    result = harden(*arguments, "--level", "restricted")
+    words = " ".join(result.err.split())
+    assert (result.code, "shows nothing else that violates what is audited or enforced from 20" in words) == (0, True)
+    assert "does not show all" not in words
+    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == []
+    namespace.label(audit="baseline")
+    result = harden(*arguments, "--level", "restricted")
+    assert f"the audit log does not show all that violates in {namespace.name}: the level is neither" in " ".join(
+        result.err.split()
+    )
+    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
+    assert harden(*arguments, "-o", "json").json["auditLog"]["unaudited"] == []
+    # An older version has fewer controls.
+    namespace.label(audit="restricted", audit_version="v1.24")
+    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
+    everywhere = ("check", "-A", "--level", "restricted", *arguments[3:])
+    assert namespace.name in harden(*everywhere, "-o", "json").json["auditLog"]["unaudited"]
+
+
+@audited
 def test_a_pod_that_gets_another_image_is_not_created_twice(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Pod", "runner-4"))
     image = {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}
