@@ -202,8 +202,9 @@ class _Fleet:
             rows = [(name, _states(item) if isinstance(item, Result) else None) for name, item in ended]
             write(["\n", *migrations_table(rows)])
         untouched = [name for name in contexts if name not in self._ended]
-        if untouched and not interrupted:
-            note(f"{', '.join(untouched)}: not started, after as many failures as --max-failures allows")
+        if untouched:
+            why = "" if interrupted else ", after as many failures as --max-failures allows"
+            note(f"{', '.join(untouched)}: not started{why}")
         if interrupted:
             return INTERRUPTED
         return exit_code(problems, left=bool(untouched) or any(is_left(result) for _, result in results))

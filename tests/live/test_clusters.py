@@ -374,6 +374,29 @@ def test_a_signal_ends_several_clusters_between_two_steps(
     assert (again.code, again.err.count("1 enforced now")) == (0, 2), again
 
 
+def test_a_signal_names_the_clusters_whose_turn_has_not_come(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    begun, answer = Event(), Event()
+
+    def hang() -> None:
+        begun.set()
+        answer.wait(60)
+
+    proxies[0].times(1, _is_real, Fault(before=hang))
+    process = harden.start("migrate", contexts.name, "--all-contexts", "--apply", "--yes")
+    assert begun.wait(60)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "interrupted: each namespace finishes its current step" not in process.stderr.readline():
+        pass
+    answer.set()
+    shown, told = process.communicate(timeout=60)
+    assert (process.returncode, told.splitlines()[-1]) == (130, "note: prod-b: not started")
+    assert shown[shown.index("CLUSTER ") :].splitlines()[1].split() == ["prod-a", *"10010"]
+    assert proxies[1].requests == []
+
+
 def test_undo_finds_the_cluster_of_a_run(contexts: Namespace, harden: Harden) -> None:
     """Also where another context is current; a context that is named is used instead, and one that leads elsewhere is not."""
     arguments = ("migrate", contexts.name, "--contexts", "prod-*", "--level", "restricted", "--apply", "--yes")
