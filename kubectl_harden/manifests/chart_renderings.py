@@ -1,4 +1,8 @@
-"""A chart, rendered again and again with other values: what has been rendered with the same values is kept."""
+"""A chart, rendered again and again with other values: what has been rendered with the same values is kept.
+
+Helm takes most of the time of a search, so that what is likely to be asked for next is rendered meanwhile, where there
+are processors for it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.chart_effects import Rendering
@@ -15,70 +19,144 @@ from kubectl_harden.manifests.generators import Chart, gathered, helm_documents
 from kubectl_harden.manifests.value_candidates import Setting, written
 from kubectl_harden.yaml_text.tree import dump
 
-__all__ = ["Renderings"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+__all__ = ["AHEAD", "Renderings"]
 
 _WORKERS: Final = 4
+AHEAD: Final = 6
+"""So many renderings are begun at most before it is known whether they are asked for."""
+
+
+class _Job(NamedTuple):
+    """What to render: a file of values on top of the chart's, or none; a proof is rendered on its own."""
+
+    values: str | None
+    is_proof: bool = False
+
+
+class _Done(NamedTuple):
+    """A rendering, or what helm said against it."""
+
+    rendering: Rendering | None
+    refusal: str = ""
 
 
 class Renderings:
-    """Renders a chart, whose values are ``values``, with settings on top of them.
+    """Renders a chart, whose values are ``values``, with settings on top of them; leaving it ends what is not needed.
 
-    ``count`` is how often helm was run, ``said`` what it first said of settings that it refused.
+    ``count`` is how many renderings were asked for, ``said`` what helm first said of settings that it refused.
     """
 
     def __init__(self, chart: Chart, values: Mapping[str, object]) -> None:
-        self._chart, self._values = chart, values
+        self.chart, self.values = chart, values
         self._kept: dict[str, Rendering | None] = {}
         self._texts: dict[str, str] = {}
+        self._begun: dict[_Job, Future[_Done]] = {}
+        self._pool: ThreadPoolExecutor | None = None
         self.count = 0
         self.said = ""
+
+    def __enter__(self) -> Renderings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def twice(self, rendered: Iterable[Found]) -> tuple[Rendering, Rendering]:
         """Return two renderings with the values that the chart has; ``rendered`` is the first of them, if it is equal.
 
         Raises InputError where it cannot be rendered.
         """
-        self.count += 1
-        one = self._interned(helm_documents(self._chart))
+        one = self._own()
         if gathered(one) == list(rendered):
             return one, one
-        self.count += 1
-        return self._interned(helm_documents(self._chart)), one
+        return self._own(), one
+
+    def begin(self, settings: Sequence[Setting]) -> None:
+        """Begin a rendering with settings that is likely to be asked for."""
+        self._begin([_Job(self._file(settings))])
+
+    def foresee(self, settings: Sequence[Setting]) -> None:
+        """Begin what is asked for where all settings are needed: with all, without each of the first ones, and a proof.
+
+        What has been begun, and is not among them, is dropped.
+        """
+        file = self._file(settings)
+        shorter = [[one for one in settings if one is not left_out] for left_out in settings[: AHEAD - 2]]
+        jobs = [_Job(file), *(_Job(self._file(each)) for each in shorter), _Job(file, is_proof=True)]
+        self._drop(jobs)
+        self._begin(jobs)
 
     def each(self, sets: Sequence[Sequence[Setting]]) -> list[Rendering | None]:
         """Return what the chart renders with each of several sets of settings; None for what helm refuses."""
         files = [self._file(settings) for settings in sets]
-        new = [file for file in dict.fromkeys(files) if file not in self._kept]
+        new = [_Job(file) for file in dict.fromkeys(files) if file not in self._kept]
         self.count += len(new)
+        if new and not any(job in self._begun for job in new):
+            # The search has gone another way: what is asked for comes before what may be.
+            self._drop(new)
         if len(new) > 1:
-            from concurrent.futures import ThreadPoolExecutor
-
-            with ThreadPoolExecutor(min(_WORKERS, max(2, os.cpu_count() or 1))) as pool:
-                self._kept.update(zip(new, pool.map(self._with, new), strict=True))
-        else:
-            self._kept.update((file, self._with(file)) for file in new)
+            self._begin(new)
+        self._kept.update((str(job.values), self._result(job)) for job in new)
         return [self._kept[file] for file in files]
 
     def anew(self, settings: Sequence[Setting]) -> Rendering | None:
-        """Return what it renders with settings now, whatever it has rendered with them before: for a proof."""
+        """Return what it renders with settings on its own, whatever it has rendered with them before: for a proof."""
         self.count += 1
-        return self._with(self._file(settings))
+        return self._result(_Job(self._file(settings), is_proof=True))
 
     def _file(self, settings: Sequence[Setting]) -> str:
         """Return the text of a file of values."""
-        return dump(written(settings, self._values))
+        return dump(written(settings, self.values))
 
-    def _with(self, values: str) -> Rendering | None:
-        with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
-            file = FilePath(directory, "values.yaml")
-            file.write_bytes(values.encode())
-            try:
-                documents = helm_documents(self._chart._replace(values=(*self._chart.values, str(file))))
-            except InputError as error:
-                self.said = self.said or error.args[0]
-                return None
-        return self._interned(documents)
+    def _begin(self, jobs: Iterable[_Job]) -> None:
+        workers = min(_WORKERS, os.cpu_count() or 1)
+        new = [job for job in jobs if job not in self._begun and (job.is_proof or job.values not in self._kept)]
+        if workers > 1 and new:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor  # late: it is slow to import
+
+                self._pool = ThreadPoolExecutor(workers)
+            self._begun.update((job, self._pool.submit(self._render, job)) for job in new)
+
+    def _drop(self, needed: Sequence[_Job]) -> None:
+        """Drop what waits for a worker, but for what is needed."""
+        for job in [job for job, future in self._begun.items() if job not in needed and future.cancel()]:
+            del self._begun[job]
+
+    def _own(self) -> Rendering:
+        """Return what it renders with its own values. Raises InputError where it cannot be rendered."""
+        self.count += 1
+        done = self._done(_Job(None))
+        if done.rendering is None:
+            raise InputError(done.refusal)
+        return self._interned(done.rendering)
+
+    def _result(self, job: _Job) -> Rendering | None:
+        done = self._done(job)
+        if done.rendering is None:
+            self.said = self.said or done.refusal
+            return None
+        return self._interned(done.rendering)
 
     def _interned(self, rendering: Rendering) -> Rendering:
         """Return a rendering whose texts are those of earlier ones where they are equal, as most are."""
         return [(file, self._texts.setdefault(text, text)) for file, text in rendering]
+
+    def _done(self, job: _Job) -> _Done:
+        begun = self._begun.pop(job, None)
+        return self._render(job) if begun is None else begun.result()
+
+    def _render(self, job: _Job) -> _Done:
+        try:
+            if job.values is None:
+                return _Done(helm_documents(self.chart))
+            with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as directory:
+                file = FilePath(directory, "values.yaml")
+                file.write_bytes(job.values.encode())
+                return _Done(helm_documents(self.chart._replace(values=(*self.chart.values, str(file)))))
+        except InputError as error:
+            return _Done(None, error.args[0])

@@ -31,7 +31,7 @@ from kubectl_harden.planning.object_plan import edits_of, planned, undone
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.yaml_text.documents import Document, Lines
-from kubectl_harden.yaml_text.editor import edit_document, merged, spliced
+from kubectl_harden.yaml_text.editor import edit_document, edited_document, merged, spliced
 
 __all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "suggestion", "unchanged", "written"]
 
@@ -99,21 +99,25 @@ def fix_text(
                 objects.append((made.planned[0].identity, found.subject.value, made.value))
                 edited.setdefault(found.document.index, (found.document, {}))[1][found.base] = made.value
     splices: list[Splice] = []
-    for index, (document, patches) in edited.items():
+    known: dict[str, Document] = {}
+    for index in list(edited):
+        document, patches = edited.pop(index)
         goal = _patched(document.value, (), patches)
         try:
-            splices.extend(edit_document(document, goal))
+            made_of_it, proved = edited_document(document, goal)
         except Exception as error:  # noqa: BLE001 (one document must not end the run)
             line, column = Lines(text).place(document.start) if manifest.lined else (None, None)
             problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file, index, line, column))
             plans = [item for item in plans if _document(item.identity) != index]
             objects = [item for item in objects if _document(item[0]) != index]
             continue
-        values[index] = goal
+        splices.extend(made_of_it)
+        known[proved.text] = proved
+        values[index] = proved.value
     if splices:
         try:
             after = manifest._replace(text=spliced(text, splices))
-            _prove(after, values, {_key(item): item.plan for item in plans}, policies, options, select)
+            _prove(after, known, values, {_key(item): item.plan for item in plans}, policies, options, select)
         except Exception as error:  # noqa: BLE001 (nothing unproven is written, and other files are)
             problems.append(Problem(f"{NOT_EDITED}: {unexpected(error)}", file))
             return FileFix(file, text, (), (), tuple(problems), (), tuple(others))
@@ -190,6 +194,7 @@ def _document(identity: Identity) -> int | None:
 
 def _prove(
     after: Manifest,
+    known: Mapping[str, Document],
     values: Mapping[int, object],
     plans: Mapping[tuple[int | None, int | None, Path], Plan],
     policies: Policies,
@@ -199,10 +204,11 @@ def _prove(
     """Raise EditError unless the new text means what was planned, in every document.
 
     Every edited pod template must have the planned verdict, and a second run nothing to do: nothing but what is safe
-    where baseline was reached on the way to restricted.
+    where baseline was reached on the way to restricted. ``known`` are the edited documents, by their texts, as they
+    were read for their own proofs: the text must be cut into them, and they are not parsed again.
     """
     found_values: dict[int, Any] = {}
-    for found in read(after, policies):
+    for found in read(after, policies, known):
         if isinstance(found, Document):
             found_values[found.index] = found.value
         selected = select(found) if isinstance(found, Item) else None

@@ -44,6 +44,9 @@ ORIGIN: Final = "config.kubernetes.io/origin"
 SECONDS: Final = 300
 """How long a program may take: charts and remote bases may be fetched."""
 
+_ENVIRONMENT: Final = {"GOGC": "400"}
+"""Go collects garbage less often: a fifth of a short run of helm or kubectl goes into that."""
+
 _ARCHIVES: Final = 200
 """So many archives of helm's cache are looked into."""
 _SOURCE: Final = re.compile(r"^# Source: (.*[^ \t\r\n])[ \t\r]*$", re.MULTILINE)
@@ -59,7 +62,12 @@ def _run(command: Sequence[str], advice: str) -> str:
         raise InputError(f"{command[0]} is not on the PATH: {advice}")
     try:
         done = subprocess.run(  # noqa: S603 (kubectl or helm, with arguments of the user)
-            command, capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_output=True,
+            timeout=SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**_ENVIRONMENT, **os.environ},
         )
     except subprocess.TimeoutExpired:
         raise InputError(f"{' '.join(command[:3])}: no result within {SECONDS} s") from None

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering, TemplateKey, Unit, Workloads, key_of
 from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
-from kubectl_harden.manifests.chart_renderings import Renderings
+from kubectl_harden.manifests.chart_renderings import AHEAD, Renderings
 from kubectl_harden.manifests.chart_words import said
 from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.policies import Policies
@@ -88,12 +88,15 @@ def cure(
 ) -> Cure:
     """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
 
-    It is rendered ``most`` times at most, and only workloads that are ``wanted`` are cured; objects that ``stay`` are
-    not changed. Raises InputError where the chart cannot be rendered at all.
+    It is rendered ``most`` times at most, and a few times more where renderings that were begun are not needed. Only
+    workloads that are ``wanted`` are cured; objects that ``stay`` are not changed. Raises InputError where the chart
+    cannot be rendered at all.
     """
-    search = _Search(chart, manifests, policies, options, most, wanted, stays)
-    chosen = search.chosen() if search.units else ()
-    return search.cure(chosen)
+    files = chart_files(chart.path)
+    with Renderings(chart, _own_values(files, chart)) as renderings:
+        search = _Search(renderings, files, manifests, policies, options, most, wanted, stays)
+        chosen = search.chosen() if search.units else ()
+        return search.cure(chosen)
 
 
 class _Tried(NamedTuple):
@@ -106,7 +109,8 @@ class _Tried(NamedTuple):
 class _Search:
     def __init__(
         self,
-        chart: Chart,
+        renderings: Renderings,
+        files: list[ChartFiles],
         manifests: Inputs,
         policies: Policies,
         options: FixOptions,
@@ -114,7 +118,6 @@ class _Search:
         wanted: Callable[[Identity], bool],
         stays: Callable[[ObjectKey], bool],
     ) -> None:
-        self._chart = chart
         self._options = options
         self._most = most
         self._refused = False
@@ -122,10 +125,13 @@ class _Search:
         self._held: tuple[str, ...] = ()
         self._curable: frozenset[Unit] = frozenset()
         self._tried: dict[str, None] = {}
-        self._files: list[ChartFiles] = chart_files(chart.path)
-        self._values = _own_values(self._files, chart)
-        self._references = references(self._files)
-        self._renderings = Renderings(chart, self._values)
+        self._files = files
+        self._values = renderings.values
+        self._references = references(files)
+        self._renderings = renderings
+        found = places(self._values, self._references)
+        if found:
+            self._renderings.begin(_with_users(found, _FIRST_USER))
         base, again = self._renderings.twice(manifests.rendered)
         self._base = base
         self.workloads = Workloads(base, again, policies, manifests.pod_paths, wanted, stays)
@@ -143,6 +149,11 @@ class _Search:
 
     def _effects(self, sets: Sequence[Sequence[Setting]]) -> list[Effect | None]:
         return [None if found is None else self.workloads.effect(found) for found in self._renderings.each(sets)]
+
+    def _foresee(self, settings: Sequence[Setting]) -> None:
+        """Have begun what is asked for where these are the settings to make, which most often they are."""
+        if settings and self._left > AHEAD:
+            self._renderings.foresee(settings)
 
     # -- the search ------------------------------------------------------------------------------------------
 
@@ -186,6 +197,7 @@ class _Search:
 
     def _reach(self, mapped: Sequence[Setting]) -> int:
         """Return how many fields at fault security contexts do not put right together."""
+        self._foresee(mapped)
         effect = self._effects([mapped])[0] if mapped and self._left > 0 else None
         return len(self.units if effect is None or not self._is_harmless(effect) else effect.left)
 
@@ -197,7 +209,7 @@ class _Search:
         checked = [one for one in self.workloads.checked(self._base) if left(one.violations)]
         hosts, ports = _of_the_node(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
         # Template files are known by where they lie in the chart.
-        start = len(self._chart.name) + 1
+        start = len(self._renderings.chart.name) + 1
         files = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
         asking, far = (files, _FAR) if near else (frozenset(), 0)
         return [
@@ -270,12 +282,7 @@ class _Search:
         if not found or self._left <= 0:
             self._refused |= bool(found)
             return
-        settings = [
-            Setting((((*place.path, "runAsUser"), first + number),
-                     *((((*place.path, "enabled"), True),) if place.disabled else ())))
-            for number, place in enumerate(found)
-        ]  # fmt: skip
-        rendering = self._renderings.each([settings])[0]
+        rendering = self._renderings.each([_with_users(found, first)])[0]
         if rendering is not None:
             yield rendering
         elif len(found) > 1:
@@ -285,6 +292,7 @@ class _Search:
 
     def _together(self, mapped: Sequence[Setting], good: Sequence[Setting]) -> list[Setting]:
         """Return settings that together do no harm: all of them, or those that can be added one by one."""
+        self._foresee([*mapped, *good])
         for settings in ([*mapped, *good], list(mapped), list(good)):
             effect = self._effects([settings])[0] if settings and self._left > 0 else None
             if effect is not None and self._is_good(effect, self.units):
@@ -403,6 +411,15 @@ def _own_values(files: Iterable[ChartFiles], chart: Chart) -> dict[str, Any]:
             if isinstance(document.value, dict):
                 merged(values, document.value)
     return values
+
+
+def _with_users(found: Sequence[Place], first: int) -> list[Setting]:
+    """Return settings that give each place a user of its own."""
+    return [
+        Setting((((*place.path, "runAsUser"), first + number),
+                 *((((*place.path, "enabled"), True),) if place.disabled else ())))
+        for number, place in enumerate(found)
+    ]  # fmt: skip
 
 
 def _contexts(spec: Any) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -182,22 +182,26 @@ def _templates(manifest: Manifest, policies: Policies) -> list[tuple[str, dict[s
 # -- objects ---------------------------------------------------------------------------------------
 
 
-def read(manifest: Manifest, policies: Policies) -> Iterator[Document | Item | Other | Problem]:
+def read(
+    manifest: Manifest, policies: Policies, known: Mapping[str, Document] = _EMPTY
+) -> Iterator[Document | Item | Other | Problem]:
     """Yield each document of a text that can be read, followed by its objects: those that run pods, with their
     policies, and others.
 
     What cannot be read, and what is not an object, is a problem in its place, or nothing in a listed file. Documents
     that surely hold no pod are only checked for syntax; labels of Namespaces that admission refuses are problems.
+    ``known`` are documents that have been read, by their texts.
     """
-    return _Reader(manifest, policies).events()
+    return _Reader(manifest, policies, known).events()
 
 
 class _Reader:
     """Reads one text."""
 
-    def __init__(self, manifest: Manifest, policies: Policies) -> None:
+    def __init__(self, manifest: Manifest, policies: Policies, known: Mapping[str, Document]) -> None:
         self._manifest = manifest
         self._policies = policies
+        self._known = known
         self._lines = Lines(manifest.text)
         self._kinds = pod_kinds(manifest.pod_paths) | {"Namespace", TEMPLATE}
         self._skipped = ""
@@ -209,7 +213,7 @@ class _Reader:
         is_template = False
         if manifest.file == STDIN and not manifest.listed and re.search(_CONTENT, manifest.text) is None:
             yield Problem(_NOTHING, STDIN)
-        for found in documents(manifest.text, self._skips):
+        for found in documents(manifest.text, self._skips, known=self._known):
             if isinstance(found, Fault):
                 if manifest.listed and is_other_json(manifest.text):
                     continue

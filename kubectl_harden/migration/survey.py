@@ -434,7 +434,7 @@ def _summed_up(
     only_labels = bool(file and labels and not blockers)
     blockers += labels
     changed = bool(to_evict) or any(item.proposal.patch for item in namespace.workloads)
-    waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal)] if enforce else []
+    waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal, namespace.unlogged)] if enforce else []
     state = state_of(blockers, waits, changed=changed, enforce=bool(enforce))
     return NamespaceSurvey(
         metadata["name"],

@@ -87,6 +87,12 @@ class Document:
         self._root = root
         self._fields: dict[int, dict[str, tuple[int, Node]]] = {}
 
+    def moved(self, index: int, start: int) -> Document:
+        """Return the document as it is in another place, of a text that has it letter by letter."""
+        by = start - self.start
+        repeated = tuple((offset + by, name) for offset, name in self.repeated)
+        return Document(index, start, self.text, self.value, root=self._root, repeated=repeated)
+
     def tree(self) -> Node | None:
         """Return the nodes; their offsets count from the start of ``text``."""
         if self._root is None and self.is_json:
@@ -154,13 +160,20 @@ class Lines:
 
 
 def documents(
-    text: str, skip: Callable[[str], bool] = lambda _: False, *, as_json: bool | None = None
+    text: str,
+    skip: Callable[[str], bool] = lambda _: False,
+    *,
+    as_json: bool | None = None,
+    known: Mapping[str, Document] = _EMPTY,
 ) -> Iterator[Document | Fault]:
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
     kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
     text ``skip`` is true are not built; it must be true only of well-formed text. Whether the text begins with JSON
     values is for it to tell, unless it is a part of another one (``as_json``).
+
+    ``known`` are documents that have been read, by their texts. The text is cut as ever; a piece of it that is one of
+    them is not parsed again, since what a YAML document means depends on its own text alone.
     """
     position = int(text.startswith("\ufeff"))
     index = 0
@@ -188,7 +201,7 @@ def documents(
             position = end
             index += 1
         position = _after_white_space(text, position)
-    for found in _yaml_documents(text, position, index, skip):
+    for found in _yaml_documents(text, position, index, skip, known):
         # What begins as JSON and is no YAML either was meant as JSON.
         meant_json = fault is not None and isinstance(found, Fault) and found.index == index
         yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
@@ -242,7 +255,9 @@ def _after_white_space(text: str, position: int) -> int:
     return position
 
 
-def _yaml_documents(text: str, position: int, index: int, skip: Callable[[str], bool]) -> Iterator[Document | Fault]:
+def _yaml_documents(
+    text: str, position: int, index: int, skip: Callable[[str], bool], known: Mapping[str, Document]
+) -> Iterator[Document | Fault]:
     """Cut at separators. One at the start of a document belongs to it (YAMLReader.Read)."""
     start = position
     # Where JSON came before, the rest of its line counts as a line of its own.
@@ -253,20 +268,22 @@ def _yaml_documents(text: str, position: int, index: int, skip: Callable[[str], 
         trailing = match.group(1).strip()
         if trailing and not trailing.startswith("#"):
             if here > start:
-                yield _yaml_document(text, start, here, index, skip)
+                yield _yaml_document(text, start, here, index, skip, known)
                 index += 1
             yield Fault(index, here + 3, f"invalid document separator: --- may not be followed by {trailing}")
         elif here > start:
-            yield _yaml_document(text, start, here, index, skip)
+            yield _yaml_document(text, start, here, index, skip, known)
         else:
             continue
         index += 1
         start = min(position + match.end() + 1, len(text))
     if start < len(text):
-        yield _yaml_document(text, start, len(text), index, skip)
+        yield _yaml_document(text, start, len(text), index, skip, known)
 
 
-def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[str], bool]) -> Document | Fault:
+def _yaml_document(
+    text: str, start: int, end: int, index: int, skip: Callable[[str], bool], known: Mapping[str, Document]
+) -> Document | Fault:
     if end - start > MAX_DOCUMENT:
         return Fault(index, start, f"document of {end - start:,} characters; more than {MAX_DOCUMENT:,} is refused")
     body = text[start:end]
@@ -275,6 +292,9 @@ def _yaml_document(text: str, start: int, end: int, index: int, skip: Callable[[
     try:
         if skip(readable):
             return Document(index, start, body, SKIPPED)
+        equal = known.get(body)
+        if equal is not None and not equal.is_json and equal.value is not SKIPPED:
+            return equal.moved(index, start)
         root = yaml_tree.parse(readable)
         value, repeated = yaml_tree.value_of(root)
     except SyntaxFault as fault:

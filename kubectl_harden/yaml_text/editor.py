@@ -23,13 +23,21 @@ from kubectl_harden.yaml_text.documents import Document, documents
 from kubectl_harden.yaml_text.style import Style, render_block, render_flow, render_scalar
 from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SCALAR, SEQUENCE, Node, key_of
 
-__all__ = ["edit_document", "merged", "prove", "spliced"]
+__all__ = ["edit_document", "edited_document", "merged", "prove", "spliced"]
 
 _Pair = tuple[Node, Node]
 
 
 def edit_document(document: Document, value: object) -> list[Splice]:
     """Return the splices of the whole text that make a document mean ``value``, in order and without overlap.
+
+    Raises EditError where the change cannot be made or cannot be proved.
+    """
+    return edited_document(document, value)[0]
+
+
+def edited_document(document: Document, value: object) -> tuple[list[Splice], Document]:
+    """Return the same, and the edited document by itself, as it was read for the proof.
 
     Raises EditError where the change cannot be made or cannot be proved.
     """
@@ -46,8 +54,8 @@ def edit_document(document: Document, value: object) -> list[Splice]:
     editor.change(root, document.value, value, None)
     splices = editor.result()
     repeated = [name for _, name in document.repeated]
-    prove(spliced(document.text, splices), value, repeated, is_json=document.is_json)
-    return [(document.start + start, document.start + end, text) for start, end, text in splices]
+    proved = prove(spliced(document.text, splices), value, repeated, is_json=document.is_json)
+    return [(document.start + start, document.start + end, text) for start, end, text in splices], proved
 
 
 def spliced(text: str, splices: Iterable[Splice]) -> str:
@@ -71,8 +79,10 @@ def merged(text: str, splices: Sequence[Splice]) -> Splice:
     return start, end, new
 
 
-def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -> None:
-    """Raise EditError unless a text is one document that means this value, with no other keys repeated than these.
+def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -> Document:
+    """Return the one document that a text is.
+
+    Raises EditError unless it is one, means this value, and repeats no other keys than these.
 
     ``is_json`` tells how kubectl reads it where it stands: as JSON, or as YAML that may look like it.
     """
@@ -86,6 +96,7 @@ def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -
         places = [field_path(difference.path) for difference in differences(value, found[0].value)]
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         raise EditError(f"the edited text does not mean what was planned in {', '.join(places[:3])}{more}")
+    return found[0]
 
 
 class _Editor:

@@ -56,6 +56,81 @@ def test_documents_are_those_of_kubectl(oracle: Oracle, marks: str, lines: list[
             assert text[item.start : item.end] == item.text
 
 
+SPREAD = [
+    "a: 1",
+    "a: 2",
+    "&a b: *a",
+    "a: &x 1",
+    "b: *x",
+    "a: 1 # c",
+    "'a': 1",
+    '"a": 1',
+    "a: |+",
+    "%TAG ! tag:x,2002:",
+    "\ufeff",
+    "\t",
+]
+
+
+def told(found: Document | Fault) -> tuple[Any, ...]:
+    """Return all that there is to know of a document, or of what is wrong with it."""
+    if isinstance(found, Fault):
+        return found.index, found.offset, found.message
+    return (
+        found.index, found.start, found.end, found.text, json.dumps(found.value), found.is_json, found.repeated,
+        found.offset_of(("a",)), found.offset_of(("b",)),
+    )  # fmt: skip
+
+
+@given(
+    mark=st.sampled_from(["", "\ufeff", "\ufeff\ufeff"]),
+    parts=st.lists(st.lists(st.sampled_from([*LINES, *SPREAD]), max_size=4), min_size=1, max_size=4),
+    breaks=st.sampled_from(["\n", "\r\n"]),
+    ended=st.booleans(),
+)
+def test_what_has_been_read_is_read_as_ever(mark: str, parts: list[list[str]], breaks: str, ended: bool) -> None:
+    pieces = [breaks.join(lines) + breaks for lines in parts]
+    text = mark + f"---{breaks}".join(pieces)
+    text = text if ended else text.rstrip("\r\n")
+    # Read on their own, behind other documents, as JSON and as YAML: as an edited document is for its proof.
+    apart = [piece for each in pieces for piece in (each, mark + each, f"---{breaks}{each}", each.rstrip("\r\n"))]
+    apart += [found.text for found in documents(text) if isinstance(found, Document)]
+    read = [found for piece in (*apart, text) for way in (None, False, True) for found in documents(piece, as_json=way)]
+    known = {found.text: found for found in read if isinstance(found, Document)}
+    assert list(map(told, documents(text, known=known))) == list(map(told, documents(text)))
+
+
+def test_a_document_that_has_been_read_is_not_parsed_again() -> None:
+    (before,) = documents("b: 1\nb: {a: 2}\n")
+    assert isinstance(before, Document)
+    first, found, again = documents("c: 1\n---\nb: 1\nb: {a: 2}\n---\nb: 1\nb: {a: 2}\n", known={before.text: before})
+    assert isinstance(first, Document)
+    assert isinstance(found, Document)
+    assert isinstance(again, Document)
+    assert first.value == {"c": 1}
+    assert found.value is before.value
+    assert (found.index, found.start, found.repeated, found.offset_of(("b", "a"))) == (1, 9, ((14, "b"),), 18)
+    assert (again.index, again.start, again.repeated) == (2, 28, ((33, "b"),))
+
+
+def test_a_text_that_was_json_elsewhere_is_parsed_where_it_is_yaml() -> None:
+    text = r'{"a": "x\/y"}'
+    (as_json,) = documents(text, as_json=True)
+    assert isinstance(as_json, Document)
+    assert as_json.value == {"a": "x/y"}
+    _, found = documents(f"a: 1\n---\n{text}", known={as_json.text: as_json})
+    assert isinstance(found, Fault)
+    assert found.message == "found unknown escape character"
+
+
+def test_what_was_skipped_elsewhere_is_parsed_where_it_is_not() -> None:
+    (skipped,) = documents("a: 1\n", lambda _: True)
+    assert isinstance(skipped, Document)
+    (found,) = documents("a: 1\n", known={skipped.text: skipped})
+    assert isinstance(found, Document)
+    assert found.value == {"a": 1}
+
+
 def test_a_separator_at_the_start_belongs_to_its_document() -> None:
     found = list(documents("---\na: 1\n---\nb: 2\n"))
     assert [item.text for item in found if isinstance(item, Document)] == ["---\na: 1\n", "b: 2\n"]
