@@ -52,6 +52,10 @@ def bad_answer(what: str, why: str) -> Unreachable:
     return Unreachable(f"{what}: {why}; is this an API server?", sent=True)
 
 
+def _nested(what: str) -> Unreachable:
+    return bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
+
+
 def decoded(text: bytes | bytearray, what: str) -> Any:
     """Return the JSON of an answer to ``what`` (a method and a path). Raises Unreachable for what is not JSON."""
     try:
@@ -61,7 +65,7 @@ def decoded(text: bytes | bytearray, what: str) -> Any:
     except ValueError:
         raise bad_answer(what, "the answer is not JSON") from None
     if _is_deep(text):
-        raise bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
+        raise _nested(what)
     return value
 
 
@@ -77,8 +81,9 @@ def opened(text: bytes, what: str, wanted: Wanted | None = None) -> tuple[Any, I
     value = _head_of(text[: start + len(_ITEMS)] + b"]}") if start >= 0 else None
     if value is None:
         return decoded(text, what), iter(())
-    if _is_deep(text):
-        raise bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
+    # With ``wanted`` most is not read: those that are read whole are looked at by themselves.
+    if wanted is None and _is_deep(text):
+        raise _nested(what)
     return value, _items_of(text, start + len(_ITEMS), what, wanted)
 
 
@@ -108,7 +113,10 @@ def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iter
                 yield UNWANTED
                 at = following
                 continue
-            item, at = _DECODER.raw_decode(rest, at)
+            begin = at
+            item, at = _DECODER.raw_decode(rest, begin)
+            if wanted is not None and _is_deep(rest[begin:at].encode(errors="surrogatepass")):
+                raise _nested(what)
             if wanted is not None and head is None and not wanted(item):
                 item = UNWANTED
             between = _BETWEEN.match(rest, at)

@@ -96,7 +96,8 @@ class Learner:
                 found = [seen(value)]
             else:
                 found = self.pods.of(identity.namespace or "", labels_of(value, template))
-            _add(out, pod_facts(found))
+            if found:
+                _add(out, pod_facts(found))
             if found and _serves_low_port(spec):
                 out.setdefault("", []).extend(port_facts(self.pods.node(found)))
         if self._observations is not None:

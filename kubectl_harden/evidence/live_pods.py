@@ -143,7 +143,7 @@ class RunningPods:
             for pod in self._read(lambda: list(self._cluster.each(PODS, namespace)), what) or ():
                 self.add(pod)
         by_label = self._pods[namespace]
-        few = min((by_label.get(pair, []) for pair in labels.items()), key=len)
+        few = min((by_label.get(pair, []) for pair in labels.items()), key=len) if by_label else []
         return [pod for pod in few if labels.items() <= pod.labels.items()]
 
     def node(self, pods: Iterable[Seen]) -> dict[str, Any]:

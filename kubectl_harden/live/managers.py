@@ -157,7 +157,7 @@ _OPT_OUTS: Final = (("Config Sync", "annotations", "configmanagement.gke.io/mana
 
 _KEYS: Final = frozenset(
     (
-        *("app.kubernetes.io/managed-by", "meta.helm.sh/release-name", "argocd.argoproj.io/instance"),
+        *("app.kubernetes.io/managed-by", "meta.helm.sh/release-name"),
         *("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/"),
         *(_CLUSTER_SERVICE, *(mark.key for mark in _MARKS), *(key for _, _, key, _ in _OPT_OUTS)),
     )

@@ -87,8 +87,10 @@ class Origins:
         current: Mapping[str, object] | None = value
         while current is not None and len(links) < _LONGEST:
             step = self._step(dict(current), first=current is value)
+            if not step.links:
+                break
             # A Kustomization may have applied itself: the chain ends where it closes.
-            near = step.links[0] if step.links else OriginLink("")
+            near = step.links[0]
             key = near.kind, near.namespace, near.name
             if key in seen:
                 break

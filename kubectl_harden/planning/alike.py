@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.model import Finding, Learned, Level, Plan, Policy
@@ -70,8 +71,13 @@ def once(
     if options.choose is not None or _is_alone(location):
         return make()
     place = (location.path, location.is_pod, location.pod_security_context, location.undecided)
-    about = (place, policy, dict(learned), dict(accepted), _asked(options))
-    return _kept(_PLANS, MOST, _digest(location.value, repr(about)), make)
+    about = f"{_text(place, policy)}{dict(learned)!r}{dict(accepted)!r}{_asked(options)}"
+    return _kept(_PLANS, MOST, _digest(location.value, about), make)
+
+
+@lru_cache(MOST_EVALUATIONS)
+def _text(*about: object) -> str:
+    return repr(about)
 
 
 def _asked(options: FixOptions) -> str:

@@ -328,3 +328,6 @@ def test_an_item_that_is_nested_too_deeply_is_no_answer() -> None:
     deep = '{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[' + "[" * 200 + "]" * 200 + "]}"
     with pytest.raises(Unreachable, match="nested more than"):
         opened(deep.encode(), "GET /x")
+    for wanted in (True, False):
+        with pytest.raises(Unreachable, match="nested more than"):
+            list(opened(deep.encode(), "GET /x", lambda _, wanted=wanted: wanted)[1])
