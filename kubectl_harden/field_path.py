@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kubectl_harden.model import Path
@@ -9,6 +10,7 @@ from kubectl_harden.model import Path
 __all__ = ["field_path", "named_path", "parse_pointer", "pointer"]
 
 
+@lru_cache(4096)
 def parse_pointer(text: str) -> Path:
     """Return the parts of a JSON pointer (RFC 6901); list indexes stay strings. Raises ValueError."""
     if text == "":
@@ -18,6 +20,7 @@ def parse_pointer(text: str) -> Path:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
 
 
+@lru_cache(4096)
 def pointer(path: Path) -> str:
     """Return the JSON pointer (RFC 6901) of a path."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
@@ -57,6 +58,13 @@ class AuditLog(NamedTuple):
         notes += [words for words in finder.notes if words not in notes]
         return out
 
+    @property
+    def period(self) -> str:
+        """Return the time that it covers, in words."""
+        from kubectl_harden.reports.audit_log import period
+
+        return period(self.span)
+
     def show(self, found: Sequence[Traced], cluster: Cluster) -> None:
         """Print it for people."""
         from kubectl_harden.reports.audit_log import audit_text
@@ -80,8 +88,11 @@ class AuditLog(NamedTuple):
         return audit_json(found, self.span, self.others)
 
 
-def read(names: tuple[str, ...]) -> AuditLog | None:
-    """Return what the files of --audit-log hold, None where it is not given. Raises UsageError, InputError."""
+def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None:
+    """Return what the files of --audit-log hold, None where it is not given; ``soaked`` are the seconds of --soak.
+
+    Raises UsageError, InputError.
+    """
     if not names:
         return None
     if names.count("-") > 1:
@@ -89,7 +100,7 @@ def read(names: tuple[str, ...]) -> AuditLog | None:
     from kubectl_harden.evidence.audit_log import LogSpan, read_audit_log
     from kubectl_harden.evidence.audited import Audited
 
-    span, audited = LogSpan(), Audited()
+    span, audited = LogSpan(since=None if soaked is None else time.time() - soaked), Audited()
     for event in read_audit_log(names, span):
         audited.add(event)
     if not span.events:

@@ -18,7 +18,7 @@ from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.page import HISTORY, TEAM_LABEL, about_check, keep
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
 from kubectl_harden.cli.upgrade import upgrade_minor
-from kubectl_harden.errors import UsageError
+from kubectl_harden.errors import ClusterError, UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
@@ -258,15 +258,26 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
 
 def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: list[str]) -> list[Traced]:
     """Return what the audit log shows of the namespaces that are checked."""
-    from kubectl_harden.live.find import Finder
+    from kubectl_harden.live.audited import unaudited
+    from kubectl_harden.live.find import Finder, places
     from kubectl_harden.pod_security.policy import PolicyChoice
 
     finder = Finder(inputs.cluster, PolicyChoice(), inputs.targets.pod_paths)
     found = audit.traced(finder, inputs.targets)
+    try:
+        silent: list[str] | None = unaudited(inputs.cluster, inputs.targets, inputs.choice)
+    except ClusterError as error:
+        silent = None
+        notes.append(f"whether the audit log shows all that violates is not known: {error}")
+    if silent:
+        what = "the level is neither audited nor enforced there"
+        notes.append(f"the audit log does not show all that violates{places(silent)}: {what}, as far as labels tell")
     if inputs.choice.level == "baseline":
         found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
-    tally.audit = audit.json(found)
+    if not found and audit.span.evaluations:
+        notes.append(f"the audit log shows nothing else that violates what is audited or enforced{audit.period}")
+    tally.audit = {**audit.json(found), "unaudited": silent}
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from kubectl_harden.cli import completing
+from kubectl_harden.cli.connect import open_cluster, options_of
 from kubectl_harden.cli.groups import option
 from kubectl_harden.errors import HardenError, UsageError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kubectl_harden.cli.options import Connect
     from kubectl_harden.cluster.api import Cluster
 
-__all__ = ["Opened", "chosen_contexts", "contexts_options", "made_on", "opened", "side_by_side"]
+__all__ = ["Context", "chosen_contexts", "contexts_of", "contexts_options", "made_on", "side_by_side"]
 
 CONTEXTS: Final = (
     option("--contexts", group="Targets", metavar="PATTERN,...", shell_complete=completing.kubeconfig_names("contexts"),
@@ -39,11 +40,28 @@ def contexts_options(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-class Opened(NamedTuple):
-    """A context by its name, and the cluster that it leads to, or why it leads to none."""
+class Context:
+    """A context by its name, the commands that lead to its cluster, and the cluster once it is asked for."""
 
-    name: str
-    cluster: Cluster | HardenError
+    def __init__(self, name: str, given: Mapping[str, object]) -> None:
+        """Take kubectl's global options, by the names of their parameters. Raises UsageError."""
+        from kubectl_harden.cluster.command import Commands
+
+        self.name = name
+        self._given = {**given, "context": name}
+        self.commands = Commands(options_of(self._given).words())
+        self._opened: Cluster | HardenError | None = None
+
+    def cluster(self) -> Cluster:
+        """Return the cluster, which the first call opens: credentials may take their time. Raises ClusterError."""
+        if self._opened is None:
+            try:
+                self._opened = open_cluster(dict(self._given))
+            except HardenError as error:
+                self._opened = error
+        if isinstance(self._opened, HardenError):
+            raise self._opened
+        return self._opened
 
 
 def chosen_contexts(given: dict[str, object]) -> list[str]:
@@ -99,27 +117,41 @@ def _matching(pattern: str, known: Sequence[str]) -> list[str]:
     return [pattern] if pattern in known else [name for name in known if fnmatchcase(name, pattern)]
 
 
-def opened(contexts: Sequence[str], connect: Callable[[str], Cluster]) -> list[Opened]:
-    """Return the clusters of contexts, in their order; one that cannot be opened does not keep the others.
+def contexts_of(names: Sequence[str], given: Mapping[str, object]) -> list[Context]:
+    """Return contexts in their order; each is opened by the run that asks for its cluster, beside the others.
 
-    A note names those that lead to one API server: what is there is told, and counted, for each of them.
+    Those whose credential plugin may ask a person are opened here, one after another: the questions of two would be
+    mixed up with each other, and with what is told of a third. A note names contexts that lead to one API server: what
+    is there is told, and counted, for each of them. Raises UsageError, and ClusterError where no context can be read.
     """
+    from kubectl_harden.cluster.kubeconfig import described
     from kubectl_harden.reports.output import note
 
-    out = []
-    for name in contexts:
-        try:
-            out.append(Opened(name, connect(name)))
-        except HardenError as error:
-            out.append(Opened(name, error))
+    contexts = [Context(name, given) for name in names]
     servers: dict[str, list[str]] = {}
-    for name, cluster in out:
-        if not isinstance(cluster, HardenError):
-            servers.setdefault(cluster.connection.server, []).append(name)
-    for server, names in servers.items():
-        if len(names) > 1:
-            note(f"{' and '.join(names)} name the same server, {server}: what is there counts for each of them")
-    return out
+    said = described(options_of(given), names)
+    for name, (server, _) in zip(names, said, strict=True):
+        servers.setdefault(server, []).append(name)
+    for server, same in servers.items():
+        if server and len(same) > 1:
+            note(f"{' and '.join(same)} name the same server, {server}: what is there counts for each of them")
+    for context, (_, may_ask) in zip(contexts, said, strict=True):
+        if may_ask:
+            with _named(context.name), suppress(HardenError):
+                context.cluster()
+    return contexts
+
+
+@contextmanager
+def _named(context: str) -> Iterator[None]:
+    """Say on Ctrl-C which context is waited for."""
+    from kubectl_harden.reports.output import note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"still waiting for {context}")
+        raise
 
 
 def made_on(connect: Connect, server: object, context: object, words: str) -> Cluster:
@@ -183,7 +215,7 @@ def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Itera
         Thread(target=work, daemon=True).start()
     try:
         for queue, (name, _) in zip(waiting, runs, strict=True):
-            while (item := _taken(queue)) is not None:
+            while (item := _taken(queue, name)) is not None:
                 if isinstance(item, BaseException) and not isinstance(item, HardenError):
                     raise item
                 yield name, item
@@ -191,12 +223,13 @@ def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Itera
         stop.set()
 
 
-def _taken(queue: Queue[T]) -> T:
+def _taken(queue: Queue[T], context: str) -> T:
     """Wait for an item, so that Ctrl-C is heard meanwhile."""
     from queue import Empty
 
-    while True:
-        try:
-            return queue.get(timeout=0.2)
-        except Empty:
-            continue
+    with _named(context):
+        while True:
+            try:
+                return queue.get(timeout=0.2)
+            except Empty:
+                continue

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.cluster.kubeconfig import ClusterOptions
 
-__all__ = ["CLUSTER_NAMES", "open_cluster", "seconds"]
+__all__ = ["CLUSTER_NAMES", "open_cluster", "options_of", "seconds"]
 
 CLUSTER_NAMES: Final = (
     "kubeconfig", "context", "cluster", "user", "server", "token", "as_user", "as_groups", "insecure",
@@ -27,16 +29,21 @@ def seconds(text: str, option: str) -> float:
     return float(number) * factor
 
 
+def options_of(given: Mapping[str, Any]) -> ClusterOptions:
+    """Return how the options of ``cluster_options`` reach a cluster. Raises UsageError for what they cannot say."""
+    from kubectl_harden.cluster.kubeconfig import ClusterOptions
+
+    own = {name: given[name] for name in ClusterOptions._fields if name != "timeout"}
+    own["as_groups"] = tuple(own["as_groups"])
+    if own["as_groups"] and not own["as_user"]:
+        raise UsageError("--as-group needs --as")
+    return ClusterOptions(**own, timeout=seconds(given["request_timeout"], "--request-timeout"))
+
+
 def open_cluster(given: dict[str, Any]) -> Cluster:
     """Return the cluster that the options of ``cluster_options`` name, and take them out. Raises ClusterError."""
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.cluster.connection import Connection
-    from kubectl_harden.cluster.kubeconfig import ClusterOptions
 
     own = {name: given.pop(name) for name in CLUSTER_NAMES}
-    timeout = seconds(own.pop("request_timeout"), "--request-timeout")
-    chunk, manager = own.pop("chunk_size"), own.pop("field_manager")
-    own["as_groups"] = tuple(own["as_groups"])
-    if own["as_groups"] and not own["as_user"]:
-        raise UsageError("--as-group needs --as")
-    return Cluster(Connection(ClusterOptions(**own, timeout=timeout)), chunk=chunk, manager=manager)
+    return Cluster(Connection(options_of(own)), chunk=own["chunk_size"], manager=own["field_manager"])

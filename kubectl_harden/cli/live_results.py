@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kubectl_harden.cli.clusters import Opened, side_by_side
+from kubectl_harden.cli.clusters import Context, side_by_side
 from kubectl_harden.errors import HardenError
 from kubectl_harden.live.check import check_live
 from kubectl_harden.live.find import Finder, problem
@@ -54,10 +54,8 @@ def _of_one(
 def _of_all(inputs: LiveInputs, one: partial[Iterator[Checks]], notes: list[str]) -> Iterator[Checks]:
     told: dict[str, list[str]] = {context.name: [] for context in inputs.contexts}
 
-    def begin(context: Opened) -> Iterable[Checks]:
-        if isinstance(context.cluster, HardenError):
-            raise context.cluster
-        return one(inputs.of(context.cluster), told[context.name])
+    def begin(context: Context) -> Iterable[Checks]:
+        return one(inputs.of(context.cluster()), told[context.name])
 
     runs = [(context.name, partial(begin, context)) for context in inputs.contexts]
     for name, found in side_by_side(runs):

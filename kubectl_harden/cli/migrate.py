@@ -219,7 +219,7 @@ def migrate(
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
     soaked = None if soak is None else seconds(soak, "--soak")
-    audit = read(audit_logs)
+    audit = read(audit_logs, soaked)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
         _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)
@@ -271,9 +271,7 @@ def migrate(
     )
     refuse_history(history_dir)
     if clusters:
-        return migrate_all(
-            clusters, connect.context, run, AskedOfAll(output, report_file, history_dir, parallel_clusters)
-        )
+        return migrate_all(clusters, connect, run, AskedOfAll(output, report_file, history_dir, parallel_clusters))
     server, context = (None, None) if plan is None else (plan.server, plan.context)
     cluster = made_on(connect, server, context, "the plan was made {place}, and is carried out there")
     about = about_migration(cluster.connection, history_dir, names)

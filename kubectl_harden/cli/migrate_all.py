@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from click.globals import pop_context, push_context
 
-from kubectl_harden.cli.clusters import Opened, opened, side_by_side
+from kubectl_harden.cli.clusters import Context, contexts_of, side_by_side
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.migrate_results import (
     OUTPUTS,
@@ -31,7 +31,7 @@ from kubectl_harden.cli.parallel import Parallel
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
-    from kubectl_harden.cluster.api import Cluster
+    from kubectl_harden.cli.options import Connect
     from kubectl_harden.migration.migrate import Migrated
     from kubectl_harden.migration.model import NamespaceSurvey
     from kubectl_harden.model import Problem
@@ -49,23 +49,23 @@ class AskedOfAll(NamedTuple):
     at_once: int
 
 
-def migrate_all(contexts: Sequence[str], connect: Callable[[str], Cluster], run: Run, asked: AskedOfAll) -> int:
+def migrate_all(names: Sequence[str], connect: Connect, run: Run, asked: AskedOfAll) -> int:
     """Survey the clusters of contexts side by side, and migrate them, each with its own plan file and page.
 
     ``--apply`` surveys and changes one after another, each with its own question; or ``at_once`` of them, unasked. One
     that fails does not keep the others from their turn; Ctrl-C ends the run. Returns the exit code.
     """
-    files = [_file_of("x", name) for name in contexts]
+    files = [_file_of("x", name) for name in names]
     if (asked.report_file or run.plan_out) and len(set(files)) < len(files):
         raise UsageError("two contexts would have files of the same name: name them one by one, by --context")
     fleet = _Fleet(run, asked)
-    clusters = opened(contexts, connect)
+    contexts = contexts_of(names, connect.given)
     if run.apply and asked.at_once == 1:
-        interrupted = fleet.one_by_one(clusters)
+        interrupted = fleet.one_by_one(contexts)
     else:
-        found = fleet.surveyed(clusters)
+        found = fleet.surveyed(contexts)
         interrupted = run.apply and fleet.carried_out(found)
-    return fleet.told(contexts, interrupted=interrupted)
+    return fleet.told(names, interrupted=interrupted)
 
 
 class _Fleet:
@@ -78,16 +78,17 @@ class _Fleet:
         self._carry_out = CarryOut(run)
         self._between: list[str] = []
 
-    def one_by_one(self, clusters: Sequence[Opened]) -> bool:
+    def one_by_one(self, contexts: Sequence[Context]) -> bool:
         """Survey, ask and carry out, cluster by cluster; tells whether Ctrl-C ended it."""
         interrupted = False
-        for name, cluster in clusters:
+        for context in contexts:
+            name = context.name
             if self._carry_out.enough:
                 break
             self._head(name, "text")
             try:
                 run = self._run._replace(plan_out=self._plan_out(name))
-                result, interrupted = run_on(_really(cluster), run, self._carry_out, name)
+                result, interrupted = run_on(context.cluster(), run, self._carry_out, name)
             except HardenError as error:
                 self._failed(name, error)
                 continue
@@ -96,24 +97,24 @@ class _Fleet:
                 break
         return interrupted
 
-    def surveyed(self, clusters: Sequence[Opened]) -> dict[str, Findings]:
+    def surveyed(self, contexts: Sequence[Context]) -> dict[str, Findings]:
         """Survey side by side, and show what is found in the order of the clusters; return what --apply carries out."""
         from kubectl_harden.reports.output import line
         from kubectl_harden.reports.progress import Words
 
-        said: dict[str, list[str]] = {name: [] for name, _ in clusters}
+        said: dict[str, list[str]] = {context.name: [] for context in contexts}
         out: dict[str, Findings] = {}
         with Words() as words:
 
-            def begin(context: Opened) -> Iterator[Findings]:
+            def begin(context: Context) -> Iterator[Findings]:
                 name = context.name
 
                 def progress() -> AbstractContextManager[Callable[[str], None]]:
                     return nullcontext(lambda text: words(f"{name}: {text}"))
 
-                yield found_on(_really(context.cluster), self._run, progress, said[name].append)
+                yield found_on(context.cluster(), self._run, progress, said[name].append)
 
-            for name, found in side_by_side([(context.name, partial(begin, context)) for context in clusters]):
+            for name, found in side_by_side([(context.name, partial(begin, context)) for context in contexts]):
                 with words.paused():
                     self._head(name, "text")
                     for text in said[name]:
@@ -266,13 +267,6 @@ class _Fleet:
 
     def _plan_out(self, name: str) -> str | None:
         return self._run.plan_out and _file_of(self._run.plan_out, name)
-
-
-def _really(cluster: Cluster | HardenError) -> Cluster:
-    """Return the cluster of a context. Raises why there is none."""
-    if isinstance(cluster, HardenError):
-        raise cluster
-    return cluster
 
 
 def _file_of(file: str, context: str) -> str:

@@ -12,7 +12,6 @@ import click
 from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.options import repeated
 from kubectl_harden.cli.targets import FileInputs, LiveInputs
-from kubectl_harden.errors import HardenError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.command import Commands
@@ -56,11 +55,7 @@ def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
         )
     if inputs.contexts:
         names = ", ".join(context.name for context in inputs.contexts)
-        clusters: Mapping[str, Commands] = {
-            context.name: context.cluster.connection.commands
-            for context in inputs.contexts
-            if not isinstance(context.cluster, HardenError)
-        }
+        clusters: Mapping[str, Commands] = {context.name: context.commands for context in inputs.contexts}
         return About(names, made, clusters, history=_history(directory, f"check {_scope()} in {names}"))
     connection = inputs.cluster.connection
     history = _history(directory, f"check {_scope()} on {connection.server}")

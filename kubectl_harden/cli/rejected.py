@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
-from kubectl_harden.cli.clusters import Opened, chosen_contexts, contexts_options, opened, side_by_side
+from kubectl_harden.cli.clusters import Context, chosen_contexts, contexts_of, contexts_options, side_by_side
 from kubectl_harden.cli.codes import OK, VIOLATIONS, exit_code
 from kubectl_harden.cli.options import Command, Connect, cluster_options
 from kubectl_harden.cluster.command import Commands
@@ -74,7 +74,7 @@ def rejected(
     if names:
         if audit_logs:
             raise UsageError("--audit-log is for one cluster: select it with --context")
-        return _all(names, connect.context, None if all_namespaces else namespace or "", output)
+        return _all(contexts_of(names, connect.given), None if all_namespaces else namespace or "", output)
     audit = read(audit_logs)
     cluster = connect()
     return _one(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output, audit)
@@ -148,19 +148,18 @@ def _one(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog |
     return exit_code(told.problems, left=told.left)
 
 
-def _all(contexts: list[str], connect: Callable[[str], Cluster], namespace: str | None, output: str) -> int:
+def _all(contexts: Sequence[Context], namespace: str | None, output: str) -> int:
     """Tell of several clusters, which are asked side by side; ``namespace`` "" stands for that of each context."""
     from kubectl_harden.live.find import problem
     from kubectl_harden.reports.output import data, report_problems, write
     from kubectl_harden.reports.rejected import joined_json, rejected_json
     from kubectl_harden.reports.terminal import json_text, paint, printable
 
-    def begin(context: Opened) -> Iterator[_Told]:
-        if isinstance(context.cluster, HardenError):
-            raise context.cluster
-        yield _asked(context.cluster, _space(context.cluster, namespace), None)
+    def begin(context: Context) -> Iterator[_Told]:
+        cluster = context.cluster()
+        yield _asked(cluster, _space(cluster, namespace), None)
 
-    runs = [(context.name, partial(begin, context)) for context in opened(contexts, connect)]
+    runs = [(context.name, partial(begin, context)) for context in contexts]
     problems: list[Problem] = []
     reports: list[tuple[str, dict[str, object]]] = []
     left = False

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.clusters import Opened, chosen_contexts, opened
+from kubectl_harden.cli.clusters import Context, chosen_contexts, contexts_of
 from kubectl_harden.cli.connect import CLUSTER_NAMES, open_cluster
 from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.options import CLUSTER, POD_PATH, POLICY, pod_paths_of, project_of, with_options
-from kubectl_harden.errors import ClusterError, HardenError, UsageError
+from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -77,18 +77,25 @@ _RARER: Final = (
 class LiveInputs(NamedTuple):
     """Live workloads to work on: in which cluster, which ones, against which policy.
 
-    Where several ``contexts`` are named, ``cluster`` is the first that could be opened.
+    Where several ``contexts`` are named, each has a cluster of its own.
     """
 
-    cluster: Cluster
+    only: Cluster | None
     targets: Targets
     choice: PolicyChoice
-    contexts: tuple[Opened, ...] = ()
+    contexts: tuple[Context, ...] = ()
+
+    @property
+    def cluster(self) -> Cluster:
+        """Return the cluster where there is one."""
+        if self.only is None:
+            raise TypeError("there are several clusters: each context opens its own")
+        return self.only
 
     def of(self, cluster: Cluster) -> LiveInputs:
         """Return the same in one of several clusters."""
         space = cluster.connection.namespace if self.targets.namespace == "" else self.targets.namespace
-        return self._replace(cluster=cluster, targets=self.targets._replace(namespace=space), contexts=())
+        return self._replace(only=cluster, targets=self.targets._replace(namespace=space), contexts=())
 
 
 class FileInputs(NamedTuple):
@@ -222,11 +229,8 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
         choice = _choice(level, policy_version)
         if contexts:
             own = {name: others.pop(name) for name in CLUSTER_NAMES}
-            found = opened(contexts, lambda name: open_cluster({**own, "context": name}))
-            first = next((one.cluster for one in found if not isinstance(one.cluster, HardenError)), None)
-            if first is None:
-                raise ClusterError("; ".join(f"{one.name}: {one.cluster}" for one in found))
-            return command(inputs=LiveInputs(first, targets, choice, tuple(found)), policy=policy, **others)
+            several = LiveInputs(None, targets, choice, tuple(contexts_of(contexts, own)))
+            return command(inputs=several, policy=policy, **others)
         cluster = open_cluster(others)
         return command(inputs=LiveInputs(cluster, targets, choice).of(cluster), policy=policy, **others)
 

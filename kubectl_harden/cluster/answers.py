@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 from kubectl_harden.cluster.protobuf import PREFIX
@@ -23,7 +23,12 @@ from kubectl_harden.errors import (
     Unreachable,
 )
 
-__all__ = ["bad_answer", "checked", "decoded", "error_of", "items_in", "opened", "warnings_in"]
+__all__ = ["UNWANTED", "Wanted", "bad_answer", "checked", "decoded", "error_of", "items_in", "opened", "warnings_in"]
+
+Wanted = Callable[[object], bool]
+"""Whether an item of a list is wanted, by its metadata."""
+UNWANTED: Final = object()
+"""Stands for an item that is not wanted."""
 
 DEEPEST: Final = 128
 """How deep JSON may be nested: no object that holds pods comes near, and code that recurses must not end."""
@@ -60,11 +65,12 @@ def decoded(text: bytes | bytearray, what: str) -> Any:
     return value
 
 
-def opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:
+def opened(text: bytes, what: str, wanted: Wanted | None = None) -> tuple[Any, Iterator[object]]:
     """Return the JSON of a list of objects without its items, and the items, each of which is read as it is asked for.
 
     A page of objects takes many times as much memory as its text. Where it is not a list, or does not begin with all
-    else, it is read at once, and no items come apart. Raises Unreachable, also while items are read.
+    else, it is read at once, and no items come apart. With ``wanted`` the items are Pods, and UNWANTED stands for those
+    that are not: most of their text is passed over. Raises Unreachable, also while items are read.
     """
     start = text.find(_ITEMS)
     # What is before the items is JSON with an empty list only where this is the list's own field.
@@ -73,7 +79,7 @@ def opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:
         return decoded(text, what), iter(())
     if _is_deep(text):
         raise bad_answer(what, f"the answer is nested more than {DEEPEST} levels deep")
-    return value, _items_of(text, start + len(_ITEMS), what)
+    return value, _items_of(text, start + len(_ITEMS), what, wanted)
 
 
 _ITEMS: Final = b'"items":['
@@ -89,7 +95,7 @@ def _head_of(text: bytes) -> dict[str, object] | None:
     return value if isinstance(value, dict) and value.keys() == _HEAD else None
 
 
-def _items_of(text: bytes, start: int, what: str) -> Iterator[object]:
+def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iterator[object]:
     try:
         rest = str(memoryview(text)[start:], "utf-8")
         del text  # A page takes megabytes, and stays as long as its last object is worked on.
@@ -97,7 +103,14 @@ def _items_of(text: bytes, start: int, what: str) -> Iterator[object]:
             return
         at = len(rest) - len(rest.lstrip(" \t\r\n"))
         while True:
+            head, following = _beginning(rest, at) if wanted is not None else (None, 0)
+            if wanted is not None and head is not None and not wanted(head):
+                yield UNWANTED
+                at = following
+                continue
             item, at = _DECODER.raw_decode(rest, at)
+            if wanted is not None and head is None and not wanted(item):
+                item = UNWANTED
             between = _BETWEEN.match(rest, at)
             if between is None:
                 raise bad_answer(what, "the answer is not JSON")
@@ -107,6 +120,35 @@ def _items_of(text: bytes, start: int, what: str) -> Iterator[object]:
             at = between.end()
     except (ValueError, RecursionError):
         raise bad_answer(what, "the answer is not JSON") from None
+
+
+_FIRST: Final = '{"metadata":{'
+_NEXT: Final = "}," + _FIRST
+_LAST: Final = ',"managedFields":['
+_BEFORE: Final = {"name", "namespace", "uid", "resourceVersion"}
+
+
+def _beginning(text: str, at: int) -> tuple[object, int]:
+    """Return a Pod with no more than its metadata up to managedFields, the last of it, and where the next Pod begins.
+
+    None where it does not look so, or is the last: it is read whole then. Quotes in strings are escaped, so that no
+    such text is in one.
+    """
+    # Every Pod has metadata: none is in between where the next metadata begins the next Pod.
+    following = text.find('"metadata"', at + len(_FIRST)) - 1
+    if not (text.startswith(_FIRST, at) and text.startswith(_NEXT, following - 2)):
+        return None, 0
+    end = text.find(_LAST, at, following)
+    # No list in a Pod has objects that begin with metadata, and the text would end within the list if one had.
+    if end < 0 or text.count("[", at, following) != text.count("]", at, following):
+        return None, 0
+    try:
+        head = _DECODER.decode(f"{text[at:end]}}}}}")
+    except (ValueError, RecursionError):
+        return None, 0
+    metadata = head["metadata"]
+    # Whoever writes metadata in another order has it read whole.
+    return (head, following) if isinstance(metadata, dict) and metadata.keys() >= _BEFORE else (None, 0)
 
 
 def _is_deep(text: bytes | bytearray) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from typing import Any, Final
 
-from kubectl_harden.cluster.answers import bad_answer, checked, decoded, items_in
+from kubectl_harden.cluster.answers import UNWANTED, bad_answer, checked, decoded, items_in
 from kubectl_harden.cluster.connection import Answer, Cancel, Connection
 from kubectl_harden.cluster.pages import PARTIAL, page_again, pages
 from kubectl_harden.cluster.resources import (
@@ -232,10 +232,13 @@ class Cluster:
         path, query = resource.path(namespace), self._query(selector, fields, version)
         about, what = (resource.api_version, resource.kind), f"GET {path}"
 
+        def is_wanted(item: object) -> bool:
+            return wanted is None or wanted(_head(item, resource, namespace, what))
+
         def listed() -> Iterator[dict[str, Any]]:
-            for page in pages(self.connection, path, about, query, lambda: False):
+            for page in pages(self.connection, path, about, query, wanted=is_wanted if wanted is not None else None):
                 for item in page.items:
-                    if wanted is None or wanted(_head(item, resource, namespace, what)):
+                    if item is not UNWANTED:
                         yield _item(item, resource, namespace, what)
 
         return _begun_again(listed)

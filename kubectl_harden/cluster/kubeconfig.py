@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.errors import ClusterError
@@ -17,11 +18,13 @@ from kubectl_harden.text_files import read_text
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-__all__ = ["IMPERSONATE", "Access", "ClusterOptions", "entries_of", "first_line", "log_in"]
+__all__ = ["IMPERSONATE", "Access", "ClusterOptions", "Described", "described", "entries_of", "first_line", "log_in"]
 
 IMPERSONATE: Final = "Impersonate-User"
 _SERVICE_ACCOUNT_NAMESPACE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _CONNECTIONS: Final = 16
+_SEEN: Final = "'NoneType' object has no attribute 'strip'"
+"""What the kubernetes package makes of a plugin that fails at a terminal: it looks for what the terminal was given."""
 
 
 class ClusterOptions(NamedTuple):
@@ -76,11 +79,16 @@ class Access:
     def __init__(self, configuration: Any, chosen: _Chosen) -> None:
         self._configuration = configuration
         self.server = str(configuration.host)
+        self._renewing = Lock()
         self.context, self.namespace, self.impersonation = chosen
 
     def authorization(self) -> str | None:
-        """Return the Authorization header as it is now: tokens of plugins and files are renewed when they expire."""
-        found: str | None = self._configuration.get_api_key_with_prefix("BearerToken")
+        """Return the Authorization header as it is now: tokens of plugins and files are renewed when they expire.
+
+        One thread renews, and those that ask meanwhile get what it brings: a plugin may ask a person.
+        """
+        with self._renewing:
+            found: str | None = self._configuration.get_api_key_with_prefix("BearerToken")
         return found
 
     def pool(self) -> PoolManager:
@@ -194,14 +202,17 @@ def _configure(configuration: object, options: ClusterOptions) -> _Chosen:
 
 
 class _Words(logging.Handler):
-    """Keeps what the kubernetes package only logs: why a credential plugin failed."""
+    """Keeps what the kubernetes package only logs in this thread: why a credential plugin failed."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
+        self._thread = get_ident()
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(first_line(record.getMessage()))
+        if record.thread == self._thread:
+            said = first_line(record.getMessage())
+            self.said.append("exec: the plugin failed, and says why above" if said == _SEEN else said)
 
 
 def entries_of(kubeconfig: str | None, section: str) -> list[str]:
@@ -212,6 +223,36 @@ def entries_of(kubeconfig: str | None, section: str) -> list[str]:
     with _usable():
         merged = _merged(kubeconfig)
         return [str(_value(item)["name"]) for item in merged.config.value[section]] if merged.config else []
+
+
+class Described(NamedTuple):
+    """What a kubeconfig says of a context: its API server ("" where that is not said), and its credential plugin.
+
+    ``may_ask`` is for one that is given the terminal: client-go's interactiveMode keeps it from that by ``Never``.
+    """
+
+    server: str
+    may_ask: bool
+
+
+def described(options: ClusterOptions, contexts: Sequence[str]) -> list[Described]:
+    """Return what the kubeconfig says of contexts; no plugin is run. Raises ClusterError where it cannot be read."""
+    with _usable():
+        merged = _merged(options.kubeconfig)
+        config = merged.config.value if merged.config else {"contexts": [], "clusters": [], "users": []}
+        return [_described(config, name, options.user) for name in contexts]
+
+
+def _described(config: dict[str, Any], name: str, user: str | None) -> Described:
+    context = _mapping(_entry(config, "contexts", name, "context"))
+    cluster = _mapping(_entry(config, "clusters", context.get("cluster"), "cluster"))
+    plugin = _mapping(_mapping(_entry(config, "users", user or context.get("user"), "user")).get("exec"))
+    may_ask = bool(plugin) and plugin.get("interactiveMode") != "Never" and os.isatty(0)
+    return Described(str(cluster.get("server") or "").rstrip("/"), may_ask)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _merged(kubeconfig: str | None) -> Any:

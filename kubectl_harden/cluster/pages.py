@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.cluster.answers import bad_answer, decoded, items_in, opened
+from kubectl_harden.cluster.answers import UNWANTED, Wanted, bad_answer, decoded, items_in, opened
 from kubectl_harden.cluster.connection import Connection
 from kubectl_harden.cluster.protobuf import PREFIX, metadata_list
 from kubectl_harden.errors import Denied, NotFound, NotPermitted
@@ -45,12 +45,18 @@ class Page(NamedTuple):
 
 
 def pages(
-    connection: Connection, path: str, about: tuple[str, str], query: dict[str, str], metadata: Callable[[], bool]
+    connection: Connection,
+    path: str,
+    about: tuple[str, str],
+    query: dict[str, str],
+    metadata: Callable[[], bool] = lambda: False,
+    wanted: Wanted | None = None,
 ) -> Iterator[Page]:
     """Yield the pages of a list of objects of ``about`` (apiVersion and kind).
 
-    ``metadata`` tells, whenever a page is asked for, whether metadata is enough of it. Raises ClusterError, and Expired
-    where the list must begin again.
+    ``metadata`` tells, whenever a page is asked for, whether metadata is enough of it. ``wanted`` is for Pods: those
+    that it does not want by their metadata are not read, and UNWANTED stands for them. Raises ClusterError, and
+    Expired where the list must begin again.
     """
     what = f"GET {path}"
     tokens: set[str] = set()
@@ -71,9 +77,10 @@ def pages(
         page: Future[bytes] | None = ahead.submit(asked, token, partial=metadata())
         while page is not None:
             # Only the text of the next page is held meanwhile: objects take many times as much.
-            value, later = _opened(page.result(), what)
+            value, later = _opened(page.result(), what, wanted)
             partial = isinstance(value, dict) and value.get("kind") == f"{PARTIAL[1]}List"
-            items = chain(items_in(value, PARTIAL if partial else about, what), later)
+            read = items_in(value, PARTIAL if partial else about, what)
+            items = chain(read if wanted is None else (i if wanted(i) else UNWANTED for i in read), later)
             following = value["metadata"].get("continue")
             page = None
             if following:
@@ -93,10 +100,10 @@ def pages(
         ahead.shutdown(wait=False, cancel_futures=True)
 
 
-def _opened(text: bytes, what: str) -> tuple[Any, Iterator[object]]:
+def _opened(text: bytes, what: str, wanted: Wanted | None) -> tuple[Any, Iterator[object]]:
     """Return a list without its items, and the items. Raises Unreachable, also while items are read."""
     if not text.startswith(PREFIX):
-        return opened(text, what)
+        return opened(text, what, wanted)
     with _protobuf(what):
         value, items = metadata_list(text)
     return value, _read(items, what)

@@ -26,13 +26,26 @@ __all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
 _OURS: Final = (b"pod-security.kubernetes.io/", b"violates PodSecurity")
-_TIME: Final = b'Timestamp":"'
-"""What ends the names of both times of an event; encoding/json writes no spaces."""
+_SLASH: Final = b"\\/"
+_HIDING: Final = re.compile(rb"\\u00(?!26|3[CcEe])[2-7]")
+"""Escapes of ASCII that encoding/json does not write: they may hide a word of ours."""
+_HEAD: Final = re.compile(rb'\{"kind":"Event","apiVersion":"audit\.k8s\.io/v1","level":"\w+","auditID":"')
+_TIME: Final = b',"stageTimestamp":"'
+_TAIL: Final = re.compile(
+    rb',"stageTimestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d):[0-5]\d(?:\.\d+)?Z"'
+    rb'(?:,"annotations":\{(?:[:,]?"[^"\\]*(?:\\.[^"\\]*)*")*+\})?\}'
+)
+"""How an event ends as the API server writes it: what closes last is the event, so that this is its own time."""
 _LONGEST: Final = 4 << 20
 """Bytes of a line: an event at the level RequestResponse holds two objects of at most 1.5 MiB, most far less."""
 _MINUTE: Final = 60
 _MOST_MINUTES: Final = 1_000_000
 """Nearly two years: what a log of hostile times may take of memory."""
+_HOUR: Final = 3600
+_MOST_HOURS: Final = 100_000
+"""Of all namespaces in which pods were created: some 50 MiB at most."""
+_LONGEST_REQUEST: Final = 300
+"""Seconds: API servers give a request one minute unless they are told otherwise."""
 _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
 _LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
@@ -70,11 +83,15 @@ class LogSpan:
 
     Times are kept to the minute, so that neither the order of files nor their size matters. ``evaluations`` counts the
     pods of which admission noted what it held them to, whether or not they violate it: without any the log is of
-    something else than pods.
+    something else than pods. With ``since`` (seconds since 1970) it is kept in which seconds from then on pods were
+    created in each namespace; ``crowded`` tells that these were too many.
     """
 
-    def __init__(self, now: datetime | None = None) -> None:
+    def __init__(self, now: datetime | None = None, since: float | None = None) -> None:
         self._minutes: set[int] = set()
+        self._since = since
+        self._created: dict[tuple[str, int], int] = {}
+        self.crowded = False
         self._latest = int((now or datetime.now(UTC)).timestamp()) // _MINUTE + _AHEAD
         self.events = 0
         self.evaluations = 0
@@ -97,6 +114,22 @@ class LogSpan:
             self.untimely += 1
         else:
             self._minutes.add(minute)
+
+    def create(self, namespace: str, begun: float, ended: float) -> None:
+        """Note a request between two moments that created a pod, whose creationTimestamp is between them."""
+        last = int(ended)
+        if self._since is None or not self._since <= last <= (self._latest + 1) * _MINUTE:
+            return
+        for second in range(max(min(int(begun), last), last - _LONGEST_REQUEST), last + 1):
+            hour = namespace, second // _HOUR
+            if hour in self._created or len(self._created) < _MOST_HOURS:
+                self._created[hour] = self._created.get(hour, 0) | 1 << second % _HOUR
+            else:
+                self.crowded = True
+
+    def shows_creation(self, namespace: str, at: float) -> bool:
+        """Return whether a pod was created in a namespace in a second since ``since``."""
+        return bool(self._created.get((namespace, int(at) // _HOUR), 0) >> int(at) % _HOUR & 1)
 
     @property
     def first(self) -> float | None:
@@ -171,10 +204,9 @@ def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:
             span.unreadable += 1
             _skip_line(stream)
             continue
-        if not line.endswith(b"\n") and not line.rstrip().endswith(b"}"):
-            # The API server is writing it.
-            return
-        event = _event(line, span)
+        # The API server is writing it; what is packed, nobody writes to any more.
+        unfinished = not line.endswith(b"\n") and not isinstance(stream, gzip.GzipFile)
+        event = _event(line, span, unfinished=unfinished)
         if event is not None:
             yield event
 
@@ -184,23 +216,21 @@ def _skip_line(stream: BinaryIO) -> None:
         pass
 
 
-def _event(line: bytes, span: LogSpan) -> AuditEvent | None:
-    """Return what a line says of Pod Security, and count it."""
+def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEvent | None:
+    """Return what a line says of Pod Security, and count it; one that is ``unfinished`` may be no JSON yet."""
     line = line.strip()
     if not line:
         return None
-    if not any(word in line for word in _OURS):
-        # Most lines: neither parsed nor believed, they only tell that the log goes on.
-        found = line.rfind(_TIME)
-        if found < 0 or not line.endswith(b"}"):
-            span.unreadable += 1
-        else:
-            span.add(_minute(line[found + len(_TIME) :][: len("2026-11-28T20:20")]))
-        return None
+    if not (any(word in line for word in _OURS) or _SLASH in line or _HIDING.search(line)) and _HEAD.match(line):
+        # Most lines: not parsed, they only tell that the log goes on. What another program wrote again is parsed.
+        tail = _TAIL.fullmatch(line, max(line.rfind(_TIME), 0))
+        if tail is not None:
+            span.add(_minute(tail[1]))
+            return None
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        span.unreadable += 1
+        span.unreadable += not unfinished
         return None
     if mapping(value).get("kind") != "Event" or "auditID" not in value:
         span.foreign += 1
@@ -215,12 +245,17 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
     if value.get("stage") not in ("ResponseComplete", None) or _DRY_RUN.search(_text(value, "requestURI")):
         return None
     about, status, annotations = (mapping(value.get(key)) for key in ("objectRef", "responseStatus", "annotations"))
-    span.evaluations += f"{_PREFIX}enforce-policy" in annotations
+    judged = f"{_PREFIX}enforce-policy" in annotations
+    span.evaluations += judged
     code = status.get("code")
+    made = isinstance(code, int) and 200 <= code < 300
+    if (judged or f"{_PREFIX}exempt" in annotations) and made and _is_new_pod(value, about):
+        begun = _seconds(_text(value, "requestReceivedTimestamp"))
+        span.create(_text(about, "namespace"), at if begun is None else begun, at)
     refusal = _text(status, "message") if code == 403 else ""
     refused = any(not warned for _, warned in policies_named(refusal))
     words = refusal if refused else _text(annotations, f"{_PREFIX}audit-violations")
-    if not words or (not refused and not (isinstance(code, int) and 200 <= code < 300)):
+    if not words or not (refused or made):
         # What was refused for another reason was not made.
         return None
     message = next((message for message in read_messages(words) if message.policy), None)
@@ -249,6 +284,10 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         at,
         _text(value, "verb") in ("update", "patch") and subresource != _EPHEMERAL,
     )
+
+
+def _is_new_pod(value: Mapping[str, object], about: Mapping[str, object]) -> bool:
+    return value.get("verb") == "create" and about.get("resource") == "pods" and not about.get("subresource")
 
 
 def _controller(metadata: Mapping[str, object]) -> tuple[str, str] | None:

@@ -79,7 +79,6 @@ class Learner:
         spec = template.get("spec")
         if not isinstance(spec, dict):
             return {}
-        images = _images_of(spec)
         out: dict[str, list[Fact]] = {}
         if self._make_images is not None:
             self.prepare([(identity.namespace or "", template)])
@@ -101,7 +100,7 @@ class Learner:
             if found and _serves_low_port(spec):
                 out.setdefault("", []).extend(port_facts(self.pods.node(found)))
         if self._observations is not None:
-            _add(out, self._observations.facts(identity, images))
+            _add(out, self._observations.facts(identity, _images_of(spec)))
         if self._profiles is not None:
             labels = (template.get("metadata") or {}).get("labels") or {}
             _add(out, self._profiles.of(identity.namespace or "", labels))

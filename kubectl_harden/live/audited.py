@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
+from kubectl_harden.cluster.api import NAMESPACES, Cluster
 from kubectl_harden.evidence.audited import Creation
 from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
+from kubectl_harden.pod_security.in_force import in_force
+from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy, rank
 from kubectl_harden.pod_security.policy import NEWEST, worded
 
-__all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced"]
+__all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
 
 _FEW: Final = 5
 _PARENTS: Final = {
@@ -124,3 +127,26 @@ def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creatio
     """Return what was created where targets look."""
     space = takes.namespace
     return [item for item in creations if (takes.takes(item.namespace) if space is None else item.namespace == space)]
+
+
+def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[str]:
+    """Return the namespaces of which an audit log does not show all that violates the policy that they are held to.
+
+    It shows what is enforced and what is audited, as far as their labels tell. Raises ClusterError where they cannot be
+    read.
+    """
+    minor = cluster.minor()
+    labels: Iterable[tuple[str, dict[str, str]]]
+    if takes.namespace is not None:
+        labels = [(takes.namespace, cluster.namespace_labels(takes.namespace))]
+    else:
+        found = (value["metadata"] for value in cluster.each(NAMESPACES, None))
+        labels = ((item["name"], item.get("labels") or {}) for item in found if takes.takes(item["name"]))
+    out = []
+    for name, own in labels:
+        now = in_force(own, minor, {})
+        goal = chosen_policy(choice, now.chosen(), minor)
+        shown = [policy for mode in ("enforce", "audit") if (policy := now.modes[mode]) is not None]
+        if not any(rank(policy) >= rank(goal) and policy.minor >= goal.minor for policy in shown):
+            out.append(name)
+    return sorted(out)

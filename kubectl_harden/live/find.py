@@ -103,6 +103,10 @@ class Live(NamedTuple):
         """Return the object in another state."""
         return Live.of(self.resource, value, self.policy, self.subject.pod_paths, self.owner)
 
+    def showing(self, value: dict[str, Any]) -> Live:
+        """Return the object in the same state, of which only a part is shown."""
+        return self._replace(subject=self.subject.changed(value))
+
     def held_to(self, policy: Policy) -> Live:
         """Return the object with another policy."""
         return self._replace(subject=self.subject._replace(policy=policy))

@@ -155,6 +155,15 @@ _MARKS: Final = (
 _OPT_OUTS: Final = (("Config Sync", "annotations", "configmanagement.gke.io/managed", "disabled"),)
 """What says that a system leaves an object alone, whatever else it has put there."""
 
+_KEYS: Final = frozenset(
+    (
+        *("app.kubernetes.io/managed-by", "meta.helm.sh/release-name", "argocd.argoproj.io/instance"),
+        *("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/"),
+        *(_CLUSTER_SERVICE, *(mark.key for mark in _MARKS), *(key for _, _, key, _ in _OPT_OUTS)),
+    )
+)
+"""The keys of all that tells a manager, and how keys begin."""
+
 _WRITERS: Final = {
     "argocd-controller": "Argo CD",
     "argocd-application-controller": "Argo CD",
@@ -195,6 +204,8 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
     metadata = value.get("metadata", {})
     labels: dict[str, str] = metadata.get("labels") or {}
     annotations: dict[str, str] = metadata.get("annotations") or {}
+    if not _may_be_managed(metadata, labels, annotations):
+        return
     release = annotations.get("meta.helm.sh/release-name")
     by = labels.get("app.kubernetes.io/managed-by", "")
     flux = False
@@ -226,14 +237,21 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
         yield Manager(f"{by} (app.kubernetes.io/managed-by)", "it may take the patch back; change it at its source")
 
 
+def _may_be_managed(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> bool:
+    """Whether an object has anything by which a system is known: most have nothing."""
+    if any(key in _KEYS or f"{key.partition('/')[0]}/" in _KEYS for key in (*labels, *annotations)):
+        return True
+    return any(_WRITERS.get(str(entry.get("manager"))) == "Argo CD" for entry in metadata.get("managedFields") or ())
+
+
 def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> str | None:
     """Return the Argo CD Application of an object ("" where it is not known), None where it has none.
 
     Behind a colon comes the object that a tracking id was made for.
     """
     tracking = annotations.get("argocd.argoproj.io/tracking-id") or labels.get("argocd.argoproj.io/instance")
-    writers = {_WRITERS.get(str(entry.get("manager")), "") for entry in metadata.get("managedFields") or ()}
-    if tracking or "Argo CD" in writers:
+    managed = metadata.get("managedFields") or ()
+    if tracking or any(_WRITERS.get(str(entry.get("manager"))) == "Argo CD" for entry in managed):
         return tracking or labels.get("app.kubernetes.io/instance", "")
     return None
 

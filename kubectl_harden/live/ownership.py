@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster, Resource
@@ -210,10 +211,16 @@ def _holds(fields: dict[str, Any], value: object, path: Path) -> bool:
 def _names(key: str, item: object) -> bool:
     kind, _, text = key.partition(":")
     if kind == "v":
-        return bool(json.loads(text) == item)
+        return bool(_key(text) == item)
     if kind != "k" or not isinstance(item, dict):
         return False
-    return all(item.get(name) == wanted for name, wanted in json.loads(text).items())
+    return all(item.get(name) == wanted for name, wanted in _key(text).items())
+
+
+@lru_cache(4096)
+def _key(text: str) -> Any:
+    """Return the JSON of a key in a fieldsV1 set, which is not to be changed: objects have the same ones."""
+    return json.loads(text)
 
 
 class Changed(NamedTuple):

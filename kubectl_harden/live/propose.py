@@ -132,7 +132,7 @@ class Proposal(NamedTuple):
         """Return it without the objects, for counting."""
         kept = ("namespace", "name", "uid", "resourceVersion")
         value = {"metadata": {key: self.live.value["metadata"].get(key) for key in kept}}
-        return self._replace(live=self.live.changed(value), goal={}, returned=None, ownership=(), owners=None)
+        return self._replace(live=self.live.showing(value), goal={}, returned=None, ownership=(), owners=None)
 
 
 def propose_all(
@@ -157,7 +157,8 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
     """
     for _ in tries():
         proposal = _planned(live, fix, cluster.manager)
-        proposal = proposal._replace(refusal=_refusal(cluster, proposal, options))
+        why = _refusal(cluster, proposal, options)
+        proposal = proposal if why is None else proposal._replace(refusal=why)
         if not dry_run or not proposal.patch or proposal.live.owner is not None:
             return proposal
         if proposal.recreate and proposal.refusal is not None:
@@ -181,7 +182,7 @@ def propose(cluster: Cluster, live: Live, fix: FixOptions, options: ApplyOptions
 
 def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
     managed = live.value
-    live = live.changed(_without_managed_fields(managed))
+    live = live.showing(_without_managed_fields(managed))
     made = planned(live.subject, fix)
     edits = [edit for item in made.planned for edit in item.plan.edits]
     return Proposal(

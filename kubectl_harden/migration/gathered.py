@@ -12,6 +12,7 @@ from kubectl_harden.live.in_force import PoliciesInForce
 from kubectl_harden.live.workload_pods import Key, keys_of
 from kubectl_harden.migration.hindrances import Keeper
 from kubectl_harden.migration.model import Aim, Blocker, PodVerdict, Surveyed
+from kubectl_harden.migration.soak import Unlogged
 from kubectl_harden.model import Level, Problem
 from kubectl_harden.objects import controller_of, finished, name_of
 from kubectl_harden.pod_security.in_force import raised_labels
@@ -42,11 +43,13 @@ class Gathered:
         self.meeting: set[Key] = set()
         self.completed: list[str] = []
         self.offers: set[str] = set()
+        self.unlogged = Unlogged(aim.soak, value)
         self._same_words: dict[str, str] = {}
         self._same_labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
     def judge(self, value: dict[str, Any]) -> None:
         """Take a pod of the namespace, whether it violates the goal or meets it."""
+        self.unlogged.judge(value)
         try:
             findings = evaluate(Pod(value, is_pod=True, decoded=True), self.policy)
         except InputError as error:

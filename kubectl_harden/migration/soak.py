@@ -18,11 +18,17 @@ from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
 
-__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "moment", "soak_blockers"]
+__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "moment", "soak_blockers"]
 
 LONGEST_SILENCE: Final = 60
 """Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
+_LATE: Final = 300
+"""Seconds: files of several API servers are copied one after another, and events may be written in batches."""
+_MIRROR: Final = "kubernetes.io/config.mirror"
 _WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, with the rotated ones"
+_WHY_UNLOGGED: Final = (
+    "it may be of another cluster, of one of several API servers, or its audit policy may leave the namespace out"
+)
 _CAUSE: Final = "audit log"
 _CAME: Final = "came and went"
 SOAK_CAUSES: Final = (_CAUSE, _CAME)
@@ -34,7 +40,38 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
-def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce, goal: Policy) -> Iterator[Blocker]:
+class Unlogged:
+    """The pods of a namespace that run, and whose creation an audit log of its time would show and does not.
+
+    A log that is of another cluster, of one of several API servers, or whose policy leaves a namespace out, is like a
+    log in which all is well. Nothing is expected of the time before the namespace audits (admission notes nothing of
+    what is privileged in all modes), and of the mirrors of static pods.
+    """
+
+    def __init__(self, soak: Soak | None, namespace: Mapping[str, Any]) -> None:
+        self._soak = soak if soak is not None and soak.seconds is not None else None
+        self._name = str(namespace["metadata"]["name"])
+        self._since = self._until = 0.0
+        if self._soak is not None:
+            self._since = max(time.time() - (self._soak.seconds or 0), (_audit_set(namespace) or 0) + _LATE)
+            self._until = (self._soak.span.last or 0) - _LATE
+        self.uids: set[str] = set()
+        self.last = 0.0
+
+    def judge(self, pod: Mapping[str, Any]) -> None:
+        """Take a pod of the namespace."""
+        metadata = pod["metadata"]
+        if self._soak is None or _MIRROR in (metadata.get("annotations") or ()):
+            return
+        at = _seconds(metadata.get("creationTimestamp"))
+        if at is not None and self._since <= at < self._until and not self._soak.span.shows_creation(self._name, at):
+            self.uids.add(str(metadata["uid"]))
+            self.last = max(self.last, at)
+
+
+def soak_blockers(
+    soak: Soak | None, namespace: Mapping[str, Any], now: InForce, goal: Policy, unlogged: Unlogged
+) -> Iterator[Blocker]:
     """Yield what the audit log has against enforcing a level in a namespace, which admission handles so now."""
     if soak is None:
         return
@@ -43,6 +80,7 @@ def soak_blockers(soak: Soak | None, namespace: Mapping[str, Any], now: InForce,
     since = 0.0 if soak.seconds is None else until - soak.seconds
     if soak.seconds is not None:
         yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak, since, until))
+        yield from (_of_namespace(name, what, _WHY_UNLOGGED) for what in _missing(soak, unlogged))
         yield from (_of_namespace(name, what, why) for what, why in _unaudited(namespace, now, goal, since))
     for item in soak.traced.get(name, ()):
         made = item.creation
@@ -97,6 +135,17 @@ def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, st
         yield what, "which namespaces they are of is not known"
 
 
+def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
+    """Yield what runs and is not in the log."""
+    if soak.span.crowded:
+        yield "the audit log has pods of too many namespaces to be compared with those that run"
+    elif unlogged.uids:
+        count = len(unlogged.uids)
+        runs = "runs, created" if count == 1 else "run, the last created"
+        pods = f"{_counted(count, 'pod')} that {runs} at {moment(unlogged.last)}"
+        yield f"the audit log does not show the creation of {pods}"
+
+
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("s" if count != 1 else "")
 
@@ -127,8 +176,16 @@ def _audit_set(namespace: Mapping[str, Any]) -> float | None:
     for entry in namespace["metadata"].get("managedFields") or ():
         labels = mapping(mapping(mapping(mapping(entry).get("fieldsV1")).get("f:metadata")).get("f:labels"))
         if any(f"f:{PREFIX}audit{part}" in labels for part in ("", "-version")):
-            try:
-                found.append(datetime.fromisoformat(str(mapping(entry).get("time"))).timestamp())
-            except ValueError:
+            set_at = _seconds(mapping(entry).get("time"))
+            if set_at is None:
                 return None
+            found.append(set_at)
     return max(found, default=None)
+
+
+def _seconds(stamp: object) -> float | None:
+    """Return a time of the API (RFC 3339) in seconds since 1970, None for what is not one."""
+    try:
+        return datetime.fromisoformat(str(stamp)).timestamp()
+    except ValueError:
+        return None

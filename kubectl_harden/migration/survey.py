@@ -184,6 +184,8 @@ class _Surveyor:
         self._by_policy = ByPolicy(self._cluster, aim.at_admission, self._finder.notes)
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE)
         self._words: dict[str, Future[ServerWord]] = {}
+        self._planning = aim.planning
+        self._trials = Trials(self._cluster, self._finder.notes)
 
     def __enter__(self) -> _Surveyor:
         return self
@@ -208,7 +210,6 @@ class _Surveyor:
         """Yield what is planned for each workload; only what the survey needs of it is kept."""
         cluster, aim, found = self._cluster, self._aim, self._found
         aim.fix.learn.begin(found)
-        trials = Trials(cluster, self._finder.notes)
         for name, namespace in found.items():
             self._words[name] = self._pool.submit(_server_word, self._policies, namespace, aim)
         self._finder.notes += read_quotas(cluster, found, at_once)
@@ -224,7 +225,61 @@ class _Surveyor:
                             found[name].problems.append(item)
                 elif item.namespace in found:
                     self._roots[item.uid] = name_of(item.resource.kind, item.value)
-                    yield _take(cluster, found[item.namespace], item, aim, trials, self._by_policy)
+                    yield self._take(item)
+
+    def _take(self, live: Live) -> Proposal:
+        """Return what is planned for a workload, and keep what the survey needs of it."""
+        aim, namespace, policies = self._aim, self._found[live.namespace], self._by_policy
+        proposal = propose(self._cluster, live, self._planning, aim.apply, dry_run=False)
+        if not proposal.patch:
+            managers = managers_of(live.value, ())
+            proposal = proposal._replace(managers=managers) if managers else proposal
+        if aim.origins is not None:
+            origin = aim.origins.of(live.value)
+            proposal = proposal._replace(origin=origin) if origin else proposal
+        proposal = policies.proposed(proposal)
+        name = proposal.name
+        levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
+        now = _lowest(before for before, _ in levels)
+        after = _lowest(after for _, after in levels)
+        if proposal.problems:
+            now = after = "privileged"
+        if proposal.patch and proposal.refusal is not None:
+            after = now
+        key = live.resource.kind, live.name
+        runs_well = key in namespace.meeting and key not in namespace.violating
+        falls_short = rank(now) < rank(namespace.policy)
+        own = policies.there(live) if falls_short else ""
+        if falls_short and (runs_well or own) and is_completed(live, self._trials, namespace.policy):
+            # The pod counts for enforcing: its template may stay as it is.
+            proposal = proposal._replace(patch=(), planned=(), refusal=None, by_policy=own)
+            now = after = namespace.policy.level
+            namespace.completed.append(name)
+        labels = live.value["metadata"].get("labels") or {}
+        team = str(labels.get(aim.team_label) or namespace.labels.get(aim.team_label) or "")
+        namespace.problems.extend(proposal.problems)
+        before: Mapping[str, Any] = _EMPTY
+        digest = ""
+        if aim.detailed:
+            before = touched(proposal.live.value, proposal.patch)
+            digest = digest_of(live)
+        if namespace.quotas and proposal.patch and proposal.refusal is None and not proposal.by_policy:
+            why = shortage(live.value, namespace.quotas)
+            if why is not None:
+                advice = "raise the quota, or scale something down"
+                namespace.short.append(Blocker(name, "", why, advice, team=team, other_cause="quota"))
+        if watched(live.value) is None and not progress(live.value, ()).done:
+            namespace.rolling.add(name)
+        keeper = keeper_by_policy(live, keeper_of(live)) if proposal.by_policy else keeper_of(live)
+        if policies.can(proposal):
+            namespace.offers.add(name)
+        if keeper is not None:
+            namespace.keepers[name] = keeper
+        commands = self._cluster.connection.commands
+        namespace.recreations[name] = recreation(commands, proposal, aim, namespace.policy)
+        newly = () if aim.upgrade is None else failing_newly(live.subject, aim.upgrade)
+        namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest, newly))
+        return proposal
 
     def survey(self, *, ask_again: bool) -> Survey:
         """Sum the namespaces up; with ``ask_again`` what the server says otherwise is compared once more."""
@@ -239,59 +294,6 @@ class _Surveyor:
         leftover = [*self._by_policy.leftovers(found)] if ask_again else []
         notes = (*self._finder.notes, *_left_alone(found, aim, minor), *completed, *leftover)
         return Survey(tuple(made), tuple(self._problems), notes)
-
-
-def _take(cluster: Cluster, namespace: Gathered, live: Live, aim: Aim, trials: Trials, policies: ByPolicy) -> Proposal:
-    """Return what is planned for a workload, and keep what the survey needs of it."""
-    proposal = propose(cluster, live, aim.planning, aim.apply, dry_run=False)
-    if not proposal.patch:
-        proposal = proposal._replace(managers=managers_of(live.value, ()))
-    if aim.origins is not None:
-        proposal = proposal._replace(origin=aim.origins.of(live.value))
-    proposal = policies.proposed(proposal)
-    levels = [(item.plan.before, item.plan.after) for item in proposal.planned]
-    now = _lowest(before for before, _ in levels)
-    after = _lowest(after for _, after in levels)
-    if proposal.problems:
-        now = after = "privileged"
-    if proposal.patch and proposal.refusal is not None:
-        after = now
-    key = live.resource.kind, live.name
-    runs_well = key in namespace.meeting and key not in namespace.violating
-    falls_short = rank(now) < rank(namespace.policy)
-    own = policies.there(live) if falls_short else ""
-    if falls_short and (runs_well or own) and is_completed(live, trials, namespace.policy):
-        # The pod counts for enforcing: its template may stay as it is.
-        proposal = proposal._replace(patch=(), planned=(), refusal=None, by_policy=own)
-        now = after = namespace.policy.level
-        namespace.completed.append(proposal.name)
-    labels = live.value["metadata"].get("labels") or {}
-    team = str(labels.get(aim.team_label) or namespace.labels.get(aim.team_label) or "")
-    namespace.problems.extend(proposal.problems)
-    before: Mapping[str, Any] = _EMPTY
-    digest = ""
-    if aim.detailed:
-        before = touched(proposal.live.value, proposal.patch)
-        digest = digest_of(live)
-    if namespace.quotas and proposal.patch and proposal.refusal is None and not proposal.by_policy:
-        why = shortage(live.value, namespace.quotas)
-        if why is not None:
-            namespace.short.append(
-                Blocker(
-                    proposal.name, "", why, "raise the quota, or scale something down", team=team, other_cause="quota"
-                )
-            )
-    if watched(live.value) is None and not progress(live.value, ()).done:
-        namespace.rolling.add(proposal.name)
-    keeper = keeper_by_policy(live, keeper_of(live)) if proposal.by_policy else keeper_of(live)
-    if policies.can(proposal):
-        namespace.offers.add(proposal.name)
-    if keeper is not None:
-        namespace.keepers[proposal.name] = keeper
-    namespace.recreations[proposal.name] = recreation(cluster.connection.commands, proposal, aim, namespace.policy)
-    newly = () if aim.upgrade is None else failing_newly(live.subject, aim.upgrade)
-    namespace.workloads.append(Surveyed(proposal.counted(), now, after, team, before, digest, newly))
-    return proposal
 
 
 def digest_of(live: Live) -> str:
@@ -432,7 +434,7 @@ def _summed_up(
     only_labels = bool(file and labels and not blockers)
     blockers += labels
     changed = bool(to_evict) or any(item.proposal.patch for item in namespace.workloads)
-    waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal)] if enforce else []
+    waits = [*soak_blockers(aim.soak, namespace.value, namespace.now, goal, namespace.unlogged)] if enforce else []
     state = state_of(blockers, waits, changed=changed, enforce=bool(enforce))
     return NamespaceSurvey(
         metadata["name"],
@@ -491,5 +493,5 @@ def _label_managers(namespace: Gathered, wanted: Mapping[str, str], aim: Aim, ou
 
 def _lowest(levels: Iterable[Level]) -> Level:
     """Return the lowest of some levels; where nothing runs, the strictest is met."""
-    everything: list[Level] = ["restricted", *levels]
+    everything: set[Level] = {"restricted", *levels}
     return min(everything, key=rank)

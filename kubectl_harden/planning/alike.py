@@ -25,7 +25,11 @@ MOST: Final = 4096
 MOST_EVALUATIONS: Final = 1024
 _PLANS: Final[dict[bytes, Plan]] = {}
 _EVALUATIONS: Final[dict[bytes, Evaluation]] = {}
+MOST_OPTIONS: Final = 16
+_OPTIONS: Final[dict[int, tuple[FixOptions, str]]] = {}
+"""By id; the reference keeps an id from being given to another object."""
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 
@@ -65,16 +69,25 @@ def once(
     """
     if options.choose is not None or _is_alone(location):
         return make()
-    rest = options._replace(learn=type(options)().learn)
-    about = (location._replace(value=None), policy, rest, dict(learned), dict(accepted))
+    place = (location.path, location.is_pod, location.pod_security_context, location.undecided)
+    about = (place, policy, dict(learned), dict(accepted), _asked(options))
     return _kept(_PLANS, MOST, _digest(location.value, repr(about)), make)
+
+
+def _asked(options: FixOptions) -> str:
+    """Return what a person asked of plans as text, which is made once: it is the same for all plans of a command."""
+
+    def make() -> tuple[FixOptions, str]:
+        return options, repr(options._replace(learn=type(options)().learn))
+
+    return _kept(_OPTIONS, MOST_OPTIONS, id(options), make)[1]
 
 
 def _is_alone(location: Location) -> bool:
     return not location.decoded or location.spread
 
 
-def _kept(kept: dict[bytes, _T], most: int, key: bytes, make: Callable[[], _T]) -> _T:
+def _kept(kept: dict[_K, _T], most: int, key: _K, make: Callable[[], _T]) -> _T:
     found = kept.get(key)
     if found is None:
         if len(kept) >= most:

@@ -109,7 +109,7 @@ def _in_turn(planner: _Planner, subject: Subject, templates: list[Location]) -> 
     for index, first in enumerate(templates):
         try:
             location = current[index]
-            if not location.spread:
+            if plans and not location.spread:
                 location = location._replace(value=resolve_path(subject.value, location.path))
             made = planner.plan(subject, location, shares=False)
             subject = subject.changed(apply(subject.value, made.edits))

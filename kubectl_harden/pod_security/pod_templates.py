@@ -6,7 +6,7 @@ are a table of JSON pointers; ``*`` stands for every item of a list or every val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from kubectl_harden.errors import InputError, UsageError
@@ -240,18 +240,23 @@ def _at(
     return found
 
 
-def _walk(value: object, parts: Path, path: Path) -> Iterator[tuple[Path, object]]:
+def _walk(value: Any, parts: Path, path: Path) -> Iterator[tuple[Path, object]]:
     """Yield what stands where the parts lead; wrong types yield nothing, null as much as absence."""
-    if not parts:
-        if value is not None:
-            yield path, value
-        return
-    head, rest = parts[0], parts[1:]
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            if head == "*" or head == str(index):
-                yield from _walk(item, rest, (*path, index))
-    elif isinstance(value, dict):
-        keys = list(value) if head == "*" else [head] if head in value else []
+    for at, head in enumerate(parts):
+        keys: Iterable[str | int]
+        if isinstance(value, list):
+            keys = (index for index in range(len(value)) if head == "*" or head == str(index))
+        elif not isinstance(value, dict):
+            return
+        elif head == "*":
+            keys = list(value)
+        elif head in value:
+            value, path = value[head], (*path, head)
+            continue
+        else:
+            return
         for key in keys:
-            yield from _walk(value[key], rest, (*path, key))
+            yield from _walk(value[key], parts[at + 1 :], (*path, key))
+        return
+    if value is not None:
+        yield path, value

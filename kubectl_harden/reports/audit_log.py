@@ -12,7 +12,7 @@ from kubectl_harden.live.audited import Traced, policy_of
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
 
-__all__ = ["audit_json", "audit_notes", "audit_text", "moment"]
+__all__ = ["audit_json", "audit_notes", "audit_text", "moment", "period"]
 
 _NAMED: Final = 5
 
@@ -26,7 +26,7 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
     """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
     if not found:
         return
-    yield "\n" + paint(f"Pods that were created or refused, from the audit log{_period(span)}:", "strong") + "\n"
+    yield "\n" + paint(f"Pods that were created or refused, from the audit log{period(span)}:", "strong") + "\n"
     groups: dict[tuple[str, str], list[Traced]] = {}
     for item in found:
         groups.setdefault((item.creation.policy, item.creation.words), []).append(item)
@@ -56,7 +56,8 @@ def _changes(times: int) -> str:
     return "1 pod changed" if times == 1 else f"pods changed {times:,} times"
 
 
-def _period(span: LogSpan) -> str:
+def period(span: LogSpan) -> str:
+    """Return `` from … to …``, the time that a log covers; nothing where that is not known."""
     first, last = span.first, span.last
     return "" if first is None or last is None else f" from {moment(first)} to {moment(last)}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -18,6 +19,8 @@ __all__ = ["HOME", "STANDARD", "Fingerprints", "file_name"]
 
 HOME: Final = "https://github.com/kubectl-harden/kubectl-harden"
 STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
+_NAMED: Final = re.compile(r'"[^"]*"|[^\s(),"]*[=0-9][^\s(),"]*')
+"""What the API server's words name: quoted names and values, ports. Their order is that of the containers."""
 
 
 def file_name(file: str) -> str:
@@ -35,15 +38,18 @@ class Fingerprints:
         self._seen: Counter[str] = Counter()
 
     def of(self, item: Checked, violation: Violation) -> str:
-        """Return what stays the same when lines move: the file (none for a live object), the object, the control, its
-        cluster where there are several; and which of several alike.
+        """Return what stays the same when lines and containers move: the file (none for a live object), the object, the
+        control, what its words name, its cluster where there are several; and which of several alike.
+
+        A further container that violates the same is new, and has to be seen as such.
         """
         identity = item.identity
         file = identity.source.file if isinstance(identity.source, Source) else ""
         name = identity.namespace or "", identity.name
         words = (file_name(file) if file else "", identity.api_version, identity.kind, *name)
         cluster = (identity.cluster,) if identity.cluster else ()
-        return self._counted((*words, pointer(identity.pod_path), violation.check, *cluster))
+        named = sorted(set(_NAMED.findall(violation.detail)))
+        return self._counted((*words, pointer(identity.pod_path), violation.check, *named, *cluster))
 
     def of_problem(self, problem: Problem) -> str:
         """Return the fingerprint of an input that could not be read, or an object that could not be evaluated."""

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.cluster.answers import DEEPEST, checked, decoded, error_of, items_in, opened
+from kubectl_harden.cluster.answers import DEEPEST, UNWANTED, checked, decoded, error_of, items_in, opened
 from kubectl_harden.cluster.shapes import SHAPES
 from kubectl_harden.errors import ClusterError, Conflict, Denied, NotPermitted, Unreachable
 
@@ -50,6 +50,107 @@ def test_the_depth_is_counted(started: list[str], text: str) -> None:
 def test_what_is_not_json(body: bytes) -> None:
     with pytest.raises(Unreachable, match="GET /x: the answer is not JSON; is this an API server"):
         decoded(body, "GET /x")
+
+
+# -- Pods of which only some are read ----------------------------------------------------------------------
+
+TEXTS = st.sampled_from(["", '"', '},{"metadata":{"name":"x"', ',"managedFields":[', "\\", "]}", "ä😀"]) | st.text(
+    st.characters(codec="utf-8"), max_size=4
+)
+
+
+@st.composite
+def pods(draw: st.DrawFn) -> dict[str, Any]:
+    """A Pod, mostly as API servers write it, with text in it that looks like the parts that it is cut at."""
+    text = draw(TEXTS)
+    metadata = {"name": draw(st.sampled_from("abc")), "namespace": text, "uid": "u", "resourceVersion": "1"}
+    metadata |= {"annotations": {text: text}, "managedFields": [{"manager": text}, {"manager": "x"}]}
+    left_out = draw(st.sampled_from([None, None, None, "managedFields", "namespace", "name"]))
+    metadata.pop(left_out, None)
+    if draw(st.integers(0, 4)) == 0:
+        metadata = dict(sorted(metadata.items()))
+    claim = {"volumeClaimTemplate": {"metadata": {"managedFields": [1]}, "spec": {}}}
+    spec = {"volumes": [{"ephemeral": claim}, {"name": text}], "containers": [{"env": [{"value": text}]}]}
+    return {"metadata": metadata, "spec": spec, "status": {}}
+
+
+@given(st.lists(pods(), max_size=6), st.sets(st.sampled_from("abc")), st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_pods_that_are_not_wanted_are_passed_over(
+    items: list[dict[str, Any]], names: set[str], separators: tuple[str, str]
+) -> None:
+    """The others come as they are, and each stands in its place."""
+
+    def wanted(item: Any) -> bool:
+        return item["metadata"].get("name") in names
+
+    value = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
+    body = json.dumps(value, separators=separators, ensure_ascii=False).encode()
+    read, found = opened(body, "GET /x", wanted)
+    assert [*items_in(read, ("v1", "Pod"), "GET /x"), *found] == (
+        [item if wanted(item) else UNWANTED for item in items] if separators == (",", ":") else items
+    )
+
+
+def by_name(item: Any) -> bool:
+    """Whether an object is wanted: those that are called w are."""
+    return bool(item["metadata"].get("name") == "w")
+
+
+def pod_of(name: str, **more: Any) -> dict[str, Any]:
+    """Return a Pod as API servers write it: metadata, spec, status."""
+    metadata = {"name": name, "namespace": "n", "uid": "u", "resourceVersion": "1", "managedFields": [{"manager": "m"}]}
+    return {"metadata": metadata, "spec": {}, "status": {}, **more}
+
+
+def read_pods(items: list[Any]) -> list[object]:
+    value = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
+    read, found = opened(json.dumps(value, separators=(",", ":")).encode(), "GET /x", by_name)
+    return [*items_in(read, ("v1", "Pod"), "GET /x"), *found]
+
+
+NAMES = st.sampled_from("uuw")
+INNER = (
+    NAMES.map(pod_of) | st.just({"x": {}}) | st.fixed_dictionaries({"metadata": st.fixed_dictionaries({"name": NAMES})})
+)
+
+
+@given(
+    st.lists(
+        st.tuples(NAMES, st.sampled_from(["metadata", "spec", "status", "more"]), st.lists(INNER, max_size=3)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_no_pod_is_lost_or_invented_where_a_list_in_a_pod_holds_objects(
+    given_pods: list[tuple[str, str, list[Any]]],
+) -> None:
+    """No API server knows such a list (``test_find_pages`` asks); were there one, an error is the worst that comes of it."""
+    items = []
+    for name, place, inner in given_pods:
+        item = pod_of(name)
+        item[place] = {**item.get(place, {}), "inner": inner, "after": {}}
+        items.append(item)
+    with contextlib.suppress(Unreachable):
+        assert read_pods(items) == [item if by_name(item) else UNWANTED for item in items]
+
+
+ENDINGS: list[dict[str, Any]] = [{"status": None}, {"more": 1}, {"more": []}, {"more": "}},{"}, {"more": {}}]
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from(ENDINGS), st.booleans()), max_size=5))
+def test_no_pod_is_lost_however_pods_begin_and_end(given_pods: list[tuple[str, dict[str, Any], bool]]) -> None:
+    """What is no API server's may have another order, or no status: that a pod is followed by another is not missed."""
+    items = [{**({"kind": "Pod"} if kind else {}), **pod_of(name, **more)} for name, more, kind in given_pods]
+    assert read_pods(items) == [item if by_name(item) else UNWANTED for item in items]
+
+
+def test_most_of_a_pod_that_is_not_wanted_is_not_read() -> None:
+    pod = '{"metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"1","managedFields":[]},"spec":{?}}'
+    last = pod.replace("?", "")
+    body = f'{{"kind":"PodList","apiVersion":"v1","metadata":{{}},"items":[{pod},{pod},{last}]}}'.encode()
+    assert list(opened(body, "GET /x", lambda _: False)[1]) == [UNWANTED] * 3
+    with pytest.raises(Unreachable, match="not JSON"):
+        list(opened(body, "GET /x", lambda _: True)[1])
 
 
 # -- shapes -----------------------------------------------------------------------------------------------

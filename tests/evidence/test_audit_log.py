@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, files_of, read_audit_log
+from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, _event, files_of, read_audit_log
 from kubectl_harden.evidence.audited import Audited, Creation
 
 WORDS = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "{}" must set securityContext.runAsNonRoot=true)'
@@ -70,6 +70,65 @@ def test_an_event_says_who_what_and_when(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "is_shown"),
+    [
+        ({}, True),
+        ({"annotations": {"pod-security.kubernetes.io/enforce-policy": "restricted:latest"}}, True),
+        ({"annotations": {"pod-security.kubernetes.io/exempt": "user"}}, True),
+        ({"annotations": {}}, False),
+        ({"responseStatus": {"code": 403}}, False),
+        ({"requestURI": "/api/v1/namespaces/shop/pods?dryRun=All"}, False),
+        ({"stage": "RequestReceived"}, False),
+        ({"verb": "update"}, False),
+        ({"objectRef": {"resource": "deployments", "apiGroup": "apps", "namespace": "shop"}}, False),
+        ({"objectRef": {"resource": "pods", "subresource": "ephemeralcontainers", "namespace": "shop"}}, False),
+        ({"objectRef": {"resource": "pods", "namespace": "bank"}}, False),
+    ],
+)
+def test_a_log_shows_in_which_seconds_pods_were_created(tmp_path: Path, change: dict[str, Any], is_shown: bool) -> None:
+    """A creationTimestamp has whole seconds, and is between the beginning of the request and its end."""
+    times = {"requestReceivedTimestamp": "2026-11-28T18:59:58.9Z", "stageTimestamp": "2026-11-28T19:00:01.1Z"}
+    (tmp_path / "audit.log").write_bytes(text(event(**times, **change)))
+    span = LogSpan(NOW, since=NOW.timestamp() - 86400)
+    list(read_audit_log([str(tmp_path / "audit.log")], span))
+    begun = datetime(2026, 11, 28, 18, 59, 58, tzinfo=UTC).timestamp()
+    shown = [second for second in range(-3, 8) if span.shows_creation("shop", begun + second)]
+    assert shown == ([0, 1, 2, 3] if is_shown else [])
+
+
+@pytest.mark.parametrize(
+    ("received", "stage", "shown"),
+    [
+        ("", "2026-11-28T19:00:01Z", [1]),
+        ("2026-11-28T19:00:03Z", "2026-11-28T19:00:01Z", [1]),
+        ("0001-01-01T00:00:00Z", "2026-11-28T19:00:01Z", [-1, 0, 1]),
+        ("2026-11-28T19:00:00Z", "2026-11-28T20:30:00Z", []),
+        ("2026-11-26T19:00:00Z", "2026-11-26T19:00:00Z", []),
+    ],
+)
+def test_times_that_are_not_those_of_a_request(tmp_path: Path, received: str, stage: str, shown: list[int]) -> None:
+    (tmp_path / "audit.log").write_bytes(text(event(requestReceivedTimestamp=received, stageTimestamp=stage)))
+    span = LogSpan(NOW, since=NOW.timestamp() - 86400)
+    list(read_audit_log([str(tmp_path / "audit.log")], span))
+    start = datetime(2026, 11, 28, 19, tzinfo=UTC).timestamp()
+    assert [second for second in range(-1, 3) if span.shows_creation("shop", start + second)] == shown
+    assert not span.shows_creation("shop", start - 2 * 86400)
+
+
+def test_creations_in_too_many_namespaces_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubectl_harden.evidence.audit_log._MOST_HOURS", 3)
+    now = NOW.timestamp()
+    span = LogSpan(NOW, since=0)
+    for name in "abc":
+        span.create(name, now, now)
+    assert not span.crowded
+    span.create("a", now + 1, now + 1)
+    assert not span.crowded
+    span.create("d", now, now)
+    assert span.crowded and not span.shows_creation("d", now) and span.shows_creation("a", now + 1)
+
+
+@pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"requestURI": "/api/v1/namespaces/shop/pods?dryRun=All&fieldManager=x"}, "a dry-run makes nothing"),
@@ -122,6 +181,72 @@ def test_lines_that_are_no_events_are_counted_and_the_rest_goes_on(tmp_path: Pat
 def test_the_line_that_is_being_written_is_no_fault(tmp_path: Path) -> None:
     found, span = read(tmp_path, text(event(name="a")) + text(event(name="b"))[:-30])
     assert ([one.name for one in found], span.unreadable, span.events) == (["a"], 0, 1)
+
+
+@pytest.mark.parametrize("cut", [-30, -2, 60])
+@pytest.mark.parametrize("annotations", [event()["annotations"], {}])
+def test_a_packed_file_is_not_being_written(tmp_path: Path, cut: int, annotations: dict[str, str]) -> None:
+    """Its last line may have been torn before it was packed: what is in it is not known."""
+    torn = text(event(name="a")) + text(event(name="b", annotations=annotations))[:cut]
+    found, span = read(tmp_path, gzip.compress(torn))
+    assert ([one.name for one in found], span.unreadable, span.events) == (["a"], 1, 1)
+    _, span = read(tmp_path, torn)
+    assert (span.unreadable, span.events) == (0, 1)
+    found, span = read(tmp_path, gzip.compress(text(event(name="a"), event(name="b")).rstrip()))
+    assert ([one.name for one in found], span.unreadable) == (["a", "b"], 0)
+
+
+TIMES = [f"2026-11-28T19:{minute:02}:07.123456Z" for minute in (1, 2, 3)]
+_WORDS = st.sampled_from(
+    [TIMES[2], TIMES[2], "a/b", "ü\u2028", '","stageTimestamp":"', "\\", "violates PodSecurity", "</x>&"]
+)
+_OTHERS = st.dictionaries(
+    st.sampled_from(["stageTimestamp", "stageTimestamp", "annotations", "kind", "auditID", "x"]), _WORDS, max_size=3
+)
+_NOTES = st.sampled_from([event()["annotations"], {}, {"a": "b", "stageTimestamp": TIMES[2]}])
+_ESCAPES = st.sampled_from([("/", "\\/"), ("-", "\\u002d"), ("T", "\\u0054"), ("b", "\\u0062"), ("&", "\\u0026")])
+
+
+@st.composite
+def encoded(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
+    """An event that has its own times in other places, too, and a line as any program may write it."""
+    value = event(
+        name="web",
+        kind=draw(st.sampled_from(["Event", "Event", "Event", "EventList"])),
+        requestObject={"metadata": draw(_OTHERS), "items": [draw(_OTHERS)]},
+        # As the API server has it: the times and the annotations are last.
+        requestReceivedTimestamp=TIMES[0],
+        stageTimestamp=draw(st.sampled_from([TIMES[1], TIMES[1], "2026-11-28T20:01:00+01:00", "", "soon"])),
+    )
+    value["requestReceivedTimestamp"], value["stageTimestamp"] = map(
+        value.pop, ("requestReceivedTimestamp", "stageTimestamp")
+    )
+    value["annotations"] = (
+        draw(_NOTES) | draw(_OTHERS) if value.pop("annotations") and draw(st.booleans()) else draw(_NOTES)
+    )
+    if draw(st.integers(0, 2)) == 2:
+        value = {key: value[key] for key in draw(st.permutations(list(value)))}
+    separators = draw(st.sampled_from([(",", ":"), (",", ":"), (",", ":"), (", ", ": "), (" ,", " :")]))
+    line = json.dumps(value, separators=separators, ensure_ascii=draw(st.booleans()))
+    # All of them, or some of the last: an annotation's name has two of these.
+    plain, escaped = draw(_ESCAPES)
+    line = escaped.join(line.rsplit(plain, draw(st.sampled_from([0, 2, 2, -1]))))
+    return json.loads(line), line.encode()
+
+
+@given(encoded())
+@settings(max_examples=500)
+def test_what_is_not_parsed_is_what_would_be_found(made: tuple[dict[str, Any], bytes]) -> None:
+    value, line = made
+    span, parsed = LogSpan(NOW), LogSpan(NOW)
+    found = _event(line, span)
+    # What another program sorted is parsed.
+    assert found == _event(json.dumps(value, sort_keys=True).encode(), parsed)
+    assert vars(span) == vars(parsed)
+    at = value["stageTimestamp"] or value["requestReceivedTimestamp"]
+    readable = at != "soon" and value["kind"] == "Event"
+    assert span.first == (datetime.fromisoformat(at).timestamp() // 60 * 60 if readable else None)
+    assert (found is not None) == (readable and "pod-security.kubernetes.io/audit-violations" in value["annotations"])
 
 
 def test_packed_files_by_what_is_in_them(tmp_path: Path) -> None:
@@ -270,8 +395,6 @@ def test_too_many_different_ones_are_counted() -> None:
 
 
 def _one(line: str) -> AuditEvent:
-    from kubectl_harden.evidence.audit_log import _event
-
     found = _event(line.encode(), LogSpan(NOW))
     assert found is not None
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,30 @@ def test_what_meets_the_level_that_is_asked_for_does_not_count(namespace: Namesp
     namespace.eventually(lambda: len(namespace.pods()) == 1)
     result = harden(*arguments)
     assert result.code == 1 and "by admin (host): 1 pod created" in " ".join(result.out.split())
+
+
+@audited
+def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) -> None:
+    """Of a level that is neither audited nor enforced nothing is in it, and that is not said to be well."""
+    namespace.create(safe(workload("Deployment", "web")))
+    arguments = ("check", "-n", namespace.name, "--audit-log", str(log_of(namespace)))
+    result = harden(*arguments, "--level", "restricted")
+    words = " ".join(result.err.split())
+    assert (result.code, "shows nothing else that violates what is audited or enforced from 20" in words) == (0, True)
+    assert "does not show all" not in words
+    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == []
+    namespace.label(audit="baseline")
+    result = harden(*arguments, "--level", "restricted")
+    assert f"the audit log does not show all that violates in {namespace.name}: the level is neither" in " ".join(
+        result.err.split()
+    )
+    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
+    assert harden(*arguments, "-o", "json").json["auditLog"]["unaudited"] == []
+    # An older version has fewer controls.
+    namespace.label(audit="restricted", audit_version="v1.24")
+    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
+    everywhere = ("check", "-A", "--level", "restricted", *arguments[3:])
+    assert namespace.name in harden(*everywhere, "-o", "json").json["auditLog"]["unaudited"]
 
 
 @audited
@@ -218,6 +243,47 @@ def test_enforcing_waits_until_nothing_new_came_for_so_long(namespace: Namespace
     assert harden(*arguments, "0s", "--apply", "--yes").code == 0
     labels = namespace.plane.request("GET", f"/api/v1/namespaces/{namespace.name}")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@audited
+def test_a_log_that_does_not_show_the_pods_that_run_is_not_the_one(
+    namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    """As that of another cluster does not, or of one of several API servers."""
+    now = datetime.now(UTC)
+    path = f"/api/v1/namespaces/{namespace.name}"
+    fields = namespace.plane.request("GET", path)["metadata"]["managedFields"]
+    # The level has been audited for two hours, as far as the API tells; a change of times alone is not taken.
+    long_ago = [{**entry, "time": (now - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")} for entry in fields]
+    change = {"metadata": {"managedFields": long_ago, "annotations": {"example.com/changed": "yes"}}}
+    namespace.plane.request("PATCH", path, change, kind="application/merge-patch+json")
+    namespace.create(safe(workload("Deployment", "web", replicas=2)))
+    text = log_of(namespace, 2).read_text()
+    # What comes just before the end of a log may be on its way to it.
+    later = json.loads(text.splitlines()[-1]) | {"stageTimestamp": (now + timedelta(minutes=8)).isoformat()}
+    log = tmp_path / "audit.log"
+    arguments = (
+        "migrate",
+        namespace.name,
+        "--level",
+        "restricted",
+        "--audit-log",
+        str(log),
+        "--soak",
+        "1h",
+        "-o",
+        "json",
+    )
+    log.write_text(text + json.dumps(later) + "\n")
+    (found,) = harden(*arguments).json["namespaces"]
+    assert (found["state"], found["blockers"]) == ("ready", [])
+    log.write_text(text.replace(f'"{namespace.name}"', '"elsewhere"') + json.dumps(later) + "\n")
+    (found,) = harden(*arguments).json["namespaces"]
+    (blocker,) = found["blockers"]
+    assert (found["state"], blocker["cause"]) == ("blocked", "audit log")
+    assert "does not show the creation of 2 pods that run, the last created at 20" in blocker["what"]
+    assert harden(*arguments[:-2], "--apply", "--yes").code == 1
+    assert "pod-security.kubernetes.io/enforce" not in namespace.plane.request("GET", path)["metadata"]["labels"]
 
 
 @audited

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kubectl_harden.cluster.protobuf import metadata_list
+from tests.support.control_plane import ControlPlane
 from tests.support.harden import Harden, workload
 from tests.support.proxy import FaultProxy
 
@@ -60,3 +65,71 @@ def test_an_api_server_says_the_same_in_both(harden: Harden) -> None:
             for owner in item.get("ownerReferences", ()):
                 owner.pop("blockOwnerDeletion", None)
         assert [item["metadata"] for item in items] == read
+
+
+def arrays_of_objects_with_metadata(schemas: dict[str, Any], name: str) -> Iterator[str]:
+    """Yield the places below a schema, through all it refers to, of arrays whose items have metadata."""
+    seen: set[str] = set()
+
+    def properties(schema: dict[str, Any]) -> set[str]:
+        """Return the names of a schema's own fields."""
+        own = set(schema.get("properties", ()))
+        for part in (*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())):
+            own |= properties(part)
+        return own | properties(schemas[reference(schema)]) if "$ref" in schema else own
+
+    def below(schema: dict[str, Any], place: str) -> Iterator[str]:
+        if "items" in schema and "metadata" in properties(schema["items"]):
+            yield place
+        if "$ref" in schema and reference(schema) not in seen:
+            seen.add(reference(schema))
+            yield from below(schemas[reference(schema)], reference(schema))
+        for key in ("allOf", "anyOf", "oneOf"):
+            for part in schema.get(key, ()):
+                yield from below(part, place)
+        for key in ("items", "additionalProperties"):
+            if isinstance(schema.get(key), dict):
+                yield from below(schema[key], f"{place}[]")
+        for field, value in schema.get("properties", {}).items():
+            yield from below(value, f"{place}.{field}")
+
+    yield from below({"$ref": f"#/components/schemas/{name}"}, "")
+
+
+def reference(schema: dict[str, Any]) -> str:
+    return str(schema["$ref"].removeprefix("#/components/schemas/"))
+
+
+def check_pods_of(plane: ControlPlane) -> None:
+    """A pod that is not wanted is passed over up to the next metadata, which must be the next pod's."""
+    schemas = plane.request("GET", "/openapi/v3/api/v1")["components"]["schemas"]
+    assert not list(arrays_of_objects_with_metadata(schemas, "io.k8s.api.core.v1.Pod"))
+    # What is found where there are some: a list of pods, and one that a StatefulSet has inside.
+    assert list(arrays_of_objects_with_metadata(schemas, "io.k8s.api.core.v1.PodList")) == [
+        "io.k8s.api.core.v1.PodList.items"
+    ]
+    apps = plane.request("GET", "/openapi/v3/apis/apps/v1")["components"]["schemas"]
+    assert list(arrays_of_objects_with_metadata(apps, "io.k8s.api.apps.v1.StatefulSet")) == [
+        "io.k8s.api.apps.v1.StatefulSetSpec.volumeClaimTemplates"
+    ]
+    # In the order of the API's type: metadata ends with managedFields, and names come before them.
+    pod = plane.raw("/api/v1/pods?limit=1", "application/json").partition(b'"items":[')[2]
+    head, _, rest = pod.partition(b',"managedFields":[')
+    assert pod.startswith(b'{"metadata":{"name":') and {*json.loads(head + b"}}")["metadata"]} >= set(READ[:4])
+    assert b'}]},"spec":{' in rest and b',"status":{' in rest
+
+
+def test_no_list_in_a_pod_holds_objects_with_metadata(harden: Harden) -> None:
+    harden.namespace.create(workload("Pod", "bare"))
+    check_pods_of(harden.namespace.plane)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("minor", [30, 34])
+def test_no_list_in_an_older_servers_pod_holds_objects_with_metadata(minor: int, tmp_path: Path) -> None:
+    plane = ControlPlane(tmp_path, controllers=False, minor=minor)
+    try:
+        plane.request("POST", "/api/v1/namespaces/default/pods", workload("Pod", "bare"))
+        check_pods_of(plane)
+    finally:
+        plane.stop()

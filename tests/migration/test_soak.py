@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from kubectl_harden.evidence.audit_log import LogSpan, read_audit_log
 from kubectl_harden.evidence.audited import Audited
 from kubectl_harden.live.audited import Traced
 from kubectl_harden.migration.model import Soak
-from kubectl_harden.migration.soak import soak_blockers
+from kubectl_harden.migration.soak import Unlogged, soak_blockers
 from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.policy import NEWEST, parse_policy
@@ -23,27 +24,50 @@ RESTRICTED, BASELINE = parse_policy("restricted", "latest"), parse_policy("basel
 DAY = 86400.0
 
 
-def namespace() -> dict[str, Any]:
-    """Return a namespace whose audit label was set long ago."""
+def namespace(audited_since: float) -> dict[str, Any]:
+    """Return a namespace whose audit label was set then."""
     labels = {"f:pod-security.kubernetes.io/audit": {}}
-    set_at = {"manager": "m", "time": "2020-01-01T00:00:00Z", "fieldsV1": {"f:metadata": {"f:labels": labels}}}
+    set_at = {"manager": "m", "time": stamp(audited_since), "fieldsV1": {"f:metadata": {"f:labels": labels}}}
     return {"metadata": {"name": "shop", "managedFields": [set_at]}}
 
 
-def blockers(directory: Path, data: bytes, goal: Policy, *, others: int = 0, seconds: float = DAY) -> list[str]:
+def blockers(
+    directory: Path,
+    data: bytes,
+    goal: Policy,
+    *,
+    others: int = 0,
+    seconds: float = DAY,
+    pods: Sequence[dict[str, Any]] = (),
+    audited_for: float = 10 * DAY,
+) -> list[str]:
     """Return what a log of the last day, with an event in each half hour and ``data``, has against a level."""
     now = time.time()
     stamps = (datetime.fromtimestamp(now - 1800 * n, UTC) for n in range(50))
-    quiet = {"annotations": {"pod-security.kubernetes.io/enforce-policy": "privileged:latest"}}
+    quiet = {"annotations": {"pod-security.kubernetes.io/enforce-policy": "privileged:latest"}, "verb": "update"}
     (directory / "audit.log").write_bytes(
         text(*(event(stageTimestamp=one.isoformat(), **quiet) for one in stamps)) + data
     )
-    span, audited = LogSpan(), Audited()
+    span, audited = LogSpan(since=now - seconds), Audited()
     for one in read_audit_log([str(directory / "audit.log")], span):
         audited.add(one)
     soak = Soak(span, {"shop": [Traced(item) for item in audited.creations()]}, seconds, others)
     in_force = InForce({"audit": Policy("restricted", NEWEST)})
-    return [f"{found.what}: {found.why}" for found in soak_blockers(soak, namespace(), in_force, goal)]
+    value = namespace(now - audited_for)
+    unlogged = Unlogged(soak, value)
+    for pod in (*pods, *pods):
+        unlogged.judge(pod)
+    return [f"{found.what}: {found.why}" for found in soak_blockers(soak, value, in_force, goal, unlogged)]
+
+
+def stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def pod(name: str, ago: float, **annotations: str) -> dict[str, Any]:
+    """Return a pod that runs, as the API has it."""
+    at = datetime.fromtimestamp(time.time() - ago, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"metadata": {"name": name, "uid": name, "creationTimestamp": at, "annotations": annotations}}
 
 
 def said(words: str, **fields: Any) -> bytes:
@@ -94,3 +118,32 @@ def test_what_is_lost_of_a_log_is_not_well(tmp_path: Path) -> None:
     assert "1 event of the audit log has no time" in found
     (found,) = blockers(tmp_path, b"", RESTRICTED, others=3)
     assert "3 more events of too many kinds to be kept" in found
+
+
+def test_a_log_that_does_not_show_what_runs_is_not_the_one(tmp_path: Path) -> None:
+    """As a log of another cluster, or of one of several API servers, does not."""
+    (found,) = blockers(tmp_path, b"", RESTRICTED, pods=[pod("a", 7200)])
+    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() - 7200))
+    assert (
+        f"the audit log does not show the creation of 1 pod that runs, created at {at}: it may be of another" in found
+    )
+    (found,) = blockers(tmp_path, b"", RESTRICTED, pods=[pod("a", 7200), pod("b", 9000)])
+    assert f"the creation of 2 pods that run, the last created at {at}" in found
+
+
+def test_of_some_pods_no_log_shows_the_creation(tmp_path: Path) -> None:
+    older, later, mirror = pod("a", 2 * DAY), pod("b", 10), pod("c", 7200, **{"kubernetes.io/config.mirror": "x"})
+    assert blockers(tmp_path, b"", RESTRICTED, pods=[older, later, mirror]) == []
+    # While nothing was audited, admission noted nothing; that is told once.
+    (found,) = blockers(tmp_path, b"", RESTRICTED, pods=[pod("a", 7200)], audited_for=3600)
+    assert "has been audited there only since" in found
+
+
+def test_a_pod_whose_creation_the_log_shows(tmp_path: Path) -> None:
+    at = time.time() - 7200
+    key = "pod-security.kubernetes.io/enforce-policy"
+    times = {"requestReceivedTimestamp": stamp(at - 0.5), "stageTimestamp": stamp(at + 0.5)}
+    made = text(event(annotations={key: "privileged:latest"}, **times))
+    assert blockers(tmp_path, made, RESTRICTED, pods=[pod("a", 7200)]) == []
+    (found,) = blockers(tmp_path, made, RESTRICTED, pods=[pod("a", 7200), pod("b", 7300)])
+    assert "1 pod that runs" in found

@@ -86,6 +86,42 @@ def test_fingerprints_stay_when_lines_move(tmp_path: Path) -> None:
     assert before < twice and len(twice) == 12
 
 
+TWO: Final = """apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  containers:
+"""
+CONTAINER: Final = """  - name: %s
+    image: a
+    securityContext: {privileged: true}
+    ports: [{containerPort: 80, hostPort: %d}]
+"""
+
+
+def test_a_further_container_is_new(tmp_path: Path) -> None:
+    """And their order is not."""
+
+    def fingerprints(*containers: tuple[str, int]) -> dict[str, str]:
+        (tmp_path / "f.yaml").write_text(TWO + "".join(CONTAINER % one for one in containers))
+        return {item["check_name"]: item["fingerprint"] for item in gitlab(tmp_path, "-f", "f.yaml")}
+
+    one, two = fingerprints(("web", 80)), fingerprints(("web", 80), ("proxy", 81))
+    assert len(one) == 6 and set(one.values()).isdisjoint(two.values())
+    assert fingerprints(("proxy", 81), ("web", 80)) == two
+    port = fingerprints(("web", 90))
+    assert {name for name, value in port.items() if one[name] != value} == {"hostPorts"}
+
+
+CASES: Final = Path(__file__).parents[1] / "pod_security" / "controls" / "cases"
+
+
+def test_no_two_entries_of_all_cases_have_the_same_fingerprint(tmp_path: Path) -> None:
+    report = gitlab(tmp_path, "-R", "-f", str(CASES))
+    assert len(report) > 300
+    assert len({item["fingerprint"] for item in report}) == len(report)
+
+
 def test_stdin_has_a_name(tmp_path: Path) -> None:
     report = gitlab(tmp_path, "-f", "-", stdin=REJECTED.encode())
     assert {item["location"]["path"] for item in report} == {"stdin"}

@@ -90,6 +90,47 @@ def test_suggestions_do_what_fixing_one_control_does(drawn: tuple[Any, str], hea
         assert (applied(text.encode(), suggested[0]) if suggested else text.encode()) == expected
 
 
+POD = (
+    'apiVersion: v1\nkind: Pod\nmetadata: {name: "p", annotations: {a: "ü😀"}}\n'
+    "spec:\t{containers: [{name: c, image: i}], hostNetwork:\ttrue}\n"
+)
+LIST = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
+    f"- {one.rstrip().replace(chr(10), chr(10) + '  ')}\n" for one in (POD, REJECTED)
+)
+JSON = (
+    '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"ü😀"},\n\t"spec":{"containers":[{"name":"c","image":"i"}]}}\n'
+)
+FILES = {
+    "crlf": ("f.yaml", REJECTED.replace("\n", "\r\n")),
+    "bom, crlf and no last line feed": ("f.yaml", "\ufeff" + REJECTED.replace("\n", "\r\n").removesuffix("\r\n")),
+    "documents": ("f.yaml", f"\ufeff{POD}---\r\n{REJECTED}...\n---\n{REJECTED.replace('web', 'wéb')}# end"),
+    "list": ("f.yaml", LIST.removesuffix("\n")),
+    "json": ("f.json", "\ufeff" + JSON.removesuffix("\n")),
+    "json list": ("f.json", json.dumps({"apiVersion": "v1", "kind": "List", "items": [json.loads(JSON)] * 2}, indent="\t")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_suggestions_leave_the_bytes_that_fix_leaves(tmp_path: Path, name: str) -> None:
+    """Of all objects of a file; and both reports for reviewers name the same lines."""
+    file, text = tmp_path / FILES[name][0], FILES[name][1].encode()
+    file.write_bytes(text)
+    found = rdjson(tmp_path, "-f", file.name)["diagnostics"]
+    lines = [item["location"]["range"]["start"]["line"] for item in found]
+    entries = json.loads(run("check", "-f", file.name, "-o", "gitlab", cwd=tmp_path).stdout)
+    assert [item["location"]["lines"]["begin"] for item in entries] == lines
+    controls = {item["code"]["value"] for item in found}
+    assert len(controls) >= 4
+    for control in controls:
+        suggested = [one for item in found if item["code"]["value"] == control for one in item.get("suggestions", ())]
+        data = text
+        for one in sorted(suggested, key=lambda one: one["range"]["start"]["line"], reverse=True):
+            data = applied(data, one)
+        file.write_bytes(text)
+        run("fix", "-f", file.name, "--write", "--only", control, cwd=tmp_path)
+        assert data == file.read_bytes() != text
+
+
 def test_columns_are_bytes_of_utf_8() -> None:
     meta = '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","annotations":{"a":"ü😀"}},'
     pod = meta + '"spec":{"containers":[{"name":"c","image":"i"}],"hostNetwork":true}}'

@@ -19,12 +19,20 @@ _SILENT: Final = 120.0
 
 
 def answered(
-    command: Sequence[str], prompt: bytes, answers: Sequence[bytes | signal.Signals], environment: Mapping[str, str]
+    command: Sequence[str],
+    prompt: bytes,
+    answers: Sequence[bytes | signal.Signals],
+    environment: Mapping[str, str],
+    *,
+    output: bool = False,
 ) -> tuple[int, str]:
-    """Run a command at a terminal and answer each prompt, by text or by a signal; returns its code and what is shown."""
+    """Run a command at a terminal and answer each prompt, by text or by a signal; returns its code and what is shown.
+
+    Its output goes elsewhere, but with ``output``.
+    """
     main, other = pty.openpty()
     process = subprocess.Popen(
-        command, stdin=other, stdout=subprocess.DEVNULL, stderr=other, env=dict(environment),
+        command, stdin=other, stdout=other if output else subprocess.DEVNULL, stderr=other, env=dict(environment),
         preexec_fn=heed_signals,
     )  # fmt: skip
     os.close(other)
