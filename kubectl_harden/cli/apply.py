@@ -340,7 +340,7 @@ def _sum_up(proposals: Sequence[Proposal], outcomes: Sequence[Outcome], problems
     from kubectl_harden.planning.plan import left_below
     from kubectl_harden.reports.live import summary
     from kubectl_harden.reports.output import paragraph
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     templates = sum(len(proposal.planned) for proposal in proposals)
     changed = [proposal for proposal in proposals if proposal.patch]

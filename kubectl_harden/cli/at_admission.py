@@ -64,7 +64,8 @@ def create_policies(
     from kubectl_harden.reports.at_admission import policies_yaml
     from kubectl_harden.reports.live import outcome_lines
     from kubectl_harden.reports.output import ask, line, report_problems, tell, write
-    from kubectl_harden.reports.terminal import counted, printable, width
+    from kubectl_harden.reports.terminal import printable, width
+    from kubectl_harden.words import counted
 
     proposals, left = _cleared(cluster, proposals, yes=yes)
     made, wrong = _made(cluster, proposals, expires, asked=True)

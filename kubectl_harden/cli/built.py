@@ -77,7 +77,8 @@ def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixO
     from kubectl_harden.manifests.values_file import edited, values_file
     from kubectl_harden.reports.fix import FixTally, notes_of_many
     from kubectl_harden.reports.output import line, note_problems, paragraph, report_problems, tell
-    from kubectl_harden.reports.terminal import counted, width
+    from kubectl_harden.reports.terminal import width
+    from kubectl_harden.words import counted
 
     file, out = values_file(chart, how.out), how.out
     if how.write and file is None:
@@ -153,7 +154,7 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
     """Tell what is left to pods that only helm test runs, and how to fix what no value sets."""
     from kubectl_harden.manifests.value_plans import NO_VALUE
     from kubectl_harden.reports.output import paragraph
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     tested = _tested(found, manifests)
     if tested:
@@ -204,7 +205,8 @@ def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTall
     """Tell that no values were found, what was tried, and what stays; return the exit code."""
     from kubectl_harden.reports.fix import notes_of_many, summary_line
     from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
-    from kubectl_harden.reports.terminal import counted, width
+    from kubectl_harden.reports.terminal import width
+    from kubectl_harden.words import counted
 
     tell(notes_of_many(found.planned, columns=width(2)))
     if tally.left:
@@ -225,7 +227,8 @@ def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Itera
     """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
     from kubectl_harden.manifests.helm_values import FEW, cure
     from kubectl_harden.planning.options import FixOptions
-    from kubectl_harden.reports.terminal import counted, printable
+    from kubectl_harden.reports.terminal import printable
+    from kubectl_harden.words import counted
     from kubectl_harden.yaml_text.tree import dump
 
     try:
@@ -255,7 +258,8 @@ def _shown(
     """Show diffs, notes, problems and the summary, and return the exit code."""
     from kubectl_harden.reports.fix import FixTally, diff, notes_of_many, summary_line
     from kubectl_harden.reports.output import paragraph, patch, report_problems, tell
-    from kubectl_harden.reports.terminal import counted, width
+    from kubectl_harden.reports.terminal import width
+    from kubectl_harden.words import counted
 
     if not files and any(item.plan.edits for item in planned):
         report_problems(problems)

@@ -314,7 +314,7 @@ def _write_known(known: Known, results: Iterable[Checks]) -> int:
     """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
     from kubectl_harden.manifests.baseline_file import save
     from kubectl_harden.reports.output import line, note_problems, report_problems
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     file = known.file
     found = [known.mark(item) for item in results]

@@ -183,7 +183,8 @@ def _show(plan: ReleasePlan) -> None:
     from kubectl_harden.reports.helm import release_notes, values_diff
     from kubectl_harden.reports.live import proposal_notes
     from kubectl_harden.reports.output import line, paragraph, tell, write
-    from kubectl_harden.reports.terminal import counted, width
+    from kubectl_harden.reports.terminal import width
+    from kubectl_harden.words import counted
 
     record, found = plan.record, plan.found
     write([values_diff(f"{record.namespace}/{record.name}/values.yaml", record.config, found.values)])

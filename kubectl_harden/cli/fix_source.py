@@ -355,7 +355,8 @@ class SourceRun:
         """Say what to commit where, and what is left."""
         from kubectl_harden.reports.live import pasted_notes
         from kubectl_harden.reports.output import note, paragraph, tell
-        from kubectl_harden.reports.terminal import counted, width
+        from kubectl_harden.reports.terminal import width
+        from kubectl_harden.words import counted
 
         for proposal, reason in self.held:
             note(f"{proposal.name}: not edited: {reason}")

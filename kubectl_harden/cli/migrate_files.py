@@ -77,7 +77,7 @@ def migrate_files(
     from kubectl_harden.manifests.migrate import plan_migration, write_migration
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.reports.output import note, note_problems, report_problems
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     # A shell makes -f a.yaml b.yaml of -f *.yaml.
     for name in names:

@@ -221,7 +221,7 @@ def is_left(result: Result) -> bool:
 def agreed(found: Survey, cluster: Cluster) -> bool:
     """Ask whether to carry out what a survey has found."""
     from kubectl_harden.reports.output import ask
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
     # Where only labels are missing that stand in a checkout, the workloads are patched all the same.

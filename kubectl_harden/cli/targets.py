@@ -120,7 +120,7 @@ def surveyed(given: FileInputs, *, origins: bool) -> Surveyed:
 
 def left_out(given: FileInputs, found: Surveyed) -> str:
     """Return what of the files that were named and listed the project file leaves out, or nothing."""
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     return f"{given.project.file} excludes {counted(found.excluded, 'path')}" if found.excluded else ""
 

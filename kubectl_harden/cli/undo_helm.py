@@ -38,7 +38,7 @@ def undo_upgrades(
     from kubectl_harden.live.journal import mark_undone
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.output import line
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     left: list[Problem] = []
     back = 0
@@ -85,7 +85,7 @@ def undo_upgrades(
 def _agreed(cluster: Cluster, ways: Sequence[object]) -> bool:
     from kubectl_harden.cli.interrupts import raising_again
     from kubectl_harden.reports.output import ask
-    from kubectl_harden.reports.terminal import counted
+    from kubectl_harden.words import counted
 
     with raising_again():
         return ask(f"Roll {counted(len(ways), 'Helm release')} back {cluster.connection.place}?")

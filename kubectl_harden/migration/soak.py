@@ -17,6 +17,7 @@ from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
+from kubectl_harden.words import counted
 
 __all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "moment", "soak_blockers"]
 
@@ -121,17 +122,17 @@ def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, st
     for start, end in span.gaps(since, until, LONGEST_SILENCE):
         yield f"the audit log has nothing from {moment(start)} to {moment(end)}", _WHY_GAP
     if span.unreadable or span.cut_files:
-        what = _counted(span.unreadable, "line") if span.unreadable else f"the end of {span.cut_files[0]}"
+        what = counted(span.unreadable, "line") if span.unreadable else f"the end of {span.cut_files[0]}"
         yield f"{what} of the audit log cannot be read", "what is in it is not known"
     if span.foreign:
         verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
         why = "they name Pod Security: what another program has made of audit events is not read"
-        yield f"{_counted(span.foreign, 'line')} of the audit log {verb}", why
+        yield f"{counted(span.foreign, 'line')} of the audit log {verb}", why
     if span.timeless:
         verb = "has" if span.timeless == 1 else "have"
-        yield f"{_counted(span.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
+        yield f"{counted(span.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
     if soak.others:
-        what = f"the audit log has {_counted(soak.others, 'more event')} of too many kinds to be kept"
+        what = f"the audit log has {counted(soak.others, 'more event')} of too many kinds to be kept"
         yield what, "which namespaces they are of is not known"
 
 
@@ -142,12 +143,8 @@ def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
     elif unlogged.uids:
         count = len(unlogged.uids)
         runs = "runs, created" if count == 1 else "run, the last created"
-        pods = f"{_counted(count, 'pod')} that {runs} at {moment(unlogged.last)}"
+        pods = f"{counted(count, 'pod')} that {runs} at {moment(unlogged.last)}"
         yield f"the audit log does not show the creation of {pods}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("s" if count != 1 else "")
 
 
 def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: float) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,8 @@ from kubectl_harden.cluster.command import Commands
 from kubectl_harden.evidence.audit_log import LogSpan
 from kubectl_harden.live.audited import Traced, policy_of
 from kubectl_harden.pod_security.policy import NEWEST
-from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
+from kubectl_harden.reports.terminal import paint, printable, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["audit_json", "audit_notes", "audit_text", "moment", "period"]
 

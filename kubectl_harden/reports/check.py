@@ -14,16 +14,8 @@ from kubectl_harden.reports.goals import sourced
 from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.statistics import Alike, Statistics
 from kubectl_harden.reports.tally import Report, left_out_words
-from kubectl_harden.reports.terminal import (
-    counted,
-    level_text,
-    object_name,
-    paint,
-    place,
-    printable,
-    template_of,
-    wrapped,
-)
+from kubectl_harden.reports.terminal import level_text, object_name, paint, place, printable, template_of, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["concise", "known_words", "name", "text", "wide"]
 

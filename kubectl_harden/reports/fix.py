@@ -18,16 +18,8 @@ from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
 from kubectl_harden.reports.repeated import Repeated
 from kubectl_harden.reports.risks import risk_lines
-from kubectl_harden.reports.terminal import (
-    counted,
-    json_text,
-    level_text,
-    object_name,
-    paint,
-    place,
-    template_of,
-    wrapped,
-)
+from kubectl_harden.reports.terminal import json_text, level_text, object_name, paint, place, template_of, wrapped
+from kubectl_harden.words import counted
 from kubectl_harden.yaml_text.documents import separated
 from kubectl_harden.yaml_text.editor import spliced
 

@@ -17,7 +17,8 @@ from kubectl_harden.pod_security.messages import POD_SECURITY
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.live import proposal_notes
 from kubectl_harden.reports.rejected import missing, rejected_text, since, target
-from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
+from kubectl_harden.reports.terminal import paint, printable, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["grouped_text", "rejected_summary"]
 

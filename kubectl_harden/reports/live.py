@@ -14,7 +14,8 @@ from kubectl_harden.live.recreate import lost_with
 from kubectl_harden.model import Problem
 from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.origin import origin_json, origin_words
-from kubectl_harden.reports.terminal import counted, paint, printable, wrapped
+from kubectl_harden.reports.terminal import paint, printable, wrapped
+from kubectl_harden.words import counted
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = [

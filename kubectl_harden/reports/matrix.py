@@ -11,7 +11,8 @@ from kubectl_harden.model import LADDER
 from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.states import STATES, counts_of, legend, levels_words
-from kubectl_harden.reports.terminal import counted, level_text, paint, printable, wrapped
+from kubectl_harden.reports.terminal import level_text, paint, printable, wrapped
+from kubectl_harden.words import counted
 
 __all__ = [
     "STATES",

@@ -14,7 +14,8 @@ from kubectl_harden.pod_security.namespace_labels import MODES, PREFIX, pod_secu
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.entries import identity_json, problem_json, source_json
 from kubectl_harden.reports.states import STATES, State, counts_of, legend, levels_words
-from kubectl_harden.reports.terminal import counted, level_text, object_name, paint, place, printable, wrapped
+from kubectl_harden.reports.terminal import level_text, object_name, paint, place, printable, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["details", "report_json", "summary", "table", "unplaced_note"]
 

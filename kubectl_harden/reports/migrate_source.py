@@ -11,7 +11,8 @@ from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.markup import printable_lines
 from kubectl_harden.reports.page_model import Part
-from kubectl_harden.reports.terminal import counted, object_name, paint, printable, risk_text, wrapped
+from kubectl_harden.reports.terminal import object_name, paint, printable, risk_text, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["diffs", "source_json", "source_lines", "source_markdown", "source_page", "source_summary"]
 

@@ -20,7 +20,8 @@ from kubectl_harden.reports.page_charts import causes_table, controls_table, lev
 from kubectl_harden.reports.page_history import history_sections
 from kubectl_harden.reports.page_model import Cell, Page, Part, Reason, Space, Workload
 from kubectl_harden.reports.states import STATES
-from kubectl_harden.reports.terminal import counted, printable
+from kubectl_harden.reports.terminal import printable
+from kubectl_harden.words import counted
 
 __all__ = ["page_text"]
 

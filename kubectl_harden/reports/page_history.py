@@ -11,7 +11,7 @@ from kubectl_harden.reports.history import Change, Run, Summary, changes, summar
 from kubectl_harden.reports.markup import Markup, joined, tag
 from kubectl_harden.reports.page_charts import BY_LEVEL, bar, percent
 from kubectl_harden.reports.page_model import Page
-from kubectl_harden.reports.terminal import counted
+from kubectl_harden.words import counted
 
 __all__ = ["history_sections"]
 

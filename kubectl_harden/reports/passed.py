@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from kubectl_harden.model import Other, Problem
-from kubectl_harden.reports.terminal import counted
+from kubectl_harden.words import counted
 
 __all__ = ["Passed"]
 

@@ -18,7 +18,8 @@ from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
-from kubectl_harden.reports.terminal import counted, json_text, paint, printable, wrapped
+from kubectl_harden.reports.terminal import json_text, paint, printable, wrapped
+from kubectl_harden.words import counted
 
 __all__ = [
     "joined_json",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from kubectl_harden.model import Identity
-from kubectl_harden.reports.terminal import UNLIMITED, counted, object_name, paint, place, printable, wrapped
+from kubectl_harden.reports.terminal import UNLIMITED, object_name, paint, place, printable, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["Repeated"]
 

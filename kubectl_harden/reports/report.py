@@ -25,7 +25,8 @@ from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.page import page_text
 from kubectl_harden.reports.page_charts import BY_LEVEL
 from kubectl_harden.reports.page_model import About, Cell, Chart, Page, Reason, Space, Workload
-from kubectl_harden.reports.terminal import counted, error_line
+from kubectl_harden.reports.terminal import error_line
+from kubectl_harden.words import counted
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["field_diff", "report_page", "run_of"]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kubectl_harden.model import Edit, Identity, LiveSource, Risk
-from kubectl_harden.reports.terminal import counted, risk_text, wrapped
+from kubectl_harden.reports.terminal import risk_text, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["risk_lines"]
 

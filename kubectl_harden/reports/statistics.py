@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.model import LADDER, Checked, Identity, Level, LiveSource
 from kubectl_harden.pod_security.accepted import left
-from kubectl_harden.reports.terminal import counted, level_text, paint, place, printable, template_of, wrapped
+from kubectl_harden.reports.terminal import level_text, paint, place, printable, template_of, wrapped
+from kubectl_harden.words import counted
 
 __all__ = ["Alike", "Statistics"]
 

@@ -8,7 +8,7 @@ from kubectl_harden.model import LADDER, Checked, Checks, Policy, Problem
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.goals import Goals
 from kubectl_harden.reports.passed import Passed
-from kubectl_harden.reports.terminal import counted
+from kubectl_harden.words import counted
 
 if TYPE_CHECKING:
     from kubectl_harden.reports.page_model import About

@@ -17,7 +17,6 @@ __all__ = [
     "PLAIN",
     "UNLIMITED",
     "UNPRINTABLE",
-    "counted",
     "error_line",
     "escaped",
     "json_text",
@@ -169,12 +168,6 @@ def template_of(identity: Identity) -> str:
 def level_text(level: str) -> str:
     """Return a level in its colour."""
     return paint(level, meaning_of(level))
-
-
-def counted(count: int, singular: str) -> str:
-    """Return ``1 workload``, ``2 workloads`` or ``2 policies``."""
-    plural = f"{singular[:-1]}ies" if singular.endswith("cy") else f"{singular}s"
-    return f"{count:,} {singular if count == 1 else plural}"
 
 
 def error_line(problem: Problem) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from kubectl_harden.model import Checked, Checks
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.reports.tally import Tally
-from kubectl_harden.reports.terminal import counted, paint, printable
+from kubectl_harden.reports.terminal import paint, printable
+from kubectl_harden.words import counted
 
 if TYPE_CHECKING:
     from kubectl_harden.migration.model import Survey
