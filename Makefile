@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint nightly bench bench-start bench-live bench-survey bench-migration bench-report bench-fleet docs story dist clean
+.PHONY: demo test lint nightly bench bench-start bench-live bench-survey bench-migration bench-report bench-fleet speed docs story dist clean
 
 demo: .venv/installed
 	@echo '$$ kubectl harden check -f examples/rejected-deployment.yaml'
@@ -41,6 +41,15 @@ bench-live: .venv/installed-dev
 bench-survey bench-migration bench-report bench-fleet: bench-%: .venv/installed-dev
 	$(BIN)/python -m compileall -q kubectl_harden
 	$(BIN)/python benchmarks/$*.py $(BENCH)
+
+# Each in turn; the options of one are in BENCH where SPEED names it alone.
+SPEED = run start live fleet survey migration report
+speed: .venv/installed-dev dist
+	$(BIN)/python -m compileall -q kubectl_harden
+	set -e; for name in $(SPEED); do \
+	  $(BIN)/python benchmarks/$$name.py $(BENCH) > benchmarks/printed; \
+	  $(BIN)/python docs/speed.py $$name < benchmarks/printed; \
+	done; rm benchmarks/printed
 
 docs: .venv/installed-dev
 	$(BIN)/kubectl-harden explain -o markdown > docs/checks.md

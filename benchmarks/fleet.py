@@ -15,12 +15,11 @@ import argparse
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +53,10 @@ for path in paths:
         more = f"&continue={token_of_next}" if token_of_next else None
 """
 """A bare LIST: page by page, decoded and thrown away."""
+
+
+KUBECTL, CHECK = "kubectl get pods,deploy -A -o json", "kubectl harden check -A"
+LIST, SURVEY = "LIST of the same objects in pages and json.loads, nothing else", "kubectl harden migrate -A"
 
 
 class Run(NamedTuple):
@@ -182,11 +185,11 @@ def commands(plane: ControlPlane) -> dict[str, list[str]]:
     read = [*paths, *(f"/api/v1/{name}" for name in core)]
     bare = [sys.executable, "-c", READ, plane.server, str(plane.certificate), TOKEN]
     return {
-        "kubectl get pods,deploy -A -o json": [str(executable("kubectl")), "get", "pods,deploy", "-A", "-o", "json"],
-        "kubectl harden check -A": [str(HARDEN), "check", "-A"],
+        KUBECTL: [str(executable("kubectl")), "get", "pods,deploy", "-A", "-o", "json"],
+        CHECK: [str(HARDEN), "check", "-A"],
         "kubectl harden check -A --level restricted": [str(HARDEN), "check", "-A", "--level", "restricted"],
-        "LIST of the same objects in pages and json.loads, nothing else": [*bare, *read],
-        "kubectl harden migrate -A": [str(HARDEN), "migrate", "-A", "--level", "restricted"],
+        LIST: [*bare, *read],
+        SURVEY: [str(HARDEN), "migrate", "-A", "--level", "restricted"],
     }
 
 
@@ -220,8 +223,21 @@ def main() -> None:
     for name, results in runs.items() if arguments.rounds else ():
         wall, cpu, memory, asked = (statistics.median(column) for column in zip(*results, strict=True))
         print(f"| {name} | {wall:.2f} s | {cpu:.2f} s | {memory:.0f} MiB | {asked:,.0f} |")
-    if arguments.rounds and shutil.which("nproc"):
+    if arguments.rounds:
+        goals(runs)
         print(f"\n{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+
+
+def goals(runs: Mapping[str, Sequence[Run]]) -> None:
+    """Print what is to be reached: medians of the ratios of runs side by side."""
+    print("\n| goal | at most | wall | CPU |\n| --- | ---: | ---: | ---: |")
+    for name, peer, most in ((CHECK, KUBECTL, 0.1), (SURVEY, LIST, 2)):
+        pairs = list(zip(runs.get(name, ()), runs.get(peer, ()), strict=True))
+        if pairs:
+            wall, cpu = (statistics.median(one[at] / other[at] for one, other in pairs) for at in (0, 1))
+            print(f"| {name}, times {peer} | {most} | {wall:.2f} | {cpu:.2f} |")
+    for run in runs.get(CHECK, ())[:1]:
+        print(f"| memory of {CHECK}, MiB | 80 | {run.memory:.0f} | |")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,28 @@ def test_transcripts_that_lie_are_found() -> None:
     assert not transcripts.agrees("", "a\n") and not transcripts.agrees("a\n", "")
 
 
+BENCHMARKS = ("run", "start", "live", "fleet", "survey", "migration", "report")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_page_of_speed_has_the_tables_of_the_benchmarks(name: str) -> None:
+    page, source = (ROOT / file for file in ("docs/speed.md", f"benchmarks/{name}.py"))
+    printed = re.findall(r'"(?:\\n)?(\|.*\|)\\n(\|.* \|)"', source.read_text())
+    shown = re.findall(rf"(?m)^<!-- benchmarks/{name}\.py -->\n\n(.*)\n(.*)\n\|", page.read_text())
+    assert shown and shown == printed
+
+
+def test_tables_that_are_printed_replace_those_of_the_page() -> None:
+    speed = script("speed")
+    table, other = "| a |\n| --- |\n| 1 |\n", "| a |\n| --- |\n| 2 |\n| 3 |\n"
+    page = f"x\n\n<!-- benchmarks/run.py -->\n\n{table}\ny\n\n<!-- benchmarks/live.py -->\n\n{table}\n"
+    assert speed.with_tables(page, "live", f"words\n\n{other}\nwords\n") == page[: -len(table) - 1] + other + "\n"
+    assert speed.with_tables(page, "run", table) == page
+    for name, printed in (("run", ""), ("run", table + "\n" + table), ("fleet", table)):
+        with pytest.raises(ValueError, match=f"benchmarks/{name}.py printed"):
+            speed.with_tables(page, name, printed)
+
+
 def test_every_mistake_has_its_page() -> None:
     for name in MISTAKES:
         text = (ROOT / "examples" / name / "README.md").read_text()

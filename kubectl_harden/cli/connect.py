@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +21,12 @@ CLUSTER_NAMES: Final = (
 
 def seconds(text: str, option: str) -> float:
     """Return the seconds of ``30``, ``30s``, ``5m``, ``1h``, ``7d``. Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text)
-    if match is None:
+    # Not by a pattern: most commands have such a time, and would compile one for it.
+    number = text.rstrip("smhd")
+    factor = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[len(number) :])
+    if factor is None or not all(part.isdecimal() for part in number.split(".", 1)):
         raise UsageError(f'{option} "{text}": write a time such as 30s, 5m or 1h')
-    return float(match[1]) * {"ms": 0.001, "m": 60, "h": 3600, "d": 86400}.get(match[2] or "s", 1)
+    return float(number) * factor
 
 
 def options_of(given: Mapping[str, Any]) -> ClusterOptions:

@@ -217,8 +217,6 @@ def _leave_stdout() -> None:
 
 
 def _run() -> int:
-    # What is read lives until it is reported: looking for cycles in between only costs time.
-    gc.set_threshold(1_000_000, 20, 20)
     if None in (sys.stdin, sys.stdout, sys.stderr):
         from kubectl_harden.text_files import open_streams
 

@@ -33,7 +33,7 @@ from kubectl_harden.errors import HardenError, UsageError
 if TYPE_CHECKING:
     from kubectl_harden.cli.options import Connect
     from kubectl_harden.migration.migrate import Migrated
-    from kubectl_harden.migration.model import NamespaceSurvey
+    from kubectl_harden.migration.model import NamespaceSurvey, State
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.history import History
 
@@ -140,18 +140,24 @@ class _Fleet:
         done: dict[str, Result | HardenError] = {}
         with Progress(total, "namespaces", steps=False) as display:
 
-            def work(name: str) -> None:
+            def work(names: Sequence[str]) -> None:
                 # Whether there is colour is asked of the context, which other threads do not have.
                 push_context(context)
                 try:
-                    done[name] = self._carry_out(found[name], display, self._pooled, f"{printable(name)}/")[0]
-                except HardenError as error:
-                    done[name] = error
+                    for name in names:
+                        try:
+                            done[name] = self._carry_out(found[name], display, self._pooled, f"{printable(name)}/")[0]
+                        except HardenError as error:
+                            done[name] = error
                 finally:
                     pop_context()
 
+            # Two contexts of one server would change the same namespaces at the same time.
+            servers: dict[str, list[str]] = {}
+            for name, item in found.items():
+                servers.setdefault(item.cluster.connection.server, []).append(name)
             at_a_time = Parallel(self._asked.at_once, self._carry_out.stages, lambda: display.say(INTERRUPTED_WORDS))
-            interrupted = at_a_time(list(found), work, lambda _: None)
+            interrupted = at_a_time(servers.values(), work, lambda _: None)
         for name in found:
             result = done[name]
             if isinstance(result, HardenError):
@@ -193,11 +199,12 @@ class _Fleet:
             reports = [(name, report_of(item) if isinstance(item, Result) else None) for name, item in ended]
             data([json_text(joined_json(reports, problems)), "\n"])
         elif self._asked.output != "policyreport":
-            rows = [(name, item.found if isinstance(item, Result) else None) for name, item in ended]
+            rows = [(name, _states(item) if isinstance(item, Result) else None) for name, item in ended]
             write(["\n", *migrations_table(rows)])
         untouched = [name for name in contexts if name not in self._ended]
-        if untouched and not interrupted:
-            note(f"{', '.join(untouched)}: not started, after as many failures as --max-failures allows")
+        if untouched:
+            why = "" if interrupted else ", after as many failures as --max-failures allows"
+            note(f"{', '.join(untouched)}: not started{why}")
         if interrupted:
             return INTERRUPTED
         return exit_code(problems, left=bool(untouched) or any(is_left(result) for _, result in results))
@@ -267,6 +274,13 @@ class _Fleet:
 
     def _plan_out(self, name: str) -> str | None:
         return self._run.plan_out and _file_of(self._run.plan_out, name)
+
+
+def _states(result: Result) -> list[State]:
+    """Return how far each namespace of a cluster is, after what was carried out."""
+    ended = {item.name: item.state for item in result.done}
+    states: dict[str | None, State] = {"enforced": "done", "done": "done", "blocked": "blocked"}
+    return [states.get(ended.get(item.name), item.state) for item in result.found.namespaces]
 
 
 def _file_of(file: str, context: str) -> str:

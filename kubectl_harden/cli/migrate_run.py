@@ -278,6 +278,8 @@ def _result(found: Findings, done: Mapping[str, Migrated], journal: Journal | No
         for item in found.survey.namespaces
     ]
     undo, problems = "", list(found.problems)
+    later = [problem for item in outcomes if item.found is not None for problem in item.found.problems]
+    problems += [problem for problem in dict.fromkeys(later) if problem not in problems]
     if journal is not None:
         undo = found.cluster.connection.commands.harden("undo", journal.run) if journal.used else ""
         problems += _failures(outcomes, journal)
@@ -286,12 +288,19 @@ def _result(found: Findings, done: Mapping[str, Migrated], journal: Journal | No
 
 def _failures(done: Sequence[Migrated], journal: Journal) -> list[Problem]:
     from kubectl_harden.model import Problem
+    from kubectl_harden.reports.live import refused
 
     # A rollout that was rolled back is the workload's fault, not the cluster's.
     problems = [
         Problem(f"namespace {item.name}: {item.message}", refused=True, namespace=item.name)
         for item in done
         if item.state == "failed" and not item.blockers
+    ]
+    problems += [
+        problem._replace(namespace=item.name)
+        for item in done
+        if item.state != "stopped"
+        for problem in refused(item.outcomes)
     ]
     if journal.trouble is not None:
         from kubectl_harden.reports.output import report_problems

@@ -25,17 +25,14 @@ from kubectl_harden.text_files import STDIN, opened
 __all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
-_OURS: Final = (b"pod-security.kubernetes.io/", b"violates PodSecurity")
-_SLASH: Final = b"\\/"
-_HIDING: Final = re.compile(rb"\\u00(?!26|3[CcEe])[2-7]")
+_ANNOTATION, _REFUSAL = b"pod-security.kubernetes.io/", b"violates PodSecurity"
+_HIDING: Final = re.compile(rb"\\(?:/|u00(?!26|3[CcEe])[2-7])")
 """Escapes of ASCII that encoding/json does not write: they may hide a word of ours."""
-_HEAD: Final = re.compile(rb'\{"kind":"Event","apiVersion":"audit\.k8s\.io/v1","level":"\w+","auditID":"')
+_HEAD: Final = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"'
 _TIME: Final = b',"stageTimestamp":"'
-_TAIL: Final = re.compile(
-    rb',"stageTimestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d):[0-5]\d(?:\.\d+)?Z"'
-    rb'(?:,"annotations":\{(?:[:,]?"[^"\\]*(?:\\.[^"\\]*)*")*+\})?\}'
+_STAMP: Final = re.compile(
+    rb',"stageTimestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d):[0-5]\d(?:\.\d+)?Z"(?:,"annotations":\{"|(?=\}\Z))'
 )
-"""How an event ends as the API server writes it: what closes last is the event, so that this is its own time."""
 _LONGEST: Final = 4 << 20
 """Bytes of a line: an event at the level RequestResponse holds two objects of at most 1.5 MiB, most far less."""
 _MINUTE: Final = 60
@@ -221,12 +218,12 @@ def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEven
     line = line.strip()
     if not line:
         return None
-    if not (any(word in line for word in _OURS) or _SLASH in line or _HIDING.search(line)) and _HEAD.match(line):
+    may_be_ours = _ANNOTATION in line or _REFUSAL in line or _HIDING.search(line)
+    at = None if may_be_ours else _own_time(line)
+    if at is not None:
         # Most lines: not parsed, they only tell that the log goes on. What another program wrote again is parsed.
-        tail = _TAIL.fullmatch(line, max(line.rfind(_TIME), 0))
-        if tail is not None:
-            span.add(_minute(tail[1]))
-            return None
+        span.add(at)
+        return None
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -238,6 +235,17 @@ def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEven
     at = _seconds(_text(value, "stageTimestamp") or _text(value, "requestReceivedTimestamp"))
     span.add(at)
     return None if at is None else _said(value, at, span)
+
+
+def _own_time(line: bytes) -> float | None:
+    """Return the minute of an event as the API server writes it, in seconds since 1970; None for other lines."""
+    found = _STAMP.match(line, max(line.rfind(_TIME), 0)) if line.startswith(_HEAD) else None
+    if found is None:
+        return None
+    # What closes last is the event: the time is its own where nothing but its annotations comes behind it.
+    rest = line[found.end() :]
+    is_last = rest == b"}" or (rest.endswith(b'"}}') and b"{" not in rest and rest.count(b"}") == 2)
+    return _minute(found[1]) if is_last else None
 
 
 def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent | None:

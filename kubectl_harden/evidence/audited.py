@@ -95,6 +95,7 @@ class Audited:
         self._found: dict[tuple[object, ...], Creation] = {}
         self._makers: dict[tuple[str, str, str], dict[str, None]] = {}
         self._made_by: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._remembered = 0
         self.others = 0
 
     def add(self, event: AuditEvent) -> None:
@@ -133,13 +134,16 @@ class Audited:
 
     def _remember(self, event: AuditEvent, kind: str, controller: str) -> None:
         """Keep what a pod of which only the violations are known may come from."""
-        if len(self._made_by) < _MOST_MAKERS:
-            if controller == "deployment-controller" and _HASH.search(event.name):
-                self._made_by[event.namespace, kind, event.name] = ("Deployment", _HASH.sub("", event.name))
-            elif controller == "cronjob-controller" and _ORDINAL.search(event.name):
-                self._made_by[event.namespace, kind, event.name] = ("CronJob", _ORDINAL.sub("", event.name))
-            words = ", ".join(worded(said.reason, said.detail) for said in event.message.violations)
-            self._makers.setdefault((event.namespace, kind, words), {})[event.name] = None
+        words = ", ".join(worded(said.reason, said.detail) for said in event.message.violations)
+        known = event.name in self._makers.get((event.namespace, kind, words), ())
+        if known or self._remembered >= _MOST_MAKERS:
+            return
+        self._remembered += 1
+        self._makers.setdefault((event.namespace, kind, words), {})[event.name] = None
+        if controller == "deployment-controller" and _HASH.search(event.name):
+            self._made_by[event.namespace, kind, event.name] = ("Deployment", _HASH.sub("", event.name))
+        elif controller == "cronjob-controller" and _ORDINAL.search(event.name):
+            self._made_by[event.namespace, kind, event.name] = ("CronJob", _ORDINAL.sub("", event.name))
 
     def creations(self) -> Iterator[Creation]:
         """Yield what was created, the latest first, each with what made it as far as the log tells."""

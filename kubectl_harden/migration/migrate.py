@@ -168,10 +168,8 @@ class Migrator:
         if found.only_labels:
             # They are set in a checkout, once the workloads are well.
             raise _Blocked(found.blockers)
-        self._enforce(name, found.goal)
-        ready = self._prove(name, found.goal)
-        return done._replace(state="done" if found.state == "done" else "enforced", found=found, ready=ready,
-                             blockers=found.blockers)  # fmt: skip
+        state: MigrationState = "enforced" if self._enforce(name, found.goal) else "done"
+        return done._replace(state=state, found=found, ready=self._prove(name, found.goal), blockers=found.blockers)
 
     def _lower(self, done: Migrated, found: NamespaceSurvey, blocked: _Blocked, outcomes: list[Outcome]) -> Migrated:
         """Return what becomes of a blocked namespace: baseline, where that is high enough and can be reached."""
@@ -304,8 +302,11 @@ class Migrator:
 
     # -- enforce -----------------------------------------------------------------------------------------
 
-    def _enforce(self, name: str, goal: Policy) -> None:
-        """Enforce the goal once nothing in the namespace violates it. Raises _Blocked, _Halted, ClusterError."""
+    def _enforce(self, name: str, goal: Policy) -> bool:
+        """Enforce the goal once nothing in the namespace violates it; returns whether it was not, by then.
+
+        Raises _Blocked, _Halted, ClusterError.
+        """
         aim = self._aim.at(goal.level)
         deadline = time.monotonic() + self._seconds
         patience: float | None = None
@@ -313,8 +314,12 @@ class Migrator:
             self._step(name, f"checking again before {goal.level} is enforced")
             value = self._cluster.get(NAMESPACES, None, name)
             found, proposals = survey_namespace(self._policies, value, aim)
+            refused = dict.fromkeys(item.message for item in found.problems if item.refused)
+            if refused:
+                # The cluster is at fault, not what is in the namespace.
+                raise ClusterError("; ".join(refused))
             if found.state == "done":
-                return
+                return False
             if found.state == "blocked":
                 raise _Blocked(found.blockers)
             if found.to_fix:
@@ -347,7 +352,7 @@ class Migrator:
             if late and change is not None:
                 self._labels.take_back(name, change, "a pod that violates it was created at the same moment")
                 raise _Blocked(late)
-            return
+            return change is not None
 
     def _violating(self, name: str, goal: Policy) -> list[Blocker]:
         """Return the pods that violate the goal now and are not on their way out."""

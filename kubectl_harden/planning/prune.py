@@ -35,6 +35,8 @@ def prune(case: Case, edits: list[Edit]) -> Pruned:
 
     Raises InputError where that would take longer than seconds, or where the API server refuses the pod in any case.
     """
+    if not edits:
+        return Pruned([], case.pod, case.violations, [], [])
     notes: list[str] = []
     if any(edit.companion for edit in edits):
         edits, notes = without_refused(edits, case.patched(edits))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from kubectl_harden.migration.model import Survey
+from kubectl_harden.migration.model import State
 from kubectl_harden.reports.states import STATES
 from kubectl_harden.reports.tally import Tally
 from kubectl_harden.reports.terminal import paint, printable
@@ -31,8 +31,8 @@ def clusters_table(clusters: Mapping[str, Tally]) -> Iterator[str]:
         yield f"{name:<{wide}}  {'  '.join(f'{c:>{len(h)}}' for c, h in zip(cells, _COLUMNS, strict=True))}\n"
 
 
-def migrations_table(clusters: Sequence[tuple[str, Survey | None]]) -> Iterator[str]:
-    """Yield how far the namespaces of each cluster were from their level when they were surveyed.
+def migrations_table(clusters: Sequence[tuple[str, Sequence[State] | None]]) -> Iterator[str]:
+    """Yield how many namespaces of each cluster are how far from their level.
 
     None stands for a cluster that told nothing.
     """
@@ -43,6 +43,5 @@ def migrations_table(clusters: Sequence[tuple[str, Survey | None]]) -> Iterator[
     for name, (_, found) in zip(names, clusters, strict=True):
         cells = ["–"] * len(heads)
         if found is not None:
-            counts = [sum(item.state == state for item in found.namespaces) for state in STATES]
-            cells = [f"{count:,}" for count in (len(found.namespaces), *counts)]
+            cells = [f"{count:,}" for count in (len(found), *map(found.count, STATES))]
         yield f"{name:<{wide}}  {'  '.join(f'{c:>{len(h)}}' for c, h in zip(cells, heads, strict=True))}\n"

@@ -57,8 +57,9 @@ T = TypeVar("T")
 _RETRIES: Final = 100
 _READ_AGAIN: Final = 4 << 20
 """Characters that are parsed again, all retries of a text together."""
-_IN_QUOTES: Final = re.compile(r'(?:[^"\\]+|\\.)*', re.DOTALL)
-_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
+# Patterns that are compiled where they are needed, which is seldom.
+_IN_QUOTES: Final = r'(?s:[^"\\]+|\\.)*'
+_ESCAPE: Final = r"(?s:\\.)"
 
 MAX_DEPTH: Final = 999
 """Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
@@ -173,9 +174,9 @@ def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
 
 def _with_apostrophes(text: str, start: int, stand_ins: str) -> str:
     """Return a text with stand-ins for escaped apostrophes from an offset in double quotes to their end."""
-    scalar = _IN_QUOTES.match(text, start)
+    scalar = re.compile(_IN_QUOTES).match(text, start)
     end = scalar.end() if scalar else start
-    escapes = _ESCAPE.sub(lambda match: stand_ins if match[0] == "\\'" else match[0], text[start:end])
+    escapes = re.sub(_ESCAPE, lambda match: stand_ins if match[0] == "\\'" else match[0], text[start:end])
     return text[:start] + escapes + text[end:]
 
 
@@ -196,7 +197,7 @@ def top_level(text: str) -> Iterator[tuple[str, str | None]]:
     if "\\/" in text:
         # kubectl's parser knows no such escape in double quotes; patterns elsewhere are full of it.
         text = text.replace("\\/", "\\" + _SLASH)
-    starts = [match.end() for match in _NEXT_KEY.finditer(text)]
+    starts = [match.end() for match in re.finditer(_NEXT_KEY, text)]
     if text.startswith(("---", "#", " ", "\t", "\r", "\n")):
         del starts[:1]  # What stands above the first key goes with it.
     for start, end in pairwise((0, *starts, len(text))):
@@ -212,7 +213,7 @@ _AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", _SLASH)
 """Byte order marks, what only YAML 1.1 takes for line breaks, and what stands for something else here."""
 
 # What can begin a key at column 0; "- " there is an item of the key above. The line feed lets the search skip fast.
-_NEXT_KEY: Final = re.compile(r"\n(?=[^ \t\r\n#-]|-[^ \t\r\n])")
+_NEXT_KEY: Final = r"\n(?=[^ \t\r\n#-]|-[^ \t\r\n])"
 
 
 def _only_key(text: str, *, first: bool) -> tuple[str, str | None]:

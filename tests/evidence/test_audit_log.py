@@ -385,6 +385,23 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     assert peak(20_000) < 20_000 * size / 10
 
 
+@pytest.mark.parametrize("resource", ["replicasets", "jobs", "daemonsets"])
+@pytest.mark.parametrize("user", ["anna", "system:serviceaccount:kube-system:deployment-controller"])
+def test_of_what_makes_pods_no_more_is_kept(resource: str, user: str) -> None:
+    """Whoever creates it, and whatever it is called."""
+    found = _one(json.dumps(event(resource, name="a", user={"username": user})))
+    audited = Audited()
+    sizes = []
+    tracemalloc.start()
+    for number in range(60_000):
+        if number % 30_000 == 0:
+            sizes.append(tracemalloc.get_traced_memory()[0])
+        audited.add(found._replace(name=f"web{number}-5d8c7f9b6"))
+    sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[2] - sizes[1] < (sizes[1] - sizes[0]) / 100
+
+
 def test_too_many_different_ones_are_counted() -> None:
     audited = Audited()
     line = json.dumps(event(name="a"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Barrier, Event
 from xml.etree import ElementTree
@@ -260,6 +260,67 @@ def test_several_clusters_are_changed_at_a_time_where_that_is_asked_for(
     for plane in (harden.namespace.plane, contexts.plane):
         found = plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
         assert found["pod-security.kubernetes.io/enforce"] == "restricted"
+    table = result.out[result.out.index("CLUSTER ") :].splitlines()[1:]
+    assert [line.split() for line in table] == [["prod-a", *"10001"], ["prod-b", *"10001"]]
+
+
+def test_contexts_of_one_server_are_not_changed_at_the_same_time(contexts: Namespace, harden: Harden) -> None:
+    """What one has done is there for the other, which has nothing to undo."""
+    plane = harden.namespace.plane
+    harden.kubeconfig.write_text(json.dumps(merged(dict.fromkeys(("a", "again"), plane.configuration(plane.token)))))
+    harden.namespace.create(workload("Deployment", "web"))
+    harden.namespace.settled("web")
+    arguments = ("migrate", contexts.name, "--all-contexts", "--level", "restricted")
+    result = harden(*arguments, "--apply", "--yes", "--parallel-clusters", "2")
+    assert result.code == 0, result
+    assert f"a/{contexts.name}: enforces restricted:latest, 1 workload patched" in result.err
+    assert f"again/{contexts.name}: enforces restricted:latest already" in result.err
+    assert "again: 1 namespace: 1 done already\n" in result.err
+    assert {event.get("context") for event in harden.journal() if event["event"] == "run"} == {"a"}
+
+
+def _is_patch(request: Request) -> bool:
+    return _is_real(request) and "/deployments/" in request.path
+
+
+def _is_list_of_controllers(request: Request) -> bool:
+    return request.method == "GET" and request.path.endswith("/replicationcontrollers")
+
+
+@pytest.mark.parametrize("side_by_side", [(), ("--parallel-clusters", "2")], ids=["one by one", "side by side"])
+@pytest.mark.parametrize("dies", [_is_patch, _is_list_of_controllers], ids=["after a patch", "before it enforces"])
+def test_a_server_that_dies_in_a_migration_is_not_reached_and_the_other_goes_on(
+    contexts: Namespace,
+    harden: Harden,
+    proxies: tuple[FaultProxy, FaultProxy],
+    dies: Callable[[Request], bool],
+    side_by_side: tuple[str, ...],
+) -> None:
+    """That is the cluster's fault, exit code 4: no namespace is held back by what is in it, and none is proved."""
+    harden.namespace.create(workload("Deployment", "web"))
+    harden.namespace.settled("web")
+    first = proxies[0]
+
+    def dead(_: Request) -> Fault | None:
+        # The request itself is among those that came by.
+        patched = next((at for at, one in enumerate(first.requests[:-1]) if _is_patch(one)), None)
+        is_dead = patched is not None and any(map(dies, first.requests[patched:]))
+        return Fault(answer=lambda *_: None) if is_dead else None
+
+    first.rules.append(dead)
+    result = harden(
+        "migrate", contexts.name, "--all-contexts", "--level", "restricted", "--apply", "--yes",
+        "--request-timeout", "3s", *side_by_side,
+    )  # fmt: skip
+    assert result.code == 4, result
+    labels = harden.namespace.plane.request("GET", f"/api/v1/namespaces/{contexts.name}")["metadata"]["labels"]
+    assert "pod-security.kubernetes.io/enforce" not in labels
+    assert "FAILED, not enforced" in result.err and "cannot be reached" in " ".join(result.err.split()), result
+    assert "prod-a: 1 namespace: 1 failed. To undo it: " in " ".join(result.err.split())
+    assert "prod-b: 1 namespace: 1 enforced now. " in result.err
+    first.rules.clear()
+    again = harden("migrate", contexts.name, "--all-contexts", "--level", "restricted", "--apply", "--yes")
+    assert again.code == 0, again
 
 
 @pytest.mark.parametrize("where", [("--all-contexts",), ("--context", "prod-a")])
@@ -311,6 +372,29 @@ def test_a_signal_ends_several_clusters_between_two_steps(
         assert f"{name}: 1 namespace: 1 not finished. To undo it: kubectl harden undo" in told, told
     again = harden(*arguments)
     assert (again.code, again.err.count("1 enforced now")) == (0, 2), again
+
+
+def test_a_signal_names_the_clusters_whose_turn_has_not_come(
+    contexts: Namespace, harden: Harden, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    begun, answer = Event(), Event()
+
+    def hang() -> None:
+        begun.set()
+        answer.wait(60)
+
+    proxies[0].times(1, _is_real, Fault(before=hang))
+    process = harden.start("migrate", contexts.name, "--all-contexts", "--apply", "--yes")
+    assert begun.wait(60)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "interrupted: each namespace finishes its current step" not in process.stderr.readline():
+        pass
+    answer.set()
+    shown, told = process.communicate(timeout=60)
+    assert (process.returncode, told.splitlines()[-1]) == (130, "note: prod-b: not started")
+    assert shown[shown.index("CLUSTER ") :].splitlines()[1].split() == ["prod-a", *"10010"]
+    assert proxies[1].requests == []
 
 
 def test_undo_finds_the_cluster_of_a_run(contexts: Namespace, harden: Harden) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from kubectl_harden.model import Edit
+from kubectl_harden.planning.api_rules import refusals
+from kubectl_harden.planning.case import Case
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import plan
+from kubectl_harden.planning.prune import prune
 from kubectl_harden.pod_security.pod_templates import locate
-from kubectl_harden.pod_security.policy import NEWEST, Policy
+from kubectl_harden.pod_security.policy import NEWEST, Policy, evaluate
+from kubectl_harden.yaml_text.documents import readable
 from tests.support.plans import made, pod, restricted, workload
 
 LOCAL = "/etc/localtime"
+CASES = Path(__file__).parents[1] / "pod_security" / "controls" / "cases"
 TZ, CLAIM = ({"name": name, "mountPath": f"/{name}"} for name in ("tz", "claim"))
 
 
@@ -47,3 +56,24 @@ def test_a_volume_that_a_person_keeps_mounted_stays() -> None:
     assert [container["volumeMounts"] for container in fixed["containers"]] == [[CLAIM, TZ]] * 2
     why = next(left.why for left in found.remaining if left.check == "restrictedVolumes")
     assert "the API server would refuse the change: mounts a volume that is not there: tz" in why
+
+
+@pytest.mark.parametrize("check", sorted(path.name for path in CASES.iterdir()))
+def test_no_edits_leave_what_is_violated(check: str) -> None:
+    """What is not patched is what patching with nothing makes of it."""
+    values = [
+        document.value for file in sorted((CASES / check).glob("*.*.yaml")) for document in readable(file.read_text())
+    ]
+    seen = 0
+    for value in values:
+        for location in locate(value, {}) or () if isinstance(value, dict) else ():
+            pod, policy = location.pod(), Policy("restricted", NEWEST)
+            violations = evaluate(pod, policy)
+            case = Case(pod, location, policy, violations, FixOptions(), {}, None, {}, lambda _: "")
+            patched, found = case.patched([]), prune(case, [])
+            assert (found.edits, found.left, found.obstacles, found.notes) == ([], evaluate(patched, policy), [], [])
+            assert found.after.written == patched.written
+            assert (found.after.spec, found.after.annotations) == (patched.spec, patched.annotations)
+            assert refusals(patched) == refusals(pod)
+            seen += 1
+    assert seen

@@ -47,7 +47,7 @@ from kubectl_harden.pod_security.risks import Case, Change, Rule
 
 ID = "capabilities_restricted"
 _ALLOWED = frozenset(("NET_BIND_SERVICE",))
-_ADDED: Final = re.compile(r"must not include (.*?) in securityContext\.capabilities\.add")
+_ADDED: Final = r"must not include (.*?) in securityContext\.capabilities\.add"
 
 
 def _no_capabilities(case: Case) -> str | None:
@@ -185,6 +185,6 @@ CONTROL = Control(
     cure='set securityContext.capabilities.drop: ["ALL"] in each container named, and add nothing but NET_BIND_SERVICE',
     signs=(DENIED,),
     covers=lambda detail: any(
-        not DEFAULT_SET.issuperset(re.findall('"([^"]*)"', names)) for names in _ADDED.findall(detail)
+        not DEFAULT_SET.issuperset(re.findall('"([^"]*)"', names)) for names in re.findall(_ADDED, detail)
     ),
 )
