@@ -131,7 +131,8 @@ class Proposal(NamedTuple):
     def counted(self) -> Proposal:
         """Return it without the objects, for counting."""
         kept = ("namespace", "name", "uid", "resourceVersion")
-        value = {"metadata": {key: self.live.value["metadata"].get(key) for key in kept}}
+        metadata = self.live.value["metadata"]
+        value = {"metadata": {key: metadata.get(key) for key in kept}}
         return self._replace(live=self.live.showing(value), goal={}, returned=None, ownership=(), owners=None)
 
 

@@ -55,7 +55,7 @@ from kubectl_harden.migration.model import (
     unread,
 )
 from kubectl_harden.migration.soak import soak_blockers
-from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.model import LADDER, Level, Policy, Problem
 from kubectl_harden.objects import controller_of, name_of
 from kubectl_harden.planning.json_patch import touched
 from kubectl_harden.planning.upgrade import failing_newly
@@ -493,5 +493,5 @@ def _label_managers(namespace: Gathered, wanted: Mapping[str, str], aim: Aim, ou
 
 def _lowest(levels: Iterable[Level]) -> Level:
     """Return the lowest of some levels; where nothing runs, the strictest is met."""
-    everything: set[Level] = {"restricted", *levels}
-    return min(everything, key=rank)
+    found = set(levels)
+    return next((level for level in LADDER if level in found), "restricted")
