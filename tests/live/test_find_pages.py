@@ -57,7 +57,9 @@ def test_an_api_server_says_the_same_in_both(harden: Harden) -> None:
     namespace.eventually(lambda: len(namespace.pods()) == 4)
     for path in ("/api/v1/pods", "/apis/apps/v1/replicasets", "/apis/batch/v1/jobs", "/api/v1/namespaces"):
         value, items = metadata_list(plane.raw(f"{path}?limit=3", FORM.format("vnd.kubernetes.protobuf")))
-        expected = json.loads(plane.raw(f"{path}?limit=3", FORM.format("json")))
+        # Of the same moment: others write meanwhile.
+        same = f"resourceVersion={value['metadata']['resourceVersion']}&resourceVersionMatch=Exact"
+        expected = json.loads(plane.raw(f"{path}?limit=3&{same}", FORM.format("json")))
         assert (value["apiVersion"], value["kind"]) == (expected["apiVersion"], expected["kind"])
         assert value["metadata"].keys() == expected["metadata"].keys() - {"remainingItemCount"}
         read = [{key: item["metadata"][key] for key in READ if key in item["metadata"]} for item in expected["items"]]
