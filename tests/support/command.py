@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.signals import heed_signals
+
 ROOT = Path(__file__).parents[2]
 REJECTED = (ROOT / "examples" / "rejected-deployment.yaml").read_text()
 GOOD = """\
@@ -32,4 +34,5 @@ def run(*arguments: str, stdin: str | bytes = "", cwd: Path | None = None, **env
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **environment},
         timeout=120,
+        preexec_fn=heed_signals,
     )
