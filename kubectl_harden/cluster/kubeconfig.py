@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kubectl_harden.errors import ClusterError
+from kubectl_harden.json_values import mapping
 from kubectl_harden.text_files import read_text
 
 if TYPE_CHECKING:
@@ -244,15 +245,11 @@ def described(options: ClusterOptions, contexts: Sequence[str]) -> list[Describe
 
 
 def _described(config: dict[str, Any], name: str, user: str | None) -> Described:
-    context = _mapping(_entry(config, "contexts", name, "context"))
-    cluster = _mapping(_entry(config, "clusters", context.get("cluster"), "cluster"))
-    plugin = _mapping(_mapping(_entry(config, "users", user or context.get("user"), "user")).get("exec"))
+    context = mapping(_entry(config, "contexts", name, "context"))
+    cluster = mapping(_entry(config, "clusters", context.get("cluster"), "cluster"))
+    plugin = mapping(mapping(_entry(config, "users", user or context.get("user"), "user")).get("exec"))
     may_ask = bool(plugin) and plugin.get("interactiveMode") != "Never" and os.isatty(0)
     return Described(str(cluster.get("server") or "").rstrip("/"), may_ask)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _merged(kubeconfig: str | None) -> Any:

@@ -22,10 +22,11 @@ from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
 from kubectl_harden.text_files import STDIN, opened
 
-__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log"]
+__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log", "seconds_of"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
-_ANNOTATION, _REFUSAL = b"pod-security.kubernetes.io/", b"violates PodSecurity"
+_ANNOTATION: Final = _PREFIX.encode()
+_REFUSAL: Final = b"violates PodSecurity"
 _HIDING: Final = re.compile(rb"\\(?:/|u00(?!26|3[CcEe])[2-7])")
 """Escapes of ASCII that encoding/json does not write: they may hide a word of ours."""
 _HEAD: Final = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"'
@@ -232,7 +233,7 @@ def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEven
     if mapping(value).get("kind") != "Event" or "auditID" not in value:
         span.foreign += 1
         return None
-    at = _seconds(_text(value, "stageTimestamp") or _text(value, "requestReceivedTimestamp"))
+    at = seconds_of(_text(value, "stageTimestamp") or _text(value, "requestReceivedTimestamp"))
     span.add(at)
     return None if at is None else _said(value, at, span)
 
@@ -258,7 +259,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
     code = status.get("code")
     made = isinstance(code, int) and 200 <= code < 300
     if (judged or f"{_PREFIX}exempt" in annotations) and made and _is_new_pod(value, about):
-        begun = _seconds(_text(value, "requestReceivedTimestamp"))
+        begun = seconds_of(_text(value, "requestReceivedTimestamp"))
         span.create(_text(about, "namespace"), at if begun is None else begun, at)
     refusal = _text(status, "message") if code == 403 else ""
     refused = any(not warned for _, warned in policies_named(refusal))
@@ -309,10 +310,11 @@ def _controller(metadata: Mapping[str, object]) -> tuple[str, str] | None:
 @lru_cache(maxsize=64)
 def _minute(text: bytes) -> float | None:
     """Return the seconds of a minute in UTC, as API servers write times."""
-    return _seconds(text.decode(errors="replace") + "Z")
+    return seconds_of(text.decode(errors="replace") + "Z")
 
 
-def _seconds(text: str) -> float | None:
+def seconds_of(text: str) -> float | None:
+    """Return a time of the API (RFC 3339) in seconds since 1970, None for what is not one."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):

@@ -13,7 +13,7 @@ from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.in_force import in_force
-from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy, rank
+from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy, includes
 from kubectl_harden.pod_security.policy import NEWEST, worded
 
 __all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
@@ -146,7 +146,6 @@ def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[st
     for name, own in labels:
         now = in_force(own, minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
-        shown = [policy for mode in ("enforce", "audit") if (policy := now.modes[mode]) is not None]
-        if not any(rank(policy) >= rank(goal) and policy.minor >= goal.minor for policy in shown):
+        if not any(includes(now.modes[mode], goal) for mode in ("enforce", "audit")):
             out.append(name)
     return sorted(out)

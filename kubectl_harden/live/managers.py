@@ -241,6 +241,10 @@ def _may_be_managed(metadata: dict[str, Any], labels: dict[str, str], annotation
     """Whether an object has anything by which a system is known: most have nothing."""
     if any(key in _KEYS or f"{key.partition('/')[0]}/" in _KEYS for key in (*labels, *annotations)):
         return True
+    return _argo_wrote(metadata)
+
+
+def _argo_wrote(metadata: dict[str, Any]) -> bool:
     return any(_WRITERS.get(str(entry.get("manager"))) == "Argo CD" for entry in metadata.get("managedFields") or ())
 
 
@@ -250,8 +254,7 @@ def _application(metadata: dict[str, Any], labels: dict[str, str], annotations: 
     Behind a colon comes the object that a tracking id was made for.
     """
     tracking = annotations.get("argocd.argoproj.io/tracking-id") or labels.get("argocd.argoproj.io/instance")
-    managed = metadata.get("managedFields") or ()
-    if tracking or any(_WRITERS.get(str(entry.get("manager"))) == "Argo CD" for entry in managed):
+    if tracking or _argo_wrote(metadata):
         return tracking or labels.get("app.kubernetes.io/instance", "")
     return None
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any, Final
 
+from kubectl_harden.evidence.audit_log import seconds_of
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.audited import Traced, level_of
 from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
-from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
+from kubectl_harden.pod_security.namespace_labels import PREFIX, includes, rank
 from kubectl_harden.words import counted
 
 __all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "moment", "soak_blockers"]
@@ -64,7 +64,7 @@ class Unlogged:
         metadata = pod["metadata"]
         if self._soak is None or _MIRROR in (metadata.get("annotations") or ()):
             return
-        at = _seconds(metadata.get("creationTimestamp"))
+        at = seconds_of(str(metadata.get("creationTimestamp")))
         if at is not None and self._since <= at < self._until and not self._soak.span.shows_creation(self._name, at):
             self.uids.add(str(metadata["uid"]))
             self.last = max(self.last, at)
@@ -150,7 +150,7 @@ def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
 def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: float) -> Iterator[tuple[str, str]]:
     """Yield that the log cannot tell what violates the level, since it was not audited all the time."""
     audited = now.modes.get("audit")
-    if audited is None or rank(audited.level) < rank(goal.level) or audited.minor < goal.minor:
+    if not includes(audited, goal):
         what = f"{goal} is not audited there, so the log does not show what violates it"
         yield what, "migrate --apply sets audit, and the time counts from then on"
         return
@@ -173,16 +173,8 @@ def _audit_set(namespace: Mapping[str, Any]) -> float | None:
     for entry in namespace["metadata"].get("managedFields") or ():
         labels = mapping(mapping(mapping(mapping(entry).get("fieldsV1")).get("f:metadata")).get("f:labels"))
         if any(f"f:{PREFIX}audit{part}" in labels for part in ("", "-version")):
-            set_at = _seconds(mapping(entry).get("time"))
+            set_at = seconds_of(str(mapping(entry).get("time")))
             if set_at is None:
                 return None
             found.append(set_at)
     return max(found, default=None)
-
-
-def _seconds(stamp: object) -> float | None:
-    """Return a time of the API (RFC 3339) in seconds since 1970, None for what is not one."""
-    try:
-        return datetime.fromisoformat(str(stamp)).timestamp()
-    except ValueError:
-        return None

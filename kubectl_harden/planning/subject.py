@@ -45,7 +45,8 @@ class Subject(NamedTuple):
 
     def templates(self) -> list[Location]:
         """Return the pod templates of the object. Raises InputError where its kind must have one and it has none."""
-        return locate(self.value, self.pod_paths, decoded=self.decoded) or []
+        found = locate(self.value, self.pod_paths) or []
+        return [location._replace(decoded=True) for location in found] if self.decoded else found
 
     def changed(self, value: dict[str, Any]) -> Self:
         """Return the subject with its object in another state."""

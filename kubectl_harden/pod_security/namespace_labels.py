@@ -26,6 +26,7 @@ __all__ = [
     "PolicyChoice",
     "asked_policy",
     "chosen_policy",
+    "includes",
     "invalid_level",
     "invalid_version",
     "label_faults",
@@ -57,6 +58,11 @@ def rank(policy: Policy | Level | None) -> int:
     """Return how strict a policy or a level is; None is privileged."""
     level = policy.level if isinstance(policy, Policy) else policy or "privileged"
     return LADDER.index(level)
+
+
+def includes(policy: Policy | None, other: Policy) -> bool:
+    """Whether what violates another policy violates this one: it is as strict, and not of an older version."""
+    return policy is not None and rank(policy) >= rank(other) and policy.minor >= other.minor
 
 
 def invalid_level(text: str) -> str:

@@ -178,45 +178,44 @@ def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
     )
 
 
-def locate(value: object, extra: PodPaths, *, decoded: bool = False) -> list[Location] | None:
+def locate(value: object, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
-    ``extra`` maps (group, kind) to further pointers, which take nothing away from what is known of a kind. ``decoded``
-    tells that an API server has decoded the value by its own types. Raises InputError where the kind must have a pod
-    template and the object has none, and for more than MAX_TEMPLATES.
+    ``extra`` maps (group, kind) to further pointers, which take nothing away from what is known of a kind. Raises
+    InputError where the kind must have a pod template and the object has none, and for more than MAX_TEMPLATES.
     """
-    found = _with_further(value, _located(value, decoded), extra, decoded)
+    found = _with_further(value, _located(value), extra)
     if found is not None and len(found) > MAX_TEMPLATES:
         raise InputError(f"has {len(found):,} pod templates; more than {MAX_TEMPLATES:,} are refused")
     return found
 
 
-def _with_further(value: Any, known: list[Location] | None, extra: PodPaths, decoded: bool) -> list[Location] | None:
+def _with_further(value: Any, known: list[Location] | None, extra: PodPaths) -> list[Location] | None:
     """Return the known pod templates of an object, and those that further pointers lead to."""
     pointers = extra.get((api_group(value["apiVersion"]), value["kind"])) if extra and _is_object(value) else None
     if pointers is None:
         return known
     if known is None:
-        return _at(value, pointers, decoded, required=True)
+        return _at(value, pointers, required=True)
     paths = {location.path for location in known}
-    return [*known, *(more for more in _at(value, pointers, decoded, required=False) if more.path not in paths)]
+    return [*known, *(more for more in _at(value, pointers, required=False) if more.path not in paths)]
 
 
 def _is_object(value: Any) -> bool:
     return isinstance(value.get("apiVersion"), str) and isinstance(value.get("kind"), str)
 
 
-def _located(value: Any, decoded: bool) -> list[Location] | None:
+def _located(value: Any) -> list[Location] | None:
     if not _is_object(value):
         return None
     kind = value["kind"]
     key = (api_group(value["apiVersion"]), kind)
     if key in _BUILT_IN:
-        return _at(value, _BUILT_IN[key], decoded, required=True, is_pod=kind == "Pod")
+        return _at(value, _BUILT_IN[key], required=True, is_pod=kind == "Pod")
     if key in _CUSTOM:
-        return _at(value, _CUSTOM[key], decoded, required=False)
+        return _at(value, _CUSTOM[key], required=False)
     if key in _KNATIVE:
-        return _at(value, _KNATIVE[key], decoded, required=True, pod_security_context=False)
+        return _at(value, _KNATIVE[key], required=True, pod_security_context=False)
     if key[0] == "argoproj.io" and kind in _ARGO:
         from kubectl_harden.pod_security.argo import argo_pods  # late: few manifests are workflows
 
@@ -227,7 +226,6 @@ def _located(value: Any, decoded: bool) -> list[Location] | None:
 def _at(
     value: object,
     pointers: tuple[str, ...],
-    decoded: bool,
     *,
     required: bool,
     is_pod: bool = False,
@@ -236,7 +234,7 @@ def _at(
     found = []
     for text in pointers:
         for path, template in _walk(value, parse_pointer(text), ()):
-            found.append(Location(path, template, is_pod, pod_security_context, decoded))
+            found.append(Location(path, template, is_pod, pod_security_context))
     if required and not found:
         raise InputError("required: there is no pod template here", parse_pointer(pointers[0]))
     return found
