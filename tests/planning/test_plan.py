@@ -268,6 +268,13 @@ def test_what_a_person_has_said_counts_as_reached(
 
 @fewer(4)
 @given(template=valid_templates(), policy=POLICIES)
+@example(
+    template={
+        "metadata": {},
+        "spec": {"containers": [{"name": "a", "image": "i"}], "nodeSelector": {"kubernetes.io/os": "windows"}},
+    },
+    policy=Policy("restricted", 25),
+)
 def test_nothing_outside_the_standard_is_touched(template: dict[str, Any], policy: Policy) -> None:
     value = workload(template, "Deployment")
     fixed = apply(value, made(value, policy, FixOptions("breaks", partial=True)).edits)
@@ -283,6 +290,12 @@ def test_nothing_outside_the_standard_is_touched(template: dict[str, Any], polic
             [[p["containerPort"] for p in c.get("ports", [])] for c in spec["containers"]],
         ]
 
+    spec = fixed["spec"]["template"]["spec"]
+    stated = (spec.get("nodeSelector") or {}).get("kubernetes.io/os") == "windows" and "os" not in template["spec"]
+    if stated and "os" in spec:
+        # What its nodes say, and nothing else, since policies read it there from v1.25 on.
+        assert spec.pop("os") == {"name": "windows"}
+        assert policy.minor >= 25
     assert untouched(fixed) == untouched(value)
 
 
