@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kubectl_harden.evidence.audited import Creation
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.find import Finder, Targets
+    from kubectl_harden.model import Problem
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
 __all__ = ["AUDIT_LOG", "AuditLog", "read"]
@@ -78,8 +79,14 @@ class AuditLog(NamedTuple):
         from kubectl_harden.reports.audit_log import audit_notes
         from kubectl_harden.reports.output import note
 
-        for words in audit_notes(self.span, self.others):
+        for words in audit_notes(self.span):
             note(words)
+
+    def problems(self) -> list[Problem]:
+        """Return what of it is not known: whatever violates a level may be in that."""
+        from kubectl_harden.model import Problem
+
+        return [Problem(f"{what}: {why}") for what, why in self.span.lost(self.others)]
 
     def json(self, found: Sequence[Traced]) -> dict[str, object]:
         """Return it for programs."""

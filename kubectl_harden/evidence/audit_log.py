@@ -21,6 +21,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
 from kubectl_harden.text_files import STDIN, opened
+from kubectl_harden.words import counted
 
 __all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log", "seconds_of"]
 
@@ -48,6 +49,10 @@ _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
 _LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
 _GZIP: Final = b"\x1f\x8b"
+_OWN_LINE: Final = re.compile(
+    rb'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\s:]+:\d+\] |\{(?=.*"msg":)"ts":\d+\.\d+,"(?:caller|logger|level|v|msg)":'
+)
+"""What the API server logs on stdout (klog; component-base/logs/json), where --audit-log-path=- puts events, too."""
 _EPHEMERAL: Final = "ephemeralcontainers"
 _DRY_RUN: Final = re.compile(r"[?&]dryRun=")
 
@@ -98,6 +103,26 @@ class LogSpan:
         self.timeless = 0
         self.foreign = 0
         self.cut_files: list[str] = []
+
+    def lost(self, others: int) -> Iterator[tuple[str, str]]:
+        """Yield what of the log is not known, and why: whatever violates a level may be in it.
+
+        ``others`` counts the events that were read and are of too many kinds to be kept.
+        """
+        if self.unreadable:
+            yield f"{counted(self.unreadable, 'line')} of the audit log cannot be read", "what is in it is not known"
+        for file in self.cut_files:
+            yield f"{file} ends in the middle of its compressed data", "what comes after is not known"
+        if self.foreign:
+            verb = "is not an audit event" if self.foreign == 1 else "are not audit events"
+            why = "what another program has made of audit events is not read: give the events themselves, one a line"
+            yield f"{counted(self.foreign, 'line')} of the audit log {verb}", why
+        if self.timeless:
+            verb = "has" if self.timeless == 1 else "have"
+            yield f"{counted(self.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
+        if others:
+            what = f"the audit log has {counted(others, 'more event')} of too many kinds to be kept"
+            yield what, "which namespaces they are of is not known"
 
     def add(self, at: float | None) -> None:
         """Count an event; one without a time, or from the future, tells nothing of what the log covers.
@@ -224,6 +249,8 @@ def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEven
     if at is not None:
         # Most lines: not parsed, they only tell that the log goes on. What another program wrote again is parsed.
         span.add(at)
+        return None
+    if not may_be_ours and b'"auditID"' not in line and _OWN_LINE.match(line):
         return None
     try:
         value = json.loads(line)

@@ -178,6 +178,27 @@ def test_lines_that_are_no_events_are_counted_and_the_rest_goes_on(tmp_path: Pat
     assert (span.unreadable, span.foreign) == (unreadable, foreign)
 
 
+@pytest.mark.parametrize(
+    ("line", "foreign", "unreadable"),
+    [
+        ("I1129 11:44:11.000001       1 controller.go:42] ready: true", 0, 0),
+        ('{"ts":1764416651000.1,"caller":"server/x.go:1","msg":"ready","v":1}', 0, 0),
+        ('I1129 11:44:11.000001       1 a.go:42] {"kind":"Event","auditID":"1",', 0, 1),
+        ('{"ts":1764416651000.1,"msg":"pod-security.kubernetes.io/audit-violations"}', 1, 0),
+        ('{"ts":1764416651000.1,"log":"H4sIAAAA"}', 1, 0),
+        ("goroutine 1 [running]:", 0, 1),
+    ],
+)
+def test_what_an_api_server_logs_beside_events_hides_none(
+    tmp_path: Path, line: str, foreign: int, unreadable: int
+) -> None:
+    """With --audit-log-path=- both are on stdout."""
+    found, span = read(tmp_path, text(event(name="a")) + line.encode() + b"\n" + text(event(name="b")))
+    assert [one.name for one in found] == ["a", "b"]
+    assert (span.foreign, span.unreadable) == (foreign, unreadable)
+    assert len(list(span.lost(0))) == foreign + unreadable
+
+
 def test_the_line_that_is_being_written_is_no_fault(tmp_path: Path) -> None:
     found, span = read(tmp_path, text(event(name="a")) + text(event(name="b"))[:-30])
     assert ([one.name for one in found], span.unreadable, span.events) == (["a"], 0, 1)

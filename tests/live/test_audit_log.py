@@ -220,6 +220,32 @@ def test_rotated_and_packed_files_and_stdin(namespace: Namespace, harden: Harden
     assert result.json["auditLog"]["created"][0]["count"] == 2
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+@audited
+def test_what_of_a_log_cannot_be_read_is_not_well(
+    namespace: Namespace, harden: Harden, tmp_path: Path, wrapped: bool
+) -> None:
+    """As what a log shipper put into an envelope, beside events that are as the API server wrote them."""
+    namespace.create(safe(workload("Pod", "good")), workload("Pod", "runner-5"))
+    lines = log_of(namespace, 2).read_text().splitlines()
+    namespace.delete("Pod", "runner-5")
+    namespace.eventually(lambda: len(namespace.pods()) == 1)
+    log = tmp_path / "audit.log"
+    changed = [
+        line if '"runner-5"' not in line else json.dumps({"log": line}) if wrapped else line[:-200] for line in lines
+    ]
+    log.write_text("\n".join(changed) + "\n")
+    words = "is not an audit event" if wrapped else "cannot be read"
+    for command in ("check", "rejected"):
+        result = harden(command, "-n", namespace.name, "--audit-log", str(log))
+        assert (result.code, words in result.err) == (3, True), result
+        assert "shows nothing else" not in result.err and "nothing is being rejected" not in result.err
+    result = harden("migrate", namespace.name, "--level", "restricted", "--audit-log", str(log))
+    assert result.code == 1 and words in result.out
+    log.write_text("\n".join(line for line in lines if '"runner-5"' not in line) + "\n")
+    assert harden("check", "-n", namespace.name, "--audit-log", str(log)).code == 0
+
+
 @audited
 def test_enforcing_waits_until_nothing_new_came_for_so_long(namespace: Namespace, harden: Harden) -> None:
     """The fix is made at once; the level is enforced when the log has been without violations for long enough."""

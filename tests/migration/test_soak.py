@@ -37,7 +37,7 @@ def blockers(
     goal: Policy,
     *,
     others: int = 0,
-    seconds: float = DAY,
+    seconds: float | None = DAY,
     pods: Sequence[dict[str, Any]] = (),
     audited_for: float = 10 * DAY,
 ) -> list[str]:
@@ -48,7 +48,7 @@ def blockers(
     (directory / "audit.log").write_bytes(
         text(*(event(stageTimestamp=one.isoformat(), **quiet) for one in stamps)) + data
     )
-    span, audited = LogSpan(since=now - seconds), Audited()
+    span, audited = LogSpan(since=None if seconds is None else now - seconds), Audited()
     for one in read_audit_log([str(directory / "audit.log")], span):
         audited.add(one)
     soak = Soak(span, {"shop": [Traced(item) for item in audited.creations()]}, seconds, others)
@@ -109,14 +109,18 @@ def test_a_log_in_which_all_is_well(tmp_path: Path) -> None:
     assert blockers(tmp_path, b"", RESTRICTED) == []
 
 
-def test_what_is_lost_of_a_log_is_not_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [DAY, None])
+def test_what_is_lost_of_a_log_is_not_well(tmp_path: Path, seconds: float | None) -> None:
+    """Whether or not a time is asked for in which all was well."""
     foreign = b'{"kind":"Record","of":"pod-security.kubernetes.io/audit-violations"}\n'
-    (found,) = blockers(tmp_path, foreign, RESTRICTED)
+    (found,) = blockers(tmp_path, foreign, RESTRICTED, seconds=seconds)
     assert "1 line of the audit log is not an audit event" in found
+    (found,) = blockers(tmp_path, b'{"kind":"Event","auditID\n', RESTRICTED, seconds=seconds)
+    assert "1 line of the audit log cannot be read" in found
     timeless = text(event(name="a", stageTimestamp="yesterday", requestReceivedTimestamp=""))
-    (found,) = blockers(tmp_path, timeless, RESTRICTED)
+    (found,) = blockers(tmp_path, timeless, RESTRICTED, seconds=seconds)
     assert "1 event of the audit log has no time" in found
-    (found,) = blockers(tmp_path, b"", RESTRICTED, others=3)
+    (found,) = blockers(tmp_path, b"", RESTRICTED, seconds=seconds, others=3)
     assert "3 more events of too many kinds to be kept" in found
 
 
