@@ -14,16 +14,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import BinaryIO, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
+from kubectl_harden.evidence.audit_files import LogFiles
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
-from kubectl_harden.text_files import STDIN, opened
 from kubectl_harden.words import counted
 
-__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log", "seconds_of"]
+__all__ = ["AuditEvent", "LogSpan", "read_audit_log", "seconds_of"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
 _ANNOTATION: Final = _PREFIX.encode()
@@ -47,8 +46,6 @@ _LONGEST_REQUEST: Final = 300
 """Seconds: API servers give a request one minute unless they are told otherwise."""
 _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
-_LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
-_GZIP: Final = b"\x1f\x8b"
 _OWN_LINE: Final = re.compile(
     rb'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\s:]+:\d+\] |\{(?=.*"msg":)"ts":\d+\.\d+,"(?:caller|logger|level|v|msg)":'
 )
@@ -103,6 +100,7 @@ class LogSpan:
         self.timeless = 0
         self.foreign = 0
         self.cut_files: list[str] = []
+        self.left_out_files: list[str] = []
 
     def lost(self, others: int) -> Iterator[tuple[str, str]]:
         """Yield what of the log is not known, and why: whatever violates a level may be in it.
@@ -174,42 +172,19 @@ class LogSpan:
             before = minute
 
 
-def files_of(name: str) -> list[str]:
-    """Return the log files of a name: itself, or of a directory what is named as logs are, rotated ones too.
-
-    Raises InputError for what does not exist, and for a directory without logs.
-    """
-    path = Path(name)
-    if name == STDIN or not path.is_dir():
-        return [name]
-    try:
-        found = sorted(str(item) for item in path.iterdir() if item.is_file() and _LOG_NAME.search(item.name))
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
-    if not found:
-        raise InputError(f"{name}: no file in this directory is named like a log (audit.log, audit-….log.gz)")
-    return found
-
-
 def read_audit_log(names: Iterable[str], span: LogSpan) -> Iterator[AuditEvent]:
     """Yield what Pod Security admission said in the files of an audit log, and note in ``span`` what they cover.
 
-    Names are as ``files_of`` takes them. Lines that are no audit event are counted, and left out. Memory does not grow
-    with the files. Raises InputError for a file that cannot be read at all.
+    Names are those of files, of directories with logs, or "-". Lines that are no audit event are counted, and left out.
+    Memory does not grow with the files. Raises InputError for a file that cannot be read at all.
     """
-    for file in [file for name in names for file in files_of(name)]:
+    files = LogFiles(names)
+    for file, stream in files:
         try:
-            with opened(file) as stream:
-                yield from _events(_unpacked(stream), file, span)
+            yield from _events(stream, file, span)
         except InputError as error:
             raise InputError(f"{file}: {error}") from None
-
-
-def _unpacked(stream: BinaryIO) -> BinaryIO:
-    """Return what is in a stream, which may be compressed whatever its name is."""
-    peek = getattr(stream, "peek", None)
-    packed = peek is not None and peek(2)[:2] == _GZIP
-    return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if packed else stream
+    span.left_out_files += files.left_out
 
 
 def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:

@@ -100,6 +100,9 @@ def audit_notes(span: LogSpan) -> Iterator[str]:
             "the audit log has no pod that admission judged: whether its audit policy leaves pods out is not known "
             "(they are needed at the level Metadata)"
         )
+    if span.left_out_files:
+        names = ", ".join(span.left_out_files[:_NAMED]) + (", …" if len(span.left_out_files) > _NAMED else "")
+        yield f"not read, since not named like a log: {names} (--audit-log may be repeated)"
     ahead = span.untimely - span.timeless
     if ahead:
         verb = "has" if ahead == 1 else "have"

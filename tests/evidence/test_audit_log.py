@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubectl_harden.errors import InputError
-from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, _event, files_of, read_audit_log
+from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, _event, read_audit_log
 from kubectl_harden.evidence.audited import Audited, Creation
 
 WORDS = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "{}" must set securityContext.runAsNonRoot=true)'
@@ -276,16 +275,6 @@ def test_packed_files_by_what_is_in_them(tmp_path: Path) -> None:
     assert ([one.name for one in found], span.cut_files) == (["a", "b"], [])
     _, span = read(tmp_path, gzip.compress(text(*(event(name=str(n)) for n in range(2000))))[:-200], "cut.log.gz")
     assert span.cut_files == [str(tmp_path / "cut.log.gz")]
-
-
-def test_a_directory_is_its_logs(tmp_path: Path) -> None:
-    for name in ("audit.log", "audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "notes.md", "audit.log.1"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "old.log").mkdir()
-    names = ["audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "audit.log", "audit.log.1"]
-    assert [Path(name).name for name in files_of(str(tmp_path))] == names
-    with pytest.raises(InputError, match="no file in this directory is named like a log"):
-        files_of(str(tmp_path / "old.log"))
 
 
 def test_what_a_log_covers_and_where_it_is_silent(tmp_path: Path) -> None:
