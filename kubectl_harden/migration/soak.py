@@ -89,7 +89,9 @@ def soak_blockers(
         said = [one.reason for one in made.violations if one.may_violate(goal.level)]
         said += [made.rest] if made.rest else []
         explained = soak.seconds is None and item.state in ("violates", "fixed")
-        if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
+        # What is refused already, enforcing more does not change.
+        changes = not made.refused or rank(now.modes.get("enforce")) < rank(level_of(made.policy))
+        if not said or made.last < since or explained or not changes:
             continue
         what = f"{made.times:,} {made.done}" if made.times > 1 else f"one {made.done}"
         words = ", ".join(said)

@@ -40,6 +40,7 @@ def blockers(
     seconds: float | None = DAY,
     pods: Sequence[dict[str, Any]] = (),
     audited_for: float = 10 * DAY,
+    enforced: Policy | None = None,
 ) -> list[str]:
     """Return what a log of the last day, with an event in each half hour and ``data``, has against a level."""
     now = time.time()
@@ -52,7 +53,7 @@ def blockers(
     for one in read_audit_log([str(directory / "audit.log")], span):
         audited.add(one)
     soak = Soak(span, {"shop": [Traced(item) for item in audited.creations()]}, seconds, others)
-    in_force = InForce({"audit": Policy("restricted", NEWEST)})
+    in_force = InForce({"audit": Policy("restricted", NEWEST), "enforce": enforced})
     value = namespace(now - audited_for)
     unlogged = Unlogged(soak, value)
     for pod in (*pods, *pods):
@@ -70,10 +71,10 @@ def pod(name: str, ago: float, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": name, "creationTimestamp": at, "annotations": annotations}}
 
 
-def said(words: str, **fields: Any) -> bytes:
+def said(words: str, policy: str = "restricted:latest", **fields: Any) -> bytes:
     """Return the event of a pod of now, whose audit annotation has some words."""
     key = "pod-security.kubernetes.io/audit-violations"
-    annotations = {key: f'would violate PodSecurity "restricted:latest": {words}'}
+    annotations = {key: f'would violate PodSecurity "{policy}": {words}'}
     return text(event(stageTimestamp=datetime.now(UTC).isoformat(), annotations=annotations, **fields))
 
 
@@ -103,6 +104,19 @@ def test_what_restricted_says_may_be_below_baseline_too(tmp_path: Path, words: s
     """The word of a restricted control stands for the baseline one that it overrides; a newer control has any level."""
     assert blockers(tmp_path, said(words), RESTRICTED)
     assert bool(blockers(tmp_path, said(words), BASELINE)) is below_baseline
+
+
+@pytest.mark.parametrize("seconds", [DAY, None])
+def test_what_violates_baseline_violates_restricted(tmp_path: Path, seconds: float | None) -> None:
+    """As where baseline was audited when the pod came; what is refused already is not new."""
+    words = "host namespaces (hostNetwork=true)"
+    (found,) = blockers(tmp_path, said(words, "baseline:latest"), RESTRICTED, seconds=seconds)
+    assert "one created that violates it" in found
+    status = {"code": 403, "message": f'pods "a" is forbidden: violates PodSecurity "baseline:latest": {words}'}
+    refused = text(event(stageTimestamp=stamp(time.time()), responseStatus=status))
+    (found,) = blockers(tmp_path, refused, RESTRICTED, seconds=seconds)
+    assert "one refused that violates it" in found
+    assert blockers(tmp_path, refused, RESTRICTED, seconds=seconds, enforced=BASELINE) == []
 
 
 def test_a_log_in_which_all_is_well(tmp_path: Path) -> None:
