@@ -59,9 +59,10 @@ class AuditEvent(NamedTuple):
 
     ``resource`` is ``pods``, ``deployments.apps``, or ``pods/ephemeralcontainers``; ``name`` may be empty, or come from
     the message of a refusal; ``generated`` tells that the server made the name up. ``owner`` is the kind and name of
-    the controller where the log holds the object (level Request), ``prefix`` its generateName. ``at`` is in seconds
-    since 1970. ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there
-    before: it got another image, say.
+    the controller where the log holds the object (level Request), ``prefix`` its generateName. ``user`` is who
+    admission and RBAC take it to be: the impersonated one, where there is one. ``at`` is in seconds since 1970.
+    ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there before: it got
+    another image, say.
     """
 
     namespace: str
@@ -288,7 +289,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         not _text(about, "name"),
         _controller(metadata),
         _text(metadata, "generateName"),
-        _text(mapping(value.get("user")), "username"),
+        _text(mapping(value.get("impersonatedUser") or value.get("user")), "username"),
         _text(value, "userAgent"),
         message,
         refused,

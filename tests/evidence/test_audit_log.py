@@ -177,6 +177,15 @@ def test_lines_that_are_no_events_are_counted_and_the_rest_goes_on(tmp_path: Pat
     assert (span.unreadable, span.foreign) == (unreadable, foreign)
 
 
+def test_whoever_is_impersonated_is_who_creates(tmp_path: Path) -> None:
+    """As behind a proxy that logs in for everybody, where the user that is logged in is always the same."""
+    proxy = {"user": {"username": "system:serviceaccount:cattle-system:cattle"}}
+    (found,), _ = read(tmp_path, text(event(impersonatedUser={"username": "berta"}, **proxy)))
+    assert found.user == "berta"
+    (found,), _ = read(tmp_path, text(event(**proxy)))
+    assert found.user == "system:serviceaccount:cattle-system:cattle"
+
+
 @pytest.mark.parametrize(
     ("line", "foreign", "unreadable"),
     [
