@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from kubectl_harden.cli.connect import seconds
 from kubectl_harden.cli.groups import option
 from kubectl_harden.errors import InputError, UsageError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kubectl_harden.model import Problem
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
-__all__ = ["AUDIT_LOG", "AuditLog", "read"]
+__all__ = ["AUDIT_LOG", "AuditLog", "read", "soaked_for"]
 
 AUDIT_LOG: Final = option(
     "--audit-log", "audit_logs", group="Evidence", multiple=True, metavar="FILE|DIR|-",
@@ -93,6 +94,13 @@ class AuditLog(NamedTuple):
         from kubectl_harden.reports.audit_log import audit_json
 
         return audit_json(found, self.span, self.others)
+
+
+def soaked_for(text: str) -> float:
+    """Return the seconds of --soak. Raises UsageError for a bare number: whoever writes 7 means days, not seconds."""
+    if text.isdecimal():
+        raise UsageError(f'--soak "{text}": write a unit, such as {text}d for days')
+    return seconds(text, "--soak")
 
 
 def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None:

@@ -340,6 +340,7 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
         ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
         ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
         ("migrate", namespace.name, "--soak", "7d"): "give it with --audit-log",
+        ("migrate", namespace.name, "--audit-log", str(log), "--soak", "7"): "write a unit, such as 7d for days",
         ("rejected", "-", "--audit-log", str(log)): "use one of them",
     }
     for arguments, words in table.items():
