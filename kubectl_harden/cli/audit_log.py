@@ -119,5 +119,5 @@ def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None
     for event in read_audit_log(names, span):
         audited.add(event)
     if not span.events:
-        raise InputError(f"{', '.join(names)}: no audit event of an API server (JSON lines of audit.k8s.io)")
+        raise InputError(f"{', '.join(names)}: no audit event of an API server (audit.k8s.io, one a line)")
     return AuditLog(tuple(audited.creations()), span, audited.others)

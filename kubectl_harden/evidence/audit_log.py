@@ -272,6 +272,8 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         return None
     message = next((message for message in read_messages(words) if message.policy), None)
     if message is None:
+        # It violates something, in words that are not known here.
+        span.unreadable += 1
         return None
     if not message.violations and not message.rest:
         # That is a violation all the same.

@@ -164,6 +164,16 @@ HOSTILE = {
     "another log": (b'{"kind": "Event", "msg": "pod-security.kubernetes.io/"}\n', 0, 1),
     "nothing of a log": (b"\x00" * 100 + b"\n", 1, 0),
     "long": (b'{"a": "' + b"x" * (9 << 20) + b'"}\n', 1, 0),
+    "words of another kind": (
+        text(event(annotations={"pod-security.kubernetes.io/audit-violations": "privileged (container)"})),
+        1,
+        0,
+    ),
+    "a policy that is not known": (
+        text(event(annotations={"pod-security.kubernetes.io/audit-violations": WORDS.replace(":latest", ":v2.0")})),
+        1,
+        0,
+    ),
     "fields of other types": (text(event(user=1, objectRef=[], responseStatus="x", userAgent=None)), 0, 0),
     "no numbers": (text(event(responseStatus={"code": "201"})), 0, 0),
 }
