@@ -19,11 +19,14 @@ from kubectl_harden.pod_security.policy import NEWEST, worded
 __all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
 
 _FEW: Final = 5
+_CUSTOM: Final = ""
+"""Stands for the kind of all custom resources."""
 _PARENTS: Final = {
-    "ReplicaSet": ("Deployment", re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
-    "Job": ("CronJob", re.compile(r"-[0-9]+$")),
+    "ReplicaSet": (("Deployment", _CUSTOM), re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
+    "Job": (("CronJob", _CUSTOM), re.compile(r"-[0-9]+$")),
 }
 """What makes objects of a kind, and what it appends to its own name for theirs."""
+_BUILT_IN: Final = ("", "apps", "batch")
 
 
 class Traced(NamedTuple):
@@ -79,7 +82,8 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
         if isinstance(found, Live):
             words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
-            known[found.namespace, found.resource.kind, found.name] = _Known(found.target, words)
+            kinds = [found.resource.kind] + [_CUSTOM] * (found.resource.group not in _BUILT_IN)
+            known.update({(found.namespace, kind, found.name): _Known(found.target, words) for kind in kinds})
         else:
             whole = False
     for item in creations:
@@ -96,7 +100,7 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
     owners = (item.owner,) if item.owner is not None else item.candidates
     there = [found for owner in owners if (found := _there(item.namespace, owner, known)) is not None]
     if not owners and item.kind:
-        kinds = (item.kind, _PARENTS.get(item.kind, ("", None))[0])
+        kinds = (item.kind, *_PARENTS.get(item.kind, ((), None))[0])
         there = [
             found
             for (namespace, kind, _), found in known.items()
@@ -118,8 +122,9 @@ def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, s
     kind, name = owner
     found = known.get((namespace, kind, name))
     if found is None and kind in _PARENTS:
-        parent, suffix = _PARENTS[kind]
-        found = known.get((namespace, parent, suffix.sub("", name))) if suffix.search(name) else None
+        parents, suffix = _PARENTS[kind]
+        makers = (known.get((namespace, parent, suffix.sub("", name))) for parent in parents)
+        found = next((maker for maker in makers if maker is not None), None) if suffix.search(name) else None
     return found
 
 

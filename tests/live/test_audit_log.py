@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.live.test_custom_resources import create, kinds, rollout
 from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, workload
 
+__all__ = ["kinds"]
 audited = pytest.mark.pod_security(audit="restricted")
 
 
@@ -109,6 +111,28 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
     assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
     everywhere = ("check", "-A", "--level", "restricted", *arguments[3:])
     assert namespace.name in harden(*everywhere, "-o", "json").json["auditLog"]["unaudited"]
+
+
+@audited
+def test_what_a_custom_resource_made_is_of_it(
+    kinds: None, namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    """Argo's Rollout makes ReplicaSets as a Deployment does."""
+    made = create(namespace, "argoproj.io", "rollouts", rollout("web"))
+    owner = {key: made[key] for key in ("apiVersion", "kind")} | {key: made["metadata"][key] for key in ("name", "uid")}
+    replicas = workload("Deployment", "web-5bc67d89f")
+    replicas["kind"] = "ReplicaSet"
+    replicas["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
+    namespace.create(replicas)
+    log = log_of(namespace)
+    (found,) = created(harden, log)
+    assert (found["workload"], found["state"]) == ("rollout.argoproj.io/web", "violates")
+    # At the level Request the owner is in the event.
+    (event,) = pods_in(log, namespace.name)
+    event["requestObject"] = {"metadata": {"ownerReferences": [{**owner, "controller": True}]}}
+    (tmp_path / "audit.log").write_text(json.dumps(event, separators=(",", ":")) + "\n")
+    (found,) = created(harden, tmp_path / "audit.log")
+    assert (found["workload"], found["state"]) == ("rollout.argoproj.io/web", "violates")
 
 
 @audited
