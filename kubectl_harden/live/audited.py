@@ -8,7 +8,9 @@ from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, Cluster
+from kubectl_harden.evidence.audit_log import seconds_of
 from kubectl_harden.evidence.audited import Creation
+from kubectl_harden.json_values import mapping
 from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
@@ -34,7 +36,8 @@ class Traced(NamedTuple):
 
     ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
     log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
-    read, or what admission said is not known. ``candidates`` are targets of which each would make such pods.
+    read, or what admission said is not known, or the template may never have been to blame. ``candidates`` are targets
+    of which each would make such pods.
     """
 
     creation: Creation
@@ -44,10 +47,14 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that is there: how a command line names it, and what its templates violate by policy."""
+    """A workload that is there: how a command line names it, what its templates violate by policy, and its last change.
+
+    ``changed_at`` is when a manager last set what is in its spec, in seconds since 1970, None where that is not known.
+    """
 
     target: str
     words: dict[str, str]
+    changed_at: float | None
 
 
 def level_of(policy: str) -> Level:
@@ -83,7 +90,8 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
         if isinstance(found, Live):
             words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
             kinds = [found.resource.kind] + [_CUSTOM] * (found.resource.group not in _BUILT_IN)
-            known.update({(found.namespace, kind, found.name): _Known(found.target, words) for kind in kinds})
+            there = _Known(found.target, words, _changed_at(found))
+            known.update({(found.namespace, kind, found.name): there for kind in kinds})
         else:
             whole = False
     for item in creations:
@@ -113,8 +121,18 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
         return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
     if there[0].words[item.policy]:
         return Traced(item, targets[0], "violates")
-    # What a newer control than is known here forbids may still be in the template.
-    return Traced(item, targets[0], "unknown" if item.rest else "fixed")
+    # What a newer control than is known here forbids may still be in the template; what a template that is older than
+    # the pods does not have, something else has put into them.
+    cured = item.of_template or (there[0].changed_at or 0) >= int(item.last)
+    return Traced(item, targets[0], "fixed" if cured and not item.rest else "unknown")
+
+
+def _changed_at(live: Live) -> float | None:
+    """Return when the spec of a workload was last changed, by its field managers; scaling does not count."""
+    entries = [mapping(entry) for entry in live.value["metadata"].get("managedFields") or ()]
+    own = [entry for entry in entries if not entry.get("subresource") and "f:spec" in mapping(entry.get("fieldsV1"))]
+    times = (seconds_of(str(entry.get("time"))) for entry in own)
+    return max((time for time in times if time is not None), default=None)
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:

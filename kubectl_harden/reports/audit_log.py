@@ -87,6 +87,8 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
     elif item.candidates:
         names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
         yield f"the log does not say which of these created it, and each of them would: {names}"
+    elif item.target and not made.rest:
+        yield f"its template meets {made.policy} and is older than this: something changes its pods at admission"
     elif _debugs(item):
         yield f"{by}: kubectl debug --profile=restricted adds containers that meet the level"
     else:

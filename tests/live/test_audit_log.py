@@ -183,6 +183,29 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
 
 
 @audited
+def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    """As a sidecar is: the template has been well all the time, and the next pod has it again."""
+    namespace.create(safe(workload("StatefulSet", "db")))
+    namespace.eventually(lambda: pods_in(namespace.plane.audit_log, namespace.name))
+    (event,) = pods_in(namespace.plane.audit_log, namespace.name)
+    words = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "proxy" must set securityContext.runAsNonRoot=true)'
+    event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
+    later = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    log = tmp_path / "audit.log"
+    log.write_text(json.dumps(event | {"stageTimestamp": later}, separators=(",", ":")) + "\n")
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert result.code == 1, result
+    assert "statefulset/db: 1 pod created" in " ".join(result.out.split())
+    assert "something changes its pods at admission" in " ".join(result.out.split())
+    arguments = ("migrate", namespace.name, "--level", "restricted", "--audit-log", str(log), "-o", "json")
+    assert harden(*arguments).json["namespaces"][0]["state"] == "blocked"
+    # What was changed after the pod may be what has cured it.
+    before = datetime.fromtimestamp(0, UTC).isoformat()
+    log.write_text(json.dumps(event | {"stageTimestamp": before}, separators=(",", ":")) + "\n")
+    assert harden("check", "-n", namespace.name, "--audit-log", str(log)).code == 0
+
+
+@audited
 def test_words_of_a_newer_control_are_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
     """What is forbidden is not known, so neither is that the template is without it."""
     namespace.create(safe(workload("StatefulSet", "db")))
