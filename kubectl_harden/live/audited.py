@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, Cluster
 from kubectl_harden.evidence.audit_log import seconds_of
@@ -15,10 +15,10 @@ from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.in_force import in_force
-from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy, includes
+from kubectl_harden.pod_security.namespace_labels import PREFIX, Mode, PolicyChoice, chosen_policy, includes
 from kubectl_harden.pod_security.policy import NEWEST, worded
 
-__all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
+__all__ = ["Traced", "audited_since", "label_set_at", "level_of", "of_namespaces", "policy_of", "traced"]
 
 _FEW: Final = 5
 _CUSTOM: Final = ""
@@ -28,6 +28,7 @@ _PARENTS: Final = {
     "Job": (("CronJob", _CUSTOM), re.compile(r"-[0-9]+$")),
 }
 """What makes objects of a kind, and what it appends to its own name for theirs."""
+_LOGGED: Final[tuple[Mode, ...]] = ("enforce", "audit")
 _BUILT_IN: Final = ("", "apps", "batch")
 
 
@@ -152,23 +153,40 @@ def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creatio
     return [item for item in creations if (takes.takes(item.namespace) if space is None else item.namespace == space)]
 
 
-def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[str]:
-    """Return the namespaces of which an audit log does not show all that violates the policy that they are held to.
+def audited_since(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> dict[str, float | None]:
+    """Return by namespace since when an audit log shows all that violates the policy that the namespace is held to.
 
-    It shows what is enforced and what is audited, as far as their labels tell. Raises ClusterError where they cannot be
-    read.
+    It shows what is enforced and what is audited, as far as their labels tell: None where neither is. Times are as in
+    ``label_set_at``, 0 where they are not known. Raises ClusterError where the namespaces cannot be read.
     """
     minor = cluster.minor()
-    labels: Iterable[tuple[str, dict[str, str]]]
+    found: Iterable[Mapping[str, Any]]
     if takes.namespace is not None:
-        labels = [(takes.namespace, cluster.namespace_labels(takes.namespace))]
+        found = [cluster.get(NAMESPACES, None, takes.namespace)["metadata"]]
     else:
         found = (value["metadata"] for value in cluster.each(NAMESPACES, None))
-        labels = ((item["name"], item.get("labels") or {}) for item in found if takes.takes(item["name"]))
-    out = []
-    for name, own in labels:
-        now = in_force(own, minor, {})
+    out: dict[str, float | None] = {}
+    for metadata in sorted(found, key=lambda item: str(item["name"])):
+        if takes.namespace is None and not takes.takes(metadata["name"]):
+            continue
+        now = in_force(metadata.get("labels") or {}, minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
-        if not any(includes(now.modes[mode], goal) for mode in ("enforce", "audit")):
-            out.append(name)
-    return sorted(out)
+        modes = [mode for mode in _LOGGED if includes(now.modes[mode], goal)]
+        out[metadata["name"]] = min((label_set_at(metadata, mode) or 0 for mode in modes), default=None)
+    return out
+
+
+def label_set_at(metadata: Mapping[str, Any], mode: Mode) -> float | None:
+    """Return when a namespace's label of a mode was last set, at the latest, in seconds since 1970.
+
+    Its field manager tells; None where none does.
+    """
+    found = []
+    for entry in metadata.get("managedFields") or ():
+        labels = mapping(mapping(mapping(mapping(entry).get("fieldsV1")).get("f:metadata")).get("f:labels"))
+        if any(f"f:{PREFIX}{mode}{part}" in labels for part in ("", "-version")):
+            set_at = seconds_of(str(mapping(entry).get("time")))
+            if set_at is None:
+                return None
+            found.append(set_at)
+    return max(found, default=None)

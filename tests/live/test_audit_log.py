@@ -98,7 +98,10 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
     words = " ".join(result.err.split())
     assert (result.code, "shows nothing else that violates what is audited or enforced from 20" in words) == (0, True)
     assert "does not show all" not in words
-    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == []
+    told = harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]
+    assert told["unaudited"] == []
+    # The log of the tests began before the namespace.
+    assert list(told["auditedSince"]) in ([namespace.name], [])
     namespace.label(audit="baseline")
     result = harden(*arguments, "--level", "restricted")
     assert f"the audit log does not show all that violates in {namespace.name}: the level is neither" in " ".join(
@@ -111,6 +114,23 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
     assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
     everywhere = ("check", "-A", "--level", "restricted", *arguments[3:])
     assert namespace.name in harden(*everywhere, "-o", "json").json["auditLog"]["unaudited"]
+
+
+@audited
+def test_what_came_before_the_level_was_audited_is_not_known(
+    namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    namespace.create(safe(workload("Pod", "one")))
+    (event,) = pods_in(log_of(namespace), namespace.name)
+    older = event | {"stageTimestamp": (datetime.now(UTC) - timedelta(days=7)).isoformat()}
+    log = tmp_path / "audit.log"
+    log.write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in (older, event)))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    words = f"before the level was audited or enforced, as far as is known: {namespace.name} since 20"
+    assert (result.code, words in " ".join(result.err.split())) == (0, True), result
+    log.write_text(json.dumps(event, separators=(",", ":")) + "\n")
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert (result.code, "before the level" in result.err) == (0, False), result
 
 
 @audited
