@@ -14,7 +14,16 @@ from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import paint, printable, wrapped
 from kubectl_harden.words import counted
 
-__all__ = ["audit_json", "audit_notes", "audit_text", "moment", "period", "unaudited_json", "unaudited_notes"]
+__all__ = [
+    "audit_json",
+    "audit_notes",
+    "audit_text",
+    "moment",
+    "period",
+    "unaudited_json",
+    "unaudited_notes",
+    "unseen_notes",
+]
 
 _NAMED: Final = 5
 _MINUTE: Final = 60
@@ -116,9 +125,7 @@ def audit_notes(span: LogSpan) -> Iterator[str]:
 def unaudited_notes(span: LogSpan, since: Mapping[str, float | None]) -> Iterator[str]:
     """Yield in which namespaces the log cannot show what violates the level; ``since`` is as of ``audited_since``."""
     never, later = _unaudited(span, since)
-    if never:
-        what = "the level is neither audited nor enforced there"
-        yield f"the audit log does not show all that violates{places(never)}: {what}, as far as labels tell"
+    yield from unseen_notes(never)
     if later:
         told = ", ".join(f"{name} since {moment(at)}" for name, at in list(later.items())[:_NAMED])
         more = ", …" if len(later) > _NAMED else ""
@@ -126,6 +133,13 @@ def unaudited_notes(span: LogSpan, since: Mapping[str, float | None]) -> Iterato
             "the audit log does not show what violated before the level was audited or enforced, as far as is known: "
             f"{told}{more}"
         )
+
+
+def unseen_notes(namespaces: Sequence[str]) -> Iterator[str]:
+    """Yield that the log cannot show what violates the level in namespaces."""
+    if namespaces:
+        what = "the level is neither audited nor enforced there"
+        yield f"the audit log does not show all that violates{places(namespaces)}: {what}, as far as labels tell"
 
 
 def unaudited_json(span: LogSpan, since: Mapping[str, float | None] | None) -> dict[str, object]:

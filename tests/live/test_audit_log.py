@@ -392,6 +392,16 @@ def test_without_a_time_only_what_nothing_explains_holds_back(namespace: Namespa
     assert "one created that violates it, the last at 20" in blocker["what"]
 
 
+def test_what_is_not_audited_is_told_before_it_is_enforced(namespace: Namespace, harden: Harden) -> None:
+    """Nothing can be in the log then, which is not to say that all is well."""
+    arguments = ("migrate", namespace.name, "--audit-log", str(namespace.plane.audit_log))
+    namespace.create(workload("Deployment", "web"))
+    words = f"does not show all that violates in {namespace.name}: the level is neither audited nor enforced"
+    assert words in " ".join(harden(*arguments).err.split())
+    namespace.label(audit="restricted")
+    assert words not in " ".join(harden(*arguments).err.split())
+
+
 def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
     log.write_text('{"kind": "Other"}\n')
