@@ -21,6 +21,8 @@ from kubectl_harden.pod_security.policy import NEWEST, worded
 __all__ = ["Traced", "audited_since", "label_set_at", "level_of", "of_namespaces", "policy_of", "traced"]
 
 _FEW: Final = 5
+_ROLLOUT: Final = 600
+"""Seconds in which an older template may still make pods after a change: progressDeadlineSeconds, by default."""
 _CUSTOM: Final = ""
 """Stands for the kind of all custom resources."""
 _PARENTS: Final = {
@@ -48,14 +50,16 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that is there: how a command line names it, what its templates violate by policy, and its last change.
+    """A workload that is there: how a command line names it, and what its templates violate by policy.
 
-    ``changed_at`` is when a manager last set what is in its spec, in seconds since 1970, None where that is not known.
+    ``changed_at`` is when its spec was last changed since it was created, by its field managers; 0 where it was not, or
+    that is not known. Times are in seconds since 1970.
     """
 
     target: str
     words: dict[str, str]
-    changed_at: float | None
+    created_at: float
+    changed_at: float
 
 
 def level_of(policy: str) -> Level:
@@ -91,7 +95,7 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
         if isinstance(found, Live):
             words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
             kinds = [found.resource.kind] + [_CUSTOM] * (found.resource.group not in _BUILT_IN)
-            there = _Known(found.target, words, _changed_at(found))
+            there = _known(found, words)
             known.update({(found.namespace, kind, found.name): there for kind in kinds})
         else:
             whole = False
@@ -124,16 +128,19 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
         return Traced(item, targets[0], "violates")
     # What a newer control than is known here forbids may still be in the template; what a template that is older than
     # the pods does not have, something else has put into them.
-    cured = item.of_template or (there[0].changed_at or 0) >= int(item.last)
+    cured = item.of_template or there[0].changed_at + _ROLLOUT >= int(item.last) or there[0].created_at > item.last
     return Traced(item, targets[0], "fixed" if cured and not item.rest else "unknown")
 
 
-def _changed_at(live: Live) -> float | None:
-    """Return when the spec of a workload was last changed, by its field managers; scaling does not count."""
-    entries = [mapping(entry) for entry in live.value["metadata"].get("managedFields") or ()]
+def _known(live: Live, words: dict[str, str]) -> _Known:
+    metadata = live.value["metadata"]
+    entries = [mapping(entry) for entry in metadata.get("managedFields") or ()]
+    # Scaling is no change of it.
     own = [entry for entry in entries if not entry.get("subresource") and "f:spec" in mapping(entry.get("fieldsV1"))]
-    times = (seconds_of(str(entry.get("time"))) for entry in own)
-    return max((time for time in times if time is not None), default=None)
+    times = [seconds_of(str(entry.get("time"))) or 0 for entry in own]
+    created_at = seconds_of(str(metadata.get("creationTimestamp"))) or 0
+    was_changed = metadata.get("generation") != 1
+    return _Known(live.target, words, created_at, max(times, default=0) if was_changed else 0)
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
