@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
-from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
+from kubectl_harden.cli.evidence import AUDIT_LOG, EvidenceOptions, audit_log_of, evidence_options
 from kubectl_harden.cli.groups import FILE, option
 from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
@@ -22,6 +21,7 @@ from kubectl_harden.errors import ClusterError, UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.audit_log import AuditLog
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.model import Checks, Policy
@@ -130,7 +130,7 @@ def check(
     if audit_logs and (only or skip):
         raise UsageError("--audit-log shows pods with all that they violate: leave out --only and --skip")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
-    audit = read(audit_logs)
+    audit = audit_log_of(audit_logs)
     came: list[Traced] = []
     notes: list[str] = []
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)

@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, kustomizations_above, parts_of
+from kubectl_harden.manifests.repository import KUSTOMIZATION
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import STDIN
 from kubectl_harden.yaml_text.documents import Fault, documents
 from kubectl_harden.yaml_text.tree import top_level
 
 if TYPE_CHECKING:
+    from kubectl_harden.manifests.directories import Build
     from kubectl_harden.manifests.gitignore import Ignores
 
 __all__ = [
@@ -62,7 +63,7 @@ class Listing(NamedTuple):
     unjudged: tuple[Problem, ...] = ()
     left_out: tuple[Problem, ...] = ()
     excluded: int = 0
-    builds: tuple[Build, ...] = ()
+    builds: "tuple[Build, ...]" = ()
     charts: tuple[str, ...] = ()
     kustomizations: tuple[str, ...] = ()
 
@@ -109,13 +110,18 @@ def find_files(
         else:
             found.append(Found(name, listed=False, problem="no such file or directory"))
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
+    if not among:
+        return Listing(tuple(found), (), tuple(left_out), passed)
+    # Imported late: a file that is named needs none of it.
+    from kubectl_harden.manifests.directories import kustomizations_above, parts_of
+
     parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else (), build=build)
     files = tuple(item for item in found if item.file not in parts.files)
     return Listing(files, parts.notes, tuple(left_out), passed, parts.builds, parts.charts, parts.kustomizations)
 
 
 def _ignores_in(directory: str) -> "Ignores | None":
-    # Imported late, as name_test is: one file needs none of it.
+    # Imported late: a file that is named needs none of it.
     from kubectl_harden.manifests.gitignore import ignores_in
 
     return ignores_in(directory)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
-from kubectl_harden.manifests.directories import ancestors, upwards
+from kubectl_harden.manifests.repository import ancestors, upwards
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import leads_out, read_text

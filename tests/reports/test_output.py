@@ -27,7 +27,8 @@ from kubectl_harden.live.refused_pods import Injected, Rejected
 from kubectl_harden.live.restarts import Restart, Restarts
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, ServerWord, Survey
-from kubectl_harden.model import Checked, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
+from kubectl_harden.model import Checked, Fact, Identity, PodsChecked, Policy, Problem, Source, Violation
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.documentation import explanations
