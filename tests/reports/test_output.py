@@ -49,7 +49,7 @@ from kubectl_harden.reports import (
 )
 from kubectl_harden.reports.migration import markdown
 from kubectl_harden.reports.tally import Report, Tally
-from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
+from kubectl_harden.reports.terminal import MARKS, PLAIN, UNPRINTABLE, error_line, json_text, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
 from tests.support.fleet import socket_agent
 from tests.support.harden import workload
@@ -77,6 +77,12 @@ def test_nothing_passes_that_is_not_ours(text: str, colour: bool) -> None:
     assert not ACTED_ON.search(OURS.sub("", shown) if colour else shown)
     # Escapes are made of marks alone: what looks like a colour in the text is none.
     assert len(OURS.findall(shown)) == (sum(text.count(mark) for mark in (PLAIN, *MARKS.values())) if colour else 0)
+
+
+def test_python_calls_all_unprintable_that_is_escaped() -> None:
+    """``shown`` asks Python first, which knows it at once."""
+    characters = map(chr, range(sys.maxunicode + 1))
+    assert {one for one in characters if re.match(f"[{UNPRINTABLE}]", one) and one.isprintable()} == set()
 
 
 @given(text=HOSTILE, meaning=st.sampled_from(sorted(MARKS)))
