@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import re
 import sys
+import threading
 from typing import Any, Final
 
 import click
@@ -144,8 +144,9 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
 def main() -> None:
     """Run the command line and exit with its code."""
     code = _run()
-    # The process ends: to look through all that it has loaded for cycles takes as long as a small file does.
-    gc.freeze()
+    if threading.active_count() == 1:
+        # To take apart all that has been loaded takes as long as a small file does.
+        leave(code)
     sys.exit(code)
 
 
