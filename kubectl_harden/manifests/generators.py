@@ -46,6 +46,12 @@ SECONDS: Final = 300
 
 _ENVIRONMENT: Final = {"GOGC": "400"}
 """Go collects garbage less often: a fifth of a short run of helm or kubectl goes into that."""
+_FEW_MESSAGES: Final = {"LC_MESSAGES": "fr_FR.UTF-8"}
+"""A language that kubectl, which helm has in it, translates seven descriptions of its own commands into.
+
+It packs all messages of the language whenever it starts: of English ones there are 350 kB, a third of a short run of
+helm. Source: k8s.io/kubectl/pkg/util/i18n.
+"""
 
 _ARCHIVES: Final = 200
 """So many archives of helm's cache are looked into."""
@@ -56,8 +62,11 @@ _UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
 _SEPARATOR: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
 
 
-def _run(command: Sequence[str], advice: str) -> str:
-    """Return what a program prints. Raises InputError with what it complains of."""
+def _run(command: Sequence[str], advice: str, environment: Mapping[str, str] = _ENVIRONMENT) -> str:
+    """Return what a program prints; ``environment`` is what it gets, unless the user says otherwise.
+
+    Raises InputError with what it complains of.
+    """
     if shutil.which(command[0]) is None:
         raise InputError(f"{command[0]} is not on the PATH: {advice}")
     try:
@@ -67,7 +76,7 @@ def _run(command: Sequence[str], advice: str) -> str:
             timeout=SECONDS,
             stdin=subprocess.DEVNULL,
             check=False,
-            env={**_ENVIRONMENT, **os.environ},
+            env={**environment, **os.environ},
         )
     except subprocess.TimeoutExpired:
         raise InputError(f"{' '.join(command[:3])}: no result within {SECONDS} s") from None
@@ -218,7 +227,10 @@ def helm_documents(chart: Chart) -> list[tuple[str, str]]:
     command = [_helm(), "template", operand(chart.path)]
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
-    text = _run([*command, *chart.options], "charts are rendered by helm template")
+    command += chart.options
+    # What is fetched may be fetched by programs that helm starts, whose messages are the user's.
+    environment = _ENVIRONMENT if any("://" in word for word in command) else _ENVIRONMENT | _FEW_MESSAGES
+    text = _run(command, "charts are rendered by helm template", environment)
     return list(by_source(text, chart.name))
 
 
