@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.managed_chart import ManagedChart
     from kubectl_harden.manifests.manager_manifest import Held
     from kubectl_harden.manifests.source import Tree
-    from kubectl_harden.model import Origin
+    from kubectl_harden.origin_model import Origin
 
 __all__ = ["ChartAtSource", "Charts"]
 

@@ -20,7 +20,8 @@ from kubectl_harden.manifests.helm_values import Cure
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_plans import NO_VALUE, FullPlan, full_plans
-from kubectl_harden.model import RISKS, FileFix, Splice
+from kubectl_harden.model import RISKS, Splice
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.editor import spliced

@@ -17,8 +17,9 @@ from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, operand
+from kubectl_harden.manifests.directories import Build, operand
 from kubectl_harden.manifests.discovery import Found
+from kubectl_harden.manifests.repository import KUSTOMIZATION
 from kubectl_harden.objects import annotation
 from kubectl_harden.text_files import leads_out, read_text, text_of
 from kubectl_harden.yaml_text.documents import Document, readable

@@ -30,7 +30,8 @@ from kubectl_harden.manifests.value_candidates import (
     written,
 )
 from kubectl_harden.manifests.value_plans import full_plans, planned_by_values, risk_of
-from kubectl_harden.model import RISKS, Checked, Identity, Path, Planned
+from kubectl_harden.model import RISKS, Checked, Identity, Path
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.controls import CONTROLS

@@ -28,7 +28,8 @@ from kubectl_harden.manifests.reader import Inputs, Manifest
 from kubectl_harden.manifests.source import NOBODY, Sought, selecting
 from kubectl_harden.manifests.value_candidates import merged
 from kubectl_harden.manifests.values_file import added, edited
-from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem
+from kubectl_harden.model import Identity, Path, Problem
+from kubectl_harden.plan_model import FileFix, Plan, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.pod_templates import PodPaths
