@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.generators import Chart, helm_documents
 from tests.manifests.test_directories import written
 from tests.support.command import REJECTED
 
@@ -141,46 +138,3 @@ def test_where_it_has_no_place_it_is_refused(harden: Any, tmp_path: Path, words:
     written(tmp_path, {"plain.yaml": REJECTED})
     done = harden(*words, "--build")
     assert (done.returncode, done.stdout) == (2, b"") and said in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "own", "language"),
-    [
-        ((), {}, "fr_FR.UTF-8"),
-        (("--set", "x=y"), {}, "fr_FR.UTF-8"),
-        (("--set-file", "x=secrets://y"), {}, ""),
-        ((), {"LC_MESSAGES": "de_DE.UTF-8"}, "de_DE.UTF-8"),
-    ],
-)
-def test_helm_gets_a_language_of_few_messages_unless_it_may_start_other_programs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], own: dict[str, str], language: str
-) -> None:
-    helm = tmp_path / "helm"
-    helm.write_text('#!/bin/sh\nprintf -- "---\\n# Source: c/t.yaml\\n$LC_MESSAGES/$LANG"\n')
-    helm.chmod(0o755)
-    monkeypatch.setenv("HELM_BIN", str(helm))
-    monkeypatch.setenv("LANG", "it_IT.UTF-8")
-    monkeypatch.delenv("LC_MESSAGES", raising=False)
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    ((_, text),) = helm_documents(Chart("c", options=words))
-    assert text.endswith(f"\n{language}/it_IT.UTF-8")
-
-
-@pytest.mark.parametrize("program", ["helm", "helm4"])
-@pytest.mark.parametrize("words", [(), ("--set", "fail=yes"), ("--set", "="), ("--kube-version", "x"), ("--nothing",)])
-def test_helm_says_the_same_in_it(
-    programs: str, tree: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: tuple[str, ...]
-) -> None:
-    monkeypatch.setenv("PATH", programs)
-    monkeypatch.setenv("HELM_BIN", program)
-    written(tree, {"chart/templates/fails.yaml": '{{ if .Values.fail }}{{ fail "no luck" }}{{ end }}'})
-    chart = str(tree / "chart")
-    plain = subprocess.run([program, "template", chart, *words], capture_output=True, text=True)
-    if plain.returncode == 0:
-        made = helm_documents(Chart(chart, options=words))
-        assert "---\n".join(["", *(text for _, text in made)]) == plain.stdout
-    else:
-        with pytest.raises(InputError) as raised:
-            helm_documents(Chart(chart, options=words))
-        assert f"Error: {raised.value.args[0].removeprefix(f'{program} template: ')}" == plain.stderr.strip()
