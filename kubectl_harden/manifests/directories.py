@@ -11,7 +11,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mappings
 from kubectl_harden.manifests.repository import KUSTOMIZATION, ancestors, is_repository, upwards
 from kubectl_harden.model import Problem
-from kubectl_harden.text_files import read_text
+from kubectl_harden.text_files import operand, read_text
 from kubectl_harden.yaml_text.documents import only_document
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "kustomization_in",
     "kustomization_value",
     "kustomizations_above",
-    "operand",
     "parts_of",
 ]
 
@@ -128,11 +127,6 @@ def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
 def _shown(path: str, beside: str) -> str:
     """Return a path as a person wrote another one (absolute or relative), never like an option."""
     return operand(path if os.path.isabs(beside) else os.path.relpath(path))
-
-
-def operand(path: str) -> str:
-    """Return a path that programs do not take for an option."""
-    return os.path.join(os.curdir, path) if path.startswith("-") else path
 
 
 # -- charts ----------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
 from kubectl_harden.manifests.chart_renderings import AHEAD, Renderings
 from kubectl_harden.manifests.chart_words import said
-from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_candidates import (
     Place,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_harden.json_values import copied
-from kubectl_harden.manifests.generators import Chart
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.value_candidates import merged
 from kubectl_harden.model import Splice
 from kubectl_harden.plan_model import FileFix
