@@ -1,14 +1,11 @@
-"""The option --audit-log, and what its files hold."""
+"""What the files of --audit-log hold."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-import click
+from typing import TYPE_CHECKING, NamedTuple
 
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.groups import option
 from kubectl_harden.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +19,7 @@ if TYPE_CHECKING:
     from kubectl_harden.model import Problem
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
-__all__ = ["AUDIT_LOG", "AuditLog", "read", "soaked_for"]
-
-AUDIT_LOG: Final = option(
-    "--audit-log", "audit_logs", group="Evidence", multiple=True, metavar="FILE|DIR|-",
-    type=click.Path(allow_dash=True),
-    help="The API server's audit log, for pods that no longer exist; may be repeated.",
-)  # fmt: skip
+__all__ = ["AuditLog", "read", "soaked_for"]
 
 
 class AuditLog(NamedTuple):
@@ -103,13 +94,8 @@ def soaked_for(text: str) -> float:
     return seconds(text, "--soak")
 
 
-def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None:
-    """Return what the files of --audit-log hold, None where it is not given; ``soaked`` are the seconds of --soak.
-
-    Raises UsageError, InputError.
-    """
-    if not names:
-        return None
+def read(names: tuple[str, ...], soaked: float | None) -> AuditLog:
+    """Return what files of --audit-log hold; ``soaked`` are the seconds of --soak. Raises UsageError, InputError."""
     if names.count("-") > 1:
         raise UsageError("--audit-log - reads stdin, and can be given once")
     from kubectl_harden.evidence.audit_log import LogSpan, read_audit_log

@@ -13,7 +13,8 @@ from kubectl_harden.live.audited import Traced
 from kubectl_harden.live.managers import Manager
 from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.propose import ApplyOptions, Proposal
-from kubectl_harden.model import Level, Origin, Policy, Problem
+from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.origin_model import Origin
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.messages import exemption_in
