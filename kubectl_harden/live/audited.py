@@ -99,8 +99,9 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
             known.update({(found.namespace, kind, found.name): there for kind in kinds})
         else:
             whole = False
+    unseen = {resource.kind if resource.group in _BUILT_IN else _CUSTOM for resource in finder.unlisted}
     for item in creations:
-        yield _traced(item, known, whole=whole)
+        yield _traced(item, known, None if not whole else unseen)
 
 
 def _words(live: Live, policy: str, minor: int) -> str:
@@ -109,7 +110,8 @@ def _words(live: Live, policy: str, minor: int) -> str:
     return ", ".join(worded(violation.reason, violation.detail) for violation in violations)
 
 
-def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole: bool) -> Traced:
+def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], unseen: set[str] | None) -> Traced:
+    """Join a creation to what is ``known``; ``unseen`` are kinds that may not be listed, None stands for any."""
     owners = (item.owner,) if item.owner is not None else item.candidates
     there = [found for owner in owners if (found := _there(item.namespace, owner, known)) is not None]
     if not owners and item.kind:
@@ -123,7 +125,9 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
     if len(targets) > 1:
         return Traced(item, candidates=targets)
     if not there:
-        return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
+        kind = "" if item.owner is None else item.owner[0]
+        is_gone = kind and unseen is not None and unseen.isdisjoint((kind, *_PARENTS.get(kind, ((), None))[0]))
+        return Traced(item, state="gone" if is_gone else "unknown")
     if there[0].words[item.policy]:
         return Traced(item, targets[0], "violates")
     # What a newer control than is known here forbids may still be in the template; what a template that is older than

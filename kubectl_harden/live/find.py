@@ -218,7 +218,8 @@ def _unlisted_note(names: str, namespaces: Sequence[str]) -> str:
 class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
-    ``notes`` collects what a person should know of the search, such as levels that could not be read.
+    ``notes`` collects what a person should know of the search, such as levels that could not be read, ``unlisted`` what
+    may not be listed.
     ``listed`` is called with every object that a list brings: also with the pods and other parts that
     do not come as workloads of their own; of these, but of pods, only the metadata is sure to be there.
     With ``pods_too`` a pod that is named comes itself, before what made it.
@@ -244,6 +245,7 @@ class Finder:
         self.in_force = PoliciesInForce(cluster)
         self._policies = dict(policies)
         self._unlisted: dict[str, list[str]] = {}
+        self.unlisted: set[Resource] = set()
         self._nobodys: dict[str | None, list[dict[str, Any]]] = {}
         self._unreadable: set[tuple[Resource, str]] = set()
 
@@ -341,6 +343,7 @@ class Finder:
             message = f"not allowed to list {names} {where} (RBAC): what runs there is not known"
             yield problem(ClusterError(message), namespace=targets.namespace or "")
             return
+        self.unlisted.update(unlisted)
         scopes = self._unlisted.setdefault(names, [])
         if scopes:
             self.notes.remove(_unlisted_note(names, scopes))

@@ -134,6 +134,18 @@ def test_what_came_before_the_level_was_audited_is_not_known(
 
 
 @audited
+def test_what_may_not_be_listed_is_not_gone(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("StatefulSet", "db"))
+    log = log_of(namespace)
+    anna = Person(namespace, harden).may(("core", "namespaces", "get"), ("core", "pods", "list"))
+    _, out, _ = anna("check", "-n", namespace.name, "--audit-log", str(log), "-o", "json")
+    assert [item["state"] for item in json.loads(out)["auditLog"]["created"]] == ["unknown"]
+    namespace.delete("StatefulSet", "db")
+    namespace.eventually(lambda: not namespace.get("StatefulSet")["items"])
+    assert [item["state"] for item in created(harden, log)] == ["gone"]
+
+
+@audited
 def test_what_a_custom_resource_made_is_of_it(
     kinds: None, namespace: Namespace, harden: Harden, tmp_path: Path
 ) -> None:
