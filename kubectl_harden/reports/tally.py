@@ -95,7 +95,7 @@ class Report(NamedTuple):
 
 def unread(problems: Sequence[Problem]) -> str:
     """Return what a summary that says nothing bad goes on with, where not all could be read."""
-    return f"; {counted(len(problems), 'error')}: not all was checked" if problems else ""
+    return f"; not all was checked ({counted(len(problems), 'error')})" if problems else ""
 
 
 def left_out_words(count: int) -> str:
