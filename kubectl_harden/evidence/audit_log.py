@@ -87,7 +87,7 @@ class LogSpan:
 
     def __init__(self, now: datetime | None = None, since: float | None = None) -> None:
         self._minutes: set[int] = set()
-        self._since = since
+        self.since = since
         self._created: dict[tuple[str, int], int] = {}
         self.crowded = False
         self._latest = int((now or datetime.now(UTC)).timestamp()) // _MINUTE + _AHEAD
@@ -116,7 +116,7 @@ class LogSpan:
     def create(self, namespace: str, begun: float, ended: float) -> None:
         """Note a request between two moments that created a pod, whose creationTimestamp is between them."""
         last = int(ended)
-        if self._since is None or not self._since <= last <= (self._latest + 1) * _MINUTE:
+        if self.since is None or not self.since <= last <= (self._latest + 1) * _MINUTE:
             return
         for second in range(max(min(int(begun), last), last - _LONGEST_REQUEST), last + 1):
             hour = namespace, second // _HOUR

@@ -48,10 +48,11 @@ State = Literal["done", "ready", "fixable", "blocked"]
 
 
 class Soak(NamedTuple):
-    """An audit log, and for how many seconds nothing new may be in it before a level is enforced.
+    """An audit log, in which nothing may violate a level from ``span.since`` on before that level is enforced.
 
-    ``seconds`` None asks for no such time: then only pods hold a namespace back that no workload of it explains.
-    ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
+    Without ``span.since``, only pods that no workload of the namespace explains keep it from being enforced. ``traced``
+    is what was created, by namespace, ``others`` how much more there was than is kept. ``seconds`` is the time that
+    --soak asks for, for reports.
     """
 
     span: LogSpan

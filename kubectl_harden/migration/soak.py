@@ -50,22 +50,22 @@ class Unlogged:
     """
 
     def __init__(self, soak: Soak | None, namespace: Mapping[str, Any]) -> None:
-        self._soak = soak if soak is not None and soak.seconds is not None else None
+        self._span = soak.span if soak is not None and soak.span.since is not None else None
         self._name = str(namespace["metadata"]["name"])
         self._since = self._until = 0.0
-        if self._soak is not None:
-            self._since = max(time.time() - (self._soak.seconds or 0), (_audit_set(namespace) or 0) + _LATE)
-            self._until = (self._soak.span.last or 0) - _LATE
+        if self._span is not None:
+            self._since = max(self._span.since or 0, (_audit_set(namespace) or 0) + _LATE)
+            self._until = (self._span.last or 0) - _LATE
         self.uids: set[str] = set()
         self.last = 0.0
 
     def judge(self, pod: Mapping[str, Any]) -> None:
         """Take a pod of the namespace."""
         metadata = pod["metadata"]
-        if self._soak is None or _MIRROR in (metadata.get("annotations") or ()):
+        if self._span is None or _MIRROR in (metadata.get("annotations") or ()):
             return
         at = seconds_of(str(metadata.get("creationTimestamp")))
-        if at is not None and self._since <= at < self._until and not self._soak.span.shows_creation(self._name, at):
+        if at is not None and self._since <= at < self._until and not self._span.shows_creation(self._name, at):
             self.uids.add(str(metadata["uid"]))
             self.last = max(self.last, at)
 
@@ -77,18 +77,17 @@ def soak_blockers(
     if soak is None:
         return
     name = str(namespace["metadata"]["name"])
-    until = time.time()
-    since = 0.0 if soak.seconds is None else until - soak.seconds
-    if soak.seconds is not None:
-        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak, since, until))
+    since = soak.span.since
+    if since is not None:
+        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak, since, time.time()))
         yield from (_of_namespace(name, what, _WHY_UNLOGGED) for what in _missing(soak, unlogged))
         yield from (_of_namespace(name, what, why) for what, why in _unaudited(namespace, now, goal, since))
     for item in soak.traced.get(name, ()):
         made = item.creation
         said = [one.reason for one in made.violations if one.may_violate(goal.level)]
         said += [made.rest] if made.rest else []
-        explained = soak.seconds is None and item.state in ("violates", "fixed")
-        if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
+        explained = since is None and item.state in ("violates", "fixed")
+        if not said or made.last < (since or 0) or explained or rank(level_of(made.policy)) < rank(goal.level):
             continue
         what = f"{made.times:,} {made.done}" if made.times > 1 else f"one {made.done}"
         words = ", ".join(said)
