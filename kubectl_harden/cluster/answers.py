@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from kubectl_harden.cluster.protobuf import PREFIX
@@ -27,6 +28,8 @@ __all__ = ["UNWANTED", "Wanted", "bad_answer", "checked", "decoded", "error_of",
 
 Wanted = Callable[[object], bool]
 """Whether an item of a list is wanted, by its metadata."""
+_Read = Callable[[str, int], tuple[object, int]]
+"""Returns the JSON value that begins at a place in a text, and where it ends."""
 UNWANTED: Final = object()
 """Stands for an item that is not wanted."""
 
@@ -81,10 +84,12 @@ def opened(text: bytes, what: str, wanted: Wanted | None = None) -> tuple[Any, I
     value = _head_of(text[: start + len(_ITEMS)] + b"]}") if start >= 0 else None
     if value is None:
         return decoded(text, what), iter(())
-    # With ``wanted`` most is not read: those that are read whole are looked at by themselves.
-    if wanted is None and _is_deep(text):
+    read: _Read = _DECODER.raw_decode
+    if wanted is not None:
+        read = partial(_read_wanted, wanted, what)
+    elif _is_deep(text):
         raise _nested(what)
-    return value, _items_of(text, start + len(_ITEMS), what, wanted)
+    return value, _items_of(text, start + len(_ITEMS), what, read)
 
 
 _ITEMS: Final = b'"items":['
@@ -100,7 +105,7 @@ def _head_of(text: bytes) -> dict[str, object] | None:
     return value if isinstance(value, dict) and value.keys() == _HEAD else None
 
 
-def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iterator[object]:
+def _items_of(text: bytes, start: int, what: str, read: _Read) -> Iterator[object]:
     try:
         rest = str(memoryview(text)[start:], "utf-8")
         del text  # A page takes megabytes, and stays as long as its last object is worked on.
@@ -108,17 +113,7 @@ def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iter
             return
         at = len(rest) - len(rest.lstrip(" \t\r\n"))
         while True:
-            head, following = _beginning(rest, at) if wanted is not None else (None, 0)
-            if wanted is not None and head is not None and not wanted(head):
-                yield UNWANTED
-                at = following
-                continue
-            begin = at
-            item, at = _DECODER.raw_decode(rest, begin)
-            if wanted is not None and _is_deep(rest[begin:at].encode(errors="surrogatepass")):
-                raise _nested(what)
-            if wanted is not None and head is None and not wanted(item):
-                item = UNWANTED
+            item, at = read(rest, at)
             between = _BETWEEN.match(rest, at)
             if between is None:
                 raise bad_answer(what, "the answer is not JSON")
@@ -130,6 +125,18 @@ def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iter
         raise bad_answer(what, "the answer is not JSON") from None
 
 
+def _read_wanted(wanted: Wanted, what: str, text: str, at: int) -> tuple[object, int]:
+    """Return the Pod that begins at a place, or UNWANTED, and where it ends."""
+    head, end = _beginning(text, at)
+    if head is not None and not wanted(head):
+        return UNWANTED, end
+    item, end = _DECODER.raw_decode(text, at)
+    # Most of the page is not read, so nothing has looked at the whole of it.
+    if _is_deep(text[at:end].encode(errors="surrogatepass")):
+        raise _nested(what)
+    return (UNWANTED if head is None and not wanted(item) else item), end
+
+
 _FIRST: Final = '{"metadata":{'
 _NEXT: Final = "}," + _FIRST
 _LAST: Final = ',"managedFields":['
@@ -137,7 +144,7 @@ _BEFORE: Final = {"name", "namespace", "uid", "resourceVersion"}
 
 
 def _beginning(text: str, at: int) -> tuple[object, int]:
-    """Return a Pod with no more than its metadata up to managedFields, the last of it, and where the next Pod begins.
+    """Return a Pod with no more than its metadata up to managedFields, the last of it, and where the Pod ends.
 
     None where it does not look so, or is the last: it is read whole then. Quotes in strings are escaped, so that no
     such text is in one.
@@ -156,7 +163,7 @@ def _beginning(text: str, at: int) -> tuple[object, int]:
         return None, 0
     metadata = head["metadata"]
     # Whoever writes metadata in another order has it read whole.
-    return (head, following) if isinstance(metadata, dict) and metadata.keys() >= _BEFORE else (None, 0)
+    return (head, following - 1) if isinstance(metadata, dict) and metadata.keys() >= _BEFORE else (None, 0)
 
 
 def _is_deep(text: bytes | bytearray) -> bool:
