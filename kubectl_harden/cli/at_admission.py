@@ -25,7 +25,7 @@ _MOST_DAYS: Final = 3_650
 
 def expiry(text: str) -> str:
     """Return the day that --expires means: ``90d`` from now, or a date. Raises UsageError."""
-    from kubectl_harden.live.at_admission import day_after
+    from kubectl_harden.times import day_after
 
     if (match := re.fullmatch(r"([0-9]{1,4})d", text)) is not None and int(match[1]) <= _MOST_DAYS:
         return day_after(int(match[1]))

@@ -88,9 +88,9 @@ def write_plan_file(
     from kubectl_harden.migration.plan_file import plan_value, write_plan
     from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.output import line
+    from kubectl_harden.times import rfc3339
 
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    value = plan_value(found, aim, cluster.connection.server, cluster.connection.context, made)
+    value = plan_value(found, aim, cluster.connection.server, cluster.connection.context, rfc3339())
     if changes is not None:
         value["atSource"] = {"sources": list(sources), **source_json(changes)}
     write_plan(file, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -43,8 +42,9 @@ def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
     """Return what the page of a check says of its run, but for teams."""
     from kubectl_harden.cluster.command import Commands
     from kubectl_harden.reports.page_model import About
+    from kubectl_harden.times import rfc3339
 
-    made = _now()
+    made = rfc3339()
     words = repeated(click.get_current_context())
     if isinstance(inputs, FileInputs):
         command = Commands().harden("fix", *words)
@@ -68,10 +68,11 @@ def about_migration(connection: Connection, directory: str | None, names: tuple[
     Raises UsageError where the directory cannot be used.
     """
     from kubectl_harden.reports.page_model import About
+    from kubectl_harden.times import rfc3339
 
     which = shlex.join(sorted(names)) if names else _scope()
     history = _history(directory, f"migrate {which} on {connection.server}")
-    return About(_place(connection), _now(), {"": connection.commands}, history=history)
+    return About(_place(connection), rfc3339(), {"": connection.commands}, history=history)
 
 
 def refuse_history(directory: str | None) -> None:
@@ -96,10 +97,6 @@ def _history(directory: str | None, scope: str) -> History | None:
     from kubectl_harden.reports.history import load
 
     return load(directory, scope)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _place(connection: Connection) -> str:

@@ -21,8 +21,9 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
 from kubectl_harden.text_files import STDIN, opened
+from kubectl_harden.times import seconds_of
 
-__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log", "seconds_of"]
+__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
 _ANNOTATION: Final = _PREFIX.encode()
@@ -311,14 +312,6 @@ def _controller(metadata: Mapping[str, object]) -> tuple[str, str] | None:
 def _minute(text: bytes) -> float | None:
     """Return the seconds of a minute in UTC, as API servers write times."""
     return seconds_of(text.decode(errors="replace") + "Z")
-
-
-def seconds_of(text: str) -> float | None:
-    """Return a time of the API (RFC 3339) in seconds since 1970, None for what is not one."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _text(value: Mapping[str, object], key: str) -> str:

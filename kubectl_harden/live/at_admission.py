@@ -30,7 +30,6 @@ from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
     "Creator",
-    "day_after",
     "delete_created",
     "is_forgotten",
     "needed_objects_for",
@@ -95,11 +94,6 @@ def needed_objects_for(trials: Trials, proposal: Proposal, version: str, expires
     found = needed(trials, proposal)
     objects = objects_for(found.proposal, version, expires)
     return objects if objects is None else objects._replace(needed=found.words())
-
-
-def day_after(days: int) -> str:
-    """Return the day in so many days (RFC 3339), UTC."""
-    return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86_400))
 
 
 # -- create and prove --------------------------------------------------------------------------------------

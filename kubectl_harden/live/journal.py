@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kubectl_harden.errors import HardenError, InputError, UsageError
 from kubectl_harden.json_values import json_line
 from kubectl_harden.text_files import json_of, opened, text_of
+from kubectl_harden.times import rfc3339
 
 if TYPE_CHECKING:
     from kubectl_harden.live.ownership import Transfer
@@ -187,7 +188,7 @@ class Journal:
             raise HardenError(f"{trouble}; nothing is started without it")
 
     def _write(self, event: str, change: str, **fields: object) -> str | None:
-        line = _line({"event": event, "change": change, "time": _now(), **fields})
+        line = _line({"event": event, "change": change, "time": rfc3339(), **fields})
         with self._lock:
             try:
                 if self._file is None:
@@ -209,7 +210,7 @@ class Journal:
             try:
                 # While the process lives, so does this lock.
                 _lock_file(file)
-                _append(file, _line({"event": "run", "number": number, "time": _now(), **self._about}))
+                _append(file, _line({"event": "run", "number": number, "time": rfc3339(), **self._about}))
                 _sync_directory(directory)
             except OSError:
                 os.close(file)
@@ -282,10 +283,6 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(file)
         finally:
             os.close(file)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 _TARGET: Final = ("apiVersion", "kind", "namespace", "name", "uid", "resource")
@@ -363,12 +360,12 @@ def _take(entry: dict[str, Any], about: dict[str, object], changes: dict[str, Ch
 
 def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
     """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    _add(run, [{"event": "undone", "change": change, "time": _now(), "why": why} for change in changes])
+    _add(run, [{"event": "undone", "change": change, "time": rfc3339(), "why": why} for change in changes])
 
 
 def note_later(run: str, change: str, event: str, **fields: object) -> None:
     """Note in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
-    _add(run, [{"event": event, "change": change, "time": _now(), "later": True, **fields}])
+    _add(run, [{"event": event, "change": change, "time": rfc3339(), "later": True, **fields}])
 
 
 def _add(run: str, entries: list[dict[str, object]]) -> None:

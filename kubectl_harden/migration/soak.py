@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kubectl_harden.evidence.audit_log import seconds_of
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.audited import Traced, level_of
 from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import PREFIX, includes, rank
+from kubectl_harden.times import rfc3339, seconds_of
 from kubectl_harden.words import counted
 
-__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "moment", "soak_blockers"]
+__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "soak_blockers"]
 
 LONGEST_SILENCE: Final = 60
 """Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
@@ -34,11 +34,6 @@ _CAUSE: Final = "audit log"
 _CAME: Final = "came and went"
 SOAK_CAUSES: Final = (_CAUSE, _CAME)
 """What counts as a cause of these blockers."""
-
-
-def moment(at: float) -> str:
-    """Return seconds since 1970 as ``2026-11-28 20:20 UTC``."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 class Unlogged:
@@ -95,7 +90,7 @@ def soak_blockers(
         yield Blocker(
             item.target or _maker(item),
             "",
-            f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {moment(made.last)}: {words}",
+            f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {rfc3339(made.last)}: {words}",
             f"{made.done} by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
             other_cause=_CAME,
         )
@@ -119,7 +114,7 @@ def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, st
         yield "no pod that admission judged is in the audit log", why
         return
     for start, end in span.gaps(since, until, LONGEST_SILENCE):
-        yield f"the audit log has nothing from {moment(start)} to {moment(end)}", _WHY_GAP
+        yield f"the audit log has nothing from {rfc3339(start)} to {rfc3339(end)}", _WHY_GAP
     if span.unreadable or span.cut_files:
         what = counted(span.unreadable, "line") if span.unreadable else f"the end of {span.cut_files[0]}"
         yield f"{what} of the audit log cannot be read", "what is in it is not known"
@@ -142,7 +137,7 @@ def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
     elif unlogged.uids:
         count = len(unlogged.uids)
         runs = "runs, created" if count == 1 else "run, the last created"
-        pods = f"{counted(count, 'pod')} that {runs} at {moment(unlogged.last)}"
+        pods = f"{counted(count, 'pod')} that {runs} at {rfc3339(unlogged.last)}"
         yield f"the audit log does not show the creation of {pods}"
 
 
@@ -161,7 +156,7 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
         )
     elif set_at > since:
         yield (
-            f"{goal} has been audited there only since {moment(set_at)}, as far as is known",
+            f"{goal} has been audited there only since {rfc3339(set_at)}, as far as is known",
             "wait, and run this again",
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from kubectl_harden.cluster.command import Commands
@@ -19,6 +19,7 @@ from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import json_text, paint, printable, wrapped
+from kubectl_harden.times import seconds_of
 from kubectl_harden.words import counted
 
 __all__ = [
@@ -110,11 +111,10 @@ def target(found: Rejected) -> str:
 
 def since(text: str) -> str:
     """Return `` since 14:03:22 (5m ago)``."""
-    try:
-        began = datetime.fromisoformat(text)
-    except ValueError:
+    began = seconds_of(text)
+    if began is None:
         return ""
-    seconds = int((datetime.now(UTC) - began).total_seconds())
+    seconds = int(time.time() - began)
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f" since {text} ({seconds // size}{unit} ago)"
