@@ -85,6 +85,7 @@ class Cluster:
         self._minor: int | None = None
         self._custom: tuple[Resource, ...] | None = None
         self._namespaces: dict[str, dict[str, Any] | ClusterError] = {}
+        self._knows_all_namespaces = False
 
     # -- what kind of cluster it is -----------------------------------------------------------------
 
@@ -121,9 +122,12 @@ class Cluster:
         return found
 
     def read_namespaces(self) -> None:
-        """Learn the labels and annotations of all namespaces with one list. Raises ClusterError."""
+        """Learn the labels and annotations of all namespaces, with one list the first time. Raises ClusterError."""
+        if self._knows_all_namespaces:
+            return
         for value in self.each(NAMESPACES, None):
             self._namespaces[value["metadata"]["name"]] = value["metadata"]
+        self._knows_all_namespaces = True
 
     def known_namespaces(self) -> list[str]:
         """Return the names of the namespaces that have been read."""

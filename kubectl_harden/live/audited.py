@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-from kubectl_harden.cluster.api import NAMESPACES, Cluster
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.evidence.audited import Creation
 from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
@@ -136,15 +136,14 @@ def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[st
     read.
     """
     minor = cluster.minor()
-    labels: Iterable[tuple[str, dict[str, str]]]
     if takes.namespace is not None:
-        labels = [(takes.namespace, cluster.namespace_labels(takes.namespace))]
+        names = [takes.namespace]
     else:
-        found = (value["metadata"] for value in cluster.each(NAMESPACES, None))
-        labels = ((item["name"], item.get("labels") or {}) for item in found if takes.takes(item["name"]))
+        cluster.read_namespaces()
+        names = [name for name in cluster.known_namespaces() if takes.takes(name)]
     out = []
-    for name, own in labels:
-        now = in_force(own, minor, {})
+    for name in names:
+        now = in_force(cluster.namespace_labels(name), minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
         if not any(includes(now.modes[mode], goal) for mode in ("enforce", "audit")):
             out.append(name)

@@ -136,12 +136,10 @@ class WorkloadPods:
 
     def _may_be_changed(self, live: Live, location: Location) -> bool:
         """Whether admission may make other pods of a template than it says."""
-        cluster = self._finder.cluster
         if self._everywhere and not self._read:
             self._read = True
             with suppress(ClusterError):
-                if not cluster.known_namespaces():
-                    cluster.read_namespaces()
+                self._finder.cluster.read_namespaces()
         metadata = mapping(mapping(location.value).get("metadata"))
         labels = mapping(metadata.get("labels")) if live.resource in WORKLOADS else None
         return self.mutators.may_change(live.namespace, labels)

@@ -112,6 +112,13 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
 
 
 @audited
+def test_the_namespaces_are_listed_once(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("Deployment", "web"))
+    result = harden("check", "-A", "--audit-log", str(log_of(namespace)), "-v=6")
+    assert len(re.findall(r"/api/v1/namespaces\?\S* 200 OK", result.err)) == 1
+
+
+@audited
 def test_a_pod_that_gets_another_image_is_not_created_twice(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Pod", "runner-4"))
     image = {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}
