@@ -145,7 +145,7 @@ class Evictor:
         key = (live.resource.kind, live.name)
         return {
             pod["metadata"]["uid"]: pod
-            for pod in self._cluster.each(PODS, live.namespace, selector=selector_of(live.value) or "")
+            for pod in self._cluster.each(PODS, live.namespace, selector=selector_of(live.value))
             if key in keys_of(pod) and not finished(pod) and (deleted or not pod["metadata"].get("deletionTimestamp"))
         }
 

@@ -70,7 +70,7 @@ class Followed(NamedTuple):
 
 def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, object]], bool]) -> Snapshot:
     """Note the pods of a workload, and which of them ``is_new``. Raises ClusterError."""
-    found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value) or "")
+    found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value))
     pods = {pod["metadata"]["uid"]: pod for pod in found}
     new = {uid: pod for uid, pod in pods.items() if is_new(pod)}
     return Snapshot(frozenset(pods), version, new, _unready({uid: pods[uid] for uid in pods.keys() - new.keys()}))
@@ -250,7 +250,7 @@ def _ask(
     now = {"kind": resource.kind, **found}
     if resource.kind == "Pod":
         return now, {found["metadata"]["uid"]: found}, before.version
-    listed, version = cluster.snapshot(PODS, metadata["namespace"], selector_of(value) or "")
+    listed, version = cluster.snapshot(PODS, metadata["namespace"], selector_of(value))
     pods = {pod["metadata"]["uid"]: pod for pod in listed}
     new = {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
     return now, new, version

@@ -61,11 +61,11 @@ class PodFailure(NamedTuple):
     message: str
 
 
-def selector_of(value: dict[str, Any]) -> str | None:
-    """Return the label selector of a workload's pods as a query has it, or None where it has none."""
+def selector_of(value: dict[str, Any]) -> str:
+    """Return the label selector of a workload's pods as a query has it, "" where it has none."""
     selector = value.get("spec", {}).get("selector")
     if not isinstance(selector, dict) or not selector:
-        return None
+        return ""
     if value.get("kind") == "ReplicationController":
         return ",".join(f"{key}={text}" for key, text in sorted(selector.items()))
     parts = [f"{key}={text}" for key, text in sorted((selector.get("matchLabels") or {}).items())]
@@ -79,7 +79,7 @@ def selector_of(value: dict[str, Any]) -> str | None:
                 "DoesNotExist": f"!{key}",
             }[rule["operator"]]
         )
-    return ",".join(parts) or None
+    return ",".join(parts)
 
 
 def selects(value: dict[str, Any], pod: dict[str, Any]) -> bool:
@@ -117,7 +117,7 @@ def watched(value: dict[str, Any]) -> str | None:
         return "the pods that run stay as they are: it takes effect for new ones"
     if kind in ("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController") and spec.get("replicas", 1) == 0:
         return "it is scaled to 0: it takes effect when it is scaled up"
-    if selector_of(value) is None:
+    if not selector_of(value):
         return "its controller's progress is not known: look at its pods"
     return None
 

@@ -72,12 +72,13 @@ def keeper_of(live: Live) -> Keeper | None:
     if live.resource.group not in _BUILT_IN:
         why = f"whether the controller of a {kind} replaces its pods is not known"
         return Keeper(live.target, "custom controller", why, custom=True)
+    selector = selector_of(value)
     if kind == "CronJob":
         why = "a Job cannot be changed: its pods run until it ends or is deleted"
         return Keeper(live.target, "running Job", why, jobs=True)
     if kind in ("ReplicaSet", "ReplicationController"):
         why = f"a {kind} keeps its pods when its template changes: they stay until they are deleted"
-        return Keeper(live.target, f"bare {kind}", why, selector=selector_of(value) or "")
+        return Keeper(live.target, f"bare {kind}", why, selector=selector)
     if kind == "Deployment" and spec.get("paused"):
         why = "the Deployment is paused: its pods stay until it is resumed, which rolls out all changes made until then"
         settled = status.get("updatedReplicas", 0) >= status.get("replicas", 0)
@@ -89,7 +90,7 @@ def keeper_of(live: Live) -> Keeper | None:
             "its update strategy is OnDelete: pods that are older than its template stay until they are deleted "
             "(one by one where the app must stay up)"
         )
-        return Keeper(live.target, "OnDelete", why, current=current, selector=selector_of(value) or "")
+        return Keeper(live.target, "OnDelete", why, current=current, selector=selector)
     partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
     if kind == "StatefulSet" and partition > 0:
         first = (spec.get("ordinals") or {}).get("start") or 0
