@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["migrate"]
 
-_INTERRUPTED: Final = (
-    "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
-)
 _FEW: Final = 5
 """Of so many namespaces the blockers are shown object by object."""
 

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.objects import api_group, conditions_of, is_true, matches
 
 __all__ = [
-    "FATAL",
     "PodFailure",
     "Progress",
     "pod_failure",
@@ -25,7 +24,7 @@ __all__ = [
     "watched",
 ]
 
-FATAL: Final = frozenset(
+_FATAL: Final = frozenset(
     (
         "CreateContainerConfigError",
         "CreateContainerError",
@@ -200,7 +199,7 @@ def pod_failure(pod: dict[str, Any]) -> PodFailure | None:
     for key in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(key) or ():
             waiting = (container.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") in FATAL:
+            if waiting.get("reason") in _FATAL:
                 message = waiting.get("message", "")
                 last = (container.get("lastState") or {}).get("terminated") or {}
                 if "exitCode" in last:

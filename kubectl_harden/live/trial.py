@@ -25,24 +25,21 @@ from kubectl_harden.objects import finished, generated_from
 from kubectl_harden.pod_security.messages import rejecter_of
 
 __all__ = [
-    "TRIAL",
     "admission",
     "dry_runs",
     "is_one_too_many",
     "start_is_proven",
     "started",
     "takes_down",
-    "trial_pod",
     "why_no_trial",
 ]
 
-TRIAL: Final = "kubectl-harden/trial"
+_TRIAL: Final = "kubectl-harden/trial"
 """Label of trial pods: the run that has started them."""
 _MARGIN: Final = 60
 """Seconds after which a trial pod that nobody has removed ends by itself."""
 _SETTLING: Final = 3.0
 """Seconds for which a trial pod has to stay ready."""
-_CLAIMS: Final = {"persistentVolumeClaim", "ephemeral"}
 
 
 def dry_runs(cluster: Cluster, live: Live) -> Iterator[Answer | ClusterError]:
@@ -98,7 +95,7 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
         return "its pods are made of more than one template"
     verb = {"namespace": live.namespace, "verb": "delete", "resource": "pods"}
     try:
-        cluster.create(PODS, live.namespace, trial_pod(live, "dry-run", 60), dry_run=True)
+        cluster.create(PODS, live.namespace, _trial_pod(live, "dry-run", 60), dry_run=True)
         if not cluster.allowed(verb):
             return "not allowed to delete pods (RBAC)"
     except ClusterError as error:
@@ -106,13 +103,13 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
     return ""
 
 
-def trial_pod(live: Live, run: str, seconds: float) -> dict[str, object]:
+def _trial_pod(live: Live, run: str, seconds: float) -> dict[str, object]:
     """Return a pod of an object's template that nothing selects, without claims, that ends by itself."""
     location = live.subject.templates()[0]
     pod = made_pod(live.value, location)
     metadata: dict[str, Any] = {
         "generateName": generated_from(f"{live.name[:40]}-trial"),
-        "labels": {TRIAL: run},
+        "labels": {_TRIAL: run},
     }
     if pod["metadata"].get("annotations"):
         metadata["annotations"] = pod["metadata"]["annotations"]
@@ -142,7 +139,7 @@ def started(
     What runs that were killed have left is removed first. The outcome is in the journal. Raises HardenError.
     """
     _swept(cluster, live.namespace)
-    pod = trial_pod(live, journal.run, seconds)
+    pod = _trial_pod(live, journal.run, seconds)
     journal.trial(live.name, "begun")
     made = None
     try:
@@ -174,7 +171,7 @@ def _settled(cluster: Cluster, value: dict[str, Any], ended: Followed) -> Follow
 def _removed(cluster: Cluster, namespace: str, run: str, made: dict[str, Any] | None) -> None:
     """Delete a trial pod, or where the answer to its creation was lost the one that may be there."""
     with suppress(ClusterError):
-        pods = [made] if made is not None else cluster.each(PODS, namespace, selector=f"{TRIAL}={run}")
+        pods = [made] if made is not None else cluster.each(PODS, namespace, selector=f"{_TRIAL}={run}")
         for pod in pods:
             cluster.delete(PODS, namespace, pod["metadata"]["name"], pod["metadata"]["uid"], dry_run=False)
 
@@ -182,8 +179,8 @@ def _removed(cluster: Cluster, namespace: str, run: str, made: dict[str, Any] | 
 def _swept(cluster: Cluster, namespace: str) -> None:
     """Delete trial pods of runs that were killed: those of this machine, and those that have ended by themselves."""
     with suppress(ClusterError):
-        for pod in list(cluster.each(PODS, namespace, selector=TRIAL)):
-            run = pod["metadata"]["labels"][TRIAL]
+        for pod in list(cluster.each(PODS, namespace, selector=_TRIAL)):
+            run = pod["metadata"]["labels"][_TRIAL]
             if finished(pod) or was_killed(run):
                 cluster.delete(PODS, namespace, pod["metadata"]["name"], pod["metadata"]["uid"], dry_run=False)
 

@@ -19,9 +19,9 @@ from kubectl_harden.pod_security.namespace_labels import PREFIX, includes, rank
 from kubectl_harden.times import rfc3339, seconds_of
 from kubectl_harden.words import counted
 
-__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "soak_blockers"]
+__all__ = ["SOAK_CAUSES", "Unlogged", "soak_blockers"]
 
-LONGEST_SILENCE: Final = 60
+_LONGEST_SILENCE: Final = 60
 """Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
 _LATE: Final = 300
 """Seconds: files of several API servers are copied one after another, and events may be written in batches."""
@@ -113,7 +113,7 @@ def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, st
         why = "its audit policy may leave pods out: they are needed at least at the level Metadata"
         yield "no pod that admission judged is in the audit log", why
         return
-    for start, end in span.gaps(since, until, LONGEST_SILENCE):
+    for start, end in span.gaps(since, until, _LONGEST_SILENCE):
         yield f"the audit log has nothing from {rfc3339(start)} to {rfc3339(end)}", _WHY_GAP
     if span.unreadable or span.cut_files:
         what = counted(span.unreadable, "line") if span.unreadable else f"the end of {span.cut_files[0]}"

@@ -16,7 +16,6 @@ from kubectl_harden.words import counted
 
 __all__ = [
     "STATES",
-    "blocker_lines",
     "cause_lines",
     "causes",
     "details",
@@ -152,7 +151,7 @@ def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Ite
         yield "\n" + wrapped(line, 0, columns, head=item.name) + "\n"
     if item.blockers:
         yield f"\n{paint(item.name, 'strong')} is held back from {item.target.level} by\n"
-        yield from blocker_lines(item.blockers, columns=columns)
+        yield from _blocker_lines(item.blockers, columns=columns)
     if item.server.asked and not item.server.agrees:
         yield f"\n{paint(item.name, 'strong')}: the API server says otherwise\n"
         yield from (wrapped(line, 2, columns) + "\n" for line in disagreement(item))
@@ -161,7 +160,7 @@ def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Ite
         yield "\n"
 
 
-def blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]:
+def _blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]:
     """Yield blockers, object by object: what is wrong, why it is not cured, what can be done."""
     by_subject: dict[str, list[Blocker]] = {}
     for blocker in blockers:
@@ -227,12 +226,12 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
             yield wrapped(f": {outcome.message}", 4, columns, head=outcome.proposal.name) + "\n"
     if item.state in ("blocked", "failed", "drifted", "stopped"):
         if item.blockers:
-            yield from blocker_lines(item.blockers, columns=columns)
+            yield from _blocker_lines(item.blockers, columns=columns)
         elif item.message:
             yield wrapped(item.message, 4, columns) + "\n"
     elif item.blockers and item.found is not None:
         yield f"    held back from {item.found.target.level} by\n"
-        yield from blocker_lines(item.blockers, columns=columns)
+        yield from _blocker_lines(item.blockers, columns=columns)
 
 
 def _told(item: Migrated) -> str:
