@@ -13,6 +13,7 @@ from kubectl_harden.errors import ClusterError, Denied, InputError, NotPermitted
 from kubectl_harden.live.in_force import CONTROLLER
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import controller_of, generated_from
+from kubectl_harden.planning.admission_policy import TEMPLATE_HASHES
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
@@ -28,7 +29,6 @@ _CONTROLLERS: Final = {
 }
 """By kind, the service account that makes its pods (plugin/pkg/auth/authorizer/rbac/bootstrappolicy)."""
 
-_HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
 _HASH: Final = "trial"
 """What stands for the hash of a pod template."""
 
@@ -80,9 +80,9 @@ def _reference(made_by: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]
     A Deployment and a Rollout make ReplicaSets, a CronJob makes Jobs, and these make the pods.
     """
     name = str(made_by["metadata"]["name"])
-    if made_by["kind"] in _HASHES:
+    if made_by["kind"] in TEMPLATE_HASHES:
         child = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-{_HASH}"}
-        return child, {_HASHES[made_by["kind"]]: _HASH}
+        return child, {TEMPLATE_HASHES[made_by["kind"]]: _HASH}
     if made_by["kind"] == "CronJob":
         job = f"{name}-1"
         labels = {"job-name": job, "batch.kubernetes.io/job-name": job}

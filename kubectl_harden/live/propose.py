@@ -18,7 +18,7 @@ from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
 from kubectl_harden.model import Origin, Planned, Policy, Problem
-from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
+from kubectl_harden.objects import finished, generated_from, is_static, missing_pods, name_of
 from kubectl_harden.planning.json_patch import Operation, operations
 from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions
@@ -56,7 +56,6 @@ _LONGEST: Final = 200
 _DEFAULTS: Final[Mapping[str | int, object]] = {"defaultMode": 420}
 """What the API server adds to fields that an edit may set (pkg/apis/core/v1/defaults.go)."""
 UNPATCHABLE: Final = ("Pod", "Job")
-_MIRROR: Final = "kubernetes.io/config.mirror"
 _JOB_LABELS: Final = (
     "controller-uid",
     "batch.kubernetes.io/controller-uid",
@@ -209,8 +208,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
     live = proposal.live
     if not proposal.patch:
         return None
-    annotations = live.value["metadata"].get("annotations") or {}
-    if _MIRROR in annotations:
+    if is_static(live.value):
         return f"a static pod: edit its manifest on node {live.value['spec'].get('nodeName', '?')}"
     if live.owner is not None:
         return f"made by {live.owner}, which would take the change back: make it there"

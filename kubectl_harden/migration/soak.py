@@ -14,6 +14,7 @@ from kubectl_harden.json_values import mapping
 from kubectl_harden.live.audited import Traced, level_of
 from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
+from kubectl_harden.objects import is_static
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import PREFIX, includes, rank
 from kubectl_harden.times import rfc3339, seconds_of
@@ -25,7 +26,6 @@ _LONGEST_SILENCE: Final = 60
 """Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
 _LATE: Final = 300
 """Seconds: files of several API servers are copied one after another, and events may be written in batches."""
-_MIRROR: Final = "kubernetes.io/config.mirror"
 _WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, with the rotated ones"
 _WHY_UNLOGGED: Final = (
     "it may be of another cluster, of one of several API servers, or its audit policy may leave the namespace out"
@@ -57,7 +57,7 @@ class Unlogged:
     def judge(self, pod: Mapping[str, Any]) -> None:
         """Take a pod of the namespace."""
         metadata = pod["metadata"]
-        if self._span is None or _MIRROR in (metadata.get("annotations") or ()):
+        if self._span is None or is_static(pod):
             return
         at = seconds_of(str(metadata.get("creationTimestamp")))
         if at is not None and self._since <= at < self._until and not self._span.shows_creation(self._name, at):

@@ -9,7 +9,7 @@ from typing import Final
 
 from kubectl_harden.reports.history import Change, Run, Summary, changes, summary_of
 from kubectl_harden.reports.markup import Markup, joined, tag
-from kubectl_harden.reports.page_charts import BY_LEVEL, bar, percent
+from kubectl_harden.reports.page_charts import BY_LEVEL, bar, percent, table_head
 from kubectl_harden.reports.page_model import Page
 from kubectl_harden.words import counted
 
@@ -136,7 +136,7 @@ def _progress(runs: Sequence[Summary], total: int) -> Markup:
             for team in teams
         ]
         heads = ("Team", "Levels by date", "Restricted then", "Now")
-        head = _heads(heads)
+        head = table_head(*heads)
         parts.append(tag("details", tag("summary", "Each team"), tag("table", head, tag("tbody", *rows), id="by-team")))
     parts.append(tag("details", tag("summary", "As a table"), _numbers(runs)))
     return tag("section", *parts, id="progress")
@@ -187,9 +187,4 @@ def _numbers(runs: Sequence[Summary]) -> Markup:
         cells += [tag("td", f"{one[value]:,}", class_="n") for value, _, _ in BY_LEVEL]
         rows.append(tag("tr", *cells, tag("td", percent(one["restricted"], one.total()), class_="n")))
     heads = ("Run (UTC)", "Levels", "Restricted", "Baseline", "Privileged", "Share")
-    return tag("table", _heads(heads), tag("tbody", *rows))
-
-
-def _heads(words: Sequence[str]) -> Markup:
-    cells = [tag("th", text, scope="col", class_="n" if index > 1 else None) for index, text in enumerate(words)]
-    return tag("thead", tag("tr", *cells))
+    return tag("table", table_head(*heads), tag("tbody", *rows))

@@ -28,6 +28,7 @@ __all__ = [
     "only_document",
     "readable",
     "separated",
+    "values",
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -235,6 +236,11 @@ def separated(text: str) -> str:
 def readable(text: str) -> Iterator[Document]:
     """Yield the documents of a text that can be read."""
     return (found for found in documents(text) if isinstance(found, Document))
+
+
+def values(text: str) -> Iterator[Any]:
+    """Yield the values of the documents of a text that can be read."""
+    return (document.value for document in readable(text))
 
 
 def only_document(text: str) -> Document:
