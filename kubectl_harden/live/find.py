@@ -1,8 +1,4 @@
-"""Targets become live workloads: list → trace to the object that a person edits → locate.
-
-A pod that a controller made is followed up its owner references (metadata.ownerReferences with
-``controller: true``) as long as the owner is a kind whose pod template is known.
-"""
+"""Targets become live workloads: list → trace to the object that a person edits → locate."""
 
 from __future__ import annotations
 
@@ -14,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, NotPermitted, UsageError
 from kubectl_harden.live.in_force import PoliciesInForce
+from kubectl_harden.live.owner_references import OwnerReferences
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.objects import api_group, controller_of, name_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy
-from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods, locate
+from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods
 
 if TYPE_CHECKING:
     from kubectl_harden.planning.options import Learn
@@ -40,10 +37,6 @@ SYSTEM: Final = ("kube-system", "kube-public", "kube-node-lease")
 TOGETHER: Final = 500
 """For how many workloads evidence is asked at a time."""
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
-
-_MADE_OF_OTHERS: Final = frozenset((("argoproj.io", "AnalysisRun"),))
-"""Kinds that are made by an owner of something else than its own pod template: of an AnalysisTemplate."""
-
 
 _MADE: Final = ("ReplicaSet", "Job", "Pod")
 """Built-in kinds of which most are made by a controller."""
@@ -245,7 +238,7 @@ class Finder:
         self._policies = dict(policies)
         self._unlisted: dict[str, list[str]] = {}
         self._nobodys: dict[str | None, list[dict[str, Any]]] = {}
-        self._unreadable: set[tuple[Resource, str]] = set()
+        self.references = OwnerReferences(cluster, pod_paths, self._note)
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
         """Yield the workloads; what cannot be read is a problem, and the rest goes on.
@@ -399,7 +392,7 @@ class Finder:
     ) -> Iterator[Live | Problem]:
         owner = None
         try:
-            resource, value, owner = self.trace(resource, value)
+            resource, value, owner = self.references.trace(resource, value)
         except ClusterError as error:
             about = f"{name_of(resource.kind, value)}: its owner cannot be read"
             yield problem(error, about, value["metadata"].get("namespace", ""))
@@ -412,58 +405,6 @@ class Finder:
     def custom_workloads(self) -> list[Resource]:
         """Return the custom resources of the cluster whose pod templates are known. Raises ClusterError."""
         return [r for r in self.cluster.resources() if holds_pods(r.group, r.kind, self._pod_paths) and r.namespaced]
-
-    def trace(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any], str | None]:
-        """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
-
-        So is an owner that may not be read, or has no template: what it made is then all that can be judged. An Argo
-        Rollout may name the object that has its template. Raises ClusterError where an owner cannot be read for other
-        reasons.
-        """
-        resource, value = self._referenced(resource, value) or (resource, value)
-        seen: set[str] = set()
-        # Owners may name each other in a circle: it ends where it closes.
-        while (owner := controller_of(value)) is not None and value["metadata"]["uid"] not in seen:
-            seen.add(value["metadata"]["uid"])
-            above = None
-            if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
-                above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])
-            maker = f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
-            if (resource.group, resource.kind) in _MADE_OF_OTHERS:
-                return resource, value, maker
-            namespace = value["metadata"]["namespace"]
-            if above is None or (above, namespace) in self._unreadable:
-                return resource, value, maker
-            try:
-                found = self.cluster.get(above, namespace, owner["name"])
-            except NotFound:
-                return resource, value, None
-            except NotPermitted as error:
-                self._unreadable.add((above, namespace))
-                self._note(f"pods are not followed to what made them: {error}")
-                return resource, value, maker
-            if found["metadata"]["uid"] != owner["uid"]:
-                return resource, value, None
-            referenced = self._referenced(above, found)
-            if referenced is None and not locate(found, self._pod_paths):
-                return resource, value, maker
-            resource, value = referenced or (above, found)
-        return resource, value, None
-
-    def _referenced(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any]] | None:
-        """Return the object that an Argo Rollout's workloadRef names, which has its pod template, or None."""
-        spec = value.get("spec")
-        reference = spec.get("workloadRef") if isinstance(spec, dict) and not spec.get("template") else None
-        if (resource.group, resource.kind) != ("argoproj.io", "Rollout") or not isinstance(reference, dict):
-            return None
-        api_version, kind, name = (str(reference.get(key) or "") for key in ("apiVersion", "kind", "name"))
-        namespace = value["metadata"]["namespace"]
-        try:
-            above = self.cluster.resource_of(api_version, kind)
-            return None if above is None else (above, self.cluster.get(above, namespace, name))
-        except (NotFound, NotPermitted) as error:
-            self._note(f"{name_of(resource.kind, value)} takes its template from {kind} {name}: {error}")
-            return None
 
     def workload(
         self, resource: Resource, value: dict[str, Any], minor: int, owner: str | None = None

@@ -150,7 +150,7 @@ def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | Non
     missing = missing_pods(value)
     if (missing is not None and missing <= 0) or (missing is None and run_end(value) == ""):
         return None
-    resource, top, owner = finder.trace(refusal.resource, value)
+    resource, top, owner = finder.references.trace(refusal.resource, value)
     if top is not value and _superseded(value, top):
         return None
     policy = finder.policy(refusal.namespace, finder.cluster.minor())
