@@ -205,12 +205,8 @@ def check(
         audit.note()
     for words in dict.fromkeys(notes):
         note(words)
-    for words in baseline.notes if baseline is not None else ():
-        note(words)
-    if baseline is not None and baseline.cured:
-        entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
-        verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
-        note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
+    if baseline is not None:
+        _note_baseline(baseline)
     if form.people and tally.violating and upgrade is None and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
@@ -224,20 +220,39 @@ def check(
         if tally.violating and output == "text" and not tally.clusters:
             line(_advice(inputs, upgrade))
     if compared is not None:
-        if compared.pinned:
-            held = "1 of them is" if compared.pinned == 1 else f"{compared.pinned:,} of them are"
-            note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
-        if compared.uncomparable and not compared.problems:
-            from kubectl_harden.pod_security.policy import NEWEST
-
-            raise UsageError(
-                f"nothing to compare: everything judged is held to {compared.version} or a newer version already "
-                f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
-            )
+        _note_compared(compared)
     if tally.about is not None:
         keep(tally.about.history)
     left = bool(tally.violating or tally.refused) or any(item.state != "fixed" for item in came)
     return exit_code(tally.problems, left=left)
+
+
+def _note_baseline(baseline: Known) -> None:
+    """Tell what the baseline file has that is no longer so."""
+    from kubectl_harden.reports.output import note
+
+    for words in baseline.notes:
+        note(words)
+    if baseline.cured:
+        entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
+        verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
+        note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
+
+
+def _note_compared(compared: Upgrades) -> None:
+    """Tell what an upgrade does not change. Raises UsageError where it changes nothing that was judged."""
+    from kubectl_harden.reports.output import note
+
+    if compared.pinned:
+        held = "1 of them is" if compared.pinned == 1 else f"{compared.pinned:,} of them are"
+        note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
+    if compared.uncomparable and not compared.problems:
+        from kubectl_harden.pod_security.policy import NEWEST
+
+        raise UsageError(
+            f"nothing to compare: everything judged is held to {compared.version} or a newer version already "
+            f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
+        )
 
 
 def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, output: str, other: str | None) -> None:
