@@ -34,7 +34,7 @@ UNWANTED: Final = object()
 """Stands for an item that is not wanted."""
 
 DEEPEST: Final = 128
-"""How deep JSON may be nested: no object that holds pods comes near, and code that recurses must not end."""
+"""How deep JSON may be nested: no object with pods comes near it, and recursive code must not reach its limit."""
 _LONGEST_MESSAGE: Final = 1 << 16
 _NOT_PERMITTED: Final = re.compile(
     r'User "(?:[^"\\]|\\.)*" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
@@ -51,7 +51,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
 
 
 def bad_answer(what: str, why: str) -> Unreachable:
-    """Return the error for an answer that no API server gives; what became of a write is not known then."""
+    """Return the error for an answer that no API server gives; whether a write was carried out is not known then."""
     return Unreachable(f"{what}: {why}; is this an API server?", sent=True)
 
 
@@ -73,11 +73,11 @@ def decoded(text: bytes | bytearray, what: str) -> Any:
 
 
 def opened(text: bytes, what: str, wanted: Wanted | None = None) -> tuple[Any, Iterator[object]]:
-    """Return the JSON of a list of objects without its items, and the items, each of which is read as it is asked for.
+    """Return the JSON of a list of objects without its items, and an iterator that decodes the items one by one.
 
-    A page of objects takes many times as much memory as its text. Where it is not a list, or does not begin with all
-    else, it is read at once, and no items come apart. With ``wanted`` the items are Pods, and UNWANTED stands for those
-    that are not: most of their text is passed over. Raises Unreachable, also while items are read.
+    Decoded objects take many times the memory of their text. What is not a list, or does not have its items last, is
+    decoded at once, and the iterator is empty. With ``wanted`` the items are Pods, and UNWANTED stands for each Pod
+    that is not wanted: most of its text is skipped. Raises Unreachable, also while items are decoded.
     """
     start = text.find(_ITEMS)
     # What is before the items is JSON with an empty list only where this is the list's own field.
@@ -131,7 +131,7 @@ def _read_wanted(wanted: Wanted, what: str, text: str, at: int) -> tuple[object,
     if head is not None and not wanted(head):
         return UNWANTED, end
     item, end = _DECODER.raw_decode(text, at)
-    # Most of the page is not read, so nothing has looked at the whole of it.
+    # Most of the page is not decoded, so its depth was not checked as a whole.
     if _is_deep(text[at:end].encode(errors="surrogatepass")):
         raise _nested(what)
     return (UNWANTED if head is None and not wanted(item) else item), end
@@ -144,10 +144,10 @@ _BEFORE: Final = {"name", "namespace", "uid", "resourceVersion"}
 
 
 def _beginning(text: str, at: int) -> tuple[object, int]:
-    """Return a Pod with no more than its metadata up to managedFields, the last of it, and where the Pod ends.
+    """Return a Pod with its metadata up to managedFields, which come last, and where the Pod ends.
 
-    None where it does not look so, or is the last: it is read whole then. Quotes in strings are escaped, so that no
-    such text is in one.
+    None where the text does not look like that, or the Pod is the last one: it is decoded whole then. Quotes inside
+    strings are escaped, so no string contains such text.
     """
     # Every Pod has metadata: none is in between where the next metadata begins the next Pod.
     following = text.find('"metadata"', at + len(_FIRST)) - 1
@@ -168,7 +168,7 @@ def _beginning(text: str, at: int) -> tuple[object, int]:
 
 def _is_deep(text: bytes | bytearray) -> bool:
     """Whether JSON is nested more than DEEPEST levels."""
-    # Innermost pairs fall out, a level a round, at the speed of bytes; brackets in strings may be in the way of that.
+    # Each round removes the innermost pairs, which is fast on bytes; brackets inside strings may prevent it.
     brackets = bytes(text.translate(None, _NO_BRACKETS))
     for _ in range(DEEPEST):
         fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
@@ -202,7 +202,7 @@ def checked(value: object, about: tuple[str, str], what: str) -> Any:
 
 
 def _called(value: dict[str, object]) -> str:
-    """Return what an object says that it is; a Status with its message."""
+    """Return the apiVersion and kind that an object claims to have; for a Status, its message as well."""
     if value.get("kind") == "Status":
         return f'a Status that says "{_message(value)}"'
     return _named(value.get("apiVersion"), value.get("kind"))
@@ -216,13 +216,13 @@ def _named(version: object, kind: object) -> str:
 def items_in(value: object, about: tuple[str, str], what: str) -> list[object]:
     """Take the items out of a list of objects and return them; their own shapes are not looked at.
 
-    ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null: it is
-    one where the list has all else that an API server gives it. Raises Unreachable.
+    ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null, which is
+    accepted where the list has a resourceVersion. Raises Unreachable.
     """
     version, kind = about
     if not isinstance(value, dict):
         raise bad_answer(what, "the answer is not a list of objects")
-    # How a custom resource calls its list is free.
+    # A custom resource may call its list anything.
     ends = f"{kind}List" if about in SHAPES else "List"
     if value.get("apiVersion") != version or not str(value.get("kind")).endswith(ends):
         raise bad_answer(what, f"the answer is {_called(value)}, not a list of {_named(*about)}")
@@ -246,7 +246,7 @@ def warnings_in(values: list[str]) -> Iterator[str]:
 
 
 def error_of(status: int, text: bytes, what: str) -> ClusterError:
-    """Return the typed error for a Status object, or for what a proxy says in its place.
+    """Return the typed error for a Status object, or for what a proxy says instead.
 
     ``what`` is the method and the path of the request.
     """
@@ -260,7 +260,7 @@ def error_of(status: int, text: bytes, what: str) -> ClusterError:
     if told:
         message = _message(value)
     else:
-        # What is not for people to read is asked for again as JSON.
+        # A protobuf answer is requested again as JSON.
         message = "" if text.startswith(PREFIX) else text[:800].decode(errors="replace").strip()[:200]
     message = message or f"HTTP status {status}"
     reason = value.get("reason") if told else ""
