@@ -30,13 +30,13 @@ def server_word(policies: PoliciesInForce, namespace: Gathered, aim: Aim) -> Ser
         return ServerWord(False, str(error))
     word = ServerWord(True, "", answer.warnings)
     if word.exempts:
-        # What the API server enforces by default elsewhere, it does not here.
+        # The API server's default does not apply here.
         namespace.now = namespace.now._replace(exempt="namespace")
     return word
 
 
 def _enforcing(policies: PoliciesInForce, namespace: Gathered) -> ServerWord:
-    """Have the server show that it enforces what it is said to: a pod that violates everything is refused."""
+    """Have the server show that it enforces what the labels say: it refuses a pod that violates everything."""
     enforced = namespace.now.modes.get("enforce")
     if enforced is None:
         return ServerWord(False, "which level it enforces is not known")
@@ -51,7 +51,7 @@ def _enforcing(policies: PoliciesInForce, namespace: Gathered) -> ServerWord:
 
 
 def _admits_everything(policies: PoliciesInForce, name: str, labels: dict[str, str]) -> bool:
-    """Return whether a pod that violates everything is admitted, and not only since the server's cache lags."""
+    """Return whether a pod that violates everything is admitted, and not just because the server's cache lags."""
     if policies.refused(name) is not None:
         return False
     if policies.is_exempt(name, labels):

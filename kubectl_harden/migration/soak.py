@@ -1,4 +1,4 @@
-"""What an audit log has against enforcing a level: what came and went, and how long a namespace has been watched.
+"""What in an audit log keeps a level from being enforced: pods that no longer exist, and gaps in what was audited.
 
 Sources: kubernetes.io/docs/tasks/configure-pod-container/migrate-from-psp and .../enforce-standards-namespace-labels
 (audit first); metadata.managedFields tells when the audit label was last set.
@@ -23,10 +23,10 @@ from kubectl_harden.words import counted
 __all__ = ["SOAK_CAUSES", "Unlogged", "soak_blockers"]
 
 _LONGEST_SILENCE: Final = 60
-"""Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
+"""Minutes: an API server that logs anything logs more often, so a longer silence counts as a gap in the log."""
 _LATE: Final = 300
 """Seconds: files of several API servers are copied one after another, and events may be written in batches."""
-_WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, with the rotated ones"
+_WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, including rotated ones"
 _WHY_UNLOGGED: Final = (
     "it may be of another cluster, of one of several API servers, or its audit policy may leave the namespace out"
 )
@@ -37,11 +37,11 @@ SOAK_CAUSES: Final = (_CAUSE, _CAME)
 
 
 class Unlogged:
-    """The pods of a namespace that run, and whose creation an audit log of its time would show and does not.
+    """The running pods of a namespace whose creation falls into the time of an audit log that does not show it.
 
-    A log that is of another cluster, of one of several API servers, or whose policy leaves a namespace out, is like a
-    log in which all is well. Nothing is expected of the time before the namespace audits (admission notes nothing of
-    what is privileged in all modes), and of the mirrors of static pods.
+    A log of another cluster, of one of several API servers, or of an audit policy that leaves a namespace out looks
+    like a log in which nothing is wrong. Nothing is expected from before the namespace was audited (admission notes
+    nothing where all modes are privileged), nor for mirrors of static pods.
     """
 
     def __init__(self, soak: Soak | None, namespace: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ class Unlogged:
 def soak_blockers(
     soak: Soak | None, namespace: Mapping[str, Any], now: InForce, goal: Policy, unlogged: Unlogged
 ) -> Iterator[Blocker]:
-    """Yield what the audit log has against enforcing a level in a namespace, which admission handles so now."""
+    """Yield what in the audit log keeps a level from being enforced in a namespace; ``now`` is in force there."""
     if soak is None:
         return
     name = str(namespace["metadata"]["name"])
@@ -107,10 +107,10 @@ def _of_namespace(name: str, what: str, why: str) -> Blocker:
 
 
 def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, str]]:
-    """Yield in which of the time the log tells nothing."""
+    """Yield when and why the log is silent."""
     span = soak.span
     if not span.evaluations:
-        why = "its audit policy may leave pods out: they are needed at least at the level Metadata"
+        why = "its audit policy may leave pods out: they have to be audited, at least at level Metadata"
         yield "no pod that admission judged is in the audit log", why
         return
     for start, end in span.gaps(since, until, _LONGEST_SILENCE):
@@ -120,7 +120,7 @@ def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, st
         yield f"{what} of the audit log cannot be read", "what is in it is not known"
     if span.foreign:
         verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
-        why = "they name Pod Security: what another program has made of audit events is not read"
+        why = "they name Pod Security: audit events that another program has rewritten are not read"
         yield f"{counted(span.foreign, 'line')} of the audit log {verb}", why
     if span.timeless:
         verb = "has" if span.timeless == 1 else "have"
@@ -131,7 +131,7 @@ def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, st
 
 
 def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
-    """Yield what runs and is not in the log."""
+    """Yield that running pods are not in the log."""
     if soak.span.crowded:
         yield "the audit log has pods of too many namespaces to be compared with those that run"
     elif unlogged.uids:
@@ -142,7 +142,7 @@ def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
 
 
 def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: float) -> Iterator[tuple[str, str]]:
-    """Yield that the log cannot tell what violates the level, since it was not audited all the time."""
+    """Yield that the log does not show what violates the level, because it was not audited all the time."""
     audited = now.modes.get("audit")
     if not includes(audited, goal):
         what = f"{goal} is not audited there, so the log does not show what violates it"

@@ -45,7 +45,7 @@ __all__ = ["lowest", "summed_up"]
 def summed_up(
     cluster: Cluster, namespace: Gathered, aim: Aim, word: ServerWord, owner_of: Callable[[str], str]
 ) -> NamespaceSurvey:
-    """Return the survey of a namespace; ``owner_of`` returns the workload that a pod is of, by the pod's uid."""
+    """Return the survey of a namespace; ``owner_of`` returns the workload of a pod, by the pod's uid."""
     metadata, goal, minor = namespace.value["metadata"], namespace.policy, cluster.minor()
     name: str = metadata["name"]
     pods = [namespace.traced(pod, owner_of(pod.uid)) for pod in namespace.pods]
@@ -99,7 +99,7 @@ def _blockers(
     pods: Sequence[PodVerdict],
     old: Sequence[tuple[Surveyed, Keeper, list[PodVerdict]]],
 ) -> Iterator[Blocker]:
-    """Yield what keeps the level from being enforced, but for the labels and the audit log."""
+    """Yield what keeps the level from being enforced, other than label managers and the audit log."""
     name, commands = namespace.value["metadata"]["name"], cluster.connection.commands
     kept = {pod.uid for _, _, pods in old for pod in pods}
     others = [pod for pod in pods if pod.uid not in kept]
@@ -116,9 +116,9 @@ def _blockers(
 def _still_there(
     cluster: Cluster, name: str, workloads: Sequence[Surveyed], pods: list[PodVerdict]
 ) -> list[PodVerdict]:
-    """Return pods as they are now, where some violate the goal for nothing that is wrong with their workloads.
+    """Return pods as they are now, where some violate the goal although nothing is wrong with their workloads.
 
-    Pods are listed before what makes them: a rollout whose end the workload tells may have removed them in between.
+    Pods are listed before their workloads: a rollout that has ended by then may have removed them in between.
     """
     if not any(older_pods(workloads, pods)):
         return pods
@@ -131,16 +131,16 @@ def _still_there(
 
 
 def _unknown(namespace: Gathered, aim: Aim, minor: int) -> Iterator[Blocker]:
-    """Yield that the level cannot be enforced without knowing that it is not less than what is."""
+    """Yield that the level is not enforced, because what is enforced now is not known and may be stricter."""
     if "enforce" in namespace.now.unknown:
         modes: tuple[Mode, ...] = ("enforce",)
         for line in left_alone(namespace.labels, namespace.now, modes, namespace.policy.level, aim.version, minor):
-            why = namespace.now.why or "an administrator who may create pods and impersonate can ask for it"
+            why = namespace.now.why or "an administrator who may create pods and impersonate can find out"
             yield Blocker(f"Namespace {namespace.value['metadata']['name']}", "", line, why, other_cause="not known")
 
 
 def _label_managers(namespace: Gathered, wanted: Mapping[str, str], aim: Aim, ours: str) -> tuple[Manager, ...]:
-    """Return who else manages labels of Pod Security, where they may not be written all the same."""
+    """Return who else manages the Pod Security labels, unless they may be written anyway."""
     if aim.apply.even_if_managed or not wanted:
         return ()
     return label_managers(namespace.value, (*wanted, *pod_security_labels(namespace.labels)), ours)

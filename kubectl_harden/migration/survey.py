@@ -1,7 +1,7 @@
 """Namespaces → how far each is from a level, what would lift it, and what holds it back.
 
-Nothing is changed: workloads are listed and planned for, running pods are judged, and the server is asked by
-a dry-run of the enforce label what it would say.
+Nothing is changed: workloads are listed and planned for, running pods are judged, and a dry-run of the enforce label
+asks the server what it would say.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def survey(
 ) -> Survey:
     """Survey namespaces (by name, as objects); ``at_once`` lists the whole cluster instead of one by one.
 
-    ``report`` gets a few words now and then. Raises UsageError, and ClusterError where the cluster does not
-    even tell its version.
+    ``report`` gets a few words on the progress. Raises UsageError, and ClusterError where the cluster's version cannot
+    be read.
     """
     found = _survey(policies, namespaces, aim, at_once=at_once, report=report)
     lower = {item.name: namespaces[item.name] for item in found.namespaces if _may_reach_baseline(item, aim)}
@@ -131,7 +131,7 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
     if second is None or second.is_held_back:
         return first
     blockers = (*second.blockers, *(blocker for blocker in first.blockers if blocker not in second.blockers))
-    # Also where baseline is enforced already, warn and audit may still have to tell of restricted.
+    # Even where baseline is enforced already, warn and audit may still have to be set to restricted.
     state: State = "ready" if second.state == "done" and first.warn_labels else second.state
     managers = tuple(dict.fromkeys((*first.managers, *second.managers)))
     return second._replace(
@@ -143,9 +143,9 @@ def _lowered(first: NamespaceSurvey, second: NamespaceSurvey | None) -> Namespac
 
 
 class _Surveyor:
-    """Surveys namespaces for the level of one aim: ``proposals`` are to be drained, then there is a ``survey``.
+    """Surveys namespaces for the level of one aim: exhaust ``proposals``, then call ``survey``.
 
-    As a context manager it ends the questions that it asks the server meanwhile.
+    As a context manager, it ends the questions that it asks the server in the background.
     """
 
     def __init__(self, policies: PoliciesInForce, namespaces: Mapping[str, dict[str, Any]], aim: Aim) -> None:
@@ -202,7 +202,7 @@ class _Surveyor:
             for item in prepared(self._finder.find(targets), aim.fix.learn):
                 if isinstance(item, Problem):
                     self._problems.append(item)
-                    # Where a list is not whole, none of its namespaces is known to be safe.
+                    # Where a list is incomplete, none of its namespaces is known to be safe.
                     for name in [item.namespace] if item.namespace else [scope] if scope else found:
                         if name in found:
                             found[name].problems.append(item)
@@ -271,7 +271,7 @@ class _Surveyor:
         return self._roots.get(uid, "")
 
     def survey(self, *, ask_again: bool) -> Survey:
-        """Sum the namespaces up; with ``ask_again`` what the server says otherwise is compared once more."""
+        """Sum the namespaces up; with ``ask_again``, where the server's answer differs it is asked once more."""
         aim, found, minor = self._aim, self._found, self._minor
         made = [
             summed_up(self._cluster, found[name], aim, self._words[name].result(), self._owner_of)
@@ -295,7 +295,7 @@ def _left_alone(found: Mapping[str, Gathered], aim: Aim, minor: int) -> list[str
     """Return which modes are not raised as asked, and why, with the number of namespaces."""
     counts: dict[str, list[str]] = {}
     for name, item in found.items():
-        # A level that may not be enforced holds the namespace back, and is told there.
+        # A level that may not be enforced holds the namespace back, and is reported as a blocker.
         modes = [mode for mode in MODES if mode != "enforce" or mode not in item.now.unknown]
         for line in left_alone(item.labels, item.now, modes, item.policy.level, aim.version, minor):
             counts.setdefault(line, []).append(name)
