@@ -251,7 +251,7 @@ def _own_time(line: bytes) -> float | None:
 
 
 def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent | None:
-    """Return what Pod Security admission said about a request, None where it said nothing or nothing was to be created."""
+    """Return what Pod Security admission said about a request, None for silence and for dry-runs."""
     if value.get("stage") not in ("ResponseComplete", None) or _DRY_RUN.search(_text(value, "requestURI")):
         return None
     about, status, annotations = (mapping(value.get(key)) for key in ("objectRef", "responseStatus", "annotations"))

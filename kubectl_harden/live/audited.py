@@ -1,4 +1,4 @@
-"""What an audit log tells of pods that came and went, joined to the workloads that a person edits."""
+"""Pods in an audit log, joined to the workloads that a person edits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _PARENTS: Final = {
     "ReplicaSet": ("Deployment", re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
     "Job": ("CronJob", re.compile(r"-[0-9]+$")),
 }
-"""What makes objects of a kind, and what it appends to its own name for theirs."""
+"""By kind, the kind of the owner, and what it appends to its own name."""
 
 
 class Traced(NamedTuple):
     """Creations of a log, and the workload to edit.
 
-    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
-    log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
-    read, or what admission said is not known. ``candidates`` are targets of which each would make such pods.
+    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template still ``violates`` the policy
+    of the log; it is ``fixed``; the pods' owner is ``gone``; or the owner is ``unknown``, could not be read, or what
+    admission said is not known. ``candidates`` are targets that would all create such pods.
     """
 
     creation: Creation
@@ -41,7 +41,7 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that is there: how a command line names it, and what its templates violate by policy."""
+    """A workload that exists: how a command line names it, and what its templates violate, by policy."""
 
     target: str
     words: dict[str, str]
@@ -62,8 +62,8 @@ def policy_of(policy: str, minor: int) -> Policy:
 def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     """Yield each creation with the workload to edit, as the cluster has it now.
 
-    What cannot be read in the cluster leaves it unknown what made the pods. Raises ClusterError where the cluster does
-    not tell its version.
+    Where the cluster cannot be read, the pods' owner stays unknown. Raises ClusterError where the cluster's version
+    cannot be read.
     """
     spaces = frozenset(item.namespace for item in creations)
     if not spaces:
@@ -74,7 +74,7 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     minor = finder.cluster.minor()
     known: dict[tuple[str, str, str], _Known] = {}
     whole = True
-    # Whoever may look into a few namespaces may not be allowed to list the whole cluster.
+    # A user who may read a few namespaces may not be allowed to list the whole cluster.
     few = [Targets(namespace=space) for space in sorted(spaces)] if len(spaces) <= _FEW else []
     for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
         if isinstance(found, Live):
@@ -109,12 +109,12 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
         return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
     if there[0].words[item.policy]:
         return Traced(item, targets[0], "violates")
-    # What a newer control than is known here forbids may still be in the template.
+    # The template may still have what a control forbids that is too new to be known here.
     return Traced(item, targets[0], "unknown" if item.rest else "fixed")
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
-    """Return a workload that is there, or the one that made it."""
+    """Return a workload that exists, or its owner."""
     kind, name = owner
     found = known.get((namespace, kind, name))
     if found is None and kind in _PARENTS:
@@ -130,7 +130,7 @@ def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creatio
 
 
 def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[str]:
-    """Return the namespaces of which an audit log does not show all that violates the policy that they are held to.
+    """Return the namespaces for which an audit log does not show everything that violates their policy.
 
     It shows what is enforced and what is audited, as far as their labels tell. Raises ClusterError where they cannot be
     read.

@@ -39,11 +39,11 @@ TOGETHER: Final = 500
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 _MADE: Final = ("ReplicaSet", "Job", "Pod")
-"""Built-in kinds of which most are made by a controller."""
+"""Built-in kinds whose objects mostly have a controller."""
 
 
 _NOBODYS: Final = 100
-"""So many pods that nobody made are kept where pods are listed for what made the others."""
+"""At most this many pods without a controller are kept from a list of pods that is made for their owners."""
 
 
 class Targets(NamedTuple):
@@ -60,14 +60,14 @@ class Targets(NamedTuple):
     among: frozenset[str] = frozenset()
 
     def takes(self, namespace: str) -> bool:
-        """Whether the workloads of a namespace are meant where none is named."""
+        """Whether a namespace is included where none is named."""
         return namespace in self.among if self.among else namespace not in SYSTEM
 
 
 class Live(NamedTuple):
-    """A live object: where the API server has it, and what is judged and planned for.
+    """A live object: its resource, and the subject that is judged and planned for.
 
-    ``owner`` names the controller that made it, where no known path leads on to it.
+    ``owner`` names its controller, where that controller's pod template is not known.
     """
 
     resource: Resource
@@ -97,7 +97,7 @@ class Live(NamedTuple):
         return Live.of(self.resource, value, self.policy, self.subject.pod_paths, self.owner)
 
     def showing(self, value: dict[str, Any]) -> Live:
-        """Return the object in the same state, of which only a part is shown."""
+        """Return the object in the same state, with only a part of it."""
         return self._replace(subject=self.subject.changed(value))
 
     def held_to(self, policy: Policy) -> Live:
@@ -171,7 +171,7 @@ def parse_targets(
 
 
 def left_out(namespaces: Iterable[str], workloads: int = 0) -> str:
-    """Return the note that namespaces of Kubernetes itself are left out, and with them so many workloads."""
+    """Return the note that Kubernetes' own namespaces are left out, and how many workloads with them."""
     names = sorted(set(namespaces))
     what = " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
     count = "" if not workloads else f"{workloads} workload of " if workloads == 1 else f"{workloads:,} workloads of "
@@ -186,7 +186,7 @@ def problem(error: HardenError | str, about: str = "", namespace: str = "") -> P
 
 
 def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | Problem]:
-    """Pass workloads on; where evidence comes from others it is asked for many together."""
+    """Pass workloads on; evidence from other sources is asked for many of them together."""
     if not learn.looks_around:
         yield from found
         return
@@ -211,11 +211,10 @@ def _unlisted_note(names: str, namespaces: Sequence[str]) -> str:
 class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
-    ``notes`` collects what a person should know of the search, such as levels that could not be read.
-    ``listed`` is called with every object that a list brings: also with the pods and other parts that
-    do not come as workloads of their own; of these, but of pods, only the metadata is sure to be there.
-    With ``pods_too`` a pod that is named comes itself, before what made it.
-    ``policies`` are those of namespaces that have been read: neither they nor the namespaces are asked for.
+    ``notes`` collects what a person should know about the search, such as levels that could not be read. ``listed`` is
+    called with every object of a list, including pods and other objects that a workload owns; of those other than pods,
+    only the metadata is certain to be there. With ``pods_too``, a pod that is named is yielded before its owner.
+    ``policies`` are those of namespaces that have been read: they are not asked for again.
     """
 
     def __init__(
@@ -241,9 +240,9 @@ class Finder:
         self.references = OwnerReferences(cluster, pod_paths, self._note)
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
-        """Yield the workloads; what cannot be read is a problem, and the rest goes on.
+        """Yield the workloads; what cannot be read becomes a problem, and the rest continues.
 
-        Raises UsageError for an unknown type, ClusterError where the cluster does not even tell its version.
+        Raises UsageError for an unknown type, ClusterError where the cluster's version cannot be read.
         """
         minor = self.cluster.minor()
         if targets.names:
@@ -292,7 +291,7 @@ class Finder:
                 yield absent
 
     def _candidates(self, resource: Resource, targets: Targets, unlisted: list[Resource]) -> Iterator[dict[str, Any]]:
-        """Yield the objects of a resource that may be workloads of their own, and have ``listed`` hear of all."""
+        """Yield the objects of a resource that may be workloads of their own, and give all of them to ``listed``."""
 
         def wanted(value: dict[str, Any]) -> bool:
             if self._listed is not None:
@@ -303,7 +302,7 @@ class Finder:
             known = self._nobodys.get(targets.namespace)
             if known is not None:
                 return iter(known)
-        # Most of these are parts of others, which their metadata tells; of pods, more is to be heard.
+        # Most of these have an owner, which their metadata tells; ``listed`` needs whole pods.
         if targets.types or resource.kind not in _MADE or (resource == PODS and self._listed is not None):
             return filter(wanted, self._each(resource, targets))
         return self.cluster.picked(resource, targets.namespace, wanted, selector=targets.selector)
@@ -311,7 +310,7 @@ class Finder:
     def pods(self, namespace: str | None, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
         """Yield the pods of a namespace, or of the whole cluster, that ``wanted`` wants by their metadata.
 
-        Those that nobody made are wanted in any case, and known then. Raises ClusterError.
+        Pods without a controller are always included, and remembered. Raises ClusterError.
         """
         nobodys: list[dict[str, Any]] = []
         for pod in self.cluster.each(PODS, namespace, wanted=lambda head: wanted(head) or not self._is_part(head, [])):
@@ -327,7 +326,7 @@ class Finder:
     def _without(
         self, unlisted: list[Resource], targets: Targets, minor: int, seen: set[str]
     ) -> Iterator[Live | Problem]:
-        """Tell which kinds could not be listed; what runs from them is seen as pods, unless those could not be."""
+        """Tell which kinds could not be listed; their pods are still seen, unless pods could not be listed either."""
         names = ", ".join(resource.name for resource in unlisted)
         if PODS in unlisted:
             where = "in the whole cluster" if targets.namespace is None else f"in namespace {targets.namespace}"
