@@ -1,4 +1,4 @@
-"""From what a controller made to the object that a person edits, by metadata.ownerReferences with ``controller: true``.
+"""From an object that a controller made to the one that a person edits, by ownerReferences with ``controller: true``.
 
 Source: kubernetes.io/docs/concepts/overview/working-with-objects/owners-dependents.
 """
@@ -16,7 +16,7 @@ from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods, loca
 __all__ = ["OwnerReferences"]
 
 _MADE_OF_OTHERS: Final = frozenset((("argoproj.io", "AnalysisRun"),))
-"""Kinds that are made by an owner of something else than its own pod template: of an AnalysisTemplate."""
+"""Kinds that their owner does not make from its own pod template, but from an AnalysisTemplate."""
 
 
 class OwnerReferences:
@@ -29,15 +29,16 @@ class OwnerReferences:
         self._unreadable: set[tuple[Resource, str]] = set()
 
     def trace(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any], str | None]:
-        """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
+        """Return the object to edit for one that a controller may have made, and the owner above it that has no known
+        template.
 
-        So is an owner that may not be read, or has no template: what it made is then all that can be judged. An Argo
-        Rollout may name the object that has its template. Raises ClusterError where an owner cannot be read for other
-        reasons.
+        An owner that may not be read is returned like one without a template: only what it made can be judged then. An
+        Argo Rollout may name the object that has its template. Raises ClusterError where an owner cannot be read for
+        other reasons.
         """
         resource, value = self._referenced(resource, value) or (resource, value)
         seen: set[str] = set()
-        # Owners may name each other in a circle: it ends where it closes.
+        # Owners may name each other in a circle: the search ends where it closes.
         while (owner := controller_of(value)) is not None and value["metadata"]["uid"] not in seen:
             seen.add(value["metadata"]["uid"])
             above = None
@@ -55,7 +56,7 @@ class OwnerReferences:
                 return resource, value, None
             except NotPermitted as error:
                 self._unreadable.add((above, namespace))
-                self._note(f"pods are not followed to what made them: {error}")
+                self._note(f"pods cannot be traced to their owners: {error}")
                 return resource, value, maker
             if found["metadata"]["uid"] != owner["uid"]:
                 return resource, value, None
