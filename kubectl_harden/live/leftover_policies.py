@@ -1,4 +1,4 @@
-"""Policies at admission that have outlived their reason: expired, or their workload is gone, or needs none."""
+"""Admission policies that are no longer needed: expired, or their workload is gone, or meets the level itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LeftoverPolicies:
             self.restricted(name)
 
     def restricted(self, name: str) -> None:
-        """Take that the pod templates of a workload meet restricted."""
+        """Note that the pod templates of a workload meet restricted."""
         self._restricted.add(name)
 
     def notes(self) -> Iterator[str]:

@@ -211,7 +211,7 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
     if is_static(live.value):
         return f"a static pod: edit its manifest on node {live.value['spec'].get('nodeName', '?')}"
     if live.owner is not None:
-        return f"made by {live.owner}, which would take the change back: make it there"
+        return f"made by {live.owner}, which would revert the change: make it there"
     if proposal.managers and not options.even_if_managed:
         manager = proposal.managers[0]
         return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it anyway"

@@ -161,7 +161,7 @@ def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | Non
 
 
 def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
-    """Return the object that an event is about, or None where it is gone; one that is not readable has only its name."""
+    """Return the object that an event is about, or None where it is gone; an unreadable one has only its name."""
     resource = refusal.resource
     try:
         if resource.plural:

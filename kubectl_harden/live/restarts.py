@@ -32,7 +32,9 @@ class Restarts(NamedTuple):
 
 
 def find_restarts(finder: Finder, namespace: str | None) -> Restarts:
-    """Return whose running pods violate the level in force; ``namespace`` None: in all but Kubernetes' own."""
+    """Return the workloads whose running pods violate the level in force; ``namespace`` None: in all but Kubernetes'
+    own.
+    """
     counts: Counter[tuple[str, str, str]] = Counter()
     enforced: dict[str, Policy | None] = {}
     unknown = ""
@@ -62,7 +64,7 @@ def _would_be_refused(pod: dict[str, Any], policy: Policy) -> bool:
     # A static pod is not refused: the kubelet runs it whatever admission says of its mirror.
     if finished(pod) or metadata.get("deletionTimestamp") or is_static(pod):
         return False
-    # A debug container does not come again with the pod.
+    # A recreated pod does not have its debug containers.
     fresh = {**pod, "spec": {key: item for key, item in spec.items() if key != "ephemeralContainers"}}
     try:
         return not level_of(fresh, policy)[1]

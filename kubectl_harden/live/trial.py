@@ -1,7 +1,7 @@
-"""Pods of a template, as its controller would make them: asked for by dry-run, or one is started on trial.
+"""Pods of a template, as its controller would make them: tried by dry-run, or one is started on trial.
 
-A trial pod has none of its template's labels, so that no Service, ReplicaSet or PodDisruptionBudget selects it, and
-empty directories in place of its claims.
+A trial pod has none of its template's labels, so that no Service, ReplicaSet or PodDisruptionBudget selects it, and has
+empty directories instead of its claims.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 _TRIAL: Final = "kubectl-harden/trial"
 """Label of trial pods: the run that has started them."""
 _MARGIN: Final = 60
-"""Seconds after which a trial pod that nobody has removed ends by itself."""
+"""Seconds after which a trial pod that was not removed ends by itself."""
 _SETTLING: Final = 3.0
 """Seconds for which a trial pod has to stay ready."""
 
@@ -70,7 +70,7 @@ def admission(cluster: Cluster, live: Live) -> tuple[ClusterError | None, str]:
 
 
 def takes_down(value: dict[str, Any]) -> bool:
-    """Whether a change of a workload takes a pod that runs down before a new one is ready."""
+    """Whether a change of a workload takes a running pod down before a new one is ready."""
     kind, spec, status = value.get("kind"), value.get("spec") or {}, value.get("status") or {}
     if kind == "Pod":
         return pod_ready(value) and not finished(value)
@@ -136,7 +136,7 @@ def started(
 ) -> Followed:
     """Start a trial pod of an object in its new state, watch it until it is ready or fails, and remove it.
 
-    What runs that were killed have left is removed first. The outcome is in the journal. Raises HardenError.
+    Trial pods that killed runs have left are removed first. The outcome is in the journal. Raises HardenError.
     """
     _swept(cluster, live.namespace)
     pod = _trial_pod(live, journal.run, seconds)
@@ -157,7 +157,7 @@ def started(
 
 
 def _settled(cluster: Cluster, value: dict[str, Any], ended: Followed) -> Followed:
-    """Look once more at a pod that was ready: one that fails in its first moments was so, too."""
+    """Look once more at a pod that was ready: one that fails early may have been ready, too."""
     now = cluster.get(PODS, value["metadata"]["namespace"], value["metadata"]["name"])
     failure = pod_failure(now)
     if failure is not None:
@@ -169,7 +169,7 @@ def _settled(cluster: Cluster, value: dict[str, Any], ended: Followed) -> Follow
 
 
 def _removed(cluster: Cluster, namespace: str, run: str, made: dict[str, Any] | None) -> None:
-    """Delete a trial pod, or where the answer to its creation was lost the one that may be there."""
+    """Delete a trial pod, or, where the answer to its creation was lost, the one that may exist."""
     with suppress(ClusterError):
         pods = [made] if made is not None else cluster.each(PODS, namespace, selector=f"{_TRIAL}={run}")
         for pod in pods:

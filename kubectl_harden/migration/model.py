@@ -377,7 +377,7 @@ def reapply_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:
     counts = Counter(item.by for one in namespaces for surveyed in one.to_fix for item in surveyed.proposal.reapplied)
     for by, count in sorted(counts.items()):
         noun = f"{count:,} workload{'s' if count > 1 else ''}"
-        yield f"the next {by} takes back or conflicts with edits of {noun}: make the change in the manifests too"
+        yield f"the next {by} reverts or conflicts with edits of {noun}: make the change in the manifests too"
 
 
 def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:

@@ -211,9 +211,7 @@ def test_a_survey_says_it_before_a_migration(namespace: Namespace, harden: Harde
     writers.apply(INPUTS["values and lists"])
     namespace.create(workload("Deployment", "other"))
     survey = harden("migrate", namespace.name, "--level", "restricted")
-    note = (
-        "the next kubectl apply takes back or conflicts with edits of 1 workload: make the change in the manifests too"
-    )
+    note = "the next kubectl apply reverts or conflicts with edits of 1 workload: make the change in the manifests too"
     assert note in " ".join(survey.err.split())
     report = harden("migrate", namespace.name, "--level", "restricted", "-o", "json").json
     told = {item["name"]: item["nextWrite"] for item in report["namespaces"][0]["workloads"]}
