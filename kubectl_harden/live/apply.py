@@ -264,7 +264,7 @@ class Applier:
         """Roll a change back, note that, and wait until the old state runs again."""
         live = failed.proposal.live
         was_complete = progress(live.value, ()).done
-        self._report(failed.proposal.name, "its new pods fail; taking the change back")
+        self._report(failed.proposal.name, "its new pods fail; rolling the change back")
         for _ in tries():
             try:
                 now = live.changed(
@@ -275,14 +275,14 @@ class Applier:
                 moved = moved_on(now.value, inverse)
                 if moved is not None:
                     return failed._replace(
-                        message=f"{failed.message}; not taken back, because someone changed {moved} in the meantime"
+                        message=f"{failed.message}; not rolled back, because someone changed {moved} in the meantime"
                     )
                 before = take_snapshot(self._cluster, live.value, lambda pod: not carries(failed.proposal, pod))
                 returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
             except Conflict:
                 continue
             except ClusterError as error:
-                return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {self._undo()}")
+                return failed._replace(message=f"{failed.message}; rolling it back failed ({error}): {self._undo()}")
             undone(failed.message)
             words = unblocked(self._cluster, live, followed.unready)
             if was_complete and not words:
@@ -290,7 +290,7 @@ class Applier:
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
-            message=f"{failed.message}; not taken back, because others keep changing it: {self._undo()}"
+            message=f"{failed.message}; not rolled back, because others keep changing it: {self._undo()}"
         )
 
     def _undo(self) -> str:
@@ -357,7 +357,7 @@ class Applier:
         except ClusterError as error:
             made, trouble = None, str(error)
         if made is None or trouble:
-            return failed._replace(message=f"{failed.message}; not taken back: {trouble}")
+            return failed._replace(message=f"{failed.message}; not rolled back: {trouble}")
         self._journal.undone(change, failed.message)
         owned = given_back(self._cluster, live.resource, made, owners)
         words = f"; {owned}" if owned else ""

@@ -213,12 +213,12 @@ class Upgrader:
         try:
             now = newest(self._cluster, record.namespace, record.name)
             if now.revision != record.revision + 1:
-                words = f"not taken back, because {record.title} is at revision {now.revision} now"
+                words = f"not rolled back, because {record.title} is at revision {now.revision} now"
                 return [item._replace(state="left", message=f"{item.message}; {words}") for item in outcomes]
             before = snapshots(self._cluster, upgrade.affected)
             roll_back(helm, record, record.revision, self._seconds)
         except (ClusterError, InputError) as error:
-            words = f"taking it back failed ({error}): {self._undo()}"
+            words = f"rolling it back failed ({error}): {self._undo()}"
             return [item._replace(state="left", message=f"{item.message}; {words}") for item in outcomes]
         self._journal.undone(change, "; ".join(dict.fromkeys(item.message for item in outcomes)))
         for live in upgrade.affected:

@@ -235,7 +235,7 @@ class Changer:
         owner, live = change.live, failed.proposal.live
         inverse = inverse_of(owner.value, change.returned or change.goal, change.patch)
         undo = self._cluster.connection.commands.harden("undo", self._journal.run)
-        self._report(failed.proposal.name, f"taking the change of {change.name} back")
+        self._report(failed.proposal.name, f"rolling back the change of {change.name}")
         for _ in tries():
             try:
                 value = self._cluster.get(owner.resource, owner.namespace or None, owner.name)
@@ -243,17 +243,17 @@ class Changer:
                 moved = moved_on(now.value, inverse)
                 if now.uid != owner.uid or moved is not None:
                     words = f"someone changed {moved or change.name} in the meantime"
-                    return failed._replace(message=f"{failed.message}; not taken back, because {words}")
+                    return failed._replace(message=f"{failed.message}; not rolled back, because {words}")
                 _, owned = reverted(self._cluster, now, inverse, change.ownership)
             except Conflict:
                 continue
             except ClusterError as error:
-                return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {undo}")
+                return failed._replace(message=f"{failed.message}; rolling it back failed ({error}): {undo}")
             self._journal.undone(noted, failed.message)
             words = f"{failed.message}; {change.name} is as it was before"
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=words + self._as_before(live, unready))
-        return failed._replace(message=f"{failed.message}; not taken back, because others keep changing it: {undo}")
+        return failed._replace(message=f"{failed.message}; not rolled back, because others keep changing it: {undo}")
 
     def _as_before(self, live: Live, unready: tuple[dict[str, object], ...]) -> str:
         """Wait until a workload has its old template again, and return what a person should know about it.

@@ -86,7 +86,7 @@ def propose_undo(
         except Conflict:
             continue
         except ClusterError as error:
-            return proposal._replace(refusal=f"the API server refuses to take it back: {error}", denied=True)
+            return proposal._replace(refusal=f"the API server refuses to undo it: {error}", denied=True)
         # That the state before violates a level is why the change was made.
         warnings = tuple(text for text in answer.warnings if rejecter_of(text) != POD_SECURITY)
         proposal = proposal._replace(returned=answer.value, warnings=warnings)
@@ -139,7 +139,7 @@ def _with_pods_asked(
     if even_if_refused:
         return proposal._replace(pods_refused=str(refused))
     words = f"its pods as they were before would be refused now: {refused}"
-    return proposal._replace(refusal=f"{words}; --even-if-refused takes it back anyway")
+    return proposal._replace(refusal=f"{words}; --even-if-refused undoes it anyway")
 
 
 def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:

@@ -1,4 +1,4 @@
-"""What an audit log shows of pods that came and went, for people and for programs."""
+"""Pods that an audit log shows, for people and for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMED: Final = 5
 
 
 def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, columns: int) -> Iterator[str]:
-    """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
+    """Yield the violating pods that were created: equal violations once, then their workloads, and what to do."""
     if not found:
         return
     yield "\n" + paint(f"Pods that were created or refused, from the audit log{period(span)}:", "strong") + "\n"
@@ -89,7 +89,7 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
 
 
 def audit_notes(span: LogSpan, others: int) -> Iterator[str]:
-    """Yield what a person should know of the log: what could not be read, and what it cannot tell."""
+    """Yield what a person should know about the log: what could not be read, and what it cannot show."""
     if not span.evaluations:
         yield (
             "the audit log has no pod that admission judged: whether its audit policy leaves pods out is not known "

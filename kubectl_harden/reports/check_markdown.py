@@ -15,11 +15,11 @@ from kubectl_harden.reports.terminal import error_line, object_name, place
 __all__ = ["markdown"]
 
 _MOST: Final = 300
-"""So many workloads are listed: the summary of a job on GitHub has room for 1 MiB."""
+"""At most this many workloads are listed: the summary of a job on GitHub has room for 1 MiB."""
 
 
 def markdown(report: Report) -> Iterator[str]:
-    """Yield the sum, the workloads below the level with what each violates, and counts by control and namespace."""
+    """Yield the summary, the workloads below the level with what each violates, and counts by control and namespace."""
     counts = Statistics()
     rows: list[str] = []
     below = 0

@@ -1,4 +1,4 @@
-"""The outputs of ``fix``, and what it tells people beside them."""
+"""The outputs of ``fix``, and its notes for people."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FixTally:
         self.passed = Passed()
 
     def add(self, found: FileFix) -> None:
-        """Count what one file brought."""
+        """Count the results of one file."""
         self.problems.extend(found.problems)
         self.passed.add(found.others)
         self.files_changed += bool(found.splices)
@@ -205,7 +205,7 @@ def plan_json(
 
 
 def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
-    """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
+    """Yield what a person should know about each workload's plan: its risks, and what is left and why."""
     for item in planned:
         plan = item.plan
         if not plan.edits and not plan.remaining and not plan.notes:
@@ -234,7 +234,7 @@ def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
 
 
 def notes_of_many(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
-    """Yield the same notes of many workloads, and what is the same for more than a few of them together at the end."""
+    """Yield the notes of many workloads; notes that are the same for more than a few come together at the end."""
     repeated = Repeated()
     for item in planned:
         yield from repeated.notes(item.identity, partial(notes_on, item), columns)

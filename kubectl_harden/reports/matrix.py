@@ -41,7 +41,7 @@ def matrix(found: Survey, *, columns: int) -> Iterator[str]:
     if not found.namespaces:
         return
     longest = max(len(printable(item.name)) for item in found.namespaces)
-    # What is counted stands in the summary too: on a narrow terminal it makes way for the names, which are whole.
+    # The counts are in the summary, too: on a narrow terminal they make way for the names, which are never cut.
     room = columns - 2 - 3 * (_LEVEL + 2) - len("FIXES  ")
     counts = "WORKLOADS  " if longest + len("WORKLOADS  ") <= room else ""
     yield paint(
@@ -89,12 +89,12 @@ def reached(item: NamespaceSurvey) -> str:
 
 
 def held_back(item: NamespaceSurvey) -> str:
-    """Return by what and by how many objects a namespace is held back."""
+    """Return the causes that hold a namespace back, and how many objects for each."""
     return ", ".join(f"{cause} ({count})" for cause, count, _ in causes([item]))
 
 
 def causes(namespaces: Iterable[NamespaceSurvey]) -> list[tuple[str, int, int]]:
-    """Return what holds back, in how many objects, of how many namespaces; the most frequent first."""
+    """Return each cause, with the number of objects and of namespaces; the most frequent first."""
     objects: dict[str, set[tuple[str, str]]] = {}
     for item in namespaces:
         for blocker in item.blockers:
@@ -161,7 +161,7 @@ def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Ite
 
 
 def _blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]:
-    """Yield blockers, object by object: what is wrong, why it is not cured, what can be done."""
+    """Yield blockers, object by object: what is wrong, why it is not fixed, what can be done."""
     by_subject: dict[str, list[Blocker]] = {}
     for blocker in blockers:
         by_subject.setdefault(blocker.subject, []).append(blocker)
@@ -218,7 +218,7 @@ def survey_summary(found: Survey, level: str) -> str:
 
 
 def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
-    """Yield what became of a namespace."""
+    """Yield the outcome of a namespace."""
     mark, meaning = _OUTCOMES[item.state]
     yield f"{paint(mark, meaning)} {paint(item.name, 'strong')}: {_told(item)}\n"
     for outcome in item.outcomes:
@@ -254,7 +254,7 @@ def _told(item: Migrated) -> str:
 
 
 def migrated_summary(done: Sequence[Migrated], undo: str) -> str:
-    """Return the last line of a migration; ``undo`` is the command that takes the run back."""
+    """Return the last line of a migration; ``undo`` is the command that undoes the run."""
     words = {
         "enforced": "enforced now",
         "done": "done already",

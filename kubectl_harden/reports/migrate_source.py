@@ -18,7 +18,7 @@ from kubectl_harden.words import counted
 __all__ = ["diffs", "source_json", "source_lines", "source_markdown", "source_page", "source_summary"]
 
 _FEW: Final = 5
-"""Of so many workloads of a repository the risks are shown one by one."""
+"""For up to this many workloads of a repository, the risks are shown one by one."""
 _NAMED: Final = 5
 
 
@@ -92,7 +92,7 @@ def _ahead(one: Outlook) -> str:
 
 
 def source_summary(changes: SourceChanges) -> str:
-    """Return what the last line says of it, empty where nothing is to be said."""
+    """Return what the last line says about it, empty where there is nothing to say."""
     parts = []
     if changes.repositories:
         files = sum(len(one.files) for one in changes.repositories)

@@ -1,4 +1,4 @@
-"""The bars of the page: counts and percentages that stand in it, and that the script counts again as it filters."""
+"""The bars of the page: counts and percentages, which the script counts again as it filters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def overview(page: Page) -> Markup:
 
 
 def bar(counts: Mapping[str, int], values: Iterable[tuple[str, str, str]], words: str) -> Markup:
-    """Return a bar of parts, each as wide as it counts; ``words`` are what it says to who does not see it."""
+    """Return a bar of parts, each as wide as its count; ``words`` are for screen readers."""
     parts = [
         tag("span", class_=style, data_v=value, title=f"{label}: {counts.get(value, 0):,}",
             style=f"flex-grow:{counts.get(value, 0)}", hidden=not counts.get(value))

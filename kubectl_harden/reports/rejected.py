@@ -1,4 +1,4 @@
-"""What is rejected, and what cures it, for people and for programs."""
+"""Rejected pods and what fixes them, for people and for programs."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _policy(found: Rejected) -> str:
 
 
 def _unknown(found: Rejected, columns: int) -> Iterator[str]:
-    """Yield that nobody knows whether the pod would be admitted now, and why."""
+    """Yield that it is not known whether the pod would be admitted now, and why."""
     if found.trial.admitted is None:
         if found.checked and not found.template_violates:
             yield f"  its template meets {printable(str(found.live.policy))} now\n"
@@ -128,7 +128,7 @@ def rejected_json(
     commands: Commands,
     audit: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return the RejectionReport, with what an audit log shows of earlier ones; without restarts they are not known."""
+    """Return the RejectionReport, with earlier ones from an audit log; without ``restarts`` they are not known."""
     entries = []
     for rejected, proposal in found:
         live = rejected.live
@@ -178,7 +178,7 @@ def joined_json(reports: Iterable[tuple[str, Mapping[str, object]]]) -> dict[str
 
 
 def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands, *, columns: int) -> Iterator[str]:
-    """Yield how many workloads run pods that would be refused if they were created again, and what lists them."""
+    """Yield how many workloads run pods that would be refused if recreated, and the command that lists them."""
     if restarts.workloads:
         spaces = {item.namespace for item in restarts.workloads}
         several = namespace is None and len(spaces) > 1
@@ -186,11 +186,11 @@ def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands,
         verb = "runs" if len(restarts.workloads) == 1 else "run"
         words = (
             f"{counted(len(restarts.workloads), 'workload')} {verb} pods that violate what their namespace enforces, "
-            f"and that would be refused if they were created again: {command}"
+            f"and that would be refused if they were recreated: {command}"
         )
         yield wrapped(printable(words), 0, columns) + "\n"
     if restarts.unknown:
-        words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
+        words = f"whether running pods would be refused if they were recreated is not known: {restarts.unknown}"
         yield wrapped(printable(words), 0, columns) + "\n"
 
 

@@ -201,8 +201,7 @@ def test_people_read_it_before_the_question(namespace: Namespace, harden: Harden
     shown = " ".join(harden("fix", "deploy/web").err.split())
     for field in ("allowPrivilegeEscalation", "capabilities.add", "capabilities.drop"):
         assert (
-            f"spec.template.spec.containers[0].securityContext.{field}"
-            in shown.partition("kubectl apply takes back")[2]
+            f"spec.template.spec.containers[0].securityContext.{field}" in shown.partition("kubectl apply reverts")[2]
         )
     assert "kubectl harden fix -f FILE --write" in shown
 

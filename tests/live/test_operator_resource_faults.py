@@ -69,7 +69,7 @@ def test_what_others_change_while_it_is_watched_is_not_taken_back(
     patched(running, {"spec": {"podSecurityContext": {"runAsNonRoot": False}}})()
     _, said = process.communicate(timeout=90)
     assert process.returncode == 1, said
-    assert "not taken back, because someone changed /spec/podSecurityContext" in " ".join(said.split()), said
+    assert "not rolled back, because someone changed /spec/podSecurityContext" in " ".join(said.split()), said
     assert running.spec("main")["podSecurityContext"]["runAsNonRoot"] is False
 
 

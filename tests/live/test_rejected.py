@@ -68,7 +68,7 @@ def test_what_could_not_be_looked_at_is_not_called_nothing(namespace: Namespace,
     assert (code, out) == (0, "")
     assert f"nothing that can be seen is being rejected in namespace {namespace.name}" in words
     assert "you may not list replicasets.apps and replicationcontrollers: pods that were refused more than" in words
-    assert "would be refused if they were created again is not known: not allowed to list pods" in words
+    assert "would be refused if they were recreated is not known: not allowed to list pods" in words
 
 
 def test_refusals_without_events_are_an_error(namespace: Namespace, harden: Harden) -> None:
