@@ -148,7 +148,7 @@ def check(
     all_count = write_known is not None or upgrade is not None
     of_project = None if isinstance(inputs, LiveInputs) or all_count else inputs.project.known
     if known is None and of_project is not None:
-        # The summary names what no person has named.
+        # The summary names a baseline file that is not on the command line.
         known = tally.baseline = of_project
     baseline = _baseline(known, write_known, regular=known == tally.baseline)
     named = baseline is not None
@@ -228,7 +228,7 @@ def check(
 
 
 def _note_baseline(baseline: Known) -> None:
-    """Tell what the baseline file has that is no longer so."""
+    """Note what in the baseline file is out of date."""
     from kubectl_harden.reports.output import note
 
     for words in baseline.notes:
@@ -240,7 +240,7 @@ def _note_baseline(baseline: Known) -> None:
 
 
 def _note_compared(compared: Upgrades) -> None:
-    """Tell what an upgrade does not change. Raises UsageError where it changes nothing that was judged."""
+    """Note what an upgrade does not change. Raises UsageError where it changes nothing that was judged."""
     from kubectl_harden.reports.output import note
 
     if compared.pinned:
@@ -272,7 +272,7 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
 
 
 def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: list[str]) -> list[Traced]:
-    """Return what the audit log shows of the namespaces that are checked."""
+    """Return what the audit log shows about the namespaces that are checked."""
     from kubectl_harden.live.audited import unaudited
     from kubectl_harden.live.find import Finder, places
     from kubectl_harden.pod_security.policy import PolicyChoice
@@ -283,10 +283,10 @@ def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: lis
         silent: list[str] | None = unaudited(inputs.cluster, inputs.targets, inputs.choice)
     except ClusterError as error:
         silent = None
-        notes.append(f"whether the audit log shows all that violates is not known: {error}")
+        notes.append(f"whether the audit log shows every violation is not known: {error}")
     if silent:
         what = "the level is neither audited nor enforced there"
-        notes.append(f"the audit log does not show all that violates{places(silent)}: {what}, as far as labels tell")
+        notes.append(f"the audit log does not show every violation{places(silent)}: {what}, as far as labels tell")
     if inputs.choice.level == "baseline":
         found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
@@ -316,7 +316,7 @@ def _upgrade(version: str, output: str, baseline: str | None) -> int:
 
 
 def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:
-    """Return the baseline file that is to be written, or that tells what is known, if there is one."""
+    """Return the baseline file to write, or to compare with, if there is one."""
     if known is None and write_known is None:
         return None
     # Imported late: few checks have one.
@@ -326,7 +326,7 @@ def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> K
 
 
 def _write_known(known: Known, results: Iterable[Checks]) -> int:
-    """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
+    """Write the baseline file, which keeps entries that were not judged; problems are reported, not written."""
     from kubectl_harden.manifests.baseline_file import save
     from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.words import counted

@@ -30,7 +30,7 @@ def seconds(text: str, option: str) -> float:
 
 
 def options_of(given: Mapping[str, Any]) -> ClusterOptions:
-    """Return how the options of ``cluster_options`` reach a cluster. Raises UsageError for what they cannot say."""
+    """Return how the options of ``cluster_options`` reach a cluster. Raises UsageError for invalid values."""
     from kubectl_harden.cluster.kubeconfig import ClusterOptions
 
     own = {name: given[name] for name in ClusterOptions._fields if name != "timeout"}

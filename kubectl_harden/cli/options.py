@@ -107,7 +107,7 @@ def _choose_colour(ctx: click.Context, _parameter: click.Parameter, when: str) -
 _GIVEN: Final = click.core.ParameterSource.COMMANDLINE
 CALLS: Final = 6
 BODIES: Final = 8
-"""From these verbosities on kubectl shows the calls of the API server, and what they carry."""
+"""From these verbosities on, kubectl shows the calls to the API server, and their bodies."""
 
 OUTPUT: Final = (
     Option(["--color"], group=GLOBAL, type=click.Choice(("auto", "always", "never")), default="auto",
@@ -120,14 +120,14 @@ OUTPUT: Final = (
 
 
 class Command(click.Command):
-    """A command whose help shows its options in groups, and whose options are nobody's files."""
+    """A command whose help shows its options in groups, and that refuses options that are also names of files."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:
         super().__init__(*arguments, **given)
         self.params.extend(OUTPUT)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse options that are names of files too: hooks and patterns of a shell pass on what others call files."""
+        """Refuse options that are also names of files: hooks and shell patterns pass on whatever files are called."""
         for word in () if ctx.resilient_parsing else args:
             if len(word) > 1 and word.startswith("-") and os.path.lexists(word):
                 raise UsageError(f'"{word}" is an option and the name of a file here: for the file write "./{word}"')
@@ -145,7 +145,7 @@ class Command(click.Command):
 
 
 _Option = Callable[[Callable[..., int]], Callable[..., int]]
-"""What adds an option to a command's function."""
+"""The decorator that adds an option to a command."""
 
 
 def with_options(options: Sequence[_Option], call: Callable[..., int]) -> Callable[..., int]:
@@ -195,7 +195,7 @@ NOT_FOR_FIX: Final = frozenset(
 
 
 def repeated(ctx: click.Context) -> tuple[str, ...]:
-    """Return the words that give ``fix`` what was given to ``check``, but the output and how the cluster is reached."""
+    """Return the arguments of ``check`` for ``fix``, without the output and how the cluster is reached."""
     words: list[str] = []
     for parameter in ctx.command.params:
         if parameter.name in NOT_FOR_FIX or ctx.get_parameter_source(parameter.name or "") is not _GIVEN:

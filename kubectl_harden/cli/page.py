@@ -1,4 +1,4 @@
-"""What the page says of a run, and the runs that --history keeps."""
+"""What the page says about a run, and the runs that --history keeps."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ TEAM_LABEL: Final = option(
 )  # fmt: skip
 _SHORT: Final = 80
 _LONGEST: Final = 1000
-"""Of what stands in a heading, and of a command: a shell's pattern may have named thousands of files."""
+"""Longest text in a heading, and longest command: a shell pattern may have named thousands of files."""
 
 
 def about_check(inputs: FileInputs | LiveInputs, directory: str | None, team_label: str) -> About:
-    """Return what the page of a check says of its run. Raises UsageError where the directory cannot be used."""
+    """Return what the page of a check says about its run. Raises UsageError where the directory cannot be used."""
     return _about(inputs, directory)._replace(team_label=team_label)
 
 
 def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
-    """Return what the page of a check says of its run, but for teams."""
+    """Return what the page of a check says about its run, without teams."""
     from kubectl_harden.cluster.command import Commands
     from kubectl_harden.reports.page_model import About
     from kubectl_harden.times import rfc3339
@@ -63,7 +63,7 @@ def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
 
 
 def about_migration(connection: Connection, directory: str | None, names: tuple[str, ...]) -> About:
-    """Return what the page of a migration says of its run, of namespaces by ``names`` if any are named.
+    """Return what the page of a migration says about its run, of namespaces by ``names`` if any are named.
 
     Raises UsageError where the directory cannot be used.
     """
@@ -104,7 +104,7 @@ def _place(connection: Connection) -> str:
 
 
 def _scope() -> str:
-    """Return the words of the command line that say what is looked at."""
+    """Return the words of the command line that say what is checked."""
     context = click.get_current_context()
     words = []
     for name in _SCOPE:

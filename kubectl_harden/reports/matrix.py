@@ -238,7 +238,7 @@ def _told(item: Migrated) -> str:
     applied = [bool(outcome.proposal.by_policy) for outcome in item.outcomes if outcome.state == "applied"]
     by_policy = sum(applied)
     parts = [f"{counted(len(applied) - by_policy, 'workload')} patched"] if not all(applied) else []
-    parts += [f"{counted(by_policy, 'workload')} by a policy at admission"] if by_policy else []
+    parts += [f"{counted(by_policy, 'workload')} by an admission policy"] if by_policy else []
     if item.ready is not None and item.ready[1]:
         parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
     goal = item.found.goal if item.found is not None else ""

@@ -75,7 +75,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     page = tmp_path / "report.html"
     done = harden("migrate", "--plan", str(plan), "--apply", "--yes", "--timeout", "60s", "--report", str(page))
     assert done.code == 0, done
-    assert "2 workloads by a policy at admission" in done.err and "patched" not in done.err
+    assert "2 workloads by an admission policy" in done.err and "patched" not in done.err
     assert f"its new pods meet restricted:latest by MutatingAdmissionPolicy {name}, which leaves alone" in words(
         done.err
     )

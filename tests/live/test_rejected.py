@@ -215,4 +215,4 @@ def test_pasted_text_of_the_real_server(namespace: Namespace, harden: Harden) ->
     shown = harden("rejected", "-", stdin=str(refused.value)).out
     assert "→ set securityContext.allowPrivilegeEscalation: false in each container named" in " ".join(shown.split())
     none = harden("rejected", "-", stdin="all is well")
-    assert (none.code, none.err) == (0, "this text has no rejection that is known\n")
+    assert (none.code, none.err) == (0, "this text has no known rejection message\n")
