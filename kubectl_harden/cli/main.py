@@ -68,13 +68,22 @@ def cli() -> None:
     """Check Kubernetes workloads against the Pod Security Standards, and make the smallest patch that meets
     them.
 
-    \b Examples: # What does Pod Security admission reject now, and how do I fix it? kubectl harden rejected -n shop #
-    Fix a live workload: diff, server dry-run, question, patch, watched rollout kubectl harden fix deploy/web -n shop
-    --apply # How far are all namespaces from restricted, and what holds them back? Take them as far as they can go
-    kubectl harden migrate -A --level highest kubectl harden migrate -A --level highest --apply # Undo it kubectl harden
-    undo --last # What would Pod Security admission say about these manifests? Fix them kubectl harden check -f deploy/
-    kubectl harden fix -f deploy/web.yaml --write # As a filter helm template chart | kubectl harden fix -f - -o yaml |
-    kubectl apply -f -
+    \b
+    Examples:
+      # What does Pod Security admission reject now, and how do I fix it?
+      kubectl harden rejected -n shop
+      # Fix a live workload: diff, server dry-run, question, patch, watched rollout
+      kubectl harden fix deploy/web -n shop --apply
+      # How far are all namespaces from restricted, and what holds them back? Take them as far as they can go
+      kubectl harden migrate -A --level highest
+      kubectl harden migrate -A --level highest --apply
+      # Undo it
+      kubectl harden undo --last
+      # What would Pod Security admission say about these manifests? Fix them
+      kubectl harden check -f deploy/
+      kubectl harden fix -f deploy/web.yaml --write
+      # As a filter
+      helm template chart | kubectl harden fix -f - -o yaml | kubectl apply -f -
     """
 
 
