@@ -51,7 +51,7 @@ def test_pods_that_run_and_would_be_refused(namespace: Namespace, harden: Harden
     assert result.code == 0
     assert f"nothing is being rejected in namespace {namespace.name}" in words
     told = "2 workloads run pods that violate what their namespace enforces, and that would be refused if they were"
-    assert f"{told} created again: kubectl harden check -n {namespace.name}" in words
+    assert f"{told} recreated: kubectl harden check -n {namespace.name}" in words
     found = harden("rejected", "-o", "json").json["wouldBeRefused"]
     assert [(item["kind"], item["name"], item["pods"]) for item in found] == [
         ("Deployment", "web", 2),
