@@ -7,7 +7,10 @@ instead of 1.2 ms for each class.
 # Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, get_args
+
+if TYPE_CHECKING:
+    from kubectl_harden.origin_model import Origin
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -218,36 +221,6 @@ class Violation(NamedTuple):
     """The fields that are at fault as well, and hidden by these, for a baseline file."""
 
 
-class Remaining(NamedTuple):
-    """A violation, or what is left of one, after the plan; ``accepted``: somebody has said why it may stay."""
-
-    check: str
-    reason: str
-    detail: str
-    why: str
-    choices: tuple[str, ...]
-    accepted: bool = False
-
-
-class Plan(NamedTuple):
-    """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
-
-    ``steps`` are the same changes field by field, relative to the pod template: an edit may take
-    several together. ``held_back`` are steps that are not made, for their risk or because they would reach no level;
-    ``notes`` say so, and what was asked for and is not done. ``reaches`` is the level that the edits reach, None where
-    it is none; what a person has accepted or left out does not count.
-    """
-
-    before: Level
-    after: Level
-    edits: tuple[Edit, ...]
-    remaining: tuple[Remaining, ...]
-    steps: tuple[Edit, ...] = ()
-    held_back: tuple[Edit, ...] = ()
-    notes: tuple[str, ...] = ()
-    reaches: Level | None = None
-
-
 class Source(NamedTuple):
     """Where an object was read: file, document (as kubectl splits the stream), item of a List, line (from 1)."""
 
@@ -318,60 +291,6 @@ class Identity(NamedTuple):
         return self._replace(source=source._replace(cluster=name)) if isinstance(source, LiveSource) else self
 
 
-class FilesTaken(NamedTuple):
-    """Which files below a path of a repository are taken, by the patterns of Argo CD (a directory) and of Flux.
-
-    ``by_flux``: the files of the repository count that say what Flux leaves out, and then what its source says.
-    """
-
-    include: str = ""
-    exclude: str = ""
-    by_flux: bool = False
-    ignore: str | None = None
-
-
-class OriginPlace(NamedTuple):
-    """Where a part of what an object is made of is edited: in a repository, a registry, a bucket, a chart.
-
-    ``revision`` is the branch, tag, version range, digest or commit that is followed, ``revision_type`` which of them
-    ("" where the system does not say), ``applied`` what was applied last. ``path`` is a directory at the url; ``chart``
-    and ``version`` name a chart there, ``template`` the file in it that made the object.
-    """
-
-    url: str = ""
-    revision: str = ""
-    revision_type: str = ""
-    applied: str = ""
-    path: str = ""
-    chart: str = ""
-    version: str = ""
-    template: str = ""
-
-
-class OriginLink(NamedTuple):
-    """A link of the chain from a live object to where it is edited: an object of the cluster, or a tool.
-
-    ``places`` are where what it makes comes from, as far as it says so itself. ``inputs`` name what else goes into what
-    it makes: values, substitutions, patches; never what is in them. ``note`` is what a person should know of it,
-    ``problem`` why no more is known of it. ``spec`` is its spec as the API server has it, for code that looks for a
-    place to edit; it may hold secrets, and is not for output.
-    """
-
-    kind: str
-    namespace: str = ""
-    name: str = ""
-    api_version: str = ""
-    places: tuple[OriginPlace, ...] = ()
-    inputs: tuple[str, ...] = ()
-    note: str = ""
-    problem: str = ""
-    spec: Mapping[str, Any] = _EMPTY
-
-
-Origin = tuple[OriginLink, ...]
-"""The chain from a live object to where it is edited, the nearest link first; empty where nothing tells."""
-
-
 class PodsChecked(NamedTuple):
     """That the pods of a template meet the policy which the template does not: admission completes them.
 
@@ -413,7 +332,7 @@ class Checked(NamedTuple):
     """Where its pod template is, for a baseline file: items of lists go by their names."""
     counterparts: tuple[tuple[str, FieldAtFault], ...] = ()
     """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
-    origin: Origin = ()
+    origin: "Origin" = ()
     """Where a live object comes from, where that was asked for."""
     before: Before | None = None
     """Where only what an upgrade makes new was asked for: what it is held to today."""
@@ -421,14 +340,6 @@ class Checked(NamedTuple):
     """The object's labels, where it was asked how its containers run."""
     left_out: int = 0
     """How many violations are not among the others, since a person asked for other controls."""
-
-
-class Planned(NamedTuple):
-    """The plan for one pod template, to meet a policy."""
-
-    identity: Identity
-    plan: Plan
-    policy: Policy
 
 
 class Checks(NamedTuple):
@@ -442,16 +353,3 @@ class Checks(NamedTuple):
         """Return the same of a cluster by its context."""
         checked = tuple(item._replace(identity=item.identity.of_cluster(name)) for item in self.checked)
         return self._replace(checked=checked, problems=tuple(item._replace(cluster=name) for item in self.problems))
-
-
-class FileFix(NamedTuple):
-    """What fixing one file came to: its text, and the splices that fix it (none where nothing is to do)."""
-
-    file: str
-    before: str
-    splices: tuple[Splice, ...]
-    planned: tuple[Planned, ...]
-    problems: tuple[Problem, ...]
-    objects: tuple[tuple[Identity, Any, Any], ...] = ()
-    """Each object that the plans change: its identity, its value before and after."""
-    others: tuple[Other, ...] = ()

@@ -18,6 +18,7 @@ __all__ = [
     "leads_out",
     "open_streams",
     "opened",
+    "operand",
     "read_json",
     "read_text",
     "text_of",
@@ -151,3 +152,8 @@ def leads_out(relative: str) -> bool:
     while rest.startswith("./"):
         rest = rest[2:].lstrip("/")
     return rest == os.pardir or rest.startswith("../")
+
+
+def operand(path: str) -> str:
+    """Return a path that programs do not take for an option."""
+    return os.path.join(os.curdir, path) if path.startswith("-") else path

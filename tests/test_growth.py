@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kubectl_harden.evidence import registry
-from kubectl_harden.json_values import align
+from kubectl_harden.json_differences import align
 from kubectl_harden.live import quota
 from kubectl_harden.manifests import discovery, generators, namespaces
 from kubectl_harden.manifests.check import check_text
@@ -22,7 +22,8 @@ from kubectl_harden.manifests.ignore import ignored, parse
 from kubectl_harden.manifests.namespaces import policies_in
 from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import FileFix, HostPathChoice, Policy
+from kubectl_harden.model import HostPathChoice, Policy
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.prune import MAX_EFFORT
 from kubectl_harden.pod_security import accepted, messages

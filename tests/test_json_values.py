@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_harden.json_values import ABSENT, Draft, align, differences, same, value_at
+from kubectl_harden.json_differences import align, differences
+from kubectl_harden.json_values import ABSENT, Draft, same, value_at
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 VALUES = st.recursive(

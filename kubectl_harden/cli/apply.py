@@ -371,7 +371,7 @@ def _print(
     releases: Releases,
 ) -> None:
     """Print an output for programs."""
-    from kubectl_harden.model import FileFix
+    from kubectl_harden.plan_model import FileFix
     from kubectl_harden.pod_security.namespace_labels import chosen_policy
     from kubectl_harden.reports.at_owner import owner_json
     from kubectl_harden.reports.fix import FixTally, plan_json, planned_json, render

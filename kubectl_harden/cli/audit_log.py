@@ -1,13 +1,11 @@
-"""The option --audit-log, and the content of its files."""
+"""The content of the files of --audit-log."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import click
-
-from kubectl_harden.cli.groups import option
+from kubectl_harden.cli.connect import seconds
 from kubectl_harden.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -18,15 +16,10 @@ if TYPE_CHECKING:
     from kubectl_harden.evidence.audited import Creation
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.find import Finder, Targets
+    from kubectl_harden.model import Problem
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
-__all__ = ["AUDIT_LOG", "AuditLog", "read"]
-
-AUDIT_LOG: Final = option(
-    "--audit-log", "audit_logs", group="Evidence", multiple=True, metavar="FILE|DIR|-",
-    type=click.Path(allow_dash=True),
-    help="The API server's audit log, for pods that no longer exist; may be repeated.",
-)  # fmt: skip
+__all__ = ["AuditLog", "read", "soaked_for"]
 
 
 class AuditLog(NamedTuple):
@@ -78,8 +71,14 @@ class AuditLog(NamedTuple):
         from kubectl_harden.reports.audit_log import audit_notes
         from kubectl_harden.reports.output import note
 
-        for words in audit_notes(self.span, self.others):
+        for words in audit_notes(self.span):
             note(words)
+
+    def problems(self) -> list[Problem]:
+        """Return what of it is not known: whatever violates a level may be in that."""
+        from kubectl_harden.model import Problem
+
+        return [Problem(f"{what}: {why}") for what, why in self.span.lost(self.others)]
 
     def json(self, found: Sequence[Traced]) -> dict[str, object]:
         """Return it for programs."""
@@ -88,13 +87,15 @@ class AuditLog(NamedTuple):
         return audit_json(found, self.span, self.others)
 
 
-def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None:
-    """Return the content of the files of --audit-log, None where it is not given; ``soaked`` are the seconds of --soak.
+def soaked_for(text: str) -> float:
+    """Return the seconds of --soak. Raises UsageError for a bare number: whoever writes 7 means days, not seconds."""
+    if text.isdecimal():
+        raise UsageError(f'--soak "{text}": write a unit, such as {text}d for days')
+    return seconds(text, "--soak")
 
-    Raises UsageError, InputError.
-    """
-    if not names:
-        return None
+
+def read(names: tuple[str, ...], soaked: float | None) -> AuditLog:
+    """Return what files of --audit-log hold; ``soaked`` are the seconds of --soak. Raises UsageError, InputError."""
     if names.count("-") > 1:
         raise UsageError("--audit-log - reads stdin, and can be given once")
     from kubectl_harden.evidence.audit_log import LogSpan, read_audit_log
@@ -104,5 +105,5 @@ def read(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None
     for event in read_audit_log(names, span):
         audited.add(event)
     if not span.events:
-        raise InputError(f"{', '.join(names)}: no audit event of an API server (JSON lines of audit.k8s.io)")
+        raise InputError(f"{', '.join(names)}: no audit event of an API server (audit.k8s.io, one a line)")
     return AuditLog(tuple(audited.creations()), span, audited.others)

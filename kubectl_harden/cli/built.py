@@ -12,11 +12,12 @@ from kubectl_harden.errors import EditError, InputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kubectl_harden.manifests.generators import Chart
     from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies, Rules
+    from kubectl_harden.manifests.programs import Chart
     from kubectl_harden.manifests.reader import Inputs
-    from kubectl_harden.model import FileFix, Planned, Problem
+    from kubectl_harden.model import Problem
+    from kubectl_harden.plan_model import FileFix, Planned
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.pod_security.pod_templates import PodPaths
     from kubectl_harden.reports.fix import FixTally

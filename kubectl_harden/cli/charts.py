@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
-import tempfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kubectl_harden.manifests.generators import Chart
+    from kubectl_harden.manifests.programs import Chart, Program
 
-__all__ = ["opened"]
+__all__ = ["begun", "opened"]
+
+
+def begun(name: str, values: tuple[str, ...], namespace: str, options: tuple[str, ...]) -> Program | None:
+    """Have helm render a chart that is here, while what judges it is loaded; None for one that is elsewhere."""
+    from kubectl_harden.manifests.programs import Chart, rendering
+
+    if not os.path.exists(name):
+        return None
+    program = rendering(Chart(name, values, namespace, options))
+    atexit.register(program.end)
+    return program
 
 
 def opened(name: str, values: tuple[str, ...], namespace: str, options: tuple[str, ...]) -> Chart:
@@ -19,12 +28,17 @@ def opened(name: str, values: tuple[str, ...], namespace: str, options: tuple[st
 
     Raises InputError where helm cannot fetch it.
     """
-    from kubectl_harden.manifests.generators import Chart, helm_cached, helm_pulled
+    from kubectl_harden.manifests.generators import helm_cached, helm_pulled
+    from kubectl_harden.manifests.programs import Chart
 
     if os.path.exists(name) or not _is_elsewhere(name):
         return Chart(name, values, namespace, options)
     cached = helm_cached(name)
     if cached is None:
+        # Imported late: few charts are fetched.
+        import shutil
+        import tempfile
+
         directory = tempfile.mkdtemp(prefix="kubectl-harden-")
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         cached = helm_pulled(name, directory)

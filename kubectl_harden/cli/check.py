@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from kubectl_harden.cli import completing
-from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.clusters import contexts_options
 from kubectl_harden.cli.codes import exit_code
-from kubectl_harden.cli.evidence import EvidenceOptions, evidence_options
+from kubectl_harden.cli.evidence import AUDIT_LOG, EvidenceOptions, audit_log_of, evidence_options
 from kubectl_harden.cli.groups import FILE, option
-from kubectl_harden.cli.only import checks_named, of_controls
 from kubectl_harden.cli.options import Command, repeated
 from kubectl_harden.cli.page import HISTORY, TEAM_LABEL, about_check, keep
 from kubectl_harden.cli.targets import FileInputs, LiveInputs, left_out, surveyed, target_options
-from kubectl_harden.cli.upgrade import upgrade_minor
 from kubectl_harden.errors import ClusterError, UsageError
 from kubectl_harden.reports.formats import FORMATS, render
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.audit_log import AuditLog
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.manifests.baseline_file import Known
     from kubectl_harden.model import Checks, Policy
@@ -116,7 +115,7 @@ def check(
     form = FORMATS[output]
     if statistics and output not in ("text", "wide"):
         raise UsageError(f"--statistics is for -o text; programs can count the output of -o {output} themselves")
-    of_only, of_skip = checks_named(only, "--only"), checks_named(skip, "--skip")
+    chosen = _chosen(only, skip) if only or skip else None
     if (only or skip) and (write_known is not None or upgrade_to is not None):
         raise UsageError("--write-known and --upgrade-to are for all controls: leave out --only and --skip")
     if write_known is not None and not isinstance(inputs, LiveInputs) and inputs.inputs.skip_others:
@@ -130,7 +129,7 @@ def check(
     if audit_logs and (only or skip):
         raise UsageError("--audit-log shows pods with all that they violate: leave out --only and --skip")
     _refuse_audit_log(audit_logs, inputs, output, known or write_known or upgrade_to)
-    audit = read(audit_logs)
+    audit = audit_log_of(audit_logs)
     came: list[Traced] = []
     notes: list[str] = []
     upgrade = None if upgrade_to is None else _upgrade(upgrade_to, output, known or write_known)
@@ -156,6 +155,7 @@ def check(
         from kubectl_harden.cli.live_results import live_results
 
         if audit is not None:
+            tally.problems += audit.problems()
             came = _came_and_went(audit, inputs, tally, notes)
         tally.clusters = {context.name: Tally() for context in inputs.contexts}
         results = live_results(inputs, form, evidence, notes, named=named, upgrade=upgrade)
@@ -175,8 +175,8 @@ def check(
         return _write_known(baseline, results)
     if baseline is not None:
         results = map(baseline.mark, results)
-    if of_only or of_skip:
-        results = of_controls(results, of_only, of_skip)
+    if chosen is not None:
+        results = chosen(results)
     told, noted = 0, len(tally.passed.notes)
     pieces = render(form, results, policy, tally, statistics=statistics)
 
@@ -255,6 +255,14 @@ def _note_compared(compared: Upgrades) -> None:
         )
 
 
+def _chosen(only: tuple[str, ...], skip: tuple[str, ...]) -> Callable[[Iterable[Checks]], Iterator[Checks]]:
+    """Return what leaves verdicts the violations that --only and --skip choose. Raises UsageError."""
+    # Imported late: few checks choose.
+    from kubectl_harden.cli.only import checks_named, of_controls
+
+    return partial(of_controls, only=checks_named(only, "--only"), skip=checks_named(skip, "--skip"))
+
+
 def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, output: str, other: str | None) -> None:
     """Refuse --audit-log where it has no meaning. Raises UsageError."""
     if not files:
@@ -290,7 +298,7 @@ def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: lis
     if inputs.choice.level == "baseline":
         found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
-    if not found and audit.span.evaluations:
+    if not found and audit.span.evaluations and not tally.problems:
         notes.append(f"the audit log shows nothing else that violates what is audited or enforced{audit.period}")
     tally.audit = {**audit.json(found), "unaudited": silent}
     return found
@@ -312,6 +320,8 @@ def _upgrade(version: str, output: str, baseline: str | None) -> int:
         raise UsageError(f"--upgrade-to is for -o {', '.join(forms[:-1])} and {forms[-1]}")
     if baseline is not None:
         raise UsageError("--upgrade-to lists nothing that fails today: leave the baseline file out")
+    from kubectl_harden.cli.upgrade import upgrade_minor
+
     return upgrade_minor(version)
 
 

@@ -17,13 +17,14 @@ from kubectl_harden.cli.options import with_options
 from kubectl_harden.errors import UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.audit_log import AuditLog
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.evidence.collector import Learner
     from kubectl_harden.evidence.images import Images
     from kubectl_harden.evidence.live_pods import RunningPods
     from kubectl_harden.evidence.sensors import Observations
 
-__all__ = ["EvidenceOptions", "companion_options", "evidence_options"]
+__all__ = ["AUDIT_LOG", "EvidenceOptions", "audit_log_of", "companion_options", "evidence_options"]
 
 _COMPANIONS: Final = (
     option("--run-as-user", group="Keep it running", metavar="UID|auto",
@@ -58,6 +59,25 @@ _EVIDENCE: Final = (
     option("--observed-for", group="Evidence", default="24h", show_default=True, metavar="TIME",
            help="How long sensors must watch before not seeing something counts."),
 )  # fmt: skip
+
+AUDIT_LOG: Final = option(
+    "--audit-log", "audit_logs", group="Evidence", multiple=True, metavar="FILE|DIR|-",
+    type=click.Path(allow_dash=True),
+    help="The API server's audit log, for pods that no longer exist; may be repeated.",
+)  # fmt: skip
+
+
+def audit_log_of(names: tuple[str, ...], soaked: float | None = None) -> AuditLog | None:
+    """Return what the files of --audit-log hold, None where it is not given; ``soaked`` are the seconds of --soak.
+
+    Raises UsageError, InputError.
+    """
+    if not names:
+        return None
+    # Imported late: few runs have one.
+    from kubectl_harden.cli.audit_log import read
+
+    return read(names, soaked)
 
 
 class EvidenceOptions(NamedTuple):

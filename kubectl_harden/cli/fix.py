@@ -20,7 +20,8 @@ from kubectl_harden.model import RISKS, HostPathChoice
 
 if TYPE_CHECKING:
     from kubectl_harden.manifests.namespaces import Surveyed
-    from kubectl_harden.model import FileFix, Policy, Risk
+    from kubectl_harden.model import Policy, Risk
+    from kubectl_harden.plan_model import FileFix
     from kubectl_harden.planning.companions import Asked
     from kubectl_harden.planning.options import FixOptions
 

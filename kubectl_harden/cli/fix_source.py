@@ -11,7 +11,9 @@ from kubectl_harden.cli.codes import exit_code
 from kubectl_harden.cli.source_charts import Charts
 from kubectl_harden.cli.targets import LiveInputs
 from kubectl_harden.errors import EditError, InputError, UsageError
-from kubectl_harden.model import FileFix, FilesTaken, Identity, Path, Planned, Problem, Source
+from kubectl_harden.model import Identity, Path, Problem, Source
+from kubectl_harden.origin_model import FilesTaken
+from kubectl_harden.plan_model import FileFix, Planned
 
 if TYPE_CHECKING:
     from kubectl_harden.cli.source_charts import ChartAtSource

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering
     from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies
-    from kubectl_harden.model import Identity, Planned
+    from kubectl_harden.model import Identity
+    from kubectl_harden.plan_model import Planned
     from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["NoValues", "ReleasePlan", "is_of_release", "release_plan"]
@@ -115,8 +116,9 @@ def _release_plan(
     from kubectl_harden.json_values import copied
     from kubectl_harden.live.helm_record import newest, write_chart
     from kubectl_harden.live.helm_upgrade import Upgrade, hindrance
-    from kubectl_harden.manifests.generators import Chart, helm_documents
+    from kubectl_harden.manifests.generators import helm_documents
     from kubectl_harden.manifests.helm_values import MANY, cure
+    from kubectl_harden.manifests.programs import Chart
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.manifests.value_candidates import merged
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import re
 import sys
+import threading
 from typing import Any, Final
 
 import click
@@ -16,7 +16,7 @@ from kubectl_harden.cli.codes import INTERRUPTED, OK, REFUSED, UNREADABLE, USAGE
 from kubectl_harden.cli.commands import COMMANDS
 from kubectl_harden.cli.completing import VARIABLE
 from kubectl_harden.cli.interrupts import ended_by, leave, raising
-from kubectl_harden.cli.options import OUTPUT
+from kubectl_harden.cli.options import OUTPUT, KubectlWords
 from kubectl_harden.errors import DEBUG, ClusterError, HardenError, UsageError, meant
 
 __all__ = ["cli", "complete_for_kubectl", "main"]
@@ -25,7 +25,7 @@ _PLUMBING: Final = frozenset(("completion", "krm", "version"))
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class _Group(click.Group):
+class _Group(KubectlWords, click.Group):
     """Loads and suggests commands, and takes kubectl's options of output before them too."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:
@@ -144,8 +144,9 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
 def main() -> None:
     """Run the command line and exit with its code."""
     code = _run()
-    # The process ends: to look through all that it has loaded for cycles takes as long as a small file does.
-    gc.freeze()
+    if threading.active_count() == 1:
+        # To take apart all that has been loaded takes as long as a small file does.
+        leave(code)
     sys.exit(code)
 
 

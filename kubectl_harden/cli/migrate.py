@@ -11,11 +11,11 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.at_admission import expiry
-from kubectl_harden.cli.audit_log import AUDIT_LOG, read
+from kubectl_harden.cli.audit_log import soaked_for
 from kubectl_harden.cli.clusters import chosen_contexts, contexts_options, made_on
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
-from kubectl_harden.cli.evidence import EvidenceOptions, companion_options, evidence_options
+from kubectl_harden.cli.evidence import AUDIT_LOG, EvidenceOptions, audit_log_of, companion_options, evidence_options
 from kubectl_harden.cli.groups import option
 from kubectl_harden.cli.migrate_all import AskedOfAll, migrate_all
 from kubectl_harden.cli.migrate_files import migrate_files, refuse_options
@@ -215,8 +215,8 @@ def migrate(
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
-    soaked = None if soak is None else seconds(soak, "--soak")
-    audit = read(audit_logs, soaked)
+    soaked = None if soak is None else soaked_for(soak)
+    audit = audit_log_of(audit_logs, soaked)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:
         _only_with_plan(carried_out=apply_ or write, plan_out=plan_out)

@@ -23,7 +23,8 @@ from kubectl_harden.migration.at_source import (
     states,
     why_not_yet,
 )
-from kubectl_harden.model import FileFix, Planned, Problem
+from kubectl_harden.model import Problem
+from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.yaml_text.editor import spliced
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from kubectl_harden.manifests.checkout import Checkout
     from kubectl_harden.manifests.source import Spot
     from kubectl_harden.migration.model import Aim, NamespaceSurvey, Survey, Surveyed
-    from kubectl_harden.model import OriginLink
+    from kubectl_harden.origin_model import OriginLink
 
 __all__ = ["checkouts_of", "source_changes"]
 

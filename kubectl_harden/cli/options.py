@@ -27,6 +27,7 @@ __all__ = [
     "POLICY",
     "Command",
     "Connect",
+    "KubectlWords",
     "cluster_options",
     "pod_paths_of",
     "project_of",
@@ -78,19 +79,6 @@ POD_PATH: Final = option(
 )
 
 
-class _Verbosity(click.ParamType[int]):
-    """A number, also with the sign of ``-v=6``, which kubectl's users write."""
-
-    name = "integer"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number."""
-        text = str(value).removeprefix("=")
-        if not text.isdigit():
-            self.fail(f"{value!r} is not a number", param, ctx)
-        return int(text)
-
-
 def _log_calls(_ctx: click.Context, _parameter: click.Parameter, level: int) -> None:
     if level >= CALLS:
         from kubectl_harden.cluster.call_log import log_calls
@@ -113,13 +101,24 @@ OUTPUT: Final = (
     Option(["--color"], group=GLOBAL, type=click.Choice(("auto", "always", "never")), default="auto",
            expose_value=False, callback=_choose_colour,
            help="When to use colour. [default: on a terminal, unless NO_COLOR is set]"),
-    Option(["-v", "--v"], group=GLOBAL, type=_Verbosity(), metavar="LEVEL", default=0, expose_value=False,
+    Option(["-v", "--v"], group=GLOBAL, type=int, metavar="LEVEL", default=0, expose_value=False,
            is_eager=True, callback=_log_calls,
            help="Verbosity: 6 shows the requests to the API server, 8 their contents too."),
 )  # fmt: skip
 
 
-class Command(click.Command):
+class KubectlWords(click.Command):
+    """A command that takes the value of a short option after an equals sign too, as kubectl does: ``-o=json``."""
+
+    def make_parser(self, ctx: click.Context) -> click.parser._OptionParser:
+        """Return click's parser, in which short options are treated like long ones."""
+        parser = super().make_parser(ctx)
+        # Without it each -f costs a start of difflib, too: click looks for a long option, and for what it is like.
+        parser._long_opt.update(parser._short_opt)
+        return parser
+
+
+class Command(KubectlWords):
     """A command whose help shows its options in groups, and that refuses options that are also names of files."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from kubectl_harden.cli.audit_log import AUDIT_LOG, AuditLog, read
 from kubectl_harden.cli.clusters import Context, chosen_contexts, contexts_of, contexts_options, side_by_side
 from kubectl_harden.cli.codes import OK, VIOLATIONS, exit_code
+from kubectl_harden.cli.evidence import AUDIT_LOG, audit_log_of
 from kubectl_harden.cli.options import Command, Connect, cluster_options
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.errors import HardenError, UsageError
 
 if TYPE_CHECKING:
+    from kubectl_harden.cli.audit_log import AuditLog
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.propose import Proposal
@@ -75,7 +76,7 @@ def rejected(
         if audit_logs:
             raise UsageError("--audit-log is for one cluster: select it with --context")
         return _all(contexts_of(names, connect.given), None if all_namespaces else namespace or "", output)
-    audit = read(audit_logs)
+    audit = audit_log_of(audit_logs)
     cluster = connect()
     return _one(cluster, None if all_namespaces else namespace or cluster.connection.namespace, output, audit)
 
@@ -128,6 +129,7 @@ def _asked(cluster: Cluster, namespace: str | None, audit: AuditLog | None) -> _
     absent = finder.absent(namespace) if namespace is not None and not all_found else None
     problems += [] if absent is None else [absent]
     restarts = find_restarts(finder, namespace) if absent is None else Restarts()
+    problems += [] if audit is None else audit.problems()
     before = [] if audit is None else audit.traced(finder, Targets(namespace=namespace), refused=True)
     notes = [*finder.notes, *unseen]
     return _Told(cluster, all_found, problems, restarts, notes, before, absent is not None, bool(unseen))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from kubectl_harden.live.find import Live
     from kubectl_harden.manifests.checkout import Checkout
     from kubectl_harden.manifests.flux_chart import Reference
-    from kubectl_harden.manifests.generators import Chart
     from kubectl_harden.manifests.managed_chart import ManagedChart
     from kubectl_harden.manifests.manager_manifest import Held
+    from kubectl_harden.manifests.programs import Chart
     from kubectl_harden.manifests.source import Tree
-    from kubectl_harden.model import Origin
+    from kubectl_harden.origin_model import Origin
 
 __all__ = ["ChartAtSource", "Charts"]
 
@@ -139,7 +139,7 @@ class Charts:
         """Return the chart of a HelmRelease, its checkout or "", and a note on where else it is taken from."""
         from kubectl_harden.live.helm_record import newest, write_chart
         from kubectl_harden.live.origin_links import text
-        from kubectl_harden.manifests.generators import Chart
+        from kubectl_harden.manifests.programs import Chart
 
         reasons = []
         try:
@@ -226,7 +226,7 @@ class Charts:
     def _chart_in_checkout(self, source: ChartSource) -> tuple[Chart, str, str] | None:
         """Return the chart in a checkout; None where that is not there, or has no chart at its path."""
         from kubectl_harden.manifests.checkout import directory_in, link_out, matching
-        from kubectl_harden.manifests.generators import Chart
+        from kubectl_harden.manifests.programs import Chart
 
         checkout = matching(self._checkouts, source.place.url) if source.place.path else None
         if checkout is None:
@@ -240,8 +240,8 @@ class Charts:
         return Chart(directory), checkout.root, ""
 
     def _cached(self, source: ChartSource) -> tuple[Chart, str, str] | None:
-        from kubectl_harden.manifests.generators import Chart
         from kubectl_harden.manifests.helm_cache import cached_chart
+        from kubectl_harden.manifests.programs import Chart
 
         place = source.place
         for version in dict.fromkeys(filter(None, (place.applied, place.version))):

@@ -20,9 +20,9 @@ from kubectl_harden.errors import UsageError
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
     from kubectl_harden.live.find import Targets
-    from kubectl_harden.manifests.generators import Chart
     from kubectl_harden.manifests.namespaces import Surveyed
     from kubectl_harden.manifests.policies import Rules
+    from kubectl_harden.manifests.programs import Chart, Program
     from kubectl_harden.manifests.project_file import Project
     from kubectl_harden.manifests.reader import Inputs
     from kubectl_harden.pod_security.policy import PolicyChoice
@@ -106,6 +106,8 @@ class FileInputs(NamedTuple):
     project: Project
     kustomization: str | None = None
     chart: Chart | None = None
+    begun: Program | None = None
+    """The rendering of the chart, where it has been begun."""
 
 
 def surveyed(given: FileInputs, *, origins: bool) -> Surveyed:
@@ -134,7 +136,7 @@ def _with_built(given: FileInputs, *, origins: bool) -> Inputs:
     if given.kustomization is not None:
         built = rendering.kustomized(given.kustomization) if origins else [rendering.built(given.kustomization)]
     elif given.chart is not None:
-        built = rendering.helm_template(given.chart)
+        built = rendering.helm_template(given.chart, given.begun)
     return given.inputs._replace(rendered=tuple(built))
 
 
@@ -172,6 +174,12 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
         words = _words_for_helm(sets, kube_version, api_versions, skip_tests=skip_tests)
         if words and not chart:
             raise UsageError(f"{words[0]} is for charts: name one with --helm-chart")
+        begun = None
+        if chart:
+            # Imported late: few runs are about charts.
+            from kubectl_harden.cli import charts
+
+            begun = charts.begun(chart, values, namespace or "", words)
         project = project_of(config)
         paths = pod_paths_of(pod_paths, project)
         contexts = chosen_contexts(others)
@@ -200,7 +208,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
                 values=values,
                 skip_others=skip_others,
             )
-            return command(inputs=inputs, policy=policy, **others)
+            return command(inputs=inputs._replace(begun=begun), policy=policy, **others)
         if admission_config:
             raise UsageError("--admission-config is for manifests: the cluster itself tells what is in force")
         for given, meaning in (

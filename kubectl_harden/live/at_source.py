@@ -15,8 +15,10 @@ from kubectl_harden.json_values import copied, mapping, mappings
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.origin_links import text
 from kubectl_harden.live.propose import Proposal, prove_pods
-from kubectl_harden.model import FilesTaken, Identity, Learned, Origin, OriginLink, OriginPlace, Planned
+from kubectl_harden.model import Identity, Learned
 from kubectl_harden.objects import generated_from
+from kubectl_harden.origin_model import FilesTaken, Origin, OriginLink, OriginPlace
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.policy import worded

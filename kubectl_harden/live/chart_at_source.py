@@ -15,8 +15,8 @@ from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.live.at_source import AtSource, at_source
 from kubectl_harden.live.find import Live
 from kubectl_harden.live.origin_links import release_of_flux, text
-from kubectl_harden.model import Origin, OriginLink, OriginPlace
 from kubectl_harden.objects import annotation
+from kubectl_harden.origin_model import Origin, OriginLink, OriginPlace
 
 __all__ = ["ChartSource", "chart_sources", "manifest_places", "value_in_cluster"]
 

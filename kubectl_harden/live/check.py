@@ -12,8 +12,9 @@ from kubectl_harden.cluster.command import Commands
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.leftover_policies import LeftoverPolicies
 from kubectl_harden.live.workload_pods import WorkloadPods
-from kubectl_harden.model import Checked, Checks, Origin, Problem
+from kubectl_harden.model import Checked, Checks, Problem
 from kubectl_harden.objects import controller_of, finished, name_of
+from kubectl_harden.origin_model import Origin
 from kubectl_harden.planning.options import Learn
 from kubectl_harden.planning.upgrade import judged_newly
 from kubectl_harden.planning.verdict import judged

@@ -34,8 +34,8 @@ from kubectl_harden.live.origin_links import (
     source_place,
     text,
 )
-from kubectl_harden.model import Origin, OriginLink, OriginPlace
 from kubectl_harden.objects import annotation, api_group, controller_of
+from kubectl_harden.origin_model import Origin, OriginLink, OriginPlace
 
 __all__ = ["APPLY", "Origins", "owner_of"]
 

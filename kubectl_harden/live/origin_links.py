@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kubectl_harden.json_values import mapping, mappings
-from kubectl_harden.model import OriginLink, OriginPlace
 from kubectl_harden.objects import api_group
+from kubectl_harden.origin_model import OriginLink, OriginPlace
 
 __all__ = [
     "SourceRef",

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.live.origin_links import text
 from kubectl_harden.live.propose import Proposal
-from kubectl_harden.model import OriginLink, OriginPlace
+from kubectl_harden.origin_model import OriginLink, OriginPlace
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.yaml_text.tree import dump
 

@@ -10,15 +10,18 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.errors import ClusterError, Conflict, InputError, NotPermitted
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import ABSENT, copied, differences
+from kubectl_harden.json_differences import differences
+from kubectl_harden.json_values import ABSENT, copied
 from kubectl_harden.live.find import Finder, Live, Targets, prepared
 from kubectl_harden.live.managers import Manager, managers_of
 from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
-from kubectl_harden.model import Origin, Planned, Policy, Problem
+from kubectl_harden.model import Policy, Problem
 from kubectl_harden.objects import finished, generated_from, is_static, missing_pods, name_of
+from kubectl_harden.origin_model import Origin
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.json_patch import Operation, operations
 from kubectl_harden.planning.object_plan import planned
 from kubectl_harden.planning.options import FixOptions

@@ -20,8 +20,8 @@ from kubectl_harden.live.journal import Journal, was_killed
 from kubectl_harden.live.made_pods import made_pod
 from kubectl_harden.live.quota import deletes_first, surges
 from kubectl_harden.live.rollout import Progress, pod_failure, pod_ready, watched
-from kubectl_harden.model import Planned
 from kubectl_harden.objects import finished, generated_from
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.pod_security.messages import rejecter_of
 
 __all__ = [

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mapping, mappings
-from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.managed_chart import Layer, ManagedChart, values_of
 from kubectl_harden.manifests.manager_manifest import Held
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.model import Path
 from kubectl_harden.text_files import read_text
 

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import ABSENT, differences
+from kubectl_harden.json_differences import differences
+from kubectl_harden.json_values import ABSENT
 from kubectl_harden.manifests.check import check_text
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.chart_effects import Rendering
 from kubectl_harden.manifests.discovery import Found
-from kubectl_harden.manifests.generators import Chart, gathered, helm_documents
+from kubectl_harden.manifests.generators import gathered, helm_documents
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.value_candidates import Setting, written
 from kubectl_harden.yaml_text.tree import dump
 

@@ -15,12 +15,14 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.chart_effects import Workloads, key_of
-from kubectl_harden.manifests.generators import Chart, helm_documents
+from kubectl_harden.manifests.generators import helm_documents
 from kubectl_harden.manifests.helm_values import Cure
 from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_plans import NO_VALUE, FullPlan, full_plans
-from kubectl_harden.model import RISKS, FileFix, Splice
+from kubectl_harden.model import RISKS, Splice
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.editor import spliced

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError
-from kubectl_harden.manifests.directories import ancestors, upwards
+from kubectl_harden.manifests.repository import ancestors, upwards
 from kubectl_harden.text_files import leads_out, opened, read_text
 
 __all__ = ["Checkout", "checkout_of", "directory_in", "is_committed", "link_out", "matching", "same_repository"]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.field_path import field_path
-from kubectl_harden.manifests.directories import upwards
 from kubectl_harden.manifests.namespaces import objects_in, oddities
 from kubectl_harden.manifests.others import RENDERED
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Item, Manifest, read
+from kubectl_harden.manifests.repository import upwards
 from kubectl_harden.model import Other, Path, Policy, Problem, Source
 from kubectl_harden.objects import api_group, is_namespace
 from kubectl_harden.pod_security.namespace_labels import label_faults

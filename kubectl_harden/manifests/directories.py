@@ -9,25 +9,19 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mappings
+from kubectl_harden.manifests.repository import KUSTOMIZATION, ancestors, is_repository, upwards
 from kubectl_harden.model import Problem
-from kubectl_harden.text_files import read_text
+from kubectl_harden.text_files import operand, read_text
 from kubectl_harden.yaml_text.documents import only_document
 
 __all__ = [
-    "KUSTOMIZATION",
     "Build",
     "Parts",
-    "ancestors",
     "kustomization_in",
     "kustomization_value",
     "kustomizations_above",
-    "operand",
     "parts_of",
-    "upwards",
 ]
-
-KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-"""The names that kustomize looks for (api/konfig)."""
 
 _CHART: Final = "Chart.yaml"
 _NAMED: Final = 3
@@ -118,28 +112,6 @@ def parts_of(
     )
 
 
-def upwards(directory: str) -> Iterator[str]:
-    """Yield the absolute path of a directory and of those above it, up to the root of its repository.
-
-    Outside of repositories it is the directory alone: what lies above may be anybody's.
-    """
-    above = list(ancestors(directory))
-    root = next((index for index, one in enumerate(above) if _is_repository(one)), 0)
-    yield from above[: root + 1]
-
-
-def _is_repository(directory: str) -> bool:
-    return os.path.exists(os.path.join(directory, ".git"))
-
-
-def ancestors(directory: str) -> Iterator[str]:
-    """Yield the absolute path of a directory and of all those above it."""
-    current, below = os.path.abspath(directory), ""
-    while current != below:
-        yield current
-        current, below = os.path.dirname(current), current
-
-
 def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
     """Yield the kustomizations in the directories of files and above, in the same repository."""
     directories = dict.fromkeys(
@@ -157,11 +129,6 @@ def _shown(path: str, beside: str) -> str:
     return operand(path if os.path.isabs(beside) else os.path.relpath(path))
 
 
-def operand(path: str) -> str:
-    """Return a path that programs do not take for an option."""
-    return os.path.join(os.curdir, path) if path.startswith("-") else path
-
-
 # -- charts ----------------------------------------------------------------------------------------
 
 
@@ -171,7 +138,7 @@ def _chart_of(directory: str) -> str | None:
         above, name = os.path.split(current)
         if name == "templates" and os.path.isfile(os.path.join(above, _CHART)):
             return _outermost(above)
-        if _is_repository(current):
+        if is_repository(current):
             break
     return None
 

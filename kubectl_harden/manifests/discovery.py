@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, SyntaxFault
-from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, kustomizations_above, parts_of
+from kubectl_harden.manifests.repository import KUSTOMIZATION
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import STDIN
 from kubectl_harden.yaml_text.documents import Fault, documents
 from kubectl_harden.yaml_text.tree import top_level
 
 if TYPE_CHECKING:
+    from kubectl_harden.manifests.directories import Build
     from kubectl_harden.manifests.gitignore import Ignores
 
 __all__ = [
@@ -62,7 +63,7 @@ class Listing(NamedTuple):
     unjudged: tuple[Problem, ...] = ()
     left_out: tuple[Problem, ...] = ()
     excluded: int = 0
-    builds: tuple[Build, ...] = ()
+    builds: "tuple[Build, ...]" = ()
     charts: tuple[str, ...] = ()
     kustomizations: tuple[str, ...] = ()
 
@@ -109,13 +110,18 @@ def find_files(
         else:
             found.append(Found(name, listed=False, problem="no such file or directory"))
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
+    if not among:
+        return Listing(tuple(found), (), tuple(left_out), passed)
+    # Imported late: a file that is named needs none of it.
+    from kubectl_harden.manifests.directories import kustomizations_above, parts_of
+
     parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else (), build=build)
     files = tuple(item for item in found if item.file not in parts.files)
     return Listing(files, parts.notes, tuple(left_out), passed, parts.builds, parts.charts, parts.kustomizations)
 
 
 def _ignores_in(directory: str) -> "Ignores | None":
-    # Imported late, as name_test is: one file needs none of it.
+    # Imported late: a file that is named needs none of it.
     from kubectl_harden.manifests.gitignore import ignores_in
 
     return ignores_in(directory)
@@ -166,7 +172,7 @@ def expanded(name: str) -> list[str]:
 
     After cli-runtime, pkg/resource/builder.go, expandIfFilePattern. What nothing matches is returned as it is.
     """
-    if os.path.lexists(name) or not _MAGIC.search(name):
+    if os.path.lexists(name) or _MAGIC.isdisjoint(name):
         return [name]
     from kubectl_harden.manifests.ignore import name_test
 
@@ -180,11 +186,11 @@ def expanded(name: str) -> list[str]:
     return found or [name]
 
 
-_MAGIC: Final = re.compile(r"[*?\[]")
+_MAGIC: Final = frozenset("*?[")
 
 
 def _inside(directory: str, part: str, test: Callable[[str], bool]) -> Iterator[str]:
-    if not _MAGIC.search(part):
+    if _MAGIC.isdisjoint(part):
         path = os.path.join(directory, part)
         if os.path.lexists(path):
             yield path

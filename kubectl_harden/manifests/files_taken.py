@@ -15,7 +15,7 @@ from typing import Final
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.ignore import Pattern, last_match, name_test, parse
-from kubectl_harden.model import FilesTaken
+from kubectl_harden.origin_model import FilesTaken
 from kubectl_harden.text_files import read_text
 
 __all__ = ["takes"]

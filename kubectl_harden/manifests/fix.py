@@ -11,21 +11,9 @@ from kubectl_harden.json_values import same
 from kubectl_harden.manifests.discovery import directory_of
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Item, Manifest, each_file, read, templates
-from kubectl_harden.model import (
-    Checked,
-    FileFix,
-    Identity,
-    Other,
-    Path,
-    Plan,
-    Planned,
-    Problem,
-    Replacement,
-    Source,
-    Splice,
-    Violation,
-)
+from kubectl_harden.model import Checked, Identity, Other, Path, Problem, Replacement, Source, Splice, Violation
 from kubectl_harden.objects import held_by
+from kubectl_harden.plan_model import FileFix, Plan, Planned
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.object_plan import edits_of, planned, undone
 from kubectl_harden.planning.options import FixOptions

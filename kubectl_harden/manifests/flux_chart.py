@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mapping, mappings
 from kubectl_harden.manifests.directories import kustomization_value
-from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.managed_chart import Layer, ManagedChart, values_of
 from kubectl_harden.manifests.manager_manifest import Held, held_objects
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.value_candidates import merged
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.tree import dump

@@ -8,24 +8,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import Final, NamedTuple
+from typing import Final
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.directories import KUSTOMIZATION, Build, operand
+from kubectl_harden.manifests.directories import Build
 from kubectl_harden.manifests.discovery import Found
+from kubectl_harden.manifests.programs import Chart, Program, helm, rendering
+from kubectl_harden.manifests.repository import KUSTOMIZATION
 from kubectl_harden.objects import annotation
-from kubectl_harden.text_files import leads_out, read_text, text_of
+from kubectl_harden.text_files import leads_out, operand, read_text
 from kubectl_harden.yaml_text.documents import Document, readable
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = [
-    "Chart",
     "build_with",
     "built",
     "by_source",
@@ -41,12 +41,6 @@ __all__ = [
 ]
 
 ORIGIN: Final = "config.kubernetes.io/origin"
-SECONDS: Final = 300
-"""How long a program may take: charts and remote bases may be fetched."""
-
-_ENVIRONMENT: Final = {"GOGC": "400"}
-"""Go collects garbage less often: a fifth of a short run of helm or kubectl goes into that."""
-
 _ARCHIVES: Final = 200
 """So many archives of helm's cache are looked into."""
 _SOURCE: Final = re.compile(r"^# Source: (.*[^ \t\r\n])[ \t\r]*$", re.MULTILINE)
@@ -54,32 +48,6 @@ _UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
 """How far the files of a kustomization reach up: ``../../base``."""
 
 _SEPARATOR: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
-
-
-def _run(command: Sequence[str], advice: str) -> str:
-    """Return what a program prints. Raises InputError with what it complains of."""
-    if shutil.which(command[0]) is None:
-        raise InputError(f"{command[0]} is not on the PATH: {advice}")
-    try:
-        done = subprocess.run(  # noqa: S603 (kubectl or helm, with arguments of the user)
-            command,
-            capture_output=True,
-            timeout=SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            env={**_ENVIRONMENT, **os.environ},
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{' '.join(command[:3])}: no result within {SECONDS} s") from None
-    except OSError as error:
-        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-        raise InputError(f"{' '.join(command[:2])}: {said.removeprefix('error: ').removeprefix('Error: ')}")
-    try:
-        return text_of(done.stdout)
-    except InputError as error:
-        raise InputError(f"what {' '.join(command[:2])} prints: {error.args[0]}") from None
 
 
 def rendered(build: Build) -> list[Found]:
@@ -105,7 +73,7 @@ def _build(directory: str, *options: str) -> str:
     """Return what kubectl's kustomize (or the program of that name) builds. Raises InputError."""
     advice = "kustomizations are built by kubectl kustomize, or by kustomize build"
     command = ["kubectl", "kustomize"] if shutil.which("kubectl") else ["kustomize", "build"]
-    return _run([*command, operand(directory), *options], advice)
+    return Program([*command, operand(directory), *options], advice).text()
 
 
 def build_with(directory: str, files: Mapping[str, str]) -> str:
@@ -189,37 +157,17 @@ def gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
 # -- helm ------------------------------------------------------------------------------------------
 
 
-class Chart(NamedTuple):
-    """A chart's directory or archive, and what to render it with.
+def helm_template(chart: Chart, begun: Program | None = None) -> list[Found]:
+    """Return what the user's helm renders of a chart, by template file. Raises InputError.
 
-    ``options`` are words for helm (``--set``, ``--kube-version`` …), ``named`` is what a person called the chart, where
-    helm has fetched it from there.
+    ``begun`` is the rendering, if it has been begun.
     """
-
-    path: str
-    values: tuple[str, ...] = ()
-    namespace: str = ""
-    options: tuple[str, ...] = ()
-    named: str = ""
-
-    @property
-    def name(self) -> str:
-        """What reports call the chart."""
-        return self.named or self.path
-
-
-def helm_template(chart: Chart) -> list[Found]:
-    """Return what the user's helm renders of a chart, by template file. Raises InputError."""
-    return gathered(helm_documents(chart))
+    return gathered(by_source((begun or rendering(chart)).text(), chart.name))
 
 
 def helm_documents(chart: Chart) -> list[tuple[str, str]]:
     """Return the template file and the text of each document that the user's helm renders. Raises InputError."""
-    command = [_helm(), "template", operand(chart.path)]
-    command += [word for file in chart.values for word in ("--values", file)]
-    command += ["--namespace", chart.namespace] if chart.namespace else []
-    text = _run([*command, *chart.options], "charts are rendered by helm template")
-    return list(by_source(text, chart.name))
+    return list(by_source(rendering(chart).text(), chart.name))
 
 
 def helm_cached(name: str) -> str | None:
@@ -264,15 +212,11 @@ def helm_pulled(name: str, directory: str) -> str:
 
     Raises InputError.
     """
-    _run([_helm(), "pull", name, "--destination", directory], "charts are fetched by helm pull")
+    Program([helm(), "pull", name, "--destination", directory], "charts are fetched by helm pull").text()
     found = [entry for entry in os.listdir(directory) if entry.endswith(".tgz")]
     if not found:
         raise InputError(f"{name}: helm pull brings no chart")
     return os.path.join(directory, found[0])
-
-
-def _helm() -> str:
-    return os.environ.get("HELM_BIN") or "helm"
 
 
 def by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:

@@ -8,8 +8,8 @@ from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.directories import upwards
 from kubectl_harden.manifests.ignore import Pattern, decision, parse
+from kubectl_harden.manifests.repository import upwards
 from kubectl_harden.text_files import read_text
 
 __all__ = ["Ignores", "ignores_in"]

@@ -15,8 +15,8 @@ from kubectl_harden.manifests.chart_files import ChartFiles, chart_files
 from kubectl_harden.manifests.chart_references import references
 from kubectl_harden.manifests.chart_renderings import AHEAD, Renderings
 from kubectl_harden.manifests.chart_words import said
-from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_candidates import (
     Place,
@@ -30,7 +30,8 @@ from kubectl_harden.manifests.value_candidates import (
     written,
 )
 from kubectl_harden.manifests.value_plans import full_plans, planned_by_values, risk_of
-from kubectl_harden.model import RISKS, Checked, Identity, Path, Planned
+from kubectl_harden.model import RISKS, Checked, Identity, Path
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.controls import CONTROLS

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from kubectl_harden.atomic_files import write_change
 from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import same
-from kubectl_harden.manifests.directories import KUSTOMIZATION, ancestors
 from kubectl_harden.manifests.fix import fix_text, unchanged
 from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.namespaces import objects_in, policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Item, Manifest
-from kubectl_harden.model import FileFix, Identity, Other, Path, Planned, Problem, Source
+from kubectl_harden.manifests.repository import KUSTOMIZATION, ancestors
+from kubectl_harden.model import Identity, Other, Path, Problem, Source
+from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths

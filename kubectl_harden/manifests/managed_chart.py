@@ -19,16 +19,18 @@ from kubectl_harden.manifests.chart_effects import ObjectKey, Rendering, Workloa
 from kubectl_harden.manifests.chart_words import only_tests
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
-from kubectl_harden.manifests.generators import Chart, helm_documents
+from kubectl_harden.manifests.generators import helm_documents
 from kubectl_harden.manifests.helm_values import MANY, Cure, cure
 from kubectl_harden.manifests.manager_manifest import Held
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.post_render import is_hook, post_rendered, renderer_of
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs, Manifest
 from kubectl_harden.manifests.source import NOBODY, Sought, selecting
 from kubectl_harden.manifests.value_candidates import merged
 from kubectl_harden.manifests.values_file import added, edited
-from kubectl_harden.model import FileFix, Identity, Path, Plan, Planned, Problem
+from kubectl_harden.model import Identity, Path, Problem
+from kubectl_harden.plan_model import FileFix, Plan, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.pod_templates import PodPaths

@@ -13,12 +13,15 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.atomic_files import write_change, write_text
 from kubectl_harden.errors import EditError, InputError
-from kubectl_harden.json_values import differences, mapping, same
-from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
+from kubectl_harden.json_differences import differences
+from kubectl_harden.json_values import mapping, same
+from kubectl_harden.manifests.directories import kustomization_value
 from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.kustomize import patch_files
+from kubectl_harden.manifests.repository import KUSTOMIZATION
 from kubectl_harden.manifests.source import Sought, Tree, has_variable, not_found, resolved
-from kubectl_harden.model import FileFix, Identity, Source
+from kubectl_harden.model import Identity, Source
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, documents, values
 from kubectl_harden.yaml_text.editor import edit_document, spliced

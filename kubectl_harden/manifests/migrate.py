@@ -34,7 +34,8 @@ from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Inputs, Manifest, each_file, templates
 from kubectl_harden.manifests.relabel import relabelled
 from kubectl_harden.manifests.unseen import Unseen, held_back_by
-from kubectl_harden.model import Checks, FileFix, Level, Planned, Policy, Problem, Source
+from kubectl_harden.model import Checks, Level, Policy, Problem, Source
+from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.namespace_labels import PREFIX, rank
 from kubectl_harden.pod_security.policy import worded

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from kubectl_harden.manifests.contents import Declared
-from kubectl_harden.model import FileFix, Level, Path, Planned, Policy, Problem, Source
+from kubectl_harden.model import Level, Path, Policy, Problem, Source
+from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.in_force import in_force, raised_labels
 from kubectl_harden.pod_security.namespace_labels import UNCONFIGURED, Mode, mode_policies, rank

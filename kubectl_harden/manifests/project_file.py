@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, UsageError, meant
-from kubectl_harden.manifests.directories import ancestors, upwards
+from kubectl_harden.manifests.repository import ancestors, upwards
 from kubectl_harden.pod_security.pod_templates import PodPaths, parse_pod_path
 from kubectl_harden.pod_security.policy import parse_policy
 from kubectl_harden.text_files import leads_out, read_text
@@ -115,14 +115,17 @@ def misnamed(start: str) -> str | None:
 
 _LIKE: Final = r"\.?(\w*(?:kube?c|hard)[a-z._-]*)\.(?:ya?ml|yam|json)"
 _ENDINGS: Final = (".yaml", ".yml", ".yam", ".json")
+_PARTS: Final = ("kubc", "kubec", "hard")
 _LETTERS: Final = "kubectlharden"
 _CLOSE: Final = 0.8
 
 
 def _is_close(name: str) -> bool:
     """Whether a name differs from that of project files by little: its marks, its ending, a letter or two."""
-    # A pattern is not made where no name has its ending, which is what most directories are like.
-    like = re.fullmatch(_LIKE, name, re.IGNORECASE) if name.casefold().endswith(_ENDINGS) else None
+    # A pattern is not made where no name has its parts, which is what most directories are like.
+    folded = name.casefold()
+    may_be = folded.endswith(_ENDINGS) and any(part in folded for part in _PARTS)
+    like = re.fullmatch(_LIKE, name, re.IGNORECASE) if may_be else None
     if like is None or name == FILE:
         return False
     letters = re.sub("[^a-z]", "", like[1].lower())

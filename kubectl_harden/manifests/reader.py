@@ -9,13 +9,13 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from kubectl_harden.errors import InputError, SyntaxFault, unexpected
-from kubectl_harden.manifests.directories import KUSTOMIZATION, Build
 from kubectl_harden.manifests.discovery import Found, Listing, find_files, is_other_json, other_kind, template_line
 from kubectl_harden.manifests.others import PATCH, Remark, is_json_patch, is_patch, may_be_workload, pod_spec, remark_on
 from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.manifests.repository import KUSTOMIZATION
 from kubectl_harden.model import Identity, Other, Path, Problem, Source
 from kubectl_harden.objects import TEMPLATE, held_by, is_namespace, item_kind
 from kubectl_harden.planning.subject import Subject
@@ -23,6 +23,9 @@ from kubectl_harden.pod_security.accepted import ALLOW, by_object, commented
 from kubectl_harden.pod_security.pod_templates import PodPaths, locate, pod_kinds
 from kubectl_harden.text_files import STDIN, read_text
 from kubectl_harden.yaml_text.documents import SKIPPED, Document, Fault, Lines, documents
+
+if TYPE_CHECKING:
+    from kubectl_harden.manifests.directories import Build
 
 __all__ = ["Inputs", "Item", "Manifest", "each_file", "read", "templates"]
 
@@ -58,7 +61,7 @@ class Inputs(NamedTuple):
     excluded: Callable[[str], bool] = _none
     skip_others: bool = False
     rendered: tuple[Found, ...] = ()
-    render: Callable[[Build], Iterable[Found]] | None = None
+    render: "Callable[[Build], Iterable[Found]] | None" = None
     found: tuple[Found, ...] | None = None
 
     def listing(self) -> Listing:

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import differences
-from kubectl_harden.manifests.directories import KUSTOMIZATION, kustomization_value
+from kubectl_harden.json_differences import differences
+from kubectl_harden.manifests.directories import kustomization_value
 from kubectl_harden.manifests.discovery import EXTENSIONS
 from kubectl_harden.manifests.files_taken import takes
 from kubectl_harden.manifests.fix import NOT_EDITED, fix_text, unchanged
@@ -24,8 +24,11 @@ from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Item, Manifest, read
-from kubectl_harden.model import FileFix, FilesTaken, Identity, Path, Policy, Problem
+from kubectl_harden.manifests.repository import KUSTOMIZATION
+from kubectl_harden.model import Identity, Path, Policy, Problem
 from kubectl_harden.objects import api_group
+from kubectl_harden.origin_model import FilesTaken
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import leads_out, read_text

@@ -8,10 +8,11 @@ from typing import Final
 
 from kubectl_harden.manifests.contents import Contents, Stands
 from kubectl_harden.manifests.destinations import Destinations
-from kubectl_harden.manifests.directories import KUSTOMIZATION
 from kubectl_harden.manifests.discovery import EXTENSIONS
 from kubectl_harden.manifests.namespace_plans import HeldBack
-from kubectl_harden.model import FileFix, Problem, Source
+from kubectl_harden.manifests.repository import KUSTOMIZATION
+from kubectl_harden.model import Problem, Source
+from kubectl_harden.plan_model import FileFix
 
 __all__ = ["Unseen", "held_back_by"]
 

@@ -10,7 +10,8 @@ from kubectl_harden.manifests.chart_effects import Change, Effect, TemplateKey, 
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import RISKS, Checked, Edit, Path, Plan, Planned, Remaining, Risk
+from kubectl_harden.model import RISKS, Checked, Edit, Path, Risk
+from kubectl_harden.plan_model import Plan, Planned, Remaining
 from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["NO_VALUE", "FullPlan", "full_plans", "planned_by_values", "risk_of"]

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_harden.json_values import copied
-from kubectl_harden.manifests.generators import Chart
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.value_candidates import merged
-from kubectl_harden.model import FileFix, Splice
+from kubectl_harden.model import Splice
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.text_files import read_text
 from kubectl_harden.yaml_text.documents import Document, documents, only_document
 from kubectl_harden.yaml_text.editor import edit_document

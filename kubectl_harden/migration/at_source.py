@@ -21,7 +21,8 @@ from kubectl_harden.manifests.source import Tree, tree_of
 from kubectl_harden.migration.labels import PARTIAL
 from kubectl_harden.migration.model import Aim, NamespaceSurvey, Surveyed
 from kubectl_harden.migration.soak import SOAK_CAUSES
-from kubectl_harden.model import FileFix, FilesTaken, Origin, Planned
+from kubectl_harden.origin_model import FilesTaken, Origin
+from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.pod_security.in_force import raised_labels
 from kubectl_harden.pod_security.namespace_labels import rank
 from kubectl_harden.pod_security.pod_templates import PodPaths

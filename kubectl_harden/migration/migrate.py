@@ -26,8 +26,9 @@ from kubectl_harden.migration.at_admission import AtAdmission
 from kubectl_harden.migration.labels import LAG_SECONDS, Labels
 from kubectl_harden.migration.model import Aim, Blocker, NamespaceSurvey, planned_checks
 from kubectl_harden.migration.survey import survey_namespace
-from kubectl_harden.model import Edit, Plan, Planned, Policy
+from kubectl_harden.model import Edit, Policy
 from kubectl_harden.objects import controller_of, finished, name_of
+from kubectl_harden.plan_model import Plan, Planned
 from kubectl_harden.planning.json_patch import in_force, moved_on
 from kubectl_harden.pod_security.pod import Pod
 from kubectl_harden.pod_security.policy import evaluate, worded

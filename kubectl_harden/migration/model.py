@@ -13,7 +13,8 @@ from kubectl_harden.live.audited import Traced
 from kubectl_harden.live.managers import Manager
 from kubectl_harden.live.origin import Origins
 from kubectl_harden.live.propose import ApplyOptions, Proposal
-from kubectl_harden.model import Level, Origin, Policy, Problem
+from kubectl_harden.model import Level, Policy, Problem
+from kubectl_harden.origin_model import Origin
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.messages import exemption_in
@@ -50,9 +51,9 @@ State = Literal["done", "ready", "fixable", "blocked"]
 class Soak(NamedTuple):
     """An audit log, in which nothing may violate a level from ``span.since`` on before that level is enforced.
 
-    Without ``span.since``, only pods that no workload of the namespace explains keep it from being enforced. ``traced``
-    is what was created, by namespace, ``others`` how much more there was than is kept. ``seconds`` is the time that
-    --soak asks for, for reports.
+    Without ``span.since``, only pods that no workload explains hold a namespace back, and parts of the log that could
+    not be read. ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
+    ``seconds`` is the time that --soak asks for, for reports.
     """
 
     span: LogSpan

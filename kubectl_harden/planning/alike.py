@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from kubectl_harden.model import Finding, Learned, Level, Plan, Policy
+from kubectl_harden.model import Finding, Learned, Level, Policy
 from kubectl_harden.pod_security.control import Control
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.policy import evaluate, highest_level
 
 if TYPE_CHECKING:
+    from kubectl_harden.plan_model import Plan
     from kubectl_harden.planning.options import FixOptions
 
 __all__ = ["Evaluation", "evaluated", "once"]

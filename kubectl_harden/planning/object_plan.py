@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from kubectl_harden.errors import InputError, unexpected
 from kubectl_harden.field_path import field_path
-from kubectl_harden.model import Edit, Identity, Level, Path, Plan, Planned, Problem
+from kubectl_harden.model import Edit, Identity, Level, Path, Problem
+from kubectl_harden.plan_model import Plan, Planned
 from kubectl_harden.planning.agreement import Agreement, is_shared, uncovered
 from kubectl_harden.planning.alike import once
 from kubectl_harden.planning.field_edits import in_object, lowered

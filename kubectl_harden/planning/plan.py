@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from kubectl_harden.model import Edit, Finding, Learned, Level, Obstacle, Plan, Remaining
+from kubectl_harden.model import Edit, Finding, Learned, Level, Obstacle
+from kubectl_harden.plan_model import Plan, Remaining
 from kubectl_harden.planning.accompany import accompanied, accompany
 from kubectl_harden.planning.case import Case, Violations
 from kubectl_harden.planning.choose import choose_from

@@ -11,7 +11,6 @@ from kubectl_harden.objects import api_group
 from kubectl_harden.pod_security.accepted import left
 from kubectl_harden.pod_security.policy import worded
 from kubectl_harden.reports.goals import sourced
-from kubectl_harden.reports.origin import origin_words
 from kubectl_harden.reports.statistics import Alike, Statistics
 from kubectl_harden.reports.tally import Report, left_out_words
 from kubectl_harden.reports.terminal import level_text, object_name, paint, place, printable, template_of, wrapped
@@ -139,6 +138,8 @@ def wide(report: Report) -> Iterator[str]:
                 yield f"      {printable(pointer(path))}\n"
         yield from _of_pods(checked, columns)
         if checked.origin:
+            from kubectl_harden.reports.origin import origin_words  # late: files have no such origin
+
             yield f"  {paint('from', 'strong')} " + wrapped(origin_words(checked.origin), 7, columns).lstrip() + "\n"
         for text, origin in dict.fromkeys((known_words(fact), fact.origin) for fact in _telling(checked.facts)):
             yield f"  {paint('known', 'strong')} "

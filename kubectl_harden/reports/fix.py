@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Final
 
 from kubectl_harden.field_path import pointer
-from kubectl_harden.model import Edit, FileFix, Identity, LiveSource, Plan, Planned, Problem, Source
+from kubectl_harden.model import Edit, Identity, LiveSource, Problem, Source
+from kubectl_harden.plan_model import FileFix, Plan, Planned
 from kubectl_harden.planning.plan import left_below
 from kubectl_harden.pod_security.policy import Policy, worded
 from kubectl_harden.reports.diff import unified

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from kubectl_harden.field_path import pointer
 from kubectl_harden.manifests.namespace_plans import Aim, HeldBack, Migration, NamespacePlan
-from kubectl_harden.model import LADDER, Planned, Source
+from kubectl_harden.model import LADDER, Source
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.pod_security.in_force import in_force
 from kubectl_harden.pod_security.namespace_labels import MODES, PREFIX, pod_security_labels, rank
 from kubectl_harden.pod_security.policy import NEWEST

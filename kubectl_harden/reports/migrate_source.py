@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from kubectl_harden.migration.at_source import Open, Outlook, Repository, SourceChanges, states
-from kubectl_harden.model import FileFix, Planned, Risk
+from kubectl_harden.model import Risk
+from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.fix import notes
 from kubectl_harden.reports.markdown import markdown_text

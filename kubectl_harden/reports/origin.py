@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kubectl_harden.model import Origin, OriginLink, OriginPlace
+if TYPE_CHECKING:
+    from kubectl_harden.origin_model import Origin, OriginLink, OriginPlace
 
 __all__ = ["origin_json", "origin_words"]
 

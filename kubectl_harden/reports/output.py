@@ -42,7 +42,8 @@ __all__ = [
 _COLOURS: Final = {"good": "\x1b[32m", "bad": "\x1b[31m", "warn": "\x1b[33m", "place": "\x1b[36m", "strong": "\x1b[1m"}
 _RESET: Final = "\x1b[0m"
 _COLOUR_OF_MARK: Final = {PLAIN: _RESET, **{mark: _COLOURS[meaning] for meaning, mark in MARKS.items()}}
-_UNPRINTABLE: Final = re.compile(f"(?![\n\t])[{UNPRINTABLE}]")
+_UNPRINTABLE: Final = f"(?![\n\t])[{UNPRINTABLE}]"
+_LAYOUT: Final = ("\n", "\t", *_COLOUR_OF_MARK)
 _ERASE: Final = "\r\x1b[K"
 
 
@@ -55,21 +56,21 @@ def coloured(stream: TextIO) -> bool:
 
 
 def shown(text: str, *, colour: bool) -> str:
-    """Return text that is safe for a terminal: marks become colours or are left out, other control characters are
-    escaped.
-    """
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[0] in _COLOUR_OF_MARK:
-            return _COLOUR_OF_MARK[match[0]] if colour else ""
-        return escaped(match)
-
-    return _UNPRINTABLE.sub(replaced, text)
+    """Return text that is safe for a terminal: marks become colours or are left out, and the rest is escaped."""
+    words = text
+    for layout in _LAYOUT:
+        words = words.replace(layout, "")
+    # Few texts have something to escape: for the others the pattern is not made.
+    if not words.isprintable():
+        text = re.sub(_UNPRINTABLE, lambda match: match[0] if match[0] in _COLOUR_OF_MARK else escaped(match), text)
+    for mark, code in _COLOUR_OF_MARK.items():
+        text = text.replace(mark, code if colour else "")
+    return text
 
 
 def _literal(text: str) -> str:
     """Return text without marks that is safe for a terminal."""
-    return _UNPRINTABLE.sub(escaped, text.replace("\r\n", "\n"))
+    return re.sub(_UNPRINTABLE, escaped, text.replace("\r\n", "\n"))
 
 
 # -- for people ------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from kubectl_harden.model import Identity, Plan
+from kubectl_harden.model import Identity
 from kubectl_harden.objects import group_version
+from kubectl_harden.plan_model import Plan
 from kubectl_harden.planning.json_patch import operations
 from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.reports.terminal import json_text

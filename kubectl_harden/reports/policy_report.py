@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 from kubectl_harden.cluster.api import Resource
 from kubectl_harden.json_values import mappings
 from kubectl_harden.migration.model import NamespaceSurvey, Survey, Surveyed
-from kubectl_harden.model import RISKS, Remaining
+from kubectl_harden.model import RISKS
+from kubectl_harden.plan_model import Remaining
 from kubectl_harden.pod_security.policy import worded
 
 __all__ = ["api_of", "joined", "reports"]

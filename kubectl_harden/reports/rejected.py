@@ -12,7 +12,8 @@ from kubectl_harden.live.propose import Proposal
 from kubectl_harden.live.refused_pods import Rejected, advice
 from kubectl_harden.live.rejections import named
 from kubectl_harden.live.restarts import Restarts
-from kubectl_harden.model import Planned, Problem
+from kubectl_harden.model import Problem
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.pod_security.messages import POD_SECURITY, Message, policies_named
 from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.fix import planned_json

@@ -16,7 +16,8 @@ from typing import Any
 
 from kubectl_harden.errors import EditError
 from kubectl_harden.field_path import field_path
-from kubectl_harden.json_values import ABSENT, align, differences, same
+from kubectl_harden.json_differences import align, differences
+from kubectl_harden.json_values import ABSENT, same
 from kubectl_harden.model import Splice
 from kubectl_harden.yaml_text.brackets import Brackets
 from kubectl_harden.yaml_text.documents import Document, documents

@@ -80,7 +80,7 @@ def test_colours_on_a_terminal_and_as_asked_for(manifests: Path) -> None:
         (("check", "--levle", "x"), "error: No such option '--levle'. (Did you mean one of: '--level'"),
         (("check", "-f", "x", "-o", "sari"), 'Did you mean "sarif"?'),
         (("chek",), "error: No such command 'chek'. Did you mean \"check\"?"),
-        (("check", "-v", "x"), "error: Invalid value for '-v' / '--v': 'x' is not a number"),
+        (("check", "-v", "x"), "error: Invalid value for '-v' / '--v': 'x' is not a valid integer"),
         (("explain", "runasroot"), 'unknown check "runasroot". Did you mean "runAsNonRoot"?'),
     ],
 )
@@ -89,6 +89,19 @@ def test_mistakes_are_told_as_kubectl_tells_them(words: tuple[str, ...], said: s
     assert (done.returncode, done.stdout) == (2, b"")
     assert said in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-f=web.yaml", "-o=name"), ("-fweb.yaml", "-oname"), ("-f", "web.yaml", "-o", "name"),
+        ("--filename=web.yaml", "--output=name"), ("-Rf", "web.yaml", "-v=0", "-o", "name"),
+    ],
+)  # fmt: skip
+def test_short_options_take_their_values_as_kubectls_do(manifests: Path, words: tuple[str, ...]) -> None:
+    plain = run("check", "--filename", "web.yaml", "--output", "name", cwd=manifests)
+    done = run("-v=0", "check", *words, cwd=manifests)
+    assert (done.returncode, done.stdout, done.stderr) == (1, plain.stdout, plain.stderr)
 
 
 def test_an_api_server_that_never_answered_is_asked_once(tmp_path: Path) -> None:

@@ -15,12 +15,10 @@ from kubectl_harden.cli.options import CLUSTER_NAMES, NOT_FOR_FIX, OUTPUT
 ROOT = Path(__file__).parents[2]
 REJECTED = ROOT / "examples" / "rejected-deployment.yaml"
 NAMED = """\
-import sys
+import atexit, sys
 from kubectl_harden.cli import main
-try:
-    main()
-finally:
-    sys.stderr.write(" ".join(("", "loaded", *sys.modules)))
+atexit.register(lambda: sys.stderr.write(" ".join(("", "loaded", *sys.modules))))
+main()
 """
 # Clusters and migrations, and what the standard library takes long to load.
 LEFT_OUT = ("kubectl_harden.live", "kubectl_harden.migration", "kubectl_harden.cluster.api", "kubectl_harden.atomic_files",
@@ -45,6 +43,13 @@ def test_a_run_on_files_loads_nothing_of_clusters(command: str) -> None:
 
 def test_check_names_fix_without_loading_it() -> None:
     assert "kubectl_harden.cli.fix" not in loaded("check", "-f", str(REJECTED))[1]
+
+
+def test_check_loads_nothing_of_plans_and_directories() -> None:
+    modules = loaded("check", "-f", str(REJECTED))[1]
+    others = ("plan_model", "origin_model", "json_differences", "manifests.directories", "cli.audit_log", "cli.only")
+    assert [name for name in others if f"kubectl_harden.{name}" in modules] == []
+    assert "difflib" not in modules
 
 
 def test_what_check_takes_and_fix_does_not() -> None:

@@ -21,7 +21,7 @@ from kubectl_harden.live.origin_links import (
     source_place,
     without_secrets,
 )
-from kubectl_harden.model import OriginPlace
+from kubectl_harden.origin_model import OriginPlace
 
 
 def named(kind: str, spec: Any, group: str = "", **more: Any) -> dict[str, Any]:

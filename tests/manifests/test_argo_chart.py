@@ -9,8 +9,9 @@ import pytest
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.argo_chart import ArgoSource, argo_chart
-from kubectl_harden.manifests.generators import Chart, helm_documents
+from kubectl_harden.manifests.generators import helm_documents
 from kubectl_harden.manifests.managed_chart import ManagedChart
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
 
 

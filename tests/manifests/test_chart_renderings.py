@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubectl_harden.manifests.chart_renderings import Renderings
-from kubectl_harden.manifests.generators import Chart, helm_template
+from kubectl_harden.manifests.generators import helm_template
 from kubectl_harden.manifests.helm_values import FEW, cure
 from kubectl_harden.manifests.policies import Policies
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_candidates import Setting
 from kubectl_harden.planning.options import FixOptions

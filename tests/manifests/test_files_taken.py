@@ -8,7 +8,7 @@ import pytest
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.files_taken import takes
-from kubectl_harden.model import FilesTaken
+from kubectl_harden.origin_model import FilesTaken
 
 
 @pytest.mark.parametrize(

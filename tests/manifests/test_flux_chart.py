@@ -9,9 +9,9 @@ import pytest
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.flux_chart import Reference, flux_chart, with_values_files
-from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.managed_chart import ManagedChart
 from kubectl_harden.manifests.manager_manifest import held_in
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.source import NOBODY, Sought, tree_of
 from kubectl_harden.yaml_text.tree import parse, value_of
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from kubectl_harden.errors import InputError
-from kubectl_harden.manifests.generators import Chart
 from kubectl_harden.manifests.managed_chart import ChartFix, Layer, ManagedChart, fix_managed, values_of
 from kubectl_harden.manifests.manager_manifest import held_in
+from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.source import NOBODY, Sought, tree_of
 from kubectl_harden.model import Policy
 from kubectl_harden.planning.options import FixOptions

@@ -11,7 +11,7 @@ from kubectl_harden.errors import EditError, InputError
 from kubectl_harden.json_values import copied
 from kubectl_harden.manifests.manager_manifest import Held, held_in, write_together
 from kubectl_harden.manifests.source import NOBODY, Sought, tree_of
-from kubectl_harden.model import FileFix
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.yaml_text.editor import spliced
 from kubectl_harden.yaml_text.tree import parse, value_of
 

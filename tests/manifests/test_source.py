@@ -9,7 +9,8 @@ import pytest
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import same
 from kubectl_harden.manifests.source import Sought, Spot, fix_file, fix_overlay, resolved, spot_of, tree_of
-from kubectl_harden.model import FilesTaken, Policy
+from kubectl_harden.model import Policy
+from kubectl_harden.origin_model import FilesTaken
 from kubectl_harden.planning.options import FixOptions
 
 RESTRICTED = Policy("restricted", 37, "latest")

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned, Plan
+from kubectl_harden.model import Edit, Fact, HostPathChoice, Learned
+from kubectl_harden.plan_model import Plan
 from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.json_patch import apply
 from kubectl_harden.planning.options import FixOptions

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_harden.cli.fix import fix as command
-from kubectl_harden.model import FileFix
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.pod_security.policy import NEWEST, Policy
 from kubectl_harden.reports.fix import FORMATS, render
 from tests.support.oracle import Oracle

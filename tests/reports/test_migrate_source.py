@@ -7,7 +7,7 @@ from pathlib import Path
 from kubectl_harden.manifests.checkout import Checkout
 from kubectl_harden.migration.at_source import Open, Outlook, Repository, SourceChanges, states
 from kubectl_harden.migration.model import Aim, Survey
-from kubectl_harden.model import FileFix
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.reports.migrate_source import (
     diffs,
     source_json,

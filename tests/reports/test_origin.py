@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_harden.model import Origin, OriginLink, OriginPlace
+from kubectl_harden.origin_model import Origin, OriginLink, OriginPlace
 from kubectl_harden.reports.origin import origin_json, origin_words
 
 CHART = OriginPlace(chart="web", version="1.2.0", template="web/templates/a.yaml")

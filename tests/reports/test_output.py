@@ -27,7 +27,8 @@ from kubectl_harden.live.refused_pods import Injected, Rejected
 from kubectl_harden.live.restarts import Restart, Restarts
 from kubectl_harden.migration.migrate import Migrated
 from kubectl_harden.migration.model import Aim, ServerWord, Survey
-from kubectl_harden.model import Checked, Fact, Identity, Planned, PodsChecked, Policy, Problem, Source, Violation
+from kubectl_harden.model import Checked, Fact, Identity, PodsChecked, Policy, Problem, Source, Violation
+from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.controls import CONTROLS
 from kubectl_harden.pod_security.documentation import explanations
@@ -48,7 +49,7 @@ from kubectl_harden.reports import (
 )
 from kubectl_harden.reports.migration import markdown
 from kubectl_harden.reports.tally import Report, Tally
-from kubectl_harden.reports.terminal import MARKS, PLAIN, error_line, json_text, paint, printable, wrapped
+from kubectl_harden.reports.terminal import MARKS, PLAIN, UNPRINTABLE, error_line, json_text, paint, printable, wrapped
 from kubectl_harden.yaml_text.tree import dump, parse, value_of
 from tests.support.fleet import socket_agent
 from tests.support.harden import workload
@@ -76,6 +77,12 @@ def test_nothing_passes_that_is_not_ours(text: str, colour: bool) -> None:
     assert not ACTED_ON.search(OURS.sub("", shown) if colour else shown)
     # Escapes are made of marks alone: what looks like a colour in the text is none.
     assert len(OURS.findall(shown)) == (sum(text.count(mark) for mark in (PLAIN, *MARKS.values())) if colour else 0)
+
+
+def test_python_calls_all_unprintable_that_is_escaped() -> None:
+    """``shown`` asks Python first, which knows it at once."""
+    characters = map(chr, range(sys.maxunicode + 1))
+    assert {one for one in characters if re.match(f"[{UNPRINTABLE}]", one) and one.isprintable()} == set()
 
 
 @given(text=HOSTILE, meaning=st.sampled_from(sorted(MARKS)))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from kubectl_harden.model import Learned, Level, Plan
+from kubectl_harden.model import Learned, Level
+from kubectl_harden.plan_model import Plan
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.plan import plan
 from kubectl_harden.pod_security.pod_templates import locate

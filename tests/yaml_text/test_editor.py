@@ -16,7 +16,8 @@ from kubectl_harden.errors import EditError
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.reader import Manifest
-from kubectl_harden.model import Edit, FileFix
+from kubectl_harden.model import Edit
+from kubectl_harden.plan_model import FileFix
 from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.policy import NEWEST, Policy

@@ -1,0 +1,35 @@
+"""The directories of a repository: where it begins, and what a kustomization in it is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["KUSTOMIZATION", "ancestors", "is_repository", "upwards"]
+
+KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+"""The names that kustomize looks for (api/konfig)."""
+
+
+def upwards(directory: str) -> Iterator[str]:
+    """Yield the absolute path of a directory and of those above it, up to the root of its repository.
+
+    Outside of repositories it is the directory alone: what lies above may be anybody's.
+    """
+    above = list(ancestors(directory))
+    root = next((index for index, one in enumerate(above) if is_repository(one)), 0)
+    yield from above[: root + 1]
+
+
+def is_repository(directory: str) -> bool:
+    """Whether a directory is the root of a repository."""
+    return os.path.exists(os.path.join(directory, ".git"))
+
+
+def ancestors(directory: str) -> Iterator[str]:
+    """Yield the absolute path of a directory and of all those above it."""
+    current, below = os.path.abspath(directory), ""
+    while current != below:
+        yield current
+        current, below = os.path.dirname(current), current
