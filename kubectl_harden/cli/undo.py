@@ -84,8 +84,8 @@ def undo(
     if _deleted_policies(chosen):
         # Levels that it lowered would be enforced again, and would refuse the pods that the policies were for.
         raise UsageError(
-            f"run {chosen.id} has deleted policies at admission, and undo does not create them again: the command of "
-            f"run {chosen.about['undoes']} does, given once more"
+            f"run {chosen.id} has deleted admission policies, and undo does not recreate them: run the command of "
+            f"run {chosen.about['undoes']} again"
         )
     server, context = (chosen.about.get(key) for key in ("server", "context"))
     cluster = made_on(connect, server, context, "the run was made {place}, and is undone there")

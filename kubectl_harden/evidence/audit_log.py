@@ -115,7 +115,7 @@ class LogSpan:
             yield f"{file} ends in the middle of its compressed data", "what comes after is not known"
         if self.foreign:
             verb = "is not an audit event" if self.foreign == 1 else "are not audit events"
-            why = "what another program has made of audit events is not read: give the events themselves, one a line"
+            why = "events that another program has wrapped are not read: give the events themselves, one on each line"
             yield f"{counted(self.foreign, 'line')} of the audit log {verb}", why
         if self.timeless:
             verb = "has" if self.timeless == 1 else "have"

@@ -111,7 +111,7 @@ def _refused(cluster: Cluster, before: Record, lives: tuple[Live, ...]) -> str:
             refused, _ = admission(cluster, live.changed({**live.value, "spec": spec}))
             if refused is not None:
                 words = f"its pods as they were before would be refused now: {refused}"
-                return f"{words}; --even-if-refused takes it back anyway"
+                return f"{words}; --even-if-refused undoes it anyway"
     return ""
 
 
@@ -129,7 +129,7 @@ def go_back(
         helm = Helm(cluster.connection, now.namespace, now.storage)
         pods = snapshots(cluster, way.lives)
     except (ClusterError, InputError) as error:
-        return False, f"not taken back: {error}"
+        return False, f"not undone: {error}"
     made = {"revision": now.revision + 1, "values": digest(before.config, now.uid)}
     workloads = way.change.before.get("workloads")
     change = journal.begin(now.target(), [], [], {"revision": now.revision, "workloads": workloads}, made)
@@ -139,7 +139,7 @@ def go_back(
     except ClusterError as error:
         if not (isinstance(error, Unreachable) and error.sent):
             journal.failed(change, str(error))
-        return False, f"not taken back: {error}"
+        return False, f"not undone: {error}"
     journal.done(change, [])
     ended = followed_each(cluster, way.lives, pods, seconds=seconds, stop=stop, report=report)
     journal.followed(change, "watched")

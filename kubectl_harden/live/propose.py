@@ -87,16 +87,15 @@ class ApplyOptions(NamedTuple):
 class Proposal(NamedTuple):
     """What is to be done with a live workload, and what the server says about it.
 
-    ``patch`` is an RFC 6902 patch without guards, empty where nothing is to do. ``returned`` is the object
-    that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
-    ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
-    proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
-    object is deleted and recreated, ``follow`` whether pods are expected to become ready. ``injected`` is
-    what its pods violate and its template does not: an admission webhook or policy changes them.
-    ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
-    to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
-    ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
-    ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
+    ``patch`` is an RFC 6902 patch without guards, empty where nothing is to do. ``returned`` is the object that the
+    server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch, ``warnings`` its Warning
+    headers, ``unproven`` which proof is missing and why, ``refusal`` why the proposal will not be applied (``denied``:
+    the cluster said so). ``recreate`` tells that the object is deleted and recreated, ``follow`` whether pods are
+    expected to become ready. ``injected`` is what its pods violate and its template does not: an admission webhook or
+    policy changes them. ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is
+    what the write does to the owners of the fields, ``owners`` (not None where a change is undone) who is to own them
+    after it. ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be
+    refused. ``pods_refused`` is why the server refuses the pods of a state that is restored anyway, or those that a
     workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for. ``by_policy``
     names the MutatingAdmissionPolicy that makes the edits to new pods, in place of a patch of the object.
     """

@@ -108,7 +108,7 @@ def _last_applied(value: dict[str, Any]) -> dict[str, object] | None:
 def _undone(
     value: dict[str, object], last: dict[str, object], edits: Sequence[Edit], goal: dict[str, object]
 ) -> Iterator[str]:
-    """Yield the fields of the edits that a client-side apply of the same manifest takes back."""
+    """Yield the fields of the edits that a client-side apply of the same manifest reverts."""
     merges = _merges(value)
     merged = _merged(goal, last, merges)
     seen = set()

@@ -1,4 +1,4 @@
-"""Pod Security labels of namespaces: raised, noted in the journal, proved, and taken back."""
+"""Pod Security labels of namespaces: raised, recorded in the journal, proved, and undone where the proof fails."""
 
 from __future__ import annotations
 

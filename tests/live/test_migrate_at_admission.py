@@ -104,7 +104,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
         word for word in words(done.err).split() if word.startswith("202")
     }
     redone = harden("undo", run, "--yes")
-    assert redone.code == 2 and "has deleted policies at admission" in words(redone.err), redone
+    assert redone.code == 2 and "has deleted admission policies" in words(redone.err), redone
 
 
 def test_a_person_is_asked_with_what_is_made_and_evicted(namespace: Namespace, harden: Harden) -> None:
