@@ -99,7 +99,7 @@ def chosen_contexts(given: dict[str, object]) -> list[str]:
 
 
 def _patterns(text: str, known: Sequence[str]) -> Iterator[str]:
-    """Yield what stands between commas, except those of a context's own name."""
+    """Yield the parts between commas, except commas in a context's own name."""
     parts = text.split(",")
     while parts:
         taken = next((count for count in range(len(parts), 1, -1) if ",".join(parts[:count]) in known), 1)

@@ -55,7 +55,7 @@ def _asked(ctx: click.Context, ask: Callable[[Cluster], Iterable[str]]) -> list[
 
 
 def resources(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return types, ``TYPE/NAME`` behind a type and a slash, names behind a type; files behind -f are the shell's."""
+    """Return types, ``TYPE/NAME`` after a type and a slash, names after a type; the shell completes files after -f."""
     from kubectl_harden.cluster.api import WORKLOADS
 
     if ctx.params.get("files"):
@@ -110,7 +110,7 @@ def levels(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 
 
 def checks(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids of the controls, behind a comma too."""
+    """Return the ids of the controls, also after a comma."""
     from kubectl_harden.pod_security.controls import CONTROLS
 
     done, comma, last = incomplete.rpartition(",")

@@ -20,7 +20,7 @@ CLUSTER_NAMES: Final = (
 
 
 _LONGEST: Final = 1e9
-"""Seconds, which are 31 years: more than clocks and sockets take stands for as long as that."""
+"""31 years, in seconds: longer times, which clocks and sockets may not take, count as this."""
 
 
 def seconds(text: str, option: str) -> float:

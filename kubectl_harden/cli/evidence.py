@@ -249,7 +249,7 @@ def _user_namespace(text: str | None) -> Literal["stopped", "auto"] | None:
     if text is None:
         return None
     if text not in ("stopped", "auto"):
-        raise UsageError(f'--user-namespace "{text}": write auto, or put the option behind the names')
+        raise UsageError(f'--user-namespace "{text}": write auto, or put the option after the names')
     return "auto" if text == "auto" else "stopped"
 
 

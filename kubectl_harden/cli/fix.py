@@ -244,7 +244,7 @@ def fix(
         return fix_chart(inputs.chart, found.inputs, found.policies, options, how)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
-            f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
+            f"-o {output} is for other programs, and --write writes patches next to the kustomization.yaml or values "
             "into the chart's: leave one of them out"
         )
     found = surveyed(inputs, origins=False)

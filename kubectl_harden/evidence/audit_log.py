@@ -277,7 +277,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         span.unreadable += 1
         return None
     if not message.violations and not message.rest:
-        # That is a violation all the same.
+        # That is still a violation.
         message = message._replace(rest=" ".join(words.partition('": ')[2].split()) or "unknown")
     metadata = mapping(mapping(value.get("requestObject")).get("metadata"))
     answered = mapping(mapping(value.get("responseObject")).get("metadata"))

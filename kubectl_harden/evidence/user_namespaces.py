@@ -118,7 +118,7 @@ def storage(spec: Mapping[str, Any]) -> str | None:
 
 
 def _claims(value: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (volume, claim) of a pod; of a StatefulSet's claims those of its first pod stand for all."""
+    """Yield (volume, claim) of a pod; for a StatefulSet's claims, those of its first pod."""
     for volume in spec.get("volumes", ()):
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")
         if claim:

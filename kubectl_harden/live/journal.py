@@ -268,7 +268,7 @@ def _append(file: int, data: bytes) -> None:
         os.fsync(file)
     except OSError:
         with suppress(OSError):
-            # Unless another process has written behind it.
+            # Unless another process has written after it.
             if os.fstat(file).st_size == before + written:
                 os.ftruncate(file, before)
         raise

@@ -183,7 +183,7 @@ class WorkloadPods:
         scope = None if self._everywhere and self._changed_in_most() else live.namespace
         if scope not in self._listed:
             self._listed.add(scope)
-            # Names of pods that are below are told beside a policy that was made for their workload alone.
+            # Names of pods below the policy are only shown with a policy that was made for their workload.
             named = bool(self.mutators.own_policies())
             try:
                 for pod in self._finder.pods(scope, lambda head: named or not self._tells_nothing(head)):

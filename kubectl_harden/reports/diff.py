@@ -22,7 +22,7 @@ _FAR: Final = 500
 """The most changes in one place for which the smallest diff is searched: more would take too long."""
 
 _Block = tuple[int, int, list[str]]
-"""The first old line, the line behind the last one, and the new lines."""
+"""The first old line, the line after the last one, and the new lines."""
 
 
 def unified(file: str, before: str, splices: Sequence[Splice]) -> Iterator[tuple[str, str]]:
@@ -97,7 +97,7 @@ def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> list[_Block
     for splice in _joined(splices):
         start, end, new = splice
         first, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
-        # The line behind a splice stays as it is where the splice ends one.
+        # The line after a splice does not change where the splice ends a line.
         if starts[last] != end or not (new.endswith("\n") or (not new and starts[first] == start)):
             last = min(last + 1, len(old))
         if parts and (first < parts[-1][1] or first == parts[-1][1] == len(old)):

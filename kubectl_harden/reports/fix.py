@@ -83,7 +83,7 @@ def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[
 def _stream(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
     """Yield the fixed texts, byte for byte where there is one; further ones begin with a separator.
 
-    kubectl reads a series of JSON values at the start of a stream only, and no YAML behind one.
+    kubectl reads a series of JSON values only at the start of a stream, and no YAML after one.
     """
     texts = (text for found in results if (text := spliced(found.before, found.splices)))
     first, second = next(texts, ""), next(texts, "")
