@@ -1,4 +1,4 @@
-"""What an audit log tells of pods that came and went, joined to the workloads that a person edits."""
+"""Pods in an audit log, joined to the workloads that a person edits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-from kubectl_harden.cluster.api import NAMESPACES, Cluster
-from kubectl_harden.evidence.audit_log import seconds_of
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.evidence.audited import Creation
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.find import Finder, Live, Targets
@@ -17,6 +16,7 @@ from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.in_force import in_force
 from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy, includes
 from kubectl_harden.pod_security.policy import NEWEST, worded
+from kubectl_harden.times import seconds_of
 
 __all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
 
@@ -27,17 +27,17 @@ _PARENTS: Final = {
     "ReplicaSet": (("Deployment", _CUSTOM), re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
     "Job": (("CronJob", _CUSTOM), re.compile(r"-[0-9]+$")),
 }
-"""What makes objects of a kind, and what it appends to its own name for theirs."""
+"""By kind, the kind of the owner, and what it appends to its own name."""
 _BUILT_IN: Final = ("", "apps", "batch")
 
 
 class Traced(NamedTuple):
     """Creations of a log, and the workload to edit.
 
-    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
-    log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
-    read, or what admission said is not known, or the template may never have been to blame. ``candidates`` are targets
-    of which each would make such pods.
+    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template still ``violates`` the policy
+    of the log; it is ``fixed``; the pods' owner is ``gone``; or the owner is ``unknown``, could not be read, or what
+    admission said is not known, or the template may never have been to blame. ``candidates`` are targets that would all
+    create such pods.
     """
 
     creation: Creation
@@ -47,9 +47,9 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that is there: how a command line names it, what its templates violate by policy, and its last change.
+    """A workload that exists: how a command line names it, what its templates violate by policy, and its last change.
 
-    ``changed_at`` is when a manager last set what is in its spec, in seconds since 1970, None where that is not known.
+    ``changed_at`` is when a manager last set a field of its spec, in seconds since 1970, None where that is not known.
     """
 
     target: str
@@ -72,8 +72,8 @@ def policy_of(policy: str, minor: int) -> Policy:
 def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     """Yield each creation with the workload to edit, as the cluster has it now.
 
-    What cannot be read in the cluster leaves it unknown what made the pods. Raises ClusterError where the cluster does
-    not tell its version.
+    Where the cluster cannot be read, the pods' owner stays unknown. Raises ClusterError where the cluster's version
+    cannot be read.
     """
     spaces = frozenset(item.namespace for item in creations)
     if not spaces:
@@ -84,7 +84,7 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     minor = finder.cluster.minor()
     known: dict[tuple[str, str, str], _Known] = {}
     whole = True
-    # Whoever may look into a few namespaces may not be allowed to list the whole cluster.
+    # A user who may read a few namespaces may not be allowed to list the whole cluster.
     few = [Targets(namespace=space) for space in sorted(spaces)] if len(spaces) <= _FEW else []
     for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
         if isinstance(found, Live):
@@ -136,7 +136,7 @@ def _changed_at(live: Live) -> float | None:
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
-    """Return a workload that is there, or the one that made it."""
+    """Return a workload that exists, or its owner."""
     kind, name = owner
     found = known.get((namespace, kind, name))
     if found is None and kind in _PARENTS:
@@ -153,21 +153,20 @@ def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creatio
 
 
 def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[str]:
-    """Return the namespaces of which an audit log does not show all that violates the policy that they are held to.
+    """Return the namespaces for which an audit log does not show everything that violates their policy.
 
     It shows what is enforced and what is audited, as far as their labels tell. Raises ClusterError where they cannot be
     read.
     """
     minor = cluster.minor()
-    labels: Iterable[tuple[str, dict[str, str]]]
     if takes.namespace is not None:
-        labels = [(takes.namespace, cluster.namespace_labels(takes.namespace))]
+        names = [takes.namespace]
     else:
-        found = (value["metadata"] for value in cluster.each(NAMESPACES, None))
-        labels = ((item["name"], item.get("labels") or {}) for item in found if takes.takes(item["name"]))
+        cluster.read_namespaces()
+        names = [name for name in cluster.known_namespaces() if takes.takes(name)]
     out = []
-    for name, own in labels:
-        now = in_force(own, minor, {})
+    for name in names:
+        now = in_force(cluster.namespace_labels(name), minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
         if not any(includes(now.modes[mode], goal) for mode in ("enforce", "audit")):
             out.append(name)

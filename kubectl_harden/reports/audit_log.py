@@ -1,8 +1,7 @@
-"""What an audit log shows of pods that came and went, for people and for programs."""
+"""Pods that an audit log shows, for people and for programs."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -11,20 +10,16 @@ from kubectl_harden.evidence.audit_log import LogSpan
 from kubectl_harden.live.audited import Traced, policy_of
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import paint, printable, wrapped
+from kubectl_harden.times import rfc3339
 from kubectl_harden.words import counted
 
-__all__ = ["audit_json", "audit_notes", "audit_text", "moment", "period"]
+__all__ = ["audit_json", "audit_notes", "audit_text", "period"]
 
 _NAMED: Final = 5
 
 
-def moment(at: float) -> str:
-    """Return seconds since 1970 as ``2026-11-28T20:20:15Z``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
 def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, columns: int) -> Iterator[str]:
-    """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
+    """Yield the violating pods that were created: equal violations once, then their workloads, and what to do."""
     if not found:
         return
     yield "\n" + paint(f"Pods that were created or refused, from the audit log{period(span)}:", "strong") + "\n"
@@ -38,8 +33,8 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
             made = item.creation
             what = counted(made.times, "debug container" if _debugs(item) else "pod")
             what = f"{what} {made.done}" if made.refused or not made.changed else _changes(made.times)
-            since = "" if made.times == 1 else f" since {moment(made.first)},"
-            told = f": {what}{since} last at {moment(made.last)}"
+            since = "" if made.times == 1 else f" since {rfc3339(made.first)},"
+            told = f": {what}{since} last at {rfc3339(made.last)}"
             yield wrapped(printable(told), 4, columns, head=f"{made.namespace}: {_whose(item)}") + "\n"
             yield from (wrapped(f"→ {printable(line)}", 6, columns) + "\n" for line in _advice(item, commands))
         if any(item.state in ("gone", "unknown") for item in members):
@@ -60,7 +55,7 @@ def _changes(times: int) -> str:
 def period(span: LogSpan) -> str:
     """Return `` from … to …``, the time that a log covers; nothing where that is not known."""
     first, last = span.first, span.last
-    return "" if first is None or last is None else f" from {moment(first)} to {moment(last)}"
+    return "" if first is None or last is None else f" from {rfc3339(first)} to {rfc3339(last)}"
 
 
 def _whose(item: Traced) -> str:
@@ -96,7 +91,7 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
 
 
 def audit_notes(span: LogSpan) -> Iterator[str]:
-    """Yield what a person should know of the log beside what is lost of it: what it cannot tell."""
+    """Yield what a person should know about the log, other than what is lost of it: what it cannot show."""
     if not span.evaluations:
         yield (
             "the audit log has no pod that admission judged: whether its audit policy leaves pods out is not known "
@@ -115,8 +110,8 @@ def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str,
     """Return the same for programs; times are RFC 3339."""
     first, last = span.first, span.last
     return {
-        "from": None if first is None else moment(first),
-        "to": None if last is None else moment(last),
+        "from": None if first is None else rfc3339(first),
+        "to": None if last is None else rfc3339(last),
         "events": span.events,
         "podsJudged": span.evaluations,
         "unreadable": span.unreadable + len(span.cut_files),
@@ -147,7 +142,7 @@ def _created(item: Traced) -> dict[str, object]:
         ],
         "unread": made.rest,
         "count": made.times,
-        "first": moment(made.first),
-        "last": moment(made.last),
+        "first": rfc3339(made.first),
+        "last": rfc3339(made.last),
         "names": list(made.names),
     }
