@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from kubectl_harden.cli.connect import seconds
 from kubectl_harden.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from kubectl_harden.evidence.audited import Creation
     from kubectl_harden.live.audited import Traced
     from kubectl_harden.live.find import Finder, Targets
+    from kubectl_harden.model import Problem
     from kubectl_harden.pod_security.pod_templates import PodPaths
 
-__all__ = ["AuditLog", "read"]
+__all__ = ["AuditLog", "read", "soaked_for"]
 
 
 class AuditLog(NamedTuple):
@@ -69,14 +71,27 @@ class AuditLog(NamedTuple):
         from kubectl_harden.reports.audit_log import audit_notes
         from kubectl_harden.reports.output import note
 
-        for words in audit_notes(self.span, self.others):
+        for words in audit_notes(self.span):
             note(words)
+
+    def problems(self) -> list[Problem]:
+        """Return what of it is not known: whatever violates a level may be in that."""
+        from kubectl_harden.model import Problem
+
+        return [Problem(f"{what}: {why}") for what, why in self.span.lost(self.others)]
 
     def json(self, found: Sequence[Traced]) -> dict[str, object]:
         """Return it for programs."""
         from kubectl_harden.reports.audit_log import audit_json
 
         return audit_json(found, self.span, self.others)
+
+
+def soaked_for(text: str) -> float:
+    """Return the seconds of --soak. Raises UsageError for a bare number: whoever writes 7 means days, not seconds."""
+    if text.isdecimal():
+        raise UsageError(f'--soak "{text}": write a unit, such as {text}d for days')
+    return seconds(text, "--soak")
 
 
 def read(names: tuple[str, ...], soaked: float | None) -> AuditLog:
@@ -90,5 +105,5 @@ def read(names: tuple[str, ...], soaked: float | None) -> AuditLog:
     for event in read_audit_log(names, span):
         audited.add(event)
     if not span.events:
-        raise InputError(f"{', '.join(names)}: no audit event of an API server (JSON lines of audit.k8s.io)")
+        raise InputError(f"{', '.join(names)}: no audit event of an API server (audit.k8s.io, one a line)")
     return AuditLog(tuple(audited.creations()), span, audited.others)

@@ -155,6 +155,7 @@ def check(
         from kubectl_harden.cli.live_results import live_results
 
         if audit is not None:
+            tally.problems += audit.problems()
             came = _came_and_went(audit, inputs, tally, notes)
         tally.clusters = {context.name: Tally() for context in inputs.contexts}
         results = live_results(inputs, form, evidence, notes, named=named, upgrade=upgrade)
@@ -282,7 +283,7 @@ def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: lis
     if inputs.choice.level == "baseline":
         found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
-    if not found and audit.span.evaluations:
+    if not found and audit.span.evaluations and not tally.problems:
         notes.append(f"the audit log shows nothing else that violates what is audited or enforced{audit.period}")
     tally.audit = {**audit.json(found), "unaudited": silent}
     return found

@@ -19,6 +19,10 @@ CLUSTER_NAMES: Final = (
 )  # fmt: skip
 
 
+_LONGEST: Final = 1e9
+"""Seconds, which are 31 years: more than clocks and sockets take stands for as long as that."""
+
+
 def seconds(text: str, option: str) -> float:
     """Return the seconds of ``30``, ``30s``, ``5m``, ``1h``, ``7d``. Raises UsageError."""
     # Not by a pattern: most commands have such a time, and would compile one for it.
@@ -26,7 +30,7 @@ def seconds(text: str, option: str) -> float:
     factor = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[len(number) :])
     if factor is None or not all(part.isdecimal() for part in number.split(".", 1)):
         raise UsageError(f'{option} "{text}": write a time such as 30s, 5m or 1h')
-    return float(number) * factor
+    return min(float(number) * factor, _LONGEST)
 
 
 def options_of(given: Mapping[str, Any]) -> ClusterOptions:

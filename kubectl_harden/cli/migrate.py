@@ -11,6 +11,7 @@ import click
 from kubectl_harden.cli import completing
 from kubectl_harden.cli.apply import may_ask
 from kubectl_harden.cli.at_admission import expiry
+from kubectl_harden.cli.audit_log import soaked_for
 from kubectl_harden.cli.clusters import chosen_contexts, contexts_options, made_on
 from kubectl_harden.cli.codes import INTERRUPTED, exit_code
 from kubectl_harden.cli.connect import seconds
@@ -217,7 +218,7 @@ def migrate(
     may_ask(apply_, yes)
     if soak is not None and not audit_logs:
         raise UsageError("--soak is about what an audit log shows: give it with --audit-log")
-    soaked = None if soak is None else seconds(soak, "--soak")
+    soaked = None if soak is None else soaked_for(soak)
     audit = audit_log_of(audit_logs, soaked)
     plan = read_plan(plan_file) if plan_file is not None else None
     if plan is not None:

@@ -129,6 +129,7 @@ def _asked(cluster: Cluster, namespace: str | None, audit: AuditLog | None) -> _
     absent = finder.absent(namespace) if namespace is not None and not all_found else None
     problems += [] if absent is None else [absent]
     restarts = find_restarts(finder, namespace) if absent is None else Restarts()
+    problems += [] if audit is None else audit.problems()
     before = [] if audit is None else audit.traced(finder, Targets(namespace=namespace), refused=True)
     notes = [*finder.notes, *unseen]
     return _Told(cluster, all_found, problems, restarts, notes, before, absent is not None, bool(unseen))

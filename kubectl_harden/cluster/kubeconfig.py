@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -193,6 +193,8 @@ def _configure(configuration: object, options: ClusterOptions) -> _Chosen:
     for kind, given, known_as in (("clusters", cluster, "cluster"), ("users", user, "user")):
         if given is not None and _entry(config, kind, given, known_as) is None:
             raise ClusterError(f'the kubeconfig has no {known_as} "{given}"')
+    if cluster is None and name is not None:
+        raise ClusterError(f'the context "{name}" of the kubeconfig names no cluster')
     if cluster is None:
         raise ClusterError("the kubeconfig names no current context: use --context")
     chosen = {"name": "kubectl-harden", "context": {"cluster": cluster, "user": user}}
@@ -261,7 +263,20 @@ def _merged(kubeconfig: str | None) -> Any:
     paths = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     # kubectl reads an empty file, such as /dev/null, as an empty configuration.
     filled = os.pathsep.join(path for path in paths.split(os.pathsep) if not _is_empty(path))
-    return KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
+    merged: Any = KubeConfigMerger(filled)  # type: ignore[no-untyped-call]
+    for path, config in merged.config_files.items():
+        _refuse_twins(path, config)
+    return merged
+
+
+def _refuse_twins(path: str, config: Mapping[str, Any]) -> None:
+    """Refuse a file with two entries of one name, as client-go does (tools/clientcmd/api/v1/conversion.go)."""
+    for section in ("contexts", "clusters", "users"):
+        seen: set[str] = set()
+        for name in (str(item["name"]) for item in config.get(section) or ()):
+            if name in seen:
+                raise ClusterError(f'the kubeconfig {path} has two {section} named "{name}": rename one of them')
+            seen.add(name)
 
 
 def _is_empty(path: str) -> bool:

@@ -14,15 +14,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import BinaryIO, Final, NamedTuple
 
 from kubectl_harden.errors import InputError
+from kubectl_harden.evidence.audit_files import LogFiles
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
-from kubectl_harden.text_files import STDIN, opened
+from kubectl_harden.words import counted
 
-__all__ = ["AuditEvent", "LogSpan", "files_of", "read_audit_log", "seconds_of"]
+__all__ = ["AuditEvent", "LogSpan", "read_audit_log", "seconds_of"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
 _ANNOTATION: Final = _PREFIX.encode()
@@ -46,8 +46,10 @@ _LONGEST_REQUEST: Final = 300
 """Seconds: API servers give a request one minute unless they are told otherwise."""
 _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
-_LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?(?:\.gz)?$|\.gz$", re.IGNORECASE)
-_GZIP: Final = b"\x1f\x8b"
+_OWN_LINE: Final = re.compile(
+    rb'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\s:]+:\d+\] |\{(?=.*"msg":)"ts":\d+\.\d+,"(?:caller|logger|level|v|msg)":'
+)
+"""What the API server logs on stdout (klog; component-base/logs/json), where --audit-log-path=- puts events, too."""
 _EPHEMERAL: Final = "ephemeralcontainers"
 _DRY_RUN: Final = re.compile(r"[?&]dryRun=")
 
@@ -57,9 +59,10 @@ class AuditEvent(NamedTuple):
 
     ``resource`` is ``pods``, ``deployments.apps``, or ``pods/ephemeralcontainers``; ``name`` may be empty, or come from
     the message of a refusal; ``generated`` tells that the server made the name up. ``owner`` is the kind and name of
-    the controller where the log holds the object (level Request), ``prefix`` its generateName. ``at`` is in seconds
-    since 1970. ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there
-    before: it got another image, say.
+    the controller where the log holds the object (level Request), ``prefix`` its generateName. ``user`` is who
+    admission and RBAC take it to be: the impersonated one, where there is one. ``at`` is in seconds since 1970.
+    ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there before: it got
+    another image, say.
     """
 
     namespace: str
@@ -98,6 +101,27 @@ class LogSpan:
         self.timeless = 0
         self.foreign = 0
         self.cut_files: list[str] = []
+        self.left_out_files: list[str] = []
+
+    def lost(self, others: int) -> Iterator[tuple[str, str]]:
+        """Yield what of the log is not known, and why: whatever violates a level may be in it.
+
+        ``others`` counts the events that were read and are of too many kinds to be kept.
+        """
+        if self.unreadable:
+            yield f"{counted(self.unreadable, 'line')} of the audit log cannot be read", "what is in it is not known"
+        for file in self.cut_files:
+            yield f"{file} ends in the middle of its compressed data", "what comes after is not known"
+        if self.foreign:
+            verb = "is not an audit event" if self.foreign == 1 else "are not audit events"
+            why = "what another program has made of audit events is not read: give the events themselves, one a line"
+            yield f"{counted(self.foreign, 'line')} of the audit log {verb}", why
+        if self.timeless:
+            verb = "has" if self.timeless == 1 else "have"
+            yield f"{counted(self.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
+        if others:
+            what = f"the audit log has {counted(others, 'more event')} of too many kinds to be kept"
+            yield what, "which namespaces they are of is not known"
 
     def add(self, at: float | None) -> None:
         """Count an event; one without a time, or from the future, tells nothing of what the log covers.
@@ -149,42 +173,19 @@ class LogSpan:
             before = minute
 
 
-def files_of(name: str) -> list[str]:
-    """Return the log files of a name: itself, or of a directory what is named as logs are, rotated ones too.
-
-    Raises InputError for what does not exist, and for a directory without logs.
-    """
-    path = Path(name)
-    if name == STDIN or not path.is_dir():
-        return [name]
-    try:
-        found = sorted(str(item) for item in path.iterdir() if item.is_file() and _LOG_NAME.search(item.name))
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
-    if not found:
-        raise InputError(f"{name}: no file in this directory is named like a log (audit.log, audit-….log.gz)")
-    return found
-
-
 def read_audit_log(names: Iterable[str], span: LogSpan) -> Iterator[AuditEvent]:
     """Yield what Pod Security admission said in the files of an audit log, and note in ``span`` what they cover.
 
-    Names are as ``files_of`` takes them. Lines that are no audit event are counted, and left out. Memory does not grow
-    with the files. Raises InputError for a file that cannot be read at all.
+    Names are those of files, of directories with logs, or "-". Lines that are no audit event are counted, and left out.
+    Memory does not grow with the files. Raises InputError for a file that cannot be read at all.
     """
-    for file in [file for name in names for file in files_of(name)]:
+    files = LogFiles(names)
+    for file, stream in files:
         try:
-            with opened(file) as stream:
-                yield from _events(_unpacked(stream), file, span)
+            yield from _events(stream, file, span)
         except InputError as error:
             raise InputError(f"{file}: {error}") from None
-
-
-def _unpacked(stream: BinaryIO) -> BinaryIO:
-    """Return what is in a stream, which may be compressed whatever its name is."""
-    peek = getattr(stream, "peek", None)
-    packed = peek is not None and peek(2)[:2] == _GZIP
-    return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if packed else stream
+    span.left_out_files += files.left_out
 
 
 def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:
@@ -224,6 +225,8 @@ def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEven
     if at is not None:
         # Most lines: not parsed, they only tell that the log goes on. What another program wrote again is parsed.
         span.add(at)
+        return None
+    if not may_be_ours and b'"auditID"' not in line and _OWN_LINE.match(line):
         return None
     try:
         value = json.loads(line)
@@ -269,6 +272,8 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         return None
     message = next((message for message in read_messages(words) if message.policy), None)
     if message is None:
+        # It violates something, in words that are not known here.
+        span.unreadable += 1
         return None
     if not message.violations and not message.rest:
         # That is a violation all the same.
@@ -286,7 +291,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         not _text(about, "name"),
         _controller(metadata),
         _text(metadata, "generateName"),
-        _text(mapping(value.get("user")), "username"),
+        _text(mapping(value.get("impersonatedUser") or value.get("user")), "username"),
         _text(value, "userAgent"),
         message,
         refused,

@@ -52,7 +52,8 @@ class Creation(NamedTuple):
     what made it, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate
     the same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few
     examples. ``policy`` is ``restricted:latest``. ``rest`` is what admission said that is not known here: the words of
-    controls that are newer. ``changed`` pods were there before.
+    controls that are newer. ``changed`` pods were there before. ``of_template`` tells that the log has the same
+    violations of what made the pods, so that none comes from what changes pods at admission.
     """
 
     namespace: str
@@ -71,6 +72,7 @@ class Creation(NamedTuple):
     candidates: tuple[tuple[str, str], ...] = ()
     rest: str = ""
     changed: bool = False
+    of_template: bool = False
 
     def may_violate(self, level: Level) -> bool:
         """Whether the pods may violate a level, by what admission said of them at another one."""
@@ -164,8 +166,12 @@ class Audited:
             tops = dict.fromkeys(self._top(item.namespace, (item.kind, name)) for name in names)
             if len(tops) > 1:
                 return item._replace(candidates=tuple(tops))
-            owner = next(iter(tops), None)
-        return item if owner is None else item._replace(owner=self._top(item.namespace, owner))
+            item = item._replace(owner=next(iter(tops), None), of_template=bool(tops))
+        elif owner is not None:
+            kind, name = owner
+            of_template = name in self._makers.get((item.namespace, kind, item.words), ())
+            item = item._replace(owner=self._top(item.namespace, owner), of_template=of_template)
+        return item
 
     def _top(self, namespace: str, owner: tuple[str, str]) -> tuple[str, str]:
         return self._made_by.get((namespace, *owner), owner)
@@ -174,7 +180,10 @@ class Audited:
 def _added(one: Creation, other: Creation) -> Creation:
     names: Sequence[str] = tuple(dict.fromkeys((*one.names, *other.names)))
     first, last = min(one.first, other.first), max(one.last, other.last)
-    return one._replace(times=one.times + other.times, first=first, last=last, names=tuple(names[:_EXAMPLES]))
+    of_template = one.of_template and other.of_template
+    return one._replace(
+        times=one.times + other.times, first=first, last=last, names=tuple(names[:_EXAMPLES]), of_template=of_template
+    )
 
 
 def _controller(event: AuditEvent) -> str:

@@ -8,7 +8,9 @@ from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import NAMESPACES, Cluster
+from kubectl_harden.evidence.audit_log import seconds_of
 from kubectl_harden.evidence.audited import Creation
+from kubectl_harden.json_values import mapping
 from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
@@ -19,11 +21,14 @@ from kubectl_harden.pod_security.policy import NEWEST, worded
 __all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
 
 _FEW: Final = 5
+_CUSTOM: Final = ""
+"""Stands for the kind of all custom resources."""
 _PARENTS: Final = {
-    "ReplicaSet": ("Deployment", re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
-    "Job": ("CronJob", re.compile(r"-[0-9]+$")),
+    "ReplicaSet": (("Deployment", _CUSTOM), re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
+    "Job": (("CronJob", _CUSTOM), re.compile(r"-[0-9]+$")),
 }
 """What makes objects of a kind, and what it appends to its own name for theirs."""
+_BUILT_IN: Final = ("", "apps", "batch")
 
 
 class Traced(NamedTuple):
@@ -31,7 +36,8 @@ class Traced(NamedTuple):
 
     ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
     log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
-    read, or what admission said is not known. ``candidates`` are targets of which each would make such pods.
+    read, or what admission said is not known, or the template may never have been to blame. ``candidates`` are targets
+    of which each would make such pods.
     """
 
     creation: Creation
@@ -41,10 +47,14 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that is there: how a command line names it, and what its templates violate by policy."""
+    """A workload that is there: how a command line names it, what its templates violate by policy, and its last change.
+
+    ``changed_at`` is when a manager last set what is in its spec, in seconds since 1970, None where that is not known.
+    """
 
     target: str
     words: dict[str, str]
+    changed_at: float | None
 
 
 def level_of(policy: str) -> Level:
@@ -79,7 +89,9 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
         if isinstance(found, Live):
             words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
-            known[found.namespace, found.resource.kind, found.name] = _Known(found.target, words)
+            kinds = [found.resource.kind] + [_CUSTOM] * (found.resource.group not in _BUILT_IN)
+            there = _Known(found.target, words, _changed_at(found))
+            known.update({(found.namespace, kind, found.name): there for kind in kinds})
         else:
             whole = False
     for item in creations:
@@ -96,7 +108,7 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
     owners = (item.owner,) if item.owner is not None else item.candidates
     there = [found for owner in owners if (found := _there(item.namespace, owner, known)) is not None]
     if not owners and item.kind:
-        kinds = (item.kind, _PARENTS.get(item.kind, ("", None))[0])
+        kinds = (item.kind, *_PARENTS.get(item.kind, ((), None))[0])
         there = [
             found
             for (namespace, kind, _), found in known.items()
@@ -109,8 +121,18 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
         return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
     if there[0].words[item.policy]:
         return Traced(item, targets[0], "violates")
-    # What a newer control than is known here forbids may still be in the template.
-    return Traced(item, targets[0], "unknown" if item.rest else "fixed")
+    # What a newer control than is known here forbids may still be in the template; what a template that is older than
+    # the pods does not have, something else has put into them.
+    cured = item.of_template or (there[0].changed_at or 0) >= int(item.last)
+    return Traced(item, targets[0], "fixed" if cured and not item.rest else "unknown")
+
+
+def _changed_at(live: Live) -> float | None:
+    """Return when the spec of a workload was last changed, by its field managers; scaling does not count."""
+    entries = [mapping(entry) for entry in live.value["metadata"].get("managedFields") or ()]
+    own = [entry for entry in entries if not entry.get("subresource") and "f:spec" in mapping(entry.get("fieldsV1"))]
+    times = (seconds_of(str(entry.get("time"))) for entry in own)
+    return max((time for time in times if time is not None), default=None)
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
@@ -118,8 +140,9 @@ def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, s
     kind, name = owner
     found = known.get((namespace, kind, name))
     if found is None and kind in _PARENTS:
-        parent, suffix = _PARENTS[kind]
-        found = known.get((namespace, parent, suffix.sub("", name))) if suffix.search(name) else None
+        parents, suffix = _PARENTS[kind]
+        makers = (known.get((namespace, parent, suffix.sub("", name))) for parent in parents)
+        found = next((maker for maker in makers if maker is not None), None) if suffix.search(name) else None
     return found
 
 

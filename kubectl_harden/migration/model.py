@@ -51,7 +51,8 @@ State = Literal["done", "ready", "fixable", "blocked"]
 class Soak(NamedTuple):
     """An audit log, and for how many seconds nothing new may be in it before a level is enforced.
 
-    ``seconds`` None asks for no such time: then only pods hold a namespace back that no workload of it explains.
+    ``seconds`` None asks for no such time: then only pods that no workload explains hold a namespace back, and what of
+    the log is not known.
     ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
     """
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kubectl_harden.evidence.audit_log import seconds_of
+from kubectl_harden.evidence.audit_log import LogSpan, seconds_of
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.audited import Traced, level_of
 from kubectl_harden.migration.model import Blocker, Soak
@@ -79,8 +79,9 @@ def soak_blockers(
     name = str(namespace["metadata"]["name"])
     until = time.time()
     since = 0.0 if soak.seconds is None else until - soak.seconds
+    yield from (_of_namespace(name, what, why) for what, why in soak.span.lost(soak.others))
     if soak.seconds is not None:
-        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak, since, until))
+        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak.span, since, until))
         yield from (_of_namespace(name, what, _WHY_UNLOGGED) for what in _missing(soak, unlogged))
         yield from (_of_namespace(name, what, why) for what, why in _unaudited(namespace, now, goal, since))
     for item in soak.traced.get(name, ()):
@@ -88,7 +89,9 @@ def soak_blockers(
         said = [one.reason for one in made.violations if one.may_violate(goal.level)]
         said += [made.rest] if made.rest else []
         explained = soak.seconds is None and item.state in ("violates", "fixed")
-        if not said or made.last < since or explained or rank(level_of(made.policy)) < rank(goal.level):
+        # What is refused already, enforcing more does not change.
+        changes = not made.refused or rank(now.modes.get("enforce")) < rank(level_of(made.policy))
+        if not said or made.last < since or explained or not changes:
             continue
         what = f"{made.times:,} {made.done}" if made.times > 1 else f"one {made.done}"
         words = ", ".join(said)
@@ -112,28 +115,14 @@ def _of_namespace(name: str, what: str, why: str) -> Blocker:
     return Blocker(f"Namespace {name}", "", what, why, other_cause=_CAUSE)
 
 
-def _unwatched(soak: Soak, since: float, until: float) -> Iterator[tuple[str, str]]:
+def _unwatched(span: LogSpan, since: float, until: float) -> Iterator[tuple[str, str]]:
     """Yield in which of the time the log tells nothing."""
-    span = soak.span
     if not span.evaluations:
         why = "its audit policy may leave pods out: they are needed at least at the level Metadata"
         yield "no pod that admission judged is in the audit log", why
         return
     for start, end in span.gaps(since, until, LONGEST_SILENCE):
         yield f"the audit log has nothing from {moment(start)} to {moment(end)}", _WHY_GAP
-    if span.unreadable or span.cut_files:
-        what = counted(span.unreadable, "line") if span.unreadable else f"the end of {span.cut_files[0]}"
-        yield f"{what} of the audit log cannot be read", "what is in it is not known"
-    if span.foreign:
-        verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
-        why = "they name Pod Security: what another program has made of audit events is not read"
-        yield f"{counted(span.foreign, 'line')} of the audit log {verb}", why
-    if span.timeless:
-        verb = "has" if span.timeless == 1 else "have"
-        yield f"{counted(span.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
-    if soak.others:
-        what = f"the audit log has {counted(soak.others, 'more event')} of too many kinds to be kept"
-        yield what, "which namespaces they are of is not known"
 
 
 def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:

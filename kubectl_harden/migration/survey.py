@@ -298,7 +298,9 @@ class _Surveyor:
 
 def digest_of(live: Live) -> str:
     """Return what identifies the pod templates of a workload: they are the same where it is."""
-    templates = [location.value for location in live.subject.templates()]
+    # A Pod's own metadata and status say how it is, and change with it.
+    is_pod = live.resource.kind == "Pod"
+    templates = [location.value.get("spec") if is_pod else location.value for location in live.subject.templates()]
     return hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -87,31 +87,28 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
     elif item.candidates:
         names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
         yield f"the log does not say which of these created it, and each of them would: {names}"
+    elif item.target and not made.rest:
+        yield f"its template meets {made.policy} and is older than this: something changes its pods at admission"
     elif _debugs(item):
         yield f"{by}: kubectl debug --profile=restricted adds containers that meet the level"
     else:
         yield f"{'it is gone; ' if item.state == 'gone' else ''}change what creates it ({by})"
 
 
-def audit_notes(span: LogSpan, others: int) -> Iterator[str]:
-    """Yield what a person should know of the log: what could not be read, and what it cannot tell."""
+def audit_notes(span: LogSpan) -> Iterator[str]:
+    """Yield what a person should know of the log beside what is lost of it: what it cannot tell."""
     if not span.evaluations:
         yield (
             "the audit log has no pod that admission judged: whether its audit policy leaves pods out is not known "
             "(they are needed at the level Metadata)"
         )
-    if span.unreadable:
-        yield f"{counted(span.unreadable, 'line')} of the audit log could not be read: what is in them is not known"
-    if span.foreign:
-        verb = "is not an audit event" if span.foreign == 1 else "are not audit events"
-        yield f"{counted(span.foreign, 'line')} of the audit log {verb}"
-    if span.untimely:
-        verb = "has" if span.untimely == 1 else "have"
-        yield f"{counted(span.untimely, 'event')} of the audit log {verb} no time, or one in the future"
-    for file in span.cut_files:
-        yield f"{file} ends in the middle of its compressed data: what comes after is not known"
-    if others:
-        yield f"{counted(others, 'more creation')} that violate the level are left out: there are too many kinds"
+    if span.left_out_files:
+        names = ", ".join(span.left_out_files[:_NAMED]) + (", …" if len(span.left_out_files) > _NAMED else "")
+        yield f"not read, since not named like a log: {names} (--audit-log may be repeated)"
+    ahead = span.untimely - span.timeless
+    if ahead:
+        verb = "has" if ahead == 1 else "have"
+        yield f"{counted(ahead, 'event')} of the audit log {verb} a time that cannot be right"
 
 
 def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str, object]:

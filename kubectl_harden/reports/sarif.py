@@ -54,7 +54,8 @@ def sarif(report: Report) -> Iterator[str]:
         "columnKind": "unicodeCodePoints",
         "invocations": [
             {
-                "executionSuccessful": True,
+                # What could not be read is not said to be well.
+                "executionSuccessful": not report.tally.problems,
                 "toolExecutionNotifications": [_notification(problem) for problem in report.tally.problems],
             }
         ],

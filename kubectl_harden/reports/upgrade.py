@@ -82,7 +82,7 @@ class Upgrades(Tally):
             head = f"nothing new fails at {self.version}"
         failing = self.compared - self.violating - self.met
         counts = {
-            "meet their level as before": self.met,
+            "meets its level as before" if self.met == 1 else "meet their level as before": self.met,
             "already below their level, with nothing new": failing,
             f"held to {self.version} or a newer version already": self.ahead,
         }

@@ -15,7 +15,8 @@ TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("30", 30), ("30s", 30), ("1.5m", 90), ("1h", 3600), ("7d", 604_800), ("250ms", 0.25)]
+    ("text", "number"),
+    [("30", 30), ("30s", 30), ("1.5m", 90), ("1h", 3600), ("7d", 604_800), ("250ms", 0.25), (f"{9**40}d", 1e9)],
 )
 def test_times(text: str, number: float) -> None:
     assert seconds(text, "--timeout") == number

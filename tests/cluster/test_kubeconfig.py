@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from kubectl_harden.cluster.connection import Connection
-from kubectl_harden.cluster.kubeconfig import ClusterOptions
+from kubectl_harden.cluster.kubeconfig import ClusterOptions, entries_of
 from kubectl_harden.errors import ClusterError
 from tests.support.answering_server import Server, connected
 
@@ -57,3 +58,35 @@ def test_a_kubeconfig_of_other_types(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ClusterError):
         Connection(ClusterOptions(kubeconfig=str(path)))
+
+
+@pytest.mark.parametrize("section", ["contexts", "clusters", "users"])
+def test_two_of_one_name_in_a_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str) -> None:
+    """As kubectl does; of two files, the first that has a name counts."""
+    entries = {
+        "contexts": "{name: a, context: {cluster: a, user: a}}",
+        "clusters": '{name: a, cluster: {server: "https://127.0.0.1:1"}}',
+        "users": "{name: a, user: {token: t}}",
+    }
+
+    def text(twice: str) -> str:
+        parts = [f"{name}: [{', '.join([entry] * (2 if name == twice else 1))}]" for name, entry in entries.items()]
+        return "\n".join((*parts, "current-context: a\n"))
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text(text(section))
+    with pytest.raises(ClusterError, match=f'has two {section} named "a"'):
+        Connection(ClusterOptions(kubeconfig=str(one)))
+    with pytest.raises(ClusterError, match=f'has two {section} named "a"'):
+        entries_of(str(one), "contexts")
+    one.write_text(text(""))
+    other.write_text(text(""))
+    monkeypatch.setenv("KUBECONFIG", f"{one}{os.pathsep}{other}")
+    assert entries_of(None, "contexts") == ["a"]
+
+
+def test_a_context_without_a_cluster_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text("contexts: [{name: a, context: {user: b}}]\nusers: [{name: b, user: {token: t}}]")
+    with pytest.raises(ClusterError, match='the context "a" of the kubeconfig names no cluster'):
+        Connection(ClusterOptions(kubeconfig=str(path), context="a"))

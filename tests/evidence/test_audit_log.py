@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubectl_harden.errors import InputError
-from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, _event, files_of, read_audit_log
+from kubectl_harden.evidence.audit_log import AuditEvent, LogSpan, _event, read_audit_log
 from kubectl_harden.evidence.audited import Audited, Creation
 
 WORDS = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "{}" must set securityContext.runAsNonRoot=true)'
@@ -165,6 +164,16 @@ HOSTILE = {
     "another log": (b'{"kind": "Event", "msg": "pod-security.kubernetes.io/"}\n', 0, 1),
     "nothing of a log": (b"\x00" * 100 + b"\n", 1, 0),
     "long": (b'{"a": "' + b"x" * (9 << 20) + b'"}\n', 1, 0),
+    "words of another kind": (
+        text(event(annotations={"pod-security.kubernetes.io/audit-violations": "privileged (container)"})),
+        1,
+        0,
+    ),
+    "a policy that is not known": (
+        text(event(annotations={"pod-security.kubernetes.io/audit-violations": WORDS.replace(":latest", ":v2.0")})),
+        1,
+        0,
+    ),
     "fields of other types": (text(event(user=1, objectRef=[], responseStatus="x", userAgent=None)), 0, 0),
     "no numbers": (text(event(responseStatus={"code": "201"})), 0, 0),
 }
@@ -176,6 +185,36 @@ def test_lines_that_are_no_events_are_counted_and_the_rest_goes_on(tmp_path: Pat
     found, span = read(tmp_path, data + text(event(name="last")))
     assert [one.name for one in found] == ["last"]
     assert (span.unreadable, span.foreign) == (unreadable, foreign)
+
+
+def test_whoever_is_impersonated_is_who_creates(tmp_path: Path) -> None:
+    """As behind a proxy that logs in for everybody, where the user that is logged in is always the same."""
+    proxy = {"user": {"username": "system:serviceaccount:cattle-system:cattle"}}
+    (found,), _ = read(tmp_path, text(event(impersonatedUser={"username": "berta"}, **proxy)))
+    assert found.user == "berta"
+    (found,), _ = read(tmp_path, text(event(**proxy)))
+    assert found.user == "system:serviceaccount:cattle-system:cattle"
+
+
+@pytest.mark.parametrize(
+    ("line", "foreign", "unreadable"),
+    [
+        ("I1129 11:44:11.000001       1 controller.go:42] ready: true", 0, 0),
+        ('{"ts":1764416651000.1,"caller":"server/x.go:1","msg":"ready","v":1}', 0, 0),
+        ('I1129 11:44:11.000001       1 a.go:42] {"kind":"Event","auditID":"1",', 0, 1),
+        ('{"ts":1764416651000.1,"msg":"pod-security.kubernetes.io/audit-violations"}', 1, 0),
+        ('{"ts":1764416651000.1,"log":"H4sIAAAA"}', 1, 0),
+        ("goroutine 1 [running]:", 0, 1),
+    ],
+)
+def test_what_an_api_server_logs_beside_events_hides_none(
+    tmp_path: Path, line: str, foreign: int, unreadable: int
+) -> None:
+    """With --audit-log-path=- both are on stdout."""
+    found, span = read(tmp_path, text(event(name="a")) + line.encode() + b"\n" + text(event(name="b")))
+    assert [one.name for one in found] == ["a", "b"]
+    assert (span.foreign, span.unreadable) == (foreign, unreadable)
+    assert len(list(span.lost(0))) == foreign + unreadable
 
 
 def test_the_line_that_is_being_written_is_no_fault(tmp_path: Path) -> None:
@@ -255,16 +294,6 @@ def test_packed_files_by_what_is_in_them(tmp_path: Path) -> None:
     assert ([one.name for one in found], span.cut_files) == (["a", "b"], [])
     _, span = read(tmp_path, gzip.compress(text(*(event(name=str(n)) for n in range(2000))))[:-200], "cut.log.gz")
     assert span.cut_files == [str(tmp_path / "cut.log.gz")]
-
-
-def test_a_directory_is_its_logs(tmp_path: Path) -> None:
-    for name in ("audit.log", "audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "notes.md", "audit.log.1"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "old.log").mkdir()
-    names = ["audit-2026-11-20T10-00-00.000.log", "audit-2026.log.gz", "audit.log", "audit.log.1"]
-    assert [Path(name).name for name in files_of(str(tmp_path))] == names
-    with pytest.raises(InputError, match="no file in this directory is named like a log"):
-        files_of(str(tmp_path / "old.log"))
 
 
 def test_what_a_log_covers_and_where_it_is_silent(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.live.test_custom_resources import create, kinds, rollout
 from tests.live.test_people import Person
 from tests.support.control_plane import ApiError, Namespace
 from tests.support.fleet import safe
 from tests.support.harden import Harden, workload
 
+__all__ = ["kinds"]
 audited = pytest.mark.pod_security(audit="restricted")
 
 
@@ -112,6 +114,28 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
 
 
 @audited
+def test_what_a_custom_resource_made_is_of_it(
+    kinds: None, namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    """Argo's Rollout makes ReplicaSets as a Deployment does."""
+    made = create(namespace, "argoproj.io", "rollouts", rollout("web"))
+    owner = {key: made[key] for key in ("apiVersion", "kind")} | {key: made["metadata"][key] for key in ("name", "uid")}
+    replicas = workload("Deployment", "web-5bc67d89f")
+    replicas["kind"] = "ReplicaSet"
+    replicas["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
+    namespace.create(replicas)
+    log = log_of(namespace)
+    (found,) = created(harden, log)
+    assert (found["workload"], found["state"]) == ("rollout.argoproj.io/web", "violates")
+    # At the level Request the owner is in the event.
+    (event,) = pods_in(log, namespace.name)
+    event["requestObject"] = {"metadata": {"ownerReferences": [{**owner, "controller": True}]}}
+    (tmp_path / "audit.log").write_text(json.dumps(event, separators=(",", ":")) + "\n")
+    (found,) = created(harden, tmp_path / "audit.log")
+    assert (found["workload"], found["state"]) == ("rollout.argoproj.io/web", "violates")
+
+
+@audited
 def test_a_pod_that_gets_another_image_is_not_created_twice(namespace: Namespace, harden: Harden) -> None:
     namespace.create(workload("Pod", "runner-4"))
     image = {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}
@@ -156,6 +180,29 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
     assert "its template meets restricted:latest now" in " ".join(result.out.split())
     assert result.code == 0, result
     assert created(harden, log)[0]["state"] == "fixed"
+
+
+@audited
+def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    """As a sidecar is: the template has been well all the time, and the next pod has it again."""
+    namespace.create(safe(workload("StatefulSet", "db")))
+    namespace.eventually(lambda: pods_in(namespace.plane.audit_log, namespace.name))
+    (event,) = pods_in(namespace.plane.audit_log, namespace.name)
+    words = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "proxy" must set securityContext.runAsNonRoot=true)'
+    event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
+    later = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    log = tmp_path / "audit.log"
+    log.write_text(json.dumps(event | {"stageTimestamp": later}, separators=(",", ":")) + "\n")
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert result.code == 1, result
+    assert "statefulset/db: 1 pod created" in " ".join(result.out.split())
+    assert "something changes its pods at admission" in " ".join(result.out.split())
+    arguments = ("migrate", namespace.name, "--level", "restricted", "--audit-log", str(log), "-o", "json")
+    assert harden(*arguments).json["namespaces"][0]["state"] == "blocked"
+    # What was changed after the pod may be what has cured it.
+    before = datetime.fromtimestamp(0, UTC).isoformat()
+    log.write_text(json.dumps(event | {"stageTimestamp": before}, separators=(",", ":")) + "\n")
+    assert harden("check", "-n", namespace.name, "--audit-log", str(log)).code == 0
 
 
 @audited
@@ -218,6 +265,32 @@ def test_rotated_and_packed_files_and_stdin(namespace: Namespace, harden: Harden
     assert item["count"] == 2
     result = harden("check", "-n", namespace.name, "--audit-log", "-", "-o", "json", stdin="".join(lines))
     assert result.json["auditLog"]["created"][0]["count"] == 2
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@audited
+def test_what_of_a_log_cannot_be_read_is_not_well(
+    namespace: Namespace, harden: Harden, tmp_path: Path, wrapped: bool
+) -> None:
+    """As what a log shipper put into an envelope, beside events that are as the API server wrote them."""
+    namespace.create(safe(workload("Pod", "good")), workload("Pod", "runner-5"))
+    lines = log_of(namespace, 2).read_text().splitlines()
+    namespace.delete("Pod", "runner-5")
+    namespace.eventually(lambda: len(namespace.pods()) == 1)
+    log = tmp_path / "audit.log"
+    changed = [
+        line if '"runner-5"' not in line else json.dumps({"log": line}) if wrapped else line[:-200] for line in lines
+    ]
+    log.write_text("\n".join(changed) + "\n")
+    words = "is not an audit event" if wrapped else "cannot be read"
+    for command in ("check", "rejected"):
+        result = harden(command, "-n", namespace.name, "--audit-log", str(log))
+        assert (result.code, words in result.err) == (3, True), result
+        assert "shows nothing else" not in result.err and "nothing is being rejected" not in result.err
+    result = harden("migrate", namespace.name, "--level", "restricted", "--audit-log", str(log))
+    assert result.code == 1 and words in result.out
+    log.write_text("\n".join(line for line in lines if '"runner-5"' not in line) + "\n")
+    assert harden("check", "-n", namespace.name, "--audit-log", str(log)).code == 0
 
 
 @audited
@@ -314,6 +387,7 @@ def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -
         ("check", "-n", namespace.name, "--audit-log", str(log)): "no audit event of an API server",
         ("check", "-n", namespace.name, "--audit-log", str(tmp_path / "none.log")): "No such file",
         ("migrate", namespace.name, "--soak", "7d"): "give it with --audit-log",
+        ("migrate", namespace.name, "--audit-log", str(log), "--soak", "7"): "write a unit, such as 7d for days",
         ("rejected", "-", "--audit-log", str(log)): "use one of them",
     }
     for arguments, words in table.items():

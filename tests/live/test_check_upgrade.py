@@ -19,7 +19,7 @@ def test_what_a_newer_version_makes_new(namespace: Namespace, harden: Harden) ->
     assert f"Deployment {namespace.name}/probed: meets restricted:v1.30, and at v1.34 it is privileged" in result.out
     assert "well" not in result.out and "below" not in result.out
     told = " ".join(result.err.split())
-    assert "3 workloads: 1 fails newly at v1.34 (hostProbesAndHostLifecycle 1); 1 meet their level as before" in told
+    assert "3 workloads: 1 fails newly at v1.34 (hostProbesAndHostLifecycle 1); 1 meets its level as before" in told
     assert "1 of them is pinned to a version" in told
     assert f"harden fix -n {namespace.name} --policy-version v1.34" in told
     # The command that is printed cures it.

@@ -255,6 +255,18 @@ def planned(fleet: Fleet, harden: Harden, tmp_path: Path, *arguments: str) -> st
     return file
 
 
+def test_a_plan_of_pods_that_nobody_made_is_carried_out(fleet: Fleet, harden: Harden, tmp_path: Path) -> None:
+    """What changes with time in a Pod, such as its status, is not a change of what it is judged by."""
+    namespace = fleet.add("shop", safe(workload("Pod", "one")))
+    fleet.running()
+    file = planned(fleet, harden, tmp_path)
+    status = {"status": {"conditions": [{"type": "example.com/Changed", "status": "True"}]}}
+    path = namespace.path("Pod", "one")
+    namespace.plane.request("PATCH", f"{path}/status", status, kind="application/strategic-merge-patch+json")
+    result = harden("migrate", "--plan", file, "-o", "json", *APPLY)
+    assert (result.code, report(result)["shop"]["outcome"]["state"]) == (0, "enforced"), result
+
+
 def test_a_plan_is_carried_out_exactly(fleet: Fleet, harden: Harden, tmp_path: Path) -> None:
     fleet.add("shop", workload("Deployment", "web"), workload("StatefulSet", "db"))
     fleet.add("node", socket_agent())

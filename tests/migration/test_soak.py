@@ -37,9 +37,10 @@ def blockers(
     goal: Policy,
     *,
     others: int = 0,
-    seconds: float = DAY,
+    seconds: float | None = DAY,
     pods: Sequence[dict[str, Any]] = (),
     audited_for: float = 10 * DAY,
+    enforced: Policy | None = None,
 ) -> list[str]:
     """Return what a log of the last day, with an event in each half hour and ``data``, has against a level."""
     now = time.time()
@@ -48,11 +49,11 @@ def blockers(
     (directory / "audit.log").write_bytes(
         text(*(event(stageTimestamp=one.isoformat(), **quiet) for one in stamps)) + data
     )
-    span, audited = LogSpan(since=now - seconds), Audited()
+    span, audited = LogSpan(since=None if seconds is None else now - seconds), Audited()
     for one in read_audit_log([str(directory / "audit.log")], span):
         audited.add(one)
     soak = Soak(span, {"shop": [Traced(item) for item in audited.creations()]}, seconds, others)
-    in_force = InForce({"audit": Policy("restricted", NEWEST)})
+    in_force = InForce({"audit": Policy("restricted", NEWEST), "enforce": enforced})
     value = namespace(now - audited_for)
     unlogged = Unlogged(soak, value)
     for pod in (*pods, *pods):
@@ -70,10 +71,10 @@ def pod(name: str, ago: float, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": name, "creationTimestamp": at, "annotations": annotations}}
 
 
-def said(words: str, **fields: Any) -> bytes:
+def said(words: str, policy: str = "restricted:latest", **fields: Any) -> bytes:
     """Return the event of a pod of now, whose audit annotation has some words."""
     key = "pod-security.kubernetes.io/audit-violations"
-    annotations = {key: f'would violate PodSecurity "restricted:latest": {words}'}
+    annotations = {key: f'would violate PodSecurity "{policy}": {words}'}
     return text(event(stageTimestamp=datetime.now(UTC).isoformat(), annotations=annotations, **fields))
 
 
@@ -105,18 +106,35 @@ def test_what_restricted_says_may_be_below_baseline_too(tmp_path: Path, words: s
     assert bool(blockers(tmp_path, said(words), BASELINE)) is below_baseline
 
 
+@pytest.mark.parametrize("seconds", [DAY, None])
+def test_what_violates_baseline_violates_restricted(tmp_path: Path, seconds: float | None) -> None:
+    """As where baseline was audited when the pod came; what is refused already is not new."""
+    words = "host namespaces (hostNetwork=true)"
+    (found,) = blockers(tmp_path, said(words, "baseline:latest"), RESTRICTED, seconds=seconds)
+    assert "one created that violates it" in found
+    status = {"code": 403, "message": f'pods "a" is forbidden: violates PodSecurity "baseline:latest": {words}'}
+    refused = text(event(stageTimestamp=stamp(time.time()), responseStatus=status))
+    (found,) = blockers(tmp_path, refused, RESTRICTED, seconds=seconds)
+    assert "one refused that violates it" in found
+    assert blockers(tmp_path, refused, RESTRICTED, seconds=seconds, enforced=BASELINE) == []
+
+
 def test_a_log_in_which_all_is_well(tmp_path: Path) -> None:
     assert blockers(tmp_path, b"", RESTRICTED) == []
 
 
-def test_what_is_lost_of_a_log_is_not_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [DAY, None])
+def test_what_is_lost_of_a_log_is_not_well(tmp_path: Path, seconds: float | None) -> None:
+    """Whether or not a time is asked for in which all was well."""
     foreign = b'{"kind":"Record","of":"pod-security.kubernetes.io/audit-violations"}\n'
-    (found,) = blockers(tmp_path, foreign, RESTRICTED)
+    (found,) = blockers(tmp_path, foreign, RESTRICTED, seconds=seconds)
     assert "1 line of the audit log is not an audit event" in found
+    (found,) = blockers(tmp_path, b'{"kind":"Event","auditID\n', RESTRICTED, seconds=seconds)
+    assert "1 line of the audit log cannot be read" in found
     timeless = text(event(name="a", stageTimestamp="yesterday", requestReceivedTimestamp=""))
-    (found,) = blockers(tmp_path, timeless, RESTRICTED)
+    (found,) = blockers(tmp_path, timeless, RESTRICTED, seconds=seconds)
     assert "1 event of the audit log has no time" in found
-    (found,) = blockers(tmp_path, b"", RESTRICTED, others=3)
+    (found,) = blockers(tmp_path, b"", RESTRICTED, seconds=seconds, others=3)
     assert "3 more events of too many kinds to be kept" in found
 
 

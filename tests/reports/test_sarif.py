@@ -72,12 +72,15 @@ def test_sarif_is_valid_and_has_its_places(schema: Any, tmp_path: Path) -> None:
     assert suppressed["suppressions"][0]["justification"] == "100%, sure: it listens"
     (notification,) = found["invocations"][0]["toolExecutionNotifications"]
     assert notification["locations"][0]["physicalLocation"]["region"]["startLine"] == 1
+    assert found["invocations"][0]["executionSuccessful"] is False
 
 
 def test_sarifs_fixes_cure_their_control_and_no_other(tmp_path: Path) -> None:
     text = "# ü 😀\r\n" + REJECTED.replace("\n", "\r\n")
     (tmp_path / "web.yaml").write_bytes(text.encode())
-    results = sarif(tmp_path, "-f", "web.yaml")["runs"][0]["results"]
+    (run,) = sarif(tmp_path, "-f", "web.yaml")["runs"]
+    assert run["invocations"][0]["executionSuccessful"] is True
+    results = run["results"]
     checks = [result["ruleId"] for result in results]
     assert len(checks) == 6
     for result in results:

@@ -59,7 +59,7 @@ def test_only_what_becomes_new_is_listed_and_the_rest_counted(shop: Path) -> Non
     assert shown.count("probe or lifecycle host\n") == 2 and "host namespaces" not in shown and "free" not in shown
     told = " ".join(done.stderr.decode().split())
     assert told.startswith(
-        "6 workloads: 2 fail newly at v1.34 (hostProbesAndHostLifecycle 2); 1 meet their level as before; 1 already "
+        "6 workloads: 2 fail newly at v1.34 (hostProbesAndHostLifecycle 2); 1 meets its level as before; 1 already "
         "below their level, with nothing new; 1 held to v1.34 or a newer version already; 1 in privileged namespaces"
     )
     assert "See the smallest fix: kubectl harden fix -f . --policy-version v1.34" in told
