@@ -12,10 +12,10 @@ from kubectl_harden.errors import EditError, InputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies, Rules
     from kubectl_harden.manifests.programs import Chart
     from kubectl_harden.manifests.reader import Inputs
+    from kubectl_harden.manifests.value_search import Cure
     from kubectl_harden.model import Problem
     from kubectl_harden.plan_model import FileFix, Planned
     from kubectl_harden.planning.options import FixOptions

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kubectl_harden.live.helm_upgrade import Upgrade
     from kubectl_harden.live.propose import Proposal
     from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering
-    from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies
+    from kubectl_harden.manifests.value_search import Cure
     from kubectl_harden.model import Identity
     from kubectl_harden.plan_model import Planned
     from kubectl_harden.planning.options import FixOptions
