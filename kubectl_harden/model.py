@@ -295,8 +295,8 @@ class PodsChecked(NamedTuple):
     """That the pods of a template meet the policy which the template does not: admission completes them.
 
     ``level`` is the highest that they meet, ``running`` how many run now, ``proved`` whether the API server has made
-    such a pod of the template in a dry-run. ``by`` names who may have completed them, as far as that is known.
-    ``older`` names the pods that run, are older, and do not meet it; ``restart`` is the command that makes them again.
+    such a pod of the template in a dry-run. ``by`` names what may have mutated them, as far as that is known. ``older``
+    names the pods that run, are older, and do not meet it; ``restart`` is the command that makes them again.
     """
 
     level: Level

@@ -17,6 +17,7 @@ __all__ = [
     "group_version",
     "held_by",
     "is_namespace",
+    "is_static",
     "is_true",
     "item_kind",
     "matches",
@@ -43,6 +44,11 @@ def held_by(value: object) -> tuple[str, list[object]] | None:
     key = "objects" if is_template and "items" not in value else "items"
     held = value.get(key)
     return (key, held) if isinstance(held, list) else None
+
+
+def is_static(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is the mirror of one that a kubelet runs from a file, whatever admission says."""
+    return "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or ())
 
 
 def is_namespace(value: dict[str, object]) -> bool:

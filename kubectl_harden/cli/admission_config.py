@@ -17,7 +17,7 @@ __all__ = ["load_admission_config", "notes_on"]
 
 
 def load_admission_config(file: str) -> AdmissionConfig:
-    """Return what an API server's admission configuration says, where it names another file what that says.
+    """Return an API server's admission configuration, or that of the file which it names.
 
     Raises UsageError where the file is not there, and InputError with the place of what is wrong in it.
     """
@@ -46,7 +46,7 @@ def _parsed(file: str) -> Parsed:
 
 
 def notes_on(config: AdmissionConfig) -> list[str]:
-    """Return what of a configuration cannot be told of manifests."""
+    """Return notes on the parts of a configuration that cannot be applied to manifests."""
     if not config.usernames:
         return []
     names = ", ".join(config.usernames)

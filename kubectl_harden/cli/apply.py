@@ -57,8 +57,8 @@ def fix_live(
 ) -> int:
     """Propose for live workloads, and apply what was agreed to; returns the exit code.
 
-    ``notes`` has in the end what evidence could not be had. With ``owner_fields``, even none, the custom resources that
-    workloads are made from are changed instead.
+    ``notes`` has in the end which evidence could not be read. With ``owner_fields``, even an empty one, the custom
+    resources that workloads are made from are changed instead.
     """
     from kubectl_harden.cli.fix_helm import Releases
     from kubectl_harden.live.at_owner import Owners, made_from
@@ -115,7 +115,7 @@ def fix_live(
         if people and proposal_key(found) in owned:
             others = owners.others(found, owned[proposal_key(found)]) if at_owner else []
             show_owner(inputs.cluster, found, owned[proposal_key(found)], others, instead=at_owner)
-        # What is not applied is only counted from here on; thousands of objects need not stay.
+        # What is not applied is only counted from here on; thousands of objects need not stay in memory.
         proposals.append(found if apply or not people else found.counted())
     proposals += releases.planned(show if people else None)
     told = [item.message.partition(":")[0] for item in problems]
@@ -190,9 +190,9 @@ def may_ask(apply: bool, yes: bool) -> None:
 
 
 def show(proposal: Proposal, repeated: Repeated | None = None) -> None:
-    """Write a proposal's diff to stdout, and what a person should know of it to stderr.
+    """Write a proposal's diff to stdout, and what a person should know about it to stderr.
 
-    ``repeated`` keeps back what was told of others.
+    ``repeated`` holds back notes that were shown for others.
     """
     from kubectl_harden.reports.live import diff
     from kubectl_harden.reports.output import tell, write
@@ -225,7 +225,7 @@ def carry_out(
     fail_fast: bool,
     asked: bool = False,
 ) -> tuple[list[Outcome], bool]:
-    """Ask (unless ``asked`` already), apply, and tell; returns the outcomes and whether Ctrl-C ended it."""
+    """Ask (unless ``asked`` already), apply, and report; returns the outcomes and whether Ctrl-C ended it."""
     from kubectl_harden.live.apply import Applier, Outcome
     from kubectl_harden.model import Problem
     from kubectl_harden.reports.live import outcome_lines
@@ -243,7 +243,7 @@ def carry_out(
     stop, leave = Event(), Event()
 
     def report(name: str, words: str) -> None:
-        # A terminal or pipe that is gone must not end a step half way.
+        # A closed terminal or pipe must not end a step halfway.
         with suppress(OSError):
             display.report(name, words)
 
@@ -404,5 +404,5 @@ def _print(
 
 
 def proposal_key(proposal: Proposal) -> str:
-    """Return what tells proposals apart."""
+    """Return the key of a proposal."""
     return proposal.live.uid

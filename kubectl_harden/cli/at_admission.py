@@ -1,4 +1,4 @@
-"""What ``fix`` does at admission, where workloads cannot be edited: print the policies, or create them."""
+"""``fix`` at admission, where workloads cannot be edited: print the policies, or create them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_DAYS: Final = 3_650
 
 def expiry(text: str) -> str:
     """Return the day that --expires means: ``90d`` from now, or a date. Raises UsageError."""
-    from kubectl_harden.live.at_admission import day_after
+    from kubectl_harden.times import day_after
 
     if (match := re.fullmatch(r"([0-9]{1,4})d", text)) is not None and int(match[1]) <= _MOST_DAYS:
         return day_after(int(match[1]))
@@ -54,7 +54,7 @@ def print_policies(
 def create_policies(
     cluster: Cluster, journal: Journal, proposals: Sequence[Proposal], expires: str, *, yes: bool
 ) -> tuple[list[Outcome], list[Problem], bool]:
-    """Show the policies for proposals, ask, create and prove them, and tell what became of each.
+    """Show the policies for proposals, ask, create and prove them, and report the outcome of each.
 
     Returns the outcomes, what went wrong, and whether a signal has ended it.
     """
@@ -96,9 +96,9 @@ def create_policies(
 
 
 def _cleared(cluster: Cluster, proposals: Sequence[Proposal], *, yes: bool) -> tuple[list[Proposal], list[Outcome]]:
-    """Delete, asked for first unless ``yes``, what runs that were cut off have left of the policies for proposals.
+    """Delete, after asking unless ``yes``, what killed runs have left of the policies for proposals.
 
-    Returns the proposals that can be gone on with, and what became of the others.
+    Returns the proposals to continue with, and the outcomes of the others.
     """
     from kubectl_harden.cli.interrupts import raising_again
     from kubectl_harden.live.apply import Outcome
@@ -139,10 +139,10 @@ def delete_policies(
     even_if_refused: bool,
     lowered: Collection[str] = (),
 ) -> list[str]:
-    """Delete what a run has created, asked for first unless ``yes``; ``changes`` begin with the latest.
+    """Delete what a run has created, after asking unless ``yes``; ``changes`` begin with the latest.
 
-    What new pods need to be admitted stays unless ``even_if_refused``; in namespaces that are ``lowered`` first they
-    need nothing. With ``dry_run`` it is only said. Returns a sentence for each that is not deleted.
+    A policy that new pods need to be admitted stays unless ``even_if_refused``; in namespaces that are ``lowered``
+    first they need none. With ``dry_run`` it is only shown. Returns a sentence for each that is not deleted.
     """
     from kubectl_harden.cli.interrupts import raising_again
     from kubectl_harden.live.at_admission import delete_created, refused_without
@@ -178,9 +178,9 @@ def delete_policies(
 def _made(
     cluster: Cluster, proposals: Sequence[Proposal], expires: str, *, asked: bool = False
 ) -> tuple[list[tuple[Proposal, PolicyObjects]], list[Problem]]:
-    """Return the policies for proposals, and what went wrong; what no policy can do is noted.
+    """Return the policies for proposals, and what went wrong; edits that no policy can make are noted.
 
-    With ``asked`` the API server shows which mutations are needed, and only these are made.
+    With ``asked``, the API server shows which mutations are needed, and only these are included.
     """
     from kubectl_harden.live.at_admission import needed_objects_for, objects_for, served_version
     from kubectl_harden.live.find import problem

@@ -1,4 +1,4 @@
-"""What ``fix`` does with the custom resources that operators make workloads from: show their fields, change them."""
+"""``fix`` for the custom resources that operators make workloads from: show their fields, change them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["change_owners", "show_owner"]
 
 
 def show_owner(cluster: Cluster, proposal: Proposal, found: AtOwner, others: Sequence[str], *, instead: bool) -> None:
-    """Tell of the custom resource that a workload is made from; with ``instead`` its diff is shown, too.
+    """Report on the custom resource that a workload is made from; with ``instead`` its diff is shown, too.
 
     ``others`` are workloads that are made from it, too.
     """
@@ -50,7 +50,7 @@ def change_owners(
     yes: bool,
     limit: float,
 ) -> tuple[list[Outcome], bool]:
-    """Ask, change the custom resources that workloads are made from, one after the other, and tell what became of each.
+    """Ask, change the custom resources that workloads are made from, one after the other, and report each outcome.
 
     ``known`` has what was found for workloads, by their uid. Returns the outcomes, and whether a signal has ended it.
     """
@@ -102,7 +102,7 @@ def _changed(
     again: Callable[[Proposal], Proposal] | None,
     known: Mapping[str, AtOwner],
 ) -> Outcome:
-    """Carry the change for one workload out; ``again`` looks again, since the changes before may have been its own."""
+    """Carry the change for one workload out; ``again`` looks again, since an earlier change may have made it."""
     from kubectl_harden.live.apply import Outcome
 
     try:

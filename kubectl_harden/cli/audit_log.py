@@ -1,4 +1,4 @@
-"""What the files of --audit-log hold."""
+"""The content of the files of --audit-log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AuditLog(NamedTuple):
     def by_namespace(
         self, cluster: Cluster, names: Collection[str], pod_paths: PodPaths, notes: list[str]
     ) -> dict[str, list[Traced]]:
-        """Return what was created, by namespace, of some or of all; what could not be read of the cluster is noted."""
+        """Return what was created, by namespace, in some or all; what could not be read in the cluster is noted."""
         from kubectl_harden.live.audited import traced
         from kubectl_harden.live.find import Finder
         from kubectl_harden.pod_security.policy import PolicyChoice
@@ -67,7 +67,7 @@ class AuditLog(NamedTuple):
         write(audit_text(found, self.span, cluster.connection.commands, columns=width()))
 
     def note(self) -> None:
-        """Tell what the log does not."""
+        """Note what the log cannot show."""
         from kubectl_harden.reports.audit_log import audit_notes
         from kubectl_harden.reports.output import note
 

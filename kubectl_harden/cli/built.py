@@ -1,4 +1,4 @@
-"""What ``fix`` does with manifests that are built: patches beside a kustomization, values of a chart."""
+"""``fix`` for built manifests: patches next to a kustomization, values of a chart."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kubectl_harden.errors import EditError, InputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies, Rules
     from kubectl_harden.manifests.programs import Chart
     from kubectl_harden.manifests.reader import Inputs
+    from kubectl_harden.manifests.value_search import Cure
     from kubectl_harden.model import Problem
     from kubectl_harden.plan_model import FileFix, Planned
     from kubectl_harden.planning.options import FixOptions
@@ -28,13 +28,13 @@ __all__ = ["ChartOutput", "fix_chart", "fix_kustomization", "post_renderer", "pr
 
 _UNNAMED: Final = "values.yaml"
 _NAMED: Final = 12
-"""So many of the values that were tried are named."""
+"""At most this many of the values that were tried are named."""
 
 
 def fix_kustomization(
     directory: str, pod_paths: PodPaths, rules: Rules, options: FixOptions, *, write: bool, quiet: bool
 ) -> int:
-    """Show or write the patches that lift what a kustomization builds; with ``quiet`` what is written is not shown."""
+    """Show or write the patches that fix what a kustomization builds; with ``quiet``, what is written is not shown."""
     from kubectl_harden.manifests.kustomize import fix_kustomization, write_overlay
     from kubectl_harden.reports.output import note_problems
     from kubectl_harden.reports.passed import Passed
@@ -70,7 +70,7 @@ class ChartOutput(NamedTuple):
 
 
 def fix_chart(chart: Chart, manifests: Inputs, policies: Policies, options: FixOptions, how: ChartOutput) -> int:
-    """Show or write the values that cure what a chart renders (``manifests``); what no value cures is told.
+    """Show or write the values that fix what a chart renders (``manifests``); what no value fixes is reported.
 
     Raises UsageError where they have no file to go into.
     """
@@ -132,7 +132,7 @@ def _put(changes: Sequence[FileFix], chart: Chart, how: ChartOutput) -> None:
 def _with_templates(
     chart: Chart, manifests: Inputs, found: Cure, policies: Policies, options: FixOptions
 ) -> tuple[Cure, tuple[FileFix, ...]]:
-    """Return the values of the chart with templates that take more of them, and the changes of these templates."""
+    """Return the values of the chart with templates that accept more of them, and the changes of these templates."""
     import tempfile
 
     from kubectl_harden.manifests.chart_templates import opened_templates
@@ -152,7 +152,7 @@ def _with_templates(
 
 
 def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
-    """Tell what is left to pods that only helm test runs, and how to fix what no value sets."""
+    """Report what is left in pods that only helm test runs, and how to fix what no value sets."""
     from kubectl_harden.manifests.value_plans import NO_VALUE
     from kubectl_harden.reports.output import paragraph
     from kubectl_harden.words import counted
@@ -169,7 +169,7 @@ def _tell_rest(found: Cure, chart: Chart, manifests: Inputs) -> None:
 
 
 def post_renderer(chart: str, release: str = "RELEASE") -> str:
-    """Return how what no value sets is set in what a chart renders."""
+    """Return how to set, in what a chart renders, what no value sets."""
     return (
         f"A post-renderer makes the changes that no value can: helm upgrade --install {release} {chart} "
         "--post-renderer harden (Helm 4, with the plugin), or --post-renderer kubectl-harden --post-renderer-args=fix "
@@ -190,7 +190,7 @@ def _tested(found: Cure, manifests: Inputs) -> int:
 
 
 def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passed]:
-    """Return what cannot be judged in what a chart renders, and what is passed over."""
+    """Return what cannot be judged in what a chart renders, and what is skipped."""
     from kubectl_harden.manifests.check import check_files
     from kubectl_harden.reports.passed import Passed
 
@@ -203,7 +203,7 @@ def _unread(manifests: Inputs, policies: Policies) -> tuple[list[Problem], Passe
 
 
 def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTally, problems: list[Problem]) -> int:
-    """Tell that no values were found, what was tried, and what stays; return the exit code."""
+    """Report that no values were found, what was tried, and what is left; return the exit code."""
     from kubectl_harden.reports.fix import notes_of_many, summary_line
     from kubectl_harden.reports.output import note_problems, paragraph, report_problems, tell
     from kubectl_harden.reports.terminal import width
@@ -225,7 +225,7 @@ def _without_values(found: Cure, chart: Chart, manifests: Inputs, tally: FixTall
 
 
 def propose_values(chart: Chart, manifests: Inputs, policies: Policies) -> Iterator[str]:
-    """Yield what a person should know of the values that would cure what a chart renders (``manifests``)."""
+    """Yield what a person should know about the values that would fix what a chart renders (``manifests``)."""
     from kubectl_harden.manifests.helm_values import FEW, cure
     from kubectl_harden.planning.options import FixOptions
     from kubectl_harden.reports.terminal import printable

@@ -1,4 +1,4 @@
-"""Charts that are named: directories, archives, and what helm has or fetches."""
+"""Charts by name: directories, archives, and charts that helm has or fetches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def begun(name: str, values: tuple[str, ...], namespace: str, options: tuple[str
 
 
 def opened(name: str, values: tuple[str, ...], namespace: str, options: tuple[str, ...]) -> Chart:
-    """Return a chart that is named as helm names charts; one that is elsewhere is fetched by helm, once.
+    """Return a chart by the name that helm takes; a remote one is fetched by helm, once.
 
     Raises InputError where helm cannot fetch it.
     """

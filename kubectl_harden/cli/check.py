@@ -147,7 +147,7 @@ def check(
     all_count = write_known is not None or upgrade is not None
     of_project = None if isinstance(inputs, LiveInputs) or all_count else inputs.project.known
     if known is None and of_project is not None:
-        # The summary names what no person has named.
+        # The summary names a baseline file that is not on the command line.
         known = tally.baseline = of_project
     baseline = _baseline(known, write_known, regular=known == tally.baseline)
     named = baseline is not None
@@ -205,12 +205,8 @@ def check(
         audit.note()
     for words in dict.fromkeys(notes):
         note(words)
-    for words in baseline.notes if baseline is not None else ():
-        note(words)
-    if baseline is not None and baseline.cured:
-        entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
-        verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
-        note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
+    if baseline is not None:
+        _note_baseline(baseline)
     if form.people and tally.violating and upgrade is None and not isinstance(inputs, LiveInputs) and inputs.chart:
         from kubectl_harden.cli.built import propose_values
 
@@ -224,20 +220,39 @@ def check(
         if tally.violating and output == "text" and not tally.clusters:
             line(_advice(inputs, upgrade))
     if compared is not None:
-        if compared.pinned:
-            held = "1 of them is" if compared.pinned == 1 else f"{compared.pinned:,} of them are"
-            note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
-        if compared.uncomparable and not compared.problems:
-            from kubectl_harden.pod_security.policy import NEWEST
-
-            raise UsageError(
-                f"nothing to compare: everything judged is held to {compared.version} or a newer version already "
-                f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
-            )
+        _note_compared(compared)
     if tally.about is not None:
         keep(tally.about.history)
     left = bool(tally.violating or tally.refused) or any(item.state != "fixed" for item in came)
     return exit_code(tally.problems, left=left)
+
+
+def _note_baseline(baseline: Known) -> None:
+    """Note what in the baseline file is out of date."""
+    from kubectl_harden.reports.output import note
+
+    for words in baseline.notes:
+        note(words)
+    if baseline.cured:
+        entries = "1 entry" if baseline.cured == 1 else f"{baseline.cured:,} entries"
+        verb, them = ("is", "it") if baseline.cured == 1 else ("are", "them")
+        note(f"{entries} of {baseline.file} {verb} fixed; --write-known {baseline.file} takes {them} out")
+
+
+def _note_compared(compared: Upgrades) -> None:
+    """Note what an upgrade does not change. Raises UsageError where it changes nothing that was judged."""
+    from kubectl_harden.reports.output import note
+
+    if compared.pinned:
+        held = "1 of them is" if compared.pinned == 1 else f"{compared.pinned:,} of them are"
+        note(f"{held} pinned to a version, which does not change when the cluster is upgraded")
+    if compared.uncomparable and not compared.problems:
+        from kubectl_harden.pod_security.policy import NEWEST
+
+        raise UsageError(
+            f"nothing to compare: everything judged is held to {compared.version} or a newer version already "
+            f"(--policy-version sets what to compare with; the newest known version is v1.{NEWEST})"
+        )
 
 
 def _chosen(only: tuple[str, ...], skip: tuple[str, ...]) -> Callable[[Iterable[Checks]], Iterator[Checks]]:
@@ -265,7 +280,7 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
 
 
 def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: list[str]) -> list[Traced]:
-    """Return what the audit log shows of the namespaces that are checked."""
+    """Return what the audit log shows about the namespaces that are checked."""
     from kubectl_harden.live.audited import audited_since
     from kubectl_harden.live.find import Finder
     from kubectl_harden.pod_security.policy import PolicyChoice
@@ -278,7 +293,7 @@ def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: lis
         since = audited_since(inputs.cluster, inputs.targets, inputs.choice)
         notes.extend(unaudited_notes(audit.span, since))
     except ClusterError as error:
-        notes.append(f"whether the audit log shows all that violates is not known: {error}")
+        notes.append(f"whether the audit log shows every violation is not known: {error}")
     if inputs.choice.level == "baseline":
         found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
@@ -310,7 +325,7 @@ def _upgrade(version: str, output: str, baseline: str | None) -> int:
 
 
 def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> Known | None:
-    """Return the baseline file that is to be written, or that tells what is known, if there is one."""
+    """Return the baseline file to write, or to compare with, if there is one."""
     if known is None and write_known is None:
         return None
     # Imported late: few checks have one.
@@ -320,7 +335,7 @@ def _baseline(known: str | None, write_known: str | None, *, regular: bool) -> K
 
 
 def _write_known(known: Known, results: Iterable[Checks]) -> int:
-    """Write the baseline file, which keeps what was not judged; what cannot be read is told, and stands in no file."""
+    """Write the baseline file, which keeps entries that were not judged; problems are reported, not written."""
     from kubectl_harden.manifests.baseline_file import save
     from kubectl_harden.reports.output import line, note_problems, report_problems
     from kubectl_harden.words import counted

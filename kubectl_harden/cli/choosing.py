@@ -1,4 +1,4 @@
-"""The questions of ``fix -i``: one edit at a time, with what belongs to it, as ``git add -p`` asks."""
+"""The questions of ``fix -i``: one edit at a time, with what belongs to it, like ``git add -p``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ e - change its value in an editor, then make it
 """
 
 _About = tuple[str, str, str | None, str, Path]
-"""What tells objects, and the pod templates in them, apart."""
+"""The key of an object, and of a pod template in it."""
 
 
 class Chooser:
@@ -98,7 +98,9 @@ class Chooser:
             tell([_HELP])
 
     def _edited(self, about: _About, edits: list[Edit]) -> Edit | None:
-        """Return an edit with the value that the person wrote in an editor, or None; what is refused is kept for it."""
+        """Return an edit with the value that the person wrote in an editor, or None; text that is refused is kept for
+        the next try.
+        """
         from kubectl_harden.reports.output import line
         from kubectl_harden.yaml_text.tree import dump, parse, value_of
 

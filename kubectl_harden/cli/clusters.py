@@ -1,4 +1,4 @@
-"""Several clusters at once: the contexts that are meant, and what each brings, side by side."""
+"""Several clusters at once: the contexts that are selected, and the results of each, side by side."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTEXTS: Final = (
 
 _AT_ONCE: Final = 4
 _WAITING: Final = 64
-"""How many results of a cluster wait for those before it."""
+"""How many results of a cluster wait while earlier clusters are not done."""
 
 T = TypeVar("T")
 
@@ -67,9 +67,9 @@ class Context:
 def chosen_contexts(given: dict[str, object]) -> list[str]:
     """Return the contexts of --contexts or --all-contexts, and take both out; none where neither is given.
 
-    Raises UsageError where a pattern stands for no context, and for --context beside them; also where none is named:
-    a shell's variable may be empty, and the current context is not meant then. Raises ClusterError where the kubeconfig
-    cannot be read.
+    Raises UsageError where a pattern matches no context, for --context next to them, and for an empty pattern: a shell
+    variable may be empty, and the current context is not meant then. Raises ClusterError where the kubeconfig cannot be
+    read.
     """
     patterns, everything = given.pop("contexts", None), given.pop("all_contexts", False)
     if patterns is None and not everything:
@@ -99,7 +99,7 @@ def chosen_contexts(given: dict[str, object]) -> list[str]:
 
 
 def _patterns(text: str, known: Sequence[str]) -> Iterator[str]:
-    """Yield what stands between commas, except those of a context's own name."""
+    """Yield the parts between commas, except commas in a context's own name."""
     parts = text.split(",")
     while parts:
         taken = next((count for count in range(len(parts), 1, -1) if ",".join(parts[:count]) in known), 1)
@@ -111,18 +111,20 @@ def _patterns(text: str, known: Sequence[str]) -> Iterator[str]:
 
 
 def _matching(pattern: str, known: Sequence[str]) -> list[str]:
-    """Return the contexts of a pattern; one of this very name is meant alone, whatever wildcards are in it."""
+    """Return the contexts that match a pattern; a context of exactly this name matches alone, whatever wildcards are in
+    it.
+    """
     from fnmatch import fnmatchcase
 
     return [pattern] if pattern in known else [name for name in known if fnmatchcase(name, pattern)]
 
 
 def contexts_of(names: Sequence[str], given: Mapping[str, object]) -> list[Context]:
-    """Return contexts in their order; each is opened by the run that asks for its cluster, beside the others.
+    """Return contexts in their order; each is opened by the run that asks for its cluster, in parallel with the others.
 
-    Those whose credential plugin may ask a person are opened here, one after another: the questions of two would be
-    mixed up with each other, and with what is told of a third. A note names contexts that lead to one API server: what
-    is there is told, and counted, for each of them. Raises UsageError, and ClusterError where no context can be read.
+    Those whose credential plugin may prompt a person are opened here, one after another, so that prompts are not mixed
+    up. A note names contexts that lead to the same API server: its workloads are shown, and counted, for each of them.
+    Raises UsageError, and ClusterError where no context can be read.
     """
     from kubectl_harden.cluster.kubeconfig import described
     from kubectl_harden.reports.output import note
@@ -144,7 +146,7 @@ def contexts_of(names: Sequence[str], given: Mapping[str, object]) -> list[Conte
 
 @contextmanager
 def _named(context: str) -> Iterator[None]:
-    """Say on Ctrl-C which context is waited for."""
+    """On Ctrl-C, say which context the run is waiting for."""
     from kubectl_harden.reports.output import note
 
     try:
@@ -155,10 +157,11 @@ def _named(context: str) -> Iterator[None]:
 
 
 def made_on(connect: Connect, server: object, context: object, words: str) -> Cluster:
-    """Return the cluster that something was made on, by the server and the context that it names.
+    """Return the cluster that something was made on, by the server and the context that are recorded.
 
-    That is the one connected to, or, where the options name none, that of the context if it still leads to the server;
-    a note says so, in ``words`` with the place. Otherwise it is the one connected to all the same. Raises ClusterError.
+    That is the current one if it has the server, or, where the options name no cluster, that of the context if it still
+    leads to the server; a note says so, in ``words`` with the place. Otherwise it is the current one anyway. Raises
+    ClusterError.
     """
     from kubectl_harden.reports.output import note
 
@@ -175,10 +178,10 @@ def made_on(connect: Connect, server: object, context: object, words: str) -> Cl
 
 
 def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Iterator[tuple[str, T | HardenError]]:
-    """Yield what runs bring, each with its name: a few run at once, and all comes in their order.
+    """Yield the results of runs, each with its name: a few run at once, and the results come in the order of the runs.
 
-    A run that ends with an error of ours brings that last. What waits for earlier runs does not grow. Runs begin in
-    their order: a later one that waits for room never keeps the one that is read from beginning.
+    A run that ends with a HardenError yields that last. Only a limited number of results wait for earlier runs. Runs
+    begin in order, so a later one that waits for room never blocks the one that is read.
     """
     from queue import Empty, Full, Queue, SimpleQueue
 
@@ -224,7 +227,7 @@ def side_by_side(runs: Sequence[tuple[str, Callable[[], Iterable[T]]]]) -> Itera
 
 
 def _taken(queue: Queue[T], context: str) -> T:
-    """Wait for an item, so that Ctrl-C is heard meanwhile."""
+    """Wait for an item in a way that Ctrl-C can interrupt."""
     from queue import Empty
 
     with _named(context):

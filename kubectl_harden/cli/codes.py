@@ -26,7 +26,7 @@ INTERRUPTED: Final = 130
 
 
 def exit_code(problems: Iterable[Problem], *, left: bool) -> int:
-    """Return the exit code: what the cluster refused counts most, then what could not be read, then what is left."""
+    """Return the exit code: refusals of the cluster come first, then what could not be read, then what is left."""
     kinds = {problem.refused for problem in problems}
     if kinds:
         return REFUSED if True in kinds else UNREADABLE

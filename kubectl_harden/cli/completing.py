@@ -1,6 +1,6 @@
-"""What can stand at a place of the command line: resource names, namespaces, contexts, checks, runs.
+"""Completions for the command line: resource names, namespaces, contexts, controls, runs.
 
-Nothing here is an error: where a cluster does not answer within DEADLINE, there is nothing to propose.
+Nothing here is an error: where a cluster does not answer within DEADLINE, there are no completions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["VARIABLE", "checks", "kubeconfig_names", "levels", "namespaces", "resources", "runs", "topics"]
 
 VARIABLE: Final = "_KUBECTL_HARDEN_COMPLETE"
-"""The environment variable by which a shell's function asks the bare command."""
+"""The environment variable with which a shell's completion function calls the bare command."""
 
 DEADLINE: Final = 3.0
 """Seconds in which a cluster must answer; a person waits for it with a finger on a key."""
@@ -29,12 +29,12 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def _of(words: Iterable[str], incomplete: str) -> list[str]:
-    """Return the words that go on so; shells show them as they are, so that only printable ones are proposed."""
+    """Return the words with a prefix; shells show them unescaped, so only printable ones are proposed."""
     return sorted(word for word in set(words) if word.startswith(incomplete) and word.isprintable())
 
 
 def _asked(ctx: click.Context, ask: Callable[[Cluster], Iterable[str]]) -> list[str]:
-    """Return what a cluster says, or nothing where it does not answer in time."""
+    """Return a cluster's answer, or nothing where it does not answer in time."""
     from threading import Thread
 
     from kubectl_harden.cli.connect import open_cluster
@@ -55,7 +55,7 @@ def _asked(ctx: click.Context, ask: Callable[[Cluster], Iterable[str]]) -> list[
 
 
 def resources(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return types, ``TYPE/NAME`` behind a type and a slash, names behind a type; files behind -f are the shell's."""
+    """Return types, ``TYPE/NAME`` after a type and a slash, names after a type; the shell completes files after -f."""
     from kubectl_harden.cluster.api import WORKLOADS
 
     if ctx.params.get("files"):
@@ -110,7 +110,7 @@ def levels(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 
 
 def checks(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids of the controls, behind a comma too."""
+    """Return the ids of the controls, also after a comma."""
     from kubectl_harden.pod_security.controls import CONTROLS
 
     done, comma, last = incomplete.rpartition(",")
@@ -118,12 +118,12 @@ def checks(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 
 
 def topics(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return what explain explains."""
+    """Return the arguments of explain."""
     return _of([*checks(ctx, parameter, ""), "runtime"], incomplete)
 
 
 def runs(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the runs that can be taken back, the last one first."""
+    """Return the runs that can be undone, the latest first."""
     from kubectl_harden.live.journal import runs as recorded
 
     return [run.id for run in recorded() if run.id.startswith(incomplete) and run.id.isprintable()]

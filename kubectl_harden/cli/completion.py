@@ -89,7 +89,7 @@ def _install() -> Path:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def complete(ctx: click.Context, words: tuple[str, ...]) -> int:
-    """Print what can stand for the last word, as kubectl reads it."""
+    """Print the completions of the last word, as kubectl reads them."""
     from click.shell_completion import ShellComplete
 
     from kubectl_harden.reports.output import data

@@ -20,7 +20,7 @@ CLUSTER_NAMES: Final = (
 
 
 _LONGEST: Final = 1e9
-"""Seconds, which are 31 years: more than clocks and sockets take stands for as long as that."""
+"""31 years, in seconds: longer times, which clocks and sockets may not take, count as this."""
 
 
 def seconds(text: str, option: str) -> float:
@@ -34,7 +34,7 @@ def seconds(text: str, option: str) -> float:
 
 
 def options_of(given: Mapping[str, Any]) -> ClusterOptions:
-    """Return how the options of ``cluster_options`` reach a cluster. Raises UsageError for what they cannot say."""
+    """Return how the options of ``cluster_options`` reach a cluster. Raises UsageError for invalid values."""
     from kubectl_harden.cluster.kubeconfig import ClusterOptions
 
     own = {name: given[name] for name in ClusterOptions._fields if name != "timeout"}

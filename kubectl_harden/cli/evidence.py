@@ -91,10 +91,10 @@ class EvidenceOptions(NamedTuple):
     observed: tuple[str, ...]
     observed_for: float
     looked_at: list[bool]
-    """Whether all of what was observed could be read, each time that it is read."""
+    """Whether everything that was observed could be read, for each time that it was read."""
 
     def of_files(self) -> Learner:
-        """Return what brings the evidence for manifests."""
+        """Return the collector of evidence for manifests."""
         from kubectl_harden.evidence.collector import Learner
 
         return Learner(images=self._images(None), observations=self.of_observations())
@@ -102,11 +102,11 @@ class EvidenceOptions(NamedTuple):
     def of_cluster(
         self, cluster: Cluster, notes: list[str], *, whole: bool, recorded: bool, namespaced: bool = False
     ) -> Learner:
-        """Return what brings the evidence for live workloads.
+        """Return the collector of evidence for live workloads.
 
-        ``whole`` namespaces of them are looked at; profiles are looked for if so, or where ``recorded`` ones
-        were asked for: finding out whether there are any takes a discovery of the API. ``namespaced``: whether pods
-        may go into a user namespace is of interest, which nodes and claims tell.
+        ``whole``: whole namespaces are read; recorded profiles are read then, or where ``recorded`` ones were asked
+        for, because finding them takes a discovery of the API. ``namespaced``: nodes and claims are read as well, for
+        user namespaces.
         """
         from kubectl_harden.evidence.collector import Learner
         from kubectl_harden.evidence.live_pods import RunningPods
@@ -123,8 +123,8 @@ class EvidenceOptions(NamedTuple):
         )
 
     def _images(self, pods: RunningPods | None) -> Callable[[], Images] | None:
-        """Return what makes the Images when the first is wanted: most of this is not free to import."""
-        # Manifests may come from anybody: the hosts that they name are asked where a person says so, and only there.
+        """Return the function that creates the Images when the first one is needed: importing this takes time."""
+        # Manifests may come from anybody: the hosts that they name are contacted only if a person asks for it.
         if not self.inspect_images:
             return None
 
@@ -148,7 +148,7 @@ class EvidenceOptions(NamedTuple):
         return make
 
     def of_observations(self) -> Observations | None:
-        """Return what sensors have seen, or None; what cannot be read of it is told."""
+        """Return what sensors have seen, or None; what cannot be read is reported."""
         if not self.observed:
             return None
         from kubectl_harden.evidence.sensors import read_observations
@@ -191,7 +191,7 @@ def evidence_options(command: Callable[..., int]) -> Callable[..., int]:
                 raise UsageError(f'--observed "{name}": there is no such file or directory')
         code = command(evidence=evidence, **given)
         if not evidence.looked_at:
-            # What is named is an input, also of an output that shows no evidence.
+            # A named file is an input, even for an output that shows no evidence.
             evidence.of_observations()
         return UNREADABLE if code in (OK, VIOLATIONS) and not all(evidence.looked_at) else code
 
@@ -249,7 +249,7 @@ def _user_namespace(text: str | None) -> Literal["stopped", "auto"] | None:
     if text is None:
         return None
     if text not in ("stopped", "auto"):
-        raise UsageError(f'--user-namespace "{text}": write auto, or put the option behind the names')
+        raise UsageError(f'--user-namespace "{text}": write auto, or put the option after the names')
     return "auto" if text == "auto" else "stopped"
 
 

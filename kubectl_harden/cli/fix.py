@@ -220,7 +220,7 @@ def fix(
     if apply_:
         raise UsageError("--apply patches live workloads: name them by TYPE/NAME; files are edited by --write")
     if at_admission or output == "mutating-policy":
-        raise UsageError("policies at admission are made for live workloads: name them by TYPE/NAME")
+        raise UsageError("admission policies are made for live workloads: name them by TYPE/NAME")
     if inputs.inputs.render is not None:
         raise UsageError(
             "--build is for check: fix -k DIR makes patches of a kustomization, fix --helm-chart DIR values of a chart"
@@ -244,7 +244,7 @@ def fix(
         return fix_chart(inputs.chart, found.inputs, found.policies, options, how)
     if write and (inputs.kustomization or inputs.chart):
         raise UsageError(
-            f"-o {output} is for other programs, and --write writes patches beside the kustomization.yaml or values "
+            f"-o {output} is for other programs, and --write writes patches next to the kustomization.yaml or values "
             "into the chart's: leave one of them out"
         )
     found = surveyed(inputs, origins=False)
@@ -274,7 +274,7 @@ def _fix_files(
     def results() -> Iterator[FileFix]:
         for fixed in fix_files(found.inputs, found.policies, options):
             if write and fixed.splices:
-                # Who passes on names has named none of the links among them.
+                # Whoever passes on names has not chosen the links among them.
                 fixed = written(fixed, () if found.inputs.skip_others else found.inputs.names)
             told, noted = len(tally.problems), len(tally.passed.notes)
             tally.add(fixed)

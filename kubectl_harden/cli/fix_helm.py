@@ -1,4 +1,4 @@
-"""What ``fix`` does with live workloads of Helm releases: shows the values that cure them, and has helm set them."""
+"""``fix`` for live workloads of Helm releases: show the values that fix them, and have helm set them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["Releases"]
 
 
 class Releases:
-    """The Helm releases of a run, with what is proposed for their workloads.
+    """The Helm releases of a run, with the proposals for their workloads.
 
-    ``rollback`` takes back what fails. ``off`` leaves them to be patched or shown like all others.
+    ``rollback`` rolls back what fails. ``off`` leaves them to be patched or shown like all others.
     """
 
     def __init__(self, inputs: LiveInputs, options: FixOptions, *, apply: bool, rollback: bool, off: bool) -> None:
@@ -39,7 +39,7 @@ class Releases:
         self._is_agreed = False
 
     def takes(self, proposal: Proposal) -> bool:
-        """Whether a workload belongs to a release; it is proposed for together with the others of that."""
+        """Whether a workload belongs to a release; its workloads are planned together."""
         if self._off or not is_of_release(proposal):
             return False
         link = proposal.origin[0]
@@ -47,7 +47,7 @@ class Releases:
         return True
 
     def planned(self, show: Callable[[Proposal], None] | None) -> Iterator[Proposal]:
-        """Yield the proposals for the workloads of releases, with the values that cure them.
+        """Yield the proposals for the workloads of releases, with the values that fix them.
 
         ``show`` shows a proposal to people; None where nothing is shown.
         """
@@ -83,7 +83,7 @@ class Releases:
         return proposal.live.uid in self._of
 
     def json(self, proposal: Proposal) -> dict[str, object]:
-        """Return what a FixPlan's workload says of the values of its release."""
+        """Return what a FixPlan's workload says about the values of its release."""
         plan = self._of.get(proposal.live.uid)
         if plan is None:
             problem = self._problems.get(proposal.live.uid)
@@ -104,7 +104,9 @@ class Releases:
         }
 
     def ask(self, *, yes: bool) -> None:
-        """Ask whether what can be upgraded is to be, unless ``yes``. A signal at the question raises click.Abort."""
+        """Ask whether to upgrade the releases that can be upgraded, unless ``yes``. A signal at the question raises
+        click.Abort.
+        """
         from kubectl_harden.cli.interrupts import raising_again
         from kubectl_harden.reports.output import ask
 
@@ -120,9 +122,9 @@ class Releases:
         return [plan for plan in self._plans if not plan.refusal and any(item.patch for item in plan.proposals)]
 
     def carry_out(self, journal: Journal, *, limit: float, fail_fast: bool, begun: bool) -> tuple[list[Outcome], bool]:
-        """Have helm upgrade what was agreed to (see ``ask``), and tell; returns the outcomes and whether a signal came.
+        """Have helm upgrade what was agreed to (see ``ask``); returns the outcomes and whether a signal came.
 
-        ``begun`` tells that nothing more is to be begun after what came before.
+        ``begun`` tells that nothing more may begin after what came before.
         """
         from kubectl_harden.cli.parallel import Parallel
         from kubectl_harden.live.apply import Outcome
@@ -177,7 +179,7 @@ class Releases:
 
 
 def _show(plan: ReleasePlan) -> None:
-    """Write the diff of a release's values to stdout, and what a person should know of them to stderr."""
+    """Write the diff of a release's values to stdout, and what a person should know about them to stderr."""
     from kubectl_harden.cli.built import post_renderer
     from kubectl_harden.manifests.value_plans import NO_VALUE
     from kubectl_harden.reports.helm import release_notes, values_diff
@@ -189,7 +191,7 @@ def _show(plan: ReleasePlan) -> None:
     record, found = plan.record, plan.found
     write([values_diff(f"{record.namespace}/{record.name}/values.yaml", record.config, found.values)])
     for proposal in plan.proposals:
-        # What keeps the whole release from it is told once, below.
+        # What keeps the whole release from an upgrade is reported once, below.
         shown = proposal._replace(refusal=None) if proposal.refusal == plan.refusal else proposal
         tell(proposal_notes(shown._replace(managers=()), columns=width()))
     for key, words in found.said:

@@ -1,4 +1,4 @@
-"""What ``fix --source`` does: the files that others take live workloads from, edited in checkouts and proved."""
+"""``fix --source``: the files that Flux or Argo CD take live workloads from, edited in checkouts and proved."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SourceJob(NamedTuple):
 
 
 class SourceChange(NamedTuple):
-    """What one file, or one kustomization, comes to, for the workloads that it makes."""
+    """The change of one file, or one kustomization, for the workloads that it makes."""
 
     jobs: tuple[SourceJob, ...]
     files: tuple[FileFix, ...]
@@ -61,7 +61,7 @@ def fix_source(
     inputs: LiveInputs, options: FixOptions, output: str | None, sources: Sequence[str], *, write: bool,
     notes: Sequence[str],
 ) -> int:  # fmt: skip
-    """Show or write the edits of files in checkouts that lift live workloads; returns the exit code."""
+    """Show or write the edits of files in checkouts that fix live workloads; returns the exit code."""
     if output not in (None, "diff", "json"):
         raise UsageError(f"-o {output} prints patches of live objects; --source shows a diff, or the plan by -o json")
     from kubectl_harden.live.find import Finder
@@ -91,7 +91,7 @@ def fix_source(
 
 
 class SourceRun:
-    """One run: what was found, and what came of it."""
+    """One run: what was found, and the outcome."""
 
     def __init__(
         self, inputs: LiveInputs, options: FixOptions, checkouts: Sequence[Checkout], *, write: bool, people: bool
@@ -102,7 +102,7 @@ class SourceRun:
         self._trees: dict[tuple[str, bool, FilesTaken], Tree] = {}
         self.charts = Charts(inputs.cluster, checkouts, self._tree_at)
         self.also: dict[Spot, Callable[[Document], Mapping[Path, dict[str, Any]]]] = {}
-        """What else is to change in a place, beside workloads."""
+        """What else is to change in a place, besides workloads."""
         self.workloads = 0
         self.edited: list[SourceJob] = []
         self._files: dict[Checkout, dict[str, AtSource]] = {}
@@ -175,7 +175,7 @@ class SourceRun:
             return None, (str(error), True)
 
     def _tree_at(self, at: AtSource) -> tuple[Checkout, Tree]:
-        """Return the files at a place, and their checkout. Raises InputError where there is none."""
+        """Return the files at a place, and their checkout. Raises InputError where no checkout has it."""
         from kubectl_harden.manifests.checkout import directory_in, matching
         from kubectl_harden.manifests.source import tree_of
 
@@ -255,7 +255,7 @@ class SourceRun:
         )
 
     def _proves(self, job: SourceJob, change: SourceChange) -> bool:
-        """Whether the server admits what a change makes of a workload; else it is told why not."""
+        """Whether the server admits a workload after a change; else the reason is reported."""
         from kubectl_harden.field_path import field_path
         from kubectl_harden.live.at_source import proved
         from kubectl_harden.manifests.source import resolved

@@ -21,12 +21,12 @@ Group = Literal[
     "Global options, as in kubectl",
 ]
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
-"""In the order of the help; within a group options stand as they are declared, the everyday ones first."""
+"""In the order of the help; within a group, options come as they are declared, the everyday ones first."""
 GLOBAL: Final = GROUPS[-1]
 
 
 FILE: Final = click.Path()
-"""The type of options that name a file: click translates the name of each one that is made."""
+"""The one type for options that name a file: click translates the name of every instance."""
 
 
 class Option(click.Option):
@@ -41,7 +41,7 @@ _Added = Callable[[Callable[..., int]], Callable[..., int]]
 
 
 def option(*names: str, group: Group, **given: Any) -> _Added:
-    """Return what adds an option of a group to a command's function; the rest is as click.option has it."""
+    """Return the decorator that adds an option of a group to a command; the rest is as in click.option."""
     return click.option(*names, cls=Option, group=group, **given)
 
 

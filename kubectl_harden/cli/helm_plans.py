@@ -1,4 +1,4 @@
-"""Which values of a Helm release cure its live workloads: found with the chart of its record, and proved."""
+"""Which values of a Helm release fix its live workloads: found with the chart in its record, and proved."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kubectl_harden.live.helm_upgrade import Upgrade
     from kubectl_harden.live.propose import Proposal
     from kubectl_harden.manifests.chart_effects import Effect, ObjectKey, Rendering
-    from kubectl_harden.manifests.helm_values import Cure
     from kubectl_harden.manifests.policies import Policies
+    from kubectl_harden.manifests.value_search import Cure
     from kubectl_harden.model import Identity
     from kubectl_harden.plan_model import Planned
     from kubectl_harden.planning.options import FixOptions
@@ -28,7 +28,7 @@ __all__ = ["NoValues", "ReleasePlan", "is_of_release", "release_plan"]
 
 _RUN: Final = ("pre-upgrade", "post-upgrade")
 _UNCHANGED: Final = frozenset({"Job", "Pod"})
-"""Kinds whose pods' fields no upgrade can change."""
+"""Kinds whose pod fields no upgrade can change."""
 _NAMED: Final = 12
 
 _About = tuple[str, str, str, str]
@@ -36,7 +36,7 @@ _About = tuple[str, str, str, str]
 
 
 class NoValues(Exception):
-    """Why no values of a release are proposed, in a sentence. ``missing`` tells that no value was found to do it."""
+    """Why no values of a release are proposed, in a sentence. ``missing`` tells that no value was found that helps."""
 
     def __init__(self, message: str, *, no_value: bool = False) -> None:
         super().__init__(message)
@@ -44,11 +44,11 @@ class NoValues(Exception):
 
 
 class ReleasePlan(NamedTuple):
-    """Values of a release for some of its workloads, and what is known of them.
+    """Values of a release for some of its workloads, and what is known about them.
 
     ``proposals`` have the plans that the values carry out. ``also`` names other workloads whose pods they change,
-    ``hooks`` what else an upgrade runs, ``resets`` what it sets back that others have changed in the cluster.
-    ``refusal`` is why it is not applied ("" where it can be), ``denied``: the cluster said so.
+    ``hooks`` what else an upgrade runs, ``resets`` what others have changed in the cluster and it resets. ``refusal``
+    is why it is not applied ("" where it can be), ``denied``: the cluster refused it.
     """
 
     record: Record
@@ -68,7 +68,7 @@ class ReleasePlan(NamedTuple):
 
 
 def is_of_release(proposal: Proposal) -> bool:
-    """Whether a workload is managed by a release of Helm and by nobody else, and something is to be done with it."""
+    """Whether a workload is managed by a Helm release and by nothing else, and has something to fix."""
     origin = proposal.origin
     told = any(item.plan.edits or item.plan.remaining for item in proposal.planned)
     is_alone = all(manager.system == "Helm" for manager in proposal.managers)
@@ -86,7 +86,7 @@ def release_plan(
 ) -> ReleasePlan:
     """Return the values for proposals of one release; ``directory`` is an empty one that stays as long as the plan.
 
-    With ``rollback`` there must be a way back. Raises NoValues where there are no values.
+    With ``rollback``, a rollback must be possible. Raises NoValues where there are no values.
     """
     try:
         plan = _release_plan(inputs, options, proposals, directory)
@@ -177,11 +177,11 @@ def _archive(record: Record, name: str, version: str) -> str:
 def _of_other_helm(record: Record, helm: Helm) -> str:
     if record.value.get("apply_method") != "ssa" or not helm.is_version_3():
         return ""
-    return "Helm 4 has made it by server-side apply, which Helm 3 does not know: have helm 4 on the PATH"
+    return "Helm 4 made it by server-side apply, which Helm 3 does not support: put helm 4 on the PATH"
 
 
 def _unlike_a_chart(record: Record, archive: str) -> str:
-    """Return why a release is not what its record's chart makes with its values, as far as the record shows it."""
+    """Return why a release differs from what its chart renders with its values, as far as its record shows."""
     missing = record.missing()
     if missing and not archive:
         named = ", ".join(missing)
@@ -190,12 +190,12 @@ def _unlike_a_chart(record: Record, archive: str) -> str:
             "helm's cache here either; fix --helm-chart CHART --values FILE takes what helm get values says"
         )
     if "# Source: " not in str(record.value.get("manifest")):
-        return "a post-renderer has changed what its chart renders, and helm upgrade without it would take that away"
+        return "a post-renderer has changed what its chart renders, and helm upgrade without it would drop that"
     return ""
 
 
 def _capabilities(inputs: LiveInputs) -> list[str]:
-    """Return the words by which helm renders as for the server."""
+    """Return the options with which helm renders as for the server."""
     known = dict.fromkeys(item.api_version for item in inputs.cluster.resources())
     kinds = (f"{item.api_version}/{item.kind}" for item in inputs.cluster.resources())
     words = ["--kube-version", f"1.{inputs.cluster.minor()}.0"]
@@ -222,7 +222,7 @@ def _about_key(
 
 
 def _about(proposals: Sequence[Proposal], options: FixOptions, record: Record) -> tuple[Policies, FixOptions]:
-    """Return the policies and what is known of the workloads, told of them as the chart renders them."""
+    """Return the policies and the evidence of the workloads, for the objects that the chart renders."""
     from kubectl_harden.live.at_source import AsLive
     from kubectl_harden.manifests.policies import Policies
 
@@ -246,7 +246,7 @@ def _without(found: Cure) -> str:
 def _with_values(
     inputs: LiveInputs, proposal: Proposal, planned: Iterable[Planned], rendered: Rendering, record: Record
 ) -> Proposal:
-    """Return a proposal with the plan that values carry out, and what the server says of it in dry-runs."""
+    """Return a proposal with the plan that values carry out, and what the server says about it in dry-runs."""
     from kubectl_harden.live.at_source import proved
 
     wanted = _wanted([proposal], record)
@@ -262,7 +262,7 @@ def _with_values(
         (value for key, value in _objects(rendered) if _about_key(*key, record) == _about_live(proposal.live)), None
     )
     if value is None:
-        return proposal._replace(refusal="its chart does not render it any more with these values")
+        return proposal._replace(refusal="with these values, its chart does not render it any more")
     told = proved(inputs.cluster, proposal.live, made, cast("dict[str, Any]", value))
     return proposal._replace(
         refusal=told.refusal, denied=told.denied, unproven=told.unproven, warnings=told.warnings, returned=told.returned
@@ -289,7 +289,7 @@ def _proved(
 ) -> ReleasePlan:
     """Return a plan with what an upgrade would change, by helm's dry-run on the server.
 
-    ``before`` and ``rendered`` are what the chart renders with the values of now, and with the new ones.
+    ``before`` and ``rendered`` are what the chart renders with the current values, and with the new ones.
     """
     from kubectl_harden.live.helm_upgrade import rendered_by_server
     from kubectl_harden.manifests.chart_effects import Workloads
@@ -311,10 +311,10 @@ def _proved(
     others = list(dict.fromkeys((*effect.other, *(f"{key[1]} {key[3]}" for key in more))))
     if others:
         named = ", ".join(others[:_NAMED])
-        why = "its chart renders other things each time, or a post-renderer has changed what it renders"
+        why = "its chart renders something different each time, or a post-renderer has changed what it renders"
         return plan._replace(refusal=f"helm upgrade would change more than these values do ({named}): {why}")
     if effect.left - comparison.units(old):
-        return plan._replace(refusal="other pods of the release would come to violate their level")
+        return plan._replace(refusal="other pods of the release would violate their level then")
     return _with_workloads(inputs, plan, effect, made)
 
 
@@ -359,7 +359,7 @@ def _with_workloads(inputs: LiveInputs, plan: ReleasePlan, effect: Effect, made:
 
 
 def _resets(manifest: object, live: Mapping[str, object]) -> list[str]:
-    """Return what a live workload has otherwise than the release has set it: Helm sets it again."""
+    """Return what a live workload has that differs from the release: Helm sets it again."""
     from kubectl_harden.json_values import mapping
 
     spec, now = mapping(mapping(manifest).get("spec")), mapping(live.get("spec"))
@@ -382,7 +382,7 @@ def _containers(spec: Mapping[str, object]) -> list[dict[str, Any]]:
 
 
 def _no_way_back(inputs: LiveInputs, plan: ReleasePlan) -> str:
-    """Return why a rollback would not bring pods back that the upgrade takes down before it is known that it works."""
+    """Return why a rollback could not restore pods that the upgrade takes down before it is known to work."""
     from kubectl_harden.live.trial import admission, start_is_proven, takes_down
     from kubectl_harden.objects import name_of
 
@@ -400,7 +400,7 @@ def _no_way_back(inputs: LiveInputs, plan: ReleasePlan) -> str:
 
 
 def _rights(inputs: LiveInputs, record: Record) -> dict[str, Any]:
-    """Return what of a plan is refused since helm may not keep a new revision."""
+    """Return a plan that is refused where helm may not store a new revision."""
     resource = f"{record.storage}s"
     try:
         for verb in ("create", "update"):

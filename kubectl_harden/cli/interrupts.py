@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: all of them end a run between two steps, and tell what it did."""
+"""Ctrl-C, SIGTERM and SIGHUP: all of them end a run between two steps, with a report of what it did."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", 
 _last = [int(signal.SIGINT)]
 
 _Handler = Callable[[int, FrameType | None], object] | int | None
-"""What a signal does, as the module signal has it."""
+"""A signal handler, as in the module signal."""
 
 
 def ended_by() -> int:
     """Return the exit code of a run that a signal has ended: 128 and the number of the last one.
 
-    Another signal changes nothing any more: as Python ends, it would kill the process instead.
+    Further signals are ignored from then on: while Python shuts down, they would kill the process.
     """
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
@@ -34,8 +34,8 @@ def ended_by() -> int:
 def leave(code: int) -> NoReturn:
     """End with an exit code, and do not wait for other threads: servers may let these wait for minutes.
 
-    What is registered to be done at the end, such as removing temporary directories, is done. Processes that work on
-    files are waited for: they end by themselves.
+    Functions registered with atexit, such as removing temporary directories, are called. Worker processes are waited
+    for: they end by themselves.
     """
     processes = sys.modules.get("multiprocessing")
     if processes is not None and processes.active_children():
@@ -52,7 +52,7 @@ def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, _Han
     before: dict[int, _Handler] = {}
     if threading.current_thread() is threading.main_thread():
         for number in _NUMBERS:
-            # Whoever starts a command with a signal ignored (nohup) means it.
+            # A signal that is ignored from the start (nohup) stays ignored.
             now = signal.getsignal(number)
             if now is not signal.SIG_IGN:
                 before[number] = now
@@ -87,9 +87,9 @@ def raising_again() -> Iterator[None]:
 
 @contextmanager
 def calling(told: Callable[[int], None]) -> Iterator[None]:
-    """Call ``told`` with a count for each signal, instead of what was done with it before.
+    """Call ``told`` with a count for each signal, instead of the former handlers.
 
-    After the first one no signal raises any more: what is left to do is to tell what was done.
+    After the first one, no signal raises any more: all that is left is to report what was done.
     """
     count = [0]
 

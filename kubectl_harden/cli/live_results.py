@@ -23,10 +23,10 @@ __all__ = ["live_results"]
 def live_results(
     inputs: LiveInputs, form: Format, evidence: EvidenceOptions, notes: list[str], *, named: bool, upgrade: int | None
 ) -> Iterable[Checks]:
-    """Return the verdicts as a format asks for them; what a person should know is added to ``notes`` meanwhile.
+    """Return the verdicts as a format needs them; what a person should know is added to ``notes`` on the way.
 
-    With ``named`` they have what a baseline file asks for, with ``upgrade`` they are for that policy version. Where
-    there are several clusters, one that fails is a problem among the results.
+    With ``named`` they have what a baseline file needs, with ``upgrade`` they are for that policy version. Where there
+    are several clusters, one that fails is a problem among the results.
     """
     one = partial(_of_one, form=form, evidence=evidence, named=named, upgrade=upgrade)
     if not inputs.contexts:

@@ -77,7 +77,7 @@ def cli() -> None:
       # How far are all namespaces from restricted, and what holds them back? Take them as far as they can go
       kubectl harden migrate -A --level highest
       kubectl harden migrate -A --level highest --apply
-      # Take it back
+      # Undo it
       kubectl harden undo --last
       # What would Pod Security admission say about these manifests? Fix them
       kubectl harden check -f deploy/
@@ -157,7 +157,7 @@ def complete_for_kubectl() -> None:
 
 
 def _own_name() -> str:
-    """Return what a shell's completion script knows the command by, or what its help calls it."""
+    """Return the command's name in a shell's completion script, or in its help."""
     return "kubectl-harden" if VARIABLE in os.environ else "kubectl harden"
 
 
@@ -183,7 +183,7 @@ def _say_usage(error: click.UsageError) -> None:
 
 
 def _say_bug(fault: Exception) -> None:
-    """Say that the command itself is at fault, where, and what to do about it."""
+    """Report a bug of the command itself: where it is, and what to do about it."""
     import traceback
 
     from kubectl_harden.reports.output import error, line
@@ -209,11 +209,11 @@ def _show_traceback() -> None:
 
 
 _CANNOT_WRITE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
-"""How a full or broken disk refuses what is printed; files that are named are told by their own errors."""
+"""Errors of a full or broken disk where output is printed; named files have their own errors."""
 
 
 def _leave_stdout() -> None:
-    """Send nowhere what is left to write: the interpreter must not complain when it flushes at exit."""
+    """Discard what is left to write: the interpreter must not complain when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -255,7 +255,7 @@ def _run() -> int:
         line("interrupted: what was reported as done stays done; everything else is unchanged")
         leave(ended_by())
     except BrokenPipeError:
-        # The reader has what it wanted.
+        # The reader of the pipe has closed it.
         _leave_stdout()
         return OK
     except Exception as error:  # noqa: BLE001 (a person gets a sentence, and the traceback when asked for)

@@ -38,11 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["migrate"]
 
-_INTERRUPTED: Final = (
-    "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
-)
 _FEW: Final = 5
-"""Of so many namespaces the blockers are shown object by object."""
+"""For up to this many namespaces, the blockers are shown object by object."""
 
 
 @click.command(cls=Command, short_help="Take namespaces to a level, step by step.")
@@ -67,7 +64,7 @@ _FEW: Final = 5
 @option("--policy-version", group="Policy", metavar="VERSION",
         help="Policy version to pin. [default: that of the namespace]")  # fmt: skip
 @option("--upgrade-to", group="Policy", metavar="[VERSION]", is_flag=False, flag_value="latest",
-        help="Tell also what fails newly at this policy version. [no value: the newest known]")  # fmt: skip
+        help="Also list what starts to fail at this policy version. [no value: the newest known]")  # fmt: skip
 @option("--max-risk", group="What to change", type=click.Choice(RISKS), default="review", show_default=True,
         help="The highest risk that an edit may have.")  # fmt: skip
 @option("-o", "--output", group="Output", type=click.Choice(("text", "wide", "json", "markdown", "policyreport")),
@@ -342,7 +339,7 @@ def _patterns(file: str) -> tuple[str, ...]:
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:
-    """Return (index, count) of INDEX/COUNT, or of COUNT with the index that an Indexed Job gives its pods."""
+    """Return (index, count) for INDEX/COUNT, or for COUNT with the index that an Indexed Job gives its pods."""
     if text is None:
         return None
     match = re.fullmatch(r"(?:(\d+)/)?(\d+)", text)

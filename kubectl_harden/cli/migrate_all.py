@@ -41,7 +41,7 @@ __all__ = ["AskedOfAll", "migrate_all"]
 
 
 class AskedOfAll(NamedTuple):
-    """What is asked of several clusters: the output, the files, and how many ``--apply`` works on at a time."""
+    """The options for several clusters: the output, the files, and how many ``--apply`` works on at a time."""
 
     output: str
     report_file: str | None
@@ -52,8 +52,8 @@ class AskedOfAll(NamedTuple):
 def migrate_all(names: Sequence[str], connect: Connect, run: Run, asked: AskedOfAll) -> int:
     """Survey the clusters of contexts side by side, and migrate them, each with its own plan file and page.
 
-    ``--apply`` surveys and changes one after another, each with its own question; or ``at_once`` of them, unasked. One
-    that fails does not keep the others from their turn; Ctrl-C ends the run. Returns the exit code.
+    ``--apply`` surveys and changes one after another, each with its own question; or ``at_once`` of them, without
+    questions. A failure does not stop the others; Ctrl-C ends the run. Returns the exit code.
     """
     files = [_file_of("x", name) for name in names]
     if (asked.report_file or run.plan_out) and len(set(files)) < len(files):
@@ -69,7 +69,7 @@ def migrate_all(names: Sequence[str], connect: Connect, run: Run, asked: AskedOf
 
 
 class _Fleet:
-    """What comes of each cluster, and what is printed and written of it."""
+    """The outcome of each cluster, and what is printed and written about it."""
 
     def __init__(self, run: Run, asked: AskedOfAll) -> None:
         self._run, self._asked = run, asked
@@ -79,7 +79,7 @@ class _Fleet:
         self._between: list[str] = []
 
     def one_by_one(self, contexts: Sequence[Context]) -> bool:
-        """Survey, ask and carry out, cluster by cluster; tells whether Ctrl-C ended it."""
+        """Survey, ask and carry out, cluster by cluster; returns whether Ctrl-C ended it."""
         interrupted = False
         for context in contexts:
             name = context.name
@@ -131,7 +131,7 @@ class _Fleet:
         return out
 
     def carried_out(self, found: dict[str, Findings]) -> bool:
-        """Carry out what was found, some clusters at a time; tells whether Ctrl-C ended it."""
+        """Carry out what was found, some clusters at a time; returns whether Ctrl-C ended it."""
         from kubectl_harden.reports.progress import Progress
         from kubectl_harden.reports.terminal import printable
 
@@ -141,7 +141,7 @@ class _Fleet:
         with Progress(total, "namespaces", steps=False) as display:
 
             def work(names: Sequence[str]) -> None:
-                # Whether there is colour is asked of the context, which other threads do not have.
+                # The choice of colours is in click's context, which other threads do not have.
                 push_context(context)
                 try:
                     for name in names:
@@ -172,7 +172,7 @@ class _Fleet:
         work: Callable[[NamespaceSurvey], Migrated],
         ended: Callable[[Migrated], None],
     ) -> bool:
-        """Do the work for each namespace of a cluster, beside other clusters."""
+        """Do the work for each namespace of a cluster, in parallel with other clusters."""
         with ThreadPoolExecutor(self._run.parallel) as pool:
             for future in as_completed([pool.submit(work, item) for item in items]):
                 ended(future.result())
@@ -181,7 +181,7 @@ class _Fleet:
     # -- what is told ------------------------------------------------------------------------------------
 
     def told(self, contexts: Sequence[str], *, interrupted: bool) -> int:
-        """Print what is told of all clusters together; returns the exit code."""
+        """Print what concerns all clusters together; returns the exit code."""
         from kubectl_harden.reports.clusters import migrations_table
         from kubectl_harden.reports.migration import joined_json
         from kubectl_harden.reports.output import data, note, write
@@ -210,7 +210,7 @@ class _Fleet:
         return exit_code(problems, left=bool(untouched) or any(is_left(result) for _, result in results))
 
     def _head(self, name: str, *outputs: str) -> None:
-        """Name a cluster on stdout, above what one of some outputs tells of it."""
+        """Name a cluster on stdout, above its own output."""
         from kubectl_harden.reports.output import write
         from kubectl_harden.reports.terminal import paint, printable
 
@@ -221,7 +221,7 @@ class _Fleet:
             self._between = ["\n"]
 
     def _shown(self, name: str, found: Findings) -> None:
-        """Show what was found on a cluster, and end with it where nothing is to be carried out."""
+        """Show what was found on a cluster, and finish it where there is nothing to carry out."""
         show_findings(found, self._run, name)
         plan_out = self._plan_out(name)
         if plan_out is not None:
@@ -231,7 +231,7 @@ class _Fleet:
             self._came_of(name, result)
 
     def _came_of(self, name: str, result: Result) -> None:
-        """Tell what came of a cluster, and write its page; that this fails does not keep others from their turn."""
+        """Report the outcome of a cluster, and write its page; a failure does not stop the others."""
         self._ended[name] = result
         try:
             history = self._page(name, result)
@@ -277,7 +277,7 @@ class _Fleet:
 
 
 def _states(result: Result) -> list[State]:
-    """Return how far each namespace of a cluster is, after what was carried out."""
+    """Return the state of each namespace of a cluster, after the changes."""
     ended = {item.name: item.state for item in result.done}
     states: dict[str | None, State] = {"enforced": "done", "done": "done", "blocked": "blocked"}
     return [states.get(ended.get(item.name), item.state) for item in result.found.namespaces]

@@ -1,4 +1,4 @@
-"""What ``migrate -f`` does: the Namespaces of files, as far as their workloads in the same files allow."""
+"""``migrate -f``: raises the Namespaces in files as far as their workloads in the same files allow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _OF_CLUSTERS: Final = {
 """Options that say how a cluster is changed, or which namespaces of it, by the names of their parameters."""
 _OF_FILES: Final = {"recursive": "-R", "write": "--write"}
 _FEW: Final = 5
-"""Of so many Namespaces it is shown object by object what holds them back."""
+"""For up to this many Namespaces, what holds them back is shown object by object."""
 
 
 def refuse_options(files: tuple[str, ...], output: str) -> None:

@@ -1,4 +1,4 @@
-"""What ``migrate`` prints and writes of a run."""
+"""What ``migrate`` prints and writes about a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Result(NamedTuple):
-    """What a run came to: the survey, what was migrated, and the command that takes it back ("" where none does).
+    """The result of a run: the survey, what was migrated, and the command that undoes it ("" where none does).
 
     ``applied`` tells whether that was asked for. ``changes`` are those of checkouts, None where none was named.
     """
@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
 
 def show(found: Survey, *, detailed: bool, wide: bool) -> None:
-    """Print the survey: the table of namespaces, and what each needs or what holds all of them back."""
+    """Print the survey: the table of namespaces, and what each needs, or what holds all of them back."""
     from kubectl_harden.reports.matrix import cause_lines, details, matrix
     from kubectl_harden.reports.output import write
     from kubectl_harden.reports.terminal import width
@@ -88,9 +88,9 @@ def write_plan_file(
     from kubectl_harden.migration.plan_file import plan_value, write_plan
     from kubectl_harden.reports.migrate_source import source_json
     from kubectl_harden.reports.output import line
+    from kubectl_harden.times import rfc3339
 
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    value = plan_value(found, aim, cluster.connection.server, cluster.connection.context, made)
+    value = plan_value(found, aim, cluster.connection.server, cluster.connection.context, rfc3339())
     if changes is not None:
         value["atSource"] = {"sources": list(sources), **source_json(changes)}
     write_plan(file, value)
@@ -182,7 +182,7 @@ def sum_up(result: Result, name: str = "") -> None:
     else:
         line = survey_summary(result.found, result.aim.level)
         reached = [item for item in result.found.namespaces if item.state in ("ready", "fixable")]
-        # What only the audit log is against is patched, and not enforced.
+        # Where only the audit log holds a namespace back, its workloads are patched, but the level is not enforced.
         waiting = sum(bool(item.blockers) and item.goal == item.target for item in reached)
         if waiting:
             line += (
@@ -199,7 +199,7 @@ def sum_up(result: Result, name: str = "") -> None:
 def is_left(result: Result) -> bool:
     """Return whether a namespace is below what was asked for, or something is open in a checkout.
 
-    Of the highest level something is left where a fix failed, or where commands are known that lead further.
+    For the highest level, something is left where a fix failed, or where commands are known that get further.
     """
     if result.changes is not None and result.changes.is_open:
         return True
@@ -224,7 +224,7 @@ def agreed(found: Survey, cluster: Cluster) -> bool:
     from kubectl_harden.words import counted
 
     reached = [item for item in found.namespaces if item.state in ("ready", "fixable")]
-    # Where only labels are missing that stand in a checkout, the workloads are patched all the same.
+    # Where only labels that a checkout sets are missing, the workloads are still patched.
     labelled = [item for item in found.namespaces if item.state == "blocked" and item.only_labels]
     to_fix = [item.proposal.by_policy for namespace in (*reached, *labelled) for item in namespace.to_fix]
     created = sum(map(bool, to_fix))

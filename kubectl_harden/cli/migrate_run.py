@@ -1,4 +1,4 @@
-"""A run of ``migrate`` on a cluster: survey, carry out, and what came of it."""
+"""A run of ``migrate`` on a cluster: survey, changes, and outcome."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ __all__ = ["INTERRUPTED_WORDS", "CarryOut", "Each", "Findings", "Run", "found_on
 Each = Callable[
     [Sequence["NamespaceSurvey"], Callable[["NamespaceSurvey"], "Migrated"], Callable[["Migrated"], None]], bool
 ]
-"""Does a work for each namespace, passes on what comes of it, and returns whether Ctrl-C ended it."""
+"""Does work for each namespace, passes on the outcomes, and returns whether Ctrl-C ended it."""
 
 INTERRUPTED_WORDS: Final = (
     "interrupted: each namespace finishes its current step; interrupt again to stop waiting for rollouts\n"
 )
 _FEW: Final = 5
-"""Of so many namespaces the blockers are shown object by object."""
+"""For up to this many namespaces, the blockers are shown object by object."""
 
 
 class Run(NamedTuple):
-    """What is asked of a cluster: see the options of ``migrate``. ``text`` and ``wide`` say what is shown of it."""
+    """What to do on a cluster: see the options of ``migrate``. ``text`` and ``wide`` say what is shown."""
 
     aim: Aim
     selection: Selection
@@ -81,7 +81,7 @@ class Findings(NamedTuple):
 
 
 def run_on(cluster: Cluster, run: Run, carry_out: CarryOut, name: str = "") -> tuple[Result, bool]:
-    """Survey a cluster, show what is found, and carry it out if that is asked; tell whether Ctrl-C ended it.
+    """Survey a cluster, show what is found, and carry it out if asked to; returns whether Ctrl-C ended it.
 
     ``name`` is that of the cluster where there are several. Raises ClusterError where the survey cannot be made, and
     where permissions are missing.
@@ -124,10 +124,10 @@ def found_on(
     progress: Callable[[], AbstractContextManager[Callable[[str], None]]],
     say: Callable[[str], None],
 ) -> Findings:
-    """Survey a cluster; to ``apply`` check the permissions first, and create what earlier runs have lost.
+    """Survey a cluster; to ``apply``, check the permissions first, and recreate what killed runs have deleted.
 
-    What ``progress`` opens gets a few words now and then, ``say`` lines that stay. Raises ClusterError where the
-    survey cannot be made, and where permissions are missing.
+    ``progress`` gets a few words now and then, ``say`` gets lines that stay. Raises ClusterError where the survey
+    cannot be made, and where permissions are missing.
     """
     from kubectl_harden.live.at_admission import served_version
     from kubectl_harden.live.evaluations import evaluations_note
@@ -231,17 +231,17 @@ class CarryOut:
         return [item for item in found.survey.namespaces if item.state != "done"]
 
     def declined(self, found: Findings) -> Result:
-        """Return what comes of a cluster where nobody agreed."""
+        """Return the outcome of a cluster where the question was answered with no."""
         from kubectl_harden.migration.migrate import Migrated
 
         stopped = {item.name: Migrated(item.name, "stopped", "not confirmed", item) for item in self.todo(found)}
         return _result(found, stopped, None)
 
     def __call__(self, found: Findings, display: Progress, each: Each, prefix: str = "") -> tuple[Result, bool]:
-        """Carry out what was found on a cluster; returns what came of it, and what ``each`` returned.
+        """Carry out what was found on a cluster; returns the outcome, and what ``each`` returned.
 
-        ``each`` does a work for each of some namespaces and passes on what comes of it, as Parallel does. ``prefix``
-        stands before the names of namespaces that are shown.
+        ``each`` does work for each namespace and passes on the outcomes, as Parallel does. ``prefix`` is put before the
+        names of namespaces.
         """
         from kubectl_harden.live.journal import Journal, unfollowed
         from kubectl_harden.migration.migrate import Migrated, Migrator
@@ -282,7 +282,7 @@ class CarryOut:
 
 
 def _result(found: Findings, done: Mapping[str, Migrated], journal: Journal | None) -> Result:
-    """Return what came of a cluster: its namespaces in their order, also those that were at their goal."""
+    """Return the outcome of a cluster: its namespaces in their order, including those that were at their goal."""
     from kubectl_harden.migration.migrate import Migrated
 
     outcomes = [

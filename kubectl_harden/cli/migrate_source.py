@@ -1,4 +1,4 @@
-"""What ``migrate --source`` does: what holds namespaces back at their managers, changed in checkouts and proved."""
+"""``migrate --source``: objects that others manage and that hold namespaces back, changed in checkouts and proved."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["checkouts_of", "source_changes"]
 
 _ROUNDS: Final = 4
-"""How often changes of one file that were planned apart are planned again, one behind the other."""
+"""How often separate changes of one file are planned again, one after the other."""
 _WAITS: Final = "its files meet the level already: commit and push them, or wait until they are applied"
 _LABELLED: Final = "its labels are in {} already: commit and push it, or wait until it is applied"
 
@@ -73,7 +73,7 @@ def source_changes(
     """
     run = _Changes(policies, aim, checkouts, planned, write=write)
     run.carry_out_all(found.namespaces)
-    # What waited for a file to be written is planned with that file, and what was written before is proved again.
+    # A change that waited for a file is planned with the written file, and earlier changes are proved again.
     for _ in range(_ROUNDS):
         if not (write and run.waits):
             break
@@ -134,10 +134,10 @@ class _Changes(SourceRun):
         self._says: dict[str, str] = {}
         """What is said of the labels of namespaces, by their names."""
         self.waits = False
-        """Whether a change waits for a file that another one was written to."""
+        """Whether a change waits for a file that another change writes."""
 
     def after(self) -> _Changes:
-        """Return what goes on from here, with the files as they are now."""
+        """Return the state to continue with, with the files as they are now."""
         checkouts = Checkouts(self._checkouts, self._aim.pod_paths)
         run = _Changes(self._policies, self._aim, checkouts, self._plan, write=self._write)
         run._sets, run._cured, run.problems = self._sets, self._cured, self.problems
@@ -146,7 +146,7 @@ class _Changes(SourceRun):
     # -- what ------------------------------------------------------------------------------------------------
 
     def take(self, item: NamespaceSurvey) -> None:
-        """Take up what holds a namespace back at its managers."""
+        """Collect what others manage and holds a namespace back."""
         for workload in item.workloads:
             if not is_at_others(workload):
                 continue
@@ -194,13 +194,15 @@ class _Changes(SourceRun):
             self._waiting.append(Open(f"Namespace {item.name}", item.name, _LABELLED.format(where.file)))
 
     def _drifted(self, item: NamespaceSurvey) -> list[str]:
-        """Take up what of a namespace is well in the cluster and not in its files, and return the names."""
+        """Collect the objects of a namespace that meet the level in the cluster but not in their files, and return the
+        names.
+        """
         before, held, rest = len(self._jobs), len(self.held), len(self._rest)
         for workload in item.workloads:
             if workload.proposal.managers and workload.proposal.origin:
                 with suppress(ClusterError, InputError):
                     self._find(self._again(workload))
-        # What is well in the cluster and nowhere in a checkout holds nothing back.
+        # An object that meets the level in the cluster and is in no checkout holds nothing back.
         del self.held[held:], self._rest[rest:]
         jobs, self._jobs[before:] = self._jobs[before:], []
         by_spot: dict[Spot, list[SourceJob]] = {}
@@ -230,7 +232,7 @@ class _Changes(SourceRun):
     # -- done ------------------------------------------------------------------------------------------------
 
     def carry_out_all(self, namespaces: Sequence[NamespaceSurvey]) -> None:
-        """Take up what holds namespaces back, and carry out all changes, place by place."""
+        """Collect what holds namespaces back, and carry out all changes, place by place."""
         from kubectl_harden.reports.progress import Words
 
         try:
@@ -241,7 +243,7 @@ class _Changes(SourceRun):
                 if not self._write:
                     self._carry_out(words)
             if self._write:
-                # It is told what is written: nothing else may stand in that line.
+                # The line says what is written: nothing else may be in it.
                 self._carry_out(_silent)
         finally:
             self.charts.close()
@@ -294,7 +296,7 @@ class _Changes(SourceRun):
             self._waiting.append(Open(name, one.item.name, _LABELLED.format(one.where.file)))
 
     def _judge(self, job: SourceJob, change: SourceChange, placed: Sequence[_Placed], why: str) -> None:
-        """Note what became of a workload; ``placed`` are the files that are changed for it."""
+        """Note the outcome of a workload; ``placed`` are the files that are changed for it."""
         from kubectl_harden.live.at_source import drifted
         from kubectl_harden.planning.plan import left_below
         from kubectl_harden.pod_security.policy import worded
@@ -357,7 +359,7 @@ class _Changes(SourceRun):
     # -- told ------------------------------------------------------------------------------------------------
 
     def result(self, found: Survey) -> SourceChanges:
-        """Return what came of it."""
+        """Return the outcome."""
         repositories = [
             Repository(
                 checkout,
@@ -374,7 +376,7 @@ class _Changes(SourceRun):
         ]
         labelled = {name for one in repositories for name in one.labels}
         edited = {name for one in repositories for name in one.workloads} | {f"Namespace {name}" for name in labelled}
-        # In a later round what was written in an earlier one is well.
+        # In a later round, what an earlier one wrote meets the level.
         waiting = [one for one in self._waiting if one.name not in edited]
         labelled |= {one.namespace for one in waiting if one.name == f"Namespace {one.namespace}"}
         says = {name: self._says.get(name, "") for name in labelled}
@@ -392,7 +394,7 @@ def _applier(link: OriginLink) -> str:
 
 
 def _told_of(checkout: Checkout, at: AtSource) -> list[str]:
-    """Return what to know of a place where files change: which revision is followed, and what else is said of it."""
+    """Return notes on a place where files change: which revision is followed, and what else is known about it."""
     place = at.place
     out = [f"{_applier(at.link)}: {at.link.note}"] if at.link.note else []
     followed = f"{place.revision_type} {place.revision}".strip()

@@ -29,9 +29,9 @@ def checks_named(names: tuple[str, ...], option: str) -> frozenset[str]:
 
 
 def of_controls(results: Iterable[Checks], only: frozenset[str], skip: frozenset[str]) -> Iterator[Checks]:
-    """Yield verdicts with the violations of ``only`` (of all, where it is empty) but those of ``skip``.
+    """Yield verdicts with the violations of ``only`` (of all controls, where it is empty) without those of ``skip``.
 
-    The others are counted, and levels stay what they are.
+    The others are counted, and the levels do not change.
     """
     for found in results:
         yield found._replace(checked=tuple(_of_controls(checked, only, skip) for checked in found.checked))

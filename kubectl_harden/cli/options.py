@@ -95,7 +95,7 @@ def _choose_colour(ctx: click.Context, _parameter: click.Parameter, when: str) -
 _GIVEN: Final = click.core.ParameterSource.COMMANDLINE
 CALLS: Final = 6
 BODIES: Final = 8
-"""From these verbosities on kubectl shows the calls of the API server, and what they carry."""
+"""From these verbosities on, kubectl shows the calls to the API server, and their bodies."""
 
 OUTPUT: Final = (
     Option(["--color"], group=GLOBAL, type=click.Choice(("auto", "always", "never")), default="auto",
@@ -108,10 +108,10 @@ OUTPUT: Final = (
 
 
 class KubectlWords(click.Command):
-    """A command that takes the value of a short option behind an equals sign too, as kubectl does: ``-o=json``."""
+    """A command that takes the value of a short option after an equals sign too, as kubectl does: ``-o=json``."""
 
     def make_parser(self, ctx: click.Context) -> click.parser._OptionParser:
-        """Return click's parser, to which the short options are words as the long ones are."""
+        """Return click's parser, in which short options are treated like long ones."""
         parser = super().make_parser(ctx)
         # Without it each -f costs a start of difflib, too: click looks for a long option, and for what it is like.
         parser._long_opt.update(parser._short_opt)
@@ -119,14 +119,14 @@ class KubectlWords(click.Command):
 
 
 class Command(KubectlWords):
-    """A command whose help shows its options in groups, and whose options are nobody's files."""
+    """A command whose help shows its options in groups, and that refuses options that are also names of files."""
 
     def __init__(self, *arguments: Any, **given: Any) -> None:
         super().__init__(*arguments, **given)
         self.params.extend(OUTPUT)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse options that are names of files too: hooks and patterns of a shell pass on what others call files."""
+        """Refuse options that are also names of files: hooks and shell patterns pass on whatever files are called."""
         for word in () if ctx.resilient_parsing else args:
             if len(word) > 1 and word.startswith("-") and os.path.lexists(word):
                 raise UsageError(f'"{word}" is an option and the name of a file here: for the file write "./{word}"')
@@ -144,7 +144,7 @@ class Command(KubectlWords):
 
 
 _Option = Callable[[Callable[..., int]], Callable[..., int]]
-"""What adds an option to a command's function."""
+"""The decorator that adds an option to a command."""
 
 
 def with_options(options: Sequence[_Option], call: Callable[..., int]) -> Callable[..., int]:
@@ -194,7 +194,7 @@ NOT_FOR_FIX: Final = frozenset(
 
 
 def repeated(ctx: click.Context) -> tuple[str, ...]:
-    """Return the words that give ``fix`` what was given to ``check``, but the output and how the cluster is reached."""
+    """Return the arguments of ``check`` for ``fix``, without the output and how the cluster is reached."""
     words: list[str] = []
     for parameter in ctx.command.params:
         if parameter.name in NOT_FOR_FIX or ctx.get_parameter_source(parameter.name or "") is not _GIVEN:

@@ -1,9 +1,8 @@
-"""What the page says of a run, and the runs that --history keeps."""
+"""What the page says about a run, and the runs that --history keeps."""
 
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -31,20 +30,21 @@ TEAM_LABEL: Final = option(
 )  # fmt: skip
 _SHORT: Final = 80
 _LONGEST: Final = 1000
-"""Of what stands in a heading, and of a command: a shell's pattern may have named thousands of files."""
+"""Longest text in a heading, and longest command: a shell pattern may have named thousands of files."""
 
 
 def about_check(inputs: FileInputs | LiveInputs, directory: str | None, team_label: str) -> About:
-    """Return what the page of a check says of its run. Raises UsageError where the directory cannot be used."""
+    """Return what the page of a check says about its run. Raises UsageError where the directory cannot be used."""
     return _about(inputs, directory)._replace(team_label=team_label)
 
 
 def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
-    """Return what the page of a check says of its run, but for teams."""
+    """Return what the page of a check says about its run, without teams."""
     from kubectl_harden.cluster.command import Commands
     from kubectl_harden.reports.page_model import About
+    from kubectl_harden.times import rfc3339
 
-    made = _now()
+    made = rfc3339()
     words = repeated(click.get_current_context())
     if isinstance(inputs, FileInputs):
         command = Commands().harden("fix", *words)
@@ -63,15 +63,16 @@ def _about(inputs: FileInputs | LiveInputs, directory: str | None) -> About:
 
 
 def about_migration(connection: Connection, directory: str | None, names: tuple[str, ...]) -> About:
-    """Return what the page of a migration says of its run, of namespaces by ``names`` if any are named.
+    """Return what the page of a migration says about its run, of namespaces by ``names`` if any are named.
 
     Raises UsageError where the directory cannot be used.
     """
     from kubectl_harden.reports.page_model import About
+    from kubectl_harden.times import rfc3339
 
     which = shlex.join(sorted(names)) if names else _scope()
     history = _history(directory, f"migrate {which} on {connection.server}")
-    return About(_place(connection), _now(), {"": connection.commands}, history=history)
+    return About(_place(connection), rfc3339(), {"": connection.commands}, history=history)
 
 
 def refuse_history(directory: str | None) -> None:
@@ -98,16 +99,12 @@ def _history(directory: str | None, scope: str) -> History | None:
     return load(directory, scope)
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def _place(connection: Connection) -> str:
     return connection.context or connection.server
 
 
 def _scope() -> str:
-    """Return the words of the command line that say what is looked at."""
+    """Return the words of the command line that say what is checked."""
     context = click.get_current_context()
     words = []
     for name in _SCOPE:

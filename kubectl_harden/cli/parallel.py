@@ -15,17 +15,17 @@ from kubectl_harden.cli.interrupts import calling
 __all__ = ["Parallel"]
 
 _TICK: Final = 0.2
-"""Seconds after which a signal or a question is seen, at the latest."""
+"""The longest delay, in seconds, until a signal or a question is noticed."""
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 
 class Parallel:
-    """Does a work for many items, ``at_once`` of them at a time.
+    """Does work for many items, ``at_once`` of them at a time.
 
-    Each Ctrl-C (SIGTERM, SIGHUP) sets the next event of ``stages``: after the first one, work ends where the step
-    that it is in ends; after the last one, it waits for nothing. ``interrupted`` is called once, in the main thread.
+    Each Ctrl-C (SIGTERM, SIGHUP) sets the next event of ``stages``: after the first one, work ends at the end of its
+    current step; after the last one, it does not wait for anything. ``interrupted`` is called once, in the main thread.
     """
 
     def __init__(self, at_once: int, stages: Sequence[Event], interrupted: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class Parallel:
         return self._signals > 0
 
     def ask(self, question: Callable[[], bool]) -> bool:
-        """Have a work's question asked in the main thread, to which signals come: they end it with a no."""
+        """Ask a worker's question in the main thread, which gets the signals: they answer it with no."""
         answer: Future[bool] = Future()
         self._questions.put((question, answer))
         return answer.result()

@@ -82,7 +82,7 @@ def rejected(
 
 
 class _Told(NamedTuple):
-    """What a cluster tells of rejections; ``before`` is what its audit log shows."""
+    """The rejections of a cluster; ``before`` is what its audit log shows."""
 
     cluster: Cluster
     found: list[tuple[Rejected, Proposal | None]]
@@ -95,7 +95,7 @@ class _Told(NamedTuple):
 
     @property
     def left(self) -> bool:
-        """Whether something is rejected, or was and is not known to be fixed."""
+        """Whether something is rejected, or was rejected and is not known to be fixed."""
         now = any(not found.stale for found, _ in self.found)
         return now or any(item.state != "fixed" for item in self.before)
 
@@ -151,7 +151,7 @@ def _one(cluster: Cluster, namespace: str | None, output: str, audit: AuditLog |
 
 
 def _all(contexts: Sequence[Context], namespace: str | None, output: str) -> int:
-    """Tell of several clusters, which are asked side by side; ``namespace`` "" stands for that of each context."""
+    """Report on several clusters, which are asked in parallel; ``namespace`` "" stands for that of each context."""
     from kubectl_harden.live.find import problem
     from kubectl_harden.reports.output import data, report_problems, write
     from kubectl_harden.reports.rejected import joined_json, rejected_json
@@ -190,7 +190,7 @@ def _space(cluster: Cluster, namespace: str | None) -> str | None:
 
 
 def _tell(told: _Told, namespace: str | None, output: str, audit: AuditLog | None, prefix: str = "") -> None:
-    """Print what a cluster tells, for people, and on stderr what programs leave there, each behind a ``prefix``."""
+    """Print the rejections of a cluster for people, and the messages on stderr in any case, each after a ``prefix``."""
     from kubectl_harden.reports.grouping import grouped_text, rejected_summary
     from kubectl_harden.reports.output import line, note, paragraph, report_problems, tell, write
     from kubectl_harden.reports.rejected import restarts_text
@@ -233,5 +233,5 @@ def pasted(output: str) -> int:
     for message in messages if output == "text" else ():
         write(message_text(message, columns=width()))
     if not messages:
-        line("this text has no rejection that is known")
+        line("this text has no known rejection message")
     return VIOLATIONS if messages else OK

@@ -1,4 +1,4 @@
-"""What a run that was cut off has deleted, and not created again, is created before anything else is changed."""
+"""Objects that a killed run has deleted are recreated before anything else is changed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def resume_cut_off(
     yes: bool,
     seconds: float,
 ) -> list[Problem]:
-    """Create what earlier runs of this machine have deleted in namespaces that are taken.
+    """Recreate what earlier runs of this machine have deleted in the namespaces of a run.
 
-    Returns a problem for all that is still missing: without ``apply``, or where that is refused. ``say`` gets a line
-    for each that is created, and for each run that cannot be read.
+    Returns a problem for everything that is still missing: without ``apply``, or where the answer is no. ``say`` gets a
+    line for each that is created, and for each run that cannot be read.
     """
     from kubectl_harden.live.find import problem
     from kubectl_harden.live.journal import cut_off
@@ -37,7 +37,7 @@ def resume_cut_off(
     problems = []
     for run, change in cut_off(
         cluster.connection.server,
-        lambda damaged: say(f"note: {damaged.trouble}, so what it was cut off in is not known"),
+        lambda damaged: say(f"note: {damaged.trouble}, so it is not known what it was doing when it was cut off"),
     ):
         namespace = change.object["namespace"]
         if not takes(namespace):
@@ -53,7 +53,7 @@ def resume_cut_off(
                     say(words)
             elif lost(cluster, change):
                 undo = cluster.connection.commands.harden("undo", run)
-                message = f"run {run} was cut off: it deleted this, and did not create it again: use --apply, or {undo}"
+                message = f"run {run} was cut off after it deleted this: use --apply to recreate it, or {undo}"
                 problems.append(problem(message, change.name, namespace))
         except HardenError as error:
             problems.append(problem(error, "" if change.name in str(error) else change.name, namespace))
@@ -61,9 +61,9 @@ def resume_cut_off(
 
 
 def missing_elsewhere(cluster: Cluster, namespaces: Collection[str], known: Collection[str]) -> list[Problem]:
-    """Return a problem for what runs of other machines have deleted, and not created, in namespaces.
+    """Return a problem for what runs of other machines have deleted, and not recreated, in namespaces.
 
-    What is said already (``known``) is left out.
+    What is reported already (``known``) is left out.
     """
     from kubectl_harden.live.find import problem
     from kubectl_harden.live.recreate import held_back

@@ -1,6 +1,6 @@
-"""The value behind "=" of an option, as shells complete it; click completes the one behind a blank only.
+"""Completion of the value after "=" in an option; click only completes a value after a space.
 
-zsh and fish replace the whole word, option and all. bash splits words at "=", and replaces what is behind it.
+zsh and fish replace the whole word, option and all. bash splits words at "=", and replaces what comes after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["register"]
 
 
 def register() -> None:
-    """Have click use what is here."""
+    """Make click use these completions."""
     for kind in (_Bash, _Zsh, _Fish):
         add_completion_class(kind)
 

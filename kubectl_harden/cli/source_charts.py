@@ -1,4 +1,4 @@
-"""Charts behind live workloads, for ``fix --source``: found in checkouts, in helm's cache, or in Helm's releases."""
+"""The charts of live workloads, for ``fix --source``: found in checkouts, in helm's cache, or in Helm releases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["ChartAtSource", "Charts"]
 
 
 class ChartAtSource(NamedTuple):
-    """A chart that lifts a live workload: ``places`` are the checkouts that its files may be in, its manager's first.
+    """A chart that fixes a live workload: ``places`` are the checkouts that its files may be in, its manager's first.
 
     ``note`` says where the chart is taken from, if that is not a checkout.
     """
@@ -40,8 +40,8 @@ class ChartAtSource(NamedTuple):
 class Charts:
     """Finds the chart of each HelmRelease and Application, once.
 
-    ``tree_at`` gives the files at a place, with their checkout, and raises InputError where there is none. What has to
-    lie in a directory of its own, does so until ``close``.
+    ``tree_at`` gives the files at a place, with their checkout, and raises InputError where there is none. Charts from
+    releases are written to temporary directories, which stay until ``close``.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Charts:
         self._stage: list[str] = []
 
     def close(self) -> None:
-        """Remove what was put aside."""
+        """Remove the temporary directories."""
         for directory in self._stage:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -189,7 +189,7 @@ class Charts:
             held, checkout, at = self._held(origin)
             places.append((checkout, at))
         except InputError as error:
-            # Values files can be edited all the same.
+            # Values files can still be edited.
             note = "; ".join(filter(None, (note, f"{source.name}: {error}: only values files are edited")))
         own = matching(self._checkouts, source.place.url)
         if own is not None:

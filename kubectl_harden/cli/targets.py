@@ -1,4 +1,4 @@
-"""What check and fix look at: files, kustomizations, charts, or live workloads; and against which policy."""
+"""The inputs of check and fix: files, kustomizations, charts, or live workloads; and the policy to check against."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["FileInputs", "LiveInputs", "left_out", "named_files", "surveyed", "t
 
 
 def _once(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """Return the value of an option that may be given once: the last of several would replace the others unseen."""
+    """Return the value of an option that may be given once: the last of several would silently replace the others."""
     if len(values) > 1:
         raise UsageError(f"{parameter.opts[0]} {shlex.join(values)}: give only one; run the command for each of them")
     return values[0] if values else None
@@ -93,13 +93,13 @@ class LiveInputs(NamedTuple):
         return self.only
 
     def of(self, cluster: Cluster) -> LiveInputs:
-        """Return the same in one of several clusters."""
+        """Return the same inputs in one of several clusters."""
         space = cluster.connection.namespace if self.targets.namespace == "" else self.targets.namespace
         return self._replace(only=cluster, targets=self.targets._replace(namespace=space), contexts=())
 
 
 class FileInputs(NamedTuple):
-    """Manifests to work on: what to read, what decides on the policy of each, and what the project file says."""
+    """Manifests to work on: what to read, what decides the policy of each, and what the project file says."""
 
     inputs: Inputs
     rules: Rules
@@ -111,9 +111,9 @@ class FileInputs(NamedTuple):
 
 
 def surveyed(given: FileInputs, *, origins: bool) -> Surveyed:
-    """Return the inputs with what programs build of them, and the policies of the workloads in them.
+    """Return the inputs with what programs build from them, and the policies of the workloads in them.
 
-    With ``origins`` what is built comes by the files that it is built from. Raises InputError.
+    With ``origins``, what is built is named by the files that it is built from. Raises InputError.
     """
     from kubectl_harden.manifests.namespaces import survey
 
@@ -121,7 +121,7 @@ def surveyed(given: FileInputs, *, origins: bool) -> Surveyed:
 
 
 def left_out(given: FileInputs, found: Surveyed) -> str:
-    """Return what of the files that were named and listed the project file leaves out, or nothing."""
+    """Return which of the named and listed files the project file leaves out, or nothing."""
     from kubectl_harden.words import counted
 
     return f"{given.project.file} excludes {counted(found.excluded, 'path')}" if found.excluded else ""
@@ -192,7 +192,7 @@ def target_options(command: Callable[..., int]) -> Callable[..., int]:
             for name in CLUSTER_NAMES:
                 others.pop(name)
             rules = _rules(_choice(level, policy_version), project, admission_config, namespace or "")
-            # What reports begin with names no origin: workloads may have others.
+            # The policy at the top of a report names no origin: workloads may have others.
             policy = rules.default()._replace(origin="")
             inputs = _files(
                 names,
@@ -271,7 +271,7 @@ def _choice(level: str | None, version: str | None) -> PolicyChoice:
 
 
 def _rules(options: PolicyChoice, project: Project, admission_config: str | None, release: str) -> Rules:
-    """Return what decides on the policy of manifests, and say what of it cannot be known. Raises UsageError."""
+    """Return what decides the policy of manifests, and note what cannot be known about it. Raises UsageError."""
     from kubectl_harden.manifests.policies import Rules
 
     rules = Rules(options, _choice(project.level, project.policy_version), release=release)
@@ -290,7 +290,7 @@ def _rules(options: PolicyChoice, project: Project, admission_config: str | None
 def _check_combination(
     files: tuple[str, ...], kustomization: str | None, chart: str | None, names: tuple[str, ...], *, live: bool
 ) -> None:
-    """Raise UsageError for options of different inputs beside each other."""
+    """Raise UsageError for options of different inputs next to each other."""
     given = [option for option, value in (("-f", files), ("-k", kustomization), ("--helm-chart", chart)) if value]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} name different inputs: use only one of them")

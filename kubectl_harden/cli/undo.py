@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["undo"]
 
 _LAG_SECONDS: Final = 5.0
-"""How long the API server may still judge pods by a label that was changed."""
+"""How long the API server may still judge pods by the old value of a label."""
 
 
 @click.command(cls=Command, short_help="Undo what an earlier --apply did.")
@@ -82,10 +82,10 @@ def undo(
     chosen = read_run(run) if run else last_run(lambda damaged: note(f"{damaged.trouble}, and skipped"))
     may_ask(not dry_run, yes)
     if _deleted_policies(chosen):
-        # What it has lowered would be enforced again, and the pods that the policies were for refused.
+        # Levels that it lowered would be enforced again, and would refuse the pods that the policies were for.
         raise UsageError(
-            f"run {chosen.id} has deleted policies at admission, and undo does not create them again: the command of "
-            f"run {chosen.about['undoes']} does, given once more"
+            f"run {chosen.id} has deleted admission policies, and undo does not recreate them: run the command of "
+            f"run {chosen.about['undoes']} again"
         )
     server, context = (chosen.about.get(key) for key in ("server", "context"))
     cluster = made_on(connect, server, context, "the run was made {place}, and is undone there")
@@ -134,7 +134,7 @@ def undo(
     ready = [item for item in proposals if item.patch and item.refusal is None]
     behind = [item for item in proposals if not item.patch and item.refusal is None and item.ownership]
     agrees = yes or not (ready or behind) or agreed([*ready, *behind], cluster)
-    # A signal between two phases, or before what was done is noted and told, ends nothing half way.
+    # A signal between two phases, or before the outcome is recorded and reported, ends nothing halfway.
     with calling(lambda _count: stop.set()):
         if agrees:
             outcomes = _phases(undoing, journal, proposals, yes=yes, limit=limit, parallel=parallel, stop=stop)
@@ -143,7 +143,7 @@ def undo(
             outcomes = [Outcome(item, "skipped", "not confirmed") for item in ready]
         kept = {item.live.uid for item in behind}
         _mark(chosen, undoing.changes, [item for item in proposals if item.live.uid not in kept], outcomes)
-        # New pods of what has a policy may be refused without it, until their namespace enforces less.
+        # New pods may be refused without their policy, until their namespace enforces less.
         policies_left = delete() if not stop.is_set() else []
         if outcomes:
             again = journal.used and not created
@@ -162,7 +162,7 @@ def undo(
 
 
 def _deleted_policies(run: Run) -> bool:
-    """Whether a run has taken back one that had created policies, and these are gone."""
+    """Whether a run has undone one that had created policies, so that these are gone."""
     from kubectl_harden.live.journal import read_run
 
     if "undoes" not in run.about:
@@ -174,9 +174,9 @@ def _deleted_policies(run: Run) -> bool:
 
 
 class _Undoing:
-    """Proposes to take changes back; ``changes`` has those of each object, by its uid.
+    """Proposes to undo changes; ``changes`` has those of each object, by its uid.
 
-    ``lowered`` are the namespaces that come to enforce less, and do not yet.
+    ``lowered`` are the namespaces that will enforce less, and do not yet.
     """
 
     def __init__(self, cluster: Cluster, *, even_if_refused: bool) -> None:
@@ -186,7 +186,7 @@ class _Undoing:
         self.lowered: frozenset[str] = frozenset()
 
     def propose(self, groups: Sequence[list[Change]]) -> list[Proposal]:
-        """Propose for each object; what becomes possible as namespaces are lowered first is not asked for yet."""
+        """Propose for each object; what only becomes possible once namespaces are lowered is not asked for yet."""
         from kubectl_harden.live.undo import lowers
 
         first = {id(group): self._proposed(group) for group in groups if group[0].object["kind"] == "Namespace"}
@@ -271,7 +271,7 @@ def _phases(
 
 
 def _not_given_back(cluster: Cluster, proposals: list[Proposal]) -> list[Proposal]:
-    """Have fields of objects that are as they were belong to whom they belonged to; returns where they do not."""
+    """Give the fields of restored objects back to their former owners; returns the objects where that failed."""
     from kubectl_harden.live.ownership import given_back
     from kubectl_harden.reports.output import note
 
@@ -285,7 +285,7 @@ def _not_given_back(cluster: Cluster, proposals: list[Proposal]) -> list[Proposa
 
 
 def _mark(chosen: Run, changes: dict[str, list[Change]], proposals: list[Proposal], outcomes: list[Outcome]) -> None:
-    """Note in the journal of the run which of its changes are taken back."""
+    """Record in the journal of the run which of its changes are undone."""
     from kubectl_harden.live.journal import mark_undone
 
     done = [item.proposal.live.uid for item in outcomes if item.state in ("applied", "unwatched", "left", "down")]

@@ -1,4 +1,4 @@
-"""What ``undo`` does with releases that a run has had helm upgrade: it has helm roll them back."""
+"""``undo`` for releases that a run has had helm upgrade: helm rolls them back."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def undo_upgrades(
     limit: float,
     stop: Event,
 ) -> list[Problem]:
-    """Roll releases back, asked for first unless ``yes``; ``changes`` begin with the latest.
+    """Roll releases back, after asking unless ``yes``; ``changes`` begin with the latest.
 
-    With ``dry_run`` it is only said. A signal sets ``stop``: helm finishes what it has begun. Returns a problem for
-    each that is not taken back, or whose pods do not run.
+    With ``dry_run`` it is only shown. A signal sets ``stop``: helm finishes what it has begun. Returns a problem for
+    each that is not rolled back, or whose pods do not run.
     """
     from kubectl_harden.cli.interrupts import calling
     from kubectl_harden.live.helm_undo import go_back, way_back

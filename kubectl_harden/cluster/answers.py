@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from kubectl_harden.cluster.protobuf import PREFIX
@@ -27,11 +28,13 @@ __all__ = ["UNWANTED", "Wanted", "bad_answer", "checked", "decoded", "error_of",
 
 Wanted = Callable[[object], bool]
 """Whether an item of a list is wanted, by its metadata."""
+_Read = Callable[[str, int], tuple[object, int]]
+"""Returns the JSON value that begins at a place in a text, and where it ends."""
 UNWANTED: Final = object()
 """Stands for an item that is not wanted."""
 
 DEEPEST: Final = 128
-"""How deep JSON may be nested: no object that holds pods comes near, and code that recurses must not end."""
+"""How deep JSON may be nested: no object with pods comes near it, and recursive code must not reach its limit."""
 _LONGEST_MESSAGE: Final = 1 << 16
 _NOT_PERMITTED: Final = re.compile(
     r'User "(?:[^"\\]|\\.)*" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
@@ -48,7 +51,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
 
 
 def bad_answer(what: str, why: str) -> Unreachable:
-    """Return the error for an answer that no API server gives; what became of a write is not known then."""
+    """Return the error for an answer that no API server gives; whether a write was carried out is not known then."""
     return Unreachable(f"{what}: {why}; is this an API server?", sent=True)
 
 
@@ -70,21 +73,23 @@ def decoded(text: bytes | bytearray, what: str) -> Any:
 
 
 def opened(text: bytes, what: str, wanted: Wanted | None = None) -> tuple[Any, Iterator[object]]:
-    """Return the JSON of a list of objects without its items, and the items, each of which is read as it is asked for.
+    """Return the JSON of a list of objects without its items, and an iterator that decodes the items one by one.
 
-    A page of objects takes many times as much memory as its text. Where it is not a list, or does not begin with all
-    else, it is read at once, and no items come apart. With ``wanted`` the items are Pods, and UNWANTED stands for those
-    that are not: most of their text is passed over. Raises Unreachable, also while items are read.
+    Decoded objects take many times the memory of their text. What is not a list, or does not have its items last, is
+    decoded at once, and the iterator is empty. With ``wanted`` the items are Pods, and UNWANTED stands for each Pod
+    that is not wanted: most of its text is skipped. Raises Unreachable, also while items are decoded.
     """
     start = text.find(_ITEMS)
     # What is before the items is JSON with an empty list only where this is the list's own field.
     value = _head_of(text[: start + len(_ITEMS)] + b"]}") if start >= 0 else None
     if value is None:
         return decoded(text, what), iter(())
-    # With ``wanted`` most is not read: those that are read whole are looked at by themselves.
-    if wanted is None and _is_deep(text):
+    read: _Read = _DECODER.raw_decode
+    if wanted is not None:
+        read = partial(_read_wanted, wanted, what)
+    elif _is_deep(text):
         raise _nested(what)
-    return value, _items_of(text, start + len(_ITEMS), what, wanted)
+    return value, _items_of(text, start + len(_ITEMS), what, read)
 
 
 _ITEMS: Final = b'"items":['
@@ -100,7 +105,7 @@ def _head_of(text: bytes) -> dict[str, object] | None:
     return value if isinstance(value, dict) and value.keys() == _HEAD else None
 
 
-def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iterator[object]:
+def _items_of(text: bytes, start: int, what: str, read: _Read) -> Iterator[object]:
     try:
         rest = str(memoryview(text)[start:], "utf-8")
         del text  # A page takes megabytes, and stays as long as its last object is worked on.
@@ -108,17 +113,7 @@ def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iter
             return
         at = len(rest) - len(rest.lstrip(" \t\r\n"))
         while True:
-            head, following = _beginning(rest, at) if wanted is not None else (None, 0)
-            if wanted is not None and head is not None and not wanted(head):
-                yield UNWANTED
-                at = following
-                continue
-            begin = at
-            item, at = _DECODER.raw_decode(rest, begin)
-            if wanted is not None and _is_deep(rest[begin:at].encode(errors="surrogatepass")):
-                raise _nested(what)
-            if wanted is not None and head is None and not wanted(item):
-                item = UNWANTED
+            item, at = read(rest, at)
             between = _BETWEEN.match(rest, at)
             if between is None:
                 raise bad_answer(what, "the answer is not JSON")
@@ -130,6 +125,18 @@ def _items_of(text: bytes, start: int, what: str, wanted: Wanted | None) -> Iter
         raise bad_answer(what, "the answer is not JSON") from None
 
 
+def _read_wanted(wanted: Wanted, what: str, text: str, at: int) -> tuple[object, int]:
+    """Return the Pod that begins at a place, or UNWANTED, and where it ends."""
+    head, end = _beginning(text, at)
+    if head is not None and not wanted(head):
+        return UNWANTED, end
+    item, end = _DECODER.raw_decode(text, at)
+    # Most of the page is not decoded, so its depth was not checked as a whole.
+    if _is_deep(text[at:end].encode(errors="surrogatepass")):
+        raise _nested(what)
+    return (UNWANTED if head is None and not wanted(item) else item), end
+
+
 _FIRST: Final = '{"metadata":{'
 _NEXT: Final = "}," + _FIRST
 _LAST: Final = ',"managedFields":['
@@ -137,10 +144,10 @@ _BEFORE: Final = {"name", "namespace", "uid", "resourceVersion"}
 
 
 def _beginning(text: str, at: int) -> tuple[object, int]:
-    """Return a Pod with no more than its metadata up to managedFields, the last of it, and where the next Pod begins.
+    """Return a Pod with its metadata up to managedFields, which come last, and where the Pod ends.
 
-    None where it does not look so, or is the last: it is read whole then. Quotes in strings are escaped, so that no
-    such text is in one.
+    None where the text does not look like that, or the Pod is the last one: it is decoded whole then. Quotes inside
+    strings are escaped, so no string contains such text.
     """
     # Every Pod has metadata: none is in between where the next metadata begins the next Pod.
     following = text.find('"metadata"', at + len(_FIRST)) - 1
@@ -156,12 +163,12 @@ def _beginning(text: str, at: int) -> tuple[object, int]:
         return None, 0
     metadata = head["metadata"]
     # Whoever writes metadata in another order has it read whole.
-    return (head, following) if isinstance(metadata, dict) and metadata.keys() >= _BEFORE else (None, 0)
+    return (head, following - 1) if isinstance(metadata, dict) and metadata.keys() >= _BEFORE else (None, 0)
 
 
 def _is_deep(text: bytes | bytearray) -> bool:
     """Whether JSON is nested more than DEEPEST levels."""
-    # Innermost pairs fall out, a level a round, at the speed of bytes; brackets in strings may be in the way of that.
+    # Each round removes the innermost pairs, which is fast on bytes; brackets inside strings may prevent it.
     brackets = bytes(text.translate(None, _NO_BRACKETS))
     for _ in range(DEEPEST):
         fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
@@ -195,7 +202,7 @@ def checked(value: object, about: tuple[str, str], what: str) -> Any:
 
 
 def _called(value: dict[str, object]) -> str:
-    """Return what an object says that it is; a Status with its message."""
+    """Return the apiVersion and kind that an object claims to have; for a Status, its message as well."""
     if value.get("kind") == "Status":
         return f'a Status that says "{_message(value)}"'
     return _named(value.get("apiVersion"), value.get("kind"))
@@ -209,13 +216,13 @@ def _named(version: object, kind: object) -> str:
 def items_in(value: object, about: tuple[str, str], what: str) -> list[object]:
     """Take the items out of a list of objects and return them; their own shapes are not looked at.
 
-    ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null: it is
-    one where the list has all else that an API server gives it. Raises Unreachable.
+    ``about`` is the apiVersion and the kind of the items. API servers before 1.27 write an empty list as null, which is
+    accepted where the list has a resourceVersion. Raises Unreachable.
     """
     version, kind = about
     if not isinstance(value, dict):
         raise bad_answer(what, "the answer is not a list of objects")
-    # How a custom resource calls its list is free.
+    # A custom resource may call its list anything.
     ends = f"{kind}List" if about in SHAPES else "List"
     if value.get("apiVersion") != version or not str(value.get("kind")).endswith(ends):
         raise bad_answer(what, f"the answer is {_called(value)}, not a list of {_named(*about)}")
@@ -239,7 +246,7 @@ def warnings_in(values: list[str]) -> Iterator[str]:
 
 
 def error_of(status: int, text: bytes, what: str) -> ClusterError:
-    """Return the typed error for a Status object, or for what a proxy says in its place.
+    """Return the typed error for a Status object, or for what a proxy says instead.
 
     ``what`` is the method and the path of the request.
     """
@@ -253,7 +260,7 @@ def error_of(status: int, text: bytes, what: str) -> ClusterError:
     if told:
         message = _message(value)
     else:
-        # What is not for people to read is asked for again as JSON.
+        # A protobuf answer is requested again as JSON.
         message = "" if text.startswith(PREFIX) else text[:800].decode(errors="replace").strip()[:200]
     message = message or f"HTTP status {status}"
     reason = value.get("reason") if told else ""

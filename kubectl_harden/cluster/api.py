@@ -52,16 +52,16 @@ __all__ = [
 CHUNK: Final = 500
 """kubectl's chunk size."""
 RESTARTS: Final = 5
-"""How often a list begins anew when its continue token has expired."""
+"""How often a list is started again when its continue token has expired."""
 _FEW: Final = 4
-"""Metadata is read first where not more than one object in so many is wanted whole."""
+"""Only metadata is listed first where at most one object in this many is wanted whole."""
 _BY_NAME: Final = 5
-"""So many objects of a page are read by their names, more of them with their page."""
+"""Up to this many objects of a page are read by name; for more of them, the page is read whole."""
 _WATCH_SECONDS: Final = 60.0
-"""A watch is made again after this: one that a firewall has forgotten brings nothing, and does not end."""
+"""A watch is opened again after this time: one that a firewall has dropped silently brings nothing and never ends."""
 _WATCH_FAILURES: Final = 5
 _LONGEST_PAUSE: Final = 5
-"""Between watches that end at once: 0.1 s, doubled this often."""
+"""The pause between watches that end at once is 0.1 s, doubled at most this often."""
 
 
 _AGGREGATED: Final = ",".join(
@@ -70,7 +70,7 @@ _AGGREGATED: Final = ",".join(
 
 
 class Cluster:
-    """A Kubernetes cluster. What has been asked once (version, resources, namespaces) is kept.
+    """A Kubernetes cluster. Its version, resources and namespaces are asked for once and cached.
 
     ``watches`` are shared by all who listen.
     """
@@ -85,6 +85,7 @@ class Cluster:
         self._minor: int | None = None
         self._custom: tuple[Resource, ...] | None = None
         self._namespaces: dict[str, dict[str, Any] | ClusterError] = {}
+        self._knows_all_namespaces = False
 
     # -- what kind of cluster it is -----------------------------------------------------------------
 
@@ -101,13 +102,13 @@ class Cluster:
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         """Return the labels of a namespace. Raises ClusterError."""
-        return self._namespace(name).get("labels") or {}
+        return self.namespace_metadata(name).get("labels") or {}
 
     def namespace_annotations(self, name: str) -> dict[str, str]:
         """Return the annotations of a namespace. Raises ClusterError."""
-        return self._namespace(name).get("annotations") or {}
+        return self.namespace_metadata(name).get("annotations") or {}
 
-    def _namespace(self, name: str) -> dict[str, Any]:
+    def namespace_metadata(self, name: str) -> dict[str, Any]:
         """Return the metadata of a namespace, asked for once. Raises ClusterError."""
         with self._lock:
             if name not in self._namespaces:
@@ -121,16 +122,21 @@ class Cluster:
         return found
 
     def read_namespaces(self) -> None:
-        """Learn the labels and annotations of all namespaces with one list. Raises ClusterError."""
+        """Learn the labels and annotations of all namespaces, with one list the first time. Raises ClusterError."""
+        if self._knows_all_namespaces:
+            return
         for value in self.each(NAMESPACES, None):
             self._namespaces[value["metadata"]["name"]] = value["metadata"]
+        self._knows_all_namespaces = True
 
     def known_namespaces(self) -> list[str]:
         """Return the names of the namespaces that have been read."""
         return [name for name, found in self._namespaces.items() if not isinstance(found, ClusterError)]
 
     def allowed(self, attributes: dict[str, str]) -> bool:
-        """Whether oneself may do what a SelfSubjectAccessReview's resourceAttributes say. Raises ClusterError."""
+        """Return whether the user may do what the resourceAttributes of a SelfSubjectAccessReview describe. Raises
+        ClusterError.
+        """
         about = ("authorization.k8s.io/v1", "SelfSubjectAccessReview")
         review = {"apiVersion": about[0], "kind": about[1], "spec": {"resourceAttributes": attributes}}
         path = f"/apis/{about[0]}/selfsubjectaccessreviews"
@@ -138,7 +144,9 @@ class Cluster:
         return bool(value["status"]["allowed"])
 
     def resources(self) -> tuple[Resource, ...]:
-        """Return the custom and other resources beside WORKLOADS, in their preferred versions. Raises ClusterError."""
+        """Return the resources other than WORKLOADS, custom ones included, in their preferred versions. Raises
+        ClusterError.
+        """
         with self._lock:
             if self._custom is None:
                 known = {(resource.group, resource.plural) for resource in WORKLOADS}
@@ -189,7 +197,7 @@ class Cluster:
     def resource(self, text: str) -> Resource:
         """Return the resource for a TYPE as kubectl takes it: ``deploy``, ``Deployments``, ``rollouts.argoproj.io``.
 
-        Raises UsageError for a type that the server does not have, ClusterError where it does not say.
+        Raises UsageError for a type that the server does not have, ClusterError where it cannot be asked.
         """
         found = _named(text, WORKLOADS) or _named(text, (NAMESPACES, EVENTS)) or _named(text, self.resources())
         if found is None:
@@ -224,10 +232,11 @@ class Cluster:
         version: str = "",
         wanted: Callable[[dict[str, Any]], bool] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield objects page by page; while one page is worked on, the next is on its way.
+        """Yield objects page by page; the next page is fetched while one is processed.
 
-        ``namespace`` None lists all namespaces. What ``wanted`` does not want by its metadata does not come. A list
-        whose token expires begins anew, and no object comes twice. Raises ClusterError; what came before it is whole.
+        ``namespace`` None lists all namespaces. Objects whose metadata ``wanted`` rejects are left out. A list whose
+        continue token expires is started again, and no object is yielded twice. Raises ClusterError; what was yielded
+        before it is valid.
         """
         path, query = resource.path(namespace), self._query(selector, fields, version)
         about, what = (resource.api_version, resource.kind), f"GET {path}"
@@ -246,10 +255,10 @@ class Cluster:
     def picked(
         self, resource: Resource, namespace: str | None, wanted: Callable[[dict[str, Any]], bool], *, selector: str = ""
     ) -> Iterator[dict[str, Any]]:
-        """Yield, as ``each`` does, the objects that ``wanted`` wants by their metadata.
+        """Yield, as ``each`` does, the objects whose metadata ``wanted`` accepts.
 
-        ``wanted`` gets every object, of which only the metadata counts: where the first pages show that few are wanted,
-        metadata is all that is read of those that follow, and the few are read whole. Raises ClusterError.
+        ``wanted`` gets every object and may look only at its metadata: where the first pages show that few are wanted,
+        the pages that follow are listed as metadata, and only the wanted objects are read whole. Raises ClusterError.
         """
         path, query = resource.path(namespace), self._query(selector)
         about, what = (resource.api_version, resource.kind), f"GET {path}"
@@ -282,7 +291,7 @@ class Cluster:
                         if heads.pop(value["metadata"]["uid"], None) is not None:
                             yield value
                 for metadata in heads.values():
-                    # A list asks for no more rights than the one before.
+                    # A list needs no more permissions than the one before.
                     place = metadata.get("namespace")
                     yield from self.each(resource, place, fields=f"metadata.name={metadata['name']}")
 
@@ -317,13 +326,13 @@ class Cluster:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield ("ADDED" | "MODIFIED" | "DELETED", object) until it is cancelled.
 
-        A connection that breaks, or that has lasted for a while, is made again from where it was. Raises Expired
-        where the version is too old, and other ClusterErrors.
+        A connection that breaks, or that has lasted for a while, is opened again at the last resourceVersion. Raises
+        Expired where the version is too old, and other ClusterErrors.
         """
         path = resource.path(namespace)
         failures = short = 0
         while not cancel.requested():
-            # Bookmarks keep the version young where nothing changes.
+            # Bookmarks keep the resourceVersion recent while nothing changes.
             query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(int(_WATCH_SECONDS)),
                      "allowWatchBookmarks": "true"}  # fmt: skip
             began = time.monotonic()
@@ -337,7 +346,7 @@ class Cluster:
             except Unreachable:
                 if cancel.requested():
                     return
-                # A connection that was silent to its end is not a fault of the server's.
+                # A connection that was silent until it timed out is not the server's fault.
                 failures += time.monotonic() - began < _WATCH_SECONDS
                 if failures > _WATCH_FAILURES:
                     raise
@@ -368,7 +377,7 @@ class Cluster:
     def delete(
         self, resource: Resource, namespace: str | None, name: str, uid: str, *, dry_run: bool, foreground: bool = False
     ) -> None:
-        """Delete exactly this object, and no successor of its name. Raises ClusterError."""
+        """Delete exactly this object, not another one that has taken its name. Raises ClusterError."""
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -394,8 +403,8 @@ class Cluster:
 
 
 def _begun_again(listed: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Yield what a list brings, each object once; the list begins anew where its token expires."""
-    # Of each object eight bytes: their uids would take more memory than all else.
+    """Yield the objects of a list, each once; the list is started again where its continue token expires."""
+    # Eight bytes for each object: whole uids would take more memory than everything else.
     come = array("q")
     for attempt in range(1, RESTARTS + 1):
         before = set(come)
@@ -417,7 +426,7 @@ def _object(
 ) -> dict[str, Any]:
     """Return an object that has the shape of its kind, and is the one that was asked for (by ``name``, if any).
 
-    ``stored`` objects have a resourceVersion. Whoever gets an object from here trusts it. Raises Unreachable.
+    ``stored`` objects have a resourceVersion. Callers trust what they get from here. Raises Unreachable.
     """
     found: dict[str, Any] = checked(value, (resource.api_version, resource.kind), what)
     return _placed(found, resource, namespace, what, name, stored=stored)
@@ -445,8 +454,8 @@ def _item(value: object, resource: Resource, namespace: str | None, what: str) -
 
 
 def _head(value: object, resource: Resource, namespace: str | None, what: str) -> dict[str, Any]:
-    """Return what of the metadata of an item tells whose it is, under the apiVersion and kind of its object."""
-    # The item itself stays as it is: it may be whole, and is another kind then.
+    """Return the metadata that identifies an item of a list, under the apiVersion and kind of its object."""
+    # The item itself is not changed: it may be a whole object, which has another kind.
     metadata = value.get("metadata") if isinstance(value, dict) else None
     found = {**resource.head, **checked({"metadata": metadata}, PARTIAL, what)}
     return _placed(found, resource, namespace, what, None, stored=True)

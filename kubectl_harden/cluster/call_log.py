@@ -1,4 +1,4 @@
-"""What is told of the calls of the API server (kubectl's -v)."""
+"""The log of the calls to the API server (kubectl's -v)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["LOG", "log_calls"]
 
 LOG: Final = logging.getLogger("kubectl_harden.calls")
-"""The logger of the calls: INFO is each call, DEBUG what it carries."""
+"""The logger of the calls: INFO is for each call, DEBUG for its body."""
 
 
 class _Told(logging.Handler):
@@ -24,7 +24,7 @@ class _Told(logging.Handler):
 
 
 def log_calls(show: Callable[[str], None], *, bodies: bool) -> None:
-    """Have every call of the API server told to ``show``; with ``bodies`` what it carries, unless it may be secret."""
+    """Give ``show`` a line for each call to the API server; with ``bodies`` also the body, unless it may be secret."""
     handler = _Told(show)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     LOG.addHandler(handler)

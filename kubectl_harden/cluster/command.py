@@ -8,7 +8,9 @@ __all__ = ["Commands"]
 
 
 class Commands(NamedTuple):
-    """Makes every command that is printed. ``options`` are kubectl's global options as they were given, but a token."""
+    """Makes every command that is printed. ``options`` are kubectl's global options as they were given, without a
+    token.
+    """
 
     options: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""HTTP to the API server, as whoever the kubeconfig says.
+"""HTTP to the API server, as the user that the kubeconfig names.
 
 Requests and answers are raw JSON, since the models of the kubernetes package would cost memory and drop fields.
 """
@@ -36,9 +36,9 @@ ATTEMPTS: Final = 6
 LONGEST_WAIT: Final = 30.0
 _RETRIED: Final = frozenset((429, 500, 502, 503, 504))
 _HARMLESS: Final = re.compile(r"/apis/(authorization|authentication)\.k8s\.io/")
-"""What is posted there is a question: nothing is created."""
+"""A POST to these asks a question and creates nothing."""
 _SECRET: Final = re.compile(r"/(?:secrets|configmaps)(?:/|$)")
-"""What is not shown of what is sent and answered: Helm may keep its releases, with their values, in ConfigMaps."""
+"""Bodies that are never logged: Helm may keep its releases, with their values, in ConfigMaps."""
 _HEADER: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 LONGEST_REQUEST: Final = 300.0
@@ -77,7 +77,7 @@ class Cancel:
         return self._requested
 
     def __call__(self) -> None:
-        """End all streams, and those to come."""
+        """End all streams, and those that are opened later."""
         with self._lock:
             self._requested = True
             for response in self._open:
@@ -88,8 +88,8 @@ class Cancel:
 class Connection:
     """A connection to one API server. Threads may share it.
 
-    ``namespace`` is the context's, ``context`` its name (None in a pod, or with --server alone); ``commands`` makes
-    the commands that are printed, ``options`` are those that led here.
+    ``namespace`` is the context's, ``context`` its name (None in a pod, or with --server alone); ``commands`` makes the
+    commands that are printed, ``options`` are kubectl's global options that it was opened with.
     """
 
     def __init__(self, options: ClusterOptions) -> None:
@@ -107,7 +107,7 @@ class Connection:
 
     @property
     def place(self) -> str:
-        """Return the cluster as a question names it: ``in context prod (https://…)``."""
+        """Return the cluster as a prompt names it: ``in context prod (https://…)``."""
         return f"in context {self.context} ({self.server})" if self.context else f"on {self.server}"
 
     def _headers(self, own: Mapping[str, str]) -> Any:
@@ -145,9 +145,9 @@ class Connection:
     ) -> Answer:
         """Make a request, for another user if one is named, and return its JSON.
 
-        What changes nothing (GET, dry-run, reviews) is tried again where the server is busy or the connection
-        breaks; a write only where it surely was not carried out. Where the server asks to wait (429 with Retry-After),
-        that is done until the time for a request is over. Raises ClusterError's subclasses.
+        Requests that change nothing (GET, dry-runs, access reviews) are retried where the server is busy or the
+        connection breaks; a write only where it was certainly not carried out. Where the server asks to wait (429 with
+        Retry-After), the request waits until its time is up. Raises ClusterError's subclasses.
         """
         text, warnings = self._answer(method, path, query, body, content_type, accept, as_user)
         return Answer(decoded(text, f"{method} {path}"), warnings)
@@ -197,7 +197,7 @@ class Connection:
                 continue
             asked_to_wait = _retry_after(response.headers) if status == 429 else None
             if asked_to_wait is not None:
-                # Priority and fairness: the server will answer, when others have had their turn. It is not an attempt.
+                # API Priority and Fairness: the server answers when others have had their turn. No attempt has failed.
                 busy, attempt = busy + 1, attempt - 1
                 wait = min(max(asked_to_wait, min(0.1 * busy, 1.0)), LONGEST_WAIT)
                 if time.monotonic() + wait < deadline:
@@ -213,7 +213,7 @@ class Connection:
             return text, tuple(warnings_in(response.headers.getlist("Warning")))
 
     def _body(self, response: BaseHTTPResponse, what: str) -> bytes:
-        """Return the body of an answer, and give its connection back."""
+        """Return the body of an answer, and release its connection."""
         import urllib3
 
         pieces: list[bytes] = []
@@ -284,7 +284,7 @@ class Connection:
         headers: dict[str, str],
         seconds: float,
     ) -> BaseHTTPResponse:
-        """Send a request and return its answer, whose body is yet to be read: both within so many seconds."""
+        """Send a request and return its answer, whose body is yet to be read: both within a number of seconds."""
         import urllib3
 
         self.requests += 1

@@ -15,7 +15,7 @@ EVICTIONS = Resource("", "v1", "pods/eviction", "Eviction")
 
 
 def evict(cluster: Cluster, namespace: str, name: str, uid: str) -> None:
-    """Evict exactly this pod, and no successor of its name. Raises ClusterError."""
+    """Evict exactly this pod, not another one that has taken its name. Raises ClusterError."""
     body = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
@@ -26,5 +26,5 @@ def evict(cluster: Cluster, namespace: str, name: str, uid: str) -> None:
 
 
 def is_held(error: ClusterError) -> bool:
-    """Whether an eviction is refused since a disruption budget forbids it now."""
+    """Whether an eviction is refused because a disruption budget forbids it now."""
     return "disruption budget" in str(error)

@@ -1,7 +1,7 @@
 """The user's helm, run against the cluster that a connection leads to, as the same user.
 
 Sources: helm.sh/docs/helm/helm (environment variables), helm, pkg/cli/environment.go (what each of them and each option
-overrides). Whatever of the environment would lead helm elsewhere is not handed on, and no plugin is loaded.
+overrides). Environment variables that would lead helm elsewhere are not passed on, and no plugin is loaded.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ __all__ = ["Helm"]
 
 _KEPT: Final = ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")
 _PATIENCE: Final = 120.0
-"""Seconds that helm has beyond the time which it was given for hooks."""
+"""Seconds that helm has on top of the timeout of its hooks."""
 
 
 class Helm:
     """Runs helm in a namespace; ``storage`` is where it keeps releases (HELM_DRIVER).
 
-    Raises InputError where helm is not there, or has no words for how the cluster is reached.
+    Raises InputError where helm is not installed, or has no option for how the cluster is reached.
     """
 
     def __init__(self, connection: Connection, namespace: str, storage: str) -> None:
         self._program = os.environ.get("HELM_BIN") or "helm"
         if shutil.which(self._program) is None:
-            raise InputError(f"{self._program} is not on the PATH: the values of releases are proved and changed by it")
+            raise InputError(f"{self._program} is not on the PATH: it proves and changes the values of releases")
         self._words = ["--namespace", namespace, *_words(connection)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HELM_") or key in _KEPT}
         token = connection.options.token
@@ -48,9 +48,9 @@ class Helm:
         return self.run(["version", "--short"]).startswith("v3.")
 
     def run(self, words: Sequence[str], values: str = "", seconds: float = 0) -> str:
-        """Return what helm prints; ``values`` is what it reads of stdin, ``seconds`` how long its hooks may take.
+        """Return what helm prints; ``values`` is its stdin, ``seconds`` how long its hooks may take.
 
-        Raises ClusterError with what it complains of, Unreachable (``sent``) where it did not come to an end.
+        Raises ClusterError with helm's own error, Unreachable (``sent``) where helm does not finish.
         """
         command = [self._program, *words, *self._words]
         try:
@@ -61,7 +61,7 @@ class Helm:
                 env=self._environment,
                 timeout=seconds + _PATIENCE,
                 check=False,
-                # A Ctrl-C is for us to answer: helm ends what it has begun.
+                # Ctrl-C is handled here: helm finishes what it has begun.
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired:
@@ -77,7 +77,7 @@ class Helm:
 
 
 def _words(connection: Connection) -> list[str]:
-    """Return the options by which helm reaches the same cluster. A token is no part of a command."""
+    """Return the options by which helm reaches the same cluster. A token is never put on a command line."""
     given = connection.options
     for option, value in (("--cluster", given.cluster), ("--user", given.user)):
         if value:

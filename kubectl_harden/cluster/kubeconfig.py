@@ -1,4 +1,4 @@
-"""Who one is to an API server, and how it is reached: the only module that imports ``kubernetes``.
+"""How an API server is reached, and with which credentials: the only module that imports ``kubernetes``.
 
 The kubernetes package finds the server, the certificates, the proxy and the credentials (plugins included).
 """
@@ -25,11 +25,11 @@ IMPERSONATE: Final = "Impersonate-User"
 _SERVICE_ACCOUNT_NAMESPACE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _CONNECTIONS: Final = 16
 _SEEN: Final = "'NoneType' object has no attribute 'strip'"
-"""What the kubernetes package makes of a plugin that fails at a terminal: it looks for what the terminal was given."""
+"""What the kubernetes package raises where a plugin fails at a terminal, which got the output that it looks for."""
 
 
 class ClusterOptions(NamedTuple):
-    """How to reach the cluster, as kubectl's global options say it.
+    """How to reach the cluster, as given by kubectl's global options.
 
     ``timeout`` is for a whole request with all its attempts, in seconds; 0 stands for LONGEST_REQUEST.
     """
@@ -47,7 +47,7 @@ class ClusterOptions(NamedTuple):
     timeout: float = 0
 
     def words(self) -> tuple[str, ...]:
-        """Return the options that lead to the same cluster as the same user. A token is no part of a command."""
+        """Return the options that lead to the same cluster as the same user. A token is never put on a command line."""
         named = {
             "--kubeconfig": self.kubeconfig,
             "--context": self.context,
@@ -63,7 +63,7 @@ class ClusterOptions(NamedTuple):
 
 
 class _Chosen(NamedTuple):
-    """What a kubeconfig says beside the server and the credentials: see Access."""
+    """What a kubeconfig says besides the server and the credentials: see Access."""
 
     context: str | None = None
     namespace: str = "default"
@@ -74,7 +74,7 @@ class Access:
     """What a request to the API server needs.
 
     ``server`` is its URL, ``context`` the context's name (None in a pod, or with --server alone), ``namespace`` the
-    context's, ``impersonation`` the headers that make one another user.
+    context's, ``impersonation`` the headers that impersonate another user.
     """
 
     def __init__(self, configuration: Any, chosen: _Chosen) -> None:
@@ -84,9 +84,9 @@ class Access:
         self.context, self.namespace, self.impersonation = chosen
 
     def authorization(self) -> str | None:
-        """Return the Authorization header as it is now: tokens of plugins and files are renewed when they expire.
+        """Return the current Authorization header: tokens of plugins and files are renewed when they expire.
 
-        One thread renews, and those that ask meanwhile get what it brings: a plugin may ask a person.
+        One thread renews it, and the others wait for the result: a plugin may prompt a person.
         """
         with self._renewing:
             found: str | None = self._configuration.get_api_key_with_prefix("BearerToken")
@@ -123,7 +123,7 @@ def log_in(options: ClusterOptions) -> Access:
 
 @contextmanager
 def _usable() -> Iterator[None]:
-    """Raise ClusterError for what the kubernetes package raises of a kubeconfig that cannot be used."""
+    """Raise ClusterError for what the kubernetes package raises about a kubeconfig that cannot be used."""
     from kubernetes.config.config_exception import ConfigException
 
     try:
@@ -131,7 +131,7 @@ def _usable() -> Iterator[None]:
     except (ConfigException, OSError, ValueError) as error:
         raise ClusterError(f"the kubeconfig cannot be used: {first_line(error)}") from None
     except (AttributeError, KeyError, IndexError, TypeError, RecursionError):
-        raise ClusterError("the kubeconfig cannot be used: a part of it is not of the type that it must be") from None
+        raise ClusterError("the kubeconfig cannot be used: one of its fields has the wrong type") from None
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
@@ -139,7 +139,7 @@ def _usable() -> Iterator[None]:
 
 
 def _overrule(configuration: Any, options: ClusterOptions) -> None:
-    """Put the options of the command line over what the kubeconfig says."""
+    """Override what the kubeconfig says with the options of the command line."""
     if options.server:
         configuration.host = options.server.rstrip("/")
     if options.token:
@@ -150,7 +150,7 @@ def _overrule(configuration: Any, options: ClusterOptions) -> None:
     if options.certificate_authority:
         configuration.ssl_ca_cert = options.certificate_authority
     configuration.connection_pool_maxsize = _CONNECTIONS
-    # As client-go: a connection whose other end is gone is noticed within a minute and a half.
+    # Like client-go: a dead connection is noticed within a minute and a half.
     configuration.keep_alive = True
     if not configuration.verify_ssl:
         import urllib3
@@ -215,7 +215,7 @@ class _Words(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
             said = first_line(record.getMessage())
-            self.said.append("exec: the plugin failed, and says why above" if said == _SEEN else said)
+            self.said.append("exec: the credential plugin failed; its own message is above" if said == _SEEN else said)
 
 
 def entries_of(kubeconfig: str | None, section: str) -> list[str]:
@@ -231,7 +231,7 @@ def entries_of(kubeconfig: str | None, section: str) -> list[str]:
 class Described(NamedTuple):
     """What a kubeconfig says of a context: its API server ("" where that is not said), and its credential plugin.
 
-    ``may_ask`` is for one that is given the terminal: client-go's interactiveMode keeps it from that by ``Never``.
+    ``may_ask``: the plugin may use the terminal, which client-go's interactiveMode ``Never`` forbids.
     """
 
     server: str

@@ -1,4 +1,4 @@
-"""The schemas that the API server publishes (OpenAPI v3), which whoever is logged in may read.
+"""The schemas that the API server publishes (OpenAPI v3), which every authenticated user may read.
 
 Source: kubernetes.io/docs/concepts/overview/kubernetes-api; the role system:discovery allows /openapi/*.
 """

@@ -1,4 +1,4 @@
-"""Lists in pages: while one is worked on, the next is on its way.
+"""Lists in pages: the next page is fetched while one is processed.
 
 Sources: metav1.ListMeta for continue tokens, and metav1.PartialObjectMetadataList for objects' metadata alone.
 """
@@ -20,7 +20,7 @@ __all__ = ["PARTIAL", "Page", "page_again", "pages"]
 
 MOST_PAGES: Final = 20_000
 _MOST_EMPTY_PAGES: Final = 100
-"""Pages one after another that bring nothing."""
+"""This many empty pages in a row are taken for a list that does not end."""
 
 _PARTIAL_LIST: Final = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA: Final = (
@@ -34,9 +34,9 @@ _NONE: Final = object()
 
 
 class Page(NamedTuple):
-    """The items of a page, each read as it is asked for, and whether they are metadata alone.
+    """The items of a page, decoded one by one, and whether they are metadata alone.
 
-    ``token`` is the one that the page was asked by, "" for the first.
+    ``token`` is the continue token that the page was requested with, "" for the first.
     """
 
     items: Iterator[object]
@@ -54,9 +54,9 @@ def pages(
 ) -> Iterator[Page]:
     """Yield the pages of a list of objects of ``about`` (apiVersion and kind).
 
-    ``metadata`` tells, whenever a page is asked for, whether metadata is enough of it. ``wanted`` is for Pods: those
-    that it does not want by their metadata are not read, and UNWANTED stands for them. Raises ClusterError, and
-    Expired where the list must begin again.
+    ``metadata`` tells, for each page that is requested, whether metadata is enough. ``wanted`` is for Pods: those whose
+    metadata it rejects are not decoded, and UNWANTED stands for them. Raises ClusterError, and Expired where the list
+    must begin again.
     """
     what = f"GET {path}"
     tokens: set[str] = set()
@@ -125,6 +125,6 @@ def _protobuf(what: str) -> Iterator[None]:
 def page_again(
     connection: Connection, path: str, about: tuple[str, str], query: dict[str, str], token: str
 ) -> list[object]:
-    """Return the whole items of a page that was asked for before. Raises ClusterError, such as Expired."""
+    """Return the whole objects of a page that was listed as metadata. Raises ClusterError, such as Expired."""
     what = f"GET {path}"
     return items_in(decoded(connection.text(path, {**query, "continue": token}), what), about, what)

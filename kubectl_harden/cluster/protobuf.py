@@ -1,6 +1,6 @@
-"""Objects' metadata in Kubernetes' protobuf: what their owners are is read without what stands beside it.
+"""Objects' metadata in Kubernetes' protobuf, of which only what tells their owners is decoded.
 
-JSON must be read to its end to be read at all, and most of an object's metadata says who manages its fields. Sources:
+JSON has to be decoded as a whole, and most of an object's metadata is managedFields. Sources:
 staging/src/k8s.io/apimachinery/pkg/runtime/serializer/protobuf (the prefix), pkg/runtime/generated.proto (Unknown),
 pkg/apis/meta/v1/generated.proto (the fields and their numbers), and protobuf.dev/programming-guides/encoding.
 """
@@ -20,14 +20,14 @@ _FIXED: Final = {1: 8, 5: 4}
 """Wire types of fields of a fixed length in bytes."""
 
 _Field = tuple[int, int, int]
-"""A field's number; and where its bytes start and end, or its number as it is and -1."""
+"""A field's number, and where its bytes start and end; for a varint, its value and -1."""
 
 
 def metadata_list(text: bytes) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
     """Return a PartialObjectMetadataList without its items, and the items; both have the shape of their JSON.
 
-    Of the metadata there are name, namespace, uid, resourceVersion, labels and ownerReferences, as far as they are not
-    empty. Raises ValueError for other bytes, also while items are read.
+    The metadata has name, namespace, uid, resourceVersion, labels and ownerReferences, where they are not empty. Raises
+    ValueError for other bytes, also while items are read.
     """
     kind: dict[str, str] = {}
     start = end = 0
@@ -98,7 +98,7 @@ def _owner(text: bytes, start: int, end: int) -> dict[str, object]:
 
 
 def _texts(text: bytes, start: int, end: int, names: dict[int, str]) -> dict[str, str]:
-    """Return those fields of a message that are texts, by their names; not the empty ones."""
+    """Return the string fields of a message that are not empty, by their names."""
     return {
         names[number]: text[at:to].decode()
         for number, at, to in _fields(text, start, end)

@@ -1,4 +1,4 @@
-"""The resources of the API that are asked for by name here, and what a resource is."""
+"""What a resource of the API is, and those that the code knows by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Resource(NamedTuple):
 
     @property
     def head(self) -> dict[str, str]:
-        """What an object of the kind begins with: its apiVersion and kind, which lists leave out."""
+        """The apiVersion and kind of an object, which lists leave out of their items."""
         return {"apiVersion": self.api_version, "kind": self.kind}
 
     @property
@@ -53,7 +53,7 @@ class Resource(NamedTuple):
     def path(self, namespace: str | None, name: str = "") -> str:
         """Return the URL path of the collection, or of an object in it.
 
-        Raises NotFound for what no object is ever called (path.IsValidPathSegmentName of apimachinery).
+        Raises NotFound for a name that no object can have (path.IsValidPathSegmentName of apimachinery).
         """
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
         if self.namespaced and namespace is not None:
@@ -61,7 +61,7 @@ class Resource(NamedTuple):
         parts += [self.plural, name] if name else [self.plural]
         for part in parts:
             if part in ("", ".", "..") or "/" in part or "%" in part:
-                raise NotFound(f'no {self.kind} can be reached by the name "{part}"')
+                raise NotFound(f'no {self.kind} can have the name "{part}"')
         return "/" + "/".join(quote(part, safe="", errors="replace") for part in parts)
 
 

@@ -1,7 +1,7 @@
 """The shapes of the objects that an API server returns, as far as anything here reads them.
 
-An API server decodes what it stores by its own types, so that all of this always holds for one; what a proxy, a
-portal or a hostile server sends in its place is found here and nowhere else. Source: the types of k8s.io/api and
+An API server decodes what it stores by its own types, so its answers always have these shapes; what a proxy, a portal
+or a hostile server sends instead is caught here and nowhere else. Source: the types of k8s.io/api and
 metav1.ObjectMeta.
 """
 
@@ -13,7 +13,9 @@ from typing import Any, Final
 __all__ = ["SHAPES", "Shape", "fault"]
 
 Shape = type | tuple[str, ...] | list[Any] | dict[str, Any]
-"""A type; some texts; a list of one shape; an object, of each field its shape (``name!`` is needed, ``*`` is any)."""
+"""A type; a choice of strings; a list of one shape; an object with the shape of each field (``name!`` is required,
+``*`` is any field).
+"""
 
 _TEXTS: Final[Shape] = {"*": str}
 _NAMED: Final[Shape] = [{"name": str}]
@@ -24,7 +26,7 @@ _METADATA: Final[dict[str, Shape]] = {
     "managedFields": [{"manager": str, "operation": str, "subresource": str, "fieldsV1": dict}],
 }  # fmt: skip
 _OF_HEADS: Final = ("name!", "uid!", "resourceVersion", "namespace", "labels", "ownerReferences")
-"""What is read of an object's metadata where no more than that is asked for."""
+"""What is read of an object's metadata where only metadata is requested."""
 _CONDITIONS: Final[Shape] = [{"type!": str, "status!": str, "reason": str, "message": str, "lastTransitionTime": str}]
 
 _SECCOMP: Final[Shape] = {"type": str, "localhostProfile": str}
@@ -189,7 +191,7 @@ _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict
 def fault(value: object, shape: Shape) -> str | None:
     """Return what is wrong with a value that should have a shape, or None.
 
-    Kubernetes takes a null for a field that is not there: such fields are taken out of ``value``.
+    Kubernetes treats null as a missing field: such fields are removed from ``value``.
     """
     found = _check_of(shape)(value)
     return None if found is None else f"{found[0] or 'it'} {found[1]}"
@@ -204,7 +206,7 @@ _CHECKS: Final[dict[int, tuple[_Check, Shape]]] = {}
 
 
 def _check_of(shape: Shape) -> _Check:
-    """Return the function that finds the fault in a value: it is made once, and asked a million times."""
+    """Return the function that finds the fault in a value: it is built once and called a million times."""
     known = _CHECKS.get(id(shape))
     if known is None:
         if isinstance(shape, dict):
@@ -224,7 +226,7 @@ def _check_type(wanted: type) -> _Check:
 
 
 def _check_word(words: tuple[str, ...]) -> _Check:
-    return lambda value: None if value in words else ("", f"is none of {', '.join(words)}")
+    return lambda value: None if value in words else ("", f"is not one of {', '.join(words)}")
 
 
 def _check_items(shape: Shape) -> _Check:

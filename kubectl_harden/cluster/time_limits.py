@@ -1,6 +1,6 @@
-"""Time limits that hold for an answer as a whole.
+"""Time limits for an answer as a whole.
 
-A socket's timeout begins again with every byte, so that an answer that trickles in would never end.
+A socket's timeout starts again with every byte, so an answer that trickles in would never end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["timed"]
 
 
 def timed(pool: Any) -> Any:
-    """Have the answers of a PoolManager's connections (also through proxies) come within their time limits."""
+    """Put time limits on the answers of a PoolManager's connections, also through proxies."""
     made = {}
     for scheme, known in pool.pool_classes_by_scheme.items():
         connection = type("Connection", (known.ConnectionCls,), {"response_class": _TimedResponse})

@@ -1,7 +1,7 @@
-"""The watches of a run: one for each kind and namespace, however many listen to it.
+"""The watches of a run: one for each kind and namespace, however many listeners it has.
 
-A watch begins at the resourceVersion of its first listener. Whoever comes later gets what it has brought after theirs,
-or is told to ask, where that is not kept any more or was before the watch began.
+A watch begins at the resourceVersion of its first listener. A later listener gets the events after its own
+resourceVersion, or is told to list again where those are no longer kept or came before the watch began.
 
 Source: resourceVersions of the objects of a kind are numbers that grow (KEP-5504, and before it all servers that keep
 their objects in etcd; k8s.io/apimachinery, pkg/util/resourceversion).
@@ -25,28 +25,28 @@ from kubectl_harden.errors import ClusterError, Expired, NotPermitted
 __all__ = ["Heard", "Tell", "Watches", "position"]
 
 Heard = Literal["ADDED", "MODIFIED", "DELETED", "MISSED", "ENDED"]
-"""What a listener hears: events, that it may have missed some and must ask, or that there will be no more of them."""
+"""What a listener is told: an event, that it may have missed some and must list again, or that no more will come."""
 Tell = Callable[[Heard, dict[str, Any]], None]
-"""Gets what is heard, and the object of an event. It is called in another thread, and must not wait."""
+"""Gets what is told, and the object of an event. It is called in another thread, and must not block."""
 
 KEPT: Final = 30.0
-"""Seconds for which a watch stays open without a listener: the next workload of its namespace takes it over."""
+"""Seconds that a watch stays open without a listener, for the next workload of its namespace."""
 RECENT: Final = 20
-"""So many events are kept for those who come later."""
+"""This many events are kept for later listeners."""
 _CLOSING: Final = 1.0
-"""Seconds in which the end of all watches is waited for."""
+"""Seconds to wait for all watches to end."""
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 """Seconds before a watch that has expired begins again; doubled while it brings nothing."""
 
 
 def position(version: str) -> int | None:
-    """Return where a resourceVersion is in the order of all of its kind, or None for one that cannot be compared."""
+    """Return a resourceVersion as a number that orders those of its kind, or None for one that cannot be compared."""
     return int(version) if re.fullmatch("[0-9]{1,30}", version) else None
 
 
 class _Stream:
-    """A watch that is open: who listens, and what it has brought of late, all of it after ``since``."""
+    """An open watch: its listeners, and its recent events, all of them after ``since``."""
 
     def __init__(self, since: int, read: Callable[[_Stream], None]) -> None:
         self.since = since
@@ -57,7 +57,7 @@ class _Stream:
         self.cancel = Cancel()
 
     def drop(self, most: int) -> None:
-        """Forget the earliest of what it has brought, so that no more than so many events are kept."""
+        """Drop the oldest events, so that no more than a number of them are kept."""
         while len(self.recent) > most:
             self.since = self.recent.popleft()[0]
 
@@ -65,8 +65,8 @@ class _Stream:
 class Watches:
     """Opens watches for those who listen, and closes them when they have left. Threads may share it.
 
-    ``watch`` yields the events of a kind in a namespace from a resourceVersion on, ``newest`` returns the one that is
-    true now: see Cluster.
+    ``watch`` yields the events of a kind in a namespace from a resourceVersion on, ``newest`` returns the current one:
+    see Cluster.
     """
 
     def __init__(
@@ -92,10 +92,11 @@ class Watches:
             stream.reader.join(max(0.0, until - time.monotonic()))
 
     def listen(self, resource: Resource, namespace: str, version: str, tell: Tell) -> Callable[[], None]:
-        """Have all events of a kind in a namespace told that come after a resourceVersion, until the result is called.
+        """Tell a listener all events of a kind in a namespace after a resourceVersion, until the returned function is
+        called.
 
-        Objects come without managedFields. Earlier events may be told, too. Where nothing can be watched, ENDED is all
-        that is told.
+        Objects come without managedFields. Earlier events may be told as well. Where watching is not possible, only
+        ENDED is told.
         """
         key, at = (resource.name, namespace), position(version)
         with self._lock:
@@ -105,7 +106,7 @@ class Watches:
             stream = self._streams.get(key)
             if stream is None:
                 if not self._opened:
-                    # The interpreter does not end well beside threads that read.
+                    # The interpreter does not shut down cleanly while threads read.
                     atexit.register(self.close)
                     self._opened = True
                 stream = _Stream(at, partial(self._read, resource=resource, namespace=namespace, version=version))
@@ -127,7 +128,7 @@ class Watches:
         with self._lock:
             stream.listeners.remove(tell)
             if not stream.listeners:
-                # The next one's version is most likely later than all of it, and it is memory for nothing.
+                # The next listener's version is most likely later than all of these, which only take memory.
                 stream.drop(0)
                 stream.closing = Timer(KEPT, self._close, (key, stream))
                 stream.closing.daemon = True
@@ -145,7 +146,7 @@ class Watches:
             del self._streams[key]
 
     def _read(self, stream: _Stream, resource: Resource, namespace: str, version: str) -> None:
-        """Tell what a watch brings, in a thread of its own, until it is closed or cannot be made again."""
+        """Tell the events of a watch, in a thread of its own, until it is closed or cannot be opened again."""
         key, pause = (resource.name, namespace), _PAUSE
         try:
             while not stream.cancel.requested():
@@ -185,7 +186,7 @@ class Watches:
         return True
 
     def _begun_again(self, stream: _Stream, version: str) -> bool:
-        """Have all listeners ask, since nothing is known of what was before a version; False if it is not a number."""
+        """Tell all listeners to list again, since events before a version are lost; False if it is not a number."""
         at = position(version)
         if at is None:
             return False

@@ -1,1 +1,1 @@
-"""What is known of how an app runs: a file per source."""
+"""Evidence of how an app runs: a module for each source."""

@@ -1,4 +1,4 @@
-"""What a cluster answers to questions for evidence: what cannot be read is noted, and stops nothing."""
+"""Reading a cluster for evidence: what cannot be read is noted, and stops nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Answer = TypeVar("Answer")
 
 
 def read_or_note(call: Callable[[], Answer], what: str, notes: list[str]) -> Answer | None:
-    """Return what a call gives, or None where the cluster does not answer: ``what`` is then noted, once, with why."""
+    """Return the result of a call, or None where the cluster does not answer: then ``what`` is noted once, with the
+    reason.
+    """
     try:
         return call()
     except ClusterError as error:

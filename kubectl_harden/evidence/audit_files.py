@@ -1,6 +1,6 @@
-"""The files of an audit log, which the API server may rotate, pack and delete while they are read.
+"""The files of an audit log, which the API server may rotate, compress and delete while they are read.
 
-Source of how it does: gopkg.in/natefinch/lumberjack.v2 (``audit.log`` is renamed, packed beside itself, then deleted).
+Source: gopkg.in/natefinch/lumberjack.v2 (``audit.log`` is renamed, compressed into another file, then deleted).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LOG_NAME: Final = re.compile(r"\.(?:log|json|jsonl|ndjson|txt)(?:[.-][\w.:-]+)?
 _GZIP: Final = b"\x1f\x8b"
 _PACKED: Final = ".gz"
 _BEGINNING: Final = 512
-"""Bytes: more than what stands before an event's ID."""
+"""Bytes: enough to include an event's ID."""
 
 
 def files_of(name: str) -> tuple[list[str], list[str]]:
-    """Return the log files of a name, and what is left out: a directory has files that are not named as logs are.
+    """Return the log files of a name, and what is left out: files in a directory that are not named like logs.
 
     A name that is not a directory is its own file. Raises InputError for a directory that cannot be read.
     """
@@ -43,7 +43,7 @@ def files_of(name: str) -> tuple[list[str], list[str]]:
 
 
 class LogFiles:
-    """The files of names, each to be read once; ``left_out`` is what directories have beside them."""
+    """The files of names, each read once; ``left_out`` is what else the directories have."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
@@ -52,9 +52,9 @@ class LogFiles:
         self.left_out: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[tuple[str, BinaryIO]]:
-        """Yield each file and what is in it, unpacked.
+        """Yield each file and its content, decompressed.
 
-        A directory is looked into again until it has nothing new: what is rotated meanwhile has another name. Raises
+        A directory is listed again until it has nothing new: a file that is rotated meanwhile gets another name. Raises
         InputError for what does not exist or cannot be read, and for a directory without logs.
         """
         for name in self._names:
@@ -83,7 +83,7 @@ class LogFiles:
                 yield file, _unpacked(stream)
 
     def _is_new(self, file: str, stream: BinaryIO) -> bool:
-        """Whether a file has not been read yet, under another name or before it was packed."""
+        """Whether a file has not been read yet, not even under another name or before it was compressed."""
         about = os.fstat(stream.fileno())
         identity = about.st_dev, about.st_ino
         if identity in self._read:
@@ -99,7 +99,7 @@ class LogFiles:
 
 
 def _beginning(stream: BinaryIO) -> bytes:
-    """Return how a file begins once it is unpacked: its first event has an ID of its own."""
+    """Return how a file begins once it is decompressed: its first event has a unique ID."""
     try:
         with suppress(EOFError, zlib.error, gzip.BadGzipFile):
             return _unpacked(stream).read(_BEGINNING)
@@ -109,7 +109,7 @@ def _beginning(stream: BinaryIO) -> bytes:
 
 
 def _unpacked(stream: BinaryIO) -> BinaryIO:
-    """Return what is in a stream, which may be compressed whatever its name is."""
+    """Return the content of a stream, which may be compressed whatever its name is."""
     peek = getattr(stream, "peek", None)
     packed = peek is not None and peek(2)[:2] == _GZIP
     return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if packed else stream

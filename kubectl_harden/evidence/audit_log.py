@@ -1,4 +1,4 @@
-"""What the API server's audit log says that Pod Security admission found, whether or not it refused it.
+"""What Pod Security admission found, refused or not, from the API server's audit log.
 
 Sources: k8s.io/apiserver, pkg/apis/audit/v1/types.go (Event; one in each line of a log file); the annotations of
 k8s.io/pod-security-admission, api/constants.go (``audit-violations``, ``enforce-policy``), which the level Metadata
@@ -21,15 +21,16 @@ from kubectl_harden.evidence.audit_files import LogFiles
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
 from kubectl_harden.text_files import STDIN
+from kubectl_harden.times import seconds_of
 from kubectl_harden.words import counted
 
-__all__ = ["AuditEvent", "LogSpan", "read_audit_log", "seconds_of"]
+__all__ = ["AuditEvent", "LogSpan", "read_audit_log"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
 _ANNOTATION: Final = _PREFIX.encode()
 _REFUSAL: Final = b"violates PodSecurity"
 _HIDING: Final = re.compile(rb"\\(?:/|u00(?!26|3[CcEe])[2-7])")
-"""Escapes of ASCII that encoding/json does not write: they may hide a word of ours."""
+"""Escapes of ASCII that encoding/json does not write: they may hide a word that is searched for."""
 _HEAD: Final = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"'
 _TIME: Final = b',"stageTimestamp":"'
 _STAMP: Final = re.compile(
@@ -39,12 +40,12 @@ _LONGEST: Final = 4 << 20
 """Bytes of a line: an event at the level RequestResponse holds two objects of at most 1.5 MiB, most far less."""
 _MINUTE: Final = 60
 _MOST_MINUTES: Final = 1_000_000
-"""Nearly two years: what a log of hostile times may take of memory."""
+"""Nearly two years: limits the memory that a log with made-up times can take."""
 _HOUR: Final = 3600
 _MOST_HOURS: Final = 100_000
-"""Of all namespaces in which pods were created: some 50 MiB at most."""
+"""Over all namespaces in which pods were created: some 50 MiB at most."""
 _LONGEST_REQUEST: Final = 300
-"""Seconds: API servers give a request one minute unless they are told otherwise."""
+"""Seconds: API servers end a request after one minute unless they are configured otherwise."""
 _AHEAD: Final = 10
 """Minutes that the clock of an API server may be ahead of this one."""
 _OWN_LINE: Final = re.compile(
@@ -57,13 +58,13 @@ _DRY_RUN: Final = re.compile(r"[?&]dryRun=")
 
 
 class AuditEvent(NamedTuple):
-    """A request that Pod Security admission had words for.
+    """A request that Pod Security admission refused or noted a violation of.
 
     ``resource`` is ``pods``, ``deployments.apps``, or ``pods/ephemeralcontainers``; ``name`` may be empty, or come from
-    the message of a refusal; ``generated`` tells that the server made the name up. ``owner`` is the kind and name of
+    the message of a refusal; ``generated`` tells that the server generated the name. ``owner`` is the kind and name of
     the controller where the log holds the object (level Request), ``prefix`` its generateName. ``user`` is who
     admission and RBAC take it to be: the impersonated one, where there is one. ``at`` is in seconds since 1970.
-    ``refused`` tells a refusal from a violation of what is audited, ``changed`` that the pod was there before: it got
+    ``refused`` tells a refusal from a violation of the audited policy, ``changed`` that the pod existed before: it got
     another image, say.
     """
 
@@ -85,14 +86,14 @@ class LogSpan:
     """What a log covers: when its first and last events were, where it is silent, and what could not be read of it.
 
     Times are kept to the minute, so that neither the order of files nor their size matters. ``evaluations`` counts the
-    pods of which admission noted what it held them to, whether or not they violate it: without any the log is of
-    something else than pods. With ``since`` (seconds since 1970) it is kept in which seconds from then on pods were
-    created in each namespace; ``crowded`` tells that these were too many.
+    pods for which admission noted the policy, whether or not they violate it: without any, the log is not about pods.
+    With ``since`` (seconds since 1970), the seconds from then on in which pods were created are kept for each
+    namespace; ``crowded`` tells that there were too many.
     """
 
     def __init__(self, now: datetime | None = None, since: float | None = None) -> None:
         self._minutes: set[int] = set()
-        self._since = since
+        self.since = since
         self._created: dict[tuple[str, int], int] = {}
         self.crowded = False
         self._latest = int((now or datetime.now(UTC)).timestamp()) // _MINUTE + _AHEAD
@@ -119,7 +120,7 @@ class LogSpan:
             yield f"{file} ends in the middle of its compressed data", "what comes after is not known"
         if self.foreign:
             verb = "is not an audit event" if self.foreign == 1 else "are not audit events"
-            why = "what another program has made of audit events is not read: give the events themselves, one a line"
+            why = "events that another program has wrapped are not read: give the events themselves, one on each line"
             yield f"{counted(self.foreign, 'line')} of the audit log {verb}{_places(self.foreign_in)}", why
         if self.timeless:
             verb = "has" if self.timeless == 1 else "have"
@@ -129,9 +130,9 @@ class LogSpan:
             yield what, "which namespaces they are of is not known"
 
     def add(self, at: float | None) -> None:
-        """Count an event; one without a time, or from the future, tells nothing of what the log covers.
+        """Count an event; one without a time, or from the future, does not count for what the log covers.
 
-        What one without a time says is lost (``timeless``).
+        The content of one without a time is lost (``timeless``).
         """
         self.events += 1
         minute = None if at is None else int(at // _MINUTE)
@@ -145,7 +146,7 @@ class LogSpan:
     def create(self, namespace: str, begun: float, ended: float) -> None:
         """Note a request between two moments that created a pod, whose creationTimestamp is between them."""
         last = int(ended)
-        if self._since is None or not self._since <= last <= (self._latest + 1) * _MINUTE:
+        if self.since is None or not self.since <= last <= (self._latest + 1) * _MINUTE:
             return
         for second in range(max(min(int(begun), last), last - _LONGEST_REQUEST), last + 1):
             hour = namespace, second // _HOUR
@@ -169,7 +170,7 @@ class LogSpan:
         return max(self._minutes) * float(_MINUTE) if self._minutes else None
 
     def gaps(self, since: float, until: float, longest: int) -> Iterator[tuple[float, float]]:
-        """Yield each time between two moments in which no event is for more than ``longest`` minutes."""
+        """Yield each period of more than ``longest`` minutes without an event between two moments."""
         start, end = int(since // _MINUTE), int(until // _MINUTE)
         before = start
         for minute in (*sorted(minute for minute in self._minutes if start <= minute <= end), end):
@@ -181,8 +182,8 @@ class LogSpan:
 def read_audit_log(names: Iterable[str], span: LogSpan) -> Iterator[AuditEvent]:
     """Yield what Pod Security admission said in the files of an audit log, and note in ``span`` what they cover.
 
-    Names are those of files, of directories with logs, or "-". Lines that are no audit event are counted, and left out.
-    Memory does not grow with the files. Raises InputError for a file that cannot be read at all.
+    Names are those of files, of directories with logs, or "-". Lines that are not audit events are counted, and left
+    out. Memory does not grow with the files. Raises InputError for a file that cannot be read at all.
     """
     files = LogFiles(names)
     for file, stream in files:
@@ -219,7 +220,7 @@ def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:
             span.unreadable += 1
             _skip_line(stream)
             continue
-        # The API server is writing it; what is packed, nobody writes to any more.
+        # The API server is still writing it; nobody writes to a compressed file any more.
         unfinished = not line.endswith(b"\n") and not isinstance(stream, gzip.GzipFile)
         event = _event(line, span, unfinished=unfinished)
         if event is not None:
@@ -232,14 +233,14 @@ def _skip_line(stream: BinaryIO) -> None:
 
 
 def _event(line: bytes, span: LogSpan, *, unfinished: bool = False) -> AuditEvent | None:
-    """Return what a line says of Pod Security, and count it; one that is ``unfinished`` may be no JSON yet."""
+    """Return what a line says about Pod Security, and count it; an ``unfinished`` one may not be JSON yet."""
     line = line.strip()
     if not line:
         return None
     may_be_ours = _ANNOTATION in line or _REFUSAL in line or _HIDING.search(line)
     at = None if may_be_ours else _own_time(line)
     if at is not None:
-        # Most lines: not parsed, they only tell that the log goes on. What another program wrote again is parsed.
+        # Most lines are not parsed: they only show that the log goes on. What another program has rewritten is parsed.
         span.add(at)
         return None
     if not may_be_ours and b'"auditID"' not in line and _OWN_LINE.match(line):
@@ -262,14 +263,14 @@ def _own_time(line: bytes) -> float | None:
     found = _STAMP.match(line, max(line.rfind(_TIME), 0)) if line.startswith(_HEAD) else None
     if found is None:
         return None
-    # What closes last is the event: the time is its own where nothing but its annotations comes behind it.
+    # The outermost object ends last: the time is the event's own where only its annotations follow.
     rest = line[found.end() :]
     is_last = rest == b"}" or (rest.endswith(b'"}}') and b"{" not in rest and rest.count(b"}") == 2)
     return _minute(found[1]) if is_last else None
 
 
 def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent | None:
-    """Return what Pod Security admission said of a request, None where it said nothing or nothing was to be made."""
+    """Return what Pod Security admission said about a request, None for silence and for dry-runs."""
     if value.get("stage") not in ("ResponseComplete", None) or _DRY_RUN.search(_text(value, "requestURI")):
         return None
     about, status, annotations = (mapping(value.get(key)) for key in ("objectRef", "responseStatus", "annotations"))
@@ -284,7 +285,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
     refused = any(not warned for _, warned in policies_named(refusal))
     words = refusal if refused else _text(annotations, f"{_PREFIX}audit-violations")
     if not words or not (refused or made):
-        # What was refused for another reason was not made.
+        # What was refused for another reason was not created.
         return None
     message = next((message for message in read_messages(words) if message.policy), None)
     if message is None:
@@ -292,7 +293,7 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
         span.unreadable += 1
         return None
     if not message.violations and not message.rest:
-        # That is a violation all the same.
+        # That is still a violation.
         message = message._replace(rest=" ".join(words.partition('": ')[2].split()) or "unknown")
     metadata = mapping(mapping(value.get("requestObject")).get("metadata"))
     answered = mapping(mapping(value.get("responseObject")).get("metadata"))
@@ -332,14 +333,6 @@ def _controller(metadata: Mapping[str, object]) -> tuple[str, str] | None:
 def _minute(text: bytes) -> float | None:
     """Return the seconds of a minute in UTC, as API servers write times."""
     return seconds_of(text.decode(errors="replace") + "Z")
-
-
-def seconds_of(text: str) -> float | None:
-    """Return a time of the API (RFC 3339) in seconds since 1970, None for what is not one."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _text(value: Mapping[str, object], key: str) -> str:

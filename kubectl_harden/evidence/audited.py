@@ -1,7 +1,7 @@
-"""The events of an audit log that are alike, as one: who created what that violates, how often, and for whom.
+"""Similar events of an audit log, combined: who created which violating pods, how often, and for which workload.
 
-At the level Metadata an event does not name the pod that a controller makes. What made it is found in the log itself:
-the same violations were noted when its ReplicaSet, Job or DaemonSet was created (admission.go, EvaluatePod and
+At the level Metadata an event does not name the pod that a controller makes. Its owner is found in the log itself: the
+same violations were noted when the ReplicaSet, Job or DaemonSet was created (admission.go, EvaluatePod and
 ValidatePodController have the same words for the same template).
 """
 
@@ -19,7 +19,7 @@ from kubectl_harden.pod_security.policy import worded
 __all__ = ["Audited", "Creation"]
 
 _MOST: Final = 5_000
-"""Different creations that are kept; of more it is only counted how many there are."""
+"""How many different creations are kept; more are only counted."""
 _MOST_MAKERS: Final = 20_000
 _EXAMPLES: Final = 3
 _MAKES: Final = {
@@ -29,7 +29,9 @@ _MAKES: Final = {
     "daemon-set-controller": "DaemonSet",
     "job-controller": "Job",
 }
-"""The controllers of kube-controller-manager that make pods (cmd/kube-controller-manager/names), by whose."""
+"""The controllers of kube-controller-manager that create pods (cmd/kube-controller-manager/names), and their owners'
+kinds.
+"""
 _KINDS: Final = {
     "replicasets.apps": "ReplicaSet",
     "replicationcontrollers": "ReplicationController",
@@ -46,14 +48,14 @@ _DEBUGGER: Final = re.compile(r'"(debugger|node-debugger)-[a-z0-9]{5}"')
 
 
 class Creation(NamedTuple):
-    """Pods that violate what is asked of them: ``times`` were created between two moments (seconds since 1970).
+    """Pods that violate a policy: ``times`` were created between two moments (seconds since 1970).
 
     ``resource`` is as in AuditEvent (a debug container is ``pods/ephemeralcontainers``), ``owner`` the kind and name of
-    what made it, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate
-    the same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few
-    examples. ``policy`` is ``restricted:latest``. ``rest`` is what admission said that is not known here: the words of
-    controls that are newer. ``changed`` pods were there before. ``of_template`` tells that the log has the same
-    violations of what made the pods, so that none comes from what changes pods at admission.
+    the owner, as far up as the log tells, None where it does not; ``candidates`` are those whose templates violate the
+    same, where there are several. ``kind`` is the kind that a controller makes pods for. ``names`` are a few examples.
+    ``policy`` is ``restricted:latest``. ``rest`` is what admission said that is not known here: the words of newer
+    controls. ``changed`` pods existed before. ``of_template`` tells that the log has the same violations for the owner,
+    so that none comes from a mutation at admission.
     """
 
     namespace: str
@@ -75,7 +77,7 @@ class Creation(NamedTuple):
     of_template: bool = False
 
     def may_violate(self, level: Level) -> bool:
-        """Whether the pods may violate a level, by what admission said of them at another one."""
+        """Whether the pods may violate a level, by what admission said about them at another one."""
         return bool(self.rest) or any(said.may_violate(level) for said in self.violations)
 
     @property
@@ -85,7 +87,7 @@ class Creation(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The violations in admission's words, and what of these is not known."""
+        """The violations in admission's words, those that are not known here included."""
         known = (worded(said.reason, said.detail) for said in self.violations)
         return ", ".join((*known, *((self.rest,) if self.rest else ())))
 
@@ -135,7 +137,7 @@ class Audited:
         )
 
     def _remember(self, event: AuditEvent, kind: str, controller: str) -> None:
-        """Keep what a pod of which only the violations are known may come from."""
+        """Keep a possible owner of pods of which only the violations are known."""
         words = ", ".join(worded(said.reason, said.detail) for said in event.message.violations)
         known = event.name in self._makers.get((event.namespace, kind, words), ())
         if known or self._remembered >= _MOST_MAKERS:
@@ -148,7 +150,7 @@ class Audited:
             self._made_by[event.namespace, kind, event.name] = ("CronJob", _ORDINAL.sub("", event.name))
 
     def creations(self) -> Iterator[Creation]:
-        """Yield what was created, the latest first, each with what made it as far as the log tells."""
+        """Yield what was created, the latest first, each with its owner as far as the log tells."""
         joined: dict[tuple[object, ...], Creation] = {}
         for item in self._found.values():
             found = self._resolved(item)
@@ -187,7 +189,7 @@ def _added(one: Creation, other: Creation) -> Creation:
 
 
 def _controller(event: AuditEvent) -> str:
-    """Return which controller of Kubernetes made a request, "" for others."""
+    """Return which Kubernetes controller made a request, "" for others."""
     if event.user.startswith("system:serviceaccount:kube-system:"):
         return event.user.rpartition(":")[2]
     if not event.agent.startswith("kube-controller-manager/"):
@@ -196,7 +198,7 @@ def _controller(event: AuditEvent) -> str:
 
 
 def _named_owner(event: AuditEvent, controller: str) -> tuple[str, str] | None:
-    """Return what made a pod whose name tells."""
+    """Return the owner of a pod, where its name tells."""
     kind = _MAKES.get(controller)
     if kind is None or not event.name or event.resource != "pods":
         return None

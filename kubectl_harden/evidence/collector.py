@@ -1,6 +1,7 @@
-"""What is known of a workload's containers besides its template: the live pods, images, sensors, profiles.
+"""Evidence about a workload's containers from outside its template: live pods, images, sensors, profiles.
 
-Each source is imported when it is asked: clients of registries and of the API server take longer than most plans.
+Each source is imported on first use: importing clients of registries and of the API server takes longer than most
+plans.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Learner:
 
     @property
     def looks_around(self) -> bool:
-        """Whether it asks registries, so that many templates are best prepared together."""
+        """Whether it asks registries, so that many templates should be prepared together."""
         return self._make_images is not None
 
     def prepare(self, templates: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -65,7 +66,7 @@ class Learner:
         self._images.prepare(wanted)
 
     def begin(self, namespaces: Iterable[str]) -> None:
-        """Hear that all pods of some namespaces will be listed."""
+        """Expect all pods of some namespaces to be listed."""
         if self.pods is not None:
             self.pods.begin(namespaces)
 
@@ -75,7 +76,7 @@ class Learner:
             self.pods.add(pod)
 
     def __call__(self, identity: Identity, value: Mapping[str, Any], template: Mapping[str, Any]) -> Learned:
-        """Return what is known of the containers of one pod template of an object, by their names."""
+        """Return what is known about the containers of one pod template of an object, by their names."""
         spec = template.get("spec")
         if not isinstance(spec, dict):
             return {}
@@ -117,7 +118,7 @@ def _add(out: dict[str, list[Fact]], found: Mapping[str, tuple[Fact, ...]]) -> N
 
 
 def _containers(spec: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """Yield the containers of a pod that nobody has looked at yet: what has another type is the verdict's to tell."""
+    """Yield the containers of a pod that is not validated yet: values of a wrong type are reported by the verdict."""
     for key in CONTAINER_LISTS:
         yield from mappings(spec.get(key))
 

@@ -1,7 +1,7 @@
-"""Images → what their configurations say of how a container of them runs.
+"""Images → what their configurations say about how a container runs.
 
-Every image is asked for once, several at a time; waiting for all of them together ends with one time limit, and
-what has not answered by then is not known.
+Every image is asked for once, several at a time; one time limit holds for all of them together, and an image that has
+not answered by then counts as unknown.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ class Images:
         return f"not asked for within the limit of {self._limit:g} s"
 
     def answer(self, image: str) -> Answer:
-        """Return what is known of an image by now."""
+        """Return what is known about an image so far."""
         if image in self._answers:
             return self._answers[image]
         return Answer(None, trouble=self._late())
 
 
 def image_facts(image: str, answer: Answer, container: Mapping[str, Any]) -> Iterable[Fact]:
-    """Yield what an image's configuration says of a container of it (its fields in the pod template).
+    """Yield what an image's configuration says about a container (given by its fields in the pod template).
 
     USER as the kubelet reads it from the runtime: no user is 0, a number is a number, anything else a name
     (pkg/kubelet/kuberuntime/helpers.go, getImageUser; containerd's and CRI-O's ImageStatus).
@@ -123,7 +123,7 @@ def image_facts(image: str, answer: Answer, container: Mapping[str, Any]) -> Ite
 
 
 def _number(text: str) -> int | None:
-    """Return the number that Go's strconv.ParseInt reads, for all that a user or a port may be."""
+    """Return the number that Go's strconv.ParseInt reads, within the range of users and ports."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
@@ -132,7 +132,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def asker(registry: Registry) -> Asker:
-    """Return what asks a registry; one that does not answer is asked no more."""
+    """Return the function that asks registries; one that does not answer is not asked again."""
     dead: dict[str, str] = {}
 
     def ask(image: str, secrets: tuple[dict[str, Any], ...], seconds: float) -> Answer:

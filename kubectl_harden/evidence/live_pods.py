@@ -1,4 +1,4 @@
-"""Running pods → what they show of how their containers run.
+"""Running pods → what they show about how their containers run.
 
 Sources: KEP-3619 (containerStatuses[].user.linux, from Kubernetes 1.31), and nodeInfo.containerRuntimeVersion
 with the release notes of containerd 2.0 (enable_unprivileged_ports is true by default).
@@ -26,9 +26,9 @@ _STATUSES = (
 
 
 class Seen(NamedTuple):
-    """What of a running pod is evidence; ``users`` are (container, uid, gid or None), ``waiting`` why some do not run.
+    """The evidence in a running pod; ``users`` are (container, uid, gid or None), ``waiting`` why some do not run.
 
-    A container whose user the pod states itself is left out: it says nothing of the image.
+    A container whose user the pod sets itself is left out: it says nothing about the image.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 def seen(pod: Mapping[str, Any]) -> Seen:
-    """Return what of a pod is evidence."""
+    """Return the evidence in a pod."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     users = []
     waiting = []
@@ -62,7 +62,7 @@ def _has_run(status: Mapping[str, Any]) -> bool:
 
 
 def pod_facts(pods: Iterable[Seen]) -> dict[str, tuple[Fact, ...]]:
-    """Return what the pods of one workload show, by container name; where they disagree, each says its own."""
+    """Return what the pods of one workload show, by container name; where they differ, each is listed."""
     facts: dict[str, dict[tuple[str, Any], Fact]] = {}
     for pod in pods:
         for name, user, group in pod.users:
@@ -102,7 +102,7 @@ def labels_of(value: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str
 
 
 class RunningPods:
-    """The pods of a cluster, and what belongs to them; nothing that is forbidden stops a plan.
+    """The pods of a cluster, and what belongs to them; a missing permission does not stop a plan.
 
     ``whole`` lists a namespace's pods at once, else those of each workload are asked for. ``notes`` gets what
     could not be read.
@@ -118,7 +118,7 @@ class RunningPods:
         self._accounts: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def begin(self, namespaces: Iterable[str]) -> None:
-        """Hear whose pods will be added, so that they need not be listed."""
+        """Expect the pods of some namespaces to be added, so that they need not be listed."""
         for namespace in namespaces:
             self._pods[namespace] = {}
 

@@ -1,7 +1,7 @@
-"""What a manifest itself shows about the rights that its containers use.
+"""What a manifest itself shows about the privileges that its containers use.
 
-Words of commands and lifecycle hooks, mounts and ports; every fact is a sentence that names the
-word found. What is not found here is not known, and nothing is guessed from image names.
+Words of commands and lifecycle hooks, mounts and ports; every fact is a sentence that names the word found. What is not
+found here counts as unknown, and nothing is guessed from image names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOTHING: Final[Learned] = MappingProxyType({})
 
 _REDIRECTIONS: Final = re.compile(r"\d*(?:>{1,2}|<)&?[ \t]*[^\s;&|()<>]*")
 _COMMAND_END: Final = re.compile(r"[;&|()\n{}`]+|\$\(")
-# Words that stand before the program of a shell command.
+# Words that may come before the program of a shell command.
 _PREFIXES: Final = frozenset(
     ("exec", "then", "do", "else", "if", "while", "until", "!", "time", "command", "env", "nohup", "sudo", "-")
 )
@@ -32,7 +32,7 @@ _Need = tuple[Topic, str]
 
 
 def _needs(*topics: Topic, capabilities: Sequence[str] = (), namespace: str = "") -> tuple[_Need, ...]:
-    """Return topics with the names of what they are about."""
+    """Return topics with the names of their subjects."""
     named: list[_Need] = [("capability", name) for name in capabilities]
     return (*((topic, "") for topic in topics), *named, *((("host namespace", namespace),) if namespace else ()))
 
@@ -135,7 +135,9 @@ def _programs(container: Container) -> Iterator[tuple[str, str]]:
 
 
 def _of_argv(field: str, argv: Sequence[str], *, first: bool, more: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
-    """Yield (place, program) for arguments; ``first`` tells that the first one is a program, to which ``more`` go."""
+    """Yield (place, program) for arguments; ``first`` tells that the first one is a program, whose arguments ``more``
+    are.
+    """
     for index, text in enumerate(argv):
         if any(char.isspace() for char in text) or (index > 0 and argv[index - 1].endswith("c")):
             for program in _shell_programs(text):
@@ -178,7 +180,7 @@ def _shell_programs(script: str) -> Iterator[str]:
 
 
 def _only_shows(program: str, arguments: Sequence[str]) -> bool:
-    """Whether a program with these arguments only shows something, which needs no rights."""
+    """Whether a program with these arguments only displays something, which needs no privileges."""
     text = "".join(f"{argument} " for argument in arguments)
     return bool(re.fullmatch(_SHOWN_BY.get(program, _SHOWN_BY_ALL), text) or re.fullmatch(_SHOWN_BY_ALL, text))
 
@@ -214,7 +216,7 @@ def _container_facts(pod: Pod, container: Container) -> Iterator[Fact]:
 def _written(pod: Pod, container: Container) -> Iterator[str]:
     """Yield the volumes of persistent storage that a container mounts and may write to.
 
-    What is mounted and not declared is a claim that a StatefulSet adds.
+    A volume that is mounted but not declared is a claim that a StatefulSet adds.
     """
     declared = {volume.get("name", ""): volume for _, volume in pod.volumes()}
     for mount in container.fields.get("volumeMounts", ()):
@@ -224,7 +226,7 @@ def _written(pod: Pod, container: Container) -> Iterator[str]:
 
 
 def _ownership(pod: Pod, container: Container) -> Fact | None:
-    """Return that an init container does nothing but give volumes to someone; ``value`` is the gid, or None."""
+    """Return the fact that an init container only changes the owner of volumes; its ``value`` is the gid, or None."""
     if container.path[1] != "initContainers" or container.fields.get("restartPolicy") == "Always":
         return None
     argv = [*container.fields.get("command", ()), *container.fields.get("args", ())]
@@ -260,7 +262,7 @@ def _below(path: str, mounts: list[str]) -> bool:
 
 
 def _host_path_facts(pod: Pod, container: Container, learned: tuple[Fact, ...]) -> Iterator[Fact]:
-    """Yield what was observed of the hostPath volumes that a container mounts, by their names."""
+    """Yield what was observed about the hostPath volumes that a container mounts, by their names."""
     opened = [fact for fact in learned if fact.kind == "needs" and fact.topic == "path"]
     watched = next((fact for fact in learned if fact.kind == "unused" and fact.topic == "path"), None)
     if not opened and watched is None:
@@ -310,7 +312,7 @@ def _windows_sign(pod: Pod) -> str:
     terms = [term.get("matchExpressions", ()) for term in (required or {}).get("nodeSelectorTerms", ())]
     if terms and all(any(_is_windows(expression) for expression in term) for term in terms):
         return "its node affinity allows no other nodes"
-    # Last: a plan may set it, and what is said of the pod should not change by that.
+    # Last: a plan may set it, and the sentence about the pod should not change by that.
     return "spec.os.name says so" if pod.is_windows else ""
 
 
@@ -329,7 +331,7 @@ def _pod_facts(pod: Pod) -> Iterator[Fact]:
 
 
 def facts_of(pod: Pod, learned: Learned = _NOTHING) -> Facts:
-    """Return what the pod template itself shows, and what was learned of its containers besides."""
+    """Return what the pod template itself shows, and what other sources say about its containers."""
     containers: dict[Path, tuple[Fact, ...]] = {}
     shared: dict[str, Fact] = {}
     of_pod = tuple(_pod_facts(pod))

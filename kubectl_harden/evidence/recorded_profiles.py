@@ -42,7 +42,7 @@ class RecordedProfiles:
         self._objects: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def of(self, namespace: str, labels: Mapping[str, str]) -> dict[str, tuple[Fact, ...]]:
-        """Return what was recorded of the pods with some labels, by container name."""
+        """Return what was recorded for the pods with some labels, by container name."""
         out: dict[str, tuple[Fact, ...]] = {}
         recordings = {
             item["metadata"]["name"]
@@ -83,7 +83,7 @@ def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def profile_facts(kind: str, profile: Mapping[str, Any], container: str) -> Iterator[Fact]:
-    """Yield what a recorded SeccompProfile or AppArmorProfile says of a container."""
+    """Yield what a recorded SeccompProfile or AppArmorProfile says about a container."""
     name, spec = profile["metadata"]["name"], profile.get("spec") or {}
     who = f'container "{container}"'
     if kind == "SeccompProfile":

@@ -51,7 +51,7 @@ _LOOPBACK: Final = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$")
 
 
 class Reference(NamedTuple):
-    """An image's name, taken apart; ``digest`` counts where there is one."""
+    """An image's name in its parts; ``digest`` takes precedence over the tag."""
 
     host: str
     repository: str
@@ -80,10 +80,10 @@ def parse_reference(image: str) -> Reference:
 
 
 class Registry:
-    """Reads the configurations of images; what has a digest is kept in a directory, and proved when it is read.
+    """Reads the configurations of images; content with a digest is cached in a directory, and verified when it is read.
 
-    ``mirrors`` maps a registry to what is asked in its stead (HOST[/PREFIX]), ``certificates`` is a file of
-    authorities to trust, ``platform`` is OS/ARCHITECTURE[/VARIANT].
+    ``mirrors`` maps a registry to what is asked instead (HOST[/PREFIX]), ``certificates`` is a file of CA certificates
+    to trust, ``platform`` is OS/ARCHITECTURE[/VARIANT].
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Registry:
             except _NotKept:
                 pass
             except ImageError:
-                # What cannot be read is asked for once more, and what it leads to.
+                # What cannot be read from the cache is asked for again, with everything that it leads to.
                 self._forget(reference.digest)
         refused: ImageError | None = None
         for login in (*self._keyring.logins(host, reference.repository, secrets), None):
@@ -133,19 +133,19 @@ class Registry:
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
-        """The authorities whose certificates count. Raises ImageError where their file cannot be read."""
+        """The certificate authorities to trust. Raises ImageError where their file cannot be read."""
         path = self._certificates or next(filter(None, map(os.environ.get, _AUTHORITIES)), None) or certifi.where()
         try:
             if os.path.isdir(path):
                 return ssl.create_default_context(capath=path)
             return ssl.create_default_context(cafile=path)
         except OSError as error:
-            raise ImageError(f"{path} cannot be read as certificates of authorities: {error.strerror}") from None
+            raise ImageError(f"{path} cannot be read as CA certificates: {error.strerror}") from None
 
     def _from(self, reference: Reference, login: Login | None, deadline: float) -> tuple[dict[str, Any], str]:
         """Ask a registry, as one login (None: anonymously)."""
         host = "registry-1.docker.io" if reference.host == HUB else reference.host
-        # As docker and crane: a registry on one's own machine may speak plain HTTP.
+        # Like docker and crane: a registry on localhost may speak plain HTTP.
         schemes = ("https", "http") if _LOOPBACK.match(host) else ("https",)
         for scheme in schemes:
             try:
@@ -163,7 +163,7 @@ class Registry:
         raise AssertionError("unreachable")
 
     def _walk(self, reference: Reference, client: Client | None, deadline: float) -> tuple[dict[str, Any], str]:
-        """Go from a manifest or index to the configuration; without a client by the cache alone."""
+        """Follow a manifest or index to the configuration; without a client, in the cache alone."""
         text = self._manifest(reference.wanted, client, deadline)
         digest = reference.digest or _digest(text)
         manifest = _json(text, "manifest")
@@ -248,7 +248,7 @@ class Registry:
 
 
 class _Unauthorized(ImageError):
-    """The registry wants to know who is asking, or does not allow it."""
+    """The registry asks for a login, or denies access."""
 
 
 class _NotKept(ImageError):

@@ -43,7 +43,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 class ImageError(HardenError):
-    """An image's configuration could not be had; ``dead`` tells that its registry does not answer at all."""
+    """An image's configuration could not be read; ``dead`` tells that its registry does not answer at all."""
 
     def __init__(self, message: str, *, dead: bool = False) -> None:
         super().__init__(message)
@@ -51,13 +51,13 @@ class ImageError(HardenError):
 
 
 class NoConnection(ImageError):
-    """Nothing that speaks the scheme answers there."""
+    """Nothing that speaks the URL's scheme answers there."""
 
 
 class StatusError(ImageError):
     """A registry, or what it leads to, answers with an error.
 
-    ``status`` is HTTP's, ``pause`` the seconds after which it wants to be asked again, or None.
+    ``status`` is HTTP's, ``pause`` the seconds to wait before asking again (Retry-After), or None.
     """
 
     def __init__(self, host: str, status: int, pause: int | None = None) -> None:
@@ -74,10 +74,11 @@ class _Answer(NamedTuple):
 
 
 class Client:
-    """A repository of a registry, as it answers one login (None: nobody); a context manager closes its connections.
+    """A repository of a registry, accessed with one login (None: anonymously); as a context manager, it closes its
+    connections.
 
-    ``deadline`` is by the monotonic clock, ``trust`` holds the authorities whose certificates count. With the
-    scheme http no credentials are sent; from https no step leads to http.
+    ``deadline`` is by the monotonic clock, ``trust`` holds the certificate authorities. No credentials are sent over
+    http, and no redirect leads from https to http.
     """
 
     def __init__(
@@ -108,13 +109,13 @@ class Client:
             pool.clear()
 
     def get(self, path: str, accept: str = "*/*") -> bytes:
-        """Return what lies at a path of the repository; logs in where the registry asks for it.
+        """Return the content at a path of the repository; logs in where the registry asks for it.
 
-        Raises StatusError for an answer that is an error, NoConnection, and ImageError for all else.
+        Raises StatusError for an answer that is an error, NoConnection, and ImageError for everything else.
         """
         url = f"{self._base}/{path}"
         answer = self._follow(url, accept, self._authorization)
-        # Where a redirect leads is not asked with the login, and does not say where to send it.
+        # The target of a redirect does not get the login, and cannot ask for it.
         if answer.status == 401 and origin(answer.url) == origin(url):
             authorization = self._answer_to(answer.headers.get("WWW-Authenticate"))
             if authorization != self._authorization:
@@ -123,7 +124,7 @@ class Client:
         return _content(answer)
 
     def _answer_to(self, challenge: str | None) -> str | None:
-        """Return the Authorization header that a challenge asks for, None for nobody."""
+        """Return the Authorization header that a challenge asks for, None without a login."""
         if self._scheme == "http":
             raise ImageError(f"{self._host} wants a login over plain HTTP, which would expose it")
         try:
@@ -156,13 +157,13 @@ class Client:
             token = value.get("access_token") or value["token"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             token = None
-        # What no header can carry may be a secret all the same, and is not shown.
+        # A value that no header can carry may still be a secret, and is not shown.
         if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
             raise self._nonsense()
         return token
 
     def _follow(self, url: str, accept: str, authorization: str | None) -> _Answer:
-        """Ask for a URL, and for what it leads to; who is asking is told to the URL's own host alone."""
+        """Request a URL and follow its redirects; only the URL's own host gets the credentials."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept}
         headers |= {"Authorization": authorization} if authorization else {}
         try:
@@ -176,7 +177,7 @@ class Client:
                     headers.pop("Authorization", None)
                 url = target
         except ValueError:
-            # A URL that is none; urllib3's errors of this kind are ValueErrors, too.
+            # Not a URL; urllib3's errors of this kind are ValueErrors, too.
             raise self._nonsense() from None
         raise ImageError(f"{self._host} redirects more than {_MOST_REDIRECTS} times")
 
@@ -246,7 +247,7 @@ class Client:
     def _no_connection(self, place: str, error: Exception) -> ImageError:
         way = " through the proxy that the environment names" if isinstance(error, ProxyError) else ""
         words = f"{place} cannot be reached{way}: {_words(error)}"
-        # What has answered by https is not asked by http.
+        # What has answered over https is not asked over http.
         return ImageError(words, dead=True) if self._answered else NoConnection(words, dead=True)
 
     def _nonsense(self) -> ImageError:
@@ -275,7 +276,7 @@ def challenges(header: str) -> dict[str, dict[str, str]]:
 
 
 def _content(answer: _Answer) -> bytes:
-    """Return what an answer brings. Raises StatusError."""
+    """Return the body of an answer. Raises StatusError."""
     if 200 <= answer.status < 300:
         return answer.content
     pause = answer.headers.get("Retry-After", "")

@@ -1,4 +1,4 @@
-"""Who a registry is told one is: docker's configuration, credential helpers, and pull secrets.
+"""Logins for registries: docker's configuration, credential helpers, and pull secrets.
 
 Sources: docker's config.json (https://docs.docker.com/reference/cli/docker/login/, credential stores and
 helpers), and pkg/credentialprovider of Kubernetes for how a pull secret's keys match an image.
@@ -41,7 +41,7 @@ class Login(NamedTuple):
 
 
 def docker_config() -> tuple[dict[str, Any], str]:
-    """Return docker's configuration of the user, and what is wrong with it ("" where nothing is)."""
+    """Return the user's docker configuration, and what is wrong with it ("" where nothing is)."""
     named = os.environ.get("DOCKER_CONFIG")
     path = os.path.join(named or os.path.join(os.path.expanduser("~"), ".docker"), "config.json")
     if not os.path.exists(path):
@@ -54,7 +54,7 @@ def docker_config() -> tuple[dict[str, Any], str]:
 
 
 class Keyring:
-    """Finds logins for registries. ``troubles`` says of a registry what stood in the way of one."""
+    """Finds logins for registries. ``troubles`` says why there is no login for a registry."""
 
     def __init__(self, config: dict[str, Any], trouble: str = "") -> None:
         self._config = config
@@ -163,7 +163,7 @@ def _login(entry: dict[str, Any], origin: str) -> Login | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a helper, and where the system knows groups of processes what it has started."""
+    """End a helper and, where the system has process groups, everything that it has started."""
     with suppress(OSError):
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)

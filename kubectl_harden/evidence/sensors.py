@@ -1,11 +1,11 @@
-"""Events of runtime sensors → what containers were seen to use, and what they were watched for and did not use.
+"""Events of runtime sensors → what containers used, and what they did not use while they were watched.
 
 Read are JSON lines of Inspektor Gadget (https://inspektor-gadget.io/docs/latest/gadgets/: trace_capabilities,
 trace_open, trace_bind, trace_exec), Tetragon (https://tetragon.io/docs/reference/grpc-api/, GetEventsResponse) and
 Falco (https://falco.org/docs/concepts/outputs/, json_output). Fields that are not known are ignored.
 
-Falco reports what its rules are about, so that what it does not report is no evidence; the others report every
-event of the kind that they watch.
+Falco reports only what its rules match, so what it does not report is not evidence; the others report every event of
+the kind that they watch.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Event(NamedTuple):
 class Observations:
     """All events, by container, namespace and pod.
 
-    ``enough`` is how many seconds a kind of event must have been watched for until not having seen one counts.
+    ``enough`` is how many seconds a kind of event must have been watched before its absence counts.
     """
 
     def __init__(self, enough: float) -> None:
@@ -127,7 +127,7 @@ class Observations:
 
 
 def _uses(event: Event) -> Iterator[tuple[Topic, str, str]]:
-    """Yield what an event shows to be needed, which one of these, and the words for it."""
+    """Yield the topic that an event shows a need for, its value, and the words for it."""
     if event.used == "capability":
         yield "capability", event.value, f"used {event.value}"
         if event.value in DEFAULT_CAPABILITIES:
@@ -162,7 +162,7 @@ def _span(seconds: float) -> str:
 
 
 def read_observations(names: Iterable[str], enough: float) -> tuple[Observations, list[Problem]]:
-    """Read files, and the files of directories; lines that are no events are counted in a problem for each file.
+    """Read files, and the files of directories; lines that are not events are counted in a problem for each file.
 
     The last line may be cut off: sensors write while they are read.
     """
@@ -195,7 +195,7 @@ def _files(name: str) -> Iterator[str]:
 
 
 def _read(stream: Iterable[bytes], found: Observations) -> list[int]:
-    """Take the events of a file; returns the numbers of the lines that are none."""
+    """Take the events of a file; returns the numbers of the lines that are not events."""
     wrong: list[int] = []
     cut = False
     for number, line in enumerate(stream, start=1):

@@ -1,4 +1,5 @@
-"""What a cluster shows of user namespaces: whether the nodes that may run a pod have them, and what its volumes are.
+"""What a cluster shows about user namespaces: whether the nodes that may run a pod support them, and what its volumes
+are.
 
 Sources: KEP-127 and pkg/kubelet/nodestatus/setters.go (status.runtimeHandlers); the kube-scheduler's plugins
 nodename, nodeaffinity and tainttoleration; https://kubernetes.io/docs/concepts/workloads/pods/user-namespaces/.
@@ -25,7 +26,7 @@ _KUBELET: Final = (1, 33)
 _KERNEL: Final = (6, 3)
 """From here on tmpfs has ID-mapped mounts, on which the kubelet puts tokens and Secrets."""
 _NAMED: Final = 3
-"""So many nodes are named."""
+"""At most this many nodes are named."""
 # Drivers of file systems without ID-mapped mounts, by the names under which they are registered.
 _DRIVERS: Final = {
     "nfs.csi.k8s.io": "NFS",
@@ -39,7 +40,7 @@ _MAPPED: Final = ("awsElasticBlockStore", "azureDisk", "fc", "gcePersistentDisk"
 
 
 class UserNamespaces:
-    """Asks a cluster, once, for its nodes and for the volumes behind claims; nothing that is forbidden stops a plan.
+    """Asks a cluster, once, for its nodes and for the volumes behind claims; a missing permission does not stop a plan.
 
     ``notes`` gets what could not be read.
     """
@@ -51,7 +52,9 @@ class UserNamespaces:
         self._claims: dict[tuple[str, str], str | None] = {}
 
     def facts(self, value: Mapping[str, object], namespace: str, template: Mapping[str, object]) -> Iterator[Fact]:
-        """Yield what is known of the nodes that may run a pod template of an object, and of the claims of its pods."""
+        """Yield what is known about the nodes that may run a pod template of an object, and about the claims of its
+        pods.
+        """
         try:
             spec = decode_pod_template({"spec": template.get("spec")})["spec"]
         except InputError:
@@ -115,7 +118,7 @@ def storage(spec: Mapping[str, Any]) -> str | None:
 
 
 def _claims(value: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (volume, claim) of a pod; of a StatefulSet's claims those of its first pod stand for all."""
+    """Yield (volume, claim) of a pod; for a StatefulSet's claims, those of its first pod."""
     for volume in spec.get("volumes", ()):
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")
         if claim:
@@ -133,7 +136,7 @@ def _claims(value: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple
 def lacks(node: Mapping[str, Any], handler: str = "") -> str:
     """Return why a pod in a user namespace does not start on a node, "" where nothing says so.
 
-    ``handler`` is the name of the pod's RuntimeClass, whose handler has the same name as a rule.
+    ``handler`` is the name of the pod's RuntimeClass, whose handler usually has the same name.
     """
     status = node.get("status") or {}
     info = status.get("nodeInfo") or {}
@@ -158,9 +161,9 @@ def _before(version: str, first: tuple[int, int]) -> bool:
 
 
 def may_run(node: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
-    """Whether a node may run a pod, by its name, labels and taints; what a node has left to give does not count.
+    """Whether a node may run a pod, by its name, labels and taints; free resources do not count.
 
-    Taints of node.kubernetes.io come and go with the state of the node, and are passed over.
+    Taints of node.kubernetes.io come and go with the state of the node, and are ignored.
     """
     metadata = node["metadata"]
     labels = metadata.get("labels") or {}
@@ -203,7 +206,7 @@ def _matches(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _tolerated(taint: Mapping[str, Any], tolerations: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a taint keeps no pod away that has some tolerations (core/v1 toleration.go, ToleratesTaint)."""
+    """Whether a pod with some tolerations tolerates a taint (core/v1 toleration.go, ToleratesTaint)."""
     key, effect = taint.get("key", ""), taint.get("effect", "")
     if effect not in ("NoSchedule", "NoExecute") or key.startswith("node.kubernetes.io/"):
         return True

@@ -1,1 +1,1 @@
-"""Workloads in a cluster: found, checked, patched, followed, and rolled back."""
+"""Workloads in a cluster: finding, checking, patching, following their rollouts, and rolling back."""

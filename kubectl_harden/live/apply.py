@@ -1,4 +1,4 @@
-"""Proposals become changes: journal → guarded patch → watched rollout → taken back where it fails."""
+"""Proposals become changes: journal → guarded patch → watched rollout → rollback where it fails."""
 
 from __future__ import annotations
 
@@ -41,14 +41,13 @@ State = Literal[
 
 
 class Outcome(NamedTuple):
-    """What became of a proposal.
+    """The outcome of a proposal.
 
     ``state``: applied (and ready, where a rollout follows); applied and not watched to its end (``unwatched``);
-    applied, and its pods do not run, for which the change is not to blame (``down``); not applied, since its trial
-    pod did not run (``tried``); rolled back, or left in
-    place (``left``), since its pods failed; failed (the server did not take it); refused (not tried); skipped
-    (not started, or not confirmed); unknown (the connection broke, and the cluster could not be asked).
-    ``message`` is a sentence for people, ``log`` the last lines of the failed container.
+    applied, but its pods do not run for another reason (``down``); not applied, because its trial pod did not run
+    (``tried``); rolled back, or left in place (``left``), because its pods failed; failed (the server did not accept
+    it); refused (not tried); skipped (not started, or not confirmed); unknown (the connection broke, and the cluster
+    could not be asked). ``message`` is a sentence for people, ``log`` the last lines of the failed container.
     """
 
     proposal: Proposal
@@ -61,9 +60,9 @@ class Outcome(NamedTuple):
 class Applier:
     """Carries proposals out, one call each; threads may share it.
 
-    ``again`` plans anew for an object that someone else has changed; ``confirm`` is asked before a write
-    whose plan differs from the one that was confirmed; ``report`` gets a workload's name and a few words at
-    each step; a set ``stop`` ends the watching, a set ``leave`` also the waiting for what was deleted to be gone.
+    ``again`` makes a new plan for an object that someone else has changed; ``confirm`` is asked before a write whose
+    plan differs from the one that was confirmed; ``report`` gets a workload's name and a few words at each step; a set
+    ``stop`` ends the watching, a set ``leave`` also the waiting for deleted objects to be gone.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class Applier:
             return None
         if ended.state == "interrupted":
             return Outcome(proposal, "skipped", "not started; its trial pod is removed")
-        # That no node has room for one more pod says nothing of the change.
+        # That no node has room for one more pod says nothing about the change.
         if not proposal.no_way_back and {reason_of(pod) for pod in ended.unready} == {"Unschedulable"}:
             return None
         failed = explained(self._cluster, proposal, ended)
@@ -200,7 +199,7 @@ class Applier:
         before: Snapshot | None,
         silent: str | None,
     ) -> Outcome:
-        """Follow a change that was made, unless it is ``silent`` (why not), to its end."""
+        """Follow the rollout of a change to its end, unless it is ``silent`` (why not)."""
         live = proposal.live
         undoing = not proposal.planned
         if undoing and before is not None and not proposal.pods_refused:
@@ -234,9 +233,10 @@ class Applier:
         return self._taken_back(failed, partial(self._journal.undone, change), inverse, followed)
 
     def resume(self, proposal: Proposal, inverse: list[Operation], undone: Callable[[str], None]) -> Outcome:
-        """Follow a change that an earlier run made and did not see the end of; where it fails, take it back.
+        """Follow a change that an earlier run made but did not follow to its end; where it fails, roll it back.
 
-        ``proposal`` has the change as the steps of its plan, ``inverse`` takes it back, ``undone`` notes that.
+        ``proposal`` has the change as the steps of its plan, ``inverse`` undoes it, ``undone`` notes that in the
+        journal.
         """
         live = proposal.live
         try:
@@ -261,10 +261,10 @@ class Applier:
     def _taken_back(
         self, failed: Outcome, undone: Callable[[str], None], inverse: list[Operation], followed: Followed
     ) -> Outcome:
-        """Take a change back, note it, and wait until the old state runs again."""
+        """Roll a change back, note that, and wait until the old state runs again."""
         live = failed.proposal.live
         was_complete = progress(live.value, ()).done
-        self._report(failed.proposal.name, "its new pods fail; taking the change back")
+        self._report(failed.proposal.name, "its new pods fail; rolling the change back")
         for _ in tries():
             try:
                 now = live.changed(
@@ -275,14 +275,14 @@ class Applier:
                 moved = moved_on(now.value, inverse)
                 if moved is not None:
                     return failed._replace(
-                        message=f"{failed.message}; not taken back, because someone changed {moved} in the meantime"
+                        message=f"{failed.message}; not rolled back, because someone changed {moved} in the meantime"
                     )
                 before = take_snapshot(self._cluster, live.value, lambda pod: not carries(failed.proposal, pod))
                 returned, owned = reverted(self._cluster, now, inverse, failed.proposal.ownership)
             except Conflict:
                 continue
             except ClusterError as error:
-                return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {self._undo()}")
+                return failed._replace(message=f"{failed.message}; rolling it back failed ({error}): {self._undo()}")
             undone(failed.message)
             words = unblocked(self._cluster, live, followed.unready)
             if was_complete and not words:
@@ -290,14 +290,14 @@ class Applier:
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=failed.message + words)
         return failed._replace(
-            message=f"{failed.message}; not taken back, because others keep changing it: {self._undo()}"
+            message=f"{failed.message}; not rolled back, because others keep changing it: {self._undo()}"
         )
 
     def _undo(self) -> str:
         return self._cluster.connection.commands.harden("undo", self._journal.run)
 
     def _restored(self, live: Live, value: dict[str, object], before: Snapshot) -> str:
-        """Wait for the old state; returns what a person should know of it."""
+        """Wait for the old state; returns what a person should know about it."""
         try:
             ended = self._follow(live, value, before)
         except ClusterError as error:
@@ -309,7 +309,7 @@ class Applier:
     # -- recreating ----------------------------------------------------------------------------------
 
     def _recreate(self, proposal: Proposal) -> Outcome:
-        """Delete a Pod or a Job and create it as planned; where that fails, as it was."""
+        """Delete a Pod or a Job and create it as planned; where that fails, create it as it was."""
         live = proposal.live
         before, after = fresh(live.value), fresh(proposal.goal)
         change = self._journal.begin(
@@ -333,7 +333,7 @@ class Applier:
         return outcome._replace(message="; ".join(text for text in (outcome.message, owned) if text))
 
     def _recreated(self, proposal: Proposal, change: str, now: Live) -> Outcome:
-        """Follow an object that was deleted and created; where it fails, have the old one again."""
+        """Follow an object that was deleted and created; where it fails, create the old one again."""
         live = proposal.live
         silent = watched(now.value)
         if silent is not None and live.resource.kind == "Job":
@@ -357,7 +357,7 @@ class Applier:
         except ClusterError as error:
             made, trouble = None, str(error)
         if made is None or trouble:
-            return failed._replace(message=f"{failed.message}; not taken back: {trouble}")
+            return failed._replace(message=f"{failed.message}; not rolled back: {trouble}")
         self._journal.undone(change, failed.message)
         owned = given_back(self._cluster, live.resource, made, owners)
         words = f"; {owned}" if owned else ""
@@ -377,7 +377,8 @@ class Applier:
 
 
 def written(cluster: Cluster, live: Live, patch: Sequence[Operation], goal: dict[str, object]) -> dict[str, Any]:
-    """Send a guarded patch and return the object; where the answer is lost, ask the cluster what became of it.
+    """Send a guarded patch and return the object; where the answer is lost, find out from the cluster whether it was
+    applied.
 
     ``goal`` is the object as the patch should make it. Raises Conflict where the object has changed (nothing
     is written then), Unreachable with ``sent`` where nothing is known, and other ClusterErrors.
@@ -402,7 +403,7 @@ def written(cluster: Cluster, live: Live, patch: Sequence[Operation], goal: dict
 def reverted(
     cluster: Cluster, now: Live, inverse: Sequence[Operation], ownership: Sequence[Transfer]
 ) -> tuple[dict[str, Any], str]:
-    """Take a change back in exactly this state of the object, and give the fields back to whom they belonged to.
+    """Roll a change back in exactly this state of the object, and give the fields back to their owners.
 
     Returns the object, and why the fields were not given back ("" where they were). Raises ClusterError.
     """
@@ -412,7 +413,7 @@ def reverted(
 
 
 def explained(cluster: Cluster, proposal: Proposal, followed: Followed) -> Outcome:
-    """Return the outcome of a failure: its words, the edits that they blame, the container's last lines."""
+    """Return the outcome of a failure: its message, the edits that are to blame, the container's last log lines."""
     log: list[str] = []
     failure = followed.failure
     if failure is not None and failure.reason == "CrashLoopBackOff":
@@ -426,9 +427,8 @@ def explained(cluster: Cluster, proposal: Proposal, followed: Followed) -> Outco
 def unblocked(cluster: Cluster, live: Live, unready: Iterable[dict[str, Any]]) -> str:
     """Delete a StatefulSet's pods that are not ready, after its template was changed.
 
-    Returns what a person should know of it. Its controller waits for them to become ready, whatever its
-    template says by now ("forced rollback" of
-    kubernetes.io/docs/concepts/workloads/controllers/statefulset).
+    Returns what a person should know about it. Its controller waits for them to become ready, whatever its template
+    says now ("forced rollback" of kubernetes.io/docs/concepts/workloads/controllers/statefulset).
     """
     for pod in unready if live.resource.kind == "StatefulSet" else ():
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
@@ -442,9 +442,9 @@ def unblocked(cluster: Cluster, live: Live, unready: Iterable[dict[str, Any]]) -
 
 
 def was_so(followed: Followed, before: Snapshot) -> bool:
-    """Whether the new pods are kept from running by what kept pods from it before the change, too.
+    """Whether the new pods fail for a reason for which pods failed before the change, too.
 
-    Where others ran, only that no node takes them is no fault of the change for sure.
+    Where other pods ran, only a failure to schedule is certainly not the fault of the change.
     """
     known = {reason_of(pod) for pod in before.unready} - {""}
     if len(before.uids) > len(before.unready) + len(before.new):
@@ -464,7 +464,7 @@ def carries(proposal: Proposal, pod: dict[str, object]) -> bool:
 
 
 def target_of(live: Live) -> dict[str, str]:
-    """Return what the journal names an object by."""
+    """Return how the journal identifies an object."""
     return {
         **live.resource.head,
         "resource": live.resource.plural,

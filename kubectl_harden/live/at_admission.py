@@ -1,7 +1,7 @@
 """Workloads that nobody can edit: their plans as policies that change their new pods at admission.
 
-A policy is created, proved by server dry-runs of pods, and taken back where the proof fails. Both of its objects have
-the run as an annotation, by which they are found again, whatever became of the answer to their creation.
+A policy is created, proved by server dry-runs of pods, and deleted again where the proof fails. Both of its objects
+carry the run in an annotation, by which they are found even if the answer to their creation was lost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from kubectl_harden.pod_security.policy import evaluate, worded
 
 __all__ = [
     "Creator",
-    "day_after",
     "delete_created",
     "is_forgotten",
     "needed_objects_for",
@@ -45,13 +44,13 @@ RUN: Final = "kubectl-harden/run"
 _POLICIES: Final = "mutatingadmissionpolicies"
 _BINDINGS: Final = "mutatingadmissionpolicybindings"
 LAG_SECONDS: Final = 30.0
-"""How long the API server may take to know a policy (it watches them, and reads them again every few seconds)."""
+"""How long the API server may take to apply a new policy (it watches them, and reads them again every few seconds)."""
 
 
 def served_version(cluster: Cluster) -> str:
     """Return the version in which the API server has MutatingAdmissionPolicies. Raises ClusterError where it has none.
 
-    That is v1 since Kubernetes 1.36; v1beta1 (1.34) and v1alpha1 (1.32) are off unless somebody switches them on
+    That is v1 since Kubernetes 1.36; v1beta1 (1.34) and v1alpha1 (1.32) are off unless they are enabled
     (kubernetes.io/docs/reference/access-authn-authz/mutating-admission-policy).
     """
     for resource in cluster.resources():
@@ -59,7 +58,7 @@ def served_version(cluster: Cluster) -> str:
             return resource.version
     raise ClusterError(
         "the API server does not have MutatingAdmissionPolicies, so no policy can change pods at admission: "
-        f"{GROUP}/v1 has them since Kubernetes 1.36, v1beta1 (1.34) and v1alpha1 (1.32) must be switched on"
+        f"{GROUP}/v1 has them since Kubernetes 1.36, v1beta1 (1.34) and v1alpha1 (1.32) must be enabled"
     )
 
 
@@ -82,7 +81,7 @@ def objects_for(proposal: Proposal, version: str, expires: str) -> PolicyObjects
         return None
     templates = live.subject.templates()
     if len(templates) != 1 or templates[0].spread or not templates[0].pod_security_context:
-        raise InputError(f"a {live.resource.kind} creates other pods than its template says, so no policy is made")
+        raise InputError(f"a {live.resource.kind} creates pods that differ from its template, so no policy is made")
     checks = dict.fromkeys(check for step in steps for check in step.checks)
     reason = f"its pod template does not meet {live.policy}: {', '.join(checks)}"
     return policy_objects(live.value, templates[0].value, steps, version=version, reason=reason, expires=expires)
@@ -97,16 +96,11 @@ def needed_objects_for(trials: Trials, proposal: Proposal, version: str, expires
     return objects if objects is None else objects._replace(needed=found.words())
 
 
-def day_after(days: int) -> str:
-    """Return the day in so many days (RFC 3339), UTC."""
-    return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86_400))
-
-
 # -- create and prove --------------------------------------------------------------------------------------
 
 
 class _Stranger(NamedTuple):
-    """A pod that a policy must leave alone, what makes it another's, and where it is asked for."""
+    """A pod that a policy must not change, why it belongs to something else, and the namespace of its dry-run."""
 
     what: str
     namespace: str
@@ -114,9 +108,9 @@ class _Stranger(NamedTuple):
 
 
 class Creator:
-    """Creates policies, one call each. A set ``stop`` ends the waiting; what is not proved then is taken back.
+    """Creates policies, one call each. A set ``stop`` ends the waiting; a policy that is not proved by then is deleted.
 
-    ``old_pods`` tells whether the pods that are older are named, with the command that replaces them.
+    ``old_pods`` tells whether older pods are named, with the command that replaces them.
     """
 
     def __init__(
@@ -184,7 +178,7 @@ class Creator:
         admitted, meets, words = self._asked(live)
         if admitted is None:
             return f"nothing would prove the policy: {words}"
-        return f"its new pods meet {live.policy} already, since admission completes them" if meets else ""
+        return f"its new pods meet {live.policy} already, because admission mutates them" if meets else ""
 
     def _asked(self, live: Live) -> tuple[bool | None, bool, str]:
         """Return whether a new pod of a workload is admitted, whether it meets the level, and what is wrong with it."""
@@ -198,7 +192,7 @@ class Creator:
         return True, meets, "" if meets else f"its pods are at {level}, and not at {live.policy}"
 
     def _unproved(self, live: Live, objects: PolicyObjects, strangers: list[_Stranger], before: list[object]) -> str:
-        """Return what the proof of a policy lacks, "" where it is proved. Raises ClusterError."""
+        """Return why a policy is not proved, "" where it is. Raises ClusterError."""
         deadline = time.monotonic() + LAG_SECONDS
         while True:
             _, meets, words = self._asked(live)
@@ -216,7 +210,7 @@ class Creator:
         return ""
 
     def _seen(self, stranger: _Stranger) -> object:
-        """Return what the API server makes of a pod: its spec, or who refuses it."""
+        """Return the spec of a pod after admission, or who refuses it."""
         try:
             answer = self._cluster.create(PODS, stranger.namespace, stranger.pod, dry_run=True)
         except NotPermitted as error:
@@ -272,7 +266,7 @@ class Creator:
 def is_forgotten(cluster: Cluster, live: Live, stop: Event) -> bool:
     """Wait until the API server knows that the policy of a workload is gone; a set ``stop`` ends the waiting.
 
-    False where its new pods meet the level all the same. Raises InputError.
+    False where its new pods still meet the level. Raises InputError.
     """
     trials, deadline = Trials(cluster, []), time.monotonic() + LAG_SECONDS
     while is_completed(live, trials, live.policy):
@@ -283,7 +277,7 @@ def is_forgotten(cluster: Cluster, live: Live, stop: Event) -> bool:
 
 
 def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
-    """Yield pods that differ from those of a workload in one thing by which they are told."""
+    """Yield pods that differ from those of a workload in one of the things that identify them."""
     own = made_pod(live.value, live.subject.templates()[0], live.value)
 
     def other(what: str, change: Callable[[dict[str, Any]], object], namespace: str = live.namespace) -> _Stranger:
@@ -308,7 +302,7 @@ def _strangers(live: Live, objects: PolicyObjects) -> Iterator[_Stranger]:
 def refused_without(cluster: Cluster, change: Change, lowered: Collection[str] = ()) -> str:
     """Return why a workload's new pods would be refused without the policy of a change, "" where nothing says so.
 
-    That is not asked in namespaces that are ``lowered`` first. Raises ClusterError.
+    Namespaces that are ``lowered`` first are not asked. Raises ClusterError.
     """
     kind, _, name = str(annotation(change.after, WORKLOAD)).partition(" ")
     namespace, _, name = name.partition("/")
@@ -325,7 +319,7 @@ def refused_without(cluster: Cluster, change: Change, lowered: Collection[str] =
     in_force = PoliciesInForce(cluster).of(namespace)
     enforced = in_force.enforced
     if enforced is None:
-        # Without a reason it was asked: a pod that violates everything is admitted.
+        # Without a reason, the server was asked: a pod that violates everything is admitted.
         return f"{unknown}: {in_force.why}" if in_force.why and "enforce" in in_force.unknown else ""
     try:
         live = Live.of(resource, value, enforced)
@@ -339,7 +333,7 @@ def refused_without(cluster: Cluster, change: Change, lowered: Collection[str] =
 
 
 def delete_created(cluster: Cluster, run: str, change: Change, *, dry_run: bool) -> str:
-    """Delete what a change of a run has created, and return why it is left alone ("" where it is gone).
+    """Delete what a change of a run has created, and return why it is not deleted ("" where it is gone).
 
     Raises ClusterError.
     """
@@ -356,7 +350,7 @@ def _deleted(cluster: Cluster, resource: Resource, name: str, run: str, *, dry_r
         return ""
     metadata = value["metadata"]
     if (metadata.get("annotations") or {}).get(RUN) != run:
-        return "another has its name now"
+        return "another object has its name now"
     if metadata.get("generation", 1) != 1:
         return "someone has changed it since"
     with suppress(NotFound):

@@ -1,4 +1,4 @@
-"""Workloads that an operator makes: their plans as changes of the custom resource that it makes them from.
+"""Workloads that an operator creates: their plans as changes of the custom resource that it creates them from.
 
 The resource is the one at the top of the workload's controllers; ``owner_change`` changes it.
 """
@@ -28,16 +28,17 @@ from kubectl_harden.pod_security.pod_templates import holds_pods
 __all__ = ["AtOwner", "Owners", "made_from", "set_fields"]
 
 _HIGHEST: Final = 8
-"""Owners above one another."""
+"""The longest chain of owners."""
 _TRIES: Final = 3
-"""Requests without an answer, each of which may have waited for a minute."""
+"""How many requests may go unanswered, each of which may have waited for a minute."""
 
 
 class AtOwner(NamedTuple):
-    """The custom resource that a workload is made from: its fields of a pod's shapes, and the change that is meant.
+    """The custom resource that a workload is made from: its fields that have the shape of a pod's, and the change to
+    make.
 
-    ``change`` has it as a proposal for the resource, None where ``problem`` says why there is none (``denied``: the
-    cluster said so).
+    ``change`` is a proposal for the resource, None where ``problem`` says why there is none (``denied``: the cluster
+    refused it).
     """
 
     name: str
@@ -49,12 +50,12 @@ class AtOwner(NamedTuple):
 
 
 class Owners:
-    """Finds the change of a custom resource that carries out the plan for what is made from it. It raises nothing."""
+    """Finds the change of a custom resource that carries out the plan for a workload made from it; raises nothing."""
 
     def __init__(
         self, cluster: Cluster, *, named: Collection[str] = (), even_if_managed: bool = False, dry_run: bool = True
     ) -> None:
-        """Ask a cluster; of fields only those at or below the ``named`` paths are taken, if there are some.
+        """Ask a cluster; where paths are ``named``, only fields at or below them are taken.
 
         With ``dry_run`` the server judges the changes.
         """
@@ -131,13 +132,13 @@ class Owners:
     def _change(
         self, proposal: Proposal, resource: Resource, value: dict[str, Any], fields: list[Field]
     ) -> Proposal | None:
-        """Return the change, as the server has judged it. Raises InputError where the plan has no place."""
+        """Return the change, as the server has judged it. Raises InputError where no field takes the plan."""
         live = proposal.live
         if live.resource.kind in UNPATCHABLE:
-            raise InputError(f"its operator would make another {live.resource.kind}, which is not followed")
+            raise InputError(f"its operator would create another {live.resource.kind}, which cannot be followed")
         templates = live.subject.templates()
         if len(templates) != 1 or templates[0].spread:
-            raise InputError(f"a {live.resource.kind} makes other pods than its template says")
+            raise InputError(f"a {live.resource.kind} creates pods that differ from its template")
         steps = [step for item in proposal.planned for step in item.plan.steps]
         if not steps:
             return None
@@ -171,7 +172,7 @@ class Owners:
 
 
 def made_from(cluster: Cluster, targets: Targets) -> Targets:
-    """Return targets with the workloads that are made from custom resources in the place of these.
+    """Return targets in which custom resources are replaced by the workloads made from them.
 
     Raises ClusterError where they cannot be read, UsageError where nothing is made from one.
     """
@@ -190,7 +191,7 @@ def made_from(cluster: Cluster, targets: Targets) -> Targets:
 
 
 def _made(cluster: Cluster, namespace: str, uid: str) -> Iterator[tuple[Resource, dict[str, Any]]]:
-    """Yield the workloads that an owner with a uid has. Raises ClusterError."""
+    """Yield the workloads of the owner with a uid. Raises ClusterError."""
     for resource in WORKLOADS[:4]:
         for value in cluster.each(resource, namespace):
             owner = owner_of(value)
@@ -199,7 +200,7 @@ def _made(cluster: Cluster, namespace: str, uid: str) -> Iterator[tuple[Resource
 
 
 def set_fields(change: Proposal) -> list[tuple[str, object]]:
-    """Return the fields that a change sets, with their values, ``ABSENT`` for what it takes out."""
+    """Return the fields that a change sets, with their values, ``ABSENT`` for those that it removes."""
     out: list[tuple[str, object]] = []
     for operation in change.patch:
         path = parse_pointer(operation["path"])

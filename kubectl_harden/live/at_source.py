@@ -1,4 +1,4 @@
-"""Changes of live objects at the place where others take them from: which place that is, and the proof of a change.
+"""Changes of live objects at their source, where Flux or Argo CD takes them from: which place that is, and its proof.
 
 Sources: those of ``origin_links``; fluxcd.io/flux/components/kustomize/kustomizations (targetNamespace, namePrefix,
 patches, postBuild); argo-cd.readthedocs.io, user-guide/directory and user-guide/kustomize.
@@ -31,9 +31,9 @@ _CHANGING: Final = ("patches", "patchesStrategicMerge", "patchesJson6902", "comp
 class AtSource(NamedTuple):
     """Where the manifests of a live object are: a directory of a repository, and who applies it from there.
 
-    The object has another name there where ``prefix`` or ``suffix`` are put to it, and perhaps another namespace where
-    it goes ``anywhere``. ``recursive`` tells that the directories below belong to it, ``substitutes`` that ``${VAR}``
-    is replaced, ``taken`` which files are.
+    The object has another name there where a ``prefix`` or ``suffix`` is added to it, and may have another namespace
+    where it goes ``anywhere``. ``recursive`` tells that the directories below belong to it, ``substitutes`` that
+    ``${VAR}`` is replaced, ``taken`` which files are.
     """
 
     link: OriginLink
@@ -46,7 +46,7 @@ class AtSource(NamedTuple):
     taken: FilesTaken = FilesTaken()
 
     def name_of(self, live: str) -> str:
-        """Return what the files call an object."""
+        """Return the name of an object in the files."""
         return live.removeprefix(self.prefix).removesuffix(self.suffix)
 
 
@@ -116,9 +116,9 @@ def _of_source(link: OriginLink, name: str, source: Mapping[str, object], place:
     directory, kustomize = mapping(source.get("directory")), mapping(source.get("kustomize"))
     if source.get("plugin") is not None:
         plugin = text(mapping(source["plugin"]).get("name"))
-        raise InputError(f"{name}: the plugin {plugin} makes it, which is not judged".replace("  ", " "))
+        raise InputError(f"{name}: the plugin {plugin} generates it, which is not judged".replace("  ", " "))
     if mapping(directory.get("jsonnet")):
-        raise InputError(f"{name}: Jsonnet makes it, which is not judged")
+        raise InputError(f"{name}: Jsonnet generates it, which is not judged")
     if source.get("helm") is not None:
         raise InputError(f"{name}: a chart renders it from values; no file has the object itself")
     _refuse_changes(kustomize, f"{name}: kustomize")
@@ -134,13 +134,14 @@ def _of_source(link: OriginLink, name: str, source: Mapping[str, object], place:
 
 
 class AsLive:
-    """What is known of live objects, told of the same objects as their files have them.
+    """What is known about live objects, for the same objects in their files.
 
-    Their pods are found by what the cluster knows: a file may name no namespace, other labels, or half an image.
+    Their pods are found by what the cluster has: a file may lack the namespace, have other labels, or only part of an
+    image's name.
     """
 
     def __init__(self, learn: Learn, live: Sequence[tuple[Callable[[Identity], bool], Live]]) -> None:
-        """Take what knows of live objects, and these with what tells them in their files."""
+        """Take the evidence about live objects, and the live objects by what identifies them in their files."""
         self._learn = learn
         self._live = live
 
@@ -154,7 +155,7 @@ class AsLive:
         self._learn.prepare(templates)
 
     def begin(self, namespaces: Iterable[str]) -> None:
-        """Hear that all pods of some namespaces will be listed."""
+        """Expect all pods of some namespaces to be listed."""
         self._learn.begin(namespaces)
 
     def add(self, pod: object) -> None:
@@ -174,7 +175,7 @@ class AsLive:
 
 
 def proved(cluster: Cluster, live: Live, planned: Sequence[Planned], value: dict[str, Any]) -> Proposal:
-    """Return what the server says of an object as its files have it: of its creation and its pods, in dry-runs.
+    """Return what the server says about an object as its files have it, by dry-runs of its creation and of its pods.
 
     ``value`` is the edited object, ``planned`` are the plans that it carries out. Where that is not proved, the
     proposal has a ``refusal``, or what is ``unproven``.
@@ -210,13 +211,15 @@ def proved(cluster: Cluster, live: Live, planned: Sequence[Planned], value: dict
         return proposal
     proposal = prove_pods(cluster, proposal)
     if proposal.injected:
-        words = f"its pods violate {live.policy}, since admission changes them: {'; '.join(proposal.injected)}"
+        words = f"its pods violate {live.policy}, because admission changes them: {'; '.join(proposal.injected)}"
         return proposal._replace(refusal=words, denied=True)
     return proposal
 
 
 def drifted(live: Live, planned: Sequence[Planned], before: dict[str, Any] | None) -> list[str]:
-    """Return what a live object violates and its files do not; ``before`` is what the files have, None as it is."""
+    """Return what a live object violates and its files do not; ``before`` is the object in the files, None where it is
+    not changed.
+    """
     there = {(left.reason, left.detail) for item in planned for left in item.plan.remaining}
     if before is not None:
         subject = live.subject._replace(value=before, decoded=False)

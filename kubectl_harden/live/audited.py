@@ -1,4 +1,4 @@
-"""What an audit log tells of pods that came and went, joined to the workloads that a person edits."""
+"""Pods in an audit log, joined to the workloads that a person edits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 
-from kubectl_harden.cluster.api import NAMESPACES, Cluster
-from kubectl_harden.evidence.audit_log import seconds_of
+from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.evidence.audited import Creation
 from kubectl_harden.json_values import mapping
 from kubectl_harden.live.find import Finder, Live, Targets
@@ -17,6 +16,7 @@ from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.in_force import in_force
 from kubectl_harden.pod_security.namespace_labels import PREFIX, Mode, PolicyChoice, chosen_policy, includes
 from kubectl_harden.pod_security.policy import NEWEST, worded
+from kubectl_harden.times import seconds_of
 
 __all__ = ["Traced", "audited_since", "label_set_at", "level_of", "of_namespaces", "policy_of", "traced"]
 
@@ -29,7 +29,7 @@ _PARENTS: Final = {
     "ReplicaSet": (("Deployment", _CUSTOM), re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")),
     "Job": (("CronJob", _CUSTOM), re.compile(r"-[0-9]+$")),
 }
-"""What makes objects of a kind, and what it appends to its own name for theirs."""
+"""By kind, the kind of the owner, and what it appends to its own name."""
 _LOGGED: Final[tuple[Mode, ...]] = ("enforce", "audit")
 _BUILT_IN: Final = ("", "apps", "batch")
 
@@ -37,10 +37,10 @@ _BUILT_IN: Final = ("", "apps", "batch")
 class Traced(NamedTuple):
     """Creations of a log, and the workload to edit.
 
-    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template ``violates`` the policy of the
-    log still; it is ``fixed``; what made the pods is ``gone``; it is ``unknown`` what made them, or it could not be
-    read, or what admission said is not known, or the template may never have been to blame. ``candidates`` are targets
-    of which each would make such pods.
+    ``target`` is ``deployment/web``, empty where none is known. ``state``: its template still ``violates`` the policy
+    of the log; it is ``fixed``; the pods' owner is ``gone``; or the owner is ``unknown``, could not be read, or what
+    admission said is not known, or the template may never have been to blame. ``candidates`` are targets that would all
+    create such pods.
     """
 
     creation: Creation
@@ -50,7 +50,7 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that is there: how a command line names it, and what its templates violate by policy.
+    """A workload that exists: how a command line names it, and what its templates violate by policy.
 
     ``changed_at`` is when its spec was last changed since it was created, by its field managers; 0 where it was not, or
     that is not known. Times are in seconds since 1970.
@@ -77,8 +77,8 @@ def policy_of(policy: str, minor: int) -> Policy:
 def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     """Yield each creation with the workload to edit, as the cluster has it now.
 
-    What cannot be read in the cluster leaves it unknown what made the pods. Raises ClusterError where the cluster does
-    not tell its version.
+    Where the cluster cannot be read, the pods' owner stays unknown. Raises ClusterError where the cluster's version
+    cannot be read.
     """
     spaces = frozenset(item.namespace for item in creations)
     if not spaces:
@@ -89,7 +89,7 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
     minor = finder.cluster.minor()
     known: dict[tuple[str, str, str], _Known] = {}
     whole = True
-    # Whoever may look into a few namespaces may not be allowed to list the whole cluster.
+    # A user who may read a few namespaces may not be allowed to list the whole cluster.
     few = [Targets(namespace=space) for space in sorted(spaces)] if len(spaces) <= _FEW else []
     for found in chain.from_iterable(map(finder.find, few or [Targets(among=spaces)])):
         if isinstance(found, Live):
@@ -148,7 +148,7 @@ def _known(live: Live, words: dict[str, str]) -> _Known:
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
-    """Return a workload that is there, or the one that made it."""
+    """Return a workload that exists, or its owner."""
     kind, name = owner
     found = known.get((namespace, kind, name))
     if found is None and kind in _PARENTS:
@@ -165,21 +165,20 @@ def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creatio
 
 
 def audited_since(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> dict[str, float | None]:
-    """Return by namespace since when an audit log shows all that violates the policy that the namespace is held to.
+    """Return by namespace since when an audit log shows everything that violates its policy.
 
     It shows what is enforced and what is audited, as far as their labels tell: None where neither is. Times are as in
     ``label_set_at``, 0 where they are not known. Raises ClusterError where the namespaces cannot be read.
     """
     minor = cluster.minor()
-    found: Iterable[Mapping[str, Any]]
     if takes.namespace is not None:
-        found = [cluster.get(NAMESPACES, None, takes.namespace)["metadata"]]
+        names = [takes.namespace]
     else:
-        found = (value["metadata"] for value in cluster.each(NAMESPACES, None))
+        cluster.read_namespaces()
+        names = sorted(name for name in cluster.known_namespaces() if takes.takes(name))
     out: dict[str, float | None] = {}
-    for metadata in sorted(found, key=lambda item: str(item["name"])):
-        if takes.namespace is None and not takes.takes(metadata["name"]):
-            continue
+    for name in names:
+        metadata = cluster.namespace_metadata(name)
         now = in_force(metadata.get("labels") or {}, minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
         modes = [mode for mode in _LOGGED if includes(now.modes[mode], goal)]

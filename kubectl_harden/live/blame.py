@@ -1,4 +1,4 @@
-"""Which edits a failing pod's words point at: the signs stand with the controls."""
+"""Which edits are to blame for a failing pod, by the signs that each control knows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SIGNS: Final = _signs()
 
 
 class Blame(NamedTuple):
-    """The controls whose edits the words point at (``sure``), or may have to do with it; and what to do."""
+    """The controls whose edits are to blame (``sure``), or may be; and what to do."""
 
     checks: tuple[str, ...]
     sure: bool
@@ -36,7 +36,7 @@ class Blame(NamedTuple):
 
 
 def blame(words: str, failure: PodFailure | None, steps: Iterable[Edit]) -> Blame:
-    """Return what the words of a failure point at, of the edits that were made."""
+    """Return which of the edits that were made are to blame for a failure, by its message."""
     if failure is not None and failure.reason in _IMAGE:
         return Blame((), True, "the image cannot be pulled, which no edit of the securityContext causes: correct it")
     if failure is None and "Unschedulable: " in words:

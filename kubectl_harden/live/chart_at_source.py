@@ -46,8 +46,8 @@ class ChartSource(NamedTuple):
 def chart_sources(origin: Origin, live: Live) -> list[ChartSource]:
     """Return the charts that may have made an object: none where it is not made from one.
 
-    A source of an Application without a word of helm is one, too, if its directory has a chart: that is for others to
-    look at. Raises InputError where the chain says that this manager has not made the object.
+    An Application's source that does not mention helm counts, too, if its directory has a chart: callers have to look.
+    Raises InputError where the chain says that this manager has not made the object.
     """
     link = origin[0] if origin else OriginLink("")
     if link.kind not in ("HelmRelease", "Application"):

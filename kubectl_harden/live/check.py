@@ -27,7 +27,7 @@ __all__ = ["check_live"]
 
 _ASKED_AT_ONCE: Final = 4
 _TOGETHER: Final = 64
-"""For how many workloads it is asked at a time where they come from."""
+"""For how many workloads at a time the origin is looked up."""
 
 
 def check_live(
@@ -40,11 +40,12 @@ def check_live(
     origins: Origins | None = None,
     upgrade: int | None = None,
 ) -> Iterator[Checks]:
-    """Yield what is found in each live workload, and whether pods that it lacks are refused all the same.
+    """Yield the verdict on each live workload, and whether pods that it lacks are refused although its template is
+    fine.
 
-    With ``pods`` also whether pods of those that violate do not, with ``named`` what a baseline file asks for, with
-    ``origins`` where each comes from; with ``upgrade`` only what of the templates is new at the policy version of that
-    minor number.
+    With ``pods``, also whether the pods of violating workloads meet the policy; with ``named``, what a baseline file
+    needs; with ``origins``, where each comes from; with ``upgrade``, only violations that are new at the policy version
+    of that minor number.
 
     Raises UsageError, and ClusterError before the first.
     """
@@ -63,7 +64,7 @@ def check_live(
             )
             leftover.seen(name_of(found.resource.kind, found.value), verdict.checked)
         else:
-            # What the API server does with pods today says nothing of another version.
+            # What the API server does with pods today says nothing about another version.
             verdict = judged_newly(found.subject, upgrade, learn)
         if origin:
             verdict = verdict._replace(checked=tuple(item._replace(origin=origin) for item in verdict.checked))
@@ -88,7 +89,7 @@ def _with_origins(found: Iterable[Live | Problem], origins: Origins | None) -> I
 
 
 def _advised(live: Live, checked: Checked, commands: Commands) -> Checked:
-    """Return the verdict on a pod with what to do, where an edit of it is no help."""
+    """Return the verdict on a pod with what to do, where editing it does not help."""
     if not left(checked.violations):
         return checked
     delete = commands.kubectl("delete", "pod", live.name, namespace=live.namespace)

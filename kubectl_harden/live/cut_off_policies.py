@@ -1,4 +1,4 @@
-"""Policies at admission that a run was cut off in creating: half of a pair, or a pair that nothing has proved.
+"""Admission policies that a killed run was creating: a policy or a binding alone, or a pair that was not proved.
 
 The next run deletes them before it creates its own, so that what stays is proved and belongs to one run.
 """
@@ -18,14 +18,16 @@ __all__ = ["CutOff", "clear", "cut_off_policies"]
 
 
 class CutOff(NamedTuple):
-    """What a run of this machine has left of a policy: the run, and its changes, the latest first."""
+    """What a killed run of this machine has left of a policy: the run, and its changes, the latest first."""
 
     run: str
     changes: tuple[Change, ...]
 
 
 def cut_off_policies(server: str) -> dict[str, CutOff]:
-    """Return, by the name of the policy, what runs on a server have created and not proved, but those at work."""
+    """Return, by the name of the policy, what runs on a server have created and not proved, except runs that still
+    work.
+    """
     found: dict[str, CutOff] = {}
     for run in runs():
         begun = [
@@ -41,7 +43,8 @@ def cut_off_policies(server: str) -> dict[str, CutOff]:
 
 
 def clear(cluster: Cluster, live: Live, left: CutOff, stop: Event) -> str:
-    """Delete what a run has left of the policy of a workload, and return why that is not done ("" where it is gone).
+    """Delete what a killed run has left of a workload's policy, and return why that is not possible ("" where it is
+    gone).
 
     Then it waits until the API server knows, which may take seconds.
     """
@@ -49,10 +52,10 @@ def clear(cluster: Cluster, live: Live, left: CutOff, stop: Event) -> str:
         try:
             why = delete_created(cluster, left.run, change, dry_run=False)
             if why:
-                return f"{change.name} of run {left.run}, which was cut off, is there ({why})"
+                return f"{change.name} of run {left.run}, which was cut off, still exists ({why})"
             mark_undone(left.run, [change.id], "the next run creates it again")
         except HardenError as error:
-            return f"{change.name} of run {left.run}, which was cut off, is not deleted: {error}"
+            return f"{change.name} of run {left.run}, which was cut off, cannot be deleted: {error}"
     try:
         if len(left.changes) > 1 and not is_forgotten(cluster, live, stop):
             return "its new pods meet the level without a policy of its own"

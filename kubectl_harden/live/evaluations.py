@@ -23,7 +23,7 @@ _SECONDS: Final = 10.0
 def evaluations_note(cluster: Cluster) -> str | None:
     """Return how many pods the API server that answers has found to violate a level since it started.
 
-    None where its metrics may not be read or do not tell. Each API server counts for itself.
+    None where its metrics may not be read or do not have it. Each API server counts for itself.
     """
     counts: Counter[str] = Counter()
     told = False

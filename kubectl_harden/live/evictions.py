@@ -1,7 +1,7 @@
-"""Old pods of a workload are evicted one by one: the next once the one before has been made again and is ready.
+"""Old pods of a workload are evicted one by one: the next one once the last one has been recreated and is ready.
 
-Evictions, and not deletions: they respect PodDisruptionBudgets. Nothing is written into the workload, so that whoever
-else writes it has nothing to take back.
+Evictions, and not deletions: they respect PodDisruptionBudgets. The workload itself is not changed, so that others who
+write it have nothing to revert.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _SETTLING: Final = 3.0
 class Ended(NamedTuple):
     """How evictions ended, and which pods were evicted.
 
-    ``state``: done; held (a pod could not be evicted, or does not go, for which no new pod is to blame); failed (a new
-    pod does not become ready, or does not meet the level); interrupted. ``words`` is a sentence.
+    ``state``: done; held (a pod could not be evicted, or does not terminate, which is not the fault of a new pod);
+    failed (a new pod does not become ready, or does not meet the level); interrupted. ``words`` is a sentence.
     """
 
     state: Literal["done", "held", "failed", "interrupted"]
@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 
 
 class Evictor:
-    """Evicts what does not meet the policy of a workload.
+    """Evicts the pods that do not meet the policy of a workload.
 
     ``seconds`` is the longest wait for each pod. A set ``halt`` ends it between two pods, a set ``stop`` at once.
     """
@@ -75,7 +75,7 @@ class Evictor:
         return Ended("done", "", tuple(evicted))
 
     def remove_failing(self, live: Live) -> tuple[str, ...]:
-        """Delete the new pods that are not ready, so that they are made again, and return their names.
+        """Delete the new pods that are not ready, so that they are recreated, and return their names.
 
         Raises ClusterError.
         """
@@ -123,7 +123,7 @@ class Evictor:
         return int(value["spec"].get("replicas", before))
 
     def _evict(self, live: Live, name: str, uid: str, deadline: float) -> Ended | None:
-        """Evict a pod as soon as its disruption budget lets it go; returns why it is not evicted."""
+        """Evict a pod as soon as its disruption budget allows it; returns why it is not evicted."""
         while True:
             if self._halt.is_set() or self._stop.is_set():
                 return Ended("interrupted", f"pod {name} is not evicted")
@@ -145,7 +145,7 @@ class Evictor:
         key = (live.resource.kind, live.name)
         return {
             pod["metadata"]["uid"]: pod
-            for pod in self._cluster.each(PODS, live.namespace, selector=selector_of(live.value) or "")
+            for pod in self._cluster.each(PODS, live.namespace, selector=selector_of(live.value))
             if key in keys_of(pod) and not finished(pod) and (deleted or not pod["metadata"].get("deletionTimestamp"))
         }
 

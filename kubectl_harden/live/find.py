@@ -1,8 +1,4 @@
-"""Targets become live workloads: list → trace to the object that a person edits → locate.
-
-A pod that a controller made is followed up its owner references (metadata.ownerReferences with
-``controller: true``) as long as the owner is a kind whose pod template is known.
-"""
+"""Targets become live workloads: list → trace to the object that a person edits → locate."""
 
 from __future__ import annotations
 
@@ -14,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kubectl_harden.cluster.api import PODS, WORKLOADS, Cluster, Resource
 from kubectl_harden.errors import ClusterError, HardenError, InputError, NotFound, NotPermitted, UsageError
 from kubectl_harden.live.in_force import PoliciesInForce
+from kubectl_harden.live.owner_references import OwnerReferences
 from kubectl_harden.model import Identity, LiveSource, Policy, Problem
 from kubectl_harden.objects import api_group, controller_of, name_of
 from kubectl_harden.planning.subject import Subject
 from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy
-from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods, locate
+from kubectl_harden.pod_security.pod_templates import PodPaths, holds_pods
 
 if TYPE_CHECKING:
     from kubectl_harden.planning.options import Learn
@@ -41,16 +38,12 @@ TOGETHER: Final = 500
 """For how many workloads evidence is asked at a time."""
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
-_MADE_OF_OTHERS: Final = frozenset((("argoproj.io", "AnalysisRun"),))
-"""Kinds that are made by an owner of something else than its own pod template: of an AnalysisTemplate."""
-
-
 _MADE: Final = ("ReplicaSet", "Job", "Pod")
-"""Built-in kinds of which most are made by a controller."""
+"""Built-in kinds whose objects mostly have a controller."""
 
 
 _NOBODYS: Final = 100
-"""So many pods that nobody made are kept where pods are listed for what made the others."""
+"""At most this many pods without a controller are kept from a list of pods that is made for their owners."""
 
 
 class Targets(NamedTuple):
@@ -67,14 +60,14 @@ class Targets(NamedTuple):
     among: frozenset[str] = frozenset()
 
     def takes(self, namespace: str) -> bool:
-        """Whether the workloads of a namespace are meant where none is named."""
+        """Whether a namespace is included where none is named."""
         return namespace in self.among if self.among else namespace not in SYSTEM
 
 
 class Live(NamedTuple):
-    """A live object: where the API server has it, and what is judged and planned for.
+    """A live object: its resource, and the subject that is judged and planned for.
 
-    ``owner`` names the controller that made it, where no known path leads on to it.
+    ``owner`` names its controller, where that controller's pod template is not known.
     """
 
     resource: Resource
@@ -104,7 +97,7 @@ class Live(NamedTuple):
         return Live.of(self.resource, value, self.policy, self.subject.pod_paths, self.owner)
 
     def showing(self, value: dict[str, Any]) -> Live:
-        """Return the object in the same state, of which only a part is shown."""
+        """Return the object in the same state, with only a part of it."""
         return self._replace(subject=self.subject.changed(value))
 
     def held_to(self, policy: Policy) -> Live:
@@ -178,7 +171,7 @@ def parse_targets(
 
 
 def left_out(namespaces: Iterable[str], workloads: int = 0) -> str:
-    """Return the note that namespaces of Kubernetes itself are left out, and with them so many workloads."""
+    """Return the note that Kubernetes' own namespaces are left out, and how many workloads with them."""
     names = sorted(set(namespaces))
     what = " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
     count = "" if not workloads else f"{workloads} workload of " if workloads == 1 else f"{workloads:,} workloads of "
@@ -193,7 +186,7 @@ def problem(error: HardenError | str, about: str = "", namespace: str = "") -> P
 
 
 def prepared(found: Iterable[Live | Problem], learn: Learn) -> Iterator[Live | Problem]:
-    """Pass workloads on; where evidence comes from others it is asked for many together."""
+    """Pass workloads on; evidence from other sources is asked for many of them together."""
     if not learn.looks_around:
         yield from found
         return
@@ -218,12 +211,11 @@ def _unlisted_note(names: str, namespaces: Sequence[str]) -> str:
 class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
-    ``notes`` collects what a person should know of the search, such as levels that could not be read, ``unlisted`` what
-    may not be listed.
-    ``listed`` is called with every object that a list brings: also with the pods and other parts that
-    do not come as workloads of their own; of these, but of pods, only the metadata is sure to be there.
-    With ``pods_too`` a pod that is named comes itself, before what made it.
-    ``policies`` are those of namespaces that have been read: neither they nor the namespaces are asked for.
+    ``notes`` collects what a person should know about the search, such as levels that could not be read, ``unlisted``
+    what may not be listed. ``listed`` is called with every object of a list, including pods and other objects that a
+    workload owns; of those other than pods, only the metadata is certain to be there. With ``pods_too``, a pod that is
+    named is yielded before its owner. ``policies`` are those of namespaces that have been read: they are not asked for
+    again.
     """
 
     def __init__(
@@ -247,12 +239,12 @@ class Finder:
         self._unlisted: dict[str, list[str]] = {}
         self.unlisted: set[Resource] = set()
         self._nobodys: dict[str | None, list[dict[str, Any]]] = {}
-        self._unreadable: set[tuple[Resource, str]] = set()
+        self.references = OwnerReferences(cluster, pod_paths, self._note)
 
     def find(self, targets: Targets) -> Iterator[Live | Problem]:
-        """Yield the workloads; what cannot be read is a problem, and the rest goes on.
+        """Yield the workloads; what cannot be read becomes a problem, and the rest continues.
 
-        Raises UsageError for an unknown type, ClusterError where the cluster does not even tell its version.
+        Raises UsageError for an unknown type, ClusterError where the cluster's version cannot be read.
         """
         minor = self.cluster.minor()
         if targets.names:
@@ -301,7 +293,7 @@ class Finder:
                 yield absent
 
     def _candidates(self, resource: Resource, targets: Targets, unlisted: list[Resource]) -> Iterator[dict[str, Any]]:
-        """Yield the objects of a resource that may be workloads of their own, and have ``listed`` hear of all."""
+        """Yield the objects of a resource that may be workloads of their own, and give all of them to ``listed``."""
 
         def wanted(value: dict[str, Any]) -> bool:
             if self._listed is not None:
@@ -312,7 +304,7 @@ class Finder:
             known = self._nobodys.get(targets.namespace)
             if known is not None:
                 return iter(known)
-        # Most of these are parts of others, which their metadata tells; of pods, more is to be heard.
+        # Most of these have an owner, which their metadata tells; ``listed`` needs whole pods.
         if targets.types or resource.kind not in _MADE or (resource == PODS and self._listed is not None):
             return filter(wanted, self._each(resource, targets))
         return self.cluster.picked(resource, targets.namespace, wanted, selector=targets.selector)
@@ -320,7 +312,7 @@ class Finder:
     def pods(self, namespace: str | None, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
         """Yield the pods of a namespace, or of the whole cluster, that ``wanted`` wants by their metadata.
 
-        Those that nobody made are wanted in any case, and known then. Raises ClusterError.
+        Pods without a controller are always included, and remembered. Raises ClusterError.
         """
         nobodys: list[dict[str, Any]] = []
         for pod in self.cluster.each(PODS, namespace, wanted=lambda head: wanted(head) or not self._is_part(head, [])):
@@ -336,7 +328,7 @@ class Finder:
     def _without(
         self, unlisted: list[Resource], targets: Targets, minor: int, seen: set[str]
     ) -> Iterator[Live | Problem]:
-        """Tell which kinds could not be listed; what runs from them is seen as pods, unless those could not be."""
+        """Tell which kinds could not be listed; their pods are still seen, unless pods could not be listed either."""
         names = ", ".join(resource.name for resource in unlisted)
         if PODS in unlisted:
             where = "in the whole cluster" if targets.namespace is None else f"in namespace {targets.namespace}"
@@ -402,7 +394,7 @@ class Finder:
     ) -> Iterator[Live | Problem]:
         owner = None
         try:
-            resource, value, owner = self.trace(resource, value)
+            resource, value, owner = self.references.trace(resource, value)
         except ClusterError as error:
             about = f"{name_of(resource.kind, value)}: its owner cannot be read"
             yield problem(error, about, value["metadata"].get("namespace", ""))
@@ -415,58 +407,6 @@ class Finder:
     def custom_workloads(self) -> list[Resource]:
         """Return the custom resources of the cluster whose pod templates are known. Raises ClusterError."""
         return [r for r in self.cluster.resources() if holds_pods(r.group, r.kind, self._pod_paths) and r.namespaced]
-
-    def trace(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any], str | None]:
-        """Return the object to edit for one that a controller may have made, and an owner that no path reaches.
-
-        So is an owner that may not be read, or has no template: what it made is then all that can be judged. An Argo
-        Rollout may name the object that has its template. Raises ClusterError where an owner cannot be read for other
-        reasons.
-        """
-        resource, value = self._referenced(resource, value) or (resource, value)
-        seen: set[str] = set()
-        # Owners may name each other in a circle: it ends where it closes.
-        while (owner := controller_of(value)) is not None and value["metadata"]["uid"] not in seen:
-            seen.add(value["metadata"]["uid"])
-            above = None
-            if holds_pods(api_group(owner["apiVersion"]), owner["kind"], self._pod_paths):
-                above = self.cluster.resource_of(owner["apiVersion"], owner["kind"])
-            maker = f"{owner['kind']} {owner['name']} ({owner['apiVersion']})"
-            if (resource.group, resource.kind) in _MADE_OF_OTHERS:
-                return resource, value, maker
-            namespace = value["metadata"]["namespace"]
-            if above is None or (above, namespace) in self._unreadable:
-                return resource, value, maker
-            try:
-                found = self.cluster.get(above, namespace, owner["name"])
-            except NotFound:
-                return resource, value, None
-            except NotPermitted as error:
-                self._unreadable.add((above, namespace))
-                self._note(f"pods are not followed to what made them: {error}")
-                return resource, value, maker
-            if found["metadata"]["uid"] != owner["uid"]:
-                return resource, value, None
-            referenced = self._referenced(above, found)
-            if referenced is None and not locate(found, self._pod_paths):
-                return resource, value, maker
-            resource, value = referenced or (above, found)
-        return resource, value, None
-
-    def _referenced(self, resource: Resource, value: dict[str, Any]) -> tuple[Resource, dict[str, Any]] | None:
-        """Return the object that an Argo Rollout's workloadRef names, which has its pod template, or None."""
-        spec = value.get("spec")
-        reference = spec.get("workloadRef") if isinstance(spec, dict) and not spec.get("template") else None
-        if (resource.group, resource.kind) != ("argoproj.io", "Rollout") or not isinstance(reference, dict):
-            return None
-        api_version, kind, name = (str(reference.get(key) or "") for key in ("apiVersion", "kind", "name"))
-        namespace = value["metadata"]["namespace"]
-        try:
-            above = self.cluster.resource_of(api_version, kind)
-            return None if above is None else (above, self.cluster.get(above, namespace, name))
-        except (NotFound, NotPermitted) as error:
-            self._note(f"{name_of(resource.kind, value)} takes its template from {kind} {name}: {error}")
-            return None
 
     def workload(
         self, resource: Resource, value: dict[str, Any], minor: int, owner: str | None = None

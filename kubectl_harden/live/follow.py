@@ -1,7 +1,7 @@
-"""Following a change until its new pods are ready, or surely will not be.
+"""Following a change until its new pods are ready, or certainly will not be.
 
-Watches tell early what happens, and are not relied on: networks and proxies end them, or let nothing through, without
-a word. Whatever goes against a change is judged by what the cluster answers when it is asked once more.
+Watches bring news early but are not relied on: networks and proxies end them, or let nothing through, silently. A
+change is only judged a failure by what the cluster answers when it is asked once more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _QUIET: Final = 20.0
 _POLL: Final = 2.0
 """Seconds between questions where nothing can be watched."""
 GRACE: Final = 10.0
-"""Seconds for which a controller's complaint may still be about the state before the change."""
+"""Seconds for which a controller's failure condition may still be about the state before the change."""
 
 
 _About = Literal["object", "pod"]
@@ -46,8 +46,8 @@ _Events = queue.Queue[tuple[_About, Heard, dict[str, Any]]]
 class Snapshot(NamedTuple):
     """The pods of a workload before it is changed, and the resourceVersion to watch them from.
 
-    ``new`` are those, by uid, that already are as the change will make them, ``unready`` the others that are not
-    ready: what keeps them from it is not the change.
+    ``new`` are those, by uid, that are already as the change will make them, ``unready`` the others that are not ready,
+    which is not the change's fault.
     """
 
     uids: frozenset[str]
@@ -70,7 +70,7 @@ class Followed(NamedTuple):
 
 def take_snapshot(cluster: Cluster, value: dict[str, Any], is_new: Callable[[dict[str, object]], bool]) -> Snapshot:
     """Note the pods of a workload, and which of them ``is_new``. Raises ClusterError."""
-    found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value) or "")
+    found, version = cluster.snapshot(PODS, value["metadata"]["namespace"], selector_of(value))
     pods = {pod["metadata"]["uid"]: pod for pod in found}
     new = {uid: pod for uid, pod in pods.items() if is_new(pod)}
     return Snapshot(frozenset(pods), version, new, _unready({uid: pods[uid] for uid in pods.keys() - new.keys()}))
@@ -124,7 +124,7 @@ def follow(
 
 
 class _Seen:
-    """What is known of a workload and its new pods: by events, and by asking."""
+    """The state of a workload and its new pods, from events and from lists."""
 
     def __init__(self, kind: str, value: dict[str, Any], before: Snapshot) -> None:
         self.value = value
@@ -152,9 +152,9 @@ class _Seen:
         return progress(self.value, self._pods.values())
 
     def failed(self, now: Progress) -> Followed | None:
-        """Return the failure of a new pod, or what the controller has complained of for some time.
+        """Return the failure of a new pod, or a failure condition that the controller has had for some time.
 
-        A complaint counts while no new pod comes: before, it may be about the old ones.
+        A condition counts while no new pod appears: before that, it may be about the old ones.
         """
         complains = now.failure and not self._pods
         self._complained = (self._complained or time.monotonic()) if complains else None
@@ -167,9 +167,9 @@ class _Seen:
         return None
 
     def timed_out(self, now: Progress, deadline: float, seconds: float) -> Followed | None:
-        """Return what is missing after the deadline, to which is added for how long pods were ready and only waited.
+        """Return what is missing after the deadline, which is extended by the time that ready pods only waited.
 
-        Pods of which all are ready come to count as available one after the other, each after minReadySeconds.
+        Ready pods become available one after the other, each after minReadySeconds.
         """
         passed = time.monotonic()
         if self._settling is not None:
@@ -183,7 +183,7 @@ class _Seen:
         return Followed("timeout", f"{words}; {why}" if why else words, unready=_unready(self._pods))
 
     def quiet(self) -> bool:
-        """Whether nothing was heard for so long that the cluster is to be asked."""
+        """Whether there was no event for so long that the cluster has to be asked."""
         return time.monotonic() - self._heard > self._patience
 
     def answered(self, value: dict[str, Any], pods: dict[str, dict[str, object]], version: str) -> None:
@@ -196,7 +196,7 @@ class _Seen:
         self._heard = time.monotonic()
 
     def heard(self, about: _About, event: Heard, found: dict[str, Any]) -> bool:
-        """Take what a watch tells, and the object as it is then; returns whether it says something new of this one."""
+        """Take an event and the object in it; returns whether it says something new about this workload."""
         now = time.monotonic()
         if event == "ENDED":
             self._heard, self._patience = now, _POLL
@@ -250,14 +250,14 @@ def _ask(
     now = {"kind": resource.kind, **found}
     if resource.kind == "Pod":
         return now, {found["metadata"]["uid"]: found}, before.version
-    listed, version = cluster.snapshot(PODS, metadata["namespace"], selector_of(value) or "")
+    listed, version = cluster.snapshot(PODS, metadata["namespace"], selector_of(value))
     pods = {pod["metadata"]["uid"]: pod for pod in listed}
     new = {uid: pod for uid, pod in pods.items() if uid not in before.uids or uid in before.new}
     return now, new, version
 
 
 def _longest_settling(value: dict[str, Any], pods: dict[str, dict[str, object]]) -> float:
-    """Return in how many seconds all pods come to count as available if they do so one after the other."""
+    """Return in how many seconds all pods become available if they do so one after the other."""
     spec = value.get("spec") or {}
     return float((spec.get("minReadySeconds") or 0) * max(spec.get("replicas") or 1, len(pods)))
 
@@ -265,7 +265,7 @@ def _longest_settling(value: dict[str, Any], pods: dict[str, dict[str, object]])
 def _listening(
     cluster: Cluster, resource: Resource, value: dict[str, Any], before: Snapshot, events: _Events
 ) -> ExitStack:
-    """Have the events of a workload's kind, and of the pods of its namespace, come in while the result is entered."""
+    """Return a context manager in which events of the workload's kind and of the pods of its namespace come in."""
 
     def comes(about: _About, event: Heard, found: dict[str, Any]) -> None:
         events.put((about, event, found))

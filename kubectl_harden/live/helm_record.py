@@ -1,8 +1,8 @@
-"""A release of Helm as a whole: its newest revision, and the chart, the values and the hooks that are kept of it.
+"""A whole Helm release: its newest revision, with the chart, the values and the hooks that are stored with it.
 
 Sources: those of ``helm_release``; helm, pkg/chart (the JSON of a chart: metadata, lock, templates, values, schema and
 files; dependencies are not exported, so that no release has its sub-charts), pkg/chart/loader (what stands where in a
-chart's directory), pkg/chart/v2/util (dependencies that are disabled are taken out of the metadata).
+chart's directory), pkg/chart/v2/util (disabled dependencies are removed from the metadata).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_FILES: Final = 5_000
 class Record(NamedTuple):
     """A revision of a release, whole; it may hold secrets.
 
-    ``storage`` is what Helm calls the place where it is kept (HELM_DRIVER), ``status`` what Helm says of it.
+    ``storage`` is Helm's name for where it is stored (HELM_DRIVER), ``status`` its status in Helm.
     """
 
     namespace: str
@@ -58,12 +58,12 @@ class Record(NamedTuple):
         return mapping(self.value.get("config"))
 
     def target(self) -> dict[str, str]:
-        """Return what the journal names the release by."""
+        """Return how the journal identifies the release."""
         named = {"namespace": self.namespace, "name": self.name, "uid": self.uid}
         return {"apiVersion": TYPE, "kind": "Helm release", "resource": "releases", **named}
 
     def manifest(self) -> str:
-        """Return all that was rendered: the manifest, and the hooks with the template that made each."""
+        """Return everything that was rendered: the manifest, and the hooks, each with its template."""
         parts = [text(self.value.get("manifest"))]
         for hook in mappings(self.value.get("hooks")):
             parts.append(f"# Source: {text(hook.get('path'))}\n{text(hook.get('manifest'))}")
@@ -144,7 +144,9 @@ def _record(value: dict[str, object], namespace: str, name: str, revision: int, 
 
 
 def digest(config: Mapping[str, object], salt: str) -> str:
-    """Return by what values are known again, and not told: with a ``salt``, equal ones look different elsewhere."""
+    """Return a digest that recognizes values without showing them: with a ``salt``, equal values look different
+    elsewhere.
+    """
     return hashlib.sha256(salt.encode() + json_line(_plain(config)).encode()).hexdigest()
 
 
@@ -178,7 +180,7 @@ def write_chart(record: Record, directory: str) -> None:
 
 
 def _files(chart: Mapping[str, object]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a chart as a release has them. What Helm itself keeps elsewhere comes last, and counts."""
+    """Yield the files of a chart as a release has them. Files that Helm stores separately come last, and win."""
     for key in ("templates", "files"):
         for item in mappings(chart.get(key)):
             yield text(item.get("name")), _bytes(item.get("data"))

@@ -1,4 +1,4 @@
-"""Helm's releases as the cluster keeps them: decoded within limits, and which template made which object.
+"""Helm releases as the cluster stores them: decoded within limits, and which template made which object.
 
 Sources: helm.sh/docs/topics/advanced (storage backends: a Secret of type helm.sh/release.v1 or a ConfigMap for each
 revision, called sh.helm.release.v1.NAME.vREVISION); helm, pkg/storage/driver (util.go, decodeRelease: base64 of gzip
@@ -26,7 +26,7 @@ __all__ = ["LARGEST", "TYPE", "Release", "decoded", "payload", "release_of"]
 TYPE: Final = "helm.sh/release.v1"
 """The type of the Secrets that hold releases."""
 LARGEST: Final = 32 << 20
-"""Bytes of JSON: a Secret holds at most 1 MiB, and what unpacks to more than this was made to do harm."""
+"""Bytes of JSON: a Secret holds at most 1 MiB, and what unpacks to more than this is malicious."""
 
 _LARGEST_DOCUMENT: Final = 2 << 20
 """Characters of an object: an API server stores none that is larger (etcd's limit is 1.5 MiB)."""
@@ -44,7 +44,7 @@ _WITHOUT_PODS: Final = frozenset({"ConfigMap", "CustomResourceDefinition", "Secr
 class Release(NamedTuple):
     """A revision of a release. ``documents`` are the template and the text of each object that may run pods.
 
-    ``has_values`` tells that a user gave values of their own.
+    ``has_values`` tells that the user gave values.
     """
 
     namespace: str
@@ -57,7 +57,7 @@ class Release(NamedTuple):
     has_values: bool = False
 
     def template_of(self, value: dict[str, Any]) -> str | None:
-        """Return the template that made an object; "" where that cannot be told, None where there is no such object."""
+        """Return the template that made an object; "" where that is not known, None where there is no such object."""
         about = api_group(_text(value.get("apiVersion"))), value["kind"], value["metadata"]["name"]
         namespace = value["metadata"].get("namespace", "")
         likely = [item for item in self.documents if about[1] in item[1] and about[2] in item[1]]
@@ -146,7 +146,7 @@ def _text(value: Any) -> str:
 
 
 def _sources(manifest: str) -> Iterator[tuple[str, str]]:
-    """Yield the template and the text of each document; a post-renderer may have taken the comment that names it."""
+    """Yield the template and the text of each document; a post-renderer may have removed the comment that names it."""
     for piece in _SEPARATOR.split(manifest):
         match = _SOURCE.match(piece)
         yield (match[1] if match else "", piece)

@@ -1,4 +1,4 @@
-"""Upgrades of Helm releases are taken back by helm rollback, where nobody has upgraded since."""
+"""Upgrades of Helm releases are undone by helm rollback, where nobody has upgraded since."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from kubectl_harden.pod_security.policy import NEWEST
 __all__ = ["WayBack", "go_back", "is_upgrade", "way_back"]
 
 _PENDING_SECONDS: Final = 60.0
-"""How long helm, whose run was killed beside it, is waited for."""
+"""How long to wait for a helm process whose run was killed."""
 _TICK: Final = 1.0
 
 
 class WayBack(NamedTuple):
-    """How an upgrade is taken back: from ``now`` to ``before``, whose pods the workloads ``lives`` then run again.
+    """How an upgrade is undone: from ``now`` to ``before``, whose pods the workloads ``lives`` then run again.
 
-    ``refusal`` is why it is not ("" where it can be), ``denied``: the cluster said so. Without ``before`` nothing of
-    the change is left.
+    ``refusal`` is why it is not undone ("" where it can be), ``denied``: the cluster refused it. Without ``before``
+    nothing of the change is left.
     """
 
     change: Change
@@ -49,7 +49,7 @@ def is_upgrade(change: Change) -> bool:
 
 
 def way_back(cluster: Cluster, change: Change, *, even_if_refused: bool, seconds: float) -> WayBack:
-    """Return how an upgrade is taken back, after looking at what came since.
+    """Return how an upgrade is undone, after checking for later changes.
 
     Where helm seems to be at work on the release, that is waited for, not longer than ``seconds``. Raises nothing.
     """
@@ -77,7 +77,7 @@ def way_back(cluster: Cluster, change: Change, *, even_if_refused: bool, seconds
 
 
 def _settled(cluster: Cluster, namespace: str, name: str, seconds: float) -> Record:
-    """Return a release; where helm seems to be at work on it, after some waiting for that to end."""
+    """Return a release; where helm seems to be at work on it, wait some time for that to end."""
     deadline = time.monotonic() + seconds
     while (now := newest(cluster, namespace, name)).status.startswith("pending-") and time.monotonic() < deadline:
         time.sleep(_TICK)
@@ -111,14 +111,14 @@ def _refused(cluster: Cluster, before: Record, lives: tuple[Live, ...]) -> str:
             refused, _ = admission(cluster, live.changed({**live.value, "spec": spec}))
             if refused is not None:
                 words = f"its pods as they were before would be refused now: {refused}"
-                return f"{words}; --even-if-refused takes it back anyway"
+                return f"{words}; --even-if-refused undoes it anyway"
     return ""
 
 
 def go_back(
     cluster: Cluster, journal: Journal, way: WayBack, *, seconds: float, stop: Event, report: Callable[[str, str], None]
 ) -> tuple[bool, str]:
-    """Have helm roll a release back, and watch it; returns whether that was done, and a sentence on how it ended.
+    """Have helm roll a release back, and watch it; returns whether it did, and a sentence on how it ended.
 
     Raises HardenError where the journal cannot be written.
     """
@@ -129,7 +129,7 @@ def go_back(
         helm = Helm(cluster.connection, now.namespace, now.storage)
         pods = snapshots(cluster, way.lives)
     except (ClusterError, InputError) as error:
-        return False, f"not taken back: {error}"
+        return False, f"not undone: {error}"
     made = {"revision": now.revision + 1, "values": digest(before.config, now.uid)}
     workloads = way.change.before.get("workloads")
     change = journal.begin(now.target(), [], [], {"revision": now.revision, "workloads": workloads}, made)
@@ -139,7 +139,7 @@ def go_back(
     except ClusterError as error:
         if not (isinstance(error, Unreachable) and error.sent):
             journal.failed(change, str(error))
-        return False, f"not taken back: {error}"
+        return False, f"not undone: {error}"
     journal.done(change, [])
     ended = followed_each(cluster, way.lives, pods, seconds=seconds, stop=stop, report=report)
     journal.followed(change, "watched")

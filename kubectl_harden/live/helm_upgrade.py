@@ -1,6 +1,6 @@
-"""Releases get other values through Helm itself: journal → helm upgrade → watched rollouts → helm rollback.
+"""Helm itself changes the values of releases: journal → helm upgrade → watched rollouts → helm rollback.
 
-The chart is that of the release's record, so that nothing but its values is another one. Every write is Helm's own.
+The chart is the one stored with the release, so that only its values change. Every write is Helm's own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DESCRIPTION: Final = "values changed by kubectl harden"
 class Upgrade(NamedTuple):
     """New values of a release, for the workloads of some proposals.
 
-    ``config`` are all values that the release then has of users, ``directory`` has its chart, ``affected`` are all
+    ``config`` are all user-supplied values that the release then has, ``directory`` has its chart, ``affected`` are all
     workloads whose pods change, among them those of the proposals.
     """
 
@@ -45,7 +45,7 @@ class Upgrade(NamedTuple):
 
 
 def hindrance(record: Record) -> str:
-    """Return why a release cannot be upgraded as it is, "" where it can."""
+    """Return why a release cannot be upgraded in its current state, "" where it can."""
     if record.status == "deployed":
         return ""
     what = f"its revision {record.revision} is {record.status or 'in an unknown state'}"
@@ -103,7 +103,7 @@ class Upgrader:
         self._stop = stop
 
     def upgrade(self, helm: Helm, upgrade: Upgrade) -> list[Outcome]:
-        """Carry an upgrade out, and return what came of each proposal. Raises HardenError for the journal's errors."""
+        """Carry an upgrade out and return the outcome of each proposal. Raises HardenError for the journal's errors."""
         record = upgrade.record
         try:
             now = newest(self._cluster, record.namespace, record.name)
@@ -134,7 +134,7 @@ class Upgrader:
         return self._upgraded(helm, upgrade, change, before)
 
     def _overtaken(self, helm: Helm, upgrade: Upgrade, change: str) -> str:
-        """Bring back what others have upgraded in the very moment before; returns a sentence on it, "" for nothing."""
+        """Restore what others upgraded at the same moment; returns a sentence on it, "" for nothing."""
         record = upgrade.record
         try:
             now = newest(self._cluster, record.namespace, record.name)
@@ -149,7 +149,7 @@ class Upgrader:
         return words
 
     def _not_upgraded(self, helm: Helm, upgrade: Upgrade, change: str, error: ClusterError) -> list[Outcome]:
-        """Tell what a failed upgrade has done, and take it back where it has begun."""
+        """Return the outcomes of a failed upgrade, and roll it back where it has begun."""
         record = upgrade.record
         try:
             now = newest(self._cluster, record.namespace, record.name)
@@ -207,18 +207,18 @@ class Upgrader:
         return self._taken_back(helm, upgrade, change, outcomes)
 
     def _taken_back(self, helm: Helm, upgrade: Upgrade, change: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Roll a release back, and wait until its pods of before run again."""
+        """Roll a release back, and wait until its old pods run again."""
         record = upgrade.record
         self._report(record.title, f"it fails; helm rollback to revision {record.revision}")
         try:
             now = newest(self._cluster, record.namespace, record.name)
             if now.revision != record.revision + 1:
-                words = f"not taken back, because {record.title} is at revision {now.revision} now"
+                words = f"not rolled back, because {record.title} is at revision {now.revision} now"
                 return [item._replace(state="left", message=f"{item.message}; {words}") for item in outcomes]
             before = snapshots(self._cluster, upgrade.affected)
             roll_back(helm, record, record.revision, self._seconds)
         except (ClusterError, InputError) as error:
-            words = f"taking it back failed ({error}): {self._undo()}"
+            words = f"rolling it back failed ({error}): {self._undo()}"
             return [item._replace(state="left", message=f"{item.message}; {words}") for item in outcomes]
         self._journal.undone(change, "; ".join(dict.fromkeys(item.message for item in outcomes)))
         for live in upgrade.affected:
@@ -260,7 +260,7 @@ def followed_each(
 ) -> dict[str, Followed | ClusterError | str]:
     """Watch workloads that helm has changed, and return how it ended for each, by name.
 
-    A sentence stands for what has no rollout. Nothing more is watched after a failure.
+    A sentence stands for a workload without a rollout. Nothing more is watched after a failure.
     """
     ended: dict[str, Followed | ClusterError | str] = {}
     for live in lives:

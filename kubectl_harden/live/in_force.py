@@ -1,11 +1,11 @@
-"""Which policies are in force in the namespaces of a cluster, and who says so.
+"""Which policies are in force in the namespaces of a cluster, and what they come from.
 
-Labels are read. What no label says is the API server's own default, from its AdmissionConfiguration, which the API does
-not show: a server dry-run of a pod that violates everything is refused in the words of the policy that enforces, or
-warned of in the words of the one that warns (k8s.io/pod-security-admission, admission/admission.go, EvaluatePod).
-Nothing is created. What admission has said already (events, conditions, warnings) is believed before anything is asked.
-The defaults are the same for all namespaces, so that they are asked for once; whether a namespace that has no label is
-exempt from them is asked for each.
+Labels are read. A mode without a label has the API server's own default, from its AdmissionConfiguration, which the API
+does not show: a server dry-run of a pod that violates everything is refused in the words of the policy that enforces,
+or warned of in the words of the one that warns (k8s.io/pod-security-admission, admission/admission.go, EvaluatePod).
+Nothing is created. What admission has already said (events, conditions, warnings) is used before anything is asked. The
+defaults are the same for all namespaces, so they are asked for once; whether a namespace without a label is exempt from
+them is asked for each.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PRIVILEGED: Final = Policy("privileged", NEWEST, "latest")
 CONTROLLER: Final = "system:serviceaccount:kube-system:replicaset-controller"
 """Who makes the pods of most workloads (plugin/pkg/auth/authorizer/rbac/bootstrappolicy, controller roles)."""
 _OTHER_VERSION: Final = "v1.0"
-"""No configuration has it as its default: to that the API server is silent about exempt namespaces."""
+"""A version that no configuration has as its default, for which the API server would not report an exemption."""
 
 
 def _pod(security: dict[str, object], **spec: object) -> dict[str, object]:
@@ -54,7 +54,9 @@ _MEETS_BASELINE: Final = _pod({})
 
 
 class _Said(NamedTuple):
-    """What admission says of a pod: the policy that refuses it, or else the one that warns; ``trouble``: nothing."""
+    """What admission says about a pod: the policy that refuses it, or else the one that warns; ``trouble``: why it says
+    nothing.
+    """
 
     refused: str = ""
     warned: str = ""
@@ -62,7 +64,7 @@ class _Said(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether it is admitted without a word."""
+        """Whether it is admitted without a warning."""
         return not (self.refused or self.warned or self.trouble)
 
 
@@ -80,7 +82,7 @@ class PoliciesInForce:
         self._settled: set[str] = set()
 
     def hear(self, namespace: str, texts: Iterable[str]) -> None:
-        """Take what admission has said of a pod in a namespace: refusals, warnings."""
+        """Take what admission has said about a pod in a namespace: refusals, warnings."""
         minor = self.cluster.minor()
         for text in texts:
             for policy, warned in policies_named(text):
@@ -104,10 +106,11 @@ class PoliciesInForce:
             return self._known(namespace, labels, minor)
 
     def settled(self, namespace: str, labels: dict[str, str]) -> InForce:
-        """Return the policies in force in a namespace with these labels; the defaults are proved as far as one may.
+        """Return the policies in force in a namespace with these labels; the defaults are proved as far as permissions
+        allow.
 
-        Beside what ``of`` asks, a dry-run in the name of the controller that makes pods tells whether whoever asks is
-        exempt, and a dry-run of a label whether the namespace is.
+        Besides what ``of`` asks, a dry-run as the controller that creates pods tells whether the user is exempt, and a
+        dry-run of a label whether the namespace is.
         """
         with self._lock:
             open_modes = [mode for mode in ("enforce", "warn") if PREFIX + mode not in labels]
@@ -119,8 +122,7 @@ class PoliciesInForce:
     def refused(self, namespace: str) -> Policy | None:
         """Return the policy that refuses a pod that violates everything in a namespace now, None where it is admitted.
 
-        It is asked in the name of the controller where whoever asks is exempt. Raises ClusterError where it cannot be
-        asked.
+        It is asked as the controller where the user is exempt. Raises ClusterError where it cannot be asked.
         """
         said = self._probe(namespace, _VIOLATES_ALL, CONTROLLER if self._user_exempt else "")
         if said.silent and self._user_exempt is None:
@@ -132,7 +134,7 @@ class PoliciesInForce:
         return policy_of_words(said.refused, self.cluster.minor()) if said.refused else None
 
     def is_exempt(self, namespace: str, labels: dict[str, str]) -> bool | None:
-        """Return whether the API server says to a label that it is ignored; None where it does not answer."""
+        """Return whether the API server warns that a label is ignored; None where it does not answer."""
         try:
             return self._exempts(namespace, labels)
         except NotPermitted:
@@ -169,20 +171,20 @@ class PoliciesInForce:
         return silent and "warn" not in self._defaults
 
     def _ask(self, namespace: str, labels: dict[str, str]) -> None:
-        """Learn the defaults from what admission says of pods in a namespace."""
+        """Learn the defaults from what admission says about pods in a namespace."""
         if namespace in self._said:
             return
         self._said[namespace] = self._probe(namespace, _VIOLATES_ALL)
         self._take(namespace, labels, self._said[namespace])
 
     def _take(self, namespace: str, labels: dict[str, str], said: _Said) -> None:
-        """Take what admission says of the pod that violates everything."""
+        """Take what admission says about the pod that violates everything."""
         minor = self.cluster.minor()
         if said.refused:
             enforced = policy_of_words(said.refused, minor)
             self._learn("enforce", labels, enforced)
             if "warn" not in self._defaults and PREFIX + "warn" not in labels:
-                # A pod that is refused is not warned of; one that is admitted may be, if a stricter policy warns.
+                # A refused pod gets no warning; an admitted one does, if a stricter policy warns.
                 again = self._probe(namespace, _MEETS_BASELINE) if enforced.level == "baseline" else _Said()
                 if not again.trouble:
                     warned = policy_of_words(again.warned, minor) if again.warned else _PRIVILEGED
@@ -194,7 +196,7 @@ class PoliciesInForce:
             self._exempt[namespace] = ""
 
     def _learn(self, mode: Mode, labels: dict[str, str], policy: Policy) -> None:
-        """Note the API server's default of a mode, where no label of the namespace has a say in it."""
+        """Note the API server's default of a mode, where no label of the namespace decides it."""
         labelled = _labelled(labels) if mode == "warn" else None
         if PREFIX + mode in labels or (labelled is not None and rank(labelled) >= rank(policy)):
             return
@@ -253,14 +255,14 @@ class PoliciesInForce:
         known = in_force(labels, minor, self._defaults, exempt, said.trouble)
         if not said.trouble:
             return known
-        # Where it could not be asked, what admission said before counts.
+        # Where the server could not be asked, what admission said before counts.
         words = {mode: policy for mode, policy in self._heard.get(namespace, {}).items() if mode in known.unknown}
         return known._replace(
             modes={**known.modes, **words}, unknown=known.unknown - words.keys(), words=frozenset(words)
         )
 
     def _unlabelled(self, namespace: str, trouble: str) -> InForce:
-        """Return what admission's words say of a namespace whose labels cannot be read."""
+        """Return what admission's words show about a namespace whose labels cannot be read."""
         with self._lock:
             if namespace not in self._said:
                 self._said[namespace] = self._probe(namespace, _VIOLATES_ALL)

@@ -1,8 +1,8 @@
-"""The journal of applied changes: what was to be written, before it was, and what came of it.
+"""The journal of applied changes: what is to be written, before it is written, and the outcome.
 
-One file per run under XDG_STATE_HOME (``kubectl-harden/journal/RUN.jsonl``), one JSON line per event,
-on the disk before the next step. A change without an end was cut off: the cluster knows whether it was
-made. The directory is the user's alone, since recreated objects are kept whole.
+One file per run under XDG_STATE_HOME (``kubectl-harden/journal/RUN.jsonl``), one JSON line per event, synced to disk
+before the next step. A change without an end was cut off: only the cluster shows whether it was made. Only the user may
+read the directory, since recreated objects are stored whole.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kubectl_harden.errors import HardenError, InputError, UsageError
 from kubectl_harden.json_values import json_line
 from kubectl_harden.text_files import json_of, opened, text_of
+from kubectl_harden.times import rfc3339
 
 if TYPE_CHECKING:
     from kubectl_harden.live.ownership import Transfer
@@ -49,14 +50,13 @@ except ImportError:  # Windows has no such locks.
 class Change(NamedTuple):
     """One change of one object.
 
-    ``object`` names it: apiVersion, kind, namespace, name, uid, resource (the URL's plural). A patched
-    object has ``operations`` and their ``inverse`` (RFC 6902), and ``before`` and ``after`` the values of the
-    fields that they touch, by JSON pointer (one that is missing was not there). A ``recreated`` object has
-    its manifests before and after. ``ownership`` is what the change did to the owners of the fields (see
-    live/ownership). ``complete`` tells whether all its pods ran before. ``state`` is begun
-    (cut off), applied, failed (surely not made), or undone (taken back by a later event). ``followed`` tells
-    whether the run saw what became of the pods. ``made`` is the manifest before of the workload that an operator makes
-    from the object, where that was what the change was for.
+    ``object`` names it: apiVersion, kind, namespace, name, uid, resource (the URL's plural). A patched object has
+    ``operations`` and their ``inverse`` (RFC 6902), and ``before`` and ``after`` the values of the fields that they
+    touch, by JSON pointer (a missing one did not exist). A ``recreated`` object has its manifests before and after.
+    ``ownership`` is what the change did to the owners of the fields (see live/ownership). ``complete`` tells whether
+    all its pods ran before. ``state`` is begun (cut off), applied, failed (certainly not made), or undone (by a later
+    event). ``followed`` tells whether the run watched the pods to the end. ``made`` is the manifest, before the change,
+    of the workload that an operator makes from the object, where the change was made for it.
     """
 
     id: str
@@ -99,7 +99,7 @@ def journal_directory() -> Path:
 
 
 class Journal:
-    """The journal of this run; its file is made with the first event. Threads may share it."""
+    """The journal of this run; its file is created with the first event. Threads may share it."""
 
     def __init__(self, **about: Any) -> None:
         now = time.time()
@@ -111,11 +111,11 @@ class Journal:
         self._file: int | None = None
         self._count = 0
         self.trouble: str | None = None
-        """Why what was done could not be written down; what was to be done always is."""
+        """Why an outcome could not be recorded; what is about to be done always is."""
 
     @property
     def used(self) -> bool:
-        """Whether anything was written down."""
+        """Whether anything was recorded."""
         return self._file is not None
 
     def begin(
@@ -132,7 +132,7 @@ class Journal:
         created: bool = False,
         made: dict[str, object] | None = None,
     ) -> str:
-        """Write down what is about to be done (see Change), and return the change's id. Raises HardenError."""
+        """Record what is about to be done (see Change), and return the change's id. Raises HardenError."""
         with self._lock:
             self._count += 1
             change = f"{self._count}"
@@ -161,7 +161,7 @@ class Journal:
         uid: str | None = None,
         ownership: Sequence[Transfer] | None = None,
     ) -> None:
-        """Write down that a change was made; ``uid`` is that of a recreated or a created object.
+        """Record that a change was made; ``uid`` is that of a recreated or a created object.
 
         ``ownership`` is given where ``begin`` could not know it.
         """
@@ -169,25 +169,25 @@ class Journal:
         self._write("applied", change, inverse=inverse, **({"uid": uid} if uid else {}), **known)
 
     def followed(self, change: str, state: str) -> None:
-        """Write down that the rollout of a change was watched to its end, or as far as it can be."""
+        """Record that the rollout of a change was watched to its end, or as far as it can be."""
         self._write("followed", change, state=state)
 
     def failed(self, change: str, why: str) -> None:
-        """Write down that a change was surely not made."""
+        """Record that a change was certainly not made."""
         self._write("failed", change, why=why)
 
     def undone(self, change: str, why: str) -> None:
-        """Write down that a change of this run was taken back."""
+        """Record that a change of this run was undone."""
         self._write("undone", change, why=why)
 
     def trial(self, name: str, state: str, words: str = "") -> None:
-        """Write down what came of a trial pod of a workload. Raises HardenError where its begin cannot be."""
+        """Record the outcome of a trial pod of a workload. Raises HardenError where its start cannot be recorded."""
         trouble = self._write("trial", "", name=name, state=state, words=words)
         if trouble is not None and state == "begun":
             raise HardenError(f"{trouble}; nothing is started without it")
 
     def _write(self, event: str, change: str, **fields: object) -> str | None:
-        line = _line({"event": event, "change": change, "time": _now(), **fields})
+        line = _line({"event": event, "change": change, "time": rfc3339(), **fields})
         with self._lock:
             try:
                 if self._file is None:
@@ -209,7 +209,7 @@ class Journal:
             try:
                 # While the process lives, so does this lock.
                 _lock_file(file)
-                _append(file, _line({"event": "run", "number": number, "time": _now(), **self._about}))
+                _append(file, _line({"event": "run", "number": number, "time": rfc3339(), **self._about}))
                 _sync_directory(directory)
             except OSError:
                 os.close(file)
@@ -226,7 +226,7 @@ def _lock_file(file: int) -> None:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Keep other processes from beginning a run in the same moment. Raises OSError."""
+    """Keep other processes from beginning a run at the same moment. Raises OSError."""
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock_file(lock)
@@ -236,7 +236,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _number(path: Path) -> int | None:
-    """Return the place of a run in the order in which they began, whatever the clock said; None for what has none."""
+    """Return the place of a run in the order in which runs began, whatever the clock said; None if unknown."""
     try:
         with opened(str(path), regular=True) as file:
             number = json_of(text_of(next(iter(file), b"")))["number"]
@@ -246,7 +246,7 @@ def _number(path: Path) -> int | None:
 
 
 def _order(path: Path) -> tuple[bool, int, str]:
-    """Return what runs are sorted by; one whose number is not known comes last, so that it is named."""
+    """Return the sort key of runs; one whose number is not known comes last, so that it is named."""
     number = _number(path)
     return number is None, number or 0, path.name
 
@@ -256,7 +256,7 @@ def _line(value: dict[str, object]) -> bytes:
 
 
 def _append(file: int, data: bytes) -> None:
-    """Write all of some lines to the end of a file and the disk. Raises OSError; none of it stays there then.
+    """Append lines to a file and sync it to disk, all or none of them. Raises OSError.
 
     A full disk may take the first part of a line, and a half line would swallow the next one.
     """
@@ -268,7 +268,7 @@ def _append(file: int, data: bytes) -> None:
         os.fsync(file)
     except OSError:
         with suppress(OSError):
-            # Unless another process has written behind it.
+            # Unless another process has written after it.
             if os.fstat(file).st_size == before + written:
                 os.ftruncate(file, before)
         raise
@@ -282,10 +282,6 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(file)
         finally:
             os.close(file)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 _TARGET: Final = ("apiVersion", "kind", "namespace", "name", "uid", "resource")
@@ -316,7 +312,7 @@ def _read(path: Path) -> Run | None:
                     continue
                 try:
                     entry = json_of(text_of(line))
-                    # A line that a crash cut short was never acted on; only what undo notes may stand behind it.
+                    # A line that a crash cut short was never acted on; only what undo records may follow it.
                     if broken and entry["event"] != "undone" and "later" not in entry:
                         break
                     _take(entry, about, changes)
@@ -335,7 +331,7 @@ def _read(path: Path) -> Run | None:
 
 
 def _take(entry: dict[str, Any], about: dict[str, object], changes: dict[str, Change]) -> None:
-    """Take an event. Raises LookupError, TypeError, ValueError or AttributeError for what is none."""
+    """Take an event. Raises LookupError, TypeError, ValueError or AttributeError for what is not one."""
     event = entry["event"]
     if event == "run":
         about.update(entry)
@@ -348,7 +344,7 @@ def _take(entry: dict[str, Any], about: dict[str, object], changes: dict[str, Ch
             raise TypeError("operations")
         changes[change.id] = change
     elif event == "undone" and entry["change"] not in changes:
-        # Of a line that was cut short.
+        # From a line that was cut short.
         return
     elif event == "followed":
         changes[entry["change"]] = changes[entry["change"]]._replace(followed=True)
@@ -362,13 +358,13 @@ def _take(entry: dict[str, Any], about: dict[str, object], changes: dict[str, Ch
 
 
 def mark_undone(run: str, changes: list[str], why: str = "undo") -> None:
-    """Note in a run's journal that changes of it were taken back by another run. Raises HardenError."""
-    _add(run, [{"event": "undone", "change": change, "time": _now(), "why": why} for change in changes])
+    """Record in a run's journal that another run has undone changes of it. Raises HardenError."""
+    _add(run, [{"event": "undone", "change": change, "time": rfc3339(), "why": why} for change in changes])
 
 
 def note_later(run: str, change: str, event: str, **fields: object) -> None:
-    """Note in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
-    _add(run, [{"event": event, "change": change, "time": _now(), "later": True, **fields}])
+    """Record in the journal of a run that was cut off how a change of it has ended. Raises HardenError."""
+    _add(run, [{"event": event, "change": change, "time": rfc3339(), "later": True, **fields}])
 
 
 def _add(run: str, entries: list[dict[str, object]]) -> None:
@@ -386,7 +382,7 @@ def _add(run: str, entries: list[dict[str, object]]) -> None:
 
 
 def cut_off(server: str, passed_over: Callable[[Run], None]) -> Iterator[tuple[str, Change]]:
-    """Yield the recreations on a server that were begun and not ended, with their runs, but those still at work.
+    """Yield the recreations on a server that were begun and not ended, with their runs, except runs that still work.
 
     ``passed_over`` gets the runs that cannot be read, and are of this server as far as is known.
     """
@@ -399,13 +395,13 @@ def cut_off(server: str, passed_over: Callable[[Run], None]) -> Iterator[tuple[s
 
 
 def was_killed(run: str) -> bool:
-    """Whether a run of this machine is at work no more."""
+    """Whether a run of this machine has ended."""
     path = journal_directory() / f"{run}.jsonl"
     return fcntl is not None and path.exists() and not _at_work(path)
 
 
 def _at_work(path: Path) -> bool:
-    """Whether the process that writes a run's file still lives: it holds a lock, which ends with it."""
+    """Whether the process that writes a run's file is still alive: it holds a lock, which ends with it."""
     if fcntl is None:
         return False
     with suppress(OSError):
@@ -429,7 +425,7 @@ def runs() -> Iterator[Run]:
 
 
 def unfollowed() -> dict[str, tuple[str, Change]]:
-    """Return the latest change of each object whose pods no run has seen the end of, by uid, with its run.
+    """Return the latest change of each object whose rollout no run has watched to its end, by uid, with its run.
 
     Runs that cannot be read are not in it: cut_off tells of them.
     """

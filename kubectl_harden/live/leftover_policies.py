@@ -1,8 +1,7 @@
-"""Policies at admission that have outlived their reason: expired, or their workload is gone, or needs none."""
+"""Admission policies that are no longer needed: expired, or their workload is gone, or meets the level itself."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from kubectl_harden.model import Checked
 from kubectl_harden.objects import annotation
 from kubectl_harden.planning.admission_policy import EXPIRES, WORKLOAD
 from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.times import day_after
 
 __all__ = ["LeftoverPolicies"]
 
@@ -33,7 +33,7 @@ class LeftoverPolicies:
             self.restricted(name)
 
     def restricted(self, name: str) -> None:
-        """Take that the pod templates of a workload meet restricted."""
+        """Note that the pod templates of a workload meet restricted."""
         self._restricted.add(name)
 
     def notes(self) -> Iterator[str]:
@@ -66,4 +66,4 @@ class LeftoverPolicies:
             except ClusterError:
                 pass  # Then it is not known to be gone.
         expires = str(annotation(value, EXPIRES) or "")
-        return f"has expired on {expires}" if expires and expires < time.strftime("%Y-%m-%d", time.gmtime()) else ""
+        return f"has expired on {expires}" if expires and expires < day_after(0) else ""

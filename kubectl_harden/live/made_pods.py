@@ -1,6 +1,6 @@
-"""The pod that a controller makes of a template, and what the API server says of it by a server dry-run.
+"""The pod that a controller makes from a template, and what the API server says about it in a dry-run.
 
-Who is refused is a pod, not a template: admission may change it (webhooks, MutatingAdmissionPolicies, OpenShift's
+Pods are refused, not templates: admission may change a pod (webhooks, MutatingAdmissionPolicies, OpenShift's
 SecurityContextConstraints) before Pod Security admission sees it. Nothing is created.
 """
 
@@ -13,6 +13,7 @@ from kubectl_harden.errors import ClusterError, Denied, InputError, NotPermitted
 from kubectl_harden.live.in_force import CONTROLLER
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import controller_of, generated_from
+from kubectl_harden.planning.admission_policy import TEMPLATE_HASHES
 from kubectl_harden.pod_security.location import Location
 from kubectl_harden.pod_security.messages import POD_SECURITY, rejecter_of
 from kubectl_harden.pod_security.pod import Pod
@@ -28,13 +29,12 @@ _CONTROLLERS: Final = {
 }
 """By kind, the service account that makes its pods (plugin/pkg/auth/authorizer/rbac/bootstrappolicy)."""
 
-_HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
 _HASH: Final = "trial"
-"""What stands for the hash of a pod template."""
+"""Stands for the hash of a pod template."""
 
 
 class Trial(NamedTuple):
-    """What the API server says of a pod that a controller would make.
+    """What the API server says about a pod that a controller would make.
 
     ``admitted`` None: it is not known, and ``message`` says why; False: ``message`` is the refusal in the API server's
     words. ``pod`` is the pod as admission made it, where it was admitted.
@@ -46,7 +46,7 @@ class Trial(NamedTuple):
 
 
 def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the pod that is made of one of an object's templates; ``owner`` is the object that makes it, if known."""
+    """Return the pod that is made from one of an object's templates; ``owner`` is what makes it, if known."""
     template = location.value
     metadata = template.get("metadata") or {}
     kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
@@ -61,7 +61,7 @@ def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | 
         kept = kept if controller is None else {**kept, "ownerReferences": [controller]}
     elif (made_by.get("metadata") or {}).get("uid"):
         reference, labels = _reference(made_by)
-        # Without blockOwnerDeletion, which asks for rights of its own (OwnerReferencesPermissionEnforcement).
+        # Without blockOwnerDeletion, which needs permissions of its own (OwnerReferencesPermissionEnforcement).
         kept = {**kept, "ownerReferences": [{**reference, "uid": made_by["metadata"]["uid"], "controller": True}]}
         if labels:
             kept["labels"] = {**(kept.get("labels") or {}), **labels}
@@ -75,14 +75,14 @@ def made_pod(value: dict[str, Any], location: Location, owner: dict[str, Any] | 
 
 
 def _reference(made_by: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what a pod names as its controller, and the labels that it has from there.
+    """Return what a pod names as its controller, and the labels that it gets from there.
 
     A Deployment and a Rollout make ReplicaSets, a CronJob makes Jobs, and these make the pods.
     """
     name = str(made_by["metadata"]["name"])
-    if made_by["kind"] in _HASHES:
+    if made_by["kind"] in TEMPLATE_HASHES:
         child = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-{_HASH}"}
-        return child, {_HASHES[made_by["kind"]]: _HASH}
+        return child, {TEMPLATE_HASHES[made_by["kind"]]: _HASH}
     if made_by["kind"] == "CronJob":
         job = f"{name}-1"
         labels = {"job-name": job, "batch.kubernetes.io/job-name": job}
@@ -104,7 +104,7 @@ def _with_claims(volumes: list[Any], claims: list[Any], name: str) -> list[objec
 
 
 class Trials:
-    """Has the API server judge pods, in one's own name, and in the controller's where that may be another answer.
+    """Has the API server judge pods, as the user, and as the controller where the answer may differ.
 
     ``notes`` get what went wrong when it was asked.
     """
@@ -123,14 +123,14 @@ class Trials:
         policy: Policy | None,
         owner: dict[str, Any] | None = None,
     ) -> Trial:
-        """Return what the API server says of the pod of one of an object's templates, in a namespace.
+        """Return what the API server says about the pod of one of an object's templates, in a namespace.
 
         ``owner`` is what makes the pod (the object itself where it is None). ``policy`` is what the namespace enforces,
-        as far as it is known: where a pod is admitted that violates it, whoever asks may be exempt.
+        as far as it is known: where a pod that violates it is admitted, the user may be exempt.
         """
         if location.spread or not location.pod_security_context:
             return Trial(
-                None, f"the controller of a {value['kind']} makes another pod of it than what is written there"
+                None, f"the controller of a {value['kind']} does not make its pods from this template as it is"
             )
         maker = value if owner is None else owner
         pod = made_pod(value, location, maker)
@@ -165,7 +165,7 @@ class Trials:
                 self._not_permitted[namespace] = why
             return Trial(None, why)
         except ClusterError as error:
-            # A webhook that does not answer is an internal error of the server's, and refuses the pod all the same.
+            # A webhook that does not answer is an internal error of the server, and still refuses the pod.
             if isinstance(error, Denied) or rejecter_of(str(error)):
                 return Trial(False, str(error))
             why = f"the API server cannot be asked by a dry-run of a pod: {error}"

@@ -1,4 +1,4 @@
-"""Who else manages a live object, and will undo a patch or quarrel with it.
+"""Who else manages a live object, and will revert a patch or conflict with it.
 
 By labels and annotations:
 
@@ -68,9 +68,9 @@ KUBERNETES: Final = frozenset(
 
 
 class Reference(NamedTuple):
-    """What an object's marks name as what it is made from; ``namespace`` is empty where they do not say it.
+    """What an object is made from, by its marks; ``namespace`` is empty where they do not name it.
 
-    ``exact`` is what else the mark says of the object that it was put on, for Argo CD's tracking ids.
+    ``exact`` is what Argo CD's tracking id says about the object that it was put on.
     """
 
     kind: Literal["Kustomization", "HelmRelease", "Application", "Helm release"]
@@ -80,10 +80,10 @@ class Reference(NamedTuple):
 
 
 class Manager(NamedTuple):
-    """A system that manages an object: ``name`` says which, ``consequence`` what will happen to a patch.
+    """A system that manages an object: ``name`` says which, ``consequence`` what it will do to a patch.
 
-    ``system`` is the name without the release, the application or whatever else it has, ``made_from`` what the object
-    is made from there, where its marks name it.
+    ``system`` is the name without that of the release or application, ``made_from`` what the object is made from, where
+    its marks name it.
     """
 
     name: str
@@ -93,9 +93,9 @@ class Manager(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """A label or an annotation (``key``, or how keys begin that end in "/") by which a system is known.
+    """A label or an annotation (``key``, a prefix where it ends in "/") by which a system is recognized.
 
-    Where ``values`` are given only they count. ``named`` tells that the value names what made the object.
+    Where ``values`` are given, only they count. ``named`` tells that the value names what made the object.
     """
 
     system: str
@@ -112,23 +112,21 @@ _LABEL_SYNCER: Final = "OpenShift's label syncer"
 _CLUSTER_SERVICE: Final = "kubernetes.io/cluster-service"
 _MODE: Final = "addonmanager.kubernetes.io/mode"
 
-_OLM: Final = (
-    "it sets its Deployments back to the ClusterServiceVersion; change the operator's bundle or its Subscription"
-)
+_OLM: Final = "it resets its Deployments to the ClusterServiceVersion; change the operator's bundle or its Subscription"
 _ADDON: Final = "it applies its manifest again every minute; change the manifest on the control plane"
-_CONFIG_SYNC: Final = "it takes the patch back at once; commit the change to its source"
-_KAPP: Final = "the next kapp deploy takes the patch back; put the change into the app's configuration"
+_CONFIG_SYNC: Final = "it reverts the patch at once; commit the change to its source"
+_KAPP: Final = "the next kapp deploy reverts the patch; put the change into the app's configuration"
 _RANCHER: Final = "it applies its own objects again; change what they are made from"
-_ARGO_CD: Final = "it shows the patch as out of sync, and self-heal takes it back; commit the change to its repository"
-_HOOK: Final = "Helm creates it again from the chart each time that the hook runs; put the change into the chart"
-_PULUMI: Final = "the next pulumi up takes the patch back or conflicts with it; put the change into the program"
-_SKAFFOLD: Final = "the next skaffold run takes the patch back; put the change into its manifests"
-_RELEASE: Final = "it sets its objects back to the release image"
+_ARGO_CD: Final = "it shows the patch as out of sync, and self-heal reverts it; commit the change to its repository"
+_HOOK: Final = "Helm recreates it from the chart each time the hook runs; put the change into the chart"
+_PULUMI: Final = "the next pulumi up reverts the patch or conflicts with it; put the change into the program"
+_SKAFFOLD: Final = "the next skaffold run reverts the patch; put the change into its manifests"
+_RELEASE: Final = "it resets its objects to the release image"
 _SYNCER: Final = (
     "it sets these labels by the SCCs of the service accounts; "
     "the label security.openshift.io/scc.podSecurityLabelSync=false ends that"
 )
-_FLUX: Final = "its next reconciliation takes the patch back; commit the change to its source"
+_FLUX: Final = "its next reconciliation reverts the patch; commit the change to its source"
 
 _MARKS: Final = (
     _Mark("OLM", "labels", "olm.owner", _OLM, named=True),
@@ -153,7 +151,7 @@ _MARKS: Final = (
     _Mark(_LABEL_SYNCER, "labels", "security.openshift.io/scc.podSecurityLabelSync", _SYNCER, ("true",)),
 )
 _OPT_OUTS: Final = (("Config Sync", "annotations", "configmanagement.gke.io/managed", "disabled"),)
-"""What says that a system leaves an object alone, whatever else it has put there."""
+"""What shows that a system leaves an object alone, whatever else it has put there."""
 
 _KEYS: Final = frozenset(
     (
@@ -162,7 +160,7 @@ _KEYS: Final = frozenset(
         *(_CLUSTER_SERVICE, *(mark.key for mark in _MARKS), *(key for _, _, key, _ in _OPT_OUTS)),
     )
 )
-"""The keys of all that tells a manager, and how keys begin."""
+"""All keys and key prefixes by which a manager is recognized."""
 
 _WRITERS: Final = {
     "argocd-controller": "Argo CD",
@@ -173,7 +171,7 @@ _WRITERS: Final = {
     "cluster-policy-controller": _LABEL_SYNCER,
     "pod-security-admission-label-synchronization-controller": _LABEL_SYNCER,
 }
-"""Which system a field manager is, so that it is not named twice."""
+"""The system of a field manager, so that it is not named twice."""
 
 
 def managers_of(value: dict[str, object], paths: Iterable[Path], ours: str = "") -> tuple[Manager, ...]:
@@ -219,7 +217,7 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
     application = _application(metadata, labels, annotations)
     if application is not None:
         name, _, exact = application.partition(":")
-        # Of an Application outside of Argo CD's own namespace the name has both (util/argo, AppInstanceName).
+        # For an Application outside Argo CD's own namespace, the name has both (util/argo, AppInstanceName).
         namespace, _, short = name.rpartition("_")
         source = Reference("Application", namespace, short, exact) if name else None
         yield Manager(f"Argo CD Application {name}".rstrip(), _ARGO_CD, "Argo CD", source)
@@ -227,18 +225,18 @@ def _labelled(value: dict[str, Any]) -> Iterator[Manager]:
         namespace = annotations.get("meta.helm.sh/release-namespace", metadata.get("namespace", ""))
         yield Manager(
             f"Helm release {namespace}/{release or '?'}",
-            "the next upgrade can take the patch back or conflict with it; put the change into the chart",
+            "the next upgrade can revert the patch or conflict with it; put the change into the chart",
             "Helm",
             Reference("Helm release", namespace, release) if release else None,
         )
     marked = list(_marked(labels, annotations, argo=application is not None))
     yield from marked
     if not marked and by and by != "Helm" and not by.lower().startswith(("kubectl", "kustomize")):
-        yield Manager(f"{by} (app.kubernetes.io/managed-by)", "it may take the patch back; change it at its source")
+        yield Manager(f"{by} (app.kubernetes.io/managed-by)", "it may revert the patch; change it at its source")
 
 
 def _may_be_managed(metadata: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> bool:
-    """Whether an object has anything by which a system is known: most have nothing."""
+    """Whether an object has any mark of a system: most have none."""
     if any(key in _KEYS or f"{key.partition('/')[0]}/" in _KEYS for key in (*labels, *annotations)):
         return True
     return _argo_wrote(metadata)
@@ -276,7 +274,7 @@ def _marked(labels: dict[str, str], annotations: dict[str, str], *, argo: bool) 
 
 
 def _value(of: dict[str, str], key: str) -> str | None:
-    """Return the value of a label, or of the first whose key begins so."""
+    """Return the value of a label, or of the first one whose key has the prefix."""
     if not key.endswith("/"):
         return of.get(key)
     return next((text for name, text in of.items() if name.startswith(key)), None)

@@ -24,7 +24,7 @@ _MARKS: Final = {
     "openshift.io/scc": "OpenShift's SecurityContextConstraints {}",
     "policies.kyverno.io/last-applied-patches": "Kyverno",
 }
-"""Annotations on pods by which those who have changed them can be told."""
+"""Annotations on pods that show who has changed them."""
 _MOST: Final = 3
 _OPENSHIFT: Final = ("security.openshift.io", "securitycontextconstraints")
 """Where these are, the API server itself changes pods (github.com/openshift/apiserver-library-go)."""
@@ -32,11 +32,11 @@ BY_CONTROLLERS: Final = re.compile(
     r"pod-template-hash|rollouts-pod-template-hash|controller-revision-hash|pod-template-generation"
     r"|job-name|controller-uid|(?:[a-z0-9.-]+\.)?kubernetes\.io/.*"
 )
-"""Keys of labels that the built-in controllers may add to what a pod template has."""
+"""Keys of labels that the built-in controllers may add to those of a pod template."""
 
 
 class _Mutator(NamedTuple):
-    """One webhook or policy: what it is called, whom it matches, and all that it says."""
+    """One webhook or policy: its name, what it matches, and its content as text."""
 
     name: str
     namespaces: tuple[Any, ...]
@@ -47,7 +47,7 @@ class _Mutator(NamedTuple):
 class Mutators:
     """Tells who changes the pods of a namespace, as far as one may list them. It raises nothing.
 
-    ``notes`` get what went wrong; that one may not list them is no fault.
+    ``notes`` get what went wrong; a missing permission to list them does not count.
     """
 
     def __init__(self, cluster: Cluster, notes: list[str]) -> None:
@@ -66,7 +66,7 @@ class Mutators:
     ) -> tuple[str, ...]:
         """Return who may have changed a pod with these labels and annotations: those that name a container, if any do.
 
-        Nothing is returned where nobody is known, or where more than a few match.
+        Nothing is returned where none is known, or where more than a few match.
         """
         marked = [_MARKS[key].format(text) for key, text in marks_of(annotations).items()]
         if marked and not containers:
@@ -123,7 +123,7 @@ class Mutators:
         return self._found
 
     def _changed_by_the_server(self) -> bool:
-        """Whether the API server changes pods in ways of its own, or does not tell which webhooks it has."""
+        """Whether the API server itself changes pods, or its webhooks cannot be listed."""
         try:
             there = {(resource.group, resource.plural) for resource in self._cluster.resources()}
         except ClusterError:

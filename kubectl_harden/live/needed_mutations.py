@@ -1,8 +1,8 @@
-"""Which mutations a policy at admission needs: each is left out once, and the API server is asked for the pod.
+"""Which mutations an admission policy needs: each is left out once, and the API server is asked for the pod.
 
 The pod is made as the workload's controller would, with all other edits already in it, and sent as a server dry-run
-before the policy is there. A policy without the mutation would have to be created to be tried: it would change real
-pods meanwhile, and the API server takes seconds to know it.
+before the policy exists. To try a policy without the mutation it would have to be created: it would change real pods
+meanwhile, and the API server takes seconds to apply it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Needed(NamedTuple):
     unknown: tuple[str, ...]
 
     def words(self) -> str:
-        """Return in a sentence what was shown."""
+        """Return a sentence on what was shown."""
         which = "its mutation" if self.shown == 1 else f"each of its {self.shown} mutations"
         parts = [f"{which} is needed: a pod without it violates the level"] if self.shown else []
         if self.unknown:
@@ -47,12 +47,13 @@ class Needed(NamedTuple):
 
 
 def needed(trials: Trials, proposal: Proposal) -> Needed:
-    """Return a proposal for new pods without the edits that they do not need: admission makes them already.
+    """Return a proposal for new pods without the edits that they do not need: other admission plugins make them
+    already.
 
     The workload has one pod template. Edits that were asked for by name (companions) stay.
     """
     if _meets(trials, proposal.live, ()):
-        # Then none of them is needed, and the policy is refused.
+        # Then none of them is needed, and no policy is made.
         return Needed(proposal, 0, (), ())
     (item,) = proposal.planned
     kept = list(item.plan.steps)

@@ -1,7 +1,7 @@
-"""Fields of a custom resource of which its operator makes pods: found by their shapes in the schema, not by a list.
+"""Fields of a custom resource from which its operator makes pods: found by their shapes in the schema, not by a list.
 
 A plan for a workload's pod template is mapped to them field by field. What an operator makes of a field is not in its
-schema: a field is taken where only one fits, and what comes of it is watched (see ``at_owner``).
+schema: a field is used where only one fits, and its effect is watched (see ``at_owner``).
 
 Source: the types of k8s.io/api, core/v1 (SecurityContext, PodSecurityContext, PodTemplateSpec, SeccompProfile), which
 the schemas of operators are generated from.
@@ -51,7 +51,7 @@ _FREE: Final[tuple[tuple[str, Shape], ...]] = (
     ("podsecuritycontext", "pod security context"),
     ("securitycontext", "security context"),
 )
-"""What fields are by their names, where the schema says only that they take anything."""
+"""The shapes of fields by their names, where the schema says only that they take anything."""
 _PREFERRED: Final[dict[Shape, int]] = {"security context": 1}
 
 
@@ -65,7 +65,7 @@ class Field(NamedTuple):
     """A field of a custom resource: its value (``ABSENT`` where it is not set), and its schema.
 
     ``called`` are the names of the list items on the way to it, ``lacking`` what else its parents would need. A
-    ``free`` one takes anything, and is only named like its shape.
+    ``free`` one takes anything, and only its name suggests its shape.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class Field(NamedTuple):
 
 
 class Need(NamedTuple):
-    """A field of a pod spec that is to have a value (``ABSENT``: to be gone); ``before`` is what it has.
+    """A field of a pod spec that is to have a value (``ABSENT``: to be removed); ``before`` is what it has.
 
     Of a container's field ``container`` is its name, and the path has its place in the list.
     """
@@ -203,8 +203,8 @@ def mapped(
     """Return the values of a custom resource's fields that make what a plan needs.
 
     ``words`` are those of the workload's name that its owner's does not have: they tell which of several components it
-    is. With ``named`` only fields at or below these paths are taken, and such that take anything if they are named.
-    Raises InputError with the reason where a need has no field, or several that fit.
+    is. With ``named`` only fields at or below these paths are used, and those that take anything only if they are
+    named. Raises InputError with the reason where a need has no field, or several that fit.
     """
     out: dict[Path, object] = {}
     for need in needs:
@@ -259,7 +259,7 @@ def _within(path: str, named: str) -> bool:
 
 
 def _place(need: Need, field: Field) -> Path | None:
-    """Return where a field has what is needed of a pod spec, None where its schema does not have it."""
+    """Return the place in a field for what a pod spec needs, None where its schema does not have it."""
     rest: Path | None = None
     below = need.path[3:] if need.container else need.path[1:]
     about_security = need.path[2 if need.container else 0] == "securityContext"
@@ -280,7 +280,7 @@ def _place(need: Need, field: Field) -> Path | None:
 
 
 def _is_init(field: Field) -> bool:
-    """Whether a field is that of init containers, by its name or that of what it stands in."""
+    """Whether a field is for init containers, by its own name or by its parent's."""
     return any("init" in words_of(str(part)) for part in field.path[-2:])
 
 
@@ -314,7 +314,7 @@ def _there(field: Field, path: Path) -> object:
 
 
 def _component(field: Field, words: Collection[str]) -> int:
-    """Return 0 for a field of the component that some words name, 1 for one that is of none, 2 for another's."""
+    """Return 0 for a field of the component that some words name, 1 for one of no component, 2 for another's."""
     named = {
         word for part in (*field.path, *field.called) if isinstance(part, str) for word in words_of(part)
     } - _NEUTRAL
@@ -339,7 +339,7 @@ def words_of(text: str) -> set[str]:
 
 
 def patch_for(value: dict[str, Any], wanted: Mapping[Path, object]) -> tuple[list[Operation], dict[str, Any]]:
-    """Return the operations that set fields of an object (``ABSENT``: take them out), and what they make of it."""
+    """Return the operations that set fields of an object (``ABSENT``: remove them), and the object that results."""
     goal: dict[str, Any] = copied(value)
     touched: dict[Path, None] = {}
     for path, item in wanted.items():
@@ -362,7 +362,7 @@ def patch_for(value: dict[str, Any], wanted: Mapping[Path, object]) -> tuple[lis
 
 
 def _index(items: list[Any], name: str) -> int:
-    """Return the index of a new item in a list, which gets it if it does not have it yet."""
+    """Return the index of a new item in a list, and add it if it is not there yet."""
     for index, item in enumerate(items):
         if mapping(item).get("name") == name:
             return index

@@ -1,8 +1,8 @@
 """Where live objects come from: the chain that a person would follow to the place where an object is edited.
 
-It is followed by what the objects themselves say, link by link: owner references, the marks of ``managers``, and what
-Flux, Argo CD and Helm keep in the cluster. Nothing outside of the cluster is asked. What cannot be read, or does not
-fit, is said to be unknown, with the reason: it never ends a run.
+It is followed link by link, by what the objects themselves say: owner references, the marks of ``managers``, and what
+Flux, Argo CD and Helm store in the cluster. Nothing outside of the cluster is asked. What cannot be read, or does not
+fit, is reported as unknown, with the reason: it never ends a run.
 
 Sources: those of ``managers``, ``origin_links`` and ``helm_release``; kubernetes.io/docs, owners-dependents and
 declarative-config (last-applied-configuration).
@@ -43,23 +43,23 @@ APPLY: Final = "kubectl apply"
 """The kind of the link of an object that was applied by hand or by a script."""
 
 _LONGEST: Final = 16
-"""Links of a chain."""
+"""The longest chain, in links."""
 _TRIES: Final = 3
 """Requests without an answer, each of which may have waited for a minute."""
 _FLUX: Final = {"Kustomization": "kustomize.toolkit.fluxcd.io", "HelmRelease": "helm.toolkit.fluxcd.io"}
 _ARGO: Final = "argoproj.io"
 _ARGO_NAMESPACE: Final = "argocd"
-"""Where Argo CD is installed if nothing else is said."""
+"""Where Argo CD is installed by default."""
 _ORDER: Final = ("HelmRelease", "Kustomization", "Application", "Helm release")
-"""Which mark counts where an object has several: the nearest to it."""
+"""Which mark counts where an object has several: the one nearest to the object."""
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _RELEASE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,51}[a-z0-9])?")
-"""What may stand in a label selector; Helm has no other names (pkg/chart/common/util, ValidateReleaseName)."""
+"""What may be in a label selector; Helm allows no other names (pkg/chart/common/util, ValidateReleaseName)."""
 _BUILT_IN: Final = frozenset({"", "apps", "batch"})
 
 
 class _Step(NamedTuple):
-    """Links, and the object that the chain goes on with."""
+    """Links, and the object that the chain continues with."""
 
     links: tuple[OriginLink, ...] = ()
     above: Mapping[str, object] | None = None
@@ -81,7 +81,7 @@ class Origins:
         self._no_secrets: dict[str, str] = {}
 
     def of(self, value: dict[str, object]) -> Origin:
-        """Return the chain of an object as the API server has it; empty where nothing tells. Raises nothing."""
+        """Return the chain of an object as the API server has it; empty where nothing shows it. Raises nothing."""
         links: list[OriginLink] = []
         seen: set[tuple[str, str, str]] = set()
         current: Mapping[str, object] | None = value
@@ -146,7 +146,7 @@ class Origins:
         link = helm_release(found)
         place, problem = self._chart(found, depth=2)
         namespace, name = release_of_flux(found)
-        # What Helm itself wrote on the object is surer than how Flux calls releases.
+        # What Helm itself wrote on the object is more reliable than how Flux names releases.
         name = text(annotation(value, "meta.helm.sh/release-name")) or name
         release = self._helm(namespace, name, value)
         kept = release.places[0] if release.places else OriginPlace()
@@ -156,7 +156,7 @@ class Origins:
         return _Step((link._replace(places=(place,), note=notes, problem=problems),), found)
 
     def _chart(self, found: dict[str, object], depth: int) -> tuple[OriginPlace, str]:
-        """Return where the chart of a HelmRelease or a HelmChart lies, and what of it is not known."""
+        """Return where the chart of a HelmRelease or a HelmChart is, and what is not known about it."""
         chart, reference = chart_ref(found)
         source = self._source(reference)
         if isinstance(source, str):
@@ -245,7 +245,7 @@ class Origins:
         if template is None:
             problem = f"the manifest of its revision {release.revision} does not have this object"
         elif not template:
-            # Post-renderers, which Flux always has, take away Helm's comments.
+            # Post-renderers, which Flux always has, remove Helm's comments.
             note = "; ".join(filter(None, (note, "it does not show which template rendered the object")))
         place = OriginPlace(chart=release.chart, version=release.version, template=template or "")
         inputs = ("values",) if release.has_values else ()
@@ -260,7 +260,7 @@ class Origins:
 
     def _read_release(self, namespace: str, name: str) -> tuple[Release, str] | str:
         if not _RELEASE_NAME.fullmatch(name):
-            return "Helm gives no release such a name"
+            return "a Helm release cannot have such a name"
         refused = self._no_secrets.get(namespace, "")
         for resource in (CONFIG_MAPS,) if refused else (SECRETS, CONFIG_MAPS):
             try:
@@ -324,7 +324,9 @@ class Origins:
         return future.result()
 
     def _guarded(self, ask: Callable[[], object]) -> object:
-        """Return what is asked, or why it cannot be had. A server that does not answer is not asked on and on."""
+        """Return the result of a request, or why there is none. A server that does not answer is not asked again and
+        again.
+        """
         if self._unanswered >= _TRIES:
             return "it was not asked for: the API server did not answer the requests before"
         try:
@@ -356,7 +358,7 @@ class Origins:
         return found
 
     def _read(self, group: str, kind: str, namespace: str, name: str) -> dict[str, Any] | str:
-        """Return an object without what is not needed of it, or why it cannot be read."""
+        """Return an object with only what is needed, or why it cannot be read."""
 
         def ask(resource: Resource) -> dict[str, object]:
             head = {"apiVersion": resource.api_version, "kind": kind}
@@ -372,7 +374,7 @@ def _deployed(revisions: Mapping[tuple[int, str], object]) -> bool:
 
 
 def _slim(value: dict[str, Any]) -> dict[str, Any]:
-    """Return an object with what is read of it: Applications list thousands of resources, with much of each."""
+    """Return an object with only what is read: Applications list thousands of resources in detail."""
     metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
     (metadata.get("annotations") or {}).pop(_LAST_APPLIED, None)
     status = mapping(value.get("status"))

@@ -1,6 +1,6 @@
-"""What the objects of Flux and Argo CD, and custom resources, say of where they take from what they make.
+"""What objects of Flux and Argo CD, and custom resources, say about where they take their manifests from.
 
-Nothing here asks an API server, and nothing of what it reads is trusted to have its type. Sources:
+Nothing here asks an API server, and no value is trusted to have the right type. Sources:
 
 - Flux: fluxcd.io/flux/components, kustomize/kustomizations, source/gitrepositories (spec.ref: which of them comes
   first), source/ocirepositories, source/buckets, source/helmcharts, source/helmrepositories, source/externalartifacts,
@@ -56,7 +56,7 @@ class SourceRef(NamedTuple):
 
 
 def text(value: object) -> str:
-    """Return a string, empty for what is none."""
+    """Return a string, empty for anything else."""
     return value if isinstance(value, str) else ""
 
 
@@ -68,13 +68,13 @@ def strings(value: object) -> list[str]:
 def without_secrets(url: str) -> str:
     """Return a url without the password, or the token, that it may hold: ``https://user:token@host/path?token=…``.
 
-    The user of ssh stays, who is a part of the address.
+    The user of an ssh url stays, which is part of the address.
     """
     match = _SCHEME.match(url)
     scheme = match[0] if match else ""
     rest = url.removeprefix(scheme)
     host = rest.partition("/")[0]
-    # A password may hold what ends a host: what then stands there is no port.
+    # A password may contain what ends a host: what follows is not a port then.
     end = host.rfind("@") if "@" in host else rest.rfind("@") if _NO_PORT.search(host) and scheme else -1
     if end >= 0:
         user, colon, _ = rest[:end].partition(":")
@@ -144,7 +144,7 @@ def release_of_flux(value: Mapping[str, object]) -> tuple[str, str]:
 
 
 def source_place(value: Mapping[str, object]) -> OriginPlace:
-    """Return what one of Flux' sources says of where it fetches from."""
+    """Return where one of Flux' sources says that it fetches from."""
     spec, kind = mapping(value.get("spec")), text(value.get("kind"))
     applied = text(mapping(mapping(value.get("status")).get("artifact")).get("revision"))
     if kind == "Bucket":

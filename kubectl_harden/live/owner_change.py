@@ -1,7 +1,7 @@
-"""Changes of custom resources that operators make workloads from: made, and watched until the workloads follow.
+"""Changes of custom resources that operators create workloads from, watched until the workloads follow.
 
-What a field of a resource does is its operator's: the resource is patched, the workload is watched until it meets the
-level and its pods run, and the patch is taken back where it does not.
+What a field of a resource does is up to its operator: the resource is patched, the workload is watched until it meets
+the level and its pods run, and the patch is rolled back where it does not.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Changer:
             try:
                 return self._changed(proved, change)
             except Conflict:
-                # Its operator writes its status, for one: what counts is that the same is to be changed.
+                # Its operator writes its status, for example: what counts is that the change is still the same.
                 again = _allowed(proposal, self._owners.of(proposal))
                 if isinstance(again, Outcome):
                     return again
@@ -101,7 +101,7 @@ class Changer:
         return Outcome(proposal, "failed", f"{found.name} keeps being changed by others; not changed")
 
     def _says_so(self, proposal: Proposal, change: Proposal) -> Outcome:
-        """Follow a workload whose custom resource was changed for another one's sake already."""
+        """Follow a workload whose custom resource was already changed for another workload."""
         if change.live.uid not in self._changed_ones:
             words = f"{change.name} already says so, but its operator does not act on it"
             return Outcome(proposal, "refused", words)
@@ -158,7 +158,7 @@ class Changer:
     def _followed(
         self, proposal: Proposal, change: Proposal, before: Snapshot
     ) -> tuple[Outcome, tuple[dict[str, object], ...]]:
-        """Wait until a workload meets the level, and its pods run; returns the new pods that do not, too.
+        """Wait until a workload meets the level and its pods run; also returns the new pods that do not.
 
         Raises ClusterError.
         """
@@ -197,7 +197,7 @@ class Changer:
         return follow(self._cluster, live.resource, value, before, self._seconds, self._stop, report)
 
     def _violations(self, proposal: Proposal, value: dict[str, Any]) -> list[str]:
-        """Return what a workload violates and its plan would cure, as it is now."""
+        """Return what a workload still violates now although its plan would fix it."""
         left = {(item.reason, item.detail) for one in proposal.planned for item in one.plan.remaining}
         try:
             checked = judged(proposal.live.changed(value).subject).checked
@@ -215,7 +215,7 @@ class Changer:
     def _awaited(
         self, live: Live, is_so: Callable[[dict[str, Any]], bool], seconds: float | None = None
     ) -> dict[str, Any] | None:
-        """Return a workload once something is so of it, None where it is not in time. An operator may make it again."""
+        """Return a workload once a condition holds for it, None after too long. An operator may recreate it."""
         deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
         while True:
             try:
@@ -231,11 +231,11 @@ class Changer:
     def _taken_back(
         self, failed: Outcome, change: Proposal, noted: str, unready: tuple[dict[str, object], ...]
     ) -> Outcome:
-        """Take a change of a custom resource back, and wait until its operator has done so, too."""
+        """Roll a change of a custom resource back, and wait until its operator has followed."""
         owner, live = change.live, failed.proposal.live
         inverse = inverse_of(owner.value, change.returned or change.goal, change.patch)
         undo = self._cluster.connection.commands.harden("undo", self._journal.run)
-        self._report(failed.proposal.name, f"taking the change of {change.name} back")
+        self._report(failed.proposal.name, f"rolling back the change of {change.name}")
         for _ in tries():
             try:
                 value = self._cluster.get(owner.resource, owner.namespace or None, owner.name)
@@ -243,20 +243,20 @@ class Changer:
                 moved = moved_on(now.value, inverse)
                 if now.uid != owner.uid or moved is not None:
                     words = f"someone changed {moved or change.name} in the meantime"
-                    return failed._replace(message=f"{failed.message}; not taken back, because {words}")
+                    return failed._replace(message=f"{failed.message}; not rolled back, because {words}")
                 _, owned = reverted(self._cluster, now, inverse, change.ownership)
             except Conflict:
                 continue
             except ClusterError as error:
-                return failed._replace(message=f"{failed.message}; taking it back failed ({error}): {undo}")
+                return failed._replace(message=f"{failed.message}; rolling it back failed ({error}): {undo}")
             self._journal.undone(noted, failed.message)
             words = f"{failed.message}; {change.name} is as it was before"
             words += f"; {owned}" if owned else ""
             return failed._replace(state="rolled back", message=words + self._as_before(live, unready))
-        return failed._replace(message=f"{failed.message}; not taken back, because others keep changing it: {undo}")
+        return failed._replace(message=f"{failed.message}; not rolled back, because others keep changing it: {undo}")
 
     def _as_before(self, live: Live, unready: tuple[dict[str, object], ...]) -> str:
-        """Wait until a workload has its old template again, and return what a person should know of it.
+        """Wait until a workload has its old template again, and return what a person should know about it.
 
         Its new pods that do not run would keep a StatefulSet's controller from it.
         """
@@ -267,7 +267,7 @@ class Changer:
 
         try:
             if self._awaited(live, is_so) is None:
-                return ", and its operator has not taken it back yet"
+                return ", but its operator has not followed yet"
             return unblocked(self._cluster, live, unready)
         except ClusterError as error:
             return f", and whether its operator follows could not be watched: {error}"

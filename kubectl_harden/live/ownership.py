@@ -1,9 +1,9 @@
-"""Who owns which field of an object (managedFields), and how a write that takes a change back gives fields back.
+"""Who owns which field of an object (managedFields), and how an undo gives fields back to their owners.
 
-Sources: kubernetes.io/docs/reference/using-api/server-side-apply ("Managing ownership"), and the form of
-``fieldsV1`` in sigs.k8s.io/structured-merge-diff (fieldpath/serialize.go). managedFields may be written like any
-other field (apimachinery, managedfields/internal/fieldmanager.go, ``decodeLiveOrNew``), but what else the same
-request changes goes to whoever sends it: fields are given back by a request of their own.
+Sources: kubernetes.io/docs/reference/using-api/server-side-apply ("Managing ownership"), and the form of ``fieldsV1``
+in sigs.k8s.io/structured-merge-diff (fieldpath/serialize.go). managedFields may be written like any other field
+(apimachinery, managedfields/internal/fieldmanager.go, ``decodeLiveOrNew``), but everything else that the same request
+changes is owned by its sender: so fields are given back by a request of their own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Member = tuple[str, ...]
 
 _NAMING: Final = ("manager", "operation", "apiVersion")
 _NOBODY: Final[list[Entry]] = [{}]
-"""What the API server takes as managedFields without an entry; an empty list means that they are not given."""
+"""What the API server takes for managedFields without an entry; an empty list would leave them unchanged."""
 TRIES: Final = 5
 
 
@@ -82,7 +82,7 @@ def fields_of(of: Iterable[Member]) -> dict[str, object]:
 
 
 def _by_writer(managed: Iterable[Entry]) -> dict[tuple[str, ...], Entry]:
-    """Return the entries by who wrote; what is written to subresources (status, scale) is not ours to change."""
+    """Return the entries by manager; entries of subresources (status, scale) are not touched."""
     return {
         tuple(str(entry.get(key, "")) for key in _NAMING): entry for entry in managed if not entry.get("subresource")
     }
@@ -104,14 +104,14 @@ def transfers(before: Sequence[Entry], after: Sequence[Entry]) -> list[Transfer]
 
 
 def inverted(changes: Iterable[Transfer]) -> list[Transfer]:
-    """Return what takes transfers back."""
+    """Return the transfers that undo others."""
     return [{**change, "lost": change["gained"], "gained": change["lost"]} for change in changes]
 
 
 def left_behind(managed: Sequence[Entry], changes: Sequence[Transfer], manager: str) -> list[Transfer]:
-    """Return what gives the fields of a change that was taken back to whom they belonged to, nothing where they are.
+    """Return what gives the fields of an undone change back to their owners, nothing where they already are.
 
-    They are not where the run was cut off between the write that took the change back and the one that gives its fields
+    They are not where the run was cut off between the write that undid the change and the one that gives its fields
     back: ``manager``, who made both, owns what others had lost to it.
     """
     lost = [(change.get("manager") == manager, members(change["lost"])) for change in changes]
@@ -126,7 +126,7 @@ def left_behind(managed: Sequence[Entry], changes: Sequence[Transfer], manager: 
 
 
 def transferred(managed: Sequence[Entry], changes: Iterable[Transfer]) -> list[Entry]:
-    """Return managedFields as transfers make them. Who owns nothing any more has no entry."""
+    """Return managedFields after transfers. A manager that owns nothing any more has no entry."""
     out = list(managed)
     for change in changes:
         writer = tuple(str(change.get(key, "")) for key in _NAMING)
@@ -144,7 +144,7 @@ def transferred(managed: Sequence[Entry], changes: Iterable[Transfer]) -> list[E
 
 
 def given_back(cluster: Cluster, resource: Resource, value: dict[str, Any], managed: Sequence[Entry] | None) -> str:
-    """Have the fields of an object belong to whom ``managed`` says; returns why they do not, or "".
+    """Give the fields of an object to the owners that ``managed`` names; returns why that failed, or "".
 
     ``value`` is the object as the write just before returned it; where someone has written since, only what
     that write changed of the ownership is changed. Only metadata.managedFields is written, guarded by
@@ -219,12 +219,12 @@ def _names(key: str, item: object) -> bool:
 
 @lru_cache(4096)
 def _key(text: str) -> Any:
-    """Return the JSON of a key in a fieldsV1 set, which is not to be changed: objects have the same ones."""
+    """Return the decoded JSON of a key in a fieldsV1 set; it is cached, so it must not be changed."""
     return json.loads(text)
 
 
 class Changed(NamedTuple):
-    """A field that a manager owned and that has another value now, or (``gone``) none."""
+    """A field that a manager owned and that has another value now, or no value (``gone``)."""
 
     path: Path
     gone: bool
@@ -248,7 +248,7 @@ def changed_fields(entry: Entry, before: dict[str, object], after: dict[str, obj
 
 
 def owned_part(entry: Entry, value: dict[str, object]) -> dict[str, object]:
-    """Return what of an object a manager's entry owns, as its manifest would have it."""
+    """Return the part of an object that a manager's entry owns, as its manifest would have it."""
     part = _part(entry.get("fieldsV1") or {}, value)
     return part if isinstance(part, dict) else {}
 
@@ -271,7 +271,7 @@ def _keyed_part(key: str, fields: dict[str, object], item: object) -> object:
 
 
 def _by_presence(value: object, *, nested: bool) -> bool:
-    """Whether owning a value only means that it is there: an item or an object whose fields are owned one by one."""
+    """Whether owning a value only means that it exists: an item or an object whose fields are owned one by one."""
     return nested or (isinstance(value, dict) and not value)
 
 

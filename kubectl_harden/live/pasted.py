@@ -1,4 +1,4 @@
-"""A change of a live object in the form that the place takes where it comes from, for a person to put there.
+"""A change of a live object in the form of its source, for a person to paste there.
 
 Sources: fluxcd.io/flux/components, kustomize/kustomizations (patches) and helm/helmreleases (postRenderers);
 argo-cd.readthedocs.io, user-guide/kustomize (patches).
@@ -38,14 +38,14 @@ class Pasted(NamedTuple):
 def pasted(proposal: Proposal) -> Pasted | None:
     """Return a proposal's change in the form of the nearest place that takes one, or None where there is none.
 
-    It is made for the object as the cluster has it. A change of ports has no such form: a patch finds a port by its
-    protocol, too, if the manifest has that, and the live object always does.
+    It is made for the object as the cluster has it. A change of ports has no such form: a patch matches a port by its
+    protocol, too, which the live object always has and the manifest may not.
     """
     edits = [edit for item in proposal.planned for edit in item.plan.edits]
     if not edits or not proposal.origin or any("ports" in edit.path for edit in edits):
         return None
     link = proposal.origin[0]
-    # What has a problem may not make this object at all: its labels may be copied.
+    # A link with a problem may not be the source of this object: its labels may have been copied.
     if link.problem or not link.spec:
         return None
     name, field = proposal.live.name, _BY.get(link.kind, "")

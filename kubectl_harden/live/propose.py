@@ -19,7 +19,7 @@ from kubectl_harden.live.ownership import Entry, Transfer, transfers
 from kubectl_harden.live.reapply import Reapplied, reapplied
 from kubectl_harden.live.trial import admission, dry_runs, is_one_too_many, start_is_proven, takes_down, why_no_trial
 from kubectl_harden.model import Policy, Problem
-from kubectl_harden.objects import finished, generated_from, missing_pods, name_of
+from kubectl_harden.objects import finished, generated_from, is_static, missing_pods, name_of
 from kubectl_harden.origin_model import Origin
 from kubectl_harden.plan_model import Planned
 from kubectl_harden.planning.json_patch import Operation, operations
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 RETRIES: Final = 5
-"""How often a plan is made anew because someone else changed the object meanwhile."""
+"""How often a new plan is made because someone else changed the object meanwhile."""
 
 
 def tries() -> Iterator[int]:
@@ -59,7 +59,6 @@ _LONGEST: Final = 200
 _DEFAULTS: Final[Mapping[str | int, object]] = {"defaultMode": 420}
 """What the API server adds to fields that an edit may set (pkg/apis/core/v1/defaults.go)."""
 UNPATCHABLE: Final = ("Pod", "Job")
-_MIRROR: Final = "kubernetes.io/config.mirror"
 _JOB_LABELS: Final = (
     "controller-uid",
     "batch.kubernetes.io/controller-uid",
@@ -76,7 +75,7 @@ class ApplyOptions(NamedTuple):
     """What the user allows: to delete and create what cannot be patched, to patch what others manage.
 
     ``trial`` says whether one new pod is started first: always, never, or (None) where a pod is taken down first and it
-    is not proven that the new one starts. Without ``rollback`` no way back is asked for.
+    is not proven that the new one starts. Without ``rollback``, it is not required that the old pods could come back.
     """
 
     recreate: bool = False
@@ -86,18 +85,17 @@ class ApplyOptions(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What is to be done with a live workload, and what the server says of it.
+    """What is to be done with a live workload, and what the server says about it.
 
-    ``patch`` is an RFC 6902 patch without guards, empty where nothing is to do. ``returned`` is the object
-    that the server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch,
-    ``warnings`` its Warning headers, ``unproven`` which proof is missing and why, ``refusal`` why the
-    proposal will not be applied (``denied``: the cluster said so). ``recreate`` tells that the
-    object is deleted and recreated, ``follow`` whether pods are expected to become ready. ``injected`` is
-    what its pods violate and its template does not: an admission webhook or policy changes them.
-    ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is what the write does
-    to the owners of the fields, ``owners`` (not None where a change is taken back) who is to own them after it.
-    ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be refused.
-    ``pods_refused`` is why the server refuses the pods of a state that is taken back all the same, or those that a
+    ``patch`` is an RFC 6902 patch without guards, empty where nothing is to do. ``returned`` is the object that the
+    server's dry-run made (None: there was none), ``beyond`` what it changed besides the patch, ``warnings`` its Warning
+    headers, ``unproven`` which proof is missing and why, ``refusal`` why the proposal will not be applied (``denied``:
+    the cluster said so). ``recreate`` tells that the object is deleted and recreated, ``follow`` whether pods are
+    expected to become ready. ``injected`` is what its pods violate and its template does not: an admission webhook or
+    policy changes them. ``reapplied`` is what the next write from the manifests does to the edits. ``ownership`` is
+    what the write does to the owners of the fields, ``owners`` (not None where a change is undone) who is to own them
+    after it. ``trial`` tells that one new pod is started first, ``no_way_back`` why the pods as they are now would be
+    refused. ``pods_refused`` is why the server refuses the pods of a state that is restored anyway, or those that a
     workload without a plan lacks. ``origin`` is where the object comes from, where that was asked for. ``by_policy``
     names the MutatingAdmissionPolicy that makes the edits to new pods, in place of a patch of the object.
     """
@@ -132,7 +130,7 @@ class Proposal(NamedTuple):
         return name_of(self.live.resource.kind, self.live.value)
 
     def counted(self) -> Proposal:
-        """Return it without the objects, for counting."""
+        """Return the proposal without the objects, for counting."""
         kept = ("namespace", "name", "uid", "resourceVersion")
         metadata = self.live.value["metadata"]
         value = {"metadata": {key: metadata.get(key) for key in kept}}
@@ -202,7 +200,7 @@ def _planned(live: Live, fix: FixOptions, ours: str) -> Proposal:
 
 
 def _without_managed_fields(value: dict[str, Any]) -> dict[str, object]:
-    """Return an object without what is half of it, and of use to find its managers only."""
+    """Return an object without managedFields, which are half of it and only show its managers."""
     metadata = {key: item for key, item in value["metadata"].items() if key != "managedFields"}
     return {**value, "metadata": metadata}
 
@@ -212,11 +210,10 @@ def _refusal(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> str
     live = proposal.live
     if not proposal.patch:
         return None
-    annotations = live.value["metadata"].get("annotations") or {}
-    if _MIRROR in annotations:
+    if is_static(live.value):
         return f"a static pod: edit its manifest on node {live.value['spec'].get('nodeName', '?')}"
     if live.owner is not None:
-        return f"made by {live.owner}, which would take the change back: make it there"
+        return f"made by {live.owner}, which would revert the change: make it there"
     if proposal.managers and not options.even_if_managed:
         manager = proposal.managers[0]
         return f"managed by {manager.name}: {manager.consequence}. --even-if-managed patches it anyway"
@@ -284,7 +281,7 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
     if undone:
         return judged._replace(
             denied=True,
-            refusal="the server (an admission webhook or policy) changes the fix away: "
+            refusal="the server (an admission webhook or policy) undoes the fix: "
             f"its own result still violates {live.policy}: {'; '.join(undone)}",
         )
     if live.resource.kind in ("Pod", "PodTemplate"):
@@ -293,7 +290,7 @@ def _judged(cluster: Cluster, proposal: Proposal, managed: Sequence[Entry]) -> P
 
 
 def _with_missing_pods(cluster: Cluster, proposal: Proposal) -> Proposal:
-    """Ask whether the pods that a workload without a plan lacks are admitted: admission may add what is refused."""
+    """Ask whether the missing pods of a workload without a plan are admitted: admission may add violations."""
     told = any(item.plan.remaining for item in proposal.planned)
     if told or not proposal.planned or (missing_pods(proposal.live.value) or 0) <= 0:
         return proposal
@@ -302,7 +299,9 @@ def _with_missing_pods(cluster: Cluster, proposal: Proposal) -> Proposal:
 
 
 def with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -> Proposal:
-    """Have a new pod tried first where one that runs is taken down; refuse where neither that nor a way back is."""
+    """Have a trial pod started first where a running pod is taken down; refuse where neither a trial nor a rollback is
+    possible.
+    """
     live = proposal.live
     down = takes_down(live.value) and not start_is_proven(proposal.planned)
     if proposal.refusal is not None or not (down or options.trial):
@@ -328,7 +327,7 @@ def with_way_back(cluster: Cluster, proposal: Proposal, options: ApplyOptions) -
 
 
 def _undone(proposal: Proposal) -> Iterator[str]:
-    """Yield what is wrong with the object that the server returned and was cured by the plan."""
+    """Yield what the plan fixed and is still wrong in the object that the server returned."""
     subject = proposal.live.subject.changed(proposal.returned or {})
     for item, location in zip(proposal.planned, subject.templates(), strict=False):
         left = {(remaining.reason, remaining.detail) for remaining in item.plan.remaining}
@@ -357,7 +356,7 @@ def _shown(value: object) -> str:
 
 
 def _comparable(value: dict[str, object]) -> dict[str, Any]:
-    """Return an object without what the server counts by itself."""
+    """Return an object without what the server sets by itself."""
     out = copied({key: item for key, item in value.items() if key != "status"})
     for key in (*_SERVER_FIELDS, "name", "generateName"):
         out["metadata"].pop(key, None)
@@ -366,9 +365,9 @@ def _comparable(value: dict[str, object]) -> dict[str, Any]:
 
 
 def prove_pods(cluster: Cluster, proposal: Proposal, *, level_only: bool = False) -> Proposal:
-    """Have the server admit a pod of each template, without creating it, and judge the pod that it made of it.
+    """Dry-run a pod of each template, and judge the pod that the server returns.
 
-    With ``level_only`` what others than Pod Security admission refuse (a quota, say) is noted as unproven.
+    With ``level_only``, a refusal by anything other than Pod Security admission (a quota, say) is noted as unproven.
     """
     live = proposal.live
     warnings = list(proposal.warnings)

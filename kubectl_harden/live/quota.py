@@ -1,4 +1,4 @@
-"""Whether a rollout needs room for a pod more, and whether the namespace's quotas have it.
+"""Whether a rollout needs room for an extra pod, and whether the namespace's quotas have it.
 
 Sources: the rolling update of Deployments (pkg/controller/deployment/util, ResolveFenceposts), and
 kubernetes.io/docs/concepts/policy/resource-quotas.
@@ -27,7 +27,7 @@ _QUANTITY: Final = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(
 
 
 def parse_quantity(text: str | int | float) -> Decimal:
-    """Return the number that a quantity means (``500m``, ``2Gi``). Raises ValueError."""
+    """Return a quantity (``500m``, ``2Gi``) as a number. Raises ValueError."""
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
         raise ValueError(f"not a quantity: {text}")
@@ -35,7 +35,7 @@ def parse_quantity(text: str | int | float) -> Decimal:
 
 
 def surges(value: dict[str, Any]) -> bool:
-    """Whether a rollout of a workload cannot go on without a pod more than it has."""
+    """Whether a rollout of a workload needs an extra pod."""
     kind, spec = value.get("kind"), value.get("spec") or {}
     if kind == "Deployment":
         replicas = spec.get("replicas", 1)
@@ -74,9 +74,9 @@ def _share(value: int | str, replicas: int, rounded: Any) -> int:
 
 
 def shortage(value: dict[str, Any], quotas: Iterable[dict[str, Any]]) -> str | None:
-    """Return which quota has no room for the pod more that a rollout needs, or None.
+    """Return which quota has no room for the extra pod that a rollout needs, or None.
 
-    Quotas with scopes are left to the API server's own judgement.
+    Quotas with scopes are not judged.
     """
     if not surges(value):
         return None

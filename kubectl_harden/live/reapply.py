@@ -32,11 +32,11 @@ _CHART: Final = "put the change into the chart or its values: kubectl harden fix
 
 
 class Reapplied(NamedTuple):
-    """What the next write of a kind, with the manifest of today, does to edits.
+    """What the next write of a kind, with the current manifest, does to edits.
 
-    ``by`` is the command; it ``takes_back`` the edits of some fields and fails with a conflict on others
-    (Kubernetes field paths). ``refused`` is why the API server then takes nothing of it, where it does not.
-    ``advice`` says where to make the change so that it stays.
+    ``by`` is the command; it ``takes_back`` the edits of some fields and fails with a conflict on others (Kubernetes
+    field paths). ``refused`` is why the API server would refuse that write, if it would. ``advice`` says where to make
+    the change so that it stays.
     """
 
     by: str
@@ -49,7 +49,7 @@ class Reapplied(NamedTuple):
 def reapplied(
     subject: Subject, managed: Iterable[Entry], edits: Sequence[Edit], goal: dict[str, object]
 ) -> tuple[Reapplied, ...]:
-    """Return what the writers that an object's metadata shows do to edits; nothing where they keep all.
+    """Return what the writers in an object's metadata do to edits; nothing for those that keep all of them.
 
     ``goal`` is the object with the edits, ``managed`` its managedFields before them.
     """
@@ -87,7 +87,7 @@ def _refused(subject: Subject, last: dict[str, object], goal: dict[str, object])
         )
     except InputError:
         return ""
-    # Counted, since the places of list items differ between the two.
+    # Counted, because the indexes of list items differ between the two.
     return "; ".join(sorted(new - old))
 
 
@@ -108,7 +108,7 @@ def _last_applied(value: dict[str, Any]) -> dict[str, object] | None:
 def _undone(
     value: dict[str, object], last: dict[str, object], edits: Sequence[Edit], goal: dict[str, object]
 ) -> Iterator[str]:
-    """Yield the fields of the edits that a client-side apply of the same manifest takes back."""
+    """Yield the fields of the edits that a client-side apply of the same manifest reverts."""
     merges = _merges(value)
     merged = _merged(goal, last, merges)
     seen = set()
@@ -126,11 +126,11 @@ def _equal(left: object, right: object) -> bool:
 
 
 def _merged(current: Any, wanted: dict[str, object], merges: bool, *, retain: bool = False) -> dict[str, object]:
-    """Return what a client-side apply makes of an object when the manifest is the one that was applied last.
+    """Return an object after a client-side apply of the manifest that was applied last.
 
-    With the same manifest nothing was removed from it: what only the object has stays. ``merges`` tells that
-    the kind knows the strategic merge; others have lists replaced. ``retain``: where anything differs, only
-    what the manifest has stays (patchStrategy retainKeys, of volumes).
+    The manifest is the same, so nothing is removed: what only the object has stays. ``merges`` tells that the kind has
+    a strategic merge; in other kinds, lists are replaced. ``retain``: where anything differs, only what the manifest
+    has stays (patchStrategy retainKeys, of volumes).
     """
     out: dict[str, object] = {**current}
     for key, item in wanted.items():

@@ -1,7 +1,7 @@
-"""What cannot be patched is deleted and created, and what a run that was cut off in between left is created first.
+"""Objects that cannot be patched are deleted and recreated, after recreating what a killed run has left deleted.
 
-Between the two the object exists in the journal only. So that another machine does not take the namespace for whole,
-an annotation of the namespace names the object for that time.
+In between, the object exists only in the journal. An annotation of the namespace names it for that time, so that
+another machine does not take the namespace for complete.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from kubectl_harden.planning.json_patch import Operation
 __all__ = ["MARKER", "held_back", "is_made", "lost", "lost_with", "replace", "resume", "unmarked"]
 
 MARKER: Final = "kubectl-harden/recreating"
-"""Annotation of a namespace: which of its objects are being deleted and created, as KIND/NAME:RUN, by blanks."""
+"""Annotation of a namespace: which of its objects are being recreated, as KIND/NAME:RUN, separated by spaces."""
 _MARKED: Final = pointer(("metadata", "annotations", MARKER))
 _ANY: Final = Policy("privileged", 0)
 _lock: Final = Lock()
 
 
 def lost_with(value: dict[str, Any]) -> list[str]:
-    """Return what ends with a Pod or a Job, and is not in what is created in its place."""
+    """Return what is lost with a Pod or a Job when it is recreated."""
     spec = value["spec"]
     out = []
     if value["kind"] == "Job":
@@ -49,7 +49,7 @@ def lost_with(value: dict[str, Any]) -> list[str]:
 
 
 def is_made(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether an object is one that was created as ``wanted``: the server adds to it, and changes nothing."""
+    """Whether an object was created as ``wanted``: the server may add to it, but changes nothing."""
     made = fresh(value)["spec"]
     return all(made.get(key) == item for key, item in wanted.get("spec", {}).items())
 
@@ -67,8 +67,8 @@ def replace(
 ) -> tuple[dict[str, Any] | None, str]:
     """Delete an object and create ``after``, or where that fails ``before`` again.
 
-    Returns what is there now (None: nothing for sure, and the journal must not say that it has ended), and what went
-    wrong. ``seconds`` is how much longer than its own grace period its end may take; ``leave`` ends the waiting.
+    Returns the object that exists now (None: that is not certain, and the journal must not record an end), and what
+    went wrong. ``seconds`` is how much longer than its own grace period its end may take; ``leave`` ends the waiting.
     Raises Conflict where it is another object now, and other ClusterErrors: nothing is deleted then.
     """
     resource, namespace, name = live.resource, live.namespace, live.name
@@ -107,7 +107,9 @@ def _created(
 
 
 def _created_once(cluster: Cluster, resource: Resource, namespace: str, value: dict[str, Any]) -> dict[str, object]:
-    """Create an object, or return the one that is there as it would be: an answer may be lost. Raises ClusterError."""
+    """Create an object, or return one that already exists as wanted: an earlier answer may have been lost. Raises
+    ClusterError.
+    """
     lost: ClusterError = Unreachable("not created")
     for _ in tries():
         try:
@@ -165,7 +167,7 @@ def _mark(cluster: Cluster, namespace: str, what: str, run: str) -> bool:
 
 
 def unmarked(cluster: Cluster, namespace: str, what: str) -> str:
-    """Take an object (KIND/NAME) out of the namespace's annotation; returns why it is still there."""
+    """Remove an object (KIND/NAME) from the namespace's annotation; returns why it is still there."""
     try:
         _annotate(cluster, namespace, what, "")
     except NotPermitted:
@@ -226,7 +228,7 @@ def held_back(cluster: Cluster, namespace: dict[str, Any]) -> Iterator[str]:
 
 
 def lost(cluster: Cluster, change: Change) -> bool:
-    """Whether what a run has deleted is not there, or on its way out. Raises ClusterError."""
+    """Whether what a run has deleted does not exist, or is being deleted. Raises ClusterError."""
     value = _now(cluster, change)
     return value is None or "deletionTimestamp" in value["metadata"]
 
@@ -245,9 +247,9 @@ def _now(cluster: Cluster, change: Change) -> dict[str, Any] | None:
 
 
 def resume(cluster: Cluster, run: str, change: Change, *, seconds: float, leave: Event) -> str:
-    """Create what a run that was cut off has deleted; returns what was done, "" for nothing.
+    """Recreate what a killed run has deleted; returns what was done, "" for nothing.
 
-    Raises ClusterError where it could not be created; the journal keeps it as begun then.
+    Raises ClusterError where it could not be created; the journal still has it as begun then.
     """
     named = change.object
     resource = _resource(change)

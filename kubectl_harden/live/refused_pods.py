@@ -1,4 +1,4 @@
-"""A pod that admission refuses: would it be admitted now, what is at fault, and what is to do.
+"""A pod that admission refuses: whether it would be admitted now, what is at fault, and what to do.
 
 What makes the pods now is tried: a ReplicaSet's template is its Deployment's unless that is paused, a Job keeps its
 own, and below a partition a StatefulSet makes pods of an older revision (pkg/controller/statefulset,
@@ -38,7 +38,7 @@ _WITHOUT: Final = {
     "istio-validation": "its version of Istio may inject it without what the level demands",
     "linkerd-init": "Linkerd's CNI plugin does its work without it",
 }
-"""Containers that meshes inject, and what makes them needless (documentation of Istio and Linkerd)."""
+"""Containers that meshes inject, and what makes them unnecessary (documentation of Istio and Linkerd)."""
 
 
 class Injected(NamedTuple):
@@ -55,12 +55,12 @@ class Injected(NamedTuple):
 class Rejected(NamedTuple):
     """Pods of a workload that admission refuses, or has refused.
 
-    ``live`` is the object to edit. ``message`` holds the API server's words of now where it was asked, else the
+    ``live`` is the object to edit. ``message`` has the API server's current words where it was asked, else the
     controller's. ``since`` is when it began (RFC 3339), as far as it is known, ``missing`` how many pods are not there
-    (None: its kind does not say). ``trial`` is what the API server says now of the pod that the controller would make.
-    ``checked`` is what the policy in force says of the template of the object to edit, ``violations`` what the pod
-    violates. ``makers`` are what makes the pods now, where that keeps another template than the object to edit
-    (``keeps`` says why). ``injected`` is what no template holds. ``ended`` names how a run has ended.
+    (None: its kind does not say). ``trial`` is what the API server says now about the pod that the controller would
+    create. ``checked`` is the verdict on the template of the object to edit, ``violations`` are the pod's. ``makers``
+    create the pods now, where they keep another template than the object to edit has (``keeps`` says why). ``injected``
+    is what no template has. ``ended`` tells how a run has ended.
     """
 
     live: Live
@@ -87,7 +87,7 @@ class Rejected(NamedTuple):
         return any(item.violations for item in self.checked)
 
     def joined(self, other: Rejected) -> Rejected:
-        """Return one for two of the same object to edit; what is refused counts more than what would be admitted."""
+        """Return one for two of the same object to edit; a refusal takes precedence over what would be admitted now."""
         first, second = (other, self) if self.stale and not other.stale else (self, other)
         missing = None if first.missing is None or second.missing is None else first.missing + second.missing
         makers = first.makers if second.stale and not first.stale else (*first.makers, *second.makers)
@@ -97,7 +97,9 @@ class Rejected(NamedTuple):
 
 
 def run_end(value: dict[str, object]) -> str | None:
-    """Return how a run of a custom resource has ended: "" for well, None where it has not, or is not known to have."""
+    """Return how a run of a custom resource has ended: "" for success, None where it has not ended, or that is not
+    known.
+    """
     status = value.get("status")
     status = status if isinstance(status, dict) else {}
     phase = status.get("phase")
@@ -112,7 +114,7 @@ def run_end(value: dict[str, object]) -> str | None:
 
 
 class Judge:
-    """Judges refusals, with what the cluster says now."""
+    """Judges refusals by the current state of the cluster."""
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
@@ -121,9 +123,9 @@ class Judge:
         self._mutators = Mutators(finder.cluster, finder.notes)
 
     def judged(self, maker: Live, live: Live, message: str, since: str, missing: int | None) -> Rejected:
-        """Return what is to be said of a refusal of the pods that ``maker`` makes; ``live`` is the object to edit.
+        """Return the verdict on a refusal of the pods that ``maker`` creates; ``live`` is the object to edit.
 
-        Raises InputError for a template that is none.
+        Raises InputError for a template that is not valid.
         """
         self._finder.in_force.hear(live.namespace, [message])
         enforced, certain = self._enforced(live.namespace)
@@ -166,7 +168,7 @@ class Judge:
         except ClusterError:
             now = self._finder.in_force.of(namespace)
         else:
-            # Whoever asks may be exempt, and the controller, which was refused, is not.
+            # The user may be exempt; the controller, which was refused, is not.
             now = self._finder.in_force.settled(namespace, labels)
         return now.enforced, "enforce" not in now.unknown
 
@@ -246,7 +248,7 @@ def named_containers(detail: str) -> list[str]:
 
 
 def _pod_security(message: str) -> Message | None:
-    """Return what a message says for Pod Security admission, or None where it does not speak in it."""
+    """Return what Pod Security admission says in a message, or None where it is not from it."""
     if rejecter_of(message) != POD_SECURITY:
         return None
     return next((item for item in read_messages(message) if item.rejecter == POD_SECURITY and not item.warned), None)
@@ -263,7 +265,7 @@ def _with_hash(top: dict[str, Any], maker: dict[str, Any]) -> dict[str, object]:
 
 
 def _is_kept_by_partition(maker: Live, message: str) -> bool:
-    """Whether the pod that is refused is one of those that a StatefulSet makes of its older revision."""
+    """Whether the refused pod is one that a StatefulSet creates from its older revision."""
     if (maker.resource.group, maker.resource.kind) != ("apps", "StatefulSet"):
         return False
     spec, status = maker.value["spec"], maker.value.get("status") or {}
@@ -279,7 +281,7 @@ def _is_kept_by_partition(maker: Live, message: str) -> bool:
 
 
 def advice(found: Rejected, commands: Commands) -> tuple[str, ...]:
-    """Return what a person is to do beside editing a template, a sentence each."""
+    """Return what a person has to do besides editing a template, a sentence each."""
     if found.stale or found.rejecter != POD_SECURITY:
         return ()
     return tuple(_advice(found, commands))

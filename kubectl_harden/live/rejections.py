@@ -1,8 +1,9 @@
-"""What is being rejected in a cluster now, by the object to edit.
+"""Pods that are being rejected in a cluster now, by the object to edit.
 
-Controllers tell it in two ways: the condition ReplicaFailure (ReplicaSets and ReplicationControllers, which stays until
-a pod could be made) and events, which are kept for an hour. Kubernetes' own controllers call them FailedCreate; others
-have reasons of their own (KubeRay FailedToCreateHeadPod, Tekton Failed, Argo WorkflowFailed): the message counts.
+Controllers report it in two ways: the condition ReplicaFailure (ReplicaSets and ReplicationControllers, which stays
+until a pod could be made) and events, which are kept for an hour. Kubernetes' own controllers call them FailedCreate;
+others have reasons of their own (KubeRay FailedToCreateHeadPod, Tekton Failed, Argo WorkflowFailed): the message
+counts.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class _Refusal(NamedTuple):
 def find_rejected(finder: Finder, namespace: str | None) -> Iterator[Rejected | Problem | str]:
     """Yield what is rejected, the longest first; ``namespace`` None looks into all but Kubernetes' own.
 
-    What cannot be seen is a sentence, where it is not a problem of its own. Raises ClusterError where the cluster does
-    not tell its version.
+    What cannot be seen is yielded as a sentence, or as a problem. Raises ClusterError where the cluster's version
+    cannot be read.
     """
     finder.cluster.minor()
     refusals: dict[str, _Refusal] = {}
@@ -124,7 +125,7 @@ def _refused(cluster: Cluster, event: dict[str, Any]) -> Resource | None:
 
 
 def _speaks_of_a_pod(message: str) -> bool:
-    """Whether a message says that a pod is refused; a warning of what would be refused does not."""
+    """Whether a message says that a pod is refused; a warning about what would be refused does not count."""
     rejecter = rejecter_of(message)
     if rejecter == POD_SECURITY:
         return any(not warned for _, warned in policies_named(message))
@@ -143,14 +144,14 @@ def _joined(first: _Refusal | None, second: _Refusal) -> _Refusal:
 
 
 def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | None:
-    """Return who is to be edited for a refusal, or None where nothing is missing any more."""
+    """Return the object to edit for a refusal, or None where no pods are missing any more."""
     value = refusal.value or _read(finder, refusal)
     if value is None:
         return None
     missing = missing_pods(value)
     if (missing is not None and missing <= 0) or (missing is None and run_end(value) == ""):
         return None
-    resource, top, owner = finder.trace(refusal.resource, value)
+    resource, top, owner = finder.references.trace(refusal.resource, value)
     if top is not value and _superseded(value, top):
         return None
     policy = finder.policy(refusal.namespace, finder.cluster.minor())
@@ -160,7 +161,7 @@ def _rejected(finder: Finder, judge: Judge, refusal: _Refusal) -> Rejected | Non
 
 
 def _read(finder: Finder, refusal: _Refusal) -> dict[str, Any] | None:
-    """Return the object that an event is about, or None where it is gone; what may not be read is only named."""
+    """Return the object that an event is about, or None where it is gone; an unreadable one has only its name."""
     resource = refusal.resource
     try:
         if resource.plural:

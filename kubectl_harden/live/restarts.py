@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from kubectl_harden.cluster.api import PODS
 from kubectl_harden.errors import ClusterError, InputError
 from kubectl_harden.live.find import SYSTEM, Finder
 from kubectl_harden.live.workload_pods import keys_of, level_of
 from kubectl_harden.model import Policy
-from kubectl_harden.objects import finished
+from kubectl_harden.objects import finished, is_static
 
 __all__ = ["Restart", "Restarts", "find_restarts"]
-
-_MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 class Restart(NamedTuple):
@@ -34,7 +32,9 @@ class Restarts(NamedTuple):
 
 
 def find_restarts(finder: Finder, namespace: str | None) -> Restarts:
-    """Return whose running pods violate the level in force; ``namespace`` None: in all but Kubernetes' own."""
+    """Return the workloads whose running pods violate the level in force; ``namespace`` None: in all but Kubernetes'
+    own.
+    """
     counts: Counter[tuple[str, str, str]] = Counter()
     enforced: dict[str, Policy | None] = {}
     unknown = ""
@@ -62,9 +62,9 @@ def find_restarts(finder: Finder, namespace: str | None) -> Restarts:
 def _would_be_refused(pod: dict[str, Any], policy: Policy) -> bool:
     metadata, spec = pod["metadata"], pod["spec"]
     # A static pod is not refused: the kubelet runs it whatever admission says of its mirror.
-    if finished(pod) or metadata.get("deletionTimestamp") or _MIRROR in (metadata.get("annotations") or {}):
+    if finished(pod) or metadata.get("deletionTimestamp") or is_static(pod):
         return False
-    # A debug container does not come again with the pod.
+    # A recreated pod does not have its debug containers.
     fresh = {**pod, "spec": {key: item for key, item in spec.items() if key != "ephemeralContainers"}}
     try:
         return not level_of(fresh, policy)[1]

@@ -1,7 +1,7 @@
-"""What becomes of a change: the state of a workload's rollout and of its new pods.
+"""The state of a workload's rollout and of its new pods.
 
-Sources: kubectl's own reading of a rollout (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go)
-and the waiting reasons of the kubelet (pkg/kubelet/images/types.go, pkg/kubelet/container/sync_result.go).
+Sources: how kubectl reads a rollout (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go) and the waiting reasons
+of the kubelet (pkg/kubelet/images/types.go, pkg/kubelet/container/sync_result.go).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.objects import api_group, conditions_of, is_true, matches
 
 __all__ = [
-    "FATAL",
     "PodFailure",
     "Progress",
     "pod_failure",
@@ -25,7 +24,7 @@ __all__ = [
     "watched",
 ]
 
-FATAL: Final = frozenset(
+_FATAL: Final = frozenset(
     (
         "CreateContainerConfigError",
         "CreateContainerError",
@@ -40,11 +39,11 @@ FATAL: Final = frozenset(
         "PreStartHookError",
     )
 )
-"""Waiting reasons out of which a new pod does not come by itself."""
+"""Waiting reasons from which a new pod does not recover by itself."""
 
 
 class Progress(NamedTuple):
-    """How far a rollout is: ``ready`` of ``wanted`` new pods. ``failure`` is the controller's own word."""
+    """How far a rollout is: ``ready`` of ``wanted`` new pods. ``failure`` is the controller's own message."""
 
     ready: int
     wanted: int
@@ -61,11 +60,11 @@ class PodFailure(NamedTuple):
     message: str
 
 
-def selector_of(value: dict[str, Any]) -> str | None:
-    """Return the label selector of a workload's pods as a query has it, or None where it has none."""
+def selector_of(value: dict[str, Any]) -> str:
+    """Return the label selector of a workload's pods as a query has it, "" where it has none."""
     selector = value.get("spec", {}).get("selector")
     if not isinstance(selector, dict) or not selector:
-        return None
+        return ""
     if value.get("kind") == "ReplicationController":
         return ",".join(f"{key}={text}" for key, text in sorted(selector.items()))
     parts = [f"{key}={text}" for key, text in sorted((selector.get("matchLabels") or {}).items())]
@@ -79,7 +78,7 @@ def selector_of(value: dict[str, Any]) -> str | None:
                 "DoesNotExist": f"!{key}",
             }[rule["operator"]]
         )
-    return ",".join(parts) or None
+    return ",".join(parts)
 
 
 def selects(value: dict[str, Any], pod: dict[str, Any]) -> bool:
@@ -91,7 +90,7 @@ def selects(value: dict[str, Any], pod: dict[str, Any]) -> bool:
 
 
 def watched(value: dict[str, Any]) -> str | None:
-    """Return why no rollout follows on a change of this object, or None where one does."""
+    """Return why a change of this object starts no rollout, or None where it does."""
     kind, spec = value.get("kind"), value.get("spec") or {}
     if api_group(str(value.get("apiVersion", "v1"))) not in ("", "apps", "batch"):
         return "its controller's progress is not known: look at its pods"
@@ -114,10 +113,10 @@ def watched(value: dict[str, Any]) -> str | None:
     if kind in ("StatefulSet", "DaemonSet") and strategy == "OnDelete":
         return "its update strategy is OnDelete: it takes effect as its pods are deleted"
     if kind in ("ReplicaSet", "ReplicationController") and _missing(value) <= 0:
-        return "the pods that run stay as they are: it takes effect for new ones"
+        return "running pods stay as they are: it takes effect for new ones"
     if kind in ("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController") and spec.get("replicas", 1) == 0:
         return "it is scaled to 0: it takes effect when it is scaled up"
-    if selector_of(value) is None:
+    if not selector_of(value):
         return "its controller's progress is not known: look at its pods"
     return None
 
@@ -168,18 +167,18 @@ def _failure(value: dict[str, Any]) -> str:
 
 
 def pod_ready(pod: dict[str, Any]) -> bool:
-    """Whether a pod's condition Ready is true, or it has run to a good end."""
+    """Whether a pod's condition Ready is true, or it has succeeded."""
     return (pod.get("status") or {}).get("phase") == "Succeeded" or is_true(pod, "Ready")
 
 
 def reason_of(pod: dict[str, object]) -> str:
-    """Return in one word why a pod is not ready, which other pods of its kind share; "" where it says none."""
+    """Return in one word why a pod is not ready, to compare with other pods; "" where it does not say."""
     failure = pod_failure(pod)
     return failure.reason if failure is not None else pod_obstacle(pod).partition(":")[0]
 
 
 def pod_obstacle(pod: dict[str, Any]) -> str:
-    """Return why a pod that may still become ready is not, as far as it says, or an empty text."""
+    """Return why a pod that may still become ready is not ready, "" where it does not say."""
     status = pod.get("status") or {}
     for condition in conditions_of(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
@@ -195,12 +194,12 @@ def pod_obstacle(pod: dict[str, Any]) -> str:
 
 
 def pod_failure(pod: dict[str, Any]) -> PodFailure | None:
-    """Return why a pod does not start and will not by itself, or None."""
+    """Return why a pod does not start and will not recover by itself, or None."""
     status, name = pod.get("status") or {}, pod.get("metadata", {}).get("name", "")
     for key in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(key) or ():
             waiting = (container.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") in FATAL:
+            if waiting.get("reason") in _FATAL:
                 message = waiting.get("message", "")
                 last = (container.get("lastState") or {}).get("terminated") or {}
                 if "exitCode" in last:

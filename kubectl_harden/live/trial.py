@@ -1,7 +1,7 @@
-"""Pods of a template, as its controller would make them: asked for by dry-run, or one is started on trial.
+"""Pods of a template, as its controller would make them: tried by dry-run, or one is started on trial.
 
-A trial pod has none of its template's labels, so that no Service, ReplicaSet or PodDisruptionBudget selects it, and
-empty directories in place of its claims.
+A trial pod has none of its template's labels, so that no Service, ReplicaSet or PodDisruptionBudget selects it, and has
+empty directories instead of its claims.
 """
 
 from __future__ import annotations
@@ -25,24 +25,21 @@ from kubectl_harden.plan_model import Planned
 from kubectl_harden.pod_security.messages import rejecter_of
 
 __all__ = [
-    "TRIAL",
     "admission",
     "dry_runs",
     "is_one_too_many",
     "start_is_proven",
     "started",
     "takes_down",
-    "trial_pod",
     "why_no_trial",
 ]
 
-TRIAL: Final = "kubectl-harden/trial"
+_TRIAL: Final = "kubectl-harden/trial"
 """Label of trial pods: the run that has started them."""
 _MARGIN: Final = 60
-"""Seconds after which a trial pod that nobody has removed ends by itself."""
+"""Seconds after which a trial pod that was not removed ends by itself."""
 _SETTLING: Final = 3.0
 """Seconds for which a trial pod has to stay ready."""
-_CLAIMS: Final = {"persistentVolumeClaim", "ephemeral"}
 
 
 def dry_runs(cluster: Cluster, live: Live) -> Iterator[Answer | ClusterError]:
@@ -73,7 +70,7 @@ def admission(cluster: Cluster, live: Live) -> tuple[ClusterError | None, str]:
 
 
 def takes_down(value: dict[str, Any]) -> bool:
-    """Whether a change of a workload takes a pod that runs down before a new one is ready."""
+    """Whether a change of a workload takes a running pod down before a new one is ready."""
     kind, spec, status = value.get("kind"), value.get("spec") or {}, value.get("status") or {}
     if kind == "Pod":
         return pod_ready(value) and not finished(value)
@@ -98,7 +95,7 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
         return "its pods are made of more than one template"
     verb = {"namespace": live.namespace, "verb": "delete", "resource": "pods"}
     try:
-        cluster.create(PODS, live.namespace, trial_pod(live, "dry-run", 60), dry_run=True)
+        cluster.create(PODS, live.namespace, _trial_pod(live, "dry-run", 60), dry_run=True)
         if not cluster.allowed(verb):
             return "not allowed to delete pods (RBAC)"
     except ClusterError as error:
@@ -106,13 +103,13 @@ def why_no_trial(cluster: Cluster, live: Live) -> str:
     return ""
 
 
-def trial_pod(live: Live, run: str, seconds: float) -> dict[str, object]:
+def _trial_pod(live: Live, run: str, seconds: float) -> dict[str, object]:
     """Return a pod of an object's template that nothing selects, without claims, that ends by itself."""
     location = live.subject.templates()[0]
     pod = made_pod(live.value, location)
     metadata: dict[str, Any] = {
         "generateName": generated_from(f"{live.name[:40]}-trial"),
-        "labels": {TRIAL: run},
+        "labels": {_TRIAL: run},
     }
     if pod["metadata"].get("annotations"):
         metadata["annotations"] = pod["metadata"]["annotations"]
@@ -139,10 +136,10 @@ def started(
 ) -> Followed:
     """Start a trial pod of an object in its new state, watch it until it is ready or fails, and remove it.
 
-    What runs that were killed have left is removed first. The outcome is in the journal. Raises HardenError.
+    Trial pods that killed runs have left are removed first. The outcome is in the journal. Raises HardenError.
     """
     _swept(cluster, live.namespace)
-    pod = trial_pod(live, journal.run, seconds)
+    pod = _trial_pod(live, journal.run, seconds)
     journal.trial(live.name, "begun")
     made = None
     try:
@@ -160,7 +157,7 @@ def started(
 
 
 def _settled(cluster: Cluster, value: dict[str, Any], ended: Followed) -> Followed:
-    """Look once more at a pod that was ready: one that fails in its first moments was so, too."""
+    """Look once more at a pod that was ready: one that fails early may have been ready, too."""
     now = cluster.get(PODS, value["metadata"]["namespace"], value["metadata"]["name"])
     failure = pod_failure(now)
     if failure is not None:
@@ -172,9 +169,9 @@ def _settled(cluster: Cluster, value: dict[str, Any], ended: Followed) -> Follow
 
 
 def _removed(cluster: Cluster, namespace: str, run: str, made: dict[str, Any] | None) -> None:
-    """Delete a trial pod, or where the answer to its creation was lost the one that may be there."""
+    """Delete a trial pod, or, where the answer to its creation was lost, the one that may exist."""
     with suppress(ClusterError):
-        pods = [made] if made is not None else cluster.each(PODS, namespace, selector=f"{TRIAL}={run}")
+        pods = [made] if made is not None else cluster.each(PODS, namespace, selector=f"{_TRIAL}={run}")
         for pod in pods:
             cluster.delete(PODS, namespace, pod["metadata"]["name"], pod["metadata"]["uid"], dry_run=False)
 
@@ -182,8 +179,8 @@ def _removed(cluster: Cluster, namespace: str, run: str, made: dict[str, Any] | 
 def _swept(cluster: Cluster, namespace: str) -> None:
     """Delete trial pods of runs that were killed: those of this machine, and those that have ended by themselves."""
     with suppress(ClusterError):
-        for pod in list(cluster.each(PODS, namespace, selector=TRIAL)):
-            run = pod["metadata"]["labels"][TRIAL]
+        for pod in list(cluster.each(PODS, namespace, selector=_TRIAL)):
+            run = pod["metadata"]["labels"][_TRIAL]
             if finished(pod) or was_killed(run):
                 cluster.delete(PODS, namespace, pod["metadata"]["name"], pod["metadata"]["uid"], dry_run=False)
 

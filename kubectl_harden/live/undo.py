@@ -1,4 +1,4 @@
-"""Changes of the journal become proposals that take them back."""
+"""Changes of the journal become proposals that undo them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["by_object", "in_phases", "lowers", "propose_undo"]
 
 
 def by_object(changes: Iterable[Change]) -> list[list[Change]]:
-    """Return changes grouped by the object that they changed, in their order; one that recreated it stays alone."""
+    """Return changes grouped by the object that they changed, in their order; a recreation is a group of its own."""
     groups: dict[tuple[str, str], list[Change]] = {}
     for change in changes:
         alone = change.id if change.recreated else ""
@@ -35,9 +35,9 @@ def by_object(changes: Iterable[Change]) -> list[list[Change]]:
 
 
 def in_phases(proposals: Iterable[Proposal]) -> list[list[Proposal]]:
-    """Return proposals in the order in which they can be carried out without a pod being refused on the way.
+    """Return proposals in an order in which no pod is refused on the way.
 
-    Namespaces that come to enforce less are first, those that come to enforce more are last.
+    Namespaces that will enforce less come first, those that will enforce more come last.
     """
     phases: list[list[Proposal]] = [[], [], []]
     for proposal in proposals:
@@ -51,7 +51,7 @@ def lowers(proposal: Proposal) -> bool:
 
 
 def _step(proposal: Proposal) -> int:
-    """Return 1 for a namespace that comes to enforce more, -1 for less, and 0 for all else."""
+    """Return 1 for a namespace that will enforce more, -1 for less, and 0 for everything else."""
     if proposal.live.resource != NAMESPACES:
         return 0
     before, after = (_enforced(value) for value in (proposal.live.value, proposal.goal))
@@ -65,12 +65,12 @@ def _enforced(namespace: dict[str, Any]) -> Policy | None:
 def propose_undo(
     cluster: Cluster, changes: Sequence[Change], *, lowered: Collection[str] = (), even_if_refused: bool = False
 ) -> Proposal:
-    """Return a proposal that takes changes of one object back, proved by a server dry-run.
+    """Return a proposal that undoes changes of one object, proved by a server dry-run.
 
-    ``changes`` begin with the latest; one that recreated the object stands alone.
+    ``changes`` begin with the latest; a recreation comes alone.
 
-    Its patch is empty where nothing of the change is left, but perhaps the ``ownership`` of its fields. It is refused
-    where someone else has changed the same fields since, where another object has the name now, and (unless
+    Its patch is empty where nothing of the change is left, except perhaps the ``ownership`` of its fields. It is
+    refused where someone else has changed the same fields since, where another object has the name now, and (unless
     ``even_if_refused``) where the pods of the state before are refused today. Namespaces that are ``lowered`` first are
     asked about their pods only after that.
     """
@@ -86,8 +86,8 @@ def propose_undo(
         except Conflict:
             continue
         except ClusterError as error:
-            return proposal._replace(refusal=f"the API server refuses to take it back: {error}", denied=True)
-        # That the state before violated a level is what the change was made for.
+            return proposal._replace(refusal=f"the API server refuses to undo it: {error}", denied=True)
+        # That the state before violates a level is why the change was made.
         warnings = tuple(text for text in answer.warnings if rejecter_of(text) != POD_SECURITY)
         proposal = proposal._replace(returned=answer.value, warnings=warnings)
         if proposal.live.namespace in lowered or resource in (NAMESPACES, PODS):
@@ -124,7 +124,7 @@ def _dry_run(cluster: Cluster, proposal: Proposal) -> Answer:
 def _with_pods_asked(
     cluster: Cluster, proposal: Proposal, made: dict[str, Any] | None, *, even_if_refused: bool
 ) -> Proposal:
-    """Ask whether pods of the state before are admitted today, and refuse to bring back what is not.
+    """Ask whether pods of the state before are admitted today, and refuse to restore what is not.
 
     Of a custom resource these are the pods of the workload that its operator ``made`` from it.
     """
@@ -139,7 +139,7 @@ def _with_pods_asked(
     if even_if_refused:
         return proposal._replace(pods_refused=str(refused))
     words = f"its pods as they were before would be refused now: {refused}"
-    return proposal._replace(refusal=f"{words}; --even-if-refused takes it back anyway")
+    return proposal._replace(refusal=f"{words}; --even-if-refused undoes it anyway")
 
 
 def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -> Proposal:
@@ -151,7 +151,7 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
     except NotFound:
         if not change.recreated:
             return _proposal(resource, stub, refusal="it does not exist: deleted since, or this is a different cluster")
-        # Deleted and not created again: the run was cut off in between.
+        # Deleted and not recreated: the run was cut off in between.
         value = dict(change.after)
         value["metadata"] = {**value.get("metadata", {}), "uid": named["uid"], "resourceVersion": ""}
         return _whole(resource, value, change)
@@ -177,7 +177,7 @@ def _proposed(cluster: Cluster, changes: Sequence[Change], resource: Resource) -
             owners = transferred(owners, inverted(one.ownership))
             complete = complete and one.complete
         elif not in_force(goal, one.inverse):
-            return _proposal(resource, value, refusal=f"someone has changed {moved} since; take it back by hand")
+            return _proposal(resource, value, refusal=f"someone has changed {moved} since; undo it by hand")
         else:
             owners = transferred(owners, left_behind(owners, one.ownership, cluster.manager))
     return _proposal(resource, value, owners)._replace(patch=tuple(patch), goal=goal, follow=complete)
@@ -198,7 +198,7 @@ def _proposal(
     *,
     denied: bool = False,
 ) -> Proposal:
-    """Return a proposal for an object; ``owners`` are its managedFields when the change is taken back."""
+    """Return a proposal for an object; ``owners`` are its managedFields once the change is undone."""
     live = Live.of(resource, value, Policy("restricted", NEWEST))
     proposal = Proposal(live, (), (), value, refusal=refusal, denied=denied)
     if owners is None:

@@ -1,7 +1,8 @@
-"""The pods that run of workloads, and whether admission completes them: a template that violates, and pods that do not.
+"""The running pods of workloads, and whether admission mutates them: a template that violates, and pods that do not.
 
-Pods are told from their labels and owners alone, so that one list is enough: a Deployment names its ReplicaSets after
-the hash in their pods' labels (pkg/controller/deployment, getNewReplicaSet), a CronJob its Jobs after the minute.
+A pod's workload is told from its labels and owners alone, so that one list is enough: a Deployment names its
+ReplicaSets after the hash in their pods' labels (pkg/controller/deployment, getNewReplicaSet), a CronJob its Jobs after
+the minute.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ Key = tuple[str, str]
 """The kind and the name of a workload."""
 
 RESTARTABLE: Final = ("Deployment", "StatefulSet", "DaemonSet")
-"""The kinds whose pods ``kubectl rollout restart`` makes again."""
+"""The kinds whose pods ``kubectl rollout restart`` recreates."""
 _HASHES: Final = ("pod-template-hash", "rollouts-pod-template-hash")
 _FEW: Final = 4
-"""Pods are listed by namespace where not more than one of so many is concerned."""
+"""Pods are listed by namespace where at most one namespace in this many is concerned."""
 _NUMBERED: Final = {"Job": "CronJob", "ReplicationController": "DeploymentConfig"}
 
 
 def keys_of(pod: dict[str, Any]) -> Iterator[Key]:
-    """Yield what a pod is made by, directly and by way of a ReplicaSet or a Job; itself where no controller made it."""
+    """Yield what made a pod, directly and by way of a ReplicaSet or a Job; the pod itself if it has no controller."""
     owner = controller_of(pod)
     if owner is None:
         yield "Pod", pod["metadata"]["name"]
@@ -65,7 +66,7 @@ def level_of(pod: dict[str, object], policy: Policy) -> tuple[Level, bool]:
 
 
 def is_completed(live: Live, trials: Trials, policy: Policy) -> bool:
-    """Whether the API server makes pods of a workload's templates, in a dry-run, that meet a policy."""
+    """Whether, in a dry-run, the pods of a workload's templates meet a policy."""
     if live.resource == PODS:
         return False
     for location in live.subject.templates():
@@ -76,8 +77,8 @@ def is_completed(live: Live, trials: Trials, policy: Policy) -> bool:
 
 
 class _Running(NamedTuple):
-    """The pods of a workload that run: how many, which of them do not meet the policy, the lowest level, and the marks
-    of one of them.
+    """The running pods of a workload: how many, which do not meet the policy, the lowest level, and one pod's
+    annotations.
     """
 
     pods: int
@@ -87,11 +88,11 @@ class _Running(NamedTuple):
 
 
 _SOME_BELOW: Final = _Running(1, ("",))
-"""There are some that do not meet the policy: which, and how many, is not asked."""
+"""There are some that do not meet the policy: which, and how many, is not looked up."""
 
 
 class WorkloadPods:
-    """Tells of workloads where their pods are another matter than their template; it raises nothing.
+    """Tells where the pods of workloads differ from their templates; it raises nothing.
 
     Pods are listed when the first is asked for: of the namespace, or, with ``everywhere``, of the whole cluster where
     something changes them in many namespaces.
@@ -108,7 +109,7 @@ class WorkloadPods:
         self.mutators = Mutators(finder.cluster, finder.notes)
 
     def beside(self, live: Live, checked: Checked) -> Checked:
-        """Return a verdict with that on the pods, where they meet the policy and the template does not."""
+        """Return a verdict that includes the pods, where they meet the policy and the template does not."""
         if not left(checked.violations) or live.resource == PODS:
             return checked
         locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
@@ -135,13 +136,11 @@ class WorkloadPods:
         return checked._replace(pods=PodsChecked(running.level, running.pods, False, by))
 
     def _may_be_changed(self, live: Live, location: Location) -> bool:
-        """Whether admission may make other pods of a template than it says."""
-        cluster = self._finder.cluster
+        """Whether admission may change the pods of a template."""
         if self._everywhere and not self._read:
             self._read = True
             with suppress(ClusterError):
-                if not cluster.known_namespaces():
-                    cluster.read_namespaces()
+                self._finder.cluster.read_namespaces()
         metadata = mapping(mapping(location.value).get("metadata"))
         labels = mapping(metadata.get("labels")) if live.resource in WORKLOADS else None
         return self.mutators.may_change(live.namespace, labels)
@@ -155,9 +154,9 @@ class WorkloadPods:
         return self._in_most
 
     def refused(self, live: Live, checked: Checked) -> Checked:
-        """Return a verdict with that on the pods that a workload lacks: admission may add to them what it forbids.
+        """Return a verdict that includes pods that a workload lacks: admission may add violations to them.
 
-        That is also noted. Whether the API server refuses them is asked by a dry-run of one.
+        A note says so, too. A dry-run of one shows whether the API server refuses them.
         """
         level = checked.policy.level
         locations = [item for item in live.subject.templates() if item.path == checked.identity.pod_path]
@@ -175,7 +174,7 @@ class WorkloadPods:
         return checked._replace(pods_refused=trial.message)
 
     def _restart(self, live: Live) -> str:
-        """Return the command that has the pods of a workload made again, "" where there is none."""
+        """Return the command that recreates the pods of a workload, "" where there is none."""
         commands = self._finder.cluster.connection.commands
         words = ("rollout", "restart", live.target)
         return commands.kubectl(*words, namespace=live.namespace) if live.resource.kind in RESTARTABLE else ""
@@ -184,7 +183,7 @@ class WorkloadPods:
         scope = None if self._everywhere and self._changed_in_most() else live.namespace
         if scope not in self._listed:
             self._listed.add(scope)
-            # Names of pods that are below are told beside a policy that was made for their workload alone.
+            # Names of pods below the policy are only shown with a policy that was made for their workload.
             named = bool(self.mutators.own_policies())
             try:
                 for pod in self._finder.pods(scope, lambda head: named or not self._tells_nothing(head)):

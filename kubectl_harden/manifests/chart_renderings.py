@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -76,6 +76,10 @@ class Renderings:
             return one, one
         return self._own(), one
 
+    def begin_own(self) -> None:
+        """Begin a rendering with the values that the chart has."""
+        self._begin([_Job(None)])
+
     def begin(self, settings: Sequence[Setting]) -> None:
         """Begin a rendering with settings that is likely to be asked for."""
         self._begin([_Job(self._file(settings))])
@@ -93,6 +97,10 @@ class Renderings:
 
     def each(self, sets: Sequence[Sequence[Setting]]) -> list[Rendering | None]:
         """Return what the chart renders with each of several sets of settings; None for what helm refuses."""
+        return list(self.come(sets))
+
+    def come(self, sets: Sequence[Sequence[Setting]]) -> Iterator[Rendering | None]:
+        """Yield the same, each as soon as it is known: it can be judged while helm renders the next."""
         files = [self._file(settings) for settings in sets]
         new = [_Job(file) for file in dict.fromkeys(files) if file not in self._kept]
         self.count += len(new)
@@ -101,8 +109,10 @@ class Renderings:
             self._drop(new)
         if len(new) > 1:
             self._begin(new)
-        self._kept.update((str(job.values), self._result(job)) for job in new)
-        return [self._kept[file] for file in files]
+        for file in files:
+            if file not in self._kept:
+                self._kept[file] = self._result(_Job(file))
+            yield self._kept[file]
 
     def anew(self, settings: Sequence[Setting]) -> Rendering | None:
         """Return what it renders with settings on its own, whatever it has rendered with them before: for a proof."""

@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.chart_effects import Workloads, key_of
 from kubectl_harden.manifests.generators import helm_documents
-from kubectl_harden.manifests.helm_values import Cure
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs
 from kubectl_harden.manifests.value_plans import NO_VALUE, FullPlan, full_plans
+from kubectl_harden.manifests.value_search import Cure
 from kubectl_harden.model import RISKS, Splice
 from kubectl_harden.plan_model import FileFix
 from kubectl_harden.planning.options import FixOptions

@@ -25,7 +25,7 @@ from kubectl_harden.planning.merge_patch import merge_patch
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.pod_security.pod_templates import PodPaths
 from kubectl_harden.text_files import read_text
-from kubectl_harden.yaml_text.documents import Document, only_document, readable
+from kubectl_harden.yaml_text.documents import Document, only_document, readable, values
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 from kubectl_harden.yaml_text.tree import dump
 
@@ -72,7 +72,7 @@ def fix_kustomization(
     if not changed:
         return Overlay((), fixed.planned, fixed.problems, notes, fixed.others)
     text = read_text(file)
-    expected = list(_values(spliced(before, fixed.splices)))
+    expected = list(values(spliced(before, fixed.splices)))
     files, trouble = patch_files(directory, file, expected, changed)
     if files:
         told = (*notes, *_bases(file, text))
@@ -100,7 +100,7 @@ def patch_files(
         except (EditError, InputError) as error:
             trouble = trouble or str(error)
             continue
-        if same(list(_values(made)), expected):
+        if same(list(values(made)), expected):
             return files, ""
         trouble = trouble or "kustomize does not make what was planned of the patches"
     return [], trouble
@@ -124,7 +124,7 @@ def _others(
 def _bases(file: str, text: str) -> Iterator[Problem]:
     """Yield a note on the bases of a kustomization in the same repository: what is fixed there is for all overlays."""
     directory = os.path.dirname(file) or os.curdir
-    value = next(_values(text), None)
+    value = next(values(text), None)
     listed = value.get("resources") if isinstance(value, dict) else None
     for entry in listed if isinstance(listed, list) else ():
         path = os.path.normpath(os.path.join(directory, entry)) if isinstance(entry, str) else ""
@@ -140,13 +140,9 @@ def _repository(directory: str) -> str | None:
     return next((one for one in ancestors(directory) if os.path.lexists(os.path.join(one, ".git"))), None)
 
 
-def _values(text: str) -> Iterator[Any]:
-    return (document.value for document in readable(text))
-
-
 def _before_affixes(text: str) -> Callable[[str], str]:
     """Return what gives the name that a kustomization's patches know an object by: its own affixes come after them."""
-    value = next(_values(text), None)
+    value = next(values(text), None)
     prefix, suffix = (
         str(value.get(key) or "") if isinstance(value, dict) else "" for key in ("namePrefix", "nameSuffix")
     )

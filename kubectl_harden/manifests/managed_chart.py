@@ -20,7 +20,7 @@ from kubectl_harden.manifests.chart_words import only_tests
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.fix import fix_text
 from kubectl_harden.manifests.generators import helm_documents
-from kubectl_harden.manifests.helm_values import MANY, Cure, cure
+from kubectl_harden.manifests.helm_values import MANY, cure
 from kubectl_harden.manifests.manager_manifest import Held
 from kubectl_harden.manifests.policies import Policies
 from kubectl_harden.manifests.post_render import is_hook, post_rendered, renderer_of
@@ -28,6 +28,7 @@ from kubectl_harden.manifests.programs import Chart
 from kubectl_harden.manifests.reader import Inputs, Manifest
 from kubectl_harden.manifests.source import NOBODY, Sought, selecting
 from kubectl_harden.manifests.value_candidates import merged
+from kubectl_harden.manifests.value_search import Cure
 from kubectl_harden.manifests.values_file import added, edited
 from kubectl_harden.model import Identity, Path, Problem
 from kubectl_harden.plan_model import FileFix, Plan, Planned

@@ -23,7 +23,7 @@ from kubectl_harden.manifests.source import Sought, Tree, has_variable, not_foun
 from kubectl_harden.model import Identity, Source
 from kubectl_harden.plan_model import FileFix
 from kubectl_harden.text_files import read_text
-from kubectl_harden.yaml_text.documents import Document, documents, readable
+from kubectl_harden.yaml_text.documents import Document, documents, values
 from kubectl_harden.yaml_text.editor import edit_document, spliced
 
 __all__ = ["Held", "held_in", "held_objects", "write_together"]
@@ -59,7 +59,7 @@ class Held(NamedTuple):
     def _in_file(self, change: Callable[[dict[str, Any]], dict[str, Any]], goal: dict[str, Any]) -> list[FileFix]:
         text = read_text(self.file, regular=True)
         made = _edited(self.file, text, self.sought, change)
-        before, after = (list(_values(one)) for one in (text, spliced(text, made.splices)))
+        before, after = (list(values(one)) for one in (text, spliced(text, made.splices)))
         if not same(after, [goal if same(value, self.raw) else value for value in before]):
             raise EditError("the edited text does not mean what was planned")
         return [made]
@@ -67,7 +67,7 @@ class Held(NamedTuple):
     def _in_overlay(self, change: Callable[[dict[str, Any]], dict[str, Any]], goal: dict[str, Any]) -> list[FileFix]:
         # Built again: files may have been written since.
         now = built(self.overlay).text or ""
-        expected = [goal if same(value, self.raw) else value for value in _values(now)]
+        expected = [goal if same(value, self.raw) else value for value in values(now)]
         own = read_text(self.file, regular=True)
         for file in self._own_files():
             try:
@@ -78,7 +78,7 @@ class Held(NamedTuple):
                 made_of = build_with(self.overlay, {os.path.basename(path): one for path, one in texts.items()})
             except (EditError, InputError):
                 continue
-            if same(list(_values(made_of)), expected):
+            if same(list(values(made_of)), expected):
                 return [made]
         head, source = self.raw["metadata"], Source(self.file, None, None)
         kind, version = self.sought.kind, self.raw["apiVersion"]
@@ -127,14 +127,14 @@ def held_objects(tree: Tree) -> Iterator[tuple[str, str, dict[str, Any]]]:
     Raises InputError where a kustomization cannot be built from the checkout alone.
     """
     for file in tree.files:
-        for value in _values(read_text(file, regular=True)):
+        for value in values(read_text(file, regular=True)):
             if isinstance(value, dict):
                 yield file, "", value
     for directory in tree.overlays:
         file = next(
             (path for name in KUSTOMIZATION if os.path.isfile(path := os.path.join(directory, name))), directory
         )
-        for value in _values(tree.text_built(directory)):
+        for value in values(tree.text_built(directory)):
             if isinstance(value, dict):
                 yield file, directory, value
 
@@ -165,10 +165,6 @@ def _edited(
     if len(found) != 1:
         raise EditError(f"{file} does not have {sought} once")
     return FileFix(file, text, tuple(edit_document(found[0], change(found[0].value))), (), ())
-
-
-def _values(text: str) -> Iterator[Any]:
-    return (document.value for document in readable(text))
 
 
 def write_together(files: Iterable[tuple[FileFix, str]]) -> None:

@@ -20,7 +20,7 @@ from kubectl_harden.manifests.generators import built
 from kubectl_harden.model import Identity
 from kubectl_harden.objects import annotation, api_group
 from kubectl_harden.planning.merge_patch import merge_patch
-from kubectl_harden.yaml_text.documents import Document, readable
+from kubectl_harden.yaml_text.documents import Document, readable, values
 from kubectl_harden.yaml_text.tree import dump
 
 __all__ = ["is_hook", "post_rendered", "renderer_of"]
@@ -35,7 +35,7 @@ def post_rendered(rendering: Rendering, renderers: Sequence[Mapping[str, object]
 
     Without any it is what kustomize makes of it. Raises InputError for those that are not known, or fail.
     """
-    hooks = [(file, text) for file, text in rendering if any(map(is_hook, _values(text)))]
+    hooks = [(file, text) for file, text in rendering if any(map(is_hook, values(text)))]
     rest = "---\n".join(text.removesuffix("\n") + "\n" for file, text in rendering if (file, text) not in hooks)
     for renderer in renderers or ({},):
         kustomize = mapping(renderer.get("kustomize"))
@@ -57,10 +57,6 @@ def post_rendered(rendering: Rendering, renderers: Sequence[Mapping[str, object]
 
 def _documents(text: str) -> Iterator[Document]:
     return (document for document in readable(text) if document.value is not None)
-
-
-def _values(text: str) -> Iterator[Any]:
-    return (document.value for document in readable(text))
 
 
 def is_hook(value: object) -> bool:

@@ -6,14 +6,27 @@ These are guesses, in the order in which they are worth a rendering: whether one
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kubectl_harden.json_values import ABSENT, copied
 from kubectl_harden.manifests.chart_references import EACH, References
 from kubectl_harden.model import Path
 
-__all__ = ["FIELDS", "Place", "Setting", "at", "fields", "merged", "places", "switches", "without_host", "written"]
+__all__ = [
+    "FIELDS",
+    "FIRST_USER",
+    "Place",
+    "Setting",
+    "at",
+    "fields",
+    "merged",
+    "places",
+    "switches",
+    "with_users",
+    "without_host",
+    "written",
+]
 
 FIELDS: Final = frozenset(
     {
@@ -34,6 +47,8 @@ _DEPTH: Final = 10
 _FAR: Final = 2
 """From this rank on, switches are in templates that render nothing at fault."""
 _MOST: Final = 4_000
+FIRST_USER: Final = 64_100
+"""That of the first place; each further place has the next one."""
 
 
 class Setting(NamedTuple):
@@ -153,6 +168,15 @@ def places(values: Mapping[str, object], references: References) -> list[Place]:
             switch = value.get("enabled", ABSENT) if isinstance(value, dict) else ABSENT
             found[path] = Place(path, switch is False or (switch is ABSENT and "enabled" in children))
     return list(found.values())
+
+
+def with_users(found: Sequence[Place], first: int) -> list[Setting]:
+    """Return settings that give each place a user of its own, from a first one on."""
+    return [
+        Setting((((*place.path, "runAsUser"), first + number),
+                 *((((*place.path, "enabled"), True),) if place.disabled else ())))
+        for number, place in enumerate(found)
+    ]  # fmt: skip
 
 
 def switches(values: Mapping[str, object], references: References, near: Collection[str], *, far: int) -> list[Setting]:

@@ -1,1 +1,1 @@
-"""Namespaces to a level: selected, surveyed, and migrated."""
+"""The migration of namespaces to a level: selection, survey, plan, and the steps that carry it out."""

@@ -1,6 +1,6 @@
 """A step of a migration: the policy of a workload is created and proved, then its old pods are evicted.
 
-Where a new pod fails, the policy is deleted again, and the pods that fail with it, so that they are made as before.
+Where a new pod fails, the policy is deleted again along with the failing pods, so that they are recreated as before.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ["AtAdmission", "Step"]
 
 
 class Step(NamedTuple):
-    """What became of a workload (None: there was nothing to do), and which old pods hold its namespace back."""
+    """The outcome of a workload (None: there was nothing to do), and which old pods hold its namespace back."""
 
     outcome: Outcome | None
     held: Blocker | None = None
 
 
 class AtAdmission:
-    """Carries proposals out by policies, one call each; threads may share it.
+    """Carries proposals out by admission policies, one call each; threads may share it.
 
     ``seconds`` is the longest wait for a pod. A set ``halt`` ends it between two pods, a set ``stop`` at once.
     """
@@ -53,7 +53,7 @@ class AtAdmission:
     def carry_out(
         self, proposal: Proposal, applier: Applier, enforced: Policy | None, report: Callable[[str], None]
     ) -> Step:
-        """Create the policy of a proposal unless it is there (then there is no patch), and evict older pods.
+        """Create the policy of a proposal unless it exists (then there is no patch), and evict older pods.
 
         ``applier`` starts a trial pod, ``enforced`` is what the namespace enforces. Errors of the cluster become
         outcomes. Raises HardenError for the journal's.
@@ -73,13 +73,13 @@ class AtAdmission:
         if created.state != "applied":
             return Step(created)
         try:
-            # The work of a Job that runs would start over.
+            # A running Job would start over.
             ended = evictor.replace(live) if live.resource.kind != "CronJob" else Ended("done")
         except ClusterError as error:
             ended = Ended("held", f"what happened to its old pods is not known: {error}")
         if not proposal.patch and not ended.pods and ended.state == "done":
             return Step(None)
-        evicted = f"evicted and made again: {', '.join(ended.pods)}" if ended.pods else ""
+        evicted = f"evicted and recreated: {', '.join(ended.pods)}" if ended.pods else ""
         if ended.state == "failed":
             return Step(self._failed(proposal, creator, evictor, ended, enforced))
         message = "; ".join(filter(None, (created.message, evicted, ended.words)))
@@ -87,12 +87,12 @@ class AtAdmission:
             return Step(created._replace(state="skipped", message=message))
         held = None
         if ended.state == "held":
-            why = "its policy stays, and so do the pods; the same command continues"
+            why = "its policy and its pods are left as they are; run the same command again to continue"
             held = Blocker(proposal.name, "", ended.words, why, other_cause="older than its policy")
         return Step(created._replace(message=message), held)
 
     def _tried_first(self, proposal: Proposal, applier: Applier) -> Outcome | None:
-        """Start one new pod before one that runs is taken down, where that is not proved to start and can be tried."""
+        """Start one new pod before a running one is evicted, where it is not proved that the new one starts."""
         if self._aim.apply.trial is False or start_is_proven(proposal.planned):
             return None
         try:
@@ -103,7 +103,7 @@ class AtAdmission:
         return applier.try_first(proposal)
 
     def _created(self, creator: Creator, proposal: Proposal) -> Outcome:
-        """Create and prove the policy, after what a run that was cut off has left of it is deleted."""
+        """Create and prove the policy, after deleting what a killed run has left of it."""
         left = cut_off_policies(self._cluster.connection.server).get(proposal.by_policy)
         if left is not None:
             why = clear(self._cluster, proposal.live, left, self._stop)
@@ -121,7 +121,7 @@ class AtAdmission:
     def _failed(
         self, proposal: Proposal, creator: Creator, evictor: Evictor, ended: Ended, enforced: Policy | None
     ) -> Outcome:
-        """Take the policy back where this run made it and pods without it are admitted; its failing pods go with it."""
+        """Delete the policy, and its failing pods, where this run made it and pods without it are admitted."""
         live = proposal.live
         evicted = f"{ended.words} (evicted: {', '.join(ended.pods)})"
         if not proposal.patch:
@@ -133,11 +133,11 @@ class AtAdmission:
             return outcome
         try:
             if not is_forgotten(self._cluster, live, self._stop):
-                return outcome._replace(state="left", message=f"{outcome.message}; its pods that fail are still there")
+                return outcome._replace(state="left", message=f"{outcome.message}; its failing pods are still there")
             removed = evictor.remove_failing(live)
         except HardenError as error:
-            return outcome._replace(state="left", message=f"{outcome.message}; its pods that fail: {error}")
-        words = f"; deleted, to be made as before: {', '.join(removed)}" if removed else ""
+            return outcome._replace(state="left", message=f"{outcome.message}; its failing pods: {error}")
+        words = f"; deleted, to be recreated as before: {', '.join(removed)}" if removed else ""
         return outcome._replace(message=outcome.message + words)
 
 

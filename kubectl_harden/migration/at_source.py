@@ -1,7 +1,7 @@
 """What a migration changes in checkouts: the labels of Namespaces there, and the change set of each repository.
 
-A level is enforced in a file only once all that runs in the namespace meets it in the cluster: who applies the file
-may do so at any moment, and in any order.
+A level is enforced in a file only once everything that runs in the namespace meets it in the cluster: whoever applies
+the file may do so at any time, and in any order.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NEXT: Final = "the run after that sets enforce in {}"
 
 
 class LabelsAt(NamedTuple):
-    """Where in a checkout the labels of a Namespace stand, and who applies them from there."""
+    """Where in a checkout the labels of a Namespace are set, and who applies them from there."""
 
     checkout: Checkout
     at: AtSource
@@ -61,7 +61,7 @@ class LabelsAt(NamedTuple):
 
 
 class Checkouts:
-    """The checkouts of a run, and what was found of Namespaces in them. Threads may share it."""
+    """The checkouts of a run, and the Namespaces that were found in them. Threads may share it."""
 
     def __init__(self, checkouts: Sequence[Checkout], pod_paths: PodPaths) -> None:
         self.listed = tuple(checkouts)
@@ -79,7 +79,7 @@ class Checkouts:
         return found.file if isinstance(found, LabelsAt) else ""
 
     def labels(self, name: str, origin: Origin) -> LabelsAt | str:
-        """Return where the labels of a Namespace are set, or why that is nowhere here. Raises UsageError."""
+        """Return where the labels of a Namespace are set, or why no checkout has them. Raises UsageError."""
         with self._lock:
             if name not in self._found:
                 self._found[name] = self._looked_for(name, origin)
@@ -112,7 +112,7 @@ class Checkouts:
 
 
 def why_not_yet(item: NamespaceSurvey) -> str:
-    """Return why the goal is not to be enforced in a file yet, empty where it is."""
+    """Return why the goal must not be enforced in a file yet, empty where it may be."""
     if not item.only_labels:
         return "what holds it back comes first"
     if item.to_fix or item.to_evict:
@@ -145,13 +145,13 @@ def labels_to_set(
 
 
 def is_at_others(item: Surveyed) -> bool:
-    """Whether a workload is below the goal, and what would lift it is taken back by others."""
+    """Whether a workload is below the goal, and others would revert the edits that lift it."""
     proposal = item.proposal
     return bool(proposal.patch) and proposal.refusal is not None and bool(item.owner)
 
 
 def not_whole(item: Surveyed, aim: Aim) -> str:
-    """Return why an edit of a workload would lift it to no level that is asked for, empty where it would."""
+    """Return why no edit of a workload lifts it to a level that is asked for, empty where one does."""
     left = [left for planned in item.proposal.planned for left in planned.plan.remaining]
     after = min((planned.plan.after for planned in item.proposal.planned), key=rank)
     if not left or (aim.level == "highest" and rank(after) > rank(item.now)):
@@ -165,7 +165,7 @@ def not_whole(item: Surveyed, aim: Aim) -> str:
 
 
 class Open(NamedTuple):
-    """An object that holds a namespace back at its managers, and what is with its source: a reason."""
+    """An object that others manage and that holds a namespace back, and why it is not changed at its source."""
 
     name: str
     namespace: str
@@ -173,7 +173,7 @@ class Open(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """What becomes of a namespace once the change sets are applied: the goal, or what holds it back even then."""
+    """The state of a namespace once the change sets are applied: the goal, or what still holds it back."""
 
     name: str
     goal: str
@@ -184,7 +184,7 @@ class Outlook(NamedTuple):
 class Repository(NamedTuple):
     """The change set of a repository: its files, and what they change.
 
-    ``workloads`` and ``labels`` go by the names of workloads and namespaces. ``applied_by`` are the objects of Flux or
+    ``workloads`` and ``labels`` are by the names of workloads and namespaces. ``applied_by`` are the objects of Flux or
     Argo CD that take the files from there.
     """
 
@@ -203,9 +203,9 @@ class Repository(NamedTuple):
 
 
 class SourceChanges(NamedTuple):
-    """What is changed, or was ``written``, in checkouts.
+    """What is to be changed, or was ``written``, in checkouts.
 
-    ``waiting`` objects are well in their files and not in the cluster yet, ``rest`` have no proved change there.
+    ``waiting`` objects meet the level in their files but not yet in the cluster, ``rest`` have no proved change there.
     """
 
     repositories: tuple[Repository, ...]
@@ -228,9 +228,9 @@ class SourceChanges(NamedTuple):
 def outlook(
     found: Iterable[NamespaceSurvey], cured: frozenset[str], labels: Mapping[str, str], stuck: frozenset[str]
 ) -> list[Outlook]:
-    """Return what becomes of namespaces whose workloads are cured, or which are labelled, in files.
+    """Return the outlook for namespaces whose workloads are fixed, or which are labelled, in files.
 
-    ``labels`` says what of their labels is still to come, ``stuck`` objects have no change at their source.
+    ``labels`` says which labels are still to be set, ``stuck`` objects have no change at their source.
     """
     out = []
     for item in found:
@@ -251,7 +251,7 @@ def outlook(
 
 
 def states(file: FileFix) -> tuple[str | None, str]:
-    """Return what a file is before its change (None for a new one) and after it, by digest."""
+    """Return the digests of a file before its change (None for a new file) and after it."""
     return _digest(file.before) if file.before else None, _digest(spliced(file.before, file.splices))
 
 

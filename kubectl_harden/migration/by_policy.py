@@ -1,4 +1,4 @@
-"""Workloads that a migration may not edit, and whose new pods a policy at admission takes to the level."""
+"""Workloads that a migration may not edit, but whose new pods an admission policy takes to the level."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ KINDS: Final = (
     ("", "ReplicationController"),
     ("batch", "CronJob"),
 )
-"""The kinds whose controllers are known to make a pod again that is evicted; Jobs of CronJobs come again."""
+"""The kinds whose controllers are known to recreate an evicted pod; a CronJob runs its Job again."""
 _SOME_DAY: Final = "2100-01-01"
-"""In place of the day, where it is only asked whether a policy can be made."""
+"""Stands for the day where the question is only whether a policy can be made."""
 _NAMED: Final = 3
 
 
 class ByPolicy:
-    """Tells which workloads have a policy of their own, or can get one that makes their edits.
+    """Tells which workloads have an admission policy of their own, or can get one that makes their edits.
 
     ``day`` is the day of expiry where policies are asked for, "" where not. ``notes`` get what could not be read.
     """
@@ -51,10 +51,10 @@ class ByPolicy:
         self._unproved: frozenset[str] | None = None
 
     def proposed(self, proposal: Proposal) -> Proposal:
-        """Return a proposal that is made by a policy where it is held back only since others write the object."""
+        """Return a proposal, made by a policy where it is held back only because others write the object."""
         if not self._day or not self.can(proposal):
             return proposal
-        # Whoever writes the object next has nothing of it to take back.
+        # The next write of the object has nothing to revert.
         return proposal._replace(refusal=None, denied=False, reapplied=(), by_policy=_name(proposal.live))
 
     def can(self, proposal: Proposal) -> bool:
@@ -75,7 +75,7 @@ class ByPolicy:
     def there(self, live: Live) -> str:
         """Return the policy that was made for a workload and proved, "" where there is none.
 
-        What a run of this machine was cut off in creating is not proved.
+        A policy that a killed run of this machine was creating is not proved.
         """
         if not self._mutators.made_for(name_of(live.resource.kind, live.value)):
             return ""
@@ -85,7 +85,7 @@ class ByPolicy:
         return "" if name in self._unproved else name
 
     def leftovers(self, found: Mapping[str, Gathered]) -> Iterator[str]:
-        """Yield which policies for workloads of namespaces have outlived their reason, with what deletes them."""
+        """Yield which policies of namespaces are no longer needed, with the commands that delete them."""
         if not found:
             return
         leftover = LeftoverPolicies(self._cluster, self._mutators, Targets(among=frozenset(found)))
@@ -110,18 +110,18 @@ def _name(live: Live) -> str:
 
 
 def keeper_by_policy(live: Live, keeper: Keeper | None) -> Keeper | None:
-    """Return what keeps the old pods of a workload whose new pods a policy changes: its template stays as it is.
+    """Return what keeps the old pods of a workload whose new pods a policy changes: its template is not changed.
 
     ``keeper`` is what keeps them in any case.
     """
     if keeper is not None and (keeper.jobs or keeper.custom):
         return keeper
-    why = "a policy changes new pods only: what is older stays until it is evicted, or restarted"
+    why = "a policy changes only new pods: older ones stay as they are until they are evicted or restarted"
     return Keeper(live.target, "older than its policy", why, evicted=True)
 
 
 def permissions(version: str) -> list[Permission]:
-    """Return what policies of an API version, and evictions, need beside what every run needs."""
+    """Return the permissions that policies of an API version, and evictions, need besides those of every run."""
     needed = [
         Permission(verb, resource)
         for resource in policy_resources(version)
@@ -135,7 +135,7 @@ def policy_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:
     found = tuple(namespaces)
     names = [item.proposal.name for one in found for item in one.to_fix if item.proposal.by_policy]
     if names:
-        yield f"a MutatingAdmissionPolicy is made for each of these, which others write: {_listed(names)}"
+        yield f"a MutatingAdmissionPolicy is created for each of these, because others write them: {_listed(names)}"
     pods = [name for one in found if one.state != "blocked" for name in one.to_evict]
     if pods:
         yield f"pods older than their policy are evicted, one by one, within disruption budgets: {_listed(pods)}"

@@ -1,4 +1,4 @@
-"""What is gathered of a namespace while the lists of its objects come in."""
+"""What is gathered about a namespace while its objects are listed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Gathered", "read_quotas"]
 
 
 class Gathered:
-    """A namespace, the policies in force there and the one to be enforced, and what the lists show of it."""
+    """A namespace, the policies in force there and the one to be enforced, and what the lists show about it."""
 
     def __init__(self, value: dict[str, Any], aim: Aim, policies: PoliciesInForce) -> None:
         self.value = value
@@ -48,7 +48,7 @@ class Gathered:
         self._same_labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
     def judge(self, value: dict[str, Any]) -> None:
-        """Take a pod of the namespace, whether it violates the goal or meets it."""
+        """Take a pod of the namespace and judge whether it violates the goal."""
         self.unlogged.judge(value)
         try:
             findings = evaluate(Pod(value, is_pod=True, decoded=True), self.policy)
@@ -75,7 +75,7 @@ class Gathered:
 
 
 def _verdict(value: dict[str, Any], words: str, labels: Mapping[str, str]) -> PodVerdict:
-    """Return what is said of a pod that violates the goal, as long as nothing is known of its workload."""
+    """Return the verdict on a pod that violates the goal, before its workload is known."""
     metadata = value["metadata"]
     deleted = bool(metadata.get("deletionTimestamp"))
     return PodVerdict(

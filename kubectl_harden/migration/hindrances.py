@@ -28,19 +28,19 @@ _BUILT_IN: Final = ("", "apps", "batch")
 _PARTITION: Final = "/spec/updateStrategy/rollingUpdate/partition"
 _GENERATION: Final = "deprecated.daemonset.template.generation"
 _REVISION: Final = "controller-revision-hash"
-"""The label that pods of StatefulSets and DaemonSets have of the revision that they come from."""
+"""The label that names the revision of a pod of a StatefulSet or DaemonSet."""
 _NAMED: Final = 10
-"""So many pods are deleted by name, more by their label."""
+"""Up to this many pods are deleted by name, more of them by label."""
 
 
 class Keeper(NamedTuple):
     """A workload that keeps its running pods when its template changes.
 
     ``target`` names it on a command line, ``cause`` is a few words to count by, ``why`` a sentence. ``release`` are the
-    words of the kubectl command after which its controller replaces the pods; without them the pods, or their ``jobs``,
-    are to be deleted. Only pods with an ordinal ``below`` a number stay, where it is given. ``current`` is a label and
-    its value that the pods of the present template have; ``settled``: all are of it. ``evicted``: a migration that
-    makes policies at admission evicts them.
+    words of the kubectl command that has its controller replace the pods; without them the pods, or their ``jobs``,
+    have to be deleted. Where ``below`` is given, only pods with a lower ordinal are kept. ``current`` is a label and
+    its value on pods of the current template; ``settled``: all pods are of it. ``evicted``: a migration with
+    --at-admission evicts them.
     """
 
     target: str
@@ -56,7 +56,7 @@ class Keeper(NamedTuple):
     evicted: bool = False
 
     def keeps(self, pod: PodVerdict, *, patched: bool) -> bool:
-        """Whether a pod stays as it is, and is older than the template; ``patched``: the template is to be changed."""
+        """Whether a pod is kept although it is older than the template; ``patched``: the template is to be changed."""
         if pod.finished or pod.deleted or (self.below is not None and _ordinal(pod.name) >= self.below):
             return False
         if patched:
@@ -72,12 +72,13 @@ def keeper_of(live: Live) -> Keeper | None:
     if live.resource.group not in _BUILT_IN:
         why = f"whether the controller of a {kind} replaces its pods is not known"
         return Keeper(live.target, "custom controller", why, custom=True)
+    selector = selector_of(value)
     if kind == "CronJob":
         why = "a Job cannot be changed: its pods run until it ends or is deleted"
         return Keeper(live.target, "running Job", why, jobs=True)
     if kind in ("ReplicaSet", "ReplicationController"):
         why = f"a {kind} keeps its pods when its template changes: they stay until they are deleted"
-        return Keeper(live.target, f"bare {kind}", why, selector=selector_of(value) or "")
+        return Keeper(live.target, f"bare {kind}", why, selector=selector)
     if kind == "Deployment" and spec.get("paused"):
         why = "the Deployment is paused: its pods stay until it is resumed, which rolls out all changes made until then"
         settled = status.get("updatedReplicas", 0) >= status.get("replicas", 0)
@@ -89,7 +90,7 @@ def keeper_of(live: Live) -> Keeper | None:
             "its update strategy is OnDelete: pods that are older than its template stay until they are deleted "
             "(one by one where the app must stay up)"
         )
-        return Keeper(live.target, "OnDelete", why, current=current, selector=selector_of(value) or "")
+        return Keeper(live.target, "OnDelete", why, current=current, selector=selector)
     partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
     if kind == "StatefulSet" and partition > 0:
         first = (spec.get("ordinals") or {}).get("start") or 0
@@ -101,7 +102,7 @@ def keeper_of(live: Live) -> Keeper | None:
 
 
 def _current(value: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the label that pods of the present template have, for StatefulSets and DaemonSets."""
+    """Return the label of pods of the current template, for StatefulSets and DaemonSets."""
     if value["kind"] == "StatefulSet":
         return _REVISION, (value.get("status") or {}).get("updateRevision", "")
     generation = (value["metadata"].get("annotations") or {}).get(_GENERATION)
@@ -118,7 +119,8 @@ def old_pods(
 ) -> list[tuple[Surveyed, Keeper, list[PodVerdict]]]:
     """Return the workloads that keep pods which violate the goal, with these pods.
 
-    ``keepers`` go by the name of the workload. Workloads that cannot be fixed are left out: that is to be done first.
+    ``keepers`` are by the name of the workload. Workloads that cannot be fixed are left out: they have to be fixed
+    first.
     """
     by_owner: dict[str, list[PodVerdict]] = {}
     for pod in pods:
@@ -160,7 +162,8 @@ def hindrances(
         if not proposal.patch and not keeper.evicted:
             known = keeper.current is not None or keeper.release
             other = "" if known else ", or an admission webhook changes new pods"
-            why = f"its template does not: the {'pods are' if len(pods) > 1 else 'pod is'} older than it{other}; {why}"
+            older = f"the {'pods are' if len(pods) > 1 else 'pod is'} older than the template"
+            why = f"its template meets it: {older}{other}; {why}"
         yield Blocker(
             proposal.name,
             "",
@@ -176,10 +179,10 @@ def hindrances(
 def _stay(pods: Sequence[PodVerdict]) -> str:
     names = [pod.name for pod in pods]
     if len(names) == 1:
-        return f"pod {names[0]} stays as it is, and violates it"
+        return f"pod {names[0]} is not replaced, and violates it"
     if len(names) > _NAMED:
-        return f"{len(names):,} pods ({', '.join(names[:3])}, …) stay as they are, and violate it"
-    return f"pods {', '.join(names)} stay as they are, and violate it"
+        return f"{len(names):,} pods ({', '.join(names[:3])}, …) are not replaced, and violate it"
+    return f"pods {', '.join(names)} are not replaced, and violate it"
 
 
 def _doomed(keeper: Keeper, pods: Sequence[PodVerdict]) -> tuple[str, ...]:
@@ -204,7 +207,7 @@ def _fix(
     *options: str,
     by_policy: bool = False,
 ) -> str:
-    """Return the command that makes the fix which the migration would make of a workload."""
+    """Return the command that fixes a workload as the migration would."""
     version = str(goal).partition(":")[2]
     words = ["fix", target, "--level", goal.level]
     words += [] if version == "latest" else ["--policy-version", version]
@@ -218,7 +221,9 @@ def _fix(
 
 
 def recreation(commands: Commands, proposal: Proposal, aim: Aim, goal: Policy) -> tuple[str, ...]:
-    """Return the command for a Pod or Job that cannot be patched; nothing for others, and for what others make."""
+    """Return the command for a Pod or Job that cannot be patched; nothing for other kinds, and for objects with an
+    owner.
+    """
     live = proposal.live
     managed = proposal.managers and not aim.apply.even_if_managed
     if not proposal.recreate or proposal.refusal is None or live.owner is not None or managed:

@@ -1,4 +1,4 @@
-"""Pod Security labels of namespaces: raised, noted in the journal, proved, and taken back."""
+"""Pod Security labels of namespaces: raised, recorded in the journal, proved, and undone where the proof fails."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from kubectl_harden.pod_security.namespace_labels import Mode, label_operations,
 __all__ = ["LAG_SECONDS", "LabelChange", "Labels"]
 
 LAG_SECONDS: Final = 5.0
-"""How long the API server may still speak of labels and pods that are gone."""
+"""How long the API server may still answer from a cache of labels and pods that have changed."""
 PARTIAL: Final = "new PodSecurity enforce level only checked against the first"
 
 
 class LabelChange(NamedTuple):
-    """A change of labels in the journal, the patch that takes it back, and what it did to the owners of the labels."""
+    """A change of labels in the journal, the patch that undoes it, and what it did to the owners of the labels."""
 
     change: str
     inverse: list[Operation]
@@ -109,7 +109,7 @@ class Labels:
             return
 
     def warnings(self, name: str, value: dict[str, Any], goal: Policy) -> list[str]:
-        """Return what the API server has to say against enforcing a goal, by a dry-run. Raises ClusterError."""
+        """Return the API server's objections to enforcing a goal, by a dry-run. Raises ClusterError."""
         labels = value["metadata"].get("labels")
         wanted = self.wanted(name, labels, ("enforce",), goal.level)
         operations = guarded(_as_live(value, goal), label_operations(labels, wanted))
@@ -117,11 +117,11 @@ class Labels:
             answer = self._cluster.patch(NAMESPACES, None, name, operations, dry_run=True)
         except Conflict:
             return ["the namespace was changed in the meantime"]
-        # Of thousands of pods the server looks at the first; the survey has looked at all.
+        # Of thousands of pods the server checks only the first ones; the survey has checked all.
         return [text for text in answer.warnings if not text.startswith(PARTIAL)]
 
     def prove_refusal(self, name: str, goal: Policy) -> None:
-        """Have the server refuse a pod by at least the goal. Raises HardenError where it does not."""
+        """Prove that the server refuses a pod by at least the goal. Raises HardenError where it does not."""
         deadline = time.monotonic() + LAG_SECONDS
         while True:
             refused = self._policies.refused(name)
@@ -129,7 +129,7 @@ class Labels:
                 return
             # The server reads the label from its cache.
             if time.monotonic() > deadline:
-                by = f"refuses by {refused} only" if refused else "does not refuse a pod that violates everything"
+                by = f"enforces only {refused}" if refused else "does not refuse a pod that violates everything"
                 raise HardenError(f"the label is set, and the API server {by}: {goal} is not enforced")
             self._halt.wait(0.2)
 

@@ -1,7 +1,6 @@
 """One namespace at a time to a level: warn and audit, fixes, a second look, enforce, proof.
 
-What is done is read from the cluster at every step, so that a run which was cut off is carried on by the
-same command, wherever it is given.
+Every step reads from the cluster what is done, so the same command continues a run that was cut off, on any machine.
 """
 
 from __future__ import annotations
@@ -42,12 +41,11 @@ Report = Callable[[str, str, int, int], None]
 
 
 class Migrated(NamedTuple):
-    """What became of a namespace.
+    """The outcome of a namespace.
 
-    ``state``: enforced (by this run), done (nothing was to do), blocked (warn and audit are set), failed (a
-    step went wrong), drifted (not as the plan file has it), stopped (as asked; the rest is not started).
-    ``found`` is what the survey found before, ``labels`` what they are at the end, ``ready`` how many pods
-    are ready of how many.
+    ``state``: enforced (by this run), done (there was nothing to do), blocked (warn and audit are set), failed (a step
+    went wrong), drifted (no longer as the plan file has it), stopped (as asked; the rest is not started). ``found`` is
+    what the survey found before, ``labels`` what they are at the end, ``ready`` how many pods are ready of how many.
     """
 
     name: str
@@ -85,9 +83,9 @@ class _Blocked(Exception):
 class Migrator:
     """Takes namespaces to a level, one call each; threads may share it.
 
-    ``drift`` says what is no longer as a plan file has it; ``cut_off`` are changes, by uid with their run, of
-    which no run has seen the end (see journal.unfollowed). A set ``halt`` ends a namespace between two
-    steps, a set ``stop`` also the watching of rollouts. ``seconds`` is the longest wait for a rollout.
+    ``drift`` says what is no longer as a plan file has it; ``cut_off`` are changes, by uid with their run, whose
+    rollout no run has followed to its end (see journal.unfollowed). A set ``halt`` ends a namespace between two steps,
+    a set ``stop`` also the watching of rollouts. ``seconds`` is the longest wait for a rollout.
     """
 
     def __init__(
@@ -147,7 +145,9 @@ class Migrator:
             except _Blocked as error:
                 done = self._lower(done, found, error, outcomes)
         except _Halted:
-            done = done._replace(state="stopped", message="stopped between two steps; the same command continues it")
+            done = done._replace(
+                state="stopped", message="stopped between two steps; run the same command again to continue"
+            )
         except HardenError as error:
             done = done._replace(message=str(error))
         labels = done.labels
@@ -167,15 +167,15 @@ class Migrator:
         self._resume(name, proposals, outcomes)
         self._apply(name, proposals, outcomes, found.in_force.modes.get("enforce"))
         if found.only_labels:
-            # They are set in a checkout, once the workloads are well.
+            # They are set in a checkout, once the workloads meet the level.
             raise _Blocked(found.blockers)
         state: MigrationState = "enforced" if self._enforce(name, found.goal) else "done"
         return done._replace(state=state, found=found, ready=self._prove(name, found.goal), blockers=found.blockers)
 
     def _lower(self, done: Migrated, found: NamespaceSurvey, blocked: _Blocked, outcomes: list[Outcome]) -> Migrated:
-        """Return what becomes of a blocked namespace: baseline, where that is high enough and can be reached."""
+        """Return the outcome of a blocked namespace: baseline, where that is high enough and can be reached."""
         blockers = blocked.blockers
-        # A plan is carried out as it is or not at all.
+        # A plan file is carried out exactly or not at all.
         may = self._aim.level == "highest" and self._drift is None
         if may and found.state != "blocked" and found.goal.level != "baseline":
             value = self._cluster.get(NAMESPACES, None, found.name)
@@ -215,11 +215,11 @@ class Migrator:
         )
 
     def _accepts(self, proposal: Proposal) -> bool:
-        """Whether a plan may be another one than before, since someone has changed the object meanwhile."""
+        """Whether a plan may differ from the one before, because someone has changed the object meanwhile."""
         return self._drift is None and proposal.refusal is None
 
     def _resume(self, name: str, proposals: Sequence[Proposal], outcomes: list[Outcome]) -> None:
-        """See to the end what a run that was cut off has changed. Raises _Blocked where it fails."""
+        """Follow what a run that was cut off has changed to its end. Raises _Blocked where it fails."""
         for proposal in proposals:
             live = proposal.live
             cut_off = self._cut_off.get(live.uid)
@@ -304,7 +304,7 @@ class Migrator:
     # -- enforce -----------------------------------------------------------------------------------------
 
     def _enforce(self, name: str, goal: Policy) -> bool:
-        """Enforce the goal once nothing in the namespace violates it; returns whether it was not, by then.
+        """Enforce the goal once nothing in the namespace violates it; returns whether it had yet to be enforced.
 
         Raises _Blocked, _Halted, ClusterError.
         """
@@ -317,7 +317,7 @@ class Migrator:
             found, proposals = survey_namespace(self._policies, value, aim)
             refused = dict.fromkeys(item.message for item in found.problems if item.refused)
             if refused:
-                # The cluster is at fault, not what is in the namespace.
+                # The cluster is at fault, not the namespace.
                 raise ClusterError("; ".join(refused))
             if found.state == "done":
                 return False
@@ -328,13 +328,13 @@ class Migrator:
             if found.pods:
                 if time.monotonic() > deadline:
                     raise _Blocked([_lingering(pod.owner, pod.name, pod.words, self._seconds) for pod in found.pods])
-                self._say(name, f"waiting for {len(found.pods)} old pods to go")
+                self._say(name, f"waiting for {len(found.pods)} old pods to terminate")
                 self._halt.wait(0.5)
                 continue
             self._step(name, f"enforcing {goal.level}")
             warnings = self._labels.warnings(name, value, goal)
             if warnings:
-                # The server speaks from its cache, which may lag behind its own lists.
+                # The server answers from its cache, which may lag behind its own lists.
                 patience = patience or time.monotonic() + LAG_SECONDS
                 if time.monotonic() > patience:
                     raise _Blocked(
@@ -356,7 +356,7 @@ class Migrator:
             return change is not None
 
     def _violating(self, name: str, goal: Policy) -> list[Blocker]:
-        """Return the pods that violate the goal now and are not on their way out."""
+        """Return the pods that violate the goal now and are not going away."""
         out = []
         for value in self._cluster.each(PODS, name):
             findings = evaluate(Pod(value, is_pod=True, decoded=True), goal)
@@ -392,7 +392,7 @@ def _failed(outcome: Outcome) -> bool:
 
 
 def _as_planned(live: Live, change: Change) -> Proposal:
-    """Return a proposal whose plan is a change that was made already."""
+    """Return a proposal whose plan is a change that has already been made."""
     planned = []
     for location in live.subject.templates():
         prefix = pointer(location.path)

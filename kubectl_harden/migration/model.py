@@ -1,4 +1,4 @@
-"""What a survey says of namespaces: how far each is from a level, and what holds it back."""
+"""What a survey says about namespaces: how far each is from a level, and what holds it back."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ State = Literal["done", "ready", "fixable", "blocked"]
 
 
 class Soak(NamedTuple):
-    """An audit log, and for how many seconds nothing new may be in it before a level is enforced.
+    """An audit log, in which nothing may violate a level from ``span.since`` on before that level is enforced.
 
-    ``seconds`` None asks for no such time: then only pods that no workload explains hold a namespace back, and what of
-    the log is not known.
-    ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
+    Without ``span.since``, only pods that no workload explains hold a namespace back, and parts of the log that could
+    not be read. ``traced`` is what was created, by namespace, ``others`` how much more there was than is kept.
+    ``seconds`` is the time that --soak asks for, for reports.
     """
 
     span: LogSpan
@@ -63,16 +63,15 @@ class Soak(NamedTuple):
 
 
 class Aim(NamedTuple):
-    """What is asked of the namespaces.
+    """What is asked for of the namespaces.
 
-    ``level`` is "highest" for the highest level that each can reach. ``version`` is the policy version to
-    pin, None to leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace.
-    ``detailed`` keeps what a plan file and the HTML report show of every workload. ``origins`` tells where workloads
-    and namespaces come from, None where nobody asks. ``soak`` is what an audit log has to say first,
-    ``upgrade`` the minor number of a policy version to compare with.
-    ``at_admission`` is the day on which policies expire that are made for what others write, "" for no policies.
-    ``labels_file`` returns the file of a checkout in which the Namespace object of a name and an origin stands, empty
-    where none does; None without checkouts.
+    ``level`` is "highest" for the highest level that each can reach. ``version`` is the policy version to pin, None to
+    leave it as it is. ``team_label`` is the label that names who owns a workload or a namespace. ``detailed`` keeps
+    what a plan file and the HTML report show about every workload. ``origins`` tells where workloads and namespaces
+    come from, None where nobody asks. ``soak`` is the audit log that has to be clean first, ``upgrade`` the minor
+    number of a policy version to compare with. ``at_admission`` is the day on which admission policies for objects that
+    others write expire, "" for no policies. ``labels_file`` returns the file of a checkout that has the Namespace of a
+    name and an origin, empty where none has; None without checkouts.
     """
 
     level: Literal["baseline", "restricted", "highest"]
@@ -95,11 +94,11 @@ class Aim(NamedTuple):
 
     @property
     def planning(self) -> FixOptions:
-        """What workloads are planned with: all that can be done, since only what lifts a whole namespace is applied."""
+        """The options to plan workloads with: every edit, since only what lifts a whole namespace is applied."""
         return self.fix._replace(partial=True)
 
     def at(self, level: Level) -> Aim:
-        """Return the same for a lower level."""
+        """Return the same aim for a lower level."""
         return self._replace(level="baseline" if level == "baseline" else "restricted")
 
 
@@ -125,10 +124,10 @@ class PodVerdict(NamedTuple):
 class Blocker(NamedTuple):
     """What keeps a namespace below its target.
 
-    ``subject`` names the object, ``check`` the control ("" where none is at fault), ``what`` says what is
-    wrong, ``why`` why it is not cured, ``owner`` which controller or tool has made the object, ``team`` the
-    value of the team label. ``cause`` is the check, or a few words to count by. ``commands``, in their order, take it
-    out of the way, so that the namespace can be migrated. ``origin`` is where an object that others manage comes from.
+    ``subject`` names the object, ``check`` the control ("" where none is at fault), ``what`` says what is wrong,
+    ``why`` why it is not fixed, ``owner`` which controller or tool made the object, ``team`` the value of the team
+    label. ``cause`` is the control, or a few words to count by. ``commands``, in their order, remove it, so that the
+    namespace can be migrated. ``origin`` is where an object that others manage comes from.
     """
 
     subject: str
@@ -144,7 +143,7 @@ class Blocker(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """The control, or what else it is that holds the namespace back."""
+        """The control, or a few words for what else holds the namespace back."""
         return self.check or self.other_cause
 
 
@@ -172,14 +171,14 @@ class Surveyed(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """Who has made the object, or manages it."""
+        """Who made the object, or manages it."""
         return self.proposal.live.owner or ", ".join(manager.name for manager in self.proposal.managers)
 
 
 class ServerWord(NamedTuple):
-    """What the API server says to the enforce label, and what the survey expects it to say.
+    """What the API server answers to the enforce label, and what the survey expects it to answer.
 
-    ``asked`` False: ``why`` it was not.
+    ``asked`` False: ``why`` it was not asked.
     """
 
     asked: bool
@@ -189,26 +188,25 @@ class ServerWord(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the server says what the survey says, to the letter."""
+        """Whether the server's answer is what the survey expects, word for word."""
         return self.asked and self.warnings == self.expected
 
     @property
     def exempts(self) -> str:
-        """The words by which the server tells that its configuration exempts the namespace, or nothing."""
+        """The server's words that its configuration exempts the namespace, or nothing."""
         return exemption_in(self.warnings)
 
 
 class NamespaceSurvey(NamedTuple):
     """One namespace. ``now`` is the lowest level of its workloads, ``after`` that after the plans.
 
-    ``goal`` is what is to be enforced, or what it falls short of. ``state``: done (the goal is enforced and
-    met), ready (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was
-    asked for; ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now.
-    ``warn_labels`` and ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they
-    are not written. ``in_force`` is what admission does there now, ``origin`` where the namespace comes from,
-    ``to_evict`` are the pods older than their workload's policy, which a run that makes policies evicts.
-    ``labels_file`` is the file of a checkout that its labels are set in, ``only_labels`` tells that nothing but these
-    holds it back from the goal.
+    ``goal`` is what is to be enforced, or what it falls short of. ``state``: done (the goal is enforced and met), ready
+    (the goal is met), fixable (the plans lift it there), blocked. ``target`` is the level that was asked for;
+    ``blockers`` hold the namespace below it. ``pods`` are those that violate the goal now. ``warn_labels`` and
+    ``enforce_labels`` are the labels to set, ``managers`` who else manages them, so that they are not written.
+    ``in_force`` is what admission does there now, ``origin`` where the namespace comes from, ``to_evict`` are the pods
+    older than their workload's policy, which a run that makes policies evicts. ``labels_file`` is the file of a
+    checkout that its labels are set in, ``only_labels`` tells that nothing else holds it back from the goal.
     """
 
     name: str
@@ -242,12 +240,12 @@ class NamespaceSurvey(NamedTuple):
 
     @property
     def is_held_back(self) -> bool:
-        """Whether more holds it back from the goal than labels that stand in a checkout."""
+        """Whether something other than labels that a checkout sets holds it back from the goal."""
         return self.state == "blocked" and not self.only_labels
 
     @property
     def bare_pods(self) -> int:
-        """How many pods no controller has made."""
+        """How many pods have no controller."""
         return sum(item.proposal.live.resource == PODS and not item.proposal.live.owner for item in self.workloads)
 
 
@@ -260,7 +258,7 @@ class Survey(NamedTuple):
 
 
 def state_of(blockers: Sequence[Blocker], waits: Sequence[Blocker], *, changed: bool, enforce: bool) -> State:
-    """Return the state of a namespace: fixes do not wait for what only enforcing the level ``waits`` for."""
+    """Return the state of a namespace: ``waits`` holds back only enforcing the level, not the fixes."""
     if blockers or (waits and not changed):
         return "blocked"
     return "fixable" if changed else "ready" if enforce else "done"
@@ -274,8 +272,8 @@ def plan_blockers(
 ) -> Iterator[Blocker]:
     """Yield what the plans leave below the goal, and the plans that cannot be applied.
 
-    ``commands``, by the name of a workload, do what cannot be done in place; ``offers`` are the names of those that a
-    policy at admission would take there.
+    ``commands``, by the name of a workload, do what cannot be done in place; ``offers`` names the workloads that an
+    admission policy would take there.
     """
     for item in workloads:
         proposal = item.proposal
@@ -337,7 +335,7 @@ def pod_blockers(workloads: Iterable[Surveyed], pods: Sequence[PodVerdict], dele
             choice = f"delete it, or all finished pods: {delete}"
             yield Blocker(pod.owner or name, "", what, why, (choice,), other_cause="finished pods")
         elif pod.uid in older:
-            why = "its template does not: the pod is older than it, or an admission webhook changes new pods"
+            why = "its template meets it: the pod is older than the template, or an admission webhook changes new pods"
             yield Blocker(pod.owner or name, "", what, why, other_cause="running pods")
 
 
@@ -346,7 +344,7 @@ def _left(item: Surveyed) -> bool:
 
 
 def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = (), file: str = "") -> Iterator[Blocker]:
-    """Yield that others manage the Pod Security labels of a namespace, and would take a write back.
+    """Yield that others manage the Pod Security labels of a namespace, and would revert a write.
 
     ``file`` is the file of a checkout that they are set in, if any.
     """
@@ -355,7 +353,7 @@ def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = (), 
         "--even-if-managed writes them anyway",
     )
     if file:
-        choices = (f"--write sets them in {file}, enforce once all that runs meets the level",)
+        choices = (f"--write sets them in {file}, enforce once everything that runs meets the level",)
     for manager in managers:
         what = f"its labels are managed by {manager.name}"
         yield Blocker(
@@ -371,16 +369,16 @@ def label_blockers(name: str, managers: Iterable[Manager], origin: Origin = (), 
 
 
 def unread(name: str, problems: Iterable[Problem]) -> Iterator[Blocker]:
-    """Yield what of a namespace could not be read."""
+    """Yield which parts of a namespace could not be read."""
     return (Blocker(f"Namespace {name}", "", item.message, other_cause="could not be read") for item in problems)
 
 
 def reapply_notes(namespaces: Iterable[NamespaceSurvey]) -> Iterator[str]:
-    """Yield how many workloads the next write from their manifests takes edits back of, a line for each kind of it."""
+    """Yield how many workloads lose edits to the next write of their manifests, a line for each kind of write."""
     counts = Counter(item.by for one in namespaces for surveyed in one.to_fix for item in surveyed.proposal.reapplied)
     for by, count in sorted(counts.items()):
         noun = f"{count:,} workload{'s' if count > 1 else ''}"
-        yield f"the next {by} takes back or conflicts with edits of {noun}: make the change in the manifests too"
+        yield f"the next {by} reverts or conflicts with edits of {noun}: make the change in the manifests too"
 
 
 def exemption(name: str, server: ServerWord, now: InForce) -> Iterator[Blocker]:
@@ -397,4 +395,4 @@ def completed_pods(names: Iterable[Iterable[str]]) -> Iterator[str]:
     found = [name for some in names for name in some]
     if found:
         what = f"{found[0]} has a template" if len(found) == 1 else f"{len(found):,} workloads have templates"
-        yield f"{what} below the level and pods that meet it, since admission completes them: no edit is needed"
+        yield f"{what} below the level and pods that meet it, because admission mutates them: no edit is needed"

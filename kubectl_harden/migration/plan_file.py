@@ -119,18 +119,18 @@ def _workload_value(item: Surveyed) -> dict[str, object]:
 
 
 def write_plan(path: str, value: dict[str, object]) -> None:
-    """Write a plan; the file is whole or not there. Raises HardenError."""
+    """Write a plan; the file is written as a whole or not at all. Raises HardenError."""
     write_new(path, json_line(value, indent=2) + "\n")
 
 
 def read_plan(path: str) -> MigrationPlan:
-    """Return the plan in a file. Raises InputError, with the place, where it is none."""
+    """Return the plan in a file. Raises InputError, with the place, where it is not a plan."""
     try:
         value = read_json(path)
     except InputError as error:
         raise InputError(f"{path}: {error.args[0]}") from None
     if not isinstance(value, dict) or (value.get("apiVersion"), value.get("kind")) != (VERSION, KIND):
-        raise InputError(f"{path}: no {KIND} of {VERSION}: make one with migrate --plan-out")
+        raise InputError(f"{path}: this is not a {KIND} of {VERSION}: make one with migrate --plan-out")
     try:
         options = value["options"]
         fix = FixOptions(
@@ -187,9 +187,9 @@ def _by_policy(proposal: Proposal, item: Mapping[str, object]) -> bool:
 
 
 def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[Proposal]) -> list[str]:
-    """Return what is no longer as a plan has a namespace: nothing where it can be carried out exactly.
+    """Return how a namespace differs from a plan: nothing where the plan can be carried out exactly.
 
-    What an earlier run has already carried out of the plan is no drift.
+    What an earlier run has already carried out is not a difference.
     """
     if planned["uid"] != found.uid:
         return ["the namespace was deleted and recreated since the plan was made"]
@@ -200,7 +200,7 @@ def drift(planned: dict[str, Any], found: NamespaceSurvey, proposals: Sequence[P
         if now != planned["labels"].get(key) and now != wanted.get(key):
             out.append(f"its label {key} was {planned['labels'].get(key)} and is {now}")
     if planned["goal"] != str(found.goal) and not out:
-        out.append(f"the plan takes it to {planned['goal']}, and now it would go to {found.goal}")
+        out.append(f"the plan takes it to {planned['goal']}, but now it would be taken to {found.goal}")
     if planned["state"] == "blocked" and found.state != "blocked" and not out:
         out.append("it was held back when the plan was made, and no longer is")
     known = {item["uid"]: item for item in planned["workloads"]}

@@ -1,4 +1,4 @@
-"""Which namespaces a run is about, and whether it has the permissions that it needs."""
+"""The namespaces of a run, and whether the user has the permissions that the run needs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 _WHOLE: Final = 4
-"""The cluster is listed at once where at least one in so many namespaces is wanted …"""
+"""The whole cluster is listed at once where at least one in this many namespaces is wanted …"""
 _FEW: Final = 3
-"""… and more than so many."""
+"""… and more than this many."""
 
 
 class Selection(NamedTuple):
@@ -61,7 +61,7 @@ class Permission(NamedTuple):
 
 
 def share_of(name: str, count: int) -> int:
-    """Return which of ``count`` shares a namespace belongs to: the same whatever other namespaces there are."""
+    """Return which of ``count`` shares a namespace belongs to, whatever other namespaces there are."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % count
 
 
@@ -107,9 +107,9 @@ def _wanted(name: str, selection: Selection) -> bool:
 
 
 def needed_permissions(custom: Sequence[Resource]) -> list[Permission]:
-    """Return what a run that applies cannot do without; ``custom`` workloads are the cluster's.
+    """Return the permissions that a run with --apply needs; ``custom`` are the cluster's custom workloads.
 
-    PodTemplates run nothing: whoever may not see them, as Kubernetes' own roles do not, does without.
+    PodTemplates run nothing, and Kubernetes' own roles do not include them: no permission for them is needed.
     """
     workloads = [resource for resource in WORKLOADS if resource.kind != "PodTemplate"]
     needed = [Permission("list", resource) for resource in (*custom, *workloads)]

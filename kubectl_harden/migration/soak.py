@@ -1,4 +1,4 @@
-"""What an audit log has against enforcing a level: what came and went, and how long a namespace has been watched.
+"""What in an audit log keeps a level from being enforced: pods that no longer exist, and gaps in what was audited.
 
 Sources: kubernetes.io/docs/tasks/configure-pod-container/migrate-from-psp and .../enforce-standards-namespace-labels
 (audit first); metadata.managedFields tells when the audit label was last set.
@@ -10,22 +10,23 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kubectl_harden.evidence.audit_log import LogSpan, seconds_of
+from kubectl_harden.evidence.audit_log import LogSpan
 from kubectl_harden.live.audited import Traced, label_set_at, level_of
 from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
+from kubectl_harden.objects import is_static
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.namespace_labels import includes, rank
+from kubectl_harden.times import rfc3339, seconds_of
 from kubectl_harden.words import counted
 
-__all__ = ["LONGEST_SILENCE", "SOAK_CAUSES", "Unlogged", "moment", "soak_blockers"]
+__all__ = ["SOAK_CAUSES", "Unlogged", "soak_blockers"]
 
-LONGEST_SILENCE: Final = 60
-"""Minutes: an API server that logs anything logs more often, and what is longer counts as a gap of the log."""
+_LONGEST_SILENCE: Final = 60
+"""Minutes: an API server that logs anything logs more often, so a longer silence counts as a gap in the log."""
 _LATE: Final = 300
 """Seconds: files of several API servers are copied one after another, and events may be written in batches."""
-_MIRROR: Final = "kubernetes.io/config.mirror"
-_WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, with the rotated ones"
+_WHY_GAP: Final = "what was created then is not known: the files of every API server are needed, including rotated ones"
 _WHY_UNLOGGED: Final = (
     "it may be of another cluster, of one of several API servers, or its audit policy may leave the namespace out"
 )
@@ -35,38 +36,31 @@ SOAK_CAUSES: Final = (_CAUSE, _CAME)
 """What counts as a cause of these blockers."""
 
 
-def moment(at: float) -> str:
-    """Return seconds since 1970 as ``2026-11-28 20:20 UTC``."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
-
-
 class Unlogged:
-    """The pods of a namespace that run, and whose creation an audit log of its time would show and does not.
+    """The running pods of a namespace whose creation falls into the time of an audit log that does not show it.
 
-    A log that is of another cluster, of one of several API servers, or whose policy leaves a namespace out, is like a
-    log in which all is well. Nothing is expected of the time before the namespace audits (admission notes nothing of
-    what is privileged in all modes), and of the mirrors of static pods.
+    A log of another cluster, of one of several API servers, or of an audit policy that leaves a namespace out looks
+    like a log in which nothing is wrong. Nothing is expected from before the namespace was audited (admission notes
+    nothing where all modes are privileged), nor for mirrors of static pods.
     """
 
     def __init__(self, soak: Soak | None, namespace: Mapping[str, Any]) -> None:
-        self._soak = soak if soak is not None and soak.seconds is not None else None
+        self._span = soak.span if soak is not None and soak.span.since is not None else None
         self._name = str(namespace["metadata"]["name"])
         self._since = self._until = 0.0
-        if self._soak is not None:
-            self._since = max(
-                time.time() - (self._soak.seconds or 0), (label_set_at(namespace["metadata"], "audit") or 0) + _LATE
-            )
-            self._until = (self._soak.span.last or 0) - _LATE
+        if self._span is not None:
+            self._since = max(self._span.since or 0, (label_set_at(namespace["metadata"], "audit") or 0) + _LATE)
+            self._until = (self._span.last or 0) - _LATE
         self.uids: set[str] = set()
         self.last = 0.0
 
     def judge(self, pod: Mapping[str, Any]) -> None:
         """Take a pod of the namespace."""
         metadata = pod["metadata"]
-        if self._soak is None or _MIRROR in (metadata.get("annotations") or ()):
+        if self._span is None or is_static(pod):
             return
         at = seconds_of(str(metadata.get("creationTimestamp")))
-        if at is not None and self._since <= at < self._until and not self._soak.span.shows_creation(self._name, at):
+        if at is not None and self._since <= at < self._until and not self._span.shows_creation(self._name, at):
             self.uids.add(str(metadata["uid"]))
             self.last = max(self.last, at)
 
@@ -74,25 +68,24 @@ class Unlogged:
 def soak_blockers(
     soak: Soak | None, namespace: Mapping[str, Any], now: InForce, goal: Policy, unlogged: Unlogged
 ) -> Iterator[Blocker]:
-    """Yield what the audit log has against enforcing a level in a namespace, which admission handles so now."""
+    """Yield what in the audit log keeps a level from being enforced in a namespace; ``now`` is in force there."""
     if soak is None:
         return
     name = str(namespace["metadata"]["name"])
-    until = time.time()
-    since = 0.0 if soak.seconds is None else until - soak.seconds
+    since = soak.span.since
     yield from (_of_namespace(name, what, why) for what, why in soak.span.lost(soak.others))
-    if soak.seconds is not None:
-        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak.span, since, until))
+    if since is not None:
+        yield from (_of_namespace(name, what, why) for what, why in _unwatched(soak.span, since, time.time()))
         yield from (_of_namespace(name, what, _WHY_UNLOGGED) for what in _missing(soak, unlogged))
         yield from (_of_namespace(name, what, why) for what, why in _unaudited(namespace, now, goal, since))
     for item in soak.traced.get(name, ()):
         made = item.creation
         said = [one.reason for one in made.violations if one.may_violate(goal.level)]
         said += [made.rest] if made.rest else []
-        explained = soak.seconds is None and item.state in ("violates", "fixed")
+        explained = since is None and item.state in ("violates", "fixed")
         # What is refused already, enforcing more does not change.
         changes = not made.refused or rank(now.modes.get("enforce")) < rank(level_of(made.policy))
-        if not said or made.last < since or explained or not changes:
+        if not said or made.last < (since or 0) or explained or not changes:
             continue
         what = f"{made.times:,} {made.done}" if made.times > 1 else f"one {made.done}"
         words = ", ".join(said)
@@ -100,7 +93,7 @@ def soak_blockers(
         yield Blocker(
             item.target or _maker(item),
             "",
-            f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {moment(made.last)}: {words}",
+            f"{what} that {'violate' if made.times > 1 else 'violates'} it, the last at {rfc3339(made.last)}: {words}",
             f"{made.done} by {made.user or 'an unknown user'} ({made.agent or 'unknown program'}){where}",
             other_cause=_CAME,
         )
@@ -117,28 +110,28 @@ def _of_namespace(name: str, what: str, why: str) -> Blocker:
 
 
 def _unwatched(span: LogSpan, since: float, until: float) -> Iterator[tuple[str, str]]:
-    """Yield in which of the time the log tells nothing."""
+    """Yield when and why the log is silent."""
     if not span.evaluations:
-        why = "its audit policy may leave pods out: they are needed at least at the level Metadata"
+        why = "its audit policy may leave pods out: they have to be audited, at least at level Metadata"
         yield "no pod that admission judged is in the audit log", why
         return
-    for start, end in span.gaps(since, until, LONGEST_SILENCE):
-        yield f"the audit log has nothing from {moment(start)} to {moment(end)}", _WHY_GAP
+    for start, end in span.gaps(since, until, _LONGEST_SILENCE):
+        yield f"the audit log has nothing from {rfc3339(start)} to {rfc3339(end)}", _WHY_GAP
 
 
 def _missing(soak: Soak, unlogged: Unlogged) -> Iterator[str]:
-    """Yield what runs and is not in the log."""
+    """Yield that running pods are not in the log."""
     if soak.span.crowded:
         yield "the audit log has pods of too many namespaces to be compared with those that run"
     elif unlogged.uids:
         count = len(unlogged.uids)
         runs = "runs, created" if count == 1 else "run, the last created"
-        pods = f"{counted(count, 'pod')} that {runs} at {moment(unlogged.last)}"
+        pods = f"{counted(count, 'pod')} that {runs} at {rfc3339(unlogged.last)}"
         yield f"the audit log does not show the creation of {pods}"
 
 
 def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: float) -> Iterator[tuple[str, str]]:
-    """Yield that the log cannot tell what violates the level, since it was not audited all the time."""
+    """Yield that the log does not show what violates the level, because it was not audited all the time."""
     audited = now.modes.get("audit")
     if not includes(audited, goal):
         what = f"{goal} is not audited there, so the log does not show what violates it"
@@ -152,6 +145,6 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
         )
     elif set_at > since:
         yield (
-            f"{goal} has been audited there only since {moment(set_at)}, as far as is known",
+            f"{goal} has been audited there only since {rfc3339(set_at)}, as far as is known",
             "wait, and run this again",
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kubectl_harden.model import Edit, Facts
 from kubectl_harden.planning.case import Case
 from kubectl_harden.planning.choose import without_objection
-from kubectl_harden.planning.companions import Asked, companions
+from kubectl_harden.planning.companions import companions
 from kubectl_harden.planning.proposals import within_risk
 from kubectl_harden.pod_security.pod import Pod
 
@@ -29,9 +29,6 @@ class Accompanied(NamedTuple):
 
 def accompany(case: Case, first: list[Edit]) -> Accompanied:
     """Return the companions of a pod template, which come before what controls propose, and after ``first``."""
-    if not case.violations and case.options.asked == Asked():
-        # Nothing is asked for, and what is not known does not matter.
-        return Accompanied([], accompanied(case, first), [], [])
     pod = case.patched(first) if first else case.pod
     facts = case.facts(pod)
     asked = companions(

@@ -22,7 +22,16 @@ from kubectl_harden.field_path import field_path, pointer
 from kubectl_harden.model import Edit
 from kubectl_harden.objects import api_group, controller_of
 
-__all__ = ["EXPIRES", "GROUP", "WORKLOAD", "PolicyObjects", "mutation", "policy_name", "policy_objects"]
+__all__ = [
+    "EXPIRES",
+    "GROUP",
+    "TEMPLATE_HASHES",
+    "WORKLOAD",
+    "PolicyObjects",
+    "mutation",
+    "policy_name",
+    "policy_objects",
+]
 
 GROUP: Final = "admissionregistration.k8s.io"
 WORKLOAD: Final = "kubectl-harden/workload"
@@ -50,7 +59,8 @@ _MAPS: Final = ("annotations", "labels")
 _ALWAYS: Final = ("metadata", "spec", "containers")
 """Fields that every pod has."""
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
-_HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
+TEMPLATE_HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
+"""By kind, the label in which its controller puts the hash of the pod template."""
 _JOB_NAME: Final = "job-name"
 _JOB_LABELS: Final = ("controller-uid", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", _JOB_NAME)
 
@@ -146,7 +156,7 @@ def _pods_of(value: dict[str, Any], template: Mapping[str, Any]) -> _Pods:
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     own = {key: text for key, text in labels.items() if key not in _JOB_LABELS}
     if (group, kind) in (("apps", "Deployment"), ("argoproj.io", "Rollout")) and spec.get("selector"):
-        key = _literal(_HASHES[kind])
+        key = _literal(TEMPLATE_HASHES[kind])
         by_hash = f"has(object.metadata.labels) && {key} in object.metadata.labels"
         named = f"o.name == {_literal(f'{name}-')} + object.metadata.labels[{key}]"
         return _Pods(spec["selector"], f"{by_hash} && {_controlled('apps', 'ReplicaSet', named)}")

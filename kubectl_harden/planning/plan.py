@@ -17,6 +17,7 @@ from kubectl_harden.plan_model import Plan, Remaining
 from kubectl_harden.planning.accompany import accompanied, accompany
 from kubectl_harden.planning.case import Case, Violations
 from kubectl_harden.planning.choose import choose_from
+from kubectl_harden.planning.companions import Asked
 from kubectl_harden.planning.field_edits import in_object, lowered
 from kubectl_harden.planning.options import FixOptions
 from kubectl_harden.planning.proposals import propose, within_risk
@@ -108,6 +109,8 @@ class _Draft(NamedTuple):
 
 def _drafted(case: Case) -> _Draft:
     """Return the edits for all violations that nobody has accepted or left out, as far as they may be made."""
+    if not case.violations and case.options.asked == Asked():
+        return _Draft([], case.pod, case.violations, [], [], [], _EMPTY, case.policy.level)
     asked = case.options.asked.user_namespace
     if asked is None and case.choose is None:
         return _edits(case, [])

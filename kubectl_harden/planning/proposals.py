@@ -24,8 +24,6 @@ def propose(
     case: Case, pod: Pod, violations: Violations, accepted: Collection[str]
 ) -> tuple[list[Edit], list[Obstacle]]:
     """Return what violated controls propose for a pod, and what they cannot do."""
-    if not violations:
-        return [], []
     options = case.options
     in_context = case.location.pod_security_context
     context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)

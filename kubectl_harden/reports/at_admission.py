@@ -1,4 +1,4 @@
-"""Policies that change pods at admission, as text."""
+"""Admission policies that change pods, as text."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def policies_yaml(made: Iterable[PolicyObjects]) -> str:
 
 
 def not_made(name: str, objects: PolicyObjects) -> str:
-    """Return in a sentence which planned edits of a workload a policy does not make."""
+    """Return a sentence on the planned edits of a workload that a policy does not make."""
     return f"{name}: no policy can make these edits: {', '.join(objects.left_out)}"

@@ -23,7 +23,7 @@ _WHOLE: Final = ("pod template", "pod spec", "containers by name")
 def owner_notes(
     found: AtOwner, commands: tuple[str, str], others: Sequence[str] = (), *, columns: int
 ) -> Iterator[str]:
-    """Yield what a person should know of the custom resource that a workload is made from.
+    """Yield what a person should know about the custom resource that a workload is made from.
 
     ``commands`` change it ("" where that is being done), and have a policy change the workload's pods at admission.
     ``others`` are workloads that are made from it, too.
@@ -35,7 +35,7 @@ def owner_notes(
     free = [field_path(field.path) for field in found.fields if field.free]
     if free:
         words = f"{head} takes anything in {', '.join(free)}: what its operator makes of it is not in the schema. "
-        words += f"If it is what it is called, --at-owner --owner-field {free[0]} tries it"
+        words += f"If it has the shape that its name suggests, --at-owner --owner-field {free[0]} tries it"
         yield _line("owner  ", "strong", words, columns)
     if found.change is None:
         words = f"{head}: {found.problem}. At admission a policy makes the edits: {commands[1]}"
@@ -49,7 +49,7 @@ def owner_notes(
         command = f": {commands[0]}" if commands[0] else ""
         yield _line("owner  ", "strong", f"{_deeds(found.change)}{command}", columns)
         if others:
-            words = f"{', '.join(others)}: made from it, too, may change with it, and is not followed"
+            words = f"{', '.join(others)}: also made from it, may change with it, and is not followed"
             yield _line("others ", "warn", words, columns)
         for text in found.change.warnings:
             yield _line("warning", "warn", text, columns)
@@ -79,7 +79,7 @@ def _deeds(change: Proposal) -> str:
 
 
 def owner_json(found: AtOwner | None) -> dict[str, object]:
-    """Return what a FixPlan's workload says of the custom resource that it is made from, nothing where it has none."""
+    """Return what a FixPlan's workload says about the custom resource that it is made from, nothing without one."""
     if found is None:
         return {}
     fields = [

@@ -1,8 +1,7 @@
-"""What an audit log shows of pods that came and went, for people and for programs."""
+"""Pods that an audit log shows, for people and for programs."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -12,30 +11,17 @@ from kubectl_harden.live.audited import Traced, policy_of
 from kubectl_harden.live.find import places
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import paint, printable, wrapped
+from kubectl_harden.times import rfc3339
 from kubectl_harden.words import counted
 
-__all__ = [
-    "audit_json",
-    "audit_notes",
-    "audit_text",
-    "moment",
-    "period",
-    "unaudited_json",
-    "unaudited_notes",
-    "unseen_notes",
-]
+__all__ = ["audit_json", "audit_notes", "audit_text", "period", "unaudited_json", "unaudited_notes", "unseen_notes"]
 
 _NAMED: Final = 5
 _MINUTE: Final = 60
 
 
-def moment(at: float) -> str:
-    """Return seconds since 1970 as ``2026-11-28T20:20:15Z``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
 def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, columns: int) -> Iterator[str]:
-    """Yield what was created that violates: the same violations once, then whose pods they are, and what to do."""
+    """Yield the violating pods that were created: equal violations once, then their workloads, and what to do."""
     if not found:
         return
     yield "\n" + paint(f"Pods that were created or refused, from the audit log{period(span)}:", "strong") + "\n"
@@ -49,8 +35,8 @@ def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, co
             made = item.creation
             what = counted(made.times, "debug container" if _debugs(item) else "pod")
             what = f"{what} {made.done}" if made.refused or not made.changed else _changes(made.times)
-            since = "" if made.times == 1 else f" since {moment(made.first)},"
-            told = f": {what}{since} last at {moment(made.last)}"
+            since = "" if made.times == 1 else f" since {rfc3339(made.first)},"
+            told = f": {what}{since} last at {rfc3339(made.last)}"
             yield wrapped(printable(told), 4, columns, head=f"{made.namespace}: {_whose(item)}") + "\n"
             yield from (wrapped(f"→ {printable(line)}", 6, columns) + "\n" for line in _advice(item, commands))
         if any(item.state in ("gone", "unknown") for item in members):
@@ -71,7 +57,7 @@ def _changes(times: int) -> str:
 def period(span: LogSpan) -> str:
     """Return `` from … to …``, the time that a log covers; nothing where that is not known."""
     first, last = span.first, span.last
-    return "" if first is None or last is None else f" from {moment(first)} to {moment(last)}"
+    return "" if first is None or last is None else f" from {rfc3339(first)} to {rfc3339(last)}"
 
 
 def _whose(item: Traced) -> str:
@@ -107,7 +93,7 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
 
 
 def audit_notes(span: LogSpan) -> Iterator[str]:
-    """Yield what a person should know of the log beside what is lost of it: what it cannot tell."""
+    """Yield what a person should know about the log, other than what is lost of it: what it cannot show."""
     if not span.evaluations:
         yield (
             "the audit log has no pod that admission judged: whether its audit policy leaves pods out is not known "
@@ -127,7 +113,7 @@ def unaudited_notes(span: LogSpan, since: Mapping[str, float | None]) -> Iterato
     never, later = _unaudited(span, since)
     yield from unseen_notes(never)
     if later:
-        told = ", ".join(f"{name} since {moment(at)}" for name, at in list(later.items())[:_NAMED])
+        told = ", ".join(f"{name} since {rfc3339(at)}" for name, at in list(later.items())[:_NAMED])
         more = ", …" if len(later) > _NAMED else ""
         yield (
             "the audit log does not show what violated before the level was audited or enforced, as far as is known: "
@@ -139,7 +125,7 @@ def unseen_notes(namespaces: Sequence[str]) -> Iterator[str]:
     """Yield that the log cannot show what violates the level in namespaces."""
     if namespaces:
         what = "the level is neither audited nor enforced there"
-        yield f"the audit log does not show all that violates{places(namespaces)}: {what}, as far as labels tell"
+        yield f"the audit log does not show every violation{places(namespaces)}: {what}, as far as labels tell"
 
 
 def unaudited_json(span: LogSpan, since: Mapping[str, float | None] | None) -> dict[str, object]:
@@ -147,7 +133,7 @@ def unaudited_json(span: LogSpan, since: Mapping[str, float | None] | None) -> d
     if since is None:
         return {"unaudited": None, "auditedSince": None}
     never, later = _unaudited(span, since)
-    return {"unaudited": never, "auditedSince": {name: moment(at) for name, at in later.items()}}
+    return {"unaudited": never, "auditedSince": {name: rfc3339(at) for name, at in later.items()}}
 
 
 def _unaudited(span: LogSpan, since: Mapping[str, float | None]) -> tuple[list[str], dict[str, float]]:
@@ -161,8 +147,8 @@ def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str,
     """Return the same for programs; times are RFC 3339."""
     first, last = span.first, span.last
     return {
-        "from": None if first is None else moment(first),
-        "to": None if last is None else moment(last),
+        "from": None if first is None else rfc3339(first),
+        "to": None if last is None else rfc3339(last),
         "events": span.events,
         "podsJudged": span.evaluations,
         "unreadable": span.unreadable + len(span.cut_files),
@@ -193,7 +179,7 @@ def _created(item: Traced) -> dict[str, object]:
         ],
         "unread": made.rest,
         "count": made.times,
-        "first": moment(made.first),
-        "last": moment(made.last),
+        "first": rfc3339(made.first),
+        "last": rfc3339(made.last),
         "names": list(made.names),
     }

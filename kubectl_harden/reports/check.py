@@ -20,13 +20,13 @@ __all__ = ["concise", "known_words", "name", "text", "wide"]
 
 
 _SCREENFUL: Final = 20
-"""So many workloads are told of one by one."""
+"""Up to this many workloads are listed one by one."""
 
 
 def text(report: Report) -> Iterator[str]:
-    """Yield a paragraph for each workload below the level; of many one for those with the same violations.
+    """Yield a paragraph for each workload below the level; for many workloads, one for those with the same violations.
 
-    Of many the counts are told as well: first of a cluster's, where no lines of files are to be found.
+    For many, the counts come as well, and first for a cluster, where there are no lines of files to find.
     """
     columns, counts, many = report.columns, Statistics(), Alike()
     few: list[Checked] = []
@@ -84,7 +84,7 @@ def _of_pods(checked: Checked, columns: int) -> Iterator[str]:
     by = pods.by[0] if len(pods.by) == 1 else f"one of {', '.join(pods.by)}" if pods.by else "admission"
     runs = f" ({counted(pods.running, 'pod')} running)" if pods.running else ""
     words = f"its template does not meet {checked.policy}, its {'new ' if pods.older else ''}pods do{runs}: "
-    words += f"{by} completes them, so none is refused" if pods.proved else "they may be completed by admission"
+    words += f"{by} mutates them, so none is refused" if pods.proved else "admission may have mutated them"
     if pods.older:
         named = ", ".join(pods.older[:3]) + (f" and {len(pods.older) - 3:,} more" if len(pods.older) > 3 else "")
         words += f"; {named} {'is' if len(pods.older) == 1 else 'are'} older and will stay below it until recreated"
@@ -150,7 +150,7 @@ def wide(report: Report) -> Iterator[str]:
 
 
 def _telling(facts: Iterable[Fact]) -> Iterator[Fact]:
-    """Yield facts without those that only say of one capability more that it was not used."""
+    """Yield facts without those that only say that one more capability was not used."""
     return (fact for fact in facts if not (fact.kind == "unused" and fact.topic == "capability"))
 
 
@@ -177,7 +177,7 @@ def name(report: Report) -> Iterator[str]:
 def concise(report: Report) -> Iterator[str]:
     """Yield a line for each violation that is neither accepted nor known, never wrapped: place, control, words.
 
-    The place is ``file:line``, as editors and grep have it, or the live object.
+    The place is ``file:line``, as in editors and grep, or the live object.
     """
     for checked in report.results:
         source = checked.identity.source

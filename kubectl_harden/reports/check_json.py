@@ -54,7 +54,7 @@ def _pods_json(checked: Checked) -> dict[str, object]:
     pods = checked.pods
     if pods is None:
         return {}
-    # Only pods that meet the policy are told of, but for those that are older than the policy at admission.
+    # Only pods that meet the policy are listed, and those that are older than the admission policy.
     return {
         "pods": {
             "level": pods.level,

@@ -7,18 +7,19 @@ from typing import Final
 
 from kubectl_harden.model import Checked
 from kubectl_harden.pod_security.accepted import left
+from kubectl_harden.reports.markdown import markdown_code, markdown_text
 from kubectl_harden.reports.statistics import Statistics
 from kubectl_harden.reports.tally import Report, summary_line
-from kubectl_harden.reports.terminal import error_line, object_name, place, printable
+from kubectl_harden.reports.terminal import error_line, object_name, place
 
 __all__ = ["markdown"]
 
 _MOST: Final = 300
-"""So many workloads are listed: the summary of a job on GitHub has room for 1 MiB."""
+"""At most this many workloads are listed: the summary of a job on GitHub has room for 1 MiB."""
 
 
 def markdown(report: Report) -> Iterator[str]:
-    """Yield the sum, the workloads below the level with what each violates, and counts by control and namespace."""
+    """Yield the summary, the workloads below the level with what each violates, and counts by control and namespace."""
     counts = Statistics()
     rows: list[str] = []
     below = 0
@@ -31,10 +32,10 @@ def markdown(report: Report) -> Iterator[str]:
     tally = report.tally
     bad = tally.violating or tally.refused or tally.problems
     mark = "✗" if bad else "–" if tally.left_out or not tally.workloads else "✓"
-    yield f"## {mark} Pod Security\n\n{_text(summary_line(tally))}.\n"
+    yield f"## {mark} Pod Security\n\n{markdown_text(summary_line(tally))}.\n"
     if tally.problems:
         yield "\n### Not checked\n\n"
-        yield "".join(f"- {_text(error_line(problem))}\n" for problem in tally.problems)
+        yield "".join(f"- {markdown_text(error_line(problem))}\n" for problem in tally.problems)
     if rows:
         yield "\n| Workload | Level | Violations |\n| --- | --- | --- |\n"
         yield from rows
@@ -50,10 +51,10 @@ def markdown(report: Report) -> Iterator[str]:
 
 def _row(checked: Checked) -> str:
     where = place(checked.identity.source)
-    name = f"`{_code(object_name(checked.identity))}`" + (f"<br>{_text(where)}" if where else "")
+    name = f"`{markdown_code(object_name(checked.identity))}`" + (f"<br>{markdown_text(where)}" if where else "")
     words = "<br>".join(
-        f"`{violation.check}` {_text(violation.reason)}" + (f": {_text(violation.detail)}" if violation.detail else "")
-        for violation in left(checked.violations)
+        f"`{one.check}` {markdown_text(one.reason)}" + (f": {markdown_text(one.detail)}" if one.detail else "")
+        for one in left(checked.violations)
     )
     return f"| {name} | {checked.level} | {words} |\n"
 
@@ -61,16 +62,4 @@ def _row(checked: Checked) -> str:
 def _table(name: str, heads: tuple[str, ...], rows: Iterator[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
     yield f"\n| {name} | {' | '.join(heads)} |\n| --- |{' ---: |' * len(heads)}\n"
     for key, numbers in rows:
-        yield f"| {_text(key)} | {' | '.join(f'{number:,}' for number in numbers)} |\n"
-
-
-def _code(text: str) -> str:
-    return printable(text).replace("`", "'").replace("|", "\\|")
-
-
-def _text(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    out = printable(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    for sign in "\\`*_[]|":
-        out = out.replace(sign, f"\\{sign}")
-    return out
+        yield f"| {markdown_text(key)} | {' | '.join(f'{number:,}' for number in numbers)} |\n"

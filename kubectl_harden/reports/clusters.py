@@ -16,9 +16,9 @@ _COLUMNS: Final = ("WORKLOADS", "PRIVILEGED", "BASELINE", "RESTRICTED", "BELOW",
 
 
 def clusters_table(clusters: Mapping[str, Tally]) -> Iterator[str]:
-    """Yield what was found in each cluster: workloads by the level that they meet, and those below their policy.
+    """Yield the counts of each cluster: workloads by the level that they meet, and those below their policy.
 
-    Of a cluster that told nothing there is no number.
+    A cluster that could not be read has no numbers.
     """
     names = [printable(name) for name in clusters]
     wide = max(len("CLUSTER"), *map(len, names))
@@ -32,9 +32,9 @@ def clusters_table(clusters: Mapping[str, Tally]) -> Iterator[str]:
 
 
 def migrations_table(clusters: Sequence[tuple[str, Sequence[State] | None]]) -> Iterator[str]:
-    """Yield how many namespaces of each cluster are how far from their level.
+    """Yield the number of namespaces by state, for each cluster.
 
-    None stands for a cluster that told nothing.
+    None stands for a cluster that could not be read.
     """
     names = [printable(name) for name, _ in clusters]
     wide = max(len("CLUSTER"), *map(len, names))

@@ -19,10 +19,10 @@ _CONTEXT = 3
 _MEANINGS = {"-": "bad", "+": "good", " ": ""}
 
 _FAR: Final = 500
-"""Changes in one place beyond which the smallest diff would take longer to find than it is worth."""
+"""The most changes in one place for which the smallest diff is searched: more would take too long."""
 
 _Block = tuple[int, int, list[str]]
-"""The first old line, the line behind the last one, and the new lines."""
+"""The first old line, the line after the last one, and the new lines."""
 
 
 def unified(file: str, before: str, splices: Sequence[Splice]) -> Iterator[tuple[str, str]]:
@@ -34,7 +34,7 @@ def unified(file: str, before: str, splices: Sequence[Splice]) -> Iterator[tuple
         return
     old = _split(before)
     name = "stdin" if file == "-" else _name(file)
-    # A file that has no text yet is a new one.
+    # A file without text is a new one.
     yield "strong", f"--- {_quoted(f'a/{name}') if before else '/dev/null'}"
     yield "strong", f"+++ {_quoted(f'b/{name}')}"
     moved = 0
@@ -72,7 +72,7 @@ def _blocks(before: str, splices: Sequence[Splice], old: list[str]) -> Iterator[
     """Yield each run of lines that changes, in order."""
     for near in _near(_runs(before, splices, old)):
         gone = {line for first, last, _ in near for line in old[first:last]}
-        # Where no line both goes and comes nothing can be smaller.
+        # Where no line is both removed and added, the diff cannot be smaller.
         if gone.isdisjoint(line for _, _, new in near for line in new):
             yield from near
             continue
@@ -87,7 +87,7 @@ def _blocks(before: str, splices: Sequence[Splice], old: list[str]) -> Iterator[
 
 
 def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> list[_Block]:
-    """Return the lines that splices change, without what stays of them; what touches is one."""
+    """Return the blocks of lines that splices change, without the lines that stay; adjacent ones are merged."""
     starts = [0]
     for line in old:
         starts.append(starts[-1] + len(line))
@@ -97,7 +97,7 @@ def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> list[_Block
     for splice in _joined(splices):
         start, end, new = splice
         first, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
-        # The line behind a splice stays as it is where the splice ends one.
+        # The line after a splice does not change where the splice ends a line.
         if starts[last] != end or not (new.endswith("\n") or (not new and starts[first] == start)):
             last = min(last + 1, len(old))
         if parts and (first < parts[-1][1] or first == parts[-1][1] == len(old)):
@@ -119,7 +119,7 @@ def _runs(before: str, splices: Sequence[Splice], old: list[str]) -> list[_Block
 
 
 def _joined(splices: Iterable[Splice]) -> Iterator[Splice]:
-    """Yield splices, those as one between which nothing stays."""
+    """Yield splices, with those merged between which nothing stays."""
     last: Splice | None = None
     for start, end, new in splices:
         if last is None:
@@ -134,7 +134,7 @@ def _joined(splices: Iterable[Splice]) -> Iterator[Splice]:
 
 
 def _near(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
-    """Gather blocks whose contexts touch."""
+    """Group blocks whose contexts touch."""
     near: list[_Block] = []
     for block in blocks:
         if near and block[0] - near[-1][1] > 2 * _CONTEXT:
@@ -209,9 +209,9 @@ _TO_QUOTE: Final = re.compile(f'[{UNPRINTABLE}"\\\\]')
 
 
 def _quoted(name: str) -> str:
-    """Return a name as git writes it in a patch (git, quote.c): between quotes where it has what could end it.
+    """Return a name as git writes it in a patch (git, quote.c): quoted where it has special characters.
 
-    A blank in a name that has no quotes is told from what may follow it by a tab (git, diff.c).
+    A tab follows an unquoted name with a space (git, diff.c).
     """
     if _TO_QUOTE.search(name) is None:
         return f"{name}\t" if " " in name else name

@@ -1,4 +1,4 @@
-"""What the JSON of all reports says of an object, and of what could not be read."""
+"""The JSON of an object, and of what could not be read, in all reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["identity_json", "problem_json", "source_json"]
 
 
 def source_json(source: Source | LiveSource) -> dict[str, Any]:
-    """Return a source as reports give it."""
+    """Return a source as in reports."""
     if isinstance(source, LiveSource):
         live = {"uid": source.uid, "resourceVersion": source.resource_version}
         return {**live, "owner": source.owner} if source.owner else live
@@ -22,7 +22,7 @@ def source_json(source: Source | LiveSource) -> dict[str, Any]:
 
 
 def identity_json(identity: Identity) -> dict[str, object]:
-    """Return what all reports say of an object."""
+    """Return the JSON of an object in all reports."""
     return {
         "source": source_json(identity.source),
         **({"cluster": identity.cluster} if identity.cluster else {}),

@@ -1,4 +1,4 @@
-"""The outputs of ``fix``, and what it tells people beside them."""
+"""The outputs of ``fix``, and its notes for people."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FixTally:
         self.passed = Passed()
 
     def add(self, found: FileFix) -> None:
-        """Count what one file brought."""
+        """Count the results of one file."""
         self.problems.extend(found.problems)
         self.passed.add(found.others)
         self.files_changed += bool(found.splices)
@@ -84,7 +84,7 @@ def render(output: str, results: Iterator[FileFix], policy: Policy) -> Iterator[
 def _stream(results: Iterator[FileFix], _policy: Policy) -> Iterator[str]:
     """Yield the fixed texts, byte for byte where there is one; further ones begin with a separator.
 
-    kubectl reads a series of JSON values at the start of a stream only, and no YAML behind one.
+    kubectl reads a series of JSON values only at the start of a stream, and no YAML after one.
     """
     texts = (text for found in results if (text := spliced(found.before, found.splices)))
     first, second = next(texts, ""), next(texts, "")
@@ -207,7 +207,7 @@ def plan_json(
 
 
 def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
-    """Yield what a person should know of each workload's plan: its risks, and what is left and why."""
+    """Yield what a person should know about each workload's plan: its risks, and what is left and why."""
     for item in planned:
         plan = item.plan
         if not plan.edits and not plan.remaining and not plan.notes:
@@ -236,7 +236,7 @@ def notes(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
 
 
 def notes_of_many(planned: Iterable[Planned], *, columns: int) -> Iterator[str]:
-    """Yield the same notes of many workloads, and what is the same for more than a few of them together at the end."""
+    """Yield the notes of many workloads; notes that are the same for more than a few come together at the end."""
     repeated = Repeated()
     for item in planned:
         yield from repeated.notes(item.identity, partial(notes_on, item), columns)

@@ -1,4 +1,4 @@
-"""The formats of ``check``: what makes each, and what it shows."""
+"""The formats of ``check``: the function that renders each, and what it shows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["FORMATS", "Format", "render"]
 
 
 class Format(NamedTuple):
-    """A format: ``loaded`` imports and returns what makes it.
+    """A format: ``loaded`` imports and returns the function that renders it.
 
-    ``people``: it is for people, beside whom errors and a summary are told while they come. ``evidence``: it shows what
-    is known of how workloads run. ``pods``: it says where pods meet the level and their template does not.
-    ``origins``: it says where live objects come from. ``propose`` imports and returns what proposes the fixes that it
-    has. ``files``: it is about files alone. ``upgrades``: it can tell what a newer policy version makes new.
+    ``people``: it is for people, with errors and a summary as they come. ``evidence``: it shows the evidence of how
+    workloads run. ``pods``: it says where pods meet the level and their template does not. ``origins``: it says where
+    live objects come from. ``propose`` imports and returns the function that proposes the fixes in it. ``files``: it is
+    only for files. ``upgrades``: it can show what fails only at a newer policy version.
     """
 
     loaded: Callable[[], Render]
@@ -139,7 +139,7 @@ FORMATS: Final = {
     "markdown": Format(_markdown),
     "html": Format(_html, evidence=True, origins=True),
 }
-"""By the name that -o takes, in the order of the help; only the format that is asked for is loaded."""
+"""By the name that -o takes, in the order of the help; only the chosen format is loaded."""
 
 
 def render(
@@ -147,7 +147,7 @@ def render(
 ) -> Iterator[str]:
     """Yield the report in pieces, as wide as the terminal is, counting into ``tally``.
 
-    Wide, json and name do not wait for later files; text tells of many workloads together.
+    Wide, json and name do not wait for later files; text groups many workloads.
     """
     from kubectl_harden.reports.tally import Report
     from kubectl_harden.reports.terminal import width

@@ -16,7 +16,7 @@ __all__ = ["github"]
 
 
 def github(report: Report) -> Iterator[str]:
-    """Yield a workflow command for each violation and problem: notices of what is accepted, none of what is known."""
+    """Yield a workflow command for each violation and problem: notices for accepted ones, nothing for known ones."""
     for item in report.results:
         for violation in item.violations:
             if violation.known:

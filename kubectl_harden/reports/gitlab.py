@@ -17,11 +17,11 @@ from kubectl_harden.reports.terminal import json_text, object_name, printable
 __all__ = ["gitlab"]
 
 _SEVERITIES: Final[dict[Level, str]] = {"baseline": "critical", "restricted": "major"}
-"""By the level of the control: what baseline forbids are known ways out of a container."""
+"""Severity by the level of the control: what baseline forbids are known ways out of a container."""
 
 
 def gitlab(report: Report) -> Iterator[str]:
-    """Yield an entry for each violation and problem: information of what is accepted, none of what is known."""
+    """Yield an entry for each violation and problem: information for accepted ones, nothing for known ones."""
     fingerprints = Fingerprints()
     entries = [
         _violation(item, violation, fingerprints)

@@ -11,7 +11,7 @@ __all__ = ["Goals", "origin_words", "policy_json", "sourced", "workload_policy_j
 
 
 class Goals:
-    """What the workloads of a run are held to."""
+    """The policies that the workloads of a run are held to."""
 
     def __init__(self) -> None:
         self._policies: Counter[Policy] = Counter()
@@ -26,7 +26,7 @@ class Goals:
         return sum(count for policy, count in self._policies.items() if policy.exempt)
 
     def goal(self) -> str:
-        """Return the policy that is to be met, if it is one, or what there is instead."""
+        """Return the policy that has to be met, if it is the same for all, or words for several."""
         demanding = {(policy.level, policy.minor): policy for policy in self._policies if policy.level != "privileged"}
         if len(demanding) == 1:
             return str(next(iter(demanding.values())))
@@ -41,7 +41,7 @@ class Goals:
 
 
 def origin_words(policy: Policy) -> str:
-    """Return where a policy comes from, to stand behind it, unless a person or the enforce label names it."""
+    """Return where a policy comes from, to follow its name, unless a person or the enforce label names it."""
     told = policy.origin and policy.origin != "enforce label"
     return f" ({printable(policy.origin)})" if told else ""
 
@@ -52,7 +52,7 @@ def sourced(policy: Policy) -> str:
 
 
 def policy_json(policy: Policy) -> dict[str, object]:
-    """Return a policy as reports give it."""
+    """Return a policy as in reports."""
     told = {"origin": policy.origin} if policy.origin else {}
     return {"level": policy.level, "version": policy.version, **told}
 

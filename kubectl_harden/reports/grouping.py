@@ -1,4 +1,4 @@
-"""Many refused workloads that need the same: what they need is said once, and then whose it is."""
+"""Refused workloads that need the same edits, grouped: the edits once, then the workloads."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["grouped_text", "rejected_summary"]
 Found = tuple[Rejected, Proposal | None]
 
 _FEW: Final = 5
-"""So many that need the same are shown one by one."""
+"""Up to this many that need the same are shown one by one."""
 _NAMED: Final = 20
-"""So many are named in a command that fixes them all."""
+"""Up to this many are named in a command that fixes them all."""
 
 
 class _Need(NamedTuple):
-    """What a refused workload needs: those of which it is equal are told of together."""
+    """What a refused workload needs: workloads for which it is equal are shown together."""
 
     rejecter: str
     stale: bool = False

@@ -1,4 +1,4 @@
-"""Values of a Helm release, for people: their diff, and what an upgrade to them does."""
+"""Values of a Helm release, for people: their diff, and what an upgrade with them does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def values_diff(release: str, before: Mapping[str, object], added: Mapping[str, 
 
 
 def _shared(values: Mapping[str, object], like: Mapping[str, object]) -> dict[str, Any]:
-    """Return of values what others have, too."""
+    """Return the part of values that others have, too."""
     return {
         key: _shared(value, other) if isinstance(value, dict) and isinstance(other, dict) else value
         for key, other in like.items()
@@ -49,6 +49,6 @@ def _joined(values: Mapping[str, object], added: Mapping[str, object]) -> dict[s
 
 
 def release_notes(lines: Sequence[tuple[str, str, str]], *, columns: int) -> Iterator[str]:
-    """Yield what a person should know of a release, as (label, meaning, words)."""
+    """Yield what a person should know about a release, as (label, meaning, words)."""
     for label, meaning, words in lines:
         yield f"  {paint(f'{label:<7}', meaning)} " + wrapped(words, 10, columns).lstrip() + "\n"

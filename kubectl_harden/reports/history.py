@@ -1,7 +1,7 @@
-"""Runs that are kept: a small JSON file each, in a directory that the user names.
+"""The history of runs: a small JSON file each, in a directory that the user names.
 
 A run has the level of each workload that it saw, by cluster and namespace, and what the namespaces enforce; nothing
-else of them. What is in the directory and is not such a run is left alone, and told.
+else of them. Other files in the directory are left alone, and noted.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Key = tuple[str, str, str]
 
 
 class Run(NamedTuple):
-    """A run: when it was (UTC, ``2026-11-28T21:15:00Z``), over what, and what it saw.
+    """A run: when it was (UTC, ``2026-11-28T21:15:00Z``), its scope, and what it saw.
 
-    ``scope`` is the command with what it was to look at: only runs of one scope are compared. ``enforced`` is what
-    namespaces enforce, by cluster and name. ``problems`` counts what could not be read: what is missing then need not
-    be gone.
+    ``scope`` is the command with its targets: only runs of one scope are compared. ``enforced`` is what namespaces
+    enforce, by cluster and name. ``problems`` counts what could not be read: with problems, a missing workload may
+    still exist.
     """
 
     made: str
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What is kept in memory of a run that is only counted: how many workloads met each level, by team."""
+    """The counts of a run: how many workloads met each level, by team."""
 
     made: str
     problems: int
@@ -60,7 +60,7 @@ class Summary(NamedTuple):
 
 
 class History(NamedTuple):
-    """A directory of runs: those of this scope, the oldest first, and what of it a person should know.
+    """A directory of runs: those of this scope, the oldest first, and what a person should know about it.
 
     ``last`` is the run to compare with: the last one that could read everything, else the last. ``now`` is the run that
     is made, once it is.
@@ -75,7 +75,7 @@ class History(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A workload that is not as the run before saw it; a level is empty where it was not there."""
+    """A workload that differs from the run before; a level is empty where it did not exist."""
 
     key: Key
     before: str
@@ -91,7 +91,7 @@ class Change(NamedTuple):
 
 
 def changes(before: Run, now: Run) -> Iterator[Change]:
-    """Yield the workloads of which the level is another one, and those that came and went."""
+    """Yield the workloads whose level changed, and those that are new or gone."""
     nothing = Seen("")
     for key in sorted({*before.workloads, *now.workloads}):
         old, new = before.workloads.get(key, nothing).level, now.workloads.get(key, nothing).level
@@ -108,7 +108,7 @@ def summary_of(run: Run) -> Summary:
 
 
 def history_of(directory: str, scope: str, runs: Iterable[Run]) -> History:
-    """Return the history of runs as they come; of all but one no more than counts is kept."""
+    """Return the history of runs as they are read; of all but one, only counts are kept."""
     summaries: list[Summary] = []
     last: Run | None = None
     for run in runs:

@@ -67,7 +67,7 @@ def html(report: Report) -> Iterator[str]:
 
 
 def run_of(found: Sequence[Checked], about: About, problems: int) -> Run:
-    """Return what a history keeps of a run: a workload with several pod templates meets the lowest of their levels."""
+    """Return what the history keeps of a run: a workload with several pod templates has the lowest of their levels."""
     workloads: dict[Key, Seen] = {}
     for item in found:
         identity = item.identity

@@ -1,4 +1,4 @@
-"""Proposals for live workloads and what became of them, for people and for programs."""
+"""Proposals for live workloads and their outcomes, for people and for programs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _SHOWN: Final = {
 
 
 def diff(proposal: Proposal) -> str:
-    """Return the unified diff of the live object and what the server's dry-run (else the plan) makes of it."""
+    """Return the unified diff between the live object and the result of the server's dry-run (else of the plan)."""
     if not proposal.patch:
         return ""
     old, new = proposal.live.value, proposal.returned or proposal.goal
@@ -66,7 +66,7 @@ def diff(proposal: Proposal) -> str:
 
 
 def _text(value: dict[str, Any]) -> str:
-    """Return an object as YAML, without what the server counts at every change."""
+    """Return an object as YAML, without what the server sets at every change."""
     head: dict[str, object] = {key: value[key] for key in ("apiVersion", "kind") if key in value}
     shown = {**head, **{key: item for key, item in value.items() if key != "status"}}
     shown["metadata"] = {key: item for key, item in value["metadata"].items() if key not in _HIDDEN}
@@ -79,7 +79,7 @@ def yaml_text(proposal: Proposal) -> str:
 
 
 def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
-    """Yield what a person should know of a proposal: risks, what is left, who manages it, what is not proved."""
+    """Yield what a person should know about a proposal: risks, what is left, who manages it, what is not proved."""
     yield from notes(proposal.planned, columns=columns)
     told: list[tuple[str, str, str]] = []
     told.extend(("managed", "warn", f"by {m.name}: {m.consequence}") for m in proposal.managers)
@@ -113,7 +113,7 @@ def proposal_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
 
 
 def pasted_notes(proposal: Proposal, *, columns: int) -> Iterator[str]:
-    """Yield the change in the form that the place takes where a workload comes from, if it takes one."""
+    """Yield the change in the form of the workload's source, if that takes one."""
     found = pasted(proposal)
     if found is None:
         return
@@ -147,14 +147,14 @@ def _next_write(item: Reapplied) -> str:
     if item.conflicts:
         parts.append(f"conflicts on {', '.join(item.conflicts)}")
     if item.takes_back:
-        parts.append(f"takes back {', '.join(item.takes_back)}")
+        parts.append(f"reverts {', '.join(item.takes_back)}")
     if item.refused:
         parts.append(f"is refused ({item.refused})")
     return f"{item.by} {' and '.join(parts)}; the other edits stay. To keep all of them, {item.advice}"
 
 
 def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
-    """Yield what became of a proposal."""
+    """Yield the outcome of a proposal."""
     word, meaning = _SHOWN[outcome.state]
     name = paint(outcome.proposal.name, "strong")
     yield f"{name}: {paint(word, meaning)}\n"
@@ -171,7 +171,7 @@ def outcome_lines(outcome: Outcome, *, columns: int) -> Iterator[str]:
 
 
 def summary(outcomes: Iterable[Outcome], undo: str) -> str:
-    """Return the last line for people; ``undo`` is the command that takes the run back."""
+    """Return the last line for people; ``undo`` is the command that undoes the run."""
     counts: dict[str, int] = {}
     unit = "workload"
     for outcome in outcomes:
@@ -183,7 +183,7 @@ def summary(outcomes: Iterable[Outcome], undo: str) -> str:
 
 
 def proposal_json(proposal: Proposal) -> dict[str, object]:
-    """Return what a FixPlan's workload says beside the plan."""
+    """Return what a FixPlan's workload says besides the plan."""
     return {
         "managedBy": [manager.name for manager in proposal.managers],
         "nextWrite": next_write_json(proposal),
@@ -219,7 +219,7 @@ def next_write_json(proposal: Proposal) -> list[dict[str, object]]:
 
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
-    """Return what a FixPlan's workload says of its application."""
+    """Return what a FixPlan's workload says about how it was applied."""
     out: dict[str, object] = {"state": outcome.state, "message": outcome.message}
     if outcome.blamed is not None:
         out["blamed"] = list(outcome.blamed.checks)
@@ -227,7 +227,7 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
 
 
 def refused(outcomes: Iterable[Outcome]) -> Iterator[Problem]:
-    """Yield a problem for each outcome that the cluster is the reason of."""
+    """Yield a problem for each outcome whose cause is the cluster."""
     for outcome in outcomes:
         if outcome.state in ("failed", "unknown", "unwatched") or (
             outcome.state == "refused" and outcome.proposal.denied

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken out of: what is not ``Markup`` is text, and escaped where it is put in."""
+"""HTML without injection: what is not ``Markup`` is text, and is escaped where it is inserted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Markup(str):
 
 
 def tag(name: str, *children: str, **attributes: str | int | bool | None) -> Markup:
-    """Return an element. Children and the values of attributes are escaped, but for children that are Markup.
+    """Return an element. Children and the values of attributes are escaped, except children that are Markup.
 
     ``class_`` is the attribute ``class``, ``data_x`` is ``data-x``; what is None or False is left out.
     """

@@ -16,7 +16,6 @@ from kubectl_harden.words import counted
 
 __all__ = [
     "STATES",
-    "blocker_lines",
     "cause_lines",
     "causes",
     "details",
@@ -42,7 +41,7 @@ def matrix(found: Survey, *, columns: int) -> Iterator[str]:
     if not found.namespaces:
         return
     longest = max(len(printable(item.name)) for item in found.namespaces)
-    # What is counted stands in the summary too: on a narrow terminal it makes way for the names, which are whole.
+    # The counts are in the summary, too: on a narrow terminal they make way for the names, which are never cut.
     room = columns - 2 - 3 * (_LEVEL + 2) - len("FIXES  ")
     counts = "WORKLOADS  " if longest + len("WORKLOADS  ") <= room else ""
     yield paint(
@@ -90,12 +89,12 @@ def reached(item: NamespaceSurvey) -> str:
 
 
 def held_back(item: NamespaceSurvey) -> str:
-    """Return by what and by how many objects a namespace is held back."""
+    """Return the causes that hold a namespace back, and how many objects for each."""
     return ", ".join(f"{cause} ({count})" for cause, count, _ in causes([item]))
 
 
 def causes(namespaces: Iterable[NamespaceSurvey]) -> list[tuple[str, int, int]]:
-    """Return what holds back, in how many objects, of how many namespaces; the most frequent first."""
+    """Return each cause, with the number of objects and of namespaces; the most frequent first."""
     objects: dict[str, set[tuple[str, str]]] = {}
     for item in namespaces:
         for blocker in item.blockers:
@@ -152,7 +151,7 @@ def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Ite
         yield "\n" + wrapped(line, 0, columns, head=item.name) + "\n"
     if item.blockers:
         yield f"\n{paint(item.name, 'strong')} is held back from {item.target.level} by\n"
-        yield from blocker_lines(item.blockers, columns=columns)
+        yield from _blocker_lines(item.blockers, columns=columns)
     if item.server.asked and not item.server.agrees:
         yield f"\n{paint(item.name, 'strong')}: the API server says otherwise\n"
         yield from (wrapped(line, 2, columns) + "\n" for line in disagreement(item))
@@ -161,8 +160,8 @@ def details(item: NamespaceSurvey, *, columns: int, labels: bool = False) -> Ite
         yield "\n"
 
 
-def blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]:
-    """Yield blockers, object by object: what is wrong, why it is not cured, what can be done."""
+def _blocker_lines(blockers: Sequence[Blocker], *, columns: int) -> Iterator[str]:
+    """Yield blockers, object by object: what is wrong, why it is not fixed, what can be done."""
     by_subject: dict[str, list[Blocker]] = {}
     for blocker in blockers:
         by_subject.setdefault(blocker.subject, []).append(blocker)
@@ -219,7 +218,7 @@ def survey_summary(found: Survey, level: str) -> str:
 
 
 def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
-    """Yield what became of a namespace."""
+    """Yield the outcome of a namespace."""
     mark, meaning = _OUTCOMES[item.state]
     yield f"{paint(mark, meaning)} {paint(item.name, 'strong')}: {_told(item)}\n"
     for outcome in item.outcomes:
@@ -227,19 +226,19 @@ def migrated_lines(item: Migrated, *, columns: int) -> Iterator[str]:
             yield wrapped(f": {outcome.message}", 4, columns, head=outcome.proposal.name) + "\n"
     if item.state in ("blocked", "failed", "drifted", "stopped"):
         if item.blockers:
-            yield from blocker_lines(item.blockers, columns=columns)
+            yield from _blocker_lines(item.blockers, columns=columns)
         elif item.message:
             yield wrapped(item.message, 4, columns) + "\n"
     elif item.blockers and item.found is not None:
         yield f"    held back from {item.found.target.level} by\n"
-        yield from blocker_lines(item.blockers, columns=columns)
+        yield from _blocker_lines(item.blockers, columns=columns)
 
 
 def _told(item: Migrated) -> str:
     applied = [bool(outcome.proposal.by_policy) for outcome in item.outcomes if outcome.state == "applied"]
     by_policy = sum(applied)
     parts = [f"{counted(len(applied) - by_policy, 'workload')} patched"] if not all(applied) else []
-    parts += [f"{counted(by_policy, 'workload')} by a policy at admission"] if by_policy else []
+    parts += [f"{counted(by_policy, 'workload')} by an admission policy"] if by_policy else []
     if item.ready is not None and item.ready[1]:
         parts.append(f"{item.ready[0]:,} of {counted(item.ready[1], 'pod')} ready")
     goal = item.found.goal if item.found is not None else ""
@@ -255,7 +254,7 @@ def _told(item: Migrated) -> str:
 
 
 def migrated_summary(done: Sequence[Migrated], undo: str) -> str:
-    """Return the last line of a migration; ``undo`` is the command that takes the run back."""
+    """Return the last line of a migration; ``undo`` is the command that undoes the run."""
     words = {
         "enforced": "enforced now",
         "done": "done already",

@@ -169,7 +169,7 @@ def _namespace(item: NamespacePlan, found: Migration) -> dict[str, Any]:
 
 
 def _in_force(labels: Any) -> dict[str, Any]:
-    """Return the policy of each mode, and where it comes from: what no label says, only an API server can tell."""
+    """Return the policy of each mode, and where it comes from: without a label, only an API server can tell."""
     now = in_force(labels, NEWEST, {})
     out: dict[str, Any] = {}
     for mode in MODES:

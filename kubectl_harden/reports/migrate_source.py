@@ -10,6 +10,7 @@ from kubectl_harden.model import Risk
 from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.reports.diff import unified
 from kubectl_harden.reports.fix import notes
+from kubectl_harden.reports.markdown import markdown_text
 from kubectl_harden.reports.markup import printable_lines
 from kubectl_harden.reports.page_model import Part
 from kubectl_harden.reports.terminal import object_name, paint, printable, risk_text, wrapped
@@ -18,7 +19,7 @@ from kubectl_harden.words import counted
 __all__ = ["diffs", "source_json", "source_lines", "source_markdown", "source_page", "source_summary"]
 
 _FEW: Final = 5
-"""Of so many workloads of a repository the risks are shown one by one."""
+"""For up to this many workloads of a repository, the risks are shown one by one."""
 _NAMED: Final = 5
 
 
@@ -92,7 +93,7 @@ def _ahead(one: Outlook) -> str:
 
 
 def source_summary(changes: SourceChanges) -> str:
-    """Return what the last line says of it, empty where nothing is to be said."""
+    """Return what the last line says about it, empty where there is nothing to say."""
     parts = []
     if changes.repositories:
         files = sum(len(one.files) for one in changes.repositories)
@@ -154,25 +155,23 @@ def _open_json(one: Open) -> dict[str, object]:
 def source_markdown(changes: SourceChanges) -> Iterator[str]:
     """Yield it for a pull request or a ticket."""
     for one in changes.repositories:
-        yield f"\n## Changes in {_text(', '.join(one.urls))}\n\n"
-        yield f"{_text(_commit(one, written=changes.written))}\n\n"
-        yield from (f"- [ ] {_text(name)}: {_text(', '.join(files))}\n" for name, files in one.workloads.items())
+        yield f"\n## Changes in {markdown_text(', '.join(one.urls))}\n\n"
+        yield f"{markdown_text(_commit(one, written=changes.written))}\n\n"
+        yield from (
+            f"- [ ] {markdown_text(name)}: {markdown_text(', '.join(files))}\n" for name, files in one.workloads.items()
+        )
         for name, labels in one.labels.items():
-            yield f"- [ ] Namespace {_text(name)}: {_text(_assignments(labels))}\n"
+            yield f"- [ ] Namespace {markdown_text(name)}: {markdown_text(_assignments(labels))}\n"
     if changes.outlook:
         yield "\n## After these changes are applied\n\n"
-        yield from (f"- `{printable(one.name)}` {_text(_ahead(one))}\n" for one in changes.outlook)
+        yield from (f"- `{printable(one.name)}` {markdown_text(_ahead(one))}\n" for one in changes.outlook)
     for title, listed in (
         ("Meets the level in its files, but not yet in the cluster", changes.waiting),
         ("No proved change at its source", changes.rest),
     ):
         if listed:
             yield f"\n## {title}\n\n"
-            yield from (f"- {_text(one.name)}: {_text(one.reason)}\n" for one in listed)
-
-
-def _text(text: str) -> str:
-    return printable(" ".join(text.split())).replace("<", "&lt;").replace("*", "\\*")
+            yield from (f"- {markdown_text(one.name)}: {markdown_text(one.reason)}\n" for one in listed)
 
 
 def source_page(changes: SourceChanges | None) -> list[Part]:

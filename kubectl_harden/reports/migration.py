@@ -15,9 +15,9 @@ from kubectl_harden.pod_security.namespace_labels import MODES
 from kubectl_harden.reports.audit_log import audit_json
 from kubectl_harden.reports.entries import problem_json
 from kubectl_harden.reports.live import next_write_json
+from kubectl_harden.reports.markdown import markdown_code, markdown_text
 from kubectl_harden.reports.matrix import STATES, causes, enforced, held_back, reached
 from kubectl_harden.reports.origin import origin_json, origin_words
-from kubectl_harden.reports.terminal import printable
 
 __all__ = ["joined_json", "markdown", "report_json"]
 
@@ -182,38 +182,29 @@ def markdown(found: Survey, aim: Aim, done: Sequence[Migrated]) -> Iterator[str]
         for item in found.namespaces:
             if item.state != state:
                 continue
-            cells = [f"`{item.name}`", f"{mark} {words}", enforced(item), item.now, reached(item),
+            cells = [f"{mark} {words}", enforced(item), item.now, reached(item),
                      f"{len(item.workloads):,}", f"{len(item.to_fix):,}", held_back(item) or "–"]  # fmt: skip
             if done:
                 ended = outcomes.get(item.name)
-                cells.insert(2, ended.state if ended is not None else "–")
-            yield "| " + " | ".join(map(_cell, cells)) + " |\n"
+                cells.insert(1, ended.state if ended is not None else "–")
+            yield f"| `{markdown_code(item.name)}` | {' | '.join(map(markdown_text, cells))} |\n"
     counted_causes = causes(found.namespaces)
     if counted_causes:
         yield "\n## What holds them back\n\n| Cause | Objects | Namespaces |\n| --- | ---: | ---: |\n"
         for cause, objects, namespaces in counted_causes:
-            yield f"| {_cell(cause)} | {objects:,} | {namespaces:,} |\n"
+            yield f"| {markdown_text(cause)} | {objects:,} | {namespaces:,} |\n"
         yield "\n"
         for item in found.namespaces:
             for blocker in item.blockers:
-                team = f" (team {blocker.team})" if blocker.team else ""
-                what = f"{blocker.what}: {blocker.why}" if blocker.why else blocker.what
-                yield f"- [ ] `{printable(item.name)}` {_text(blocker.subject)}{_text(team)}: {_text(what)}\n"
-                yield from (f"  - {_text(command)}\n" for command in blocker.commands)
+                words = blocker.subject + (f" (team {blocker.team})" if blocker.team else "")
+                words += f": {blocker.what}" + (f": {blocker.why}" if blocker.why else "")
+                yield f"- [ ] `{markdown_code(item.name)}` {markdown_text(words)}\n"
+                yield from (f"  - {markdown_text(command)}\n" for command in blocker.commands)
                 if blocker.origin:
-                    yield f"  - from {_text(origin_words(blocker.origin))}\n"
+                    yield f"  - from {markdown_text(origin_words(blocker.origin))}\n"
     failed = [item for item in done if item.state in ("failed", "drifted", "stopped")]
     if failed:
         yield "\n## What went wrong\n\n"
         for ended in failed:
             words = ended.message or (ended.blockers[0].what if ended.blockers else "")
-            yield f"- `{printable(ended.name)}` {ended.state}: {_text(words)}\n"
-
-
-def _cell(text: str) -> str:
-    return _text(text).replace("|", "\\|")
-
-
-def _text(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return printable(" ".join(text.split())).replace("<", "&lt;").replace("*", "\\*")
+            yield f"- `{markdown_code(ended.name)}` {ended.state}: {markdown_text(words)}\n"

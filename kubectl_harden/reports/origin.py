@@ -34,7 +34,7 @@ def _place(place: OriginPlace) -> str:
 
 
 def origin_json(origin: Origin) -> dict[str, Any]:
-    """Return what reports say of an object's origin: nothing where it is not known."""
+    """Return what reports say about an object's origin: nothing where it is not known."""
     return {"origin": list(map(_link, origin))} if origin else {}
 
 

@@ -1,9 +1,9 @@
-"""The one way to write to a terminal: all of it is escaped here, so that no caller can forget to.
+"""The only way to write to a terminal: everything is escaped here, so that no caller can forget to.
 
-Whatever a server, a file, a journal or a registry puts into a text, of the characters that a terminal acts on only
-these reach it: the line feeds and tabs of the layout, and the colours that ``paint`` marked. ``line`` and its kin
-take plain words and leave not even line feeds. What programs read (``data``, ``patch``) keeps its bytes where it
-does not go to a terminal.
+Whatever a server, a file, a journal or a registry puts into a text, the only control characters that reach a terminal
+are the line feeds and tabs of the layout, and the colours that ``paint`` marked. ``line`` and its like take plain words
+and escape line feeds, too. Output for programs (``data``, ``patch``) keeps its bytes where it does not go to a
+terminal.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def coloured(stream: TextIO) -> bool:
 
 
 def shown(text: str, *, colour: bool) -> str:
-    """Return text as a terminal may have it: marks as colours or left out, line feeds and tabs, the rest escaped."""
+    """Return text that is safe for a terminal: marks become colours or are left out, and the rest is escaped."""
     words = text
     for layout in _LAYOUT:
         words = words.replace(layout, "")
@@ -69,7 +69,7 @@ def shown(text: str, *, colour: bool) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return text without marks as a terminal may have it."""
+    """Return text without marks that is safe for a terminal."""
     return re.sub(_UNPRINTABLE, escaped, text.replace("\r\n", "\n"))
 
 
@@ -85,16 +85,16 @@ def write(pieces: Iterable[str]) -> None:
 
 
 def tell(pieces: Iterable[str]) -> None:
-    """Write text for people to stderr, behind all that went to stdout before.
+    """Write text for people to stderr, after everything that went to stdout before.
 
-    The work goes on where it cannot be written; what stdout does not take is told when it is written itself.
+    Errors of writing do not stop the work; those of stdout are reported where stdout is written.
     """
     colour = coloured(sys.stderr)
     for piece in pieces:
         with suppress(OSError):
             sys.stdout.flush()
         with suppress(OSError):
-            # click has the consoles of old Windows show colours.
+            # click makes old Windows consoles show colours.
             click.echo(shown(piece, colour=colour), nl=False, err=True, color=True)
 
 
@@ -126,7 +126,7 @@ def report_problems(problems: Sequence[Problem], since: int = 0) -> int:
 
 
 def note_problems(notes: Sequence[Problem], since: int = 0) -> int:
-    """Write to stderr what is worth a look in the input, and is not an error; return how many notes there are."""
+    """Write to stderr what is worth a look in the input but is not an error; return how many notes there are."""
     for item in notes[since:]:
         note(error_line(item))
     return len(notes)
@@ -144,7 +144,7 @@ def ask_word(question: str) -> str:
 
 
 def overwrite(words: str) -> None:
-    """Write words over the line of stderr that the cursor is in, to be written over; no words leave it empty."""
+    """Overwrite the current line of stderr with words; no words clear it."""
     sys.stderr.write(_ERASE + printable(words))
     sys.stderr.flush()
 
@@ -153,7 +153,7 @@ def overwrite(words: str) -> None:
 
 
 def data(pieces: Iterable[str]) -> None:
-    """Write what programs read to stdout: as it is, but for what a terminal would act on where it goes to one."""
+    """Write data for programs to stdout: unchanged, or escaped where stdout is a terminal."""
     terminal = sys.stdout.isatty()
     for piece in pieces:
         sys.stdout.write(_literal(piece) if terminal else piece)
@@ -161,7 +161,7 @@ def data(pieces: Iterable[str]) -> None:
 
 
 def patch(lines: Iterable[tuple[str, str]]) -> None:
-    """Write a diff of (meaning, line) to stdout; where that is no terminal the lines are as they are."""
+    """Write a diff of (meaning, line) to stdout; where that is not a terminal, the lines are unchanged."""
     sys.stdout.write(patched(lines, colour=coloured(sys.stdout), terminal=sys.stdout.isatty()))
     sys.stdout.flush()
 

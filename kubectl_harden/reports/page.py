@@ -1,8 +1,7 @@
 """The one page of ``check -o html`` and ``migrate --report``: what it shows, and how.
 
-It needs no network, and no script to be read: the script filters what stands in the page, counts it again and copies
-it. Everything that comes from clusters and files is text (see markup); nothing but names, levels, edited fields and
-reasons is in it.
+It needs no network, and can be read without the script, which filters the page, counts again and copies. Everything
+that comes from clusters and files is text (see markup); only names, levels, edited fields and reasons are in it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from kubectl_harden.words import counted
 __all__ = ["page_text"]
 
 _FEW: Final = 12
-"""Of a single namespace with so many workloads at most all is open."""
+"""A single namespace with at most this many workloads is shown open."""
 _MANY: Final = 100
 _LEVELS: Final = frozenset(LADDER)
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -34,7 +33,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; 
 
 
 class _Edits:
-    """Edits that many workloads share stand in the page once."""
+    """Edits that many workloads share are in the page once."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
@@ -96,7 +95,7 @@ def _problems(page: Page) -> Iterator[str]:
     if page.problems:
         items = [tag("li", words) for words in page.problems]
         head = tag("summary", tag("h2", f"Not checked ({len(items):,})"))
-        why = tag("p", "What is not checked is in no number of this page.", class_="dim")
+        why = tag("p", "No number on this page includes what is not checked.", class_="dim")
         yield tag("details", head, why, tag("ul", *items), id="problems", open=True) + "\n"
 
 
@@ -153,7 +152,7 @@ def _spaces(page: Page, edits: _Edits) -> Iterator[str]:
         for space in members:
             yield from _space(page, space, edits, is_open=is_open)
         yield "</section>\n"
-    yield tag("p", "Nothing is left: the filters leave everything out.", id="nothing", hidden=True) + "\n"
+    yield tag("p", "Nothing matches the filters.", id="nothing", hidden=True) + "\n"
 
 
 def _legend(page: Page) -> Markup:
@@ -175,12 +174,12 @@ def _legend(page: Page) -> Markup:
 _RISKS: Final = {
     "safe": "the edit changes nothing that the app can notice",
     "review": "nothing is known about what the app needs: look before you apply",
-    "breaks": "by what is known, the app stops working",
+    "breaks": "according to the evidence, the app stops working",
 }
 _MEANINGS: Final = {
     "blocked": "something keeps the namespace below the level; it says what",
     "fixable": "patches of its workloads lift it to the level",
-    "ready": "all that runs meets the level, and only labels are missing",
+    "ready": "everything that runs meets the level, and only labels are missing",
     "done": "the level is enforced and met",
 }
 

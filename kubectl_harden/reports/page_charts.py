@@ -1,4 +1,4 @@
-"""The bars of the page: counts and percentages that stand in it, and that the script counts again as it filters."""
+"""The bars of the page: counts and percentages, which the script counts again as it filters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kubectl_harden.model import LADDER
 from kubectl_harden.reports.markup import Markup, joined, tag
 from kubectl_harden.reports.page_model import Chart, Page, Space, Workload
 
-__all__ = ["BY_LEVEL", "bar", "causes_table", "controls_table", "levels_table", "overview", "percent"]
+__all__ = ["BY_LEVEL", "bar", "causes_table", "controls_table", "levels_table", "overview", "percent", "table_head"]
 
 BY_LEVEL: Final = tuple((level, level, level) for level in reversed(LADDER))
 """The values of a bar of levels, the strictest first."""
@@ -30,7 +30,7 @@ def overview(page: Page) -> Markup:
 
 
 def bar(counts: Mapping[str, int], values: Iterable[tuple[str, str, str]], words: str) -> Markup:
-    """Return a bar of parts, each as wide as it counts; ``words`` are what it says to who does not see it."""
+    """Return a bar of parts, each as wide as its count; ``words`` are for screen readers."""
     parts = [
         tag("span", class_=style, data_v=value, title=f"{label}: {counts.get(value, 0):,}",
             style=f"flex-grow:{counts.get(value, 0)}", hidden=not counts.get(value))
@@ -65,7 +65,8 @@ def _link(kind: str, value: str, shown: str) -> Markup:
     return tag("a", shown, href=f"#{kind}={quote(value, safe='')}", data_f=kind, data_v=value)
 
 
-def _head(*words: str) -> Markup:
+def table_head(*words: str) -> Markup:
+    """Return the head of a table: two columns of words, then numbers."""
     cells = [tag("th", text, scope="col", class_="n" if index > 1 else None) for index, text in enumerate(words)]
     return tag("thead", tag("tr", *cells))
 
@@ -104,7 +105,7 @@ def levels_table(page: Page, kind: Literal["team", "cluster"]) -> Markup:
 
     ordered = sorted(counts.items(), key=lambda entry: (not entry[0], entry[0]))
     more = ("Held back",) if page.command == "migrate" else ()
-    head = _head(kind.capitalize(), "Levels met now", "Workloads", "Restricted", *more)
+    head = table_head(kind.capitalize(), "Levels met now", "Workloads", "Restricted", *more)
     return _table(f"By {kind}", f"{kind}s", head, (row(*entry) for entry in ordered))
 
 
@@ -129,7 +130,7 @@ def controls_table(page: Page) -> Markup:
         return tag("tr", *cells, tag("td", percent(counts.total(), whole), class_="n"), data_g=name)
 
     ordered = sorted(controls.items(), key=lambda entry: (-entry[1].total(), entry[0]))
-    head = _head("Control", "Workloads that violate it", "Workloads", "Of all")
+    head = table_head("Control", "Workloads that violate it", "Workloads", "Of all")
     goal = "Of the level that each namespace is to enforce." if page.command == "migrate" else ""
     return _table("By control", "controls", head, (row(*entry) for entry in ordered), goal)
 

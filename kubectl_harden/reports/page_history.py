@@ -1,4 +1,4 @@
-"""The runs before on the page: levels by date, by team, and what changed since the last run."""
+"""Earlier runs on the page: levels by date, by team, and what changed since the last run."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Final
 
 from kubectl_harden.reports.history import Change, Run, Summary, changes, summary_of
 from kubectl_harden.reports.markup import Markup, joined, tag
-from kubectl_harden.reports.page_charts import BY_LEVEL, bar, percent
+from kubectl_harden.reports.page_charts import BY_LEVEL, bar, percent, table_head
 from kubectl_harden.reports.page_model import Page
 from kubectl_harden.words import counted
 
 __all__ = ["history_sections"]
 
 _SHOWN: Final = 30
-"""So many runs are drawn: of more, those that lie evenly between the first and the last."""
+"""At most this many runs are drawn: of more, some spread evenly between the first and the last."""
 _NAMED: Final = 200
 _FEW: Final = 12
-"""So many changes are open, and so many more are named."""
+"""Up to this many changes are shown open, and this many more are named."""
 _WORDS: Final = {
     "worse": "meet a lower level",
     "better": "meet a higher level",
     "new": "are new",
-    "gone": "are not there any more",
+    "gone": "no longer exist",
 }
 _ONE: Final = {
     "worse": "meets a lower level",
     "better": "meets a higher level",
     "new": "is new",
-    "gone": "is not there any more",
+    "gone": "no longer exists",
 }
 
 
@@ -67,12 +67,12 @@ def _since(before: Run, now: Run) -> Markup:
     if before.problems or now.problems:
         which = "this run" if now.problems else "that run"
         many = counted(now.problems or before.problems, "thing")
-        notes.append(tag("p", f"{which.capitalize()} could not read {many}: what is missing need not be gone.",
+        notes.append(tag("p", f"{which.capitalize()} could not read {many}: what is missing may still exist.",
                          class_="dim"))  # fmt: skip
     blocks = [_changed(kind, list(members)) for kind, members in groupby(found, key=lambda change: change.kind)]
     blocks += _enforced(before, now)
     if not blocks:
-        blocks = [tag("p", "No workload meets another level than then.", class_="dim")]
+        blocks = [tag("p", "No workload meets a different level now.", class_="dim")]
     return tag("section", title, *notes, *blocks, id="changes")
 
 
@@ -107,7 +107,7 @@ def _levels(before: str, after: str) -> list[str]:
 
 
 def _enforced(before: Run, now: Run) -> list[Markup]:
-    """Return the namespaces that enforce another level than then."""
+    """Return the namespaces that enforce a different level now."""
     both = [key for key in sorted(now.enforced) if key in before.enforced and now.enforced[key] != before.enforced[key]]
     if not both:
         return []
@@ -118,7 +118,7 @@ def _enforced(before: Run, now: Run) -> list[Markup]:
     if len(both) > _NAMED:
         items.append(tag("li", f"and {len(both) - _NAMED:,} more"))
     verb = "enforces" if len(both) == 1 else "enforce"
-    head = tag("summary", tag("strong", f"{counted(len(both), 'namespace')} {verb} another level"))
+    head = tag("summary", tag("strong", f"{counted(len(both), 'namespace')} {verb} a different level"))
     return [tag("details", head, tag("ul", *items), class_="change enforced", open=True)]
 
 
@@ -136,7 +136,7 @@ def _progress(runs: Sequence[Summary], total: int) -> Markup:
             for team in teams
         ]
         heads = ("Team", "Levels by date", "Restricted then", "Now")
-        head = _heads(heads)
+        head = table_head(*heads)
         parts.append(tag("details", tag("summary", "Each team"), tag("table", head, tag("tbody", *rows), id="by-team")))
     parts.append(tag("details", tag("summary", "As a table"), _numbers(runs)))
     return tag("section", *parts, id="progress")
@@ -187,9 +187,4 @@ def _numbers(runs: Sequence[Summary]) -> Markup:
         cells += [tag("td", f"{one[value]:,}", class_="n") for value, _, _ in BY_LEVEL]
         rows.append(tag("tr", *cells, tag("td", percent(one["restricted"], one.total()), class_="n")))
     heads = ("Run (UTC)", "Levels", "Restricted", "Baseline", "Privileged", "Share")
-    return tag("table", _heads(heads), tag("tbody", *rows))
-
-
-def _heads(words: Sequence[str]) -> Markup:
-    cells = [tag("th", text, scope="col", class_="n" if index > 1 else None) for index, text in enumerate(words)]
-    return tag("thead", tag("tr", *cells))
+    return tag("table", table_head(*heads), tag("tbody", *rows))

@@ -1,4 +1,4 @@
-"""What the page shows, whichever command found it."""
+"""What the page shows, for any command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["About", "Cell", "Chart", "Page", "Part", "Reason", "Space", "Workloa
 
 
 class About(NamedTuple):
-    """What a page says of its run: where and when it was made, the runs before it, and how commands are written.
+    """What a page says about its run: where and when it was made, the runs before it, and how commands are written.
 
     ``commands`` are those of each cluster, by its context where there are several, else by "". ``fix`` is the command
     that fixes all of the input, where it is files. ``team_label`` is the label that names the team of a workload.

@@ -1,4 +1,4 @@
-"""The objects and files that a run passed over, in words."""
+"""The objects and files that a run skipped, in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS: Final = 10
 
 
 class Passed:
-    """The objects that were passed over: how many of each kind, and the notes about them.
+    """The objects that were skipped: how many of each kind, and the notes about them.
 
     ``excluded`` says which file leaves out how much, or nothing.
     """
@@ -44,6 +44,6 @@ class Passed:
         return f"{head}; {counted(self.kinds.total(), 'object')} skipped: {words}{more}{self.unjudged()}"
 
     def unjudged(self) -> str:
-        """Return what a summary goes on with, where not all that may run pods was judged."""
+        """Return the end of a summary, where not everything that may run pods was judged."""
         noted = "the notes say what is not judged" if self.notes else ""
         return "".join(f"; {words}" for words in (self.excluded, noted) if words)

@@ -80,7 +80,9 @@ def _report(item: NamespaceSurvey, api: Api, now: int, cluster: str) -> dict[str
 def _results(
     item: NamespaceSurvey, workload: Surveyed, now: int, of_cluster: dict[str, str]
 ) -> Iterator[dict[str, object]]:
-    """Yield a result per violated control, or that all is well; ``of_cluster`` are properties of all of them."""
+    """Yield a result for each violated control, or one that nothing is violated; ``of_cluster`` are properties of all
+    of them.
+    """
     edits = [edit for planned in workload.proposal.planned for edit in planned.plan.edits]
     left = [remaining for planned in workload.proposal.planned for remaining in planned.plan.remaining]
     cured = dict.fromkeys(check for edit in edits for check in edit.checks)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Words"]
 
 PATIENCE: Final = 0.5
-"""Seconds for which nobody wants to know what takes so long."""
+"""Seconds before something that takes long is shown."""
 
 
 class Progress(AbstractContextManager["Progress"]):
@@ -56,7 +56,7 @@ class Progress(AbstractContextManager["Progress"]):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the terminal to a question."""
+        """Make room on the terminal for a question."""
         if self._display is not None:
             self._display.stop()
         try:
@@ -83,7 +83,7 @@ class Progress(AbstractContextManager["Progress"]):
             tell([lines])
 
     def finish(self, name: str, lines: str = "") -> None:
-        """Show something no longer: it is done with, and these lines say how."""
+        """Stop showing something: it is done, and these lines say how it ended."""
         if lines:
             self.say(lines)
         with self._lock:
@@ -130,7 +130,7 @@ class Words(AbstractContextManager["Words"]):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the terminal to other output; whoever says something meanwhile waits."""
+        """Make room on the terminal for other output; progress waits meanwhile."""
         with self._lock:
             if self._shown:
                 overwrite("")

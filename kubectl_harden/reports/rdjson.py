@@ -18,7 +18,7 @@ __all__ = ["rdjson"]
 
 
 def rdjson(report: Report) -> Iterator[str]:
-    """Yield a diagnostic for each violation and problem: information of what is accepted, none of what is known."""
+    """Yield a diagnostic for each violation and problem: information for accepted ones, nothing for known ones."""
     diagnostics = [
         _diagnostic(item, violation) for item in report.results for violation in item.violations if not violation.known
     ]

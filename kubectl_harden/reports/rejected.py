@@ -1,9 +1,9 @@
-"""What is rejected, and what cures it, for people and for programs."""
+"""Rejected pods and what fixes them, for people and for programs."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from kubectl_harden.cluster.command import Commands
@@ -20,6 +20,7 @@ from kubectl_harden.reports.fix import planned_json
 from kubectl_harden.reports.goals import origin_words, policy_json
 from kubectl_harden.reports.live import diff, proposal_notes
 from kubectl_harden.reports.terminal import json_text, paint, printable, wrapped
+from kubectl_harden.times import seconds_of
 from kubectl_harden.words import counted
 
 __all__ = [
@@ -89,7 +90,7 @@ def _policy(found: Rejected) -> str:
 
 
 def _unknown(found: Rejected, columns: int) -> Iterator[str]:
-    """Yield that nobody knows whether the pod would be admitted now, and why."""
+    """Yield that it is not known whether the pod would be admitted now, and why."""
     if found.trial.admitted is None:
         if found.checked and not found.template_violates:
             yield f"  its template meets {printable(str(found.live.policy))} now\n"
@@ -111,11 +112,10 @@ def target(found: Rejected) -> str:
 
 def since(text: str) -> str:
     """Return `` since 14:03:22 (5m ago)``."""
-    try:
-        began = datetime.fromisoformat(text)
-    except ValueError:
+    began = seconds_of(text)
+    if began is None:
         return ""
-    seconds = int((datetime.now(UTC) - began).total_seconds())
+    seconds = int(time.time() - began)
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f" since {text} ({seconds // size}{unit} ago)"
@@ -129,7 +129,7 @@ def rejected_json(
     commands: Commands,
     audit: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return the RejectionReport, with what an audit log shows of earlier ones; without restarts they are not known."""
+    """Return the RejectionReport, with earlier ones from an audit log; without ``restarts`` they are not known."""
     entries = []
     for rejected, proposal in found:
         live = rejected.live
@@ -179,7 +179,7 @@ def joined_json(reports: Iterable[tuple[str, Mapping[str, object]]]) -> dict[str
 
 
 def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands, *, columns: int) -> Iterator[str]:
-    """Yield how many workloads run pods that would be refused if they were created again, and what lists them."""
+    """Yield how many workloads run pods that would be refused if recreated, and the command that lists them."""
     if restarts.workloads:
         spaces = {item.namespace for item in restarts.workloads}
         several = namespace is None and len(spaces) > 1
@@ -187,11 +187,11 @@ def restarts_text(restarts: Restarts, namespace: str | None, commands: Commands,
         verb = "runs" if len(restarts.workloads) == 1 else "run"
         words = (
             f"{counted(len(restarts.workloads), 'workload')} {verb} pods that violate what their namespace enforces, "
-            f"and that would be refused if they were created again: {command}"
+            f"and that would be refused if they were recreated: {command}"
         )
         yield wrapped(printable(words), 0, columns) + "\n"
     if restarts.unknown:
-        words = f"whether pods that run would be refused if they were created again is not known: {restarts.unknown}"
+        words = f"whether running pods would be refused if they were recreated is not known: {restarts.unknown}"
         yield wrapped(printable(words), 0, columns) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Notes on many workloads: what is the same for many of them is told a few times, and then whose it is."""
+"""Notes on many workloads: a note that many of them share is shown a few times, then only their names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kubectl_harden.words import counted
 __all__ = ["Repeated"]
 
 _FEW: Final = 3
-"""So often the same is told in full."""
+"""How often the same note is shown in full."""
 _NO_NAMESPACE: Final = "(none)"
 
 
 class _Group(NamedTuple):
-    """Workloads of which the same is told: the first, those that were kept back by namespace, and how many in all."""
+    """Workloads with the same notes: the first, those that were held back, by namespace, and how many in all."""
 
     first: str
     names: dict[str, list[str]]
@@ -25,13 +25,13 @@ class _Group(NamedTuple):
 
 
 class Repeated:
-    """Passes on notes, and keeps back those that were told of others already."""
+    """Passes on notes, and holds back those that were already shown for others."""
 
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
 
     def notes(self, identity: Identity, render: Callable[[int], Iterable[str]], columns: int) -> Iterator[str]:
-        """Yield the notes on a workload, which ``render`` makes for a width, unless the same was told a few times."""
+        """Yield the notes on a workload, which ``render`` makes for a width, unless the same were shown a few times."""
         text = "".join(render(UNLIMITED))
         if not text:
             return
@@ -46,7 +46,7 @@ class Repeated:
         names.append(printable(f"{identity.kind} {identity.name}") + (f" ({where})" if where else ""))
 
     def rest(self, columns: int) -> Iterator[str]:
-        """Yield whose notes were kept back, by what was told of the first."""
+        """Yield the workloads whose notes were held back, by the first one with the same notes."""
         for group in self._groups.values():
             more = group.told[0] - _FEW
             if more > 0:
@@ -56,7 +56,7 @@ class Repeated:
 
 
 def _nameless(text: str, identity: Identity) -> str:
-    """Return notes without the names that tell a workload from others."""
+    """Return notes without the names that distinguish workloads."""
     for name in (object_name(identity), place(identity.source), f"/{identity.name}", f"-n {identity.namespace}"):
         text = text.replace(name, "*") if name else text
     return text

@@ -89,7 +89,7 @@ def report_page(
 
 
 def run_of(found: Survey, done: Sequence[Migrated], about: About, problems: int) -> Run:
-    """Return what a history keeps of a run: the levels at its end."""
+    """Return what the history keeps of a run: the levels at its end."""
     scope = about.history.scope if about.history is not None else ""
     outcomes = {item.name: item for item in done}
     workloads: dict[Key, Seen] = {}
@@ -172,7 +172,7 @@ def _rank(level: str) -> int:
 
 
 def _counted_once(blockers: Sequence[Blocker]) -> Iterator[Reason]:
-    """Yield the reasons of what is none of the workloads; an object counts once for each cause."""
+    """Yield the reasons that are not about workloads; an object counts once for each cause."""
     seen: set[tuple[str, str]] = set()
     for blocker in blockers:
         key = (blocker.subject, blocker.cause)

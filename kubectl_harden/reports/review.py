@@ -1,4 +1,4 @@
-"""What the formats for code review share: names of files, and what a violation is known by from one run to the next."""
+"""What the formats for code review share: names of files, and fingerprints that identify a violation between runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["HOME", "STANDARD", "Fingerprints", "file_name"]
 HOME: Final = "https://github.com/kubectl-harden/kubectl-harden"
 STANDARD: Final = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
 _NAMED: Final = re.compile(r'"[^"]*"|[^\s(),"]*[=0-9][^\s(),"]*')
-"""What the API server's words name: quoted names and values, ports. Their order is that of the containers."""
+"""What the API server's words name: quoted names and values, ports, in the order of the containers."""
 
 
 def file_name(file: str) -> str:

@@ -1,4 +1,4 @@
-"""What a plan's edits risk, in lines: the usual edits of restricted in one, so that what is special stands out."""
+"""The risks of a plan's edits, in lines: the usual edits of restricted in one line, so that special ones stand out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _USUAL: Final = frozenset(("runAsNonRoot", "allowPrivilegeEscalation", "capabili
 def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> Iterator[str]:
     """Yield the edits by their risk and its reason, with what would lower it.
 
-    Those that restricted asks of every pod, and of which nothing is known, are one line at the end.
+    Those that restricted asks of every pod, without any evidence, are one line at the end.
     """
     usual = [step for step in steps if step.unproved and step.op == "add" and _label(step) in _USUAL]
     usual = usual if len(usual) > 1 else []
@@ -40,7 +40,7 @@ def risk_lines(identity: Identity, steps: Sequence[Edit], *, columns: int) -> It
 
 
 def _unknown(identity: Identity, usual: Sequence[Edit]) -> str:
-    """Return what is not known of the image, and how to learn it."""
+    """Return what is not known about the image, and how to find out."""
     if not any("runAsNonRoot" in step.checks for step in usual):
         return "nothing is known about whether the app needs what they take away"
     words = "nothing is known about how the image runs: --inspect-images"
@@ -50,7 +50,7 @@ def _unknown(identity: Identity, usual: Sequence[Edit]) -> str:
 
 
 def _label(step: Edit) -> str:
-    """Return what a step changes, without the way to it: ``capabilities.drop``."""
+    """Return the field that a step changes, without the path to it: ``capabilities.drop``."""
     skipped = ("spec", "containers", "initContainers", "ephemeralContainers", "securityContext")
     words = [part for part in step.path if isinstance(part, str)]
     return ".".join(word for word in words if word not in skipped) or words[-1]

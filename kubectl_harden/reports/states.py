@@ -22,7 +22,7 @@ STATES: Final[dict[State, tuple[str, str, str]]] = {
 
 
 def legend(states: Iterable[State]) -> str:
-    """Return the line that says what the marks mean of those states that there are."""
+    """Return the line that explains the marks of the states that occur."""
     there = set(states)
     words = {"ready": "needs only labels"}
     told = [
@@ -36,7 +36,7 @@ def legend(states: Iterable[State]) -> str:
 def counts_of(states: Iterable[State], words: Mapping[State, tuple[str, str]]) -> str:
     """Return how many namespaces are in each state: ``1 is held back, 3 are reached by fixes``.
 
-    ``words`` has for each state what is said of one, and of several.
+    ``words`` has the words of each state for one namespace, and for several.
     """
     counts = Counter(states)
     return ", ".join(f"{counts[state]:,} {words[state][counts[state] > 1]}" for state in words if counts[state])

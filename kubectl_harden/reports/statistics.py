@@ -1,4 +1,4 @@
-"""Violations counted by control and by namespace, and workloads with the same violations told together."""
+"""Violations counted by control and by namespace, and workloads grouped by their violations."""
 
 # Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
 from collections import Counter
@@ -67,7 +67,7 @@ def _space(identity: Identity) -> str:
 
 
 class _Same(NamedTuple):
-    """What workloads have in common that are told of together."""
+    """What workloads that are grouped have in common."""
 
     level: Level
     policy: str
@@ -75,13 +75,13 @@ class _Same(NamedTuple):
 
 
 class Alike:
-    """Workloads by the violations that they have in common: each explanation once, and then whose it is."""
+    """Workloads grouped by their violations: each explanation once, then the workloads."""
 
     def __init__(self) -> None:
         self._groups: dict[_Same, dict[str, list[str]]] = {}
 
     def add(self, checked: Checked) -> bool:
-        """Take a workload below the level; False for one of which more is to be told than its violations."""
+        """Take a workload below the level; False for one that has more to show than its violations."""
         violations = [one for one in checked.violations if not one.known]
         more = checked.pods or checked.advice or checked.before or any(one.accepted for one in violations)
         if more or (isinstance(checked.identity.source, LiveSource) and checked.identity.source.owner):
@@ -96,7 +96,7 @@ class Alike:
         return True
 
     def lines(self, *, columns: int) -> Iterator[str]:
-        """Yield a paragraph for each set of violations: the lowest level first, then that of the most workloads."""
+        """Yield a paragraph for each set of violations: the lowest level first, then by the number of workloads."""
 
         def order(entry: tuple[_Same, dict[str, list[str]]]) -> tuple[int, int]:
             return LADDER.index(entry[0].level), -sum(map(len, entry[1].values()))

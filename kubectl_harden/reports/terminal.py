@@ -21,7 +21,6 @@ __all__ = [
     "escaped",
     "json_text",
     "level_text",
-    "meaning_of",
     "object_name",
     "paint",
     "place",
@@ -88,14 +87,14 @@ def paint(text: str, meaning: str) -> str:
     return f"{MARKS[meaning]}{printable(text)}{PLAIN}"
 
 
-def meaning_of(word: str) -> str:
+def _meaning_of(word: str) -> str:
     """Return the meaning of a level's or a risk's colour; a word that is neither is bad news."""
     return _MEANING_OF.get(word, "bad")
 
 
 def risk_text(risk: Risk, columns: int) -> str:
     """Return a risk in its colour, padded to a column's width."""
-    return paint(f"{risk:<{columns}}", meaning_of(risk))
+    return paint(f"{risk:<{columns}}", _meaning_of(risk))
 
 
 def width(stream: Literal[1, 2] = 1) -> int:
@@ -167,7 +166,7 @@ def template_of(identity: Identity) -> str:
 
 def level_text(level: str) -> str:
     """Return a level in its colour."""
-    return paint(level, meaning_of(level))
+    return paint(level, _meaning_of(level))
 
 
 def error_line(problem: Problem) -> str:

@@ -20,7 +20,6 @@ from kubectl_harden.yaml_text import tree as yaml_tree
 from kubectl_harden.yaml_text.tree import ALIAS, MAPPING, SEQUENCE, Node, key_of
 
 __all__ = [
-    "MAX_DOCUMENT",
     "SKIPPED",
     "Document",
     "Fault",
@@ -29,13 +28,14 @@ __all__ = [
     "only_document",
     "readable",
     "separated",
+    "values",
 ]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 SKIPPED: Final = object()
 """The value of a document that was not built."""
 
-MAX_DOCUMENT: Final = 32 << 20
+_MAX_DOCUMENT: Final = 32 << 20
 """Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
 
 # The line feed in front lets the search skip fast; the first line is looked at on its own.
@@ -238,6 +238,11 @@ def readable(text: str) -> Iterator[Document]:
     return (found for found in documents(text) if isinstance(found, Document))
 
 
+def values(text: str) -> Iterator[Any]:
+    """Yield the values of the documents of a text that can be read."""
+    return (document.value for document in readable(text))
+
+
 def only_document(text: str) -> Document:
     """Return the one document of a text that is a mapping. Raises InputError where there is no such, or more."""
     found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
@@ -284,8 +289,8 @@ def _yaml_documents(
 def _yaml_document(
     text: str, start: int, end: int, index: int, skip: Callable[[str], bool], known: Mapping[str, Document]
 ) -> Document | Fault:
-    if end - start > MAX_DOCUMENT:
-        return Fault(index, start, f"document of {end - start:,} characters; more than {MAX_DOCUMENT:,} is refused")
+    if end - start > _MAX_DOCUMENT:
+        return Fault(index, start, f"document of {end - start:,} characters; more than {_MAX_DOCUMENT:,} is refused")
     body = text[start:end]
     # kubectl's reader ends every line, the last one too.
     readable = body if body.endswith("\n") else body + "\n"

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any, Final
 
-__all__ = ["UNSAFE", "Unresolvable", "format_float32", "json_number", "key_text", "resolve"]
+__all__ = ["UNSAFE", "Unresolvable", "json_number", "key_text", "resolve"]
 
 UNSAFE: Final = (
     "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
@@ -160,7 +160,7 @@ def _days(year: int, month: int) -> int:
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-def format_float32(value: float) -> str:
+def _format_float32(value: float) -> str:
     """strconv.FormatFloat(value, 'g', -1, 32), what sigs.k8s.io/yaml makes of a float key."""
     from struct import pack, unpack
 
@@ -190,5 +190,5 @@ def key_text(key: object) -> str:
     if isinstance(key, int) and key < 1 << 63:
         return str(key)
     if isinstance(key, float):
-        return format_float32(key)
+        return _format_float32(key)
     raise Unresolvable("a key must be a string, a number or a boolean, not " + ("null" if key is None else str(key)))

@@ -69,7 +69,9 @@ def test_those_that_may_ask_do_so_one_after_another(tmp_path: Path) -> None:
     assert code == 4
     places = [shown.index(words) for words in ("code of a", "a was given one", "code of b", "b was given two", "error")]
     assert places == sorted(places), shown
-    assert "error: a: no credentials: exec: the plugin failed, and says why above" in " ".join(shown.split())
+    assert "error: a: no credentials: exec: the credential plugin failed; its own message is above" in " ".join(
+        shown.split()
+    )
 
 
 def test_those_that_never_ask_run_side_by_side_at_a_terminal_too(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_names_that_lead_elsewhere_are_not_asked_for(tmp_path: Path, server: Ser
         lambda: found.delete(PODS, "x", name, "uid", dry_run=False),
         lambda: found.get(PODS, name, "x"),
     ):
-        with pytest.raises(NotFound, match="can be reached by the name"):
+        with pytest.raises(NotFound, match="can have the name"):
             call()
     assert server.asked == []
 

@@ -221,7 +221,7 @@ def test_authorities_that_cannot_be_read(
     for other in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "none.pem"))
-    with pytest.raises(ImageError, match=r"none\.pem cannot be read as certificates of authorities: No such file"):
+    with pytest.raises(ImageError, match=r"none\.pem cannot be read as CA certificates: No such file"):
         Registry(Keyring({})).config(parse_reference(f"{images.host}/base:1"), (), 10)
 
 

@@ -36,11 +36,11 @@ def test_check_says_that_pods_meet_what_their_template_does_not(namespace: Names
         for output in ("text", "wide"):
             words = " ".join(harden("check", "deploy/web", "-o", output).out.split())
             told = "its template does not meet restricted:latest, its pods do (2 pods running): "
-            assert f"{told}MutatingAdmissionPolicy {policy} completes them, so none is refused" in words
+            assert f"{told}MutatingAdmissionPolicy {policy} mutates them, so none is refused" in words
         assert "pods do" not in harden("check", "deploy/bad").out
         anna = Person(namespace, harden).holds("view")
         code, out, _ = anna("check", "deploy/web")
-        assert code == 1 and "its pods do (2 pods running): they may be completed" in " ".join(out.split())
+        assert code == 1 and "its pods do (2 pods running): admission may have mutated them" in " ".join(out.split())
 
 
 def test_pods_that_are_older_than_their_template_are_not_completed(namespace: Namespace, harden: Harden) -> None:

@@ -1,4 +1,7 @@
-"""Which live workloads a command looks at: Kubernetes' own namespaces have to be named."""
+"""Which live workloads a command looks at: Kubernetes' own namespaces have to be named, and owners are followed.
+
+By the command line alone this tests ``live/owner_references.py``, too.
+"""
 
 from __future__ import annotations
 

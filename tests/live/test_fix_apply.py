@@ -38,7 +38,7 @@ def test_rejected_workloads_of_every_kind_come_up(namespace: Namespace, harden: 
     assert harden("fix", "-n", namespace.name, "--apply", "--yes").err.endswith("nothing to do\n")
     refused = harden("undo", "--last", "--yes", "--timeout", "20s")
     assert refused.code == 1
-    assert refused.err.count("--even-if-refused takes it back anyway") == len(KINDS)
+    assert refused.err.count("--even-if-refused undoes it anyway") == len(KINDS)
     assert len(namespace.ready_pods()) == len(KINDS)
     undone = harden("undo", "--last", "--yes", "--timeout", "20s", "--even-if-refused")
     assert undone.code == 1, undone

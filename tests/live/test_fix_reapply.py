@@ -201,8 +201,7 @@ def test_people_read_it_before_the_question(namespace: Namespace, harden: Harden
     shown = " ".join(harden("fix", "deploy/web").err.split())
     for field in ("allowPrivilegeEscalation", "capabilities.add", "capabilities.drop"):
         assert (
-            f"spec.template.spec.containers[0].securityContext.{field}"
-            in shown.partition("kubectl apply takes back")[2]
+            f"spec.template.spec.containers[0].securityContext.{field}" in shown.partition("kubectl apply reverts")[2]
         )
     assert "kubectl harden fix -f FILE --write" in shown
 
@@ -211,9 +210,7 @@ def test_a_survey_says_it_before_a_migration(namespace: Namespace, harden: Harde
     writers.apply(INPUTS["values and lists"])
     namespace.create(workload("Deployment", "other"))
     survey = harden("migrate", namespace.name, "--level", "restricted")
-    note = (
-        "the next kubectl apply takes back or conflicts with edits of 1 workload: make the change in the manifests too"
-    )
+    note = "the next kubectl apply reverts or conflicts with edits of 1 workload: make the change in the manifests too"
     assert note in " ".join(survey.err.split())
     report = harden("migrate", namespace.name, "--level", "restricted", "-o", "json").json
     told = {item["name"]: item["nextWrite"] for item in report["namespaces"][0]["workloads"]}

@@ -312,8 +312,11 @@ def test_who_changes_what_the_files_say_is_named(place: Place, harden: Harden) -
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ({"directory": {"jsonnet": {"tlas": [{"name": "a", "value": "b"}]}}}, "Jsonnet makes it, which is not judged"),
-        ({"plugin": {"name": "cdk8s"}}, "the plugin cdk8s makes it, which is not judged"),
+        (
+            {"directory": {"jsonnet": {"tlas": [{"name": "a", "value": "b"}]}}},
+            "Jsonnet generates it, which is not judged",
+        ),
+        ({"plugin": {"name": "cdk8s"}}, "the plugin cdk8s generates it, which is not judged"),
         ({"helm": {"releaseName": "web"}}, "a chart makes it, which takes values"),
     ],
 )

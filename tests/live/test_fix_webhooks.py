@@ -113,7 +113,7 @@ def test_the_fix_is_changed_away(namespace: Namespace, harden: Harden, webhook: 
     result = harden("fix", "deploy/web", "--apply", "--yes")
     words = " ".join(result.err.split())
     assert result.code == 4
-    assert "changes the fix away: its own result still violates restricted:latest: runAsNonRoot != true" in words
+    assert "undoes the fix: its own result still violates restricted:latest: runAsNonRoot != true" in words
     assert "seccompProfile" in words
     assert namespace.get("Deployment", "web")["spec"] == before
     assert not harden.state.exists()

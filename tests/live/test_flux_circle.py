@@ -107,7 +107,7 @@ def test_a_patch_in_the_cluster_is_taken_back_and_one_at_the_source_is_put_back(
 
     patched = harden("fix", "deploy/web", "--apply", "--yes", "--even-if-managed")
     assert patched.code == 0, patched
-    assert "its next reconciliation takes the patch back" in words(patched)
+    assert "its next reconciliation reverts the patch" in words(patched)
     assert security()
     flux.reconcile()
     assert not security()

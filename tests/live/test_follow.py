@@ -221,7 +221,7 @@ def test_selectors_match_as_the_api_server_matches_them(namespace: Namespace, ha
     values.append({"kind": "ReplicationController", "spec": {"selector": {"app": "web", "tier": "front"}}})
     sizes = set()
     for value in values:
-        listed, _ = cluster.snapshot(PODS, namespace.name, selector_of(value) or "")
+        listed, _ = cluster.snapshot(PODS, namespace.name, selector_of(value))
         mine = {pod["metadata"]["name"] for pod in pods if selects(value, pod)}
         assert mine == {pod["metadata"]["name"] for pod in listed}, value
         sizes.add(len(mine))

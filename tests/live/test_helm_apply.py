@@ -390,7 +390,7 @@ def test_releases_in_config_maps(releases: Releases) -> None:
 def test_helm_3_leaves_alone_what_helm_4_has_applied(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
     releases.install()
     monkeypatch.setenv("HELM_BIN", str(build(HELM_3)))
-    assert "which Helm 3 does not know: have helm 4 on the PATH" in words(releases.fix())
+    assert "which Helm 3 does not support: put helm 4 on the PATH" in words(releases.fix())
 
 
 @pytest.mark.parametrize("releases", [3], indirect=True)

@@ -198,7 +198,7 @@ def test_without_helm_the_patch_is_shown(releases: Releases, monkeypatch: pytest
     monkeypatch.setenv("HELM_BIN", str(tmp_path / "nowhere" / "helm"))
     result = releases.fix()
     assert result.code == 1, result
-    assert "nowhere/helm is not on the PATH: the values of releases are proved and changed by it" in words(result)
+    assert "nowhere/helm is not on the PATH: it proves and changes the values of releases" in words(result)
     assert "+        runAsNonRoot: true" in result.out
 
 

@@ -1,7 +1,8 @@
 """``migrate``: survey, labels, fixes, enforce, proof.
 
 By the command line alone this tests ``migration/gathered.py``, ``migration/labels.py``, ``migration/model.py``,
-``migration/plan_file.py``, ``migration/survey.py``, ``reports/migration.py``, ``cli/migrate_results.py``, too.
+``migration/plan_file.py``, ``migration/server_word.py``, ``migration/summary.py``, ``migration/survey.py``,
+``reports/migration.py``, ``cli/migrate_results.py``, too.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     assert sorted(found["toEvict"])[:2] == ["db-0", "db-1"] and len(found["toEvict"]) == 3
     assert {item["name"]: item.get("atAdmission") for item in found["workloads"]}["db"] == name
     told = words(shown.err)
-    assert "a MutatingAdmissionPolicy is made for each of these, which others write: " in told
+    assert "a MutatingAdmissionPolicy is created for each of these, because others write them: " in told
     assert "2 policies to create" in told and "to patch" not in told and "the next helm upgrade" not in told
     assert "pods older than their policy are evicted, one by one, within disruption budgets: " in told
     (planned,) = json.loads(plan.read_text())["namespaces"]
@@ -75,12 +75,12 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
     page = tmp_path / "report.html"
     done = harden("migrate", "--plan", str(plan), "--apply", "--yes", "--timeout", "60s", "--report", str(page))
     assert done.code == 0, done
-    assert "2 workloads by a policy at admission" in done.err and "patched" not in done.err
+    assert "2 workloads by an admission policy" in done.err and "patched" not in done.err
     assert f"its new pods meet restricted:latest by MutatingAdmissionPolicy {name}, which leaves alone" in words(
         done.err
     )
     assert "each of its 4 mutations is needed" in words(done.err)
-    assert "evicted and made again: db-1, db-0" in words(done.err)
+    assert "evicted and recreated: db-1, db-0" in words(done.err)
     assert f"MutatingAdmissionPolicy {name}" in page.read_text()
     assert enforced(namespace) == "restricted"
     pods = namespace.ready_pods()
@@ -104,7 +104,7 @@ def test_it_is_offered_planned_made_and_undone(namespace: Namespace, harden: Har
         word for word in words(done.err).split() if word.startswith("202")
     }
     redone = harden("undo", run, "--yes")
-    assert redone.code == 2 and "has deleted policies at admission" in words(redone.err), redone
+    assert redone.code == 2 and "has deleted admission policies" in words(redone.err), redone
 
 
 def test_a_person_is_asked_with_what_is_made_and_evicted(namespace: Namespace, harden: Harden) -> None:
@@ -136,7 +136,7 @@ def test_it_counts_only_while_the_policy_is_there(namespace: Namespace, harden: 
     held = migrate(harden)
     assert held.code == 1
     told = words(held.out)
-    assert "pod db-0 stays as it is, and violates it" in told
+    assert "pod db-0 is not replaced, and violates it" in told
     assert f"kubectl harden migrate {namespace.name} --level restricted --at-admission --apply" in told
     namespace.delete("Pod", "db-0")
     namespace.eventually(lambda: "runAsNonRoot" in str(namespace.ready_pods()))
@@ -151,7 +151,7 @@ def test_a_new_pod_that_fails_takes_its_policy_back(namespace: Namespace, harden
     assert done.code == 1, done
     told = words(done.err)
     assert "rolled back: no policy remains: new pod db-1 does not start" in told
-    assert "deleted, to be made as before: db-1" in told
+    assert "deleted, to be recreated as before: db-1" in told
     assert policies(namespace) == [] and enforced(namespace) != "restricted"
     pods = namespace.eventually(lambda: pods if len(pods := namespace.ready_pods()) == 2 else [])
     assert "runAsNonRoot" not in str(pods)

@@ -268,7 +268,7 @@ def test_components_are_told_apart_by_the_workloads_name(operator: Start, namesp
     )
     assert "--owner-field names one" in words(told), told
     one = harden("fix", "sts/main-gateway", "--at-owner", "--owner-field", "spec.web")
-    assert f"StatefulSet {namespace.name}/main-proxy: made from it, too" in words(one), one
+    assert f"StatefulSet {namespace.name}/main-proxy: also made from it" in words(one), one
 
 
 @RESTRICTED

@@ -69,7 +69,7 @@ def test_what_others_change_while_it_is_watched_is_not_taken_back(
     patched(running, {"spec": {"podSecurityContext": {"runAsNonRoot": False}}})()
     _, said = process.communicate(timeout=90)
     assert process.returncode == 1, said
-    assert "not taken back, because someone changed /spec/podSecurityContext" in " ".join(said.split()), said
+    assert "not rolled back, because someone changed /spec/podSecurityContext" in " ".join(said.split()), said
     assert running.spec("main")["podSecurityContext"]["runAsNonRoot"] is False
 
 
@@ -142,7 +142,7 @@ def test_a_pod_that_an_operator_makes_is_not_changed_by_its_resource(
     namespace.create(pod)
     done = harden("fix", "pod/solo", "--level", "restricted", *APPLY)
     assert (done.code, running.spec("main")) == (1, {}), done
-    assert "its operator would make another Pod, which is not followed" in words(done)
+    assert "its operator would create another Pod, which cannot be followed" in words(done)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -291,7 +291,7 @@ def test_a_release_that_cannot_be_read(data: Any, problem: str, namespace: Names
     namespace.create(marked("odd", **{"meta.helm.sh/release-name": "shop,status=x"}))
     found = origins(harden)
     assert found["web"][0]["problem"].startswith(problem)
-    assert found["odd"][0]["problem"] == "Helm gives no release such a name"
+    assert found["odd"][0]["problem"] == "a Helm release cannot have such a name"
     assert harden("migrate", namespace.name, "-o", "json").code == 1
 
 

@@ -185,7 +185,7 @@ def test_a_developer_of_deployments_sees_the_rest_as_pods(namespace: Namespace, 
     assert "error" not in err
     assert "replicasets.apps" in unseen(namespace, err)
     code, out, err = anna("fix", "-n", namespace.name, "--level", "restricted")
-    assert "made by StatefulSet db (apps/v1), which would take the change back: make it there" in err
+    assert "made by StatefulSet db (apps/v1), which would revert the change: make it there" in err
     code, out, err = anna("migrate", namespace.name)
     assert (code, "it is not known whether it exists: not allowed to get namespaces" in err) == (4, True), err
 

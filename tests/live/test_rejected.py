@@ -51,7 +51,7 @@ def test_pods_that_run_and_would_be_refused(namespace: Namespace, harden: Harden
     assert result.code == 0
     assert f"nothing is being rejected in namespace {namespace.name}" in words
     told = "2 workloads run pods that violate what their namespace enforces, and that would be refused if they were"
-    assert f"{told} created again: kubectl harden check -n {namespace.name}" in words
+    assert f"{told} recreated: kubectl harden check -n {namespace.name}" in words
     found = harden("rejected", "-o", "json").json["wouldBeRefused"]
     assert [(item["kind"], item["name"], item["pods"]) for item in found] == [
         ("Deployment", "web", 2),
@@ -68,7 +68,7 @@ def test_what_could_not_be_looked_at_is_not_called_nothing(namespace: Namespace,
     assert (code, out) == (0, "")
     assert f"nothing that can be seen is being rejected in namespace {namespace.name}" in words
     assert "you may not list replicasets.apps and replicationcontrollers: pods that were refused more than" in words
-    assert "would be refused if they were created again is not known: not allowed to list pods" in words
+    assert "would be refused if they were recreated is not known: not allowed to list pods" in words
 
 
 def test_refusals_without_events_are_an_error(namespace: Namespace, harden: Harden) -> None:
@@ -215,4 +215,4 @@ def test_pasted_text_of_the_real_server(namespace: Namespace, harden: Harden) ->
     shown = harden("rejected", "-", stdin=str(refused.value)).out
     assert "→ set securityContext.allowPrivilegeEscalation: false in each container named" in " ".join(shown.split())
     none = harden("rejected", "-", stdin="all is well")
-    assert (none.code, none.err) == (0, "this text has no rejection that is known\n")
+    assert (none.code, none.err) == (0, "this text has no known rejection message\n")

@@ -67,7 +67,7 @@ def test_selectors() -> None:
     ]
     value = {"kind": "Deployment", "spec": {"selector": {"matchLabels": {"a": "1"}, "matchExpressions": rules}}}
     assert selector_of(value) == "a=1,t in (x,y),u notin (z),v,!w"
-    assert selector_of({"kind": "CronJob", "spec": {}}) is None
+    assert selector_of({"kind": "CronJob", "spec": {}}) == ""
 
 
 @pytest.mark.parametrize(

@@ -141,11 +141,42 @@ def test_a_proof_that_was_begun_is_a_rendering_of_its_own(
     assert [len(line.split("--values")) for line in logged.read_text().splitlines()] == [2, 2, 2, 2]
 
 
+def test_what_is_made_up_is_made_up_twice_where_the_first_was_begun(
+    chart: Chart, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processors(2, monkeypatch)
+    Path(chart.path, "templates", "secret.yaml").write_text(SECRET)
+    rendered = helm_template(chart)
+    with Renderings(chart, {}) as renderings:
+        renderings.begin_own()
+        assert renderings.count == 0
+        one, other = renderings.twice(rendered)
+        assert one != other
+        assert renderings.count == 2
+    assert len(logged.read_text().splitlines()) == 3
+
+
+def test_each_comes_as_soon_as_it_is_known(
+    chart: Chart, logged: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    processors(2, monkeypatch)
+    waits = f'#!/bin/sh\nif grep -q runAsGroup "$4"; then until [ -e {tmp_path}/go ]; do sleep 0.02; done; fi\n'
+    logged_helm = Path(os.environ["HELM_BIN"])
+    logged_helm.write_text(logged_helm.read_text().replace("#!/bin/sh\n", waits))
+    with Renderings(chart, {}) as renderings:
+        coming = renderings.come([[NON_ROOT], [ROOT_GROUP]])
+        first = next(coming)
+        (tmp_path / "go").touch()
+        assert [first, *coming] == renderings.each([[NON_ROOT], [ROOT_GROUP]])
+        assert renderings.count == 2
+
+
 def test_with_one_processor_nothing_is_rendered_unasked(
     chart: Chart, logged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processors(1, monkeypatch)
     with Renderings(chart, {}) as renderings:
+        renderings.begin_own()
         renderings.begin([NON_ROOT])
         renderings.foresee([NON_ROOT, ROOT_GROUP])
         renderings.each([[ROOT_GROUP]])

@@ -2,7 +2,8 @@
 
 Through the whole this tests ``manifests/chart_effects.py``, ``manifests/chart_files.py``,
 ``manifests/chart_references.py``, ``manifests/chart_templates.py``, ``manifests/chart_words.py``,
-``manifests/value_candidates.py``, ``manifests/value_plans.py``, ``manifests/values_file.py`` and ``cli/charts.py``.
+``manifests/value_candidates.py``, ``manifests/value_plans.py``, ``manifests/value_search.py``,
+``manifests/values_file.py`` and ``cli/charts.py``.
 """
 
 from __future__ import annotations

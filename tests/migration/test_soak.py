@@ -18,6 +18,7 @@ from kubectl_harden.migration.soak import Unlogged, soak_blockers
 from kubectl_harden.model import Policy
 from kubectl_harden.pod_security.in_force import InForce
 from kubectl_harden.pod_security.policy import NEWEST, parse_policy
+from kubectl_harden.times import rfc3339
 from tests.evidence.test_audit_log import event, text
 
 RESTRICTED, BASELINE = parse_policy("restricted", "latest"), parse_policy("baseline", "latest")
@@ -141,7 +142,7 @@ def test_what_is_lost_of_a_log_is_not_well(tmp_path: Path, seconds: float | None
 def test_a_log_that_does_not_show_what_runs_is_not_the_one(tmp_path: Path) -> None:
     """As a log of another cluster, or of one of several API servers, does not."""
     (found,) = blockers(tmp_path, b"", RESTRICTED, pods=[pod("a", 7200)])
-    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() - 7200))
+    at = rfc3339(time.time() - 7200)
     assert (
         f"the audit log does not show the creation of 1 pod that runs, created at {at}: it may be of another" in found
     )

@@ -1,9 +1,10 @@
-"""The report of ``check`` in Markdown."""
+"""The report of ``check`` in Markdown, and ``reports/markdown.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from kubectl_harden.reports.markdown import markdown_code, markdown_text
 from tests.support.command import GOOD, REJECTED, run
 
 
@@ -42,3 +43,8 @@ def test_what_a_file_says_is_shown_as_it_is(tmp_path: Path) -> None:
     evil = REJECTED.replace("name: cache", "name: '<script>|*x*'")
     shown = run("check", "-f", "-", "-o", "markdown", stdin=evil).stdout.decode()
     assert "<script>" not in shown and "&lt;script>\\|\\*x\\*" in shown
+
+
+def test_text_of_others_is_not_markup() -> None:
+    assert markdown_text("[a](http://b) `c`\n<d> | e_f") == "\\[a\\](http://b) \\`c\\` &lt;d> \\| e\\_f"
+    assert markdown_code("a`|b\x1b") == "a'\\|b\\x1b"

@@ -64,7 +64,7 @@ def test_one_file_keeps_its_bytes(text: str) -> None:
 def test_every_output_that_fix_names_is_made() -> None:
     output = next(parameter for parameter in command.params if parameter.name == "output")
     assert isinstance(output.type, click.Choice)
-    # Policies at admission are made of live workloads alone: tests/live/test_at_admission.py makes them.
+    # Admission policies are made for live workloads alone: tests/live/test_at_admission.py makes them.
     assert tuple(output.type.choices) == ("diff", *FORMATS, "mutating-policy")
     for name, made in FORMATS.items():
         found = (FileFix("a.yaml", "a: 1\n", (), (), ()) for _ in range(1))

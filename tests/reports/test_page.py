@@ -305,8 +305,8 @@ def test_a_history_shows_progress_and_what_changed(chromium: Any, tmp_path: Path
         text = page.find_element(By.ID, "changes").get_attribute("textContent")
         assert "1 workload meets a higher levelteam-000 / Deployment app-01 privileged → baseline" in text
         assert "1 workload is newteam-001 / DaemonSet agent privileged" in text
-        assert "1 workload is not there any moreold / Pod x baseline" in text
-        assert "1 namespace enforces another levelteam-000: baseline → –" in text
+        assert "1 workload no longer existsold / Pod x baseline" in text
+        assert "1 namespace enforces a different levelteam-000: baseline → –" in text
         columns = page.find_elements(By.CSS_SELECTOR, "#progress > .columns .column")
         assert [column.get_attribute("title") for column in columns][2].endswith("(not all could be read)")
         assert len(columns) == 4
