@@ -216,7 +216,8 @@ def check(
     if not form.people and tally.left_out:
         note(left_out_words(tally.left_out))
     if form.people:
-        paragraph(summary_line(tally) if compared is None else compared.line())
+        past = audit.past_words(came) if audit is not None else ""
+        paragraph((summary_line(tally) if compared is None else compared.line()) + past)
         if tally.violating and output == "text" and not tally.clusters:
             line(_advice(inputs, upgrade))
     if compared is not None:

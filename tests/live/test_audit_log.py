@@ -207,6 +207,7 @@ def test_what_is_gone_is_told_by_whom_it_came(namespace: Namespace, harden: Hard
     assert "Job build: 1 pod created last at 20" in words
     assert "it is gone; change what creates it (admin, job-controller)" in words
     assert "by admin (runner-1): 1 pod created" in words
+    assert "; the audit log has 2 pods that did not meet their level" in " ".join(result.err.split())
 
 
 @audited
@@ -217,7 +218,7 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
     assert harden("fix", "deploy/web", "--level", "restricted", "--apply", "--yes").code == 0
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert "its template meets restricted:latest now" in " ".join(result.out.split())
-    assert result.code == 0, result
+    assert (result.code, "the audit log has" in result.err) == (0, False), result
     assert created(harden, log)[0]["state"] == "fixed"
 
 
