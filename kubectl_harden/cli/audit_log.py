@@ -66,6 +66,13 @@ class AuditLog(NamedTuple):
 
         write(audit_text(found, self.span, cluster.connection.commands, columns=width()))
 
+    def past_words(self, found: Sequence[Traced]) -> str:
+        """Return what a summary of the present goes on with, of what was created."""
+        from kubectl_harden.words import counted
+
+        pods = sum(item.creation.times for item in found if item.state != "fixed")
+        return f"; the audit log has {counted(pods, 'pod')} that did not meet their level" if pods else ""
+
     def note(self) -> None:
         """Note what the log cannot show."""
         from kubectl_harden.reports.audit_log import audit_notes

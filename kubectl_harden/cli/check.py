@@ -216,7 +216,8 @@ def check(
     if not form.people and tally.left_out:
         note(left_out_words(tally.left_out))
     if form.people:
-        paragraph(summary_line(tally) if compared is None else compared.line())
+        past = audit.past_words(came) if audit is not None else ""
+        paragraph((summary_line(tally) if compared is None else compared.line()) + past)
         if tally.violating and output == "text" and not tally.clusters:
             line(_advice(inputs, upgrade))
     if compared is not None:
@@ -281,26 +282,25 @@ def _refuse_audit_log(files: tuple[str, ...], inputs: FileInputs | LiveInputs, o
 
 def _came_and_went(audit: AuditLog, inputs: LiveInputs, tally: Tally, notes: list[str]) -> list[Traced]:
     """Return what the audit log shows about the namespaces that are checked."""
-    from kubectl_harden.live.audited import unaudited
-    from kubectl_harden.live.find import Finder, places
+    from kubectl_harden.live.audited import audited_since
+    from kubectl_harden.live.find import Finder
     from kubectl_harden.pod_security.policy import PolicyChoice
+    from kubectl_harden.reports.audit_log import unaudited_json, unaudited_notes
 
     finder = Finder(inputs.cluster, PolicyChoice(), inputs.targets.pod_paths)
     found = audit.traced(finder, inputs.targets)
+    since: dict[str, float | None] | None = None
     try:
-        silent: list[str] | None = unaudited(inputs.cluster, inputs.targets, inputs.choice)
+        since = audited_since(inputs.cluster, inputs.targets, inputs.choice)
+        notes.extend(unaudited_notes(audit.span, since))
     except ClusterError as error:
-        silent = None
         notes.append(f"whether the audit log shows every violation is not known: {error}")
-    if silent:
-        what = "the level is neither audited nor enforced there"
-        notes.append(f"the audit log does not show every violation{places(silent)}: {what}, as far as labels tell")
     if inputs.choice.level == "baseline":
         found = [item for item in found if item.creation.may_violate("baseline")]
     notes += finder.notes
     if not found and audit.span.evaluations and not tally.problems:
         notes.append(f"the audit log shows nothing else that violates what is audited or enforced{audit.period}")
-    tally.audit = {**audit.json(found), "unaudited": silent}
+    tally.audit = {**audit.json(found), **unaudited_json(audit.span, since)}
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from threading import Event
@@ -169,8 +169,20 @@ def found_on(
     lost = resume_cut_off(cluster, takes, say, apply=run.apply, yes=run.yes, seconds=run.limit)
     with progress() as report:
         found = survey(policies, chosen.namespaces, aim, at_once=chosen.at_once, report=report)
+    if audit is not None and run.soaked is None:
+        notes += _unseen(found)
     problems = [*chosen.problems, *found.problems, *lost]
     return Findings(policies, aim, found, problems, [*chosen.notes, *found.notes, *notes], came)
+
+
+def _unseen(found: Survey) -> Iterator[str]:
+    """Yield that the audit log cannot show what violates the level, where --soak does not say so."""
+    from kubectl_harden.pod_security.namespace_labels import includes
+    from kubectl_harden.reports.audit_log import unseen_notes
+
+    raised = [item for item in found.namespaces if item.enforce_labels]
+    modes = ((item, [item.in_force.modes.get(mode) for mode in ("enforce", "audit")]) for item in raised)
+    return unseen_notes([item.name for item, now in modes if not any(includes(one, item.goal) for one in now)])
 
 
 def show_findings(found: Findings, run: Run, name: str = "") -> None:

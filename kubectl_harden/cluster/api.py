@@ -102,13 +102,13 @@ class Cluster:
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         """Return the labels of a namespace. Raises ClusterError."""
-        return self._namespace(name).get("labels") or {}
+        return self.namespace_metadata(name).get("labels") or {}
 
     def namespace_annotations(self, name: str) -> dict[str, str]:
         """Return the annotations of a namespace. Raises ClusterError."""
-        return self._namespace(name).get("annotations") or {}
+        return self.namespace_metadata(name).get("annotations") or {}
 
-    def _namespace(self, name: str) -> dict[str, Any]:
+    def namespace_metadata(self, name: str) -> dict[str, Any]:
         """Return the metadata of a namespace, asked for once. Raises ClusterError."""
         with self._lock:
             if name not in self._namespaces:

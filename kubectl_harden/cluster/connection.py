@@ -328,8 +328,14 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
 
 
+_OF_CERTIFICATE: Final = re.compile(r"\[SSL\] PEM lib|\[X509|\[PEM")
+"""What OpenSSL says of files that it is given, before anything is sent."""
+
+
 def _unreachable(error: Exception, server: str, *, sent: bool) -> ClusterError:
     reason = first_line(getattr(error, "reason", None) or error)[:_SHOWN]
     # urllib3 puts the connection object before its words.
     words = re.sub(r"^.*?(?:object at 0x[0-9a-f]+>|Connection\(.*?\)): ", "", reason)
+    if _OF_CERTIFICATE.search(words):
+        return ClusterError(f"a certificate or key of the kubeconfig cannot be used: {words}")
     return Unreachable(f"the API server at {server} cannot be reached: {words}", sent=sent)

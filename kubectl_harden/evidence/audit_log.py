@@ -11,7 +11,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import BinaryIO, Final, NamedTuple
@@ -20,6 +20,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.evidence.audit_files import LogFiles
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
+from kubectl_harden.text_files import STDIN
 from kubectl_harden.times import seconds_of
 from kubectl_harden.words import counted
 
@@ -51,6 +52,7 @@ _OWN_LINE: Final = re.compile(
     rb'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\s:]+:\d+\] |\{(?=.*"msg":)"ts":\d+\.\d+,"(?:caller|logger|level|v|msg)":'
 )
 """What the API server logs on stdout (klog; component-base/logs/json), where --audit-log-path=- puts events, too."""
+_NAMED: Final = 3
 _EPHEMERAL: Final = "ephemeralcontainers"
 _DRY_RUN: Final = re.compile(r"[?&]dryRun=")
 
@@ -101,6 +103,8 @@ class LogSpan:
         self.untimely = 0
         self.timeless = 0
         self.foreign = 0
+        self.unreadable_in: list[str] = []
+        self.foreign_in: list[str] = []
         self.cut_files: list[str] = []
         self.left_out_files: list[str] = []
 
@@ -110,13 +114,14 @@ class LogSpan:
         ``others`` counts the events that were read and are of too many kinds to be kept.
         """
         if self.unreadable:
-            yield f"{counted(self.unreadable, 'line')} of the audit log cannot be read", "what is in it is not known"
+            what = f"{counted(self.unreadable, 'line')} of the audit log cannot be read"
+            yield f"{what}{_places(self.unreadable_in)}", "what is in it is not known"
         for file in self.cut_files:
             yield f"{file} ends in the middle of its compressed data", "what comes after is not known"
         if self.foreign:
             verb = "is not an audit event" if self.foreign == 1 else "are not audit events"
             why = "events that another program has wrapped are not read: give the events themselves, one on each line"
-            yield f"{counted(self.foreign, 'line')} of the audit log {verb}", why
+            yield f"{counted(self.foreign, 'line')} of the audit log {verb}{_places(self.foreign_in)}", why
         if self.timeless:
             verb = "has" if self.timeless == 1 else "have"
             yield f"{counted(self.timeless, 'event')} of the audit log {verb} no time", "when that was is not known"
@@ -182,11 +187,22 @@ def read_audit_log(names: Iterable[str], span: LogSpan) -> Iterator[AuditEvent]:
     """
     files = LogFiles(names)
     for file, stream in files:
+        unreadable, foreign = span.unreadable, span.foreign
         try:
             yield from _events(stream, file, span)
         except InputError as error:
             raise InputError(f"{file}: {error}") from None
+        if span.unreadable > unreadable:
+            span.unreadable_in.append(file)
+        if span.foreign > foreign:
+            span.foreign_in.append(file)
     span.left_out_files += files.left_out
+
+
+def _places(files: Sequence[str]) -> str:
+    """Return `` (in a.log, b.log)``; nothing of stdin, which has no name."""
+    names = ", ".join(file for file in files[:_NAMED] if file != STDIN) + (", …" if len(files) > _NAMED else "")
+    return f" (in {names})" if names else ""
 
 
 def _events(stream: BinaryIO, file: str, span: LogSpan) -> Iterator[AuditEvent]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.cluster.api import Cluster
 from kubectl_harden.evidence.audited import Creation
@@ -14,13 +14,15 @@ from kubectl_harden.live.find import Finder, Live, Targets
 from kubectl_harden.model import Level, Policy
 from kubectl_harden.planning.verdict import judged
 from kubectl_harden.pod_security.in_force import in_force
-from kubectl_harden.pod_security.namespace_labels import PolicyChoice, chosen_policy, includes
+from kubectl_harden.pod_security.namespace_labels import PREFIX, Mode, PolicyChoice, chosen_policy, includes
 from kubectl_harden.pod_security.policy import NEWEST, worded
 from kubectl_harden.times import seconds_of
 
-__all__ = ["Traced", "level_of", "of_namespaces", "policy_of", "traced", "unaudited"]
+__all__ = ["Traced", "audited_since", "label_set_at", "level_of", "of_namespaces", "policy_of", "traced"]
 
 _FEW: Final = 5
+_ROLLOUT: Final = 600
+"""Seconds in which an older template may still make pods after a change: progressDeadlineSeconds, by default."""
 _CUSTOM: Final = ""
 """Stands for the kind of all custom resources."""
 _PARENTS: Final = {
@@ -28,6 +30,7 @@ _PARENTS: Final = {
     "Job": (("CronJob", _CUSTOM), re.compile(r"-[0-9]+$")),
 }
 """By kind, the kind of the owner, and what it appends to its own name."""
+_LOGGED: Final[tuple[Mode, ...]] = ("enforce", "audit")
 _BUILT_IN: Final = ("", "apps", "batch")
 
 
@@ -47,14 +50,16 @@ class Traced(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A workload that exists: how a command line names it, what its templates violate by policy, and its last change.
+    """A workload that exists: how a command line names it, and what its templates violate by policy.
 
-    ``changed_at`` is when a manager last set a field of its spec, in seconds since 1970, None where that is not known.
+    ``changed_at`` is when its spec was last changed since it was created, by its field managers; 0 where it was not, or
+    that is not known. Times are in seconds since 1970.
     """
 
     target: str
     words: dict[str, str]
-    changed_at: float | None
+    created_at: float
+    changed_at: float
 
 
 def level_of(policy: str) -> Level:
@@ -90,12 +95,13 @@ def traced(finder: Finder, creations: Sequence[Creation]) -> Iterator[Traced]:
         if isinstance(found, Live):
             words = {policy: _words(found, policy, minor) for policy in policies[found.namespace]}
             kinds = [found.resource.kind] + [_CUSTOM] * (found.resource.group not in _BUILT_IN)
-            there = _Known(found.target, words, _changed_at(found))
+            there = _known(found, words)
             known.update({(found.namespace, kind, found.name): there for kind in kinds})
         else:
             whole = False
+    unseen = {resource.kind if resource.group in _BUILT_IN else _CUSTOM for resource in finder.unlisted}
     for item in creations:
-        yield _traced(item, known, whole=whole)
+        yield _traced(item, known, None if not whole else unseen)
 
 
 def _words(live: Live, policy: str, minor: int) -> str:
@@ -104,7 +110,8 @@ def _words(live: Live, policy: str, minor: int) -> str:
     return ", ".join(worded(violation.reason, violation.detail) for violation in violations)
 
 
-def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole: bool) -> Traced:
+def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], unseen: set[str] | None) -> Traced:
+    """Join a creation to what is ``known``; ``unseen`` are kinds that may not be listed, None stands for any."""
     owners = (item.owner,) if item.owner is not None else item.candidates
     there = [found for owner in owners if (found := _there(item.namespace, owner, known)) is not None]
     if not owners and item.kind:
@@ -118,21 +125,26 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], *, whole:
     if len(targets) > 1:
         return Traced(item, candidates=targets)
     if not there:
-        return Traced(item, state="gone" if item.owner is not None and whole else "unknown")
+        kind = "" if item.owner is None else item.owner[0]
+        is_gone = kind and unseen is not None and unseen.isdisjoint((kind, *_PARENTS.get(kind, ((), None))[0]))
+        return Traced(item, state="gone" if is_gone else "unknown")
     if there[0].words[item.policy]:
         return Traced(item, targets[0], "violates")
     # What a newer control than is known here forbids may still be in the template; what a template that is older than
     # the pods does not have, something else has put into them.
-    cured = item.of_template or (there[0].changed_at or 0) >= int(item.last)
+    cured = item.of_template or there[0].changed_at + _ROLLOUT >= int(item.last) or there[0].created_at > item.last
     return Traced(item, targets[0], "fixed" if cured and not item.rest else "unknown")
 
 
-def _changed_at(live: Live) -> float | None:
-    """Return when the spec of a workload was last changed, by its field managers; scaling does not count."""
-    entries = [mapping(entry) for entry in live.value["metadata"].get("managedFields") or ()]
+def _known(live: Live, words: dict[str, str]) -> _Known:
+    metadata = live.value["metadata"]
+    entries = [mapping(entry) for entry in metadata.get("managedFields") or ()]
+    # Scaling is no change of it.
     own = [entry for entry in entries if not entry.get("subresource") and "f:spec" in mapping(entry.get("fieldsV1"))]
-    times = (seconds_of(str(entry.get("time"))) for entry in own)
-    return max((time for time in times if time is not None), default=None)
+    times = [seconds_of(str(entry.get("time"))) or 0 for entry in own]
+    created_at = seconds_of(str(metadata.get("creationTimestamp"))) or 0
+    was_changed = metadata.get("generation") != 1
+    return _Known(live.target, words, created_at, max(times, default=0) if was_changed else 0)
 
 
 def _there(namespace: str, owner: tuple[str, str], known: dict[tuple[str, str, str], _Known]) -> _Known | None:
@@ -152,22 +164,39 @@ def of_namespaces(creations: Iterable[Creation], takes: Targets) -> list[Creatio
     return [item for item in creations if (takes.takes(item.namespace) if space is None else item.namespace == space)]
 
 
-def unaudited(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> list[str]:
-    """Return the namespaces for which an audit log does not show everything that violates their policy.
+def audited_since(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> dict[str, float | None]:
+    """Return by namespace since when an audit log shows everything that violates its policy.
 
-    It shows what is enforced and what is audited, as far as their labels tell. Raises ClusterError where they cannot be
-    read.
+    It shows what is enforced and what is audited, as far as their labels tell: None where neither is. Times are as in
+    ``label_set_at``, 0 where they are not known. Raises ClusterError where the namespaces cannot be read.
     """
     minor = cluster.minor()
     if takes.namespace is not None:
         names = [takes.namespace]
     else:
         cluster.read_namespaces()
-        names = [name for name in cluster.known_namespaces() if takes.takes(name)]
-    out = []
+        names = sorted(name for name in cluster.known_namespaces() if takes.takes(name))
+    out: dict[str, float | None] = {}
     for name in names:
-        now = in_force(cluster.namespace_labels(name), minor, {})
+        metadata = cluster.namespace_metadata(name)
+        now = in_force(metadata.get("labels") or {}, minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
-        if not any(includes(now.modes[mode], goal) for mode in ("enforce", "audit")):
-            out.append(name)
-    return sorted(out)
+        modes = [mode for mode in _LOGGED if includes(now.modes[mode], goal)]
+        out[metadata["name"]] = min((label_set_at(metadata, mode) or 0 for mode in modes), default=None)
+    return out
+
+
+def label_set_at(metadata: Mapping[str, Any], mode: Mode) -> float | None:
+    """Return when a namespace's label of a mode was last set, at the latest, in seconds since 1970.
+
+    Its field manager tells; None where none does.
+    """
+    found = []
+    for entry in metadata.get("managedFields") or ():
+        labels = mapping(mapping(mapping(mapping(entry).get("fieldsV1")).get("f:metadata")).get("f:labels"))
+        if any(f"f:{PREFIX}{mode}{part}" in labels for part in ("", "-version")):
+            set_at = seconds_of(str(mapping(entry).get("time")))
+            if set_at is None:
+                return None
+            found.append(set_at)
+    return max(found, default=None)

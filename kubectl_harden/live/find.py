@@ -211,10 +211,11 @@ def _unlisted_note(names: str, namespaces: Sequence[str]) -> str:
 class Finder:
     """Finds live workloads, each once, with the policy of its namespace.
 
-    ``notes`` collects what a person should know about the search, such as levels that could not be read. ``listed`` is
-    called with every object of a list, including pods and other objects that a workload owns; of those other than pods,
-    only the metadata is certain to be there. With ``pods_too``, a pod that is named is yielded before its owner.
-    ``policies`` are those of namespaces that have been read: they are not asked for again.
+    ``notes`` collects what a person should know about the search, such as levels that could not be read, ``unlisted``
+    what may not be listed. ``listed`` is called with every object of a list, including pods and other objects that a
+    workload owns; of those other than pods, only the metadata is certain to be there. With ``pods_too``, a pod that is
+    named is yielded before its owner. ``policies`` are those of namespaces that have been read: they are not asked for
+    again.
     """
 
     def __init__(
@@ -236,6 +237,7 @@ class Finder:
         self.in_force = PoliciesInForce(cluster)
         self._policies = dict(policies)
         self._unlisted: dict[str, list[str]] = {}
+        self.unlisted: set[Resource] = set()
         self._nobodys: dict[str | None, list[dict[str, Any]]] = {}
         self.references = OwnerReferences(cluster, pod_paths, self._note)
 
@@ -333,6 +335,7 @@ class Finder:
             message = f"not allowed to list {names} {where} (RBAC): what runs there is not known"
             yield problem(ClusterError(message), namespace=targets.namespace or "")
             return
+        self.unlisted.update(unlisted)
         scopes = self._unlisted.setdefault(names, [])
         if scopes:
             self.notes.remove(_unlisted_note(names, scopes))

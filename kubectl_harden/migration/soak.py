@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kubectl_harden.evidence.audit_log import LogSpan
-from kubectl_harden.json_values import mapping
-from kubectl_harden.live.audited import Traced, level_of
+from kubectl_harden.live.audited import Traced, label_set_at, level_of
 from kubectl_harden.migration.model import Blocker, Soak
 from kubectl_harden.model import Policy
 from kubectl_harden.objects import is_static
 from kubectl_harden.pod_security.in_force import InForce
-from kubectl_harden.pod_security.namespace_labels import PREFIX, includes, rank
+from kubectl_harden.pod_security.namespace_labels import includes, rank
 from kubectl_harden.times import rfc3339, seconds_of
 from kubectl_harden.words import counted
 
@@ -50,7 +49,7 @@ class Unlogged:
         self._name = str(namespace["metadata"]["name"])
         self._since = self._until = 0.0
         if self._span is not None:
-            self._since = max(self._span.since or 0, (_audit_set(namespace) or 0) + _LATE)
+            self._since = max(self._span.since or 0, (label_set_at(namespace["metadata"], "audit") or 0) + _LATE)
             self._until = (self._span.last or 0) - _LATE
         self.uids: set[str] = set()
         self.last = 0.0
@@ -138,7 +137,7 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
         what = f"{goal} is not audited there, so the log does not show what violates it"
         yield what, "migrate --apply sets audit, and the time counts from then on"
         return
-    set_at = _audit_set(namespace)
+    set_at = label_set_at(namespace["metadata"], "audit")
     if set_at is None:
         yield (
             f"how long {goal} has been audited there is not known",
@@ -149,16 +148,3 @@ def _unaudited(namespace: Mapping[str, Any], now: InForce, goal: Policy, since: 
             f"{goal} has been audited there only since {rfc3339(set_at)}, as far as is known",
             "wait, and run this again",
         )
-
-
-def _audit_set(namespace: Mapping[str, Any]) -> float | None:
-    """Return when the audit label was last set, at the latest, by its field manager."""
-    found = []
-    for entry in namespace["metadata"].get("managedFields") or ():
-        labels = mapping(mapping(mapping(mapping(entry).get("fieldsV1")).get("f:metadata")).get("f:labels"))
-        if any(f"f:{PREFIX}audit{part}" in labels for part in ("", "-version")):
-            set_at = seconds_of(str(mapping(entry).get("time")))
-            if set_at is None:
-                return None
-            found.append(set_at)
-    return max(found, default=None)

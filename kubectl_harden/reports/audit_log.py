@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kubectl_harden.cluster.command import Commands
 from kubectl_harden.evidence.audit_log import LogSpan
 from kubectl_harden.live.audited import Traced, policy_of
+from kubectl_harden.live.find import places
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import paint, printable, wrapped
 from kubectl_harden.times import rfc3339
 from kubectl_harden.words import counted
 
-__all__ = ["audit_json", "audit_notes", "audit_text", "period"]
+__all__ = ["audit_json", "audit_notes", "audit_text", "period", "unaudited_json", "unaudited_notes", "unseen_notes"]
 
 _NAMED: Final = 5
+_MINUTE: Final = 60
 
 
 def audit_text(found: Sequence[Traced], span: LogSpan, commands: Commands, *, columns: int) -> Iterator[str]:
@@ -104,6 +106,41 @@ def audit_notes(span: LogSpan) -> Iterator[str]:
     if ahead:
         verb = "has" if ahead == 1 else "have"
         yield f"{counted(ahead, 'event')} of the audit log {verb} a time that cannot be right"
+
+
+def unaudited_notes(span: LogSpan, since: Mapping[str, float | None]) -> Iterator[str]:
+    """Yield in which namespaces the log cannot show what violates the level; ``since`` is as of ``audited_since``."""
+    never, later = _unaudited(span, since)
+    yield from unseen_notes(never)
+    if later:
+        told = ", ".join(f"{name} since {rfc3339(at)}" for name, at in list(later.items())[:_NAMED])
+        more = ", …" if len(later) > _NAMED else ""
+        yield (
+            "the audit log does not show what violated before the level was audited or enforced, as far as is known: "
+            f"{told}{more}"
+        )
+
+
+def unseen_notes(namespaces: Sequence[str]) -> Iterator[str]:
+    """Yield that the log cannot show what violates the level in namespaces."""
+    if namespaces:
+        what = "the level is neither audited nor enforced there"
+        yield f"the audit log does not show every violation{places(namespaces)}: {what}, as far as labels tell"
+
+
+def unaudited_json(span: LogSpan, since: Mapping[str, float | None] | None) -> dict[str, object]:
+    """Return the same for programs; null where the namespaces could not be read."""
+    if since is None:
+        return {"unaudited": None, "auditedSince": None}
+    never, later = _unaudited(span, since)
+    return {"unaudited": never, "auditedSince": {name: rfc3339(at) for name, at in later.items()}}
+
+
+def _unaudited(span: LogSpan, since: Mapping[str, float | None]) -> tuple[list[str], dict[str, float]]:
+    """Return the namespaces without the level, and those that had none when the log begins."""
+    begun = (span.first or 0) + _MINUTE
+    never = [name for name, at in since.items() if at is None]
+    return never, {name: at for name, at in since.items() if at is not None and at >= begun}
 
 
 def audit_json(found: Sequence[Traced], span: LogSpan, others: int) -> dict[str, object]:

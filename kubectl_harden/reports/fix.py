@@ -19,6 +19,7 @@ from kubectl_harden.reports.passed import Passed
 from kubectl_harden.reports.patches import json_patch, kustomize, strategic
 from kubectl_harden.reports.repeated import Repeated
 from kubectl_harden.reports.risks import risk_lines
+from kubectl_harden.reports.tally import unread
 from kubectl_harden.reports.terminal import json_text, level_text, object_name, paint, place, template_of, wrapped
 from kubectl_harden.words import counted
 from kubectl_harden.yaml_text.documents import separated
@@ -254,6 +255,7 @@ def summary_line(tally: FixTally, *, written: bool) -> str:
     goal = tally.goals.goal()
     more = tally.goals.unbound() + tally.passed.unjudged()
     if not tally.edited and not tally.left:
+        more += unread(tally.problems)
         but = f" except for {counted(tally.accepted, 'accepted violation')}" if tally.accepted else ""
         return f"{counted(tally.planned, 'workload')}: all meet {goal}{but}, nothing to do{more}"
     done = "edited" if written else "to edit"

@@ -87,12 +87,12 @@ def _results(
     left = [remaining for planned in workload.proposal.planned for remaining in planned.plan.remaining]
     cured = dict.fromkeys(check for edit in edits for check in edit.checks)
     held = {remaining.check for remaining in left}
+    refusal = workload.proposal.refusal
+    words, fix = ("a patch fixes it", "automatic") if refusal is None else (refusal, "by hand")
     for check in cured:
         if check not in held:
             risk = max((edit.risk for edit in edits if check in edit.checks), key=RISKS.index)
-            yield _result(
-                item, workload, now, check, "fail", "a patch fixes it", {**of_cluster, "fix": "automatic", "risk": risk}
-            )
+            yield _result(item, workload, now, check, "fail", words, {**of_cluster, "fix": fix, "risk": risk})
     for remaining in left:
         yield _result(item, workload, now, remaining.check, "fail", _words(remaining), {**of_cluster, "fix": "by hand"})
     if workload.proposal.problems:

@@ -1,7 +1,7 @@
 """What a run of ``check`` counts, and the last line that says so."""
 
 # Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kubectl_harden.model import LADDER, Checked, Checks, Policy, Problem
@@ -13,7 +13,7 @@ from kubectl_harden.words import counted
 if TYPE_CHECKING:
     from kubectl_harden.reports.page_model import About
 
-__all__ = ["Report", "Tally", "left_out_words", "summary_line"]
+__all__ = ["Report", "Tally", "left_out_words", "summary_line", "unread"]
 
 
 class Tally:
@@ -93,6 +93,11 @@ class Report(NamedTuple):
     statistics: bool = False
 
 
+def unread(problems: Sequence[Problem]) -> str:
+    """Return what a summary that says nothing bad goes on with, where not all could be read."""
+    return f"; not all was checked ({counted(len(problems), 'error')})" if problems else ""
+
+
 def left_out_words(count: int) -> str:
     """Return what a report must say of violations that are not in it."""
     verb = "is" if count == 1 else "are"
@@ -115,9 +120,10 @@ def summary_line(tally: Tally) -> str:
         if not tally.violating:
             but = f" but {words}" if words else ""
             head = f"{counted(tally.workloads, 'workload')}: none violates the selected controls"
-            return f"{head}{but}{more}"
+            return f"{head}{but}{more}{unread(tally.problems)}"
     if not tally.violating:
-        return f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' except for {words}' if words else ''}{more}"
+        head = f"{counted(tally.workloads, 'workload')}: all meet {goal}{f' except for {words}' if words else ''}"
+        return f"{head}{more}{unread(tally.problems)}"
     return (
         f"{counted(tally.workloads, 'workload')}: {tally.violating:,} below {goal} "
         f"({counted(tally.violations, 'violation')}{f', not counting {words}' if words else ''}); "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kubectl_harden.model import Checked, Checks
 from kubectl_harden.pod_security.accepted import left
-from kubectl_harden.reports.tally import Tally
+from kubectl_harden.reports.tally import Tally, unread
 from kubectl_harden.reports.terminal import paint, printable
 from kubectl_harden.words import counted
 
@@ -87,7 +87,7 @@ class Upgrades(Tally):
             f"held to {self.version} or a newer version already": self.ahead,
         }
         told = "".join(f"; {count:,} {words}" for words, count in counts.items() if count)
-        more = self.goals.unbound() + self.passed.unjudged()
+        more = self.goals.unbound() + self.passed.unjudged() + ("" if self.violating else unread(self.problems))
         return f"{counted(self.workloads, 'workload')}: {head}{told}{more}"
 
 

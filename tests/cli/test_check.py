@@ -232,3 +232,18 @@ def test_evidence_is_text_with_more(tmp_path: Path) -> None:
 
 def _json(*arguments: str, cwd: Path) -> Any:
     return json.loads(run(*arguments, "-o", "json", cwd=cwd).stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("check",), ("fix",), ("check", "--only", "hostPorts"), ("check", "--upgrade-to", "--policy-version", "v1.20")],
+)
+def test_what_could_not_be_read_is_part_of_what_is_said_to_be_well(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    well = run(*arguments, "-f", "good.yaml", cwd=tmp_path)
+    assert (well.returncode, b"not all was checked" in well.stderr) == (0, False), well
+    (tmp_path / "broken.yaml").write_text("kind: [\n")
+    result = run(*arguments, "-f", ".", cwd=tmp_path)
+    assert (result.returncode, b"; not all was checked (1 error)" in b" ".join(result.stderr.split())) == (3, True), (
+        result
+    )

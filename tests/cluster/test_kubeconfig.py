@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
@@ -90,3 +91,12 @@ def test_a_context_without_a_cluster_is_named(tmp_path: Path) -> None:
     path.write_text("contexts: [{name: a, context: {user: b}}]\nusers: [{name: b, user: {token: t}}]")
     with pytest.raises(ClusterError, match='the context "a" of the kubeconfig names no cluster'):
         Connection(ClusterOptions(kubeconfig=str(path), context="a"))
+
+
+def test_a_certificate_that_is_none_is_not_taken_for_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
+    server.url = server.url.replace("http:", "https:")
+    data = base64.b64encode(b"no certificate").decode()
+    user = f"    client-certificate-data: {data}\n    client-key-data: {data}"
+    with pytest.raises(ClusterError, match="a certificate or key of the kubeconfig cannot be used"):
+        connected(tmp_path, server, user).request("GET", "/version")
+    assert server.asked == []

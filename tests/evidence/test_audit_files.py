@@ -81,6 +81,19 @@ def test_files_that_begin_alike_or_are_named_alike_are_two(tmp_path: Path) -> No
     assert pods(tmp_path) == ["a", "b", "a"]
 
 
+def test_files_of_other_logs_are_named(tmp_path: Path) -> None:
+    """A directory may have the logs of other programs."""
+    (tmp_path / "audit.log").write_bytes(log("a"))
+    (tmp_path / "kwok.log").write_text('{"time":"2026-11-28","msg":"ready"}\n' * 2)
+    (tmp_path / "torn.log").write_text('{"kind":\n')
+    span = LogSpan()
+    list(read_audit_log([str(tmp_path)], span))
+    assert [what for what, _ in span.lost(0)] == [
+        f"1 line of the audit log cannot be read (in {tmp_path / 'torn.log'})",
+        f"2 lines of the audit log are not audit events (in {tmp_path / 'kwok.log'})",
+    ]
+
+
 def test_a_pipe(tmp_path: Path) -> None:
     """As a shell's ``<(zcat …)`` is."""
     ours, its = os.pipe()

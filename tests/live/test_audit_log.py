@@ -98,7 +98,10 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
     words = " ".join(result.err.split())
     assert (result.code, "shows nothing else that violates what is audited or enforced from 20" in words) == (0, True)
     assert "does not show every violation" not in words
-    assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == []
+    told = harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]
+    assert told["unaudited"] == []
+    # The log of the tests began before the namespace.
+    assert list(told["auditedSince"]) in ([namespace.name], [])
     namespace.label(audit="baseline")
     result = harden(*arguments, "--level", "restricted")
     assert f"the audit log does not show every violation in {namespace.name}: the level is neither" in " ".join(
@@ -111,6 +114,35 @@ def test_what_a_log_cannot_show_is_told(namespace: Namespace, harden: Harden) ->
     assert harden(*arguments, "--level", "restricted", "-o", "json").json["auditLog"]["unaudited"] == [namespace.name]
     everywhere = ("check", "-A", "--level", "restricted", *arguments[3:])
     assert namespace.name in harden(*everywhere, "-o", "json").json["auditLog"]["unaudited"]
+
+
+@audited
+def test_what_came_before_the_level_was_audited_is_not_known(
+    namespace: Namespace, harden: Harden, tmp_path: Path
+) -> None:
+    namespace.create(safe(workload("Pod", "one")))
+    (event,) = pods_in(log_of(namespace), namespace.name)
+    older = event | {"stageTimestamp": (datetime.now(UTC) - timedelta(days=7)).isoformat()}
+    log = tmp_path / "audit.log"
+    log.write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in (older, event)))
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    words = f"before the level was audited or enforced, as far as is known: {namespace.name} since 20"
+    assert (result.code, words in " ".join(result.err.split())) == (0, True), result
+    log.write_text(json.dumps(event, separators=(",", ":")) + "\n")
+    result = harden("check", "-n", namespace.name, "--audit-log", str(log))
+    assert (result.code, "before the level" in result.err) == (0, False), result
+
+
+@audited
+def test_what_may_not_be_listed_is_not_gone(namespace: Namespace, harden: Harden) -> None:
+    namespace.create(workload("StatefulSet", "db"))
+    log = log_of(namespace)
+    anna = Person(namespace, harden).may(("core", "namespaces", "get"), ("core", "pods", "list"))
+    _, out, _ = anna("check", "-n", namespace.name, "--audit-log", str(log), "-o", "json")
+    assert [item["state"] for item in json.loads(out)["auditLog"]["created"]] == ["unknown"]
+    namespace.delete("StatefulSet", "db")
+    namespace.eventually(lambda: not namespace.get("StatefulSet")["items"])
+    assert [item["state"] for item in created(harden, log)] == ["gone"]
 
 
 @audited
@@ -175,6 +207,7 @@ def test_what_is_gone_is_told_by_whom_it_came(namespace: Namespace, harden: Hard
     assert "Job build: 1 pod created last at 20" in words
     assert "it is gone; change what creates it (admin, job-controller)" in words
     assert "by admin (runner-1): 1 pod created" in words
+    assert "; the audit log has 2 pods that did not meet their level" in " ".join(result.err.split())
 
 
 @audited
@@ -185,7 +218,7 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
     assert harden("fix", "deploy/web", "--level", "restricted", "--apply", "--yes").code == 0
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
     assert "its template meets restricted:latest now" in " ".join(result.out.split())
-    assert result.code == 0, result
+    assert (result.code, "the audit log has" in result.err) == (0, False), result
     assert created(harden, log)[0]["state"] == "fixed"
 
 
@@ -197,7 +230,7 @@ def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, h
     (event,) = pods_in(namespace.plane.audit_log, namespace.name)
     words = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "proxy" must set securityContext.runAsNonRoot=true)'
     event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
-    later = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     log = tmp_path / "audit.log"
     log.write_text(json.dumps(event | {"stageTimestamp": later}, separators=(",", ":")) + "\n")
     result = harden("check", "-n", namespace.name, "--audit-log", str(log))
@@ -206,9 +239,16 @@ def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, h
     assert "something changes its pods at admission" in " ".join(result.out.split())
     arguments = ("migrate", namespace.name, "--level", "restricted", "--audit-log", str(log), "-o", "json")
     assert harden(*arguments).json["namespaces"][0]["state"] == "blocked"
-    # What was changed after the pod may be what has cured it.
+    # What was created or changed after the pod may be what has cured it.
     before = datetime.fromtimestamp(0, UTC).isoformat()
     log.write_text(json.dumps(event | {"stageTimestamp": before}, separators=(",", ":")) + "\n")
+    assert harden("check", "-n", namespace.name, "--audit-log", str(log)).code == 0
+    log.write_text(json.dumps(event | {"stageTimestamp": later}, separators=(",", ":")) + "\n")
+    made = datetime.now(UTC)
+    namespace.eventually(lambda: datetime.now(UTC) > made + timedelta(seconds=2))  # Times of the API are whole seconds.
+    path = f"{namespace.path('StatefulSet', 'db')}?fieldManager=kubectl-edit"
+    change = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 3}}}}
+    namespace.plane.request("PATCH", path, change, kind="application/merge-patch+json")
     assert harden("check", "-n", namespace.name, "--audit-log", str(log)).code == 0
 
 
@@ -256,6 +296,17 @@ def test_refusals_of_pods_of_which_nothing_is_left(namespace: Namespace, harden:
     result = harden("rejected", "--audit-log", str(log))
     assert result.code == 1
     assert "by admin (runner-2): 1 pod refused last at 20" in " ".join(result.out.split())
+
+
+@pytest.mark.pod_security(enforce="restricted")
+def test_refusals_of_what_is_fixed_since_count_no_more(namespace: Namespace, harden: Harden) -> None:
+    """The log has no words of the template, which nobody audits, and the old ReplicaSet tries for a while."""
+    namespace.create(workload("Deployment", "web"))
+    log = log_of(namespace)
+    assert created(harden, log, "rejected")[0]["state"] == "violates"
+    assert harden("fix", "deploy/web", "--apply", "--yes").code == 0
+    assert [item["state"] for item in created(harden, log, "rejected")] == ["fixed"]
+    assert harden("rejected", "--audit-log", str(log)).code == 0
 
 
 @audited
@@ -377,6 +428,16 @@ def test_without_a_time_only_what_nothing_explains_holds_back(namespace: Namespa
     assert found["state"] == "blocked"
     (blocker,) = found["blockers"]
     assert "one created that violates it, the last at 20" in blocker["what"]
+
+
+def test_what_is_not_audited_is_told_before_it_is_enforced(namespace: Namespace, harden: Harden) -> None:
+    """Nothing can be in the log then, which is not to say that all is well."""
+    arguments = ("migrate", namespace.name, "--audit-log", str(namespace.plane.audit_log))
+    namespace.create(workload("Deployment", "web"))
+    words = f"does not show every violation in {namespace.name}: the level is neither audited nor enforced"
+    assert words in " ".join(harden(*arguments).err.split())
+    namespace.label(audit="restricted")
+    assert words not in " ".join(harden(*arguments).err.split())
 
 
 def test_refused_options(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:

@@ -226,6 +226,17 @@ def test_policy_reports_are_taken_by_the_api_that_the_cluster_has(
         kubectl(control_plane, "delete", "crd", name)
 
 
+def test_a_patch_fixes_only_what_can_be_patched(fleet: Fleet, harden: Harden) -> None:
+    fleet.add("shop", workload("Deployment", "web"), workload("Pod", "one"))
+    fleet.running()
+    (report,) = harden("migrate", "-l", fleet.selector, "-o", "policyreport").json["items"]
+    fixes = {(one["resources"][0]["name"], one["properties"]["fix"], one["message"][:28]) for one in report["results"]}
+    assert fixes == {
+        ("web", "automatic", "a patch fixes it"),
+        ("one", "by hand", "a Pod cannot be changed in p"),
+    }
+
+
 def test_a_cluster_without_the_api_is_told_so(fleet: Fleet, harden: Harden) -> None:
     fleet.add("shop")
     result = harden("migrate", "-l", fleet.selector, "-o", "policyreport")
