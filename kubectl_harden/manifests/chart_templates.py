@@ -130,9 +130,9 @@ def _splices(text: str, needs: Iterable[_Need], prefix: str) -> Iterator[Splice]
     """
     listed = list(needs)
     pods = list(re.finditer(r"^(?P<indent> *)containers:[ \t]*\r?$", text, re.MULTILINE))
-    ends = [match.start() for match in pods[1:]] + [len(text)]
+    starts = [*(match.start() for match in pods), len(text)]
     out: set[Splice] = set()
-    for match, end in zip(pods, ends, strict=True):
+    for match, end in zip(pods, starts[1:], strict=True):
         indent = match["indent"]
         before = text[: match.start()].rpartition("\n---")[2]
         around = before + text[match.start() : end]

@@ -218,3 +218,13 @@ def test_what_templates_refer_to(tmp_path: Path) -> None:
     )
     assert {f"other.{path}" for path in expected.split()} | {"global.shared"} <= found
     assert not {path for path in found if "commented" in path or path.startswith("other.global")}
+
+
+def test_a_template_that_does_not_show_where_its_pods_are_is_not_edited(harden: Any, tmp_path: Path) -> None:
+    shutil.copytree(CASES / "write-templates" / "chart", tmp_path / "chart")
+    pod = tmp_path / "chart" / "templates" / "pod.yaml"
+    pod.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: one-line}\nspec: {containers: [{name: c, image: i}]}\n")
+    before = pod.read_text()
+    done = harden("fix", "--helm-chart", "chart", "--write-templates")
+    assert (done.returncode, pod.read_text()) == (1, before), done.stderr
+    assert re.search(r"templates not edited, since .*: .*Pod one-line", text_of(done.stderr))
