@@ -136,7 +136,7 @@ def test_wrong_usage_is_explained(harden: Harden, tmp_path: Path) -> None:
         (("-A", "--shard", "3/3"), "0 to 2"),
         (("-A", "--shard", "3"), "JOB_COMPLETION_INDEX"),
         (("-A", "--apply"), "--yes"),
-        (("--plan", str(broken), "--apply", "--yes"), "no MigrationPlan"),
+        (("--plan", str(broken), "--apply", "--yes"), "not a MigrationPlan"),
         (("--plan", str(tmp_path / "none"), "--apply", "--yes"), "No such file"),
     ):
         result = harden("migrate", *arguments)
