@@ -161,7 +161,8 @@ def downloaded(page: Any, directory: Path, button: str, name: str) -> str:
     page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(directory)})
     page.execute_script("document.getElementById(arguments[0]).click()", button)
     for _ in range(200):
-        if (directory / name).is_file():
+        # The name is taken by an empty file until the whole one is moved there.
+        if (directory / name).is_file() and (directory / name).stat().st_size:
             break
         time.sleep(0.05)
     text = (directory / name).read_bytes().decode("utf-8")
