@@ -272,7 +272,7 @@ def fleet(
     return made
 
 
-REASONS = ("a chart renders it", "no value of the chart", "encrypted by SOPS", "the plugin cdk8s makes it",
+REASONS = ("a chart renders it", "no value of the chart", "encrypted by SOPS", "the plugin cdk8s generates it",
            "an edit would not lift it")  # fmt: skip
 WELL = ("plain", "billing", "prod", "staging", "charts", "argo", "argo-charts")
 
