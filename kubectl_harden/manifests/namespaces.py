@@ -1,6 +1,6 @@
 """The Namespace objects of the input: a first pass, which parses nothing else."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import os
 import re
 import stat

@@ -1,6 +1,6 @@
 """What to say of objects that are not judged: patches, what looks like a workload, and what other programs render."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import re
 import shlex
 from collections import deque

@@ -4,7 +4,7 @@ What options say, then what the Namespace asks for that is in the same input, th
 admission configuration, then the project file, then ``restricted:latest``. Exemptions count whatever is asked for.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 

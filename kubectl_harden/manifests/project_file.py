@@ -3,7 +3,7 @@
 docs/project-file.schema.json says the same to editors; a test holds the two together.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import contextlib
 import os
 import re
