@@ -5,17 +5,26 @@ from __future__ import annotations
 import html
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
+
+from kubectl_harden.cli import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")]
 )
+PROGRAMS = {"#", "apk", "apt", "cd", "export", "git", "helm", "install", "kubectl", "kubectl-harden", "kustomize", "ln",
+            "make", "pipx", "python3", "python3.13", "sha256sum", "source", "tar", "uv"}  # fmt: skip
+"""What lines of shell blocks begin with: a line that has been wrapped begins with something else."""
 MISTAKES = ("host-root", "runtime-socket", "privileged-host-namespaces", "root-by-default", "added-capabilities")
 
 
@@ -96,6 +105,31 @@ def test_the_picture_of_the_terminal_is_current() -> None:
         for word in printed.split():
             assert word in drawn, "make docs"
     assert "cdn" not in terminal.FILE.read_text()
+
+
+def commands_of(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each line of a page's shell blocks, and the words behind each ``kubectl harden`` in it."""
+    for block in re.findall(r"(?ms)^ *```sh\n(.*?)^ *```$", page.read_text()):
+        for line in filter(str.strip, block.replace("\\\n", " ").splitlines()):
+            assert line.split()[0] in PROGRAMS, line
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words = list(lexer)
+            starts = [at + 2 for at, pair in enumerate(pairwise(words)) if pair == ("kubectl", "harden")]
+            for start in starts:
+                rest = words[start:]
+                yield line, rest[: next((at for at, word in enumerate(rest) if set(word) <= set("|&;<>()")), None)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_the_commands_of_a_page_are_understood(page: Path) -> None:
+    """Parsed by the command line itself, and not run."""
+    for line, (name, *words) in commands_of(page):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, line
+        assert "kubectl" not in words, f"two commands in a line: {line}"
+        with command.make_context(name, words) as context:
+            assert context.args == [], line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -290,7 +290,7 @@ def test_fifty_workloads_go_to_restricted(fleet: Fleet, harden: Harden) -> None:
         **dict.fromkeys(("r1-web", "r2-web", "r3-web", "r4-web"), "a chart renders it"),
         "closed-X-closed": "no value of the chart",
         "sealed": "encrypted by SOPS",
-        "made": "the plugin cdk8s makes it",
+        "made": "the plugin cdk8s generates it",
         "socket": "an edit would not lift it",
     }  # fmt: skip
     edits = sum(map(len, edited.values()))
