@@ -1,4 +1,4 @@
-"""Writing a file back so that nothing is ever lost, half written, or written elsewhere."""
+"""Writing files so that nothing is ever lost, half written, or written elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["write_change", "write_new", "write_text"]
 
 _TEMPORARY: Final = re.compile(r"\.kubectl-harden-[0-9a-f]{16}\.tmp")
 _OLD_SECONDS: Final = 10.0
-"""A temporary file that is younger may be of a process that has not locked it yet."""
+"""Seconds. A younger temporary file may belong to a process that has not locked it yet."""
 
 
 def _encoded(name: str, text: str, encoding: str = "utf-8") -> bytes:
@@ -33,9 +33,9 @@ def _encoded(name: str, text: str, encoding: str = "utf-8") -> bytes:
 
 
 def write_new(name: str, text: str) -> None:
-    """Write a file of one's own: the old one stays until the new one is whole. Raises EditError.
+    """Write a file that belongs to this program: the old one stays until the new one is complete. Raises EditError.
 
-    The file's mode stays; a new file has what the umask leaves.
+    The file's mode is kept; a new file has the mode that the umask gives.
     """
     try:
         if os.path.exists(name) and not os.path.isfile(name):
@@ -55,7 +55,7 @@ def write_new(name: str, text: str) -> None:
 
 
 def write_change(name: str, before: str, after: str, *, inside: str | None = None) -> None:
-    """Make a new file where there was no text before, or replace a file's text (see write_text). Raises EditError."""
+    """Create a file where ``before`` is empty, else replace a file's text (see write_text). Raises EditError."""
     if before or os.path.lexists(name):
         write_text(name, before, after, inside=inside)
     else:
@@ -66,11 +66,11 @@ def write_change(name: str, before: str, after: str, *, inside: str | None = Non
 def write_text(name: str, before: str, after: str, *, inside: str | None = None) -> None:
     """Replace a file's text atomically; encoding, mode and owner are kept.
 
-    ``inside`` is the directory that was named, of which the file is a part: symbolic links must not lead out of it.
-    Without it the file itself was named, and where that is a link its target is replaced.
+    ``inside`` is the directory on the command line that the file was found in: symbolic links must not lead out of it.
+    Without it, the file itself was named; where that is a link, its target is replaced.
 
-    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read, where it has other
-    names (hard links, which would keep the old text), or where it cannot be replaced as it is.
+    Raises EditError, and leaves the file alone, where it has changed since ``before`` was read, has other names (hard
+    links, which would keep the old text), or cannot be replaced with the same mode and owner.
     """
     _refuse_outside(name, inside)
     target = os.path.realpath(name)
@@ -128,7 +128,7 @@ def _open_regular(name: str, flags: int) -> int:
 
 @contextlib.contextmanager
 def _beside(target: str, data: bytes, mode: int) -> Iterator[str]:
-    """Give a whole file beside the target, to be moved over it; it is gone afterwards where it was not moved."""
+    """Give a complete file next to the target, to be moved over it; a file that was not moved is deleted afterwards."""
     directory = os.path.dirname(target)
     _clean(directory)
     temporary = os.path.join(directory, f".kubectl-harden-{secrets.token_hex(8)}.tmp")
@@ -136,13 +136,13 @@ def _beside(target: str, data: bytes, mode: int) -> Iterator[str]:
     try:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(descriptor, "wb"))
-            # Held until the file is moved: what is old and not held, a killed process has left.
+            # Locked until the file is moved: an old file without a lock was left by a killed process.
             with contextlib.suppress(OSError):
                 _lock(file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            if sys.platform == "win32":  # An open file cannot be moved there, nor deleted.
+            if sys.platform == "win32":  # An open file can be neither moved nor deleted there.
                 stack.close()
             yield temporary
     finally:
@@ -151,7 +151,7 @@ def _beside(target: str, data: bytes, mode: int) -> Iterator[str]:
 
 
 def _lock(descriptor: int) -> None:
-    """Hold a file until it is closed. Raises OSError where another process holds it."""
+    """Lock a file until it is closed. Raises OSError where another process has locked it."""
     if sys.platform != "win32":
         import fcntl
 
@@ -162,7 +162,7 @@ _cleaned: set[str] = set()
 
 
 def _clean(directory: str) -> None:
-    """Delete the temporary files that killed processes have left in a directory, looked for once."""
+    """Delete the temporary files that killed processes have left in a directory, once for each directory."""
     if directory in _cleaned:
         return
     _cleaned.add(directory)
@@ -174,7 +174,7 @@ def _clean(directory: str) -> None:
 
 
 def _delete_abandoned(entry: os.DirEntry[str]) -> None:
-    """Delete a temporary file of one's own that is old, and that no process holds."""
+    """Delete a temporary file of this program that is old and that no process has locked."""
     status = entry.stat(follow_symlinks=False)
     own = sys.platform == "win32" or status.st_uid == os.geteuid()
     if not (stat.S_ISREG(status.st_mode) and own and time.time() - status.st_mtime > _OLD_SECONDS):

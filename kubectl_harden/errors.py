@@ -1,10 +1,10 @@
 """The errors of kubectl-harden.
 
-HardenError                 anything that is told to the user in one sentence
+HardenError                 anything that is reported to the user in one sentence
 ├── UsageError              wrong options or arguments (exit code 2)
 ├── InputError              an input that cannot be read or evaluated (exit code 3)
-│   └── SyntaxFault         text that is no valid YAML or JSON, with its place
-├── EditError               a planned edit that cannot be proved in the text
+│   └── SyntaxFault         text that is not valid YAML or JSON, with its place
+├── EditError               a planned edit that cannot be made and proved in the text
 └── ClusterError            the cluster refused, or could not be reached (exit code 4)
     ├── Unreachable         no answer, half of one, or one that no API server gives
     ├── Unauthorized        401
@@ -95,7 +95,7 @@ class Unauthorized(ClusterError):
 
 
 class NotPermitted(ClusterError):
-    """RBAC allows no such ``verb`` on this ``resource``."""
+    """RBAC does not allow this ``verb`` on this ``resource``."""
 
     def __init__(self, message: str, verb: str, resource: str) -> None:
         super().__init__(message)
@@ -104,7 +104,7 @@ class NotPermitted(ClusterError):
 
 
 class NotFound(ClusterError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Conflict(ClusterError):
@@ -112,7 +112,7 @@ class Conflict(ClusterError):
 
 
 class Expired(ClusterError):
-    """The server no longer knows this version: the list or the watch must begin anew."""
+    """The server no longer knows this version: the list or the watch must be started again."""
 
 
 class Denied(ClusterError):
@@ -120,7 +120,7 @@ class Denied(ClusterError):
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Return a question that names the known word that was probably meant, to end a message with, or nothing."""
+    """Return a question with the known word that was probably meant, for the end of a message, or ""."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, list(known), n=1)
@@ -128,9 +128,9 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 def unexpected(error: Exception) -> InputError:
-    """Return the problem that an error is to the object or file at work, so that it ends nothing else.
+    """Return an error as a problem of the object or file in hand, so that the run goes on with the others.
 
-    An error that nobody foresaw is called a bug, with the place in the code.
+    An unexpected error is reported as a bug, with the place in the code.
     """
     if isinstance(error, HardenError):
         return InputError(str(error))

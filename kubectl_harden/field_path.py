@@ -32,10 +32,10 @@ def field_path(path: Path) -> str:
 
 
 def named_path(value: Any, path: Path) -> str:
-    """Return a path where the items of lists go by what they are, which stays when others come or go.
+    """Return a path with list items by name instead of index, so that it stays the same when other items come or go.
 
-    That is an item's name, else its host port, else the text that it is: ``spec.containers[web].ports[80].hostPort``;
-    what has none of them goes by its index.
+    That is an item's name, else its host port, else the item itself where it is a text, else its index:
+    ``spec.containers[web].ports[80].hostPort``.
     """
     out = ""
     for part in path:

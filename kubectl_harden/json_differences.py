@@ -1,4 +1,4 @@
-"""Where two JSON values differ: items of lists are aligned by what they are."""
+"""Where two JSON values differ: items of lists are aligned by their names or contents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kubectl_harden.json_values import ABSENT, same
 
 __all__ = ["Difference", "Pairs", "align", "differences"]
 
-# What tells the items of Kubernetes lists apart; a value may stand under several of these keys.
+# The keys that identify items of Kubernetes lists; the same value may be under several of them.
 _IDENTITY: Final = ("name", "key", "mountPath", "devicePath", "containerPort", "protocol", "topologyKey", "ip", "kind")
 
 Pairs = list[tuple[int | None, int | None]]
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 def differences(old: object, new: object, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:
     """Yield the smallest values in which two JSON values differ, in the order of the new one.
 
-    Indexes are the new value's, but for an item that only the old one has.
+    Indexes are those of the new value, or of the old one for an item that only the old one has.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in (*new, *(key for key in old if key not in new)):
@@ -43,10 +43,10 @@ def differences(old: object, new: object, path: tuple[str | int, ...] = ()) -> I
 
 
 def align(old: list[object], new: list[object]) -> Pairs:
-    """Pair the items of two lists, in order: those that are equal, and then those that are the same thing changed.
+    """Pair the items of two lists, in order: first equal items, then those that have the same identity.
 
-    Returns (old index, new index) pairs; None on one side is a removed or an added item. Of items that neither have
-    a name nor stand beside one that has, those in the same place are paired.
+    Returns (old index, new index) pairs; None on one side is a removed or an added item. Items without a name, among
+    which none has one, are paired by their places.
     """
     shorter = min(len(old), len(new))
     head = tail = 0
@@ -56,7 +56,7 @@ def align(old: list[object], new: list[object]) -> Pairs:
         tail += 1
     pairs: Pairs = [(index, index) for index in range(head)]
     between = (slice(head, len(old) - tail), slice(head, len(new) - tail))
-    # What is left of one item on each side is not the same.
+    # A single item that is left on each side is not equal.
     single = len(old) - tail - head == len(new) - tail - head == 1
     for gap in [between] if single else _gaps(old, new, between, _content, pairs):
         for rest in _gaps(old, new, gap, _identity, pairs):
@@ -94,9 +94,9 @@ def _gaps(
 
 
 def _numbered(keys: Iterable[str | None]) -> list[object]:
-    """Return keys of which none comes twice: many that are equal would each be compared with each.
+    """Return unique keys: where many are equal, each would be compared with each.
 
-    What has no key is like nothing else.
+    An item without a key equals no other.
     """
     met: Counter[str] = Counter()
     out: list[object] = []
@@ -112,7 +112,7 @@ def _content(item: object) -> str:
 
 
 def _identity(item: object) -> str | None:
-    """Return what an item is known by: an object by its names, a string by its letters."""
+    """Return the identity of an item: of an object its names, of a string its text."""
     if isinstance(item, dict):
         metadata = item.get("metadata")
         names = [item.get(key) for key in _IDENTITY]

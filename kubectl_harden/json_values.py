@@ -1,4 +1,4 @@
-"""JSON values: compared exactly, changed without a copy of all, read with care."""
+"""JSON values: compared exactly, changed without copying everything, read with care."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 ABSENT: Final = object()
-"""What stands for a value where there is none: on one side of a difference, or at a path."""
+"""Stands for a value that does not exist: on one side of a difference, or at a path."""
 
 
 def json_line(value: object, indent: int | None = None) -> str:
-    """Return JSON for a file, in one line without ``indent``; only surrogates without their other half are escaped."""
+    """Return JSON for a file, in one line without ``indent``; only lone surrogates are escaped."""
     import json  # late: most checks print none
 
     text = json.dumps(value, indent=indent, ensure_ascii=False)
@@ -41,20 +41,20 @@ def mappings(value: object) -> list[Mapping[str, Any]]:
 
 
 class Draft:
-    """A JSON value that may be changed while the original stays: only what is on the way to a change is copied.
+    """A JSON value that may be changed while the original stays: only the path to each change is copied.
 
-    ``value`` is the changed value; it shares with the original all that was not asked for by ``at``.
+    ``value`` is the changed value; it shares with the original everything that ``at`` was not called for.
     """
 
     def __init__(self, value: Any) -> None:
         self.value = value.copy()
-        # By id; the reference keeps an id from being given to another object.
+        # By id; the reference keeps Python from reusing the id for another object.
         self._own: dict[int, Any] = {}
 
     def at(self, path: Iterable[str | int], *, make: bool = False) -> Any:
         """Return the object or list at a path, to be changed; ``make`` creates missing objects on the way.
 
-        Raises KeyError, IndexError, TypeError or AttributeError where nothing of the kind is there.
+        Raises KeyError, IndexError, TypeError or AttributeError where there is no object or list.
         """
         found, own = self.value, self._own
         for part in path:
@@ -73,7 +73,7 @@ class Draft:
 
 
 def value_at(value: object, path: Iterable[str | int]) -> Any:
-    """Return what is at a path of keys and list indexes, ``ABSENT`` where nothing is."""
+    """Return the value at a path of keys and list indexes, ``ABSENT`` where there is none."""
     for part in path:
         if isinstance(value, dict):
             value = value.get(part, ABSENT)

@@ -1,10 +1,10 @@
 """The data that flows through the pipeline: named tuples without logic.
 
-Named tuples and not dataclasses, since every start of the command pays for their making: 0.1 ms
-instead of 1.2 ms for each class.
+Named tuples and not dataclasses, because every start of the command defines them, which takes 0.1 ms instead of 1.2 ms
+for each class.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, get_args
@@ -18,7 +18,7 @@ Path = tuple[str | int, ...]
 """A field path: object keys and list indexes, outermost first."""
 
 Splice = tuple[int, int, str]
-"""A change to a text: from this character, to that one, comes this text."""
+"""A change to a text: the characters from a start to an end are replaced by a text."""
 
 Level = Literal["privileged", "baseline", "restricted"]
 LADDER: Final[tuple[Level, ...]] = get_args(Level)
@@ -53,17 +53,18 @@ Topic = Literal[
     "windows",
 ]
 """What a fact is about. "default capability": one that root has by default; "node agent": that a pod works on its node,
-and does not only run there; "windows": that it runs on nodes with Windows; "path": a file that a container opened, of a
-"host path" volume; "volume owner": that an init container only gives volumes to a user; "user namespaces": whether the
-nodes that may run the pod have them; "volume mapping": that a volume has no ID-mapped mounts ("unused": it has)."""
+rather than just runs there; "windows": that it runs on nodes with Windows; "path": a file that a container opened, of a
+"host path" volume; "volume owner": that an init container only changes the owner of volumes; "user namespaces": whether
+the nodes that may run the pod support them; "volume mapping": that a volume does not support ID-mapped mounts
+("unused": it does)."""
 
 
 class Policy(NamedTuple):
     """A level and the minor number of a policy version (v1.MINOR); privileged forbids nothing.
 
-    ``named`` is the version as a namespace's label has it ("latest", "v1.99"), where that is another word. ``origin``
+    ``named`` is the version as the label of the namespace has it ("latest", "v1.99"), where that differs. ``origin``
     says where the policy comes from ("cluster default"), empty where a person named it. ``exempt``: the level is
-    privileged since the API server's configuration exempts the namespace or the pod.
+    privileged because the API server's configuration exempts the namespace or the pod.
     """
 
     level: Level
@@ -82,11 +83,11 @@ class Policy(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a control says of a pod that it forbids.
+    """What a control finds in a pod that violates it.
 
-    ``reason`` and ``detail`` are Pod Security admission's words, ``paths`` the fields at fault
-    (present or missing) that they name, relative to the pod template. ``hidden`` are fields that are at fault as well,
-    and that the words name only once the others are cured.
+    ``reason`` and ``detail`` are Pod Security admission's words, ``paths`` the fields at fault (present or missing)
+    that they name, relative to the pod template. ``hidden`` are fields at fault, too, which the words name only once
+    the others are fixed.
     """
 
     reason: str
@@ -98,8 +99,8 @@ class Finding(NamedTuple):
 class Edit(NamedTuple):
     """One change to one field. ``add`` creates missing parents, or replaces a present value.
 
-    ``offers`` name what would lower the risk. ``companion`` is the option that asked for an edit which keeps
-    the app running and which the level does not demand. ``unproved``: nothing is known that bears on the risk.
+    ``offers`` are options that would lower the risk. ``companion`` is the option that asked for an edit which keeps the
+    app running and which the level does not require. ``unproved``: no evidence about the risk is known.
     """
 
     op: Op
@@ -114,7 +115,7 @@ class Edit(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """Why a violation, or a part of it, is not cured by an edit, and what a person can do."""
+    """Why a violation, or a part of it, is not fixed by an edit, and what a person can do."""
 
     check: str
     why: str
@@ -122,26 +123,26 @@ class Obstacle(NamedTuple):
 
 
 class Remedy(NamedTuple):
-    """What a control's fix proposes: edits relative to the pod template, and what it cannot do."""
+    """What a control's fix proposes: edits relative to the pod template, and what it cannot fix."""
 
     edits: tuple[Edit, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
 
 
 class HostPathChoice(NamedTuple):
-    """What the user wants done with a hostPath volume of this name."""
+    """What the user wants to be done with the hostPath volume of this name."""
 
     action: Literal["emptyDir", "pvc", "configmap", "remove"]
     name: str = ""
 
 
 class Fact(NamedTuple):
-    """One thing known of how a container, or a pod, runs; ``text`` is the evidence in a sentence.
+    """One thing known about how a container, or a pod, runs; ``text`` is the evidence in a sentence.
 
-    ``kind`` "needs": it uses ``topic``; "unused": it was watched, and did not; "open": the node gives it anyway,
-    "closed": it does not; "user": it runs as ``value``, a uid or the name that the image has for it; "unknown": what
-    could not be learned (``value``: why). ``value`` of a low port is its number, of a path the path inside the
-    container. ``name`` tells which capability ("NET_ADMIN"), host namespace ("hostPID") or volume it is.
+    ``kind`` "needs": it uses ``topic``; "unused": it was observed, and did not; "open": the node allows it anyway,
+    "closed": it does not; "user": it runs as ``value``, a uid or a user name of the image; "unknown": what could not be
+    read (``value``: why). ``value`` is the number of a low port, and the path inside the container of a path. ``name``
+    tells which capability ("NET_ADMIN"), host namespace ("hostPID") or volume it is.
     """
 
     kind: FactKind
@@ -153,11 +154,11 @@ class Fact(NamedTuple):
 
 
 Learned = Mapping[str, tuple[Fact, ...]]
-"""What is known of a pod besides its template, by container name; "" is the pod as a whole."""
+"""What is known about a pod besides its template, by container name; "" is the pod as a whole."""
 
 
 class Facts(NamedTuple):
-    """What is known about how a pod runs: of each container, by its path in the pod template, and of the pod."""
+    """What is known about how a pod runs: for each container, by its path in the pod template, and for the pod."""
 
     containers: Mapping[Path, tuple[Fact, ...]] = _EMPTY
     pod: tuple[Fact, ...] = ()
@@ -177,9 +178,9 @@ class FixContext(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """A change to a file: from a line and column (from 1) to another comes a text.
+    """A change to a file: from one line and column (from 1) to another, the text is replaced.
 
-    Columns count characters, or bytes of UTF-8, as it was asked for.
+    Columns count characters or UTF-8 bytes, whichever was asked for.
     """
 
     start_line: int
@@ -192,7 +193,8 @@ class Replacement(NamedTuple):
 class FieldAtFault(NamedTuple):
     """A field at fault, as a baseline file has it: ``spec.containers[web].ports[http].hostPort`` and ``8080``.
 
-    ``value`` is JSON: a text or a number, and ``null`` for all else, of which a change makes no other violation.
+    ``value`` is JSON: a text or a number, and ``null`` for anything else, where a change does not make another
+    violation.
     """
 
     field: str
@@ -203,7 +205,7 @@ class Violation(NamedTuple):
     """A finding with the control that made it, and the line (from 1) of its first field.
 
     ``paths`` are relative to the workload object; ``accepted`` is the reason for which somebody has accepted it,
-    ``known`` tells that it stands in the baseline file, ``fix`` is what cures it in the file, where that was asked for.
+    ``known`` says that it is in the baseline file, ``fix`` is what fixes it in the file, where that was asked for.
     """
 
     check: str
@@ -218,7 +220,7 @@ class Violation(NamedTuple):
     at: tuple[FieldAtFault, ...] = ()
     """The fields that its words name, for a baseline file."""
     hidden: tuple[FieldAtFault, ...] = ()
-    """The fields that are at fault as well, and hidden by these, for a baseline file."""
+    """The fields at fault that these hide, for a baseline file."""
 
 
 class Source(NamedTuple):
@@ -233,8 +235,8 @@ class Source(NamedTuple):
 class LiveSource(NamedTuple):
     """Which state of which object of a cluster was read.
 
-    ``owner`` names the controller that made the object, where no known path leads on to it. ``cluster`` is the context
-    of its cluster, where there are several.
+    ``owner`` names the object's controller, where the pod template of that is not known. ``cluster`` is the
+    context of its cluster, where several are read.
     """
 
     uid: str
@@ -246,7 +248,7 @@ class LiveSource(NamedTuple):
 class Problem(NamedTuple):
     """An input that could not be read, or an object that could not be evaluated.
 
-    ``file`` is None for live objects; ``refused`` tells that the cluster refused or was not reached.
+    ``file`` is None for live objects; ``refused`` says that the cluster refused or was not reached.
     ``namespace`` is that of a live object, empty for the cluster at large; ``cluster`` is as in LiveSource.
     """
 
@@ -261,9 +263,9 @@ class Problem(NamedTuple):
 
 
 class Other(NamedTuple):
-    """An object that is passed over, since it runs no pods of its own, or none that are known.
+    """An object that is skipped because it runs no pods of its own, or none that are known.
 
-    ``kind`` is what a summary counts it by; ``note`` is what a person should know of it, if anything.
+    ``kind`` is what a summary counts it by; ``note`` is what a person should know about it, if anything.
     """
 
     kind: str
@@ -271,7 +273,7 @@ class Other(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What a report names an object by. ``pod_path`` leads to the pod template inside it."""
+    """How reports name an object. ``pod_path`` leads to the pod template inside it."""
 
     source: Source | LiveSource
     api_version: str
@@ -286,17 +288,17 @@ class Identity(NamedTuple):
         return self.source.cluster if isinstance(self.source, LiveSource) else ""
 
     def of_cluster(self, name: str) -> Self:
-        """Return the same of a cluster by its context."""
+        """Return the same with the context of its cluster."""
         source = self.source
         return self._replace(source=source._replace(cluster=name)) if isinstance(source, LiveSource) else self
 
 
 class PodsChecked(NamedTuple):
-    """That the pods of a template meet the policy which the template does not: admission completes them.
+    """The pods of a template meet a policy that the template itself violates, because admission completes them.
 
     ``level`` is the highest that they meet, ``running`` how many run now, ``proved`` whether the API server has made
     such a pod of the template in a dry-run. ``by`` names what may have mutated them, as far as that is known. ``older``
-    names the pods that run, are older, and do not meet it; ``restart`` is the command that makes them again.
+    names the running pods that are older and do not meet it; ``restart`` is the command that recreates them.
     """
 
     level: Level
@@ -322,34 +324,36 @@ class Checked(NamedTuple):
     violations: tuple[Violation, ...]
     policy: Policy
     facts: tuple[Fact, ...] = ()
-    """What is known of how its containers run, where that was asked for."""
+    """What is known about how its containers run, where that was asked for."""
     pods: PodsChecked | None = None
     advice: str = ""
     """What to do about a pod that cannot be edited."""
     pods_refused: str = ""
-    """Why the API server refuses the pods that a workload lacks, although its template violates nothing."""
+    """Why the API server refuses the missing pods of a workload although its template violates nothing."""
     named_path: str = ""
-    """Where its pod template is, for a baseline file: items of lists go by their names."""
+    """Where its pod template is, for a baseline file: list items are given by name."""
     counterparts: tuple[tuple[str, FieldAtFault], ...] = ()
-    """What controls find that the policy has others for (see ``policy.counterparts_of``), for a baseline file."""
+    """The findings of controls that the policy replaces by others (see ``policy.counterparts_of``), for a baseline
+    file.
+    """
     origin: "Origin" = ()
     """Where a live object comes from, where that was asked for."""
     before: Before | None = None
-    """Where only what an upgrade makes new was asked for: what it is held to today."""
+    """The policy that it is held to today, where only the violations that an upgrade adds were asked for."""
     labels: tuple[tuple[str, str], ...] = ()
-    """The object's labels, where it was asked how its containers run."""
+    """The object's labels, where evidence was asked for."""
     left_out: int = 0
-    """How many violations are not among the others, since a person asked for other controls."""
+    """How many violations are not in the list because a person asked for other controls."""
 
 
 class Checks(NamedTuple):
-    """What checking a file, or an object, found."""
+    """The results of checking a file, or an object."""
 
     checked: tuple[Checked, ...]
     problems: tuple[Problem, ...]
     others: tuple[Other, ...] = ()
 
     def of_cluster(self, name: str) -> Self:
-        """Return the same of a cluster by its context."""
+        """Return the same with the context of its cluster."""
         checked = tuple(item._replace(identity=item.identity.of_cluster(name)) for item in self.checked)
         return self._replace(checked=checked, problems=tuple(item._replace(cluster=name) for item in self.problems))

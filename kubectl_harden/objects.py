@@ -30,11 +30,11 @@ TEMPLATE: Final = "Template"
 """The kind of OpenShift's Templates."""
 
 _TEMPLATES: Final = ("template.openshift.io/v1", "v1")
-"""What OpenShift's Templates have as their apiVersion; the second one is of its versions before 3.6."""
+"""The apiVersions of OpenShift's Templates; the second one is from OpenShift before 3.6."""
 
 
 def held_by(value: object) -> tuple[str, list[object]] | None:
-    """Return the objects that an object holds, and the key that they are under; None for one that holds none.
+    """Return the objects that an object contains, and the key that they are under; None for one that contains none.
 
     These are the items of a List (unstructured.IsList: any object with a list of items), and the objects of a Template.
     """
@@ -47,7 +47,7 @@ def held_by(value: object) -> tuple[str, list[object]] | None:
 
 
 def is_static(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod is the mirror of one that a kubelet runs from a file, whatever admission says."""
+    """Whether a pod is the mirror pod of a static pod, which a kubelet runs from a file whatever admission says."""
     return "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or ())
 
 
@@ -91,7 +91,7 @@ def generated_from(name: str) -> str:
 
 
 def annotation(value: object, key: str) -> Any:
-    """Return an annotation of an object as it was read, whose parts may be of any type; None where it has none."""
+    """Return an annotation of an object, or None; the parts of an object that was read may be of any type."""
     for part in ("metadata", "annotations", key):
         value = value.get(part) if isinstance(value, dict) else None
     return value
@@ -116,7 +116,7 @@ def conditions_of(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_true(value: dict[str, Any], *types: str) -> bool:
-    """Whether a condition of one of some types is true."""
+    """Whether a condition of one of these types is true."""
     return any(c.get("type") in types and c.get("status") == "True" for c in conditions_of(value))
 
 
@@ -137,7 +137,7 @@ def missing_pods(value: dict[str, Any]) -> int | None:
         if finished(value) or spec.get("suspend"):
             return 0
         at_once, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded", 0))
-        # Without completions, one pod that succeeds ends the work of all.
+        # Without completions, the first pod that succeeds completes the Job.
         left = spec["completions"] - succeeded if "completions" in spec else at_once if not succeeded else 0
         return min(at_once, int(left)) - int(status.get("active", 0))
     if group in ("", "apps"):
@@ -147,9 +147,9 @@ def missing_pods(value: dict[str, Any]) -> int | None:
 
 
 def matches(selector: Any, labels: Mapping[str, str], of_others: re.Pattern[str] | None = None) -> bool:
-    """Whether a LabelSelector matches labels; one that is missing matches all (metav1.LabelSelectorAsSelector).
+    """Whether a LabelSelector matches labels; a missing one matches everything (metav1.LabelSelectorAsSelector).
 
-    Of keys that ``of_others`` matches whole, it is taken that they may be as the selector demands.
+    Keys that ``of_others`` matches as a whole are assumed to have what the selector requires.
     """
     if not isinstance(selector, dict):
         return True

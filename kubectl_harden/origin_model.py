@@ -1,6 +1,6 @@
-"""The data of where a live object comes from, and is edited: named tuples without logic."""
+"""The data about where a live object comes from, and is edited: named tuples without logic."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -11,9 +11,9 @@ _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class FilesTaken(NamedTuple):
-    """Which files below a path of a repository are taken, by the patterns of Argo CD (a directory) and of Flux.
+    """Which files below a path of a repository are used, by the patterns of Argo CD (a directory) and of Flux.
 
-    ``by_flux``: the files of the repository count that say what Flux leaves out, and then what its source says.
+    ``by_flux``: the repository's own ignore files for Flux count, and then the patterns of its source.
     """
 
     include: str = ""
@@ -23,11 +23,11 @@ class FilesTaken(NamedTuple):
 
 
 class OriginPlace(NamedTuple):
-    """Where a part of what an object is made of is edited: in a repository, a registry, a bucket, a chart.
+    """Where a part of an object's source is edited: in a repository, a registry, a bucket, a chart.
 
-    ``revision`` is the branch, tag, version range, digest or commit that is followed, ``revision_type`` which of them
-    ("" where the system does not say), ``applied`` what was applied last. ``path`` is a directory at the url; ``chart``
-    and ``version`` name a chart there, ``template`` the file in it that made the object.
+    ``revision`` is the branch, tag, version range, digest or commit that is followed, ``revision_type`` which of these
+    it is ("" where the system does not say), ``applied`` the one that was applied last. ``path`` is a directory at the
+    url; ``chart`` and ``version`` name a chart there, ``template`` the file in it that the object was rendered from.
     """
 
     url: str = ""
@@ -41,12 +41,12 @@ class OriginPlace(NamedTuple):
 
 
 class OriginLink(NamedTuple):
-    """A link of the chain from a live object to where it is edited: an object of the cluster, or a tool.
+    """A link in the chain from a live object to where it is edited: an object of the cluster, or a tool.
 
-    ``places`` are where what it makes comes from, as far as it says so itself. ``inputs`` name what else goes into what
-    it makes: values, substitutions, patches; never what is in them. ``note`` is what a person should know of it,
-    ``problem`` why no more is known of it. ``spec`` is its spec as the API server has it, for code that looks for a
-    place to edit; it may hold secrets, and is not for output.
+    ``places`` are the sources of the objects that it makes, as far as it names them itself. ``inputs`` name what else
+    goes into these objects: values, substitutions, patches; never their contents. ``note`` is what a person should know
+    about it, ``problem`` why no more is known about it. ``spec`` is its spec as the API server has it, for code that
+    looks for a place to edit; it may hold secrets, and is not for output.
     """
 
     kind: str
@@ -61,4 +61,4 @@ class OriginLink(NamedTuple):
 
 
 Origin = tuple[OriginLink, ...]
-"""The chain from a live object to where it is edited, the nearest link first; empty where nothing tells."""
+"""The chain from a live object to where it is edited, the nearest link first; empty where nothing is known."""

@@ -1,6 +1,6 @@
-"""The data of plans, and of files that are fixed by them: named tuples without logic."""
+"""The data of plans, and of files that are fixed with them: named tuples without logic."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from typing import Any, NamedTuple
 
 from kubectl_harden.model import Edit, Identity, Level, Other, Policy, Problem, Splice
@@ -22,10 +22,10 @@ class Remaining(NamedTuple):
 class Plan(NamedTuple):
     """The edits for one pod template of one object, as an RFC 6902 patch that applies in order.
 
-    ``steps`` are the same changes field by field, relative to the pod template: an edit may take
-    several together. ``held_back`` are steps that are not made, for their risk or because they would reach no level;
-    ``notes`` say so, and what was asked for and is not done. ``reaches`` is the level that the edits reach, None where
-    it is none; what a person has accepted or left out does not count.
+    ``steps`` are the same changes field by field, relative to the pod template: one edit may combine several.
+    ``held_back`` are steps that are not made, because of their risk or because they would reach no level; ``notes`` say
+    so, and what was asked for and is not done. ``reaches`` is the level that the edits reach, or None; violations that
+    a person has accepted or left out do not count.
     """
 
     before: Level
@@ -47,7 +47,7 @@ class Planned(NamedTuple):
 
 
 class FileFix(NamedTuple):
-    """What fixing one file came to: its text, and the splices that fix it (none where nothing is to do)."""
+    """The fix of one file: its text, and the splices that fix it (none where there is nothing to do)."""
 
     file: str
     before: str

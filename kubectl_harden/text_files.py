@@ -1,4 +1,4 @@
-"""The one way to open text: files as UTF-8, with the place of what is wrong in them, and standard streams."""
+"""The one way to open text: files as UTF-8, with the place of an error in them, and standard streams."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = [
 
 STDIN: Final = "-"
 MAX_FILE: Final = 256 << 20
-"""Bytes; a file is read as a whole."""
+"""Bytes. A file is read as a whole."""
 
 
 @contextmanager
 def opened(name: str, *, regular: bool = False) -> Iterator[BinaryIO]:
     """Give a file ("-" is stdin) to read bytes from. Raises InputError, without the file's name.
 
-    ``regular`` is for files that nobody named: a pipe or a device among them is refused, for it may never end.
+    ``regular`` is for files that were not named by a person: a pipe or a device is refused, since it may never end.
     """
     try:
         if name == STDIN:
@@ -63,12 +63,12 @@ def read_text(name: str, *, regular: bool = False, most: int = MAX_FILE) -> str:
 
 
 _READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-# What became a FIFO in between must not hold the run up.
+# A file that became a FIFO in between must not block the run.
 _READ_REGULAR: Final = _READ | getattr(os, "O_NONBLOCK", 0)
 
 
 def _bytes_of(name: str, most: int, *, regular: bool) -> bytes:
-    """Return a file's bytes, of one that is too large ``most`` + 1. Raises OSError, and InputError as ``opened``."""
+    """Return a file's bytes, at most ``most`` + 1 of them. Raises OSError, and InputError as ``opened``."""
     if regular:
         _refuse_special(name, os.stat(name))
     # Python's own buffers take five times as long as a small file.
@@ -88,21 +88,21 @@ def _bytes_of(name: str, most: int, *, regular: bool) -> bytes:
 
 
 def _refuse_special(name: str, about: os.stat_result) -> None:
-    # A kernel's files look regular and empty; what they say of the machine is not for a report.
+    # A kernel's files look regular and empty; what they say about the machine does not belong in a report.
     kernel = not about.st_size and os.path.realpath(name).startswith(("/proc/", "/sys/", "/dev/"))
     if kernel or not stat.S_ISREG(about.st_mode):
         raise InputError("this is not a regular file")
 
 
 def encoding_of(data: bytes) -> str:
-    """Return the encoding of a text by its byte order mark, which stays in it (cli-runtime, FileVisitor)."""
+    """Return the encoding that a text's byte order mark shows; decoding keeps the mark (cli-runtime, FileVisitor)."""
     return {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(data[:2], "utf-8")
 
 
 def text_of(data: bytes) -> str:
-    """Return the text that bytes are in UTF-8, or in UTF-16 with a byte order mark.
+    """Return bytes decoded as UTF-8, or as UTF-16 where they begin with its byte order mark.
 
-    Raises InputError with the line and column of the first byte that is not.
+    Raises InputError with the line and column of the first invalid byte.
     """
     encoding = encoding_of(data)
     if b"\0" in data and encoding == "utf-8":
@@ -122,7 +122,7 @@ def read_json(name: str, *, regular: bool = False) -> object:
 
 
 def json_of(text: str) -> Any:
-    """Return the JSON value that a text is. Raises InputError with the line and column of what is wrong."""
+    """Return the JSON value of a text. Raises InputError with the line and column of the error."""
     import json  # late: most runs read none
 
     try:
@@ -130,24 +130,24 @@ def json_of(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise InputError(f"line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from None
     except (ValueError, RecursionError):
-        # A number of thousands of digits, or brackets in brackets without an end.
-        raise InputError("not JSON that anything sensible writes") from None
+        # A number with thousands of digits, or endlessly nested brackets.
+        raise InputError("not JSON that can be read: it is nested too deeply, or a number is too long") from None
 
 
 def open_streams() -> None:
-    """Open the standard streams that whoever started the command has closed: they lead nowhere then."""
+    """Open the standard streams that the parent process has closed; they lead to the null device."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is given.
+            # It gets the lowest free file descriptor.
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def leads_out(relative: str) -> bool:
-    """Whether a relative path leads out of its directory: it does not where a name only begins with two dots."""
+    """Whether a relative path leads out of its directory; a name that only begins with two dots does not."""
     rest = relative.replace(os.sep, "/")
     while rest.startswith("./"):
         rest = rest[2:].lstrip("/")
@@ -155,5 +155,5 @@ def leads_out(relative: str) -> bool:
 
 
 def operand(path: str) -> str:
-    """Return a path that programs do not take for an option."""
+    """Return a path in a form that programs do not take for an option."""
     return os.path.join(os.curdir, path) if path.startswith("-") else path

@@ -9,12 +9,12 @@ __all__ = ["day_after", "rfc3339", "seconds_of"]
 
 
 def rfc3339(at: float | None = None) -> str:
-    """Return a time, or the present one, as ``2026-11-28T20:20:00Z``."""
+    """Return a time, or the current one, as ``2026-11-28T20:20:00Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def day_after(days: int) -> str:
-    """Return the date in so many days, as ``2026-11-28``."""
+    """Return the date a number of days from now, as ``2026-11-28``."""
     return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86_400))
 
 

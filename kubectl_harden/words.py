@@ -1,4 +1,4 @@
-"""Words for people that need nothing but what they are about."""
+"""Wording that any module may use."""
 
 __all__ = ["counted"]
 

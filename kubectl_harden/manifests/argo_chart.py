@@ -1,7 +1,7 @@
-"""What Argo CD renders a chart with, as an Application says: values files, its own values, parameters.
+"""The inputs with which Argo CD renders a chart, by its Application: values files, its own values, parameters.
 
-Sources: argo-cd.readthedocs.io, user-guide/helm (parameters come before valuesObject, that before values, and these
-before valueFiles, of which the last comes first) and user-guide/multiple_sources ($ref/…).
+Sources: argo-cd.readthedocs.io, user-guide/helm (parameters override valuesObject, that overrides values, and these
+override valueFiles, of which later ones override) and user-guide/multiple_sources ($ref/…).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ADMISSION: Final = "fix --at-admission edits the pods as they are created"
 class ArgoSource(NamedTuple):
     """The source of an Application that is a chart: its object, and where it is in the spec.
 
-    ``root`` is the checkout that the chart is in, "" for a chart of elsewhere; ``roots`` gives the checkout of each
+    ``root`` is the checkout that the chart is in, "" for a chart from elsewhere; ``roots`` has the checkout of each
     ``ref``.
     """
 
@@ -45,7 +45,8 @@ class ArgoSource(NamedTuple):
 
 
 def argo_chart(name: str, source: ArgoSource, chart: Chart, held: Held | None) -> ManagedChart:
-    """Return a chart with what an Application has for it; ``held`` is its manifest, where that can be edited.
+    """Return a chart with the inputs of its Application; ``held`` is the Application's manifest, where it can be
+    edited.
 
     Raises InputError where the values cannot be known from checkouts.
     """
@@ -73,7 +74,7 @@ def argo_chart(name: str, source: ArgoSource, chart: Chart, held: Held | None) -
 
 
 def _file(source: ArgoSource, chart: Chart, entry: str) -> str:
-    """Return the path of a values file. Raises InputError for what is not in a checkout."""
+    """Return the path of a values file. Raises InputError for one that is not in a checkout."""
     if _REMOTE.match(entry):
         raise InputError(f"its values file {entry} is elsewhere, and nothing is fetched")
     root, base, rest = source.root, chart.path, entry
@@ -101,12 +102,12 @@ def _layer(file: str, entry: str) -> Layer:
     except InputError as error:
         raise InputError(f"its values file {entry}: {error}") from None
     if "sops" in values:
-        raise InputError(f"its values file {entry} is encrypted by SOPS, and left alone: what it holds is not known")
+        raise InputError(f"its values file {entry} is encrypted by SOPS, and left alone: its content is not known")
     return Layer(values, file)
 
 
 def _written(helm: Mapping[str, object], field: Path) -> Layer:
-    """Return the values that the Application itself has; what is written as an object comes before text."""
+    """Return the values in the Application itself; those written as an object override those written as text."""
     text = helm.get("values")
     if helm.get("valuesObject") is None and isinstance(text, str) and text:
         try:
@@ -117,7 +118,7 @@ def _written(helm: Mapping[str, object], field: Path) -> Layer:
 
 
 def _options(helm: Mapping[str, object], source: ArgoSource, chart: Chart) -> Iterator[str]:
-    """Yield what Argo CD has helm do besides values (util/helm, Template)."""
+    """Yield the options, besides values, with which Argo CD runs helm (util/helm, Template)."""
     for one in mappings(helm.get("parameters")):
         value = re.sub(r"(?<!\\),", r"\\,", str(one.get("value", "")))
         yield from ("--set-string" if one.get("forceString") is True else "--set", f"{one.get('name')}={value}")

@@ -1,7 +1,7 @@
-"""The baseline file: violations that a repository has already, which do not fail its checks any more.
+"""The baseline file: violations that a repository already has, which do not fail its checks.
 
-It names each by its object, its control, the field at fault and the value there, where containers, volumes and other
-items go by their names: what is cured of a violation needs no new file; a further container or capability is new.
+It records the object, the control, the field at fault and its value, with containers, volumes and other items by name.
+When a violation is fixed, or a part of it, the file stays valid; another container or capability is a new violation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Entry", "Known", "load", "load_to_write", "save"]
 
 KIND: Final = "KnownViolations"
 MOST: Final = 64 << 20
-"""Bytes of a baseline file; one of 100,000 violations has half as many."""
+"""The most bytes of a baseline file; one with 100,000 violations has half as many."""
 _TELLING: Final = re.compile(r"[^\s(),]*[\"=0-9][^\s(),]*")
 """The parts of the API server's words that name something: quoted names, values, ports."""
 
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
     """A known violation: its pod template, its control, the ``field`` at fault, and the policy that forbids it.
 
     ``value`` is that of the field, as JSON; where it is empty, any value is known. Where ``field`` is empty, the API
-    server's ``words`` tell the violation. Baseline files had no values once, and before that only words.
+    server's ``words`` identify the violation. Older baseline files have no values, and the oldest have only words.
     """
 
     file: str
@@ -63,23 +63,23 @@ class Entry(NamedTuple):
         return _Place(self.file, self.object, self.pod_path)
 
     def is_of(self, check: str, at: FieldAtFault) -> bool:
-        """Whether a control finds at a field what this entry knows there: the same value, or none any more.
+        """Whether a control's finding at a field is the one in this entry: the same value, or no value any more.
 
-        An entry counts for the control that stands for its own at another level, too.
+        An entry also counts for the control that replaces its own at another level.
         """
         if self.words or self.field != at.field:
             return False
-        # What is not set, or a list, is at fault whatever a baseline file says of its value.
+        # A missing field, or a list, is at fault whatever value a baseline file has for it.
         return at.value in (self.value, "null") if self.value else self.check == check
 
 
 class Known:
-    """The entries of a baseline file, and which of them were met."""
+    """The entries of a baseline file, and which of them were found again."""
 
     def __init__(self, file: str, entries: Iterable[Entry]) -> None:
         self.file = file
         self.notes: list[str] = []
-        """What is new and not named by the words of a violation."""
+        """Notes on new faults that the words of a violation do not name."""
         self._entries: dict[tuple[str, str, str], list[Entry]] = {}
         for entry in entries:
             self._entries.setdefault((entry.object, entry.pod_path, rule_of(entry.check)), []).append(entry)
@@ -88,13 +88,13 @@ class Known:
         self._objects: set[tuple[str, str]] = set()
         """The objects that were judged, with their files."""
         self._indexed: set[_Place] = set()
-        """The pod templates that were judged, as baseline files had them once: items of lists by their indexes."""
+        """The pod templates that were judged, as in older baseline files: list items by index."""
         self._unread: set[str] = set()
-        """Files of which a part was not judged."""
+        """Files that were not judged completely."""
         self._objects_of: Callable[[str], frozenset[str] | None] = cache(self._read)
 
     def mark(self, found: Checks) -> Checks:
-        """Return what was found with the known violations told apart; it has been asked for with ``named``."""
+        """Return the verdicts with known violations marked; they must have been made with ``named``."""
         self._unread.update(_relative(self.file, problem.file) for problem in found.problems if problem.file)
         places = [_place(self.file, item) for item in found.checked]
         for place, item in zip(places, found.checked, strict=True):
@@ -120,7 +120,7 @@ class Known:
         ]
         by_words = [entry for entry in entries if entry.words and _covers(entry, violation)]
         self._met.update(by_words)
-        # Words stand for all that they name, and tell nothing of what is hidden behind that.
+        # Words cover everything that they name, but nothing that is hidden behind it.
         named = bool(by_words) or (bool(violation.at) and self._are_known(violation.check, violation.at, entries))
         if self._are_known(violation.check, violation.hidden, entries):
             return violation._replace(known=True) if named else violation
@@ -129,7 +129,7 @@ class Known:
         return violation
 
     def _are_known(self, check: str, fields: Iterable[FieldAtFault], entries: Iterable[Entry]) -> bool:
-        """Whether entries know each of the fields at fault."""
+        """Whether each of the fields at fault has an entry."""
         known = True
         for at in fields:
             met = [entry for entry in entries if entry.is_of(check, at)]
@@ -138,7 +138,7 @@ class Known:
         return known
 
     def _note(self, place: _Place, violation: Violation, entries: list[Entry]) -> None:
-        """Note why a violation is new although all that its words name is known."""
+        """Note why a violation is new although everything that its words name is known."""
         fields = [at.field for at in violation.hidden if not any(entry.is_of(violation.check, at) for entry in entries)]
         verb = "is" if len(fields) == 1 else "are"
         self.notes.append(
@@ -147,18 +147,18 @@ class Known:
         )
 
     def _is_of(self, entry: Entry, place: _Place) -> bool:
-        """Whether an entry is of a pod template; where its object has left its file, wherever that is now."""
+        """Whether an entry is for a pod template, which may be in any file where its object has left its own."""
         return entry.file == place.file or self._has_left(entry)
 
     def _has_left(self, entry: Entry) -> bool:
-        """Whether the file of an entry is gone, or has its object no more."""
+        """Whether the file of an entry is gone, or no longer has its object."""
         if entry.file in ("", "-") or (entry.file, entry.object) in self._objects:
             return False
         objects = self._objects_of(entry.file)
         return objects is not None and objects.isdisjoint((entry.object, _without_namespace(entry.object)))
 
     def _read(self, file: str) -> frozenset[str] | None:
-        """Return the objects in a file: none where it is gone, None where not all of it can be read."""
+        """Return the objects in a file: none where it is gone, None where it cannot be read completely."""
         name = os.path.join(os.path.dirname(os.path.abspath(self.file)), file)
         if not os.path.exists(name):
             return frozenset()
@@ -174,7 +174,7 @@ class Known:
 
     @property
     def cured(self) -> int:
-        """How many entries were not met although their object was judged by their policy: the file can be shorter."""
+        """How many entries were not found again although their object was judged by their policy: they can go."""
         return sum(
             any(self._judged(entry, checked) for checked in self._seen.get(entry.place, ()))
             for entries in self._entries.values()
@@ -184,16 +184,16 @@ class Known:
 
     @staticmethod
     def _judged(entry: Entry, checked: Checked) -> bool:
-        """Whether a verdict is by the policy of an entry, or, where that is not known, by one with its control."""
+        """Whether a verdict is by the policy of an entry or, where that is not known, by a policy with its control."""
         if entry.policy:
             return entry.policy == _policy(checked)
         return _has_control(checked, entry.check)
 
     def renewed(self) -> list[Entry]:
-        """Return the entries for what was found, with those of what was not judged, in a stable order.
+        """Return the entries for what was found, and those that were not judged, in a stable order.
 
-        What was not judged is another file, a document that could not be read, and a control that the policy at hand
-        has not. An entry of an object that is in its file no more goes with it.
+        Not judged are entries for other files, for documents that could not be read, and for controls that the policy
+        does not have. The entries of an object that is no longer in its file are dropped.
         """
         found = {
             Entry(*place, violation.check, at.field, _policy(item), value=at.value)
@@ -218,7 +218,7 @@ class Known:
         return sorted(found)
 
     def kept(self, renewed: Iterable[Entry]) -> int:
-        """Return how many entries stand in a renewed file although their object was not judged by their control."""
+        """Return how many entries are in a renewed file although their object was not judged by their control."""
         return sum(
             entry.check not in {found.check for item in self._seen.get(entry.place, ()) for found in item.violations}
             for entry in renewed
@@ -226,7 +226,7 @@ class Known:
 
 
 def _beside(entry: Entry, checked: Checked) -> Iterator[Entry]:
-    """Yield an entry of a judged pod template, as it is now, where its control is not one of the policy."""
+    """Yield an entry of a judged pod template, with its current value, where the policy does not have its control."""
     if _has_control(checked, entry.check):
         return
     if entry.words or all(control.id != entry.check for control, _ in counterparts_of(checked.policy)):
@@ -243,7 +243,7 @@ def _has_control(checked: Checked, check: str) -> bool:
 
 
 def _covers(entry: Entry, violation: Violation) -> bool:
-    """Whether the words of an entry name all that the words of a violation name, which may be less by now."""
+    """Whether the words of an entry name everything that the words of a violation name; those may be fewer by now."""
     if entry.check != violation.check:
         return False
     words = worded(violation.reason, violation.detail)
@@ -251,7 +251,7 @@ def _covers(entry: Entry, violation: Violation) -> bool:
 
 
 def load(file: str, *, regular: bool = False) -> Known:
-    """Read a baseline file; ``regular`` is for one that nobody named on the command line. Raises InputError."""
+    """Read a baseline file; ``regular`` is for one that was not named on the command line. Raises InputError."""
     text = _text_of(file, regular=regular)
     if not text.strip():
         raise InputError(f"{file}: this is not a baseline file (it is empty); --write-known {file} writes one")
@@ -259,12 +259,12 @@ def load(file: str, *, regular: bool = False) -> Known:
 
 
 def load_to_write(file: str) -> Known:
-    """Read a baseline file that is to be written: one that is not there, or empty, has no entries.
+    """Read a baseline file that is to be written: one that does not exist, or is empty, has no entries.
 
     Raises InputError, and UsageError for what is not a regular file.
     """
     above = os.path.realpath(os.path.dirname(os.path.abspath(file)))
-    # What stands there for a stream may lead to a regular file, from whose directory nothing is named.
+    # A path for a stream may lead to a regular file, but names in the file are not relative to its directory.
     stream = above in ("/dev", "/dev/fd") or above.startswith("/proc/")
     if stream or (os.path.exists(file) and not os.path.isfile(file)):
         raise UsageError(
@@ -310,7 +310,7 @@ def _text(item: Any, name: str) -> str:
 
 
 def save(file: str, entries: Iterable[Entry]) -> None:
-    """Write a baseline file, an entry a line. Raises EditError."""
+    """Write a baseline file, one entry per line. Raises EditError."""
     lines = [json_line(_value(entry)) for entry in entries]
     head = f'{{"apiVersion": "kubectl-harden/v1", "kind": "{KIND}", "violations": ['
     write_new(file, head + "".join(f"\n{line}," for line in lines).removesuffix(",") + "\n]}\n")
@@ -326,7 +326,7 @@ def _value(entry: Entry) -> dict[str, Any]:
 
 
 def _policy(checked: Checked) -> str:
-    """Return the policy of a verdict, with the version that it is today."""
+    """Return the policy of a verdict, with its current version."""
     return f"{checked.policy.level}:{checked.policy.version}"
 
 
@@ -338,20 +338,20 @@ def _place(baseline: str, checked: Checked) -> _Place:
 
 
 def _object(api_version: str, kind: str, namespace: str | None, name: str) -> str:
-    """Return what a baseline file calls an object."""
+    """Return the name of an object in a baseline file."""
     group, slash, _ = api_version.partition("/")
     kind = f"{kind}.{group}" if slash else kind
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 def _without_namespace(what: str) -> str:
-    """Return what an object is called in a file that leaves its namespace to what builds with it."""
+    """Return the name of an object in a file that leaves the namespace to a kustomization or a chart."""
     kind, _, name = what.partition(" ")
     return f"{kind} {name.rpartition('/')[2]}"
 
 
 def _objects_in(value: Any) -> Iterator[str]:
-    """Yield what the objects in the value of a document are called."""
+    """Yield the names of the objects in the value of a document."""
     held = held_by(value)
     if held is not None:
         for child in held[1]:

@@ -1,7 +1,7 @@
-"""What values change in what a chart renders: violations that go, and every field that becomes another one.
+"""The effects of values on what a chart renders: violations that they fix, and every field that they change.
 
 Renderings are compared document by document; only those that differ are read. What differs between two renderings with
-the same values (passwords that are made up, certificates, times) is not the values' doing.
+the same values (generated passwords, certificates, times) is not an effect of the values.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ObjectKey = tuple[str, str, str, str]
 """apiVersion, kind, namespace and name of an object."""
 
 TemplateKey = tuple[ObjectKey, Path]
-"""A pod template: its object, and the path to it in there."""
+"""A pod template: its object, and its path in the object."""
 
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 _HOST: Final = frozenset({"hostNetwork", "hostPID", "hostIPC", "hostUsers"})
@@ -47,7 +47,7 @@ _PROFILES: Final = re.compile(
 
 
 class Unit(NamedTuple):
-    """A field at fault: the smallest thing that a value may cure."""
+    """A field at fault: the smallest thing that a value may fix."""
 
     template: TemplateKey
     check: str
@@ -64,7 +64,7 @@ class Change(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What values come to: the fields at fault that are ``left``, all changes of pods, and what ``else`` changes."""
+    """The effect of values: the fields at fault that are ``left``, all changes of pods, and what ``else`` changes."""
 
     left: frozenset[Unit]
     changes: tuple[Change, ...]
@@ -72,9 +72,9 @@ class Effect(NamedTuple):
 
 
 class Workloads:
-    """What a chart renders with the values that it has, and how another rendering differs from that.
+    """A chart's rendering with its current values, and how other renderings differ from it.
 
-    Only workloads that are ``wanted`` are judged; all are compared, and objects that ``stay`` may not change.
+    Only ``wanted`` workloads are judged; all are compared, and objects that ``stay`` must not change.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Workloads:
         return (checked for checked in every if self._wanted(checked.identity))
 
     def units(self, rendering: Rendering) -> frozenset[Unit]:
-        """Return the fields at fault in a rendering, but for those that somebody has accepted."""
+        """Return the fields at fault in a rendering, except those that somebody has accepted."""
         return frozenset(
             Unit(key_of(checked.identity), violation.check, at)
             for checked in self.checked(rendering)
@@ -113,7 +113,7 @@ class Workloads:
         )
 
     def effect(self, rendering: Rendering) -> Effect:
-        """Return how a rendering differs from that with the values that the chart has."""
+        """Return how a rendering differs from that with the chart's current values."""
         changes: list[Change] = []
         other: list[str] = []
         at_fault = self.units(self.base)
@@ -165,7 +165,7 @@ class Workloads:
                 yield key, difference.path, difference.old, difference.new
 
     def objects(self, rendering: Iterable[tuple[str, str]]) -> Iterator[tuple[ObjectKey, object]]:
-        """Yield the objects of a rendering with what tells them apart."""
+        """Yield the objects of a rendering with their keys."""
         for file, text in rendering:
             for value in self._values(file, text):
                 metadata = value.get("metadata")
@@ -188,14 +188,15 @@ class Workloads:
 
 
 def key_of(identity: Identity) -> TemplateKey:
-    """Return what tells a pod template from all others of a chart."""
+    """Return the key of a pod template, which is unique in a chart."""
     return (identity.api_version, identity.kind, identity.namespace or "", identity.name), identity.pod_path
 
 
 def _is_of_pod_security(path: Path, old: object, new: object, template: TemplateKey, at_fault: frozenset[Unit]) -> bool:
     """Whether a change of a pod template is one that values may make to meet a level.
 
-    Fields that the standard is about, and an init container or a volume that goes together with what is wrong in it.
+    These are changes of fields that the standard is about, and the removal of an init container or a volume that is at
+    fault.
     """
     if path[:2] == ("metadata", "annotations"):
         return len(path) == 3 and _PROFILES.match(str(path[2])) is not None
@@ -224,7 +225,7 @@ def _is_volume_going(old: object, new: object) -> bool:
 
 
 def _is_at_fault(container: object, template: TemplateKey, at_fault: frozenset[Unit]) -> bool:
-    """Whether an init container does what no field of it can put right, as one that is privileged or runs as root."""
+    """Whether an init container is at fault in a way that no field can fix: it is privileged, or runs as root."""
     return any(
         unit.template == template and unit.check in _DOES and f"initContainers[{container}]" in unit.at
         for unit in at_fault
@@ -232,6 +233,6 @@ def _is_at_fault(container: object, template: TemplateKey, at_fault: frozenset[U
 
 
 def _is_digest(path: Path, old: object, new: object) -> bool:
-    """Whether a change is that of an annotation with a digest, by which charts have pods replaced."""
+    """Whether a change is of an annotation with a digest, which charts use to have pods replaced."""
     is_annotation = len(path) > 1 and path[-2] == "annotations"
     return is_annotation and all(_DIGEST.fullmatch(str(value)) is not None for value in (old, new))

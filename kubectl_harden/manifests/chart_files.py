@@ -1,4 +1,4 @@
-"""The texts of a chart, and of the charts below it: templates, values, schemas, from a directory or an archive."""
+"""The texts of a chart and its subcharts: templates, values, schemas, from a directory or an archive."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["ChartFiles", "chart_files"]
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 5_000
 _MAX_ALL: Final = 64 << 20
-"""Bytes of all files of a chart together: an archive may hold far more than it has."""
+"""The most bytes of all files of a chart together: an archive may unpack to far more than its own size."""
 _DEPTH: Final = 6
 
 
 class ChartFiles(NamedTuple):
     """The texts of one chart.
 
-    ``path`` are the keys under which its values stand in those of the top chart, ``below`` leads from the top chart to
-    its files. ``templates`` are texts by their path in the chart.
+    ``path`` are the keys of its values in those of the top chart, ``below`` is the path from the top chart to its
+    files. ``templates`` are texts by their path in the chart.
     """
 
     path: tuple[str, ...]
@@ -33,12 +33,12 @@ class ChartFiles(NamedTuple):
     templates: Mapping[str, str]
 
     def own_values(self) -> dict[str, Any]:
-        """Return the values that the chart comes with; nothing where they cannot be read."""
+        """Return the chart's own values; none where they cannot be read."""
         return next((one.value for one in readable(self.values) if isinstance(one.value, dict)), {})
 
 
 def chart_files(chart: str) -> list[ChartFiles]:
-    """Return the texts of a chart and of those below it, the innermost first; what cannot be read is left out."""
+    """Return the texts of a chart and its subcharts, the innermost first; unreadable files are left out."""
     try:
         texts = dict(_from_directory(chart) if os.path.isdir(chart) else _from_archive(_bytes(chart)))
     except (OSError, tarfile.TarError, EOFError):
@@ -66,7 +66,7 @@ def _from_directory(directory: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_archive(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a packaged chart; all of them stand in one directory, which has any name."""
+    """Yield the files of a packaged chart; all of them are in one directory, which may have any name."""
     total = 0
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for count, member in enumerate(archive):
@@ -110,7 +110,7 @@ def _charts(texts: Mapping[str, bytes], path: tuple[str, ...], below: str, depth
 
 
 def _aliases(texts: Mapping[str, bytes]) -> dict[str, list[str]]:
-    """Return the keys of the values of each chart that a chart depends on: its name, or what it calls it."""
+    """Return, for each dependency of a chart, the keys of its values: its name, or its alias."""
     names: dict[str, list[str]] = {}
     for file in ("Chart.yaml", "requirements.yaml"):
         listed = _value(texts.get(file, b"")).get("dependencies")

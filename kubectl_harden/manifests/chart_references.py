@@ -1,8 +1,8 @@
-"""Which values the templates of a chart refer to, read from their text.
+"""The values that the templates of a chart refer to, read from their text.
 
-Nothing is executed: actions are gone through in order, ``with``, ``range``, variables and ``include`` are followed as
-far as the text tells. What is missed is not tried, and what is found too much is tried for nothing: the proof is
-always a rendering.
+Nothing is executed: actions are read in order, and ``with``, ``range``, variables and ``include`` are followed as far
+as the text allows. A reference that is missed is not tried, and one that is wrong is tried in vain: the proof is always
+a rendering.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def references(charts: Iterable[ChartFiles]) -> References:
 
 
 class _Scope(NamedTuple):
-    """What a named template is given: ``key`` of its dot (empty for the dot itself) is the value at ``path``."""
+    """The argument of a named template: ``key`` of its dot (empty for the dot itself) is the value at ``path``."""
 
     key: str
     path: _Keys
 
 
 class _Frame(NamedTuple):
-    """What the dot is between an action and its end: paths of values, None where it is the dot around all."""
+    """The dot between an action and its end: paths of values, None for the template's own dot."""
 
     word: str
     dot: frozenset[_Keys] | None
@@ -78,7 +78,7 @@ class _Template:
         self._actions = [match[1] for match in _ACTION.finditer(text) if not match[1].startswith("/*")]
 
     def paths(self, scopes: dict[str, set[_Scope]], chart: _Keys) -> Iterator[_Keys]:
-        """Yield the paths of values that are referred to; what named templates are given goes to ``scopes``."""
+        """Yield the paths of values that are referred to; the arguments of named templates are added to ``scopes``."""
         stack: list[_Frame] = []
         names: dict[str, frozenset[_Keys]] = {}
         for action in self._actions:
@@ -125,7 +125,7 @@ class _Template:
 
 
 class _Reader:
-    """Resolves what an action refers to, where it stands."""
+    """Resolves the references of an action in its place."""
 
     def __init__(self, frame: _Frame, names: Mapping[str, frozenset[_Keys]], scopes: set[_Scope], chart: _Keys) -> None:
         self._frame = frame
@@ -150,7 +150,7 @@ class _Reader:
     def _path(self, variable: str, chain: str, more: _Keys = ()) -> Iterator[_Keys]:
         keys = (*(key for key in chain.split(".") if key), *more)
         if "Values" in keys:
-            # The values are asked for by their name, whatever leads there.
+            # .Values is meant, whatever is before it.
             yield from self._absolute(keys[keys.index("Values") + 1 :])
         elif len(variable) > 1:
             yield from ((*path, *keys) for path in self._names.get(variable, ()))

@@ -1,7 +1,7 @@
-"""A chart, rendered again and again with other values: what has been rendered with the same values is kept.
+"""A chart, rendered again and again with other values: renderings are cached by their values.
 
-Helm takes most of the time of a search, so that what is likely to be asked for next is rendered meanwhile, where there
-are processors for it.
+Helm takes most of the time of a search, so renderings that are likely to be needed next are begun early, where there
+are processors for them.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ __all__ = ["AHEAD", "Renderings"]
 
 _WORKERS: Final = 4
 AHEAD: Final = 6
-"""So many renderings are begun at most before it is known whether they are asked for."""
+"""At most this many renderings are begun before it is known whether they are needed."""
 
 
 class _Job(NamedTuple):
-    """What to render: a file of values on top of the chart's, or none; a proof is rendered on its own."""
+    """What to render: a values file on top of the chart's, or none; a proof is always rendered again."""
 
     values: str | None
     is_proof: bool = False
 
 
 class _Done(NamedTuple):
-    """A rendering, or what helm said against it."""
+    """A rendering, or helm's error."""
 
     rendering: Rendering | None
     refusal: str = ""
 
 
 class Renderings:
-    """Renders a chart, whose values are ``values``, with settings on top of them; leaving it ends what is not needed.
+    """Renders a chart, whose values are ``values``, with settings on top of them; on exit, unneeded renderings are
+    ended.
 
-    ``count`` is how many renderings were asked for, ``said`` what helm first said of settings that it refused.
+    ``count`` is how many renderings were asked for, ``said`` helm's first error about settings that it refused.
     """
 
     def __init__(self, chart: Chart, values: Mapping[str, object]) -> None:
@@ -67,7 +68,7 @@ class Renderings:
             self._pool.shutdown(cancel_futures=True)
 
     def twice(self, rendered: Iterable[Found]) -> tuple[Rendering, Rendering]:
-        """Return two renderings with the values that the chart has; ``rendered`` is the first of them, if it is equal.
+        """Return two renderings with the chart's current values; ``rendered`` is the first of them, if it is equal.
 
         Raises InputError where it cannot be rendered.
         """
@@ -77,17 +78,18 @@ class Renderings:
         return self._own(), one
 
     def begin_own(self) -> None:
-        """Begin a rendering with the values that the chart has."""
+        """Begin a rendering with the chart's current values."""
         self._begin([_Job(None)])
 
     def begin(self, settings: Sequence[Setting]) -> None:
-        """Begin a rendering with settings that is likely to be asked for."""
+        """Begin a rendering with settings that is likely to be needed."""
         self._begin([_Job(self._file(settings))])
 
     def foresee(self, settings: Sequence[Setting]) -> None:
-        """Begin what is asked for where all settings are needed: with all, without each of the first ones, and a proof.
+        """Begin the renderings for the case that all settings are needed: with all, without each of the first ones, a
+        proof.
 
-        What has been begun, and is not among them, is dropped.
+        Other renderings that have been begun are dropped.
         """
         file = self._file(settings)
         shorter = [[one for one in settings if one is not left_out] for left_out in settings[: AHEAD - 2]]
@@ -100,12 +102,12 @@ class Renderings:
         return list(self.come(sets))
 
     def come(self, sets: Sequence[Sequence[Setting]]) -> Iterator[Rendering | None]:
-        """Yield the same, each as soon as it is known: it can be judged while helm renders the next."""
+        """Yield what ``each`` returns, each as soon as it is known: it can be judged while helm renders the next."""
         files = [self._file(settings) for settings in sets]
         new = [_Job(file) for file in dict.fromkeys(files) if file not in self._kept]
         self.count += len(new)
         if new and not any(job in self._begun for job in new):
-            # The search has gone another way: what is asked for comes before what may be.
+            # The search went another way: what is needed now comes before what was foreseen.
             self._drop(new)
         if len(new) > 1:
             self._begin(new)
@@ -115,12 +117,12 @@ class Renderings:
             yield self._kept[file]
 
     def anew(self, settings: Sequence[Setting]) -> Rendering | None:
-        """Return what it renders with settings on its own, whatever it has rendered with them before: for a proof."""
+        """Return a new rendering with settings, even where there is a cached one: for a proof."""
         self.count += 1
         return self._result(_Job(self._file(settings), is_proof=True))
 
     def _file(self, settings: Sequence[Setting]) -> str:
-        """Return the text of a file of values."""
+        """Return the text of a values file."""
         return dump(written(settings, self.values))
 
     def _begin(self, jobs: Iterable[_Job]) -> None:
@@ -134,12 +136,12 @@ class Renderings:
             self._begun.update((job, self._pool.submit(self._render, job)) for job in new)
 
     def _drop(self, needed: Sequence[_Job]) -> None:
-        """Drop what waits for a worker, but for what is needed."""
+        """Drop what waits for a worker, except what is needed."""
         for job in [job for job, future in self._begun.items() if job not in needed and future.cancel()]:
             del self._begun[job]
 
     def _own(self) -> Rendering:
-        """Return what it renders with its own values. Raises InputError where it cannot be rendered."""
+        """Return the rendering with the chart's own values. Raises InputError where it cannot be rendered."""
         self.count += 1
         done = self._done(_Job(None))
         if done.rendering is None:
@@ -154,7 +156,7 @@ class Renderings:
         return self._interned(done.rendering)
 
     def _interned(self, rendering: Rendering) -> Rendering:
-        """Return a rendering whose texts are those of earlier ones where they are equal, as most are."""
+        """Return a rendering that shares equal texts, as most are, with earlier renderings."""
         return [(file, self._texts.setdefault(text, text)) for file, text in rendering]
 
     def _done(self, job: _Job) -> _Done:

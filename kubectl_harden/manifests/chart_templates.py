@@ -1,7 +1,7 @@
-"""Templates of a chart, edited so that its values can set security contexts of pods and containers.
+"""Edits of a chart's templates, so that values can set security contexts of pods and containers.
 
-A template gets a block that renders nothing until its value is set: with the values that the chart has it renders the
-same, byte for byte, and that is proved. What to set is then found as for any chart.
+A template gets a block that renders nothing until its value is set: with the chart's current values it renders the
+same, byte for byte, which is proved. The values to set are then found as for any chart.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LISTS: Final = ("initContainers", "containers")
 
 
 class Opened(NamedTuple):
-    """The changes of a chart's templates, the chart with them (elsewhere), and which workloads stay as they are."""
+    """The changes of a chart's templates, a copy of the chart with them, and the workloads that are not changed."""
 
     changes: tuple[FileFix, ...]
     chart: Chart
@@ -43,7 +43,7 @@ class Opened(NamedTuple):
 
 
 class _Need(NamedTuple):
-    """What a pod template lacks: a security context of its own, and those of containers in these lists."""
+    """The missing security contexts of a pod template: its own, and those of containers in these lists."""
 
     pod: bool
     lists: frozenset[str]
@@ -52,7 +52,7 @@ class _Need(NamedTuple):
 def opened_templates(
     chart: Chart, manifests: Inputs, found: Cure, policies: Policies, options: FixOptions, directory: str
 ) -> Opened:
-    """Return the changes of templates that let values cure what none of them cures; ``directory`` takes the copy.
+    """Return the changes of templates that let values fix what no value fixes yet; the copy is put into ``directory``.
 
     Raises InputError where the chart cannot be copied or rendered.
     """
@@ -88,7 +88,7 @@ def opened_templates(
 
 
 def _proved(chart: Chart, staged: Chart, workloads: Workloads, inside: str, needs: list[_Need]) -> Iterator[FileFix]:
-    """Yield the change of a template that renders the same as before; the copy keeps the first, or none."""
+    """Yield the change of a template that renders the same as before; the copy keeps the first such change, or none."""
     file = os.path.join(chart.path, inside)
     text = read_text(file)
     stem = re.sub(r"\W+(\w)", lambda match: match[1].upper(), FilePath(inside).stem)
@@ -124,9 +124,9 @@ def _need(plan: FullPlan | None, template: Any, options: FixOptions) -> _Need:
 
 
 def _splices(text: str, needs: Iterable[_Need], prefix: str) -> Iterator[Splice]:
-    """Yield the blocks to put into a template: into every pod and container in it that has no security context yet.
+    """Yield the blocks to insert into a template: one for every pod and container without a security context.
 
-    Which of several in a text is which, their names may not tell; one that renders without was not at fault.
+    The names may not show which container in the text is which; one that is not rendered was not at fault.
     """
     listed = list(needs)
     pods = list(re.finditer(r"^(?P<indent> *)containers:[ \t]*\r?$", text, re.MULTILINE))
@@ -149,7 +149,7 @@ def _splices(text: str, needs: Iterable[_Need], prefix: str) -> Iterator[Splice]
 
 
 def _items(text: str, pod: re.Match[str], end: int, name: str) -> Iterator[tuple[int, int, str]]:
-    """Yield of each container in a list where its second line starts, how deep its keys are, and its text."""
+    """Yield, for each container in a list, where its second line starts, the column of its keys, and its text."""
     indent = pod["indent"]
     start = pod.end()
     if name != "containers":
@@ -171,9 +171,9 @@ def _items(text: str, pod: re.Match[str], end: int, name: str) -> Iterator[tuple
 
 
 def _block(indent: str, value: str) -> str:
-    """Return the lines that render a security context from a value, and nothing where that is empty."""
+    """Return the lines that render a security context from a value, and nothing where the value is empty."""
     head, *rest = value.split(".")
-    # A map that no file has yet has no keys to ask for.
+    # A map that is in no values file yet is nil, and has no keys.
     given = f"$.Values.{head}" if not rest else f"(default dict $.Values.{head}).{rest[0]}"
     return (
         f"{indent}{{{{- with {given} }}}}\n{indent}securityContext:\n"

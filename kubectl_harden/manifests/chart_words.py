@@ -1,4 +1,4 @@
-"""What a chart says of its values and its hooks: comments, its schema, and what only ``helm test`` runs."""
+"""What a chart says about its values and its hooks: comments, its schema, and what only ``helm test`` runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARK: Final = re.compile(r"^#+\s?(--\s)?|@(param|section|default|schema|raw)\b\
 
 
 def only_tests(rendered: Iterable[Found]) -> frozenset[tuple[str, str]]:
-    """Return kind and name of the objects that a chart makes under ``helm test`` only.
+    """Return kind and name of the objects that a chart creates only for ``helm test``.
 
     https://helm.sh/docs/topics/chart_tests/
     """
@@ -40,7 +40,9 @@ def _is_test(value: Any) -> bool:
 
 
 def said(charts: Iterable[ChartFiles], paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Yield what charts say of values, by the path of each in words: the comment above it, or its schema's words."""
+    """Yield what charts say about values, by the dotted path of each: the comment above it, or its schema's
+    description.
+    """
     listed = list(charts)
     for path in paths:
         for chart in listed:
@@ -62,7 +64,7 @@ def _said_by(chart: ChartFiles, path: Path) -> str:
 
 
 def _comment(document: Document, text: str, path: Path) -> str:
-    """Return the comment right above a key, without its marks; nothing where the key is not there."""
+    """Return the comment right above a key, without its marks; "" where the key does not exist."""
     offset = document.offset_of(path)
     start = text.rfind("\n", 0, offset) + 1
     key = str(path[-1])
@@ -74,7 +76,7 @@ def _comment(document: Document, text: str, path: Path) -> str:
         if not bare.startswith("#") or len(line) - len(line.lstrip()) != offset - start:
             break
         about = _MARK.sub("", bare).strip()
-        # Values that are commented out say nothing in words.
+        # Values that are commented out are not a description.
         if about and not re.match(r"[\w.-]+:(\s|$)|- |\w+://", about):
             lines.insert(0, about)
         elif lines:

@@ -1,4 +1,4 @@
-"""What Pod Security admission would say of manifests: read → judge, a file at a time."""
+"""The verdicts of Pod Security admission on manifests: read → judge, one file at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Propose", "check_files", "check_text"]
 
 
 MAX_EFFORT: Final = 4_000_000
-"""Characters of one text that are read again for proposals, which end there: a List of 70 workloads has them all."""
+"""The most characters that are read again for proposals in one text; enough for all of a List of 70 workloads."""
 
 Propose = Callable[[Manifest, Item, Checked, Violation], tuple[Replacement, ...]]
-"""Returns what fixes a violation of a pod template in its file, as far as that can be written."""
+"""Returns the changes of its file that fix a violation of a pod template, if there are any."""
 
 
 def check_files(
@@ -34,10 +34,10 @@ def check_files(
     named: bool = False,
     upgrade: int | None = None,
 ) -> Iterator[Checks]:
-    """Yield what is found in each file, in the order in which the files were named.
+    """Yield the results for each file, in the order in which the files were named.
 
-    With ``learn`` the evidence comes with it, with ``propose`` what would fix each violation, with ``named`` what a
-    baseline file asks for; with ``upgrade`` only what is new at the policy version of that minor number.
+    With ``learn`` they have the evidence, with ``propose`` what would fix each violation, with ``named`` what a
+    baseline file needs; with ``upgrade`` only what is new at the policy version of that minor number.
     """
     around = learn is not None and learn.looks_around
     if learn is not None and around:
@@ -78,7 +78,7 @@ def check_text(
                 checks = judged_newly(found.subject, upgrade, learn)
             problems.extend(checks.problems)
             for item in checks.checked:
-                # Every proposal reads its document again.
+                # Every proposal parses its document again.
                 effort += len(item.violations) * len(found.document.text)
                 wanted = propose is not None and manifest.lined and effort <= MAX_EFFORT
                 try:

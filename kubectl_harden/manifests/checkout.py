@@ -1,6 +1,6 @@
-"""Checkouts of repositories: by which remotes they are known, on which branch they are, what of them is not committed.
+"""Checkouts of repositories: their remotes, their branch, and what in them is not committed.
 
-No program is run for that: it is read as git keeps it. Sources: git-scm.com/docs, gitrepository-layout, git-config,
+No program is run for that: git's own files are read. Sources: git-scm.com/docs, gitrepository-layout, git-config,
 git-worktree, gitformat-index, and git-fetch for the forms of urls.
 """
 
@@ -27,10 +27,10 @@ _STAT: Final = 40
 
 
 class Checkout(NamedTuple):
-    """A directory that has the files of a repository, or of what Flux fetches otherwise.
+    """A directory with the files of a repository, or of another kind of Flux source.
 
     ``root`` is absolute and without symbolic links. ``named`` is the url that the user has given for it, ``remotes``
-    are those that git knows; ``branch`` is empty where none is checked out.
+    are those in git's configuration; ``branch`` is empty where none is checked out.
     """
 
     root: str
@@ -46,7 +46,7 @@ class Checkout(NamedTuple):
 def checkout_of(text: str) -> Checkout:
     """Return the checkout that ``DIR`` or ``URL=DIR`` names. Raises UsageError where there is none.
 
-    Of ``DIR`` it is the repository around it, of ``URL=DIR`` the directory itself.
+    For ``DIR`` it is the repository around it, for ``URL=DIR`` the directory itself.
     """
     directory, url = text, ""
     if not os.path.isdir(text):
@@ -74,7 +74,7 @@ def checkout_of(text: str) -> Checkout:
 def matching(checkouts: Iterable[Checkout], url: str) -> Checkout | None:
     """Return the checkout of the repository at a url, or None. Raises UsageError where there are several.
 
-    What the user has named comes before what remotes say.
+    A url that the user has given takes precedence over remotes.
     """
     found = {one.root: one for one in checkouts if one.serves(url)}
     named = {root: one for root, one in found.items() if one.named}
@@ -96,7 +96,7 @@ def _normal(url: str) -> tuple[str, str]:
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
         host, colon, path = url.strip().partition(":")
-        # git takes what has a slash before its first colon for a local path.
+        # git takes a text with a slash before its first colon for a local path.
         if not colon or "/" in host:
             host, path = "", url.strip()
     elif scheme.lower() == "file":
@@ -109,7 +109,7 @@ def _normal(url: str) -> tuple[str, str]:
 
 
 def directory_in(checkout: Checkout, path: str) -> str:
-    """Return the directory of a path in a checkout. Raises InputError where it leads out of it, or is not there."""
+    """Return the directory of a path in a checkout. Raises InputError where it leads out of it, or does not exist."""
     relative = os.path.normpath(path.lstrip("/") or ".")
     if leads_out(relative) or "\0" in path:
         raise InputError(f"its path {path} leads outside the repository")
@@ -136,7 +136,7 @@ def link_out(directory: str, root: str) -> str:
     return ""
 
 
-# -- as git keeps it ---------------------------------------------------------------------------------------
+# -- git's own files ---------------------------------------------------------------------------------------
 
 
 def _directories(root: str) -> tuple[str, str]:
@@ -166,7 +166,7 @@ def _git(root: str) -> tuple[tuple[str, ...], str]:
 
 
 def _settings(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield section, key and value of a configuration of git's; what it includes is left out."""
+    """Yield section, key and value of a git configuration; included files are not read."""
     section = ""
     for line in text.splitlines():
         match = _SECTION.match(line)
@@ -194,7 +194,7 @@ def is_committed(checkout: Checkout, file: str) -> bool | None:
     if index[:4] != b"DIRC" or version not in (2, 3):
         return None
     name = os.fsencode(os.path.relpath(file, checkout.root).replace(os.sep, "/"))
-    # git's own names of contents; nothing here depends on their strength.
+    # This is how git names contents; nothing here depends on the strength of the hash.
     oid = hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).digest()
     at = _HEADER
     for _ in range(int.from_bytes(index[8:12])):

@@ -1,4 +1,4 @@
-"""What files hold of namespaces: the Namespace objects, and what may run pods that nobody judges."""
+"""The content of files about namespaces: Namespace objects, and objects that may run pods that are not judged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kubectl_harden.yaml_text.documents import SKIPPED, Document, Lines
 __all__ = ["Contents", "Declared", "Stands", "contents"]
 
 NO_POLICY: Final = Policies(Policy("privileged", NEWEST, "latest"))
-"""What workloads are held to that are only to be read."""
+"""The policy for workloads that are only read."""
 _KUSTOMIZE: Final = "kustomize.config.k8s.io"
 _FLUX: Final = "kustomize.toolkit.fluxcd.io"
 _FLUX_HARMLESS: Final = frozenset(
@@ -30,17 +30,17 @@ _FLUX_HARMLESS: Final = frozenset(
      "ignoreMissingComponents", "images", "interval", "kubeConfig", "namePrefix", "nameSuffix", "path", "prune",
      "retryInterval", "serviceAccountName", "sourceRef", "suspend", "timeout", "wait"}
 )  # fmt: skip
-"""What Flux' Kustomizations may have without changing which levels pods of their files meet, and where they go."""
+"""Fields of Flux' Kustomizations that change neither the levels that pods of their files meet nor their namespaces."""
 
 
 _OWN_SOURCE: Final = ("GitRepository", "flux-system")
-"""What flux bootstrap calls the repository that its Kustomizations are in; others may be of other repositories."""
+"""The name that flux bootstrap gives the repository of its Kustomizations; other names may be other repositories."""
 
 
 class Declared(NamedTuple):
     """A Namespace object: ``base`` leads to it from the root of its document.
 
-    ``labels`` are those with texts. ``fault`` says why its labels are not to be edited, or nothing.
+    ``labels`` are those with string values. ``fault`` says why its labels must not be edited, or "".
     """
 
     name: str
@@ -51,10 +51,10 @@ class Declared(NamedTuple):
 
 
 class Stands(NamedTuple):
-    """What may run pods of a namespace, and is not judged: ``note`` says what it is.
+    """An object that may run pods in a namespace and is not judged: ``note`` says what it is.
 
-    ``names`` are the namespaces that it names, None where it may be of any. ``is_error``: it cannot be read.
-    ``directory`` (absolute) has all that it stands for, as it is: nothing is unknown where its files are read.
+    ``names`` are the namespaces that it names, None where it may be any. ``is_error``: it cannot be read. ``directory``
+    (absolute) contains all manifests that it applies, unchanged: nothing is unknown where these files are read.
     """
 
     note: Problem
@@ -64,7 +64,8 @@ class Stands(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a file holds. ``namespaces`` are those that the objects of each document name, None where one cannot tell.
+    """The content of a file. ``namespaces`` are those that the objects of each document name, None where that is
+    unknown.
 
     ``notes`` are about Namespace objects.
     """
@@ -77,12 +78,12 @@ class Contents(NamedTuple):
     notes: tuple[Problem, ...] = ()
 
     def concerned(self, problem: Problem) -> frozenset[str] | None:
-        """Return the namespaces that a problem in the file is about, None where that is not known."""
+        """Return the namespaces that a problem in the file is about, None where they are not known."""
         return None if problem.document is None else self.namespaces.get(problem.document)
 
 
 def contents(manifest: Manifest) -> Contents:
-    """Return what a text holds."""
+    """Return the content of a text."""
     declared: list[Declared] = []
     stands: list[Stands] = []
     notes: list[Problem] = []
@@ -114,7 +115,7 @@ def contents(manifest: Manifest) -> Contents:
                 stands.append(Stands(found.note, _goes_to(value), directory=_directory(value, manifest.file)))
             else:
                 names = namespaces.get(found.note.document) if found.note.document is not None else None
-                # Of what names no namespace nobody knows where it goes, as of workloads that name none.
+                # Where an object without a namespace goes is not known, as for workloads without one.
                 stands.append(Stands(found.note, names or frozenset()))
     made = Contents(manifest.file, tuple(declared), namespaces, runs_pods, (), tuple(notes))
     unread = (Stands(problem, made.concerned(problem), is_error=True) for problem in problems)
@@ -122,7 +123,7 @@ def contents(manifest: Manifest) -> Contents:
 
 
 def _named(values: list[dict[str, Any]]) -> frozenset[str] | None:
-    """Return the namespaces that objects name, or are; None where one of them is no object that can be known."""
+    """Return the namespaces that objects name, or are; None where one of them is not known to be an object."""
     names = set()
     for value in values:
         metadata = value.get("metadata")
@@ -174,7 +175,7 @@ def _stands_for_others(value: dict[str, Any]) -> bool:
 
 
 def _goes_to(value: dict[str, Any]) -> frozenset[str] | None:
-    """Return the namespace that an object names for what it stands for; None: it may be any.
+    """Return the namespace that an object names for the objects that it makes; None: it may be any.
 
     Source: the CRDs of Flux (spec.targetNamespace) and Argo CD (spec.destination.namespace), k3s' HelmChart.
     """
@@ -190,7 +191,7 @@ def _goes_to(value: dict[str, Any]) -> frozenset[str] | None:
 
 
 def _directory(value: dict[str, Any], file: str) -> str:
-    """Return the directory whose manifests a Kustomization of Flux applies as they are, or nothing."""
+    """Return the directory whose manifests a Flux Kustomization applies unchanged, or ""."""
     spec = _mapping(value, "spec")
     path = spec.get("path")
     if api_group(value["apiVersion"]) != _FLUX or not _FLUX_HARMLESS.issuperset(spec) or not isinstance(path, str):
@@ -198,7 +199,7 @@ def _directory(value: dict[str, Any], file: str) -> str:
     source = _mapping(spec, "sourceRef")
     if (source.get("kind"), source.get("name")) != _OWN_SOURCE:
         return ""
-    # It is relative to the root of what is fetched: of this repository, where it has such a directory.
+    # It is relative to the root of the source: of this repository, where that has such a directory.
     root = list(upwards(os.path.dirname(file) or os.curdir))[-1]
     return os.path.normpath(os.path.join(root, path.lstrip("/")))
 

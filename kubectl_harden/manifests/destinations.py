@@ -1,7 +1,7 @@
-"""Into which namespaces the objects of files go, as the kustomizations around the files say.
+"""The namespaces that objects of files go to, by the kustomizations around the files.
 
 Source: sigs.k8s.io/kustomize, api/types/kustomization.go; ``namespace`` replaces that of every object, and the name of
-Namespace objects (api/internal/konfig/builtinpluginconsts/namespace.go). An outer kustomization has the last word.
+Namespace objects (api/internal/konfig/builtinpluginconsts/namespace.go). An outer kustomization overrides inner ones.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _HARMLESS: Final = frozenset(
      "commonLabels", "commonAnnotations", "images", "replicas", "configMapGenerator", "secretGenerator",
      "generatorOptions", "buildMetadata", "sortOptions", "openapi", "crds"}
 )  # fmt: skip
-"""What a kustomization may have without changing whether its pods meet a level."""
+"""Fields of a kustomization that do not change whether its pods meet a level."""
 _PATCHES: Final = frozenset({"patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "vars"})
-"""What changes only objects that the kustomization takes from its resources."""
+"""Fields that change only objects from the kustomization's own resources."""
 _DECISIVE: Final = ("container.apparmor.", "container.seccomp.", "seccomp.")
-"""How the annotations begin that Pod Security admission reads."""
+"""The prefixes of the annotations that Pod Security admission reads."""
 _NAMED: Final = 3
 
 
 class Unrendered(NamedTuple):
-    """What other programs render, so that the files do not show its pods; ``problem`` says which, and why.
+    """Objects that other programs render, so that the files do not show their pods; ``problem`` says which, and why.
 
-    It may belong to ``names``, where these are known: None is any. ``files`` are those (absolute) of which it changes
-    objects; it belongs to wherever these go, and nowhere else.
+    They may go to the namespaces ``names``, None: to any. ``files`` are those (absolute) whose objects are changed;
+    they go wherever these go, and nowhere else.
     """
 
     problem: Problem
@@ -45,20 +45,20 @@ class Unrendered(NamedTuple):
     files: frozenset[str] | None = None
 
     def changes(self, files: frozenset[str]) -> bool:
-        """Whether it is known to change objects of some files (absolute)."""
+        """Whether objects of these files (absolute) are known to be changed."""
         return self.files is not None and bool(self.files & files)
 
 
 class Destinations(NamedTuple):
-    """The namespaces that kustomizations give the objects of files, by absolute path; None is the object's own."""
+    """The namespaces that kustomizations set for the objects of files, by absolute path; None is the object's own."""
 
     overrides: Mapping[str, Namespaces]
     unrendered: tuple[Unrendered, ...] = ()
 
     def of(self, file: str, namespace: str | None) -> Namespaces:
-        """Return where an object of a file goes that names a namespace; None: that is only decided when it is applied.
+        """Return where an object of a file goes that names a namespace; None: it is decided when the object is applied.
 
-        Of a Namespace object it is the name that the built one has.
+        For a Namespace object, it is the name of the built object.
         """
         given = self.overrides.get(os.path.abspath(file), _AS_IT_IS)
         return frozenset(namespace if name is None else name for name in given)
@@ -67,14 +67,14 @@ class Destinations(NamedTuple):
 def destinations_in(files: Iterable[str], kustomizations: Iterable[str], above: Iterable[str]) -> Destinations:
     """Return where the objects of files go.
 
-    ``kustomizations`` are among what a person has named, ``above`` are others in the same repository, which count for
-    what they make of these files.
+    ``kustomizations`` are those that a person has named, ``above`` are others in the same repository, which count where
+    they change these files.
     """
     return _Graph({os.path.abspath(file) for file in files}, kustomizations, above).destinations()
 
 
 class _Kustomization(NamedTuple):
-    """A kustomization: its file as a person wrote it, its value, and whether it is among what was named."""
+    """A kustomization: its file as a person wrote it, its value, and whether a person has named it."""
 
     file: str
     value: Mapping[str, Any]
@@ -90,7 +90,7 @@ class _Kustomization(NamedTuple):
         return found if isinstance(found, str) and found else None
 
     def resources(self) -> Iterator[tuple[str, str]]:
-        """Yield what it builds on, as it is written and as an absolute path."""
+        """Yield its resources, as written and as an absolute path."""
         for key in ("resources", "bases", "components"):
             listed = self.value.get(key)
             for name in listed if isinstance(listed, list) else ():
@@ -99,7 +99,7 @@ class _Kustomization(NamedTuple):
 
 
 class _Graph:
-    """Kustomizations by their directories, and who builds on what."""
+    """Kustomizations by their directories, and which of them builds on which."""
 
     def __init__(self, files: set[str], named: Iterable[str], above: Iterable[str]) -> None:
         self._files = files
@@ -130,12 +130,13 @@ class _Graph:
         return frozenset(name for directory in directories for name in self._given[directory])
 
     def _namespaces(self) -> dict[str, set[str | None]]:
-        """Return what each kustomization makes of the namespaces of objects: the outermost one that names one decides.
+        """Return the namespace that each kustomization's objects get: the outermost kustomization with a namespace
+        decides.
 
-        None leaves them as they are. What only others build on is not built by itself.
+        None leaves them unchanged. A kustomization that others build on is not built by itself.
         """
         given: dict[str, set[str | None]] = {directory: set() for directory in self._by_directory}
-        # Those that build on each other in a circle have no outermost one: each may be it.
+        # In a circle of kustomizations, any of them may be the outermost one.
         for roots in ([one for one in given if one not in self._users], given):
             ahead = [one for one in roots if not given[one]]
             for directory in ahead:
@@ -153,7 +154,7 @@ class _Graph:
         return given
 
     def _reached(self, directory: str) -> frozenset[str]:
-        """Return the files that a kustomization is built from, at last."""
+        """Return the files that a kustomization is built from, directly or not."""
         seen: set[str] = set()
         ahead = [directory]
         while ahead:
@@ -165,7 +166,7 @@ class _Graph:
         return frozenset(seen & self._files)
 
     def _unrendered(self, one: _Kustomization) -> Unrendered | None:
-        """Return what of a kustomization the files do not show, if anything."""
+        """Return what a kustomization makes that the files do not show, or None."""
         value = one.value
         alters = [key for key in value if key not in _HARMLESS and value[key]]
         annotations = value.get("commonAnnotations")
@@ -176,7 +177,7 @@ class _Graph:
         here = self._files | self._by_directory.keys()
         elsewhere = [name for name, path in one.resources() if path not in here]
         if not one.is_named:
-            # What it builds of other files is beyond what a person has named.
+            # Its other files are not among those that a person has named.
             elsewhere = []
             if not reached:
                 return None
@@ -197,7 +198,7 @@ class _Graph:
 
 
 def _labels_of_namespaces(value: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields by which a kustomization gives Namespace objects labels of Pod Security."""
+    """Yield the fields with which a kustomization sets Pod Security labels on Namespace objects."""
     common, pairs = value.get("commonLabels"), value.get("labels")
     listed = [item.get("pairs") for item in pairs if isinstance(item, dict)] if isinstance(pairs, list) else []
     for key, labels in (("commonLabels", common), *(("labels", one) for one in listed)):

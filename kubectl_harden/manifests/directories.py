@@ -1,6 +1,6 @@
-"""What the files of directories are: manifests, or parts of charts and kustomizations, which other programs render."""
+"""The files of directories: manifests, or parts of charts and kustomizations, which other programs render."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ __all__ = [
 
 _CHART: Final = "Chart.yaml"
 _NAMED: Final = 3
-"""Files that a note names."""
+"""The most files that a note names."""
 
 
 class Build(NamedTuple):
@@ -36,9 +36,9 @@ class Build(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The files that are not manifests of their own, notes on what renders them, and what is to be rendered.
+    """The files that are not manifests by themselves, notes on what renders them, and what is to be rendered.
 
-    ``charts`` are those that render templates, ``kustomizations`` the files of all that were listed.
+    ``charts`` are those that render templates, ``kustomizations`` the files of all that are in the list.
     """
 
     files: frozenset[str]
@@ -49,7 +49,7 @@ class Parts(NamedTuple):
 
 
 class _Kustomization(NamedTuple):
-    """A kustomization: its file, the directories that it builds on, and the files that it uses but as resources."""
+    """A kustomization: its file, the directories that it builds on, and the files that are not its resources."""
 
     file: str
     is_component: bool
@@ -64,11 +64,11 @@ class _Kustomization(NamedTuple):
 def parts_of(
     files: Iterable[str], excluded: Callable[[str], bool], more: Iterable[str] = (), *, build: bool = False
 ) -> Parts:
-    """Tell apart the files that directories list.
+    """Separate the parts of charts and kustomizations from the files in directories.
 
-    ``more`` are kustomizations of which only the files that they use count. What is ``excluded`` gets no note. With
-    ``build`` charts, and kustomizations that no other one here uses, are to be rendered, and the files that these take
-    as resources are not manifests of their own either.
+    For ``more`` kustomizations, only the files that they use count. What is ``excluded`` gets no note. With ``build``,
+    charts and kustomizations that no other one here uses are to be rendered, and their resources are not manifests by
+    themselves, either.
     """
     by_path = {os.path.abspath(file): file for file in files}
     charts: dict[str, str] = {}
@@ -125,7 +125,7 @@ def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
 
 
 def _shown(path: str, beside: str) -> str:
-    """Return a path as a person wrote another one (absolute or relative), never like an option."""
+    """Return a path in the style (absolute or relative) of another one, never like an option."""
     return operand(path if os.path.isabs(beside) else os.path.relpath(path))
 
 
@@ -144,7 +144,7 @@ def _chart_of(directory: str) -> str | None:
 
 
 def _outermost(chart: str) -> str:
-    """Return the chart that a chart is a part of, in its directory ``charts``; or the chart itself."""
+    """Return the chart that has a chart in its directory ``charts``; or the chart itself."""
     above, name = os.path.split(os.path.dirname(chart))
     if name == "charts" and os.path.isfile(os.path.join(above, _CHART)):
         return _outermost(above)
@@ -152,11 +152,11 @@ def _outermost(chart: str) -> str:
 
 
 def _is_library(chart: str) -> bool:
-    """Whether a chart only has templates for other charts: helm renders none of it (chart/metadata.go)."""
+    """Whether a chart only has templates for other charts: helm does not render it by itself (chart/metadata.go)."""
     try:
         value = only_document(read_text(os.path.join(chart, _CHART), regular=True)).value
     except InputError:
-        return False  # helm says what is wrong with it.
+        return False  # helm reports the error.
     return bool(value.get("type") == "library")
 
 
@@ -175,10 +175,10 @@ def _note_on_chart(chart: str, *, built: bool) -> Problem:
 def _roots(
     found: Iterable[_Kustomization], resources: frozenset[str]
 ) -> tuple[frozenset[_Kustomization], frozenset[str]]:
-    """Return the kustomizations to build, and the paths of all that they are built from, themselves included.
+    """Return the kustomizations to build, and the paths of everything that they are built from, themselves included.
 
-    Components are not built by themselves. Of kustomizations that use each other in a circle the first one is built,
-    so that kustomize says what is wrong.
+    Components are not built by themselves. Of kustomizations that use each other in a circle, the first one is built,
+    so that kustomize reports the error.
     """
     directories = {one.directory: one for one in found}
     roots: list[_Kustomization] = []
@@ -212,7 +212,7 @@ def _note_on_kustomization(file: str, unjudged: list[str], *, built: bool, insid
 
 
 def kustomization_value(path: str) -> dict[str, Any] | None:
-    """Return the value of a kustomization's file, or None for another file, and for one that cannot be read."""
+    """Return the value of a kustomization's file, or None for another or an unreadable file."""
     try:
         return kustomization_in(path)
     except InputError:
@@ -231,7 +231,7 @@ def kustomization_in(path: str) -> dict[str, Any] | None:
 
 
 def _read(path: str) -> _Kustomization | None:
-    """Return what a kustomization uses, or None for another file, and for one that cannot be read."""
+    """Return what a kustomization uses, or None for another or an unreadable file."""
     value = kustomization_value(path)
     if value is None:
         return None
@@ -252,7 +252,7 @@ _VERSION: Final = "kustomize.config.k8s.io/"
 
 
 def _used(value: Mapping[str, object]) -> Iterator[object]:
-    """Yield the names of the files that a kustomization uses as anything but resources (api/types/kustomization.go)."""
+    """Yield the names of the files that a kustomization uses other than as resources (api/types/kustomization.go)."""
     for key in ("patchesStrategicMerge", "transformers", "generators", "validators", "configurations", "crds"):
         yield from _listed(value, key)
     for key in ("patches", "patchesJson6902", "replacements"):

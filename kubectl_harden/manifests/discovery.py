@@ -1,6 +1,6 @@
 """Manifests on disk: which files, and what text."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import os
 import re
 import shlex
@@ -35,13 +35,13 @@ __all__ = [
 EXTENSIONS: Final = (".yaml", ".yml", ".json")
 
 _ACTION: Final = r"\{\{(?:[^{}]++|\{[^{}]*+\})*+\}\}|\{%-?\s[^\n%{]*+%\}"
-"""An action of a Go template, or a statement of Jinja; nothing is looked at twice."""
+"""An action of a Go template, or a Jinja statement; it never scans a character twice."""
 
 
 class Found(NamedTuple):
-    """A file to read: whether a directory listed it, or why there is nothing to read.
+    """A file to read: whether it was found in a directory, or why there is nothing to read.
 
-    ``text`` is what a program made of the file (kustomize, helm): its lines are not the file's. ``once`` is its own
+    ``text`` is what a program (kustomize, helm) rendered: its lines are not the file's. ``once`` is the file's own
     text, where that can be read only once (standard input, pipes) and has been read.
     """
 
@@ -53,9 +53,9 @@ class Found(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The files that names stand for, and notes: on what is not judged as it is, and on what is left out.
+    """The files that names stand for, with notes on what is not judged by itself, and on what is left out.
 
-    ``builds`` are to be rendered. ``excluded`` counts the names and the files that the caller's own test left out.
+    ``builds`` are to be rendered. ``excluded`` counts the names and files that the caller's own test left out.
     ``charts`` are the directories of charts that render templates, ``kustomizations`` the files of kustomizations.
     """
 
@@ -76,11 +76,11 @@ def find_files(
     as_listed: bool = False,
     build: bool = False,
 ) -> Listing:
-    """Return the files that names (of files, directories, or "-") stand for; the rest goes on after a problem.
+    """Return the files that names (of files, directories, or "-") stand for; after a problem, the others follow.
 
-    Files for which ``excluded`` is true are left out, also where they are named. In directories the parts of charts and
-    kustomizations are told apart; in named files too if these are taken ``as_listed``. With ``build`` they are to be
-    rendered.
+    Files for which ``excluded`` is true are left out, even if they are named. In directories, parts of charts and
+    kustomizations are separated from manifests; with ``as_listed``, among named files, too. With ``build``, charts and
+    kustomizations are to be rendered.
     """
     found: list[Found] = []
     left_out: list[Problem] = []
@@ -112,7 +112,7 @@ def find_files(
     among = [item.file for item in found if (item.listed or as_listed) and item.problem is None and item.file != STDIN]
     if not among:
         return Listing(tuple(found), (), tuple(left_out), passed)
-    # Imported late: a file that is named needs none of it.
+    # Imported late: a named file does not need it.
     from kubectl_harden.manifests.directories import kustomizations_above, parts_of
 
     parts = parts_of(among, excluded, kustomizations_above(among) if as_listed else (), build=build)
@@ -121,14 +121,14 @@ def find_files(
 
 
 def _ignores_in(directory: str) -> "Ignores | None":
-    # Imported late: a file that is named needs none of it.
+    # Imported late: a named file does not need it.
     from kubectl_harden.manifests.gitignore import ignores_in
 
     return ignores_in(directory)
 
 
 class _Walk:
-    """A walk through a directory; ``ignored`` counts the directories and the files that .gitignore leaves out."""
+    """A walk through a directory; ``ignored`` counts the directories and files that .gitignore leaves out."""
 
     def __init__(self, *, recursive: bool) -> None:
         self._recursive = recursive
@@ -160,7 +160,7 @@ class _Walk:
             counts = ", ".join(
                 f"{_PLURALS[what] if count > 1 else what} {count:,}" for what, count in self.ignored.items()
             )
-            words = f"left out, as .gitignore says: {counts}; what you name by -f is read"
+            words = f"left out by .gitignore: {counts}; name them with -f to read them"
             yield Problem(words, directory)
 
 
@@ -168,9 +168,9 @@ _PLURALS: Final = {"directory": "directories", "file": "files"}
 
 
 def expanded(name: str) -> list[str]:
-    """Return the files that a name stands for if there is none of that name: a pattern, as kubectl takes it.
+    """Return the files that match a name as a pattern, like kubectl, if no file has that name.
 
-    After cli-runtime, pkg/resource/builder.go, expandIfFilePattern. What nothing matches is returned as it is.
+    After cli-runtime, pkg/resource/builder.go, expandIfFilePattern. A pattern without a match is returned unchanged.
     """
     if os.path.lexists(name) or _MAGIC.isdisjoint(name):
         return [name]
@@ -200,7 +200,7 @@ def _inside(directory: str, part: str, test: Callable[[str], bool]) -> Iterator[
 
 
 def directory_of(file: str, names: Iterable[str]) -> str | None:
-    """Return the directory among names that listed a file, or None where the file itself was named."""
+    """Return the one of the named directories that a file was found in, or None where the file itself was named."""
     if file in names:
         return None
     listing = [name for name in names if file.startswith(os.path.join(name, ""))]
@@ -208,14 +208,14 @@ def directory_of(file: str, names: Iterable[str]) -> str | None:
 
 
 def is_other_json(text: str) -> bool:
-    """Whether a text looks like JSON, perhaps with comments as tsconfig.json has them, and names no API version."""
+    """Whether a text looks like JSON, perhaps with comments like tsconfig.json, and has no apiVersion."""
     return text.lstrip("\ufeff \t\r\n").startswith(("{", "//", "/*")) and "apiVersion" not in text
 
 
 def template_line(text: str, fault: Fault) -> int | None:
-    """Return the line (from 1) of the template action such as ``{{ .Values.x }}`` that makes a fault, or None.
+    """Return the line (from 1) of the template action such as ``{{ .Values.x }}`` that causes a fault, or None.
 
-    A fault that is there without the actions too is one of the YAML around them.
+    A fault that is also there without the actions is in the YAML around them.
     """
     start = text.rfind("\n---", 0, fault.offset) + 1
     end = text.find("\n---", fault.offset)
@@ -231,22 +231,22 @@ def template_line(text: str, fault: Fault) -> int | None:
 
 
 def _fails_alike(body: str, filler: str, offset: int, message: str) -> bool:
-    """Whether a document has a fault with a filler in place of its template actions too."""
+    """Whether a document also has a fault with a filler in place of its template actions."""
     filled = re.sub(_ACTION, lambda match: re.sub(".", filler, match[0]), body)
     faults = (found for found in documents(filled) if isinstance(found, Fault))
     return any((found.offset, found.message) == (offset, message) for found in faults)
 
 
 def cannot_hold_pod(body: str, kinds: frozenset[str]) -> bool:
-    """Whether a YAML document is well-formed and surely of a kind that holds no pod, told without building its tree."""
+    """Whether a YAML document is well-formed and certainly of a kind without pods, found without building its tree."""
     return other_kind(body, kinds) is not None
 
 
 def other_kind(body: str, kinds: frozenset[str]) -> str | None:
-    """Return the kind of a YAML document that is well-formed and surely of none of some kinds; None for any other.
+    """Return the kind of a YAML document that is well-formed and certainly of none of these kinds; None for any other.
 
-    No tree is built. A kind is returned only for a mapping with one ``kind``, no items, and no key at its top level
-    that could bring another kind in.
+    No tree is built. A kind is returned only for a mapping with one ``kind``, no items, and no top-level key that could
+    add another kind.
     """
     seen: dict[str, str | None] = {}
     try:
@@ -257,5 +257,5 @@ def other_kind(body: str, kinds: frozenset[str]) -> str | None:
                 return None
             seen[key] = value
     except SyntaxFault:
-        return None  # Read as a whole, the document says what is wrong with it.
+        return None  # The error is reported when the whole document is parsed.
     return seen.get("kind")

@@ -1,4 +1,4 @@
-"""The lines of a file that single edits change, for a person who is asked about them."""
+"""The lines of a file that an edit changes, for a person who is asked about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["edit_lines"]
 def edit_lines(identity: Identity, edits: Sequence[Edit]) -> tuple[str, list[Splice]]:
     """Return a file's text, and the splices that make edits of a pod template in it; none where they cannot be shown.
 
-    The edits are relative to the pod template, and made in the file as it is.
+    The edits are relative to the pod template, and made in the unchanged file.
     """
     source = identity.source
     if not isinstance(source, Source) or source.file == "-":

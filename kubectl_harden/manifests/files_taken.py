@@ -1,9 +1,8 @@
-"""Which files below a path of a repository Flux and Argo CD take.
+"""Which files below a path of a repository Flux and Argo CD use.
 
 Sources: fluxcd.io/flux/components/source/gitrepositories (ignore; excluding files), fluxcd/pkg, sourceignore, and
-source-controller, SourceIgnoreFilter (without any pattern of a person's the default ones count);
-argo-cd.readthedocs.io, user-guide/directory, and reposerver/repository, getPotentiallyValidManifestFile (an asterisk
-stands for slashes, too).
+source-controller, SourceIgnoreFilter (without patterns of the user, the default ones count); argo-cd.readthedocs.io,
+user-guide/directory, and reposerver/repository, getPotentiallyValidManifestFile (an asterisk also matches slashes).
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ _DEFAULT: Final = (
     "**/.goreleaser.yml", "**/.sops.yaml", "**/.flux.yaml",
 )  # fmt: skip
 _MOST: Final = 1_000
-"""Alternatives of a pattern with braces."""
+"""The most alternatives of a pattern with braces."""
 
 
 def takes(rules: FilesTaken, root: str, directory: str) -> Callable[[str], bool]:
-    """Return the test whether a file of a checkout is taken; ``directory`` is the path that was named there.
+    """Return the test whether a file of a checkout is used; ``directory`` is the path in the source.
 
     Raises InputError for patterns that cannot be read.
     """
@@ -53,7 +52,7 @@ def _argo(rules: FilesTaken, directory: str) -> Iterator[Callable[[str], bool]]:
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """Return the patterns that one with braces stands for. Raises InputError for what is too much, or not whole."""
+    """Return the patterns that one with braces stands for. Raises InputError for too many, or unbalanced braces."""
     done: list[str] = []
     ahead = [pattern]
     while ahead:
@@ -91,7 +90,7 @@ def _flux(rules: FilesTaken, root: str) -> Callable[[str], bool]:
 
 
 def _levels(root: str) -> Iterator[tuple[str, list[Pattern]]]:
-    """Yield the patterns of the files of a repository that hold some, with the directories that they count from."""
+    """Yield the patterns in a repository's ignore files, with the directories that they are relative to."""
     for directory, below, names in os.walk(root):
         below[:] = sorted(name for name in below if name != ".git")
         if _FILE in names:

@@ -1,4 +1,4 @@
-"""The smallest change to manifests: read → plan → edit → prove, a file at a time."""
+"""The smallest change to manifests: read → plan → edit → prove, one file at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["NOT_EDITED", "fix_files", "fix_text", "proposal", "suggestion", "unc
 
 
 NOT_EDITED: Final = "not edited"
-"""How a problem begins that keeps a text as it is."""
+"""The beginning of a problem because of which a text is not changed."""
 
 
 def fix_files(inputs: Inputs, policies: Policies, options: FixOptions) -> Iterator[FileFix]:
@@ -41,7 +41,7 @@ def _unread(file: str, message: str) -> FileFix:
 
 
 def unchanged(_document: Document) -> Mapping[Path, dict[str, Any]]:
-    """Return that nothing of a document is to change."""
+    """Return no other changes of a document."""
     return {}
 
 
@@ -58,9 +58,9 @@ def fix_text(
 ) -> FileFix:
     """Plan for every pod template in a text, and edit the text; the result is proved.
 
-    ``also`` returns what else of a document is to change: objects without pod templates, by where they are in it.
-    ``select`` returns what is planned for of an object that runs pods: None leaves it as it is. A document that cannot
-    be edited provably keeps its text and becomes a problem.
+    ``also`` returns what else is to change in a document: objects without pod templates, by their paths. ``select``
+    returns the item to plan for an object that runs pods, None to leave it unchanged. A document whose edit cannot be
+    proved keeps its text and becomes a problem.
     """
     file, text = manifest.file, manifest.text
     problems: list[Problem] = []
@@ -113,9 +113,9 @@ def fix_text(
 
 
 def written(found: FileFix, names: Collection[str]) -> FileFix:
-    """Write a fixed file back, and return what came of it: where that fails a problem, and nothing of it is done.
+    """Write a fixed file, and return the result: where that fails, a problem, and none of its edits.
 
-    ``names`` are what a person named, which may be links: other files stay in their directories.
+    ``names`` are the paths that a person named, which may be links: other files must be inside these directories.
     """
     from kubectl_harden.atomic_files import write_text  # late: most fixes are only shown
 
@@ -129,14 +129,14 @@ def written(found: FileFix, names: Collection[str]) -> FileFix:
 
 
 def proposal(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
-    """Return what fixes one violation of a pod template in its text; nothing where no edit can be proposed."""
+    """Return the changes of its text that fix one violation of a pod template; none where no edit can be proposed."""
     place = Lines(manifest.text).place
     splices = _cure(found, checked, violation)
     return tuple(Replacement(*place(start), *place(end), new) for start, end, new in splices)
 
 
 def suggestion(manifest: Manifest, found: Item, checked: Checked, violation: Violation) -> tuple[Replacement, ...]:
-    """Return the same as one replacement at most, with columns in bytes of UTF-8."""
+    """Return the same as at most one replacement, with columns in UTF-8 bytes."""
     splices = _cure(found, checked, violation)
     if not splices:
         return ()
@@ -159,7 +159,7 @@ def _cure(found: Item, checked: Checked, violation: Violation) -> Sequence[Splic
 def _patched(value: Any, base: Path, patches: Mapping[Path, dict[str, object]]) -> object:
     """Return a document's value with the objects at the bases replaced.
 
-    A kind that a typed List implied for an object stays out.
+    A kind that an object has only from its typed List is left out.
     """
     if base in patches:
         implied = {key for key in ("apiVersion", "kind") if key not in value}
@@ -191,9 +191,9 @@ def _prove(
 ) -> None:
     """Raise EditError unless the new text means what was planned, in every document.
 
-    Every edited pod template must have the planned verdict, and a second run nothing to do: nothing but what is safe
-    where baseline was reached on the way to restricted. ``known`` are the edited documents, by their texts, as they
-    were read for their own proofs: the text must be cut into them, and they are not parsed again.
+    Every edited pod template must have the planned verdict, and a second run must have nothing to do, except safe edits
+    where baseline was reached on the way to restricted. ``known`` are the edited documents, by their texts, as read for
+    their own proofs: the text must split into them, and they are not parsed again.
     """
     found_values: dict[int, Any] = {}
     for found in read(after, policies, known):

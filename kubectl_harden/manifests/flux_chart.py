@@ -1,7 +1,7 @@
-"""What Flux renders a chart with, as a HelmRelease in a checkout says: values of others, its own, post-renderers.
+"""The inputs with which Flux renders a chart, by its HelmRelease in a checkout: valuesFrom, values, post-renderers.
 
 Sources: fluxcd.io/flux/components/helm/helmreleases (valuesFrom in their order, values last; valuesKey, targetPath,
-optional; postRenderers; chart.spec.valuesFiles take the place of the chart's own values.yaml), helm, pkg/strvals (what
+optional; postRenderers; chart.spec.valuesFiles replace the chart's own values.yaml), helm, pkg/strvals (what
 a value at a targetPath means).
 """
 
@@ -42,10 +42,10 @@ class Reference(NamedTuple):
 
 
 def flux_chart(held: Held, name: str, chart: Chart, read: Callable[[Reference], str | None]) -> ManagedChart:
-    """Return a chart with what the HelmRelease in a checkout has for it.
+    """Return a chart with the inputs of its HelmRelease in a checkout.
 
-    What the checkout does not have of ``valuesFrom`` is ``read``, which returns None for what is not there, and raises
-    InputError for what cannot be read. Raises InputError where the values cannot be known.
+    ``read`` returns the parts of ``valuesFrom`` that the checkout does not have, None for one that does not exist, and
+    raises InputError for one that cannot be read. Raises InputError where the values cannot be known.
     """
     spec = mapping(held.value.get("spec"))
     layers: list[Layer] = []
@@ -54,7 +54,7 @@ def flux_chart(held: Held, name: str, chart: Chart, read: Callable[[Reference], 
         text, file = _in_checkout(held, reference)
         text = read(reference) if text is None else text
         if text is None and entry.get("optional") is not True:
-            raise InputError(f"its values are not there: key {reference.key} of {reference.kind} {reference.name}")
+            raise InputError(f"its values do not exist: key {reference.key} of {reference.kind} {reference.name}")
         if text is not None:
             layers.append(_layer(text, file, entry.get("targetPath"), reference))
     values = spec.get("values")
@@ -78,7 +78,7 @@ def _layer(text: str, file: str, target: object, reference: Reference) -> Layer:
 
 
 def _single(text: str) -> object:
-    """Return what the value of a targetPath means: what is in quotes is text, all else as ``helm --set`` has it."""
+    """Return what the value of a targetPath means: quoted text is a string, anything else is as for ``helm --set``."""
     quoted = re.fullmatch(r"'(.*)'|\"(.*)\"", text, re.DOTALL)
     if quoted is not None:
         return quoted[1] if quoted[1] is not None else quoted[2]
@@ -116,7 +116,7 @@ def _plain(text: str) -> str:
 
 
 def _generating(file: str, overlay: str, reference: Reference, text: str) -> Iterator[str]:
-    """Yield the file beside a kustomization that a key of a ConfigMap is generated from."""
+    """Yield the file next to a kustomization that a key of a ConfigMap is generated from."""
     if reference.kind != "ConfigMap":
         return
     for generator in mappings(mapping(kustomization_value(file)).get("configMapGenerator")):
@@ -132,9 +132,9 @@ def _generating(file: str, overlay: str, reference: Reference, text: str) -> Ite
 
 
 def with_values_files(chart: Chart, root: str, names: Sequence[str], directory: str, *, missing: bool) -> Chart:
-    """Return a chart whose own values are those of some files of its repository: a copy in ``directory``.
+    """Return a copy of a chart, in ``directory``, with the values of some files of its repository as its own.
 
-    ``missing`` files are passed over. Raises InputError for those that cannot be read, or are elsewhere.
+    ``missing``: files that do not exist are skipped. Raises InputError for those that cannot be read, or are elsewhere.
     """
     values: dict[str, Any] = {}
     for name in names:

@@ -1,6 +1,6 @@
-"""Manifests that other programs make: kubectl's own kustomize, and helm.
+"""Manifests that other programs render: kubectl's own kustomize, and helm.
 
-The texts come with the file that each object was made from, as far as the program tells.
+The texts come with the file that each object was rendered from, as far as the program tells.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 
 ORIGIN: Final = "config.kubernetes.io/origin"
 _ARCHIVES: Final = 200
-"""So many archives of helm's cache are looked into."""
+"""At most this many archives of helm's cache are opened."""
 _SOURCE: Final = re.compile(r"^# Source: (.*[^ \t\r\n])[ \t\r]*$", re.MULTILINE)
 _UP: Final = re.compile(r"(?:\.\./)*\.\.(?:/|(?=[\s\"',\]}]|$))")
 """How far the files of a kustomization reach up: ``../../base``."""
@@ -51,7 +51,7 @@ _SEPARATOR: Final = re.compile(r"^---[^\n]*\n?", re.MULTILINE)
 
 
 def rendered(build: Build) -> list[Found]:
-    """Return what a chart or a kustomization that was found renders to; where that fails, the problem in its place."""
+    """Return the rendering of a chart or a kustomization that was found; where that fails, the problem instead."""
     try:
         return helm_template(Chart(build.directory)) if build.what == "chart" else kustomized(build.directory)
     except InputError as error:
@@ -79,7 +79,7 @@ def _build(directory: str, *options: str) -> str:
 def build_with(directory: str, files: Mapping[str, str]) -> str:
     """Return what a kustomization would build if files of its directory had these texts. Raises InputError.
 
-    It is built elsewhere, in a directory that has all else by links, so that nothing is written before it is proved.
+    It is built in another directory, with links to everything else, so that nothing is written before it is proved.
     """
     current = os.path.realpath(directory)
     parts: list[str] = []
@@ -99,7 +99,7 @@ def build_with(directory: str, files: Mapping[str, str]) -> str:
         except OSError as error:
             raise InputError(f"it cannot be built elsewhere to prove it: {error.strerror}") from None
         try:
-            # Links lead out of the directory, which kustomize would refuse.
+            # kustomize would refuse links, because they lead out of the directory.
             return _build(here, "--load-restrictor=LoadRestrictionsNone")
         except InputError as error:
             raise InputError(error.args[0].replace(os.path.realpath(here), directory)) from None
@@ -121,14 +121,14 @@ def kustomized(directory: str) -> list[Found]:
     """Return what a kustomization builds, by the file that each object comes from. Raises InputError."""
     file = _kustomization_file(directory)
     with tempfile.TemporaryDirectory(prefix="kubectl-harden-") as outer:
-        # Asked by a kustomization around it, kustomize says where each object comes from.
+        # With a kustomization around it that asks for that, kustomize reports where each object comes from.
         try:
             base = os.path.relpath(os.path.realpath(directory), os.path.realpath(outer))
             around = {"resources": [base], "buildMetadata": ["originAnnotations"]}
             Path(outer, KUSTOMIZATION[0]).write_bytes(dump(around).encode())
             text = _build(outer)
         except (InputError, ValueError):
-            # What cannot stand below another kustomization (a component, one on another drive) is built by itself.
+            # What cannot be below another kustomization (a component, one on another drive) is built by itself.
             return [built(directory)]
         return gathered((_origin(document, file, outer), document.text) for document in readable(text))
 
@@ -147,7 +147,7 @@ def _origin(document: Document, file: str, outer: str) -> str:
 
 
 def gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
-    """Return a text for each file, in the order in which the files come first."""
+    """Return one text for each file, in the order of their first pieces."""
     texts: dict[str, list[str]] = {}
     for file, text in pieces:
         texts.setdefault(file, []).append(_SEPARATOR.sub("", text, count=1) if text.startswith("---") else text)
@@ -158,9 +158,9 @@ def gathered(pieces: Iterable[tuple[str, str]]) -> list[Found]:
 
 
 def helm_template(chart: Chart, begun: Program | None = None) -> list[Found]:
-    """Return what the user's helm renders of a chart, by template file. Raises InputError.
+    """Return the user's helm's rendering of a chart, by template file. Raises InputError.
 
-    ``begun`` is the rendering, if it has been begun.
+    ``begun`` is the rendering, if it was begun already.
     """
     return gathered(by_source((begun or rendering(chart)).text(), chart.name))
 
@@ -173,7 +173,7 @@ def helm_documents(chart: Chart) -> list[tuple[str, str]]:
 def helm_cached(name: str) -> str | None:
     """Return the archive of a chart of a repository (``repo/chart``) that helm has in its cache: the newest version.
 
-    None where it has none, or does not know the repository.
+    None where it is not there, or helm does not know the repository.
     """
     repository, _, chart = name.partition("/")
     directory = os.path.join(_helm_cache(), "repository")
@@ -183,7 +183,7 @@ def helm_cached(name: str) -> str | None:
     entries = index.get("entries") if isinstance(index, dict) else None
     listed = entries.get(chart) if isinstance(entries, dict) else None
     for entry in listed if isinstance(listed, list) else ():
-        # Helm has its indexes in order, the newest first, and takes what is no prerelease.
+        # Helm's indexes are sorted, the newest version first, and helm takes the first that is not a prerelease.
         version = entry.get("version") if isinstance(entry, dict) else None
         if isinstance(version, str) and "-" not in version:
             file = os.path.join(directory, f"{os.path.basename(chart)}-{os.path.basename(version)}.tgz")
@@ -192,7 +192,7 @@ def helm_cached(name: str) -> str | None:
 
 
 def helm_archives(chart: str, version: str) -> Iterator[str]:
-    """Yield the archives in helm's cache that may be a version of a chart: of its name, or named by their content."""
+    """Yield the archives in helm's cache that may be a version of a chart: by its name, or named by their digest."""
     named = os.path.join(_helm_cache(), "repository", os.path.basename(f"{chart}-{version}.tgz"))
     if os.path.isfile(named):
         yield named
@@ -215,16 +215,16 @@ def helm_pulled(name: str, directory: str) -> str:
     Program([helm(), "pull", name, "--destination", directory], "charts are fetched by helm pull").text()
     found = [entry for entry in os.listdir(directory) if entry.endswith(".tgz")]
     if not found:
-        raise InputError(f"{name}: helm pull brings no chart")
+        raise InputError(f"{name}: helm pull did not fetch a chart")
     return os.path.join(directory, found[0])
 
 
 def by_source(text: str, chart: str) -> Iterable[tuple[str, str]]:
-    """Yield the template file and the text of each document; helm names it in a comment on top."""
+    """Yield the template file, which helm names in a comment at the top, and the text of each document."""
     for piece in re.split(r"^---[ \t\r]*\n", text, flags=re.MULTILINE):
         match = _SOURCE.search(piece)
         if match is not None:
-            # The chart's own name comes first, wherever the chart lies.
+            # The path begins with the chart's name, wherever the chart is.
             yield os.path.join(chart, *PurePath(match[1]).parts[1:]), piece
 
 

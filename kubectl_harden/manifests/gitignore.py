@@ -1,4 +1,4 @@
-"""What the .gitignore files of a repository leave out of a walk through it."""
+"""The files that a repository's .gitignore files leave out of a walk through it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _EXCLUDE: Final = os.path.join(".git", "info", "exclude")
 
 
 class Ignores(NamedTuple):
-    """The patterns in force in a directory, by the directory that they count from, the inner ones last."""
+    """The patterns in force in a directory, by the directory that they are relative to, the inner ones last."""
 
     levels: tuple[tuple[str, tuple[Pattern, ...]], ...] = ()
 
     def within(self, directory: str) -> Ignores:
-        """Return what is in force in a directory below: its own patterns come last."""
+        """Return the patterns in force in a directory below, with its own patterns last."""
         path = os.path.abspath(directory)
         patterns = tuple(_patterns(os.path.join(path, _FILE)))
         return Ignores((*self.levels, (path, patterns))) if patterns else self
 
     def leave_out(self, name: str, *, is_directory: bool) -> bool:
-        """Whether a file or directory is left out, if none that it is in is."""
+        """Whether a file or directory is left out, unless a directory around it is."""
         path = os.path.abspath(name)
         for directory, patterns in reversed(self.levels):
             relative = PurePath(os.path.relpath(path, directory)).as_posix()
@@ -41,9 +41,9 @@ class Ignores(NamedTuple):
 
 
 def ignores_in(directory: str) -> Ignores | None:
-    """Return what is in force where a walk begins; None outside a repository, and in what is left out itself.
+    """Return the patterns in force where a walk begins; None outside of a repository, and in an ignored directory.
 
-    Whoever names a directory that git ignores wants to see what is in it.
+    A person who names a directory that git ignores wants to see its content.
     """
     above = list(upwards(directory))
     root = above[-1]
@@ -59,7 +59,7 @@ def ignores_in(directory: str) -> Ignores | None:
 
 
 def _patterns(file: str) -> Iterator[Pattern]:
-    """Yield the patterns of a file in their order; what git passes over is passed over."""
+    """Yield the patterns of a file in their order; what git skips is skipped."""
     try:
         lines = read_text(file, regular=True).removeprefix("\ufeff").splitlines() if os.path.isfile(file) else []
     except InputError:

@@ -1,4 +1,4 @@
-"""Charts of repositories that helm has in its cache, by the url of the repository: nothing is fetched.
+"""Charts of repositories in helm's cache, by the url of the repository: nothing is fetched.
 
 Sources: helm.sh/docs/helm/helm (HELM_CACHE_HOME, HELM_CONFIG_HOME, HELM_REPOSITORY_CONFIG), helm, pkg/repo (the index
 of a repository: NAME-index.yaml, with the digest of each archive).
@@ -22,7 +22,7 @@ __all__ = ["cached_chart"]
 
 
 def cached_chart(url: str, chart: str, version: str) -> str | None:
-    """Return the archive of a version of a chart, if helm has it and it is the one that the repository lists."""
+    """Return the archive of a version of a chart, if helm has it and it is the one in the repository's index."""
     directory = helm_repositories()
     for name in _repositories(url):
         index = _value(os.path.join(directory, f"{os.path.basename(name)}-index.yaml"))
@@ -35,7 +35,7 @@ def cached_chart(url: str, chart: str, version: str) -> str | None:
 
 
 def _repositories(url: str) -> Iterator[str]:
-    """Yield the names that helm knows a repository by."""
+    """Yield the names under which helm knows a repository."""
     file = os.environ.get("HELM_REPOSITORY_CONFIG") or os.path.join(_config(), "repositories.yaml")
     listed = _value(file).get("repositories")
     for one in listed if isinstance(listed, list) else ():

@@ -1,4 +1,4 @@
-"""Values of a chart that cure what it renders: found by rendering, and proved by rendering again."""
+"""Values of a chart that fix what it renders: found by rendering, and proved by rendering again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["FEW", "MANY", "cure"]
 
 FEW: Final = 40
 MANY: Final = 300
-"""How often a chart is rendered at most: where values are proposed beside a check, and where they are asked for."""
+"""How often a chart is rendered at most: where values are proposed by a check, and where they are asked for."""
 
 
 def cure(
@@ -37,11 +37,11 @@ def cure(
     wanted: Callable[[Identity], bool] = lambda _: True,
     stays: Callable[[ObjectKey], bool] = lambda _: False,
 ) -> Cure:
-    """Return the fewest values that cure what a chart renders, as far as that was found; no values where none was.
+    """Return the fewest values found that fix what a chart renders; no values where none were found.
 
-    It is rendered ``most`` times at most, and a few times more where renderings that were begun are not needed. Only
-    workloads that are ``wanted`` are cured; objects that ``stay`` are not changed. Raises InputError where the chart
-    cannot be rendered at all.
+    It is rendered at most ``most`` times, and a few times more where renderings that were begun are not needed. Only
+    ``wanted`` workloads are fixed; objects that ``stay`` are not changed. Raises InputError where the chart cannot be
+    rendered at all.
     """
     files = chart_files(chart.path)
     asked = references(files)
@@ -59,7 +59,7 @@ def cure(
 
 
 def _own_values(files: Iterable[ChartFiles], chart: Chart) -> dict[str, Any]:
-    """Return the values that the chart, those below it, and the given files have."""
+    """Return the values of the chart, of its subcharts, and of the given files."""
     values: dict[str, Any] = {}
     for one in files:
         inner = values

@@ -1,7 +1,7 @@
 """Which files a list of patterns leaves out, by the rules of .gitignore (git-scm.com/docs/gitignore).
 
-Matched by following all possibilities at once: the time is that of pattern times path, whatever the pattern. A regular
-expression made of one (pathspec's) takes steps in the power of its asterisks.
+All possible matches are followed at once, so the time is at most pattern times path. A regular expression made from a
+pattern (as in pathspec) takes time exponential in its asterisks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ANY: Final = "**"
 """A part that stands for any number of directories."""
 
 _Glob = tuple[Callable[[str], bool] | None, ...]
-"""What each character of a name must be; None is an asterisk."""
+"""The test for each character of a name; None is an asterisk."""
 
 
 class Pattern(NamedTuple):
@@ -70,7 +70,7 @@ def ignored(patterns: Sequence[Pattern], path: str) -> bool:
 
 
 def decision(patterns: Sequence[Pattern], path: str, *, is_directory: bool) -> bool | None:
-    """Return whether patterns leave a path itself out; None where none of them is about it."""
+    """Return whether patterns leave a path itself out; None where none of them matches it."""
     names = path.split("/")
     for pattern in reversed(patterns):
         own = pattern._replace(parts=pattern.parts[:-1], below=False) if is_directory and pattern.below else pattern
@@ -80,7 +80,7 @@ def decision(patterns: Sequence[Pattern], path: str, *, is_directory: bool) -> b
 
 
 def last_match(patterns: Sequence[Pattern], path: str) -> bool | None:
-    """Return what the last pattern says that is about a file, or about a directory that it is in; None without one."""
+    """Return what the last pattern says that matches a file or a directory around it; None without one."""
     names = path.split("/")
     return next((one.leaves_out for one in reversed(patterns) if any(_matches(one, names))), None)
 
@@ -110,7 +110,7 @@ def _matches(pattern: Pattern, names: Sequence[str]) -> tuple[bool, bool]:
         if len(parts) in reached:
             if position == len(names) - 1:
                 return (False, True) if pattern.below else (True, False)
-            # Below a directory: all of "dir/**" is itself what the pattern names.
+            # Below a directory: everything in "dir/**" is itself matched by the pattern.
             if parts[-1] == _ANY:
                 return (False, True) if pattern.below else (True, False)
             above = True
@@ -120,14 +120,14 @@ def _matches(pattern: Pattern, names: Sequence[str]) -> tuple[bool, bool]:
 
 
 def _closed(parts: Sequence[_Glob | str], reached: Iterable[int]) -> set[int]:
-    """Return the parts that may come next, where any number of directories may be none."""
+    """Return the parts that may come next, as any number of directories includes none."""
     out = set(reached)
     out.update(index + 1 for index in reached if index < len(parts) - 1 and parts[index] == _ANY)
     return out
 
 
 def _fits(glob: _Glob, name: str) -> bool:
-    """Whether a name matches: after a mismatch the last asterisk takes one character more."""
+    """Whether a name matches: after a mismatch, the last asterisk takes one more character."""
     index = position = 0
     star, taken = -1, 0
     while position < len(name):
@@ -165,7 +165,7 @@ def _glob(name: str, line: str) -> _Glob | None:
         elif character == "[":
             negated = name[position : position + 1] in ("!", "^") and position < len(name)
             start = position + negated
-            # A bracket that comes first is one of the characters.
+            # A leading bracket is one of the characters.
             end = name.find("]", start + 1)
             if end < 0:
                 return None

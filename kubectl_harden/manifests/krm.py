@@ -38,7 +38,7 @@ _PLACES: Final = ("internal.config.kubernetes.io/", "config.kubernetes.io/")
 
 
 class Returned(NamedTuple):
-    """The ResourceList to return, as text, and what is wrong with its items, a line each."""
+    """The ResourceList to return, as text, and the problems of its items, one per line."""
 
     text: str
     failures: tuple[str, ...]
@@ -51,7 +51,7 @@ class _Config(NamedTuple):
 
 
 def run_function(text: str) -> Returned:
-    """Check or fix the items of a ResourceList, as its functionConfig says; all other bytes of it stay.
+    """Check or fix the items of a ResourceList, as its functionConfig says; all its other bytes stay.
 
     Raises InputError for what cannot be read as a ResourceList, and UsageError for a wrong functionConfig.
     """
@@ -78,7 +78,7 @@ def run_function(text: str) -> Returned:
 
 
 def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[object]:
-    """Return the items of a ResourceList. Raises InputError for one in which another reader may see others."""
+    """Return the items of a ResourceList. Raises InputError where another parser may see other items."""
     if value.get("kind") != KIND:
         raise InputError(f"this is not a {KIND}, which kustomize and kpt give to their functions")
     if api_group(str(value.get("apiVersion"))) != GROUP:
@@ -97,7 +97,7 @@ def _items(value: dict[str, Any], repeated: Iterable[tuple[int, str]]) -> list[o
 
 
 def _config(value: Any) -> _Config:
-    """Return what a functionConfig says: the data of a ConfigMap, or the spec of any other kind."""
+    """Return the settings in a functionConfig: the data of a ConfigMap, or the spec of any other kind."""
     if value is None:
         return _Config(Rules())
     given = value.get("data" if value.get("kind") == "ConfigMap" else "spec") if isinstance(value, dict) else None
@@ -120,7 +120,7 @@ def _config(value: Any) -> _Config:
 
 
 def _admission_config(value: object) -> AdmissionConfig | None:
-    """Return what an API server's admission configuration says: as an object, or as text in a ConfigMap."""
+    """Return an API server's admission configuration, written as an object, or as text in a ConfigMap."""
     if value is None:
         return None
     try:
@@ -155,7 +155,7 @@ def _trouble(problem: Problem, severity: str) -> dict[str, object]:
 
 
 def _place(item: object) -> Mapping[str, Any]:
-    """Return the file that an item came from, as the orchestrator notes it in annotations."""
+    """Return the file that an item comes from, which the orchestrator writes into annotations."""
     for prefix in _PLACES:
         path, index = annotation(item, f"{prefix}path"), str(annotation(item, f"{prefix}index"))
         if isinstance(path, str):

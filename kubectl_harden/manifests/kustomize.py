@@ -1,4 +1,4 @@
-"""Plans for what a kustomization builds, as patches beside it; proved by building it with them."""
+"""Plans for what a kustomization builds, as patches next to it; proved by building it with them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = ["Overlay", "fix_kustomization", "patch_files", "write_overlay"]
 
 
 class Overlay(NamedTuple):
-    """What lifts a kustomization: its new files and its own change, the plans that they carry out, what went wrong.
+    """The fix of a kustomization: its new files and its own change, the plans that they carry out, what went wrong.
 
-    Plans with edits and no files are plans that kustomize does not carry out. ``notes`` are about the Namespace objects
-    that it builds, ``objects`` what it builds of each object that the plans change, before and after.
+    Plans with edits but without files are plans that kustomize does not carry out. ``notes`` are about the Namespace
+    objects that it builds, ``objects`` are the built objects that the plans change, before and after.
     """
 
     files: tuple[FileFix, ...]
@@ -57,7 +57,7 @@ def fix_kustomization(
 ) -> Overlay:
     """Plan for what a kustomization builds, and make a patch file for each object that changes.
 
-    ``select`` returns what is planned for of an object that runs pods: None leaves it as it is. ``also`` returns what
+    ``select`` returns the item to plan for an object that runs pods, None to leave it unchanged. ``also`` returns what
     else is to change (see ``fix_text``).
 
     Raises InputError where it cannot be built. Patches that kustomize does not carry out as planned become a
@@ -84,7 +84,7 @@ def fix_kustomization(
 def patch_files(
     directory: str, file: str, expected: Sequence[object], objects: Sequence[tuple[Identity, Any, Any]]
 ) -> tuple[list[FileFix], str]:
-    """Return the patches of objects beside a kustomization, and its own change, last; or no files, and why not.
+    """Return the patches of objects next to a kustomization, and its own change, last; or no files, and why not.
 
     With them it has to build what is ``expected``. Raises InputError where its file cannot be read.
     """
@@ -122,7 +122,7 @@ def _others(
 
 
 def _bases(file: str, text: str) -> Iterator[Problem]:
-    """Yield a note on the bases of a kustomization in the same repository: what is fixed there is for all overlays."""
+    """Yield a note on the bases of a kustomization in the same repository: a fix there is for all overlays."""
     directory = os.path.dirname(file) or os.curdir
     value = next(values(text), None)
     listed = value.get("resources") if isinstance(value, dict) else None
@@ -132,7 +132,7 @@ def _bases(file: str, text: str) -> Iterator[Problem]:
         root = _repository(path) if is_base else None
         if root is not None and root == _repository(directory):
             command = f"kubectl harden fix -k {shlex.quote(path)} --write"
-            yield Problem(f"its base {path} is in the same repository: {command} does it for every overlay", file)
+            yield Problem(f"its base {path} is in the same repository: {command} fixes it for every overlay", file)
 
 
 def _repository(directory: str) -> str | None:
@@ -141,7 +141,7 @@ def _repository(directory: str) -> str | None:
 
 
 def _before_affixes(text: str) -> Callable[[str], str]:
-    """Return what gives the name that a kustomization's patches know an object by: its own affixes come after them."""
+    """Return the function to an object's name in a kustomization's patches: its own affixes are added after them."""
     value = next(values(text), None)
     prefix, suffix = (
         str(value.get(key) or "") if isinstance(value, dict) else "" for key in ("namePrefix", "nameSuffix")
@@ -154,7 +154,7 @@ def _before_affixes(text: str) -> Callable[[str], str]:
 
 
 class _Patch(NamedTuple):
-    """A patch, and the objects that it is for: kinds and names as the kustomization's patches know them."""
+    """A patch, and the objects that it is for: kinds and names as in the kustomization's patches."""
 
     value: dict[str, Any]
     kind: str
@@ -162,7 +162,7 @@ class _Patch(NamedTuple):
     namespace: str | None
 
     def file_stem(self) -> str:
-        """Return what its file is called, but for what makes it another one."""
+        """Return the beginning of its file's name, which may need a number."""
         whom = [re.sub("[^a-z0-9.-]+", "-", name) for name in self.names]
         return "-".join(("harden", self.kind.lower(), *whom[: 1 if len(whom) == 1 else 0])) + "s" * (len(whom) > 1)
 
@@ -176,12 +176,12 @@ class _Patch(NamedTuple):
 def _patches(
     objects: Iterable[tuple[Identity, Any, Any]], name_of: Callable[[str], str], *, together: bool
 ) -> list[_Patch]:
-    """Return the patches of objects; ``together`` those that are equal are one, with a target that names them all."""
+    """Return the patches of objects; ``together``: equal ones are one patch, with a target that names them all."""
     listed = [(identity._replace(name=name_of(identity.name)), old, new) for identity, old, new in objects]
     names = [(identity.kind, identity.name) for identity, _, _ in listed]
     found: list[_Patch] = []
     for identity, old, new in listed:
-        # The namespace is left to kustomize, unless it alone tells objects apart.
+        # The namespace is left to kustomize, unless objects differ in it alone.
         namespace = identity.namespace if names.count((identity.kind, identity.name)) > 1 else None
         value = merge_patch(identity._replace(namespace=namespace), old, new)
         patch = _Patch(value, identity.kind, (identity.name,), namespace)
@@ -195,7 +195,7 @@ def _patches(
 
 
 def _is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two patches differ in the names of their objects alone."""
+    """Whether two patches differ only in the names of their objects."""
     metadata = {**other["metadata"], "name": one["metadata"].get("name")}
     return "name" in one["metadata"] and same(one, {**other, "metadata": metadata})
 
@@ -221,7 +221,7 @@ def _files(file: str, text: str, patches: Iterable[_Patch]) -> list[FileFix]:
 
 
 def _free_name(directory: str, base: str, patch: str, taken: Mapping[str, str]) -> str:
-    """Return the name of a file that is not there yet, or that has just this text."""
+    """Return the name of a file that does not exist yet, or that has exactly this text."""
     number = 1
     while True:
         name = f"{base}.yaml" if number == 1 else f"{base}-{number}.yaml"
@@ -246,7 +246,7 @@ def write_overlay(overlay: Overlay) -> None:
             write_change(found.file, found.before, after, inside=os.path.dirname(found.file) or ".")
             written.append(found.file)
     except EditError:
-        # The kustomization is the last one: what is there by now are patches that nothing names.
+        # The kustomization is written last: until then, nothing refers to the patches.
         for file in written:
             with contextlib.suppress(OSError):
                 os.unlink(file)

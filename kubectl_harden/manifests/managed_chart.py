@@ -1,7 +1,8 @@
-"""A chart as a HelmRelease or an Application renders it: its values in layers, and the edits that lift its workloads.
+"""A chart as a HelmRelease or an Application renders it: its values in layers, and the edits that fix its workloads.
 
-The values are found as for any chart, and added where they stand: in the manager's manifest, or in a values file. What
-no value reaches, post-renderers do where the manager has them. All of it is rendered again before it is proposed.
+The values are found as for any chart, and added where values already are: in the manager's manifest, or in a values
+file. What no value sets, post-renderers patch where the manager supports them. Everything is rendered again before it
+is proposed.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ _HOOK: Final = "no value of the chart fixes it, and it is a hook, which post-ren
 
 
 class Layer(NamedTuple):
-    """Values, of several that helm merges in their order.
+    """One of several sets of values that helm merges in order.
 
-    They are edited in ``file``, or at ``field`` of the manager's manifest, where they may be ``text``; else nowhere.
-    ``own`` are those that the chart comes with.
+    They are edited in ``file``, or at ``field`` of the manager's manifest, where they may be ``text``; else they cannot
+    be edited. ``own`` are the chart's own values.
     """
 
     values: Mapping[str, object]
@@ -66,11 +67,11 @@ class Layer(NamedTuple):
 
 
 class ManagedChart(NamedTuple):
-    """A chart, and what its manager renders it with.
+    """A chart, and the inputs with which its manager renders it.
 
-    ``chart`` has the options of the rendering, but none of the ``layers`` of values. Values that stand nowhere yet go
-    into the ``preferred`` layer. ``held`` is the manager's manifest, where that can be edited; ``renderers`` are its
-    post-renderers, None where it has no such field. ``beyond`` says what else can be done where no value reaches.
+    ``chart`` has the options of the rendering, but none of the ``layers`` of values. Values that are in no layer yet go
+    into the ``preferred`` one. ``held`` is the manager's manifest, where that can be edited; ``renderers`` are its
+    post-renderers, None where it has no such field. ``beyond`` says what else can be done where no value helps.
     """
 
     name: str
@@ -83,7 +84,7 @@ class ManagedChart(NamedTuple):
 
 
 class ChartFix(NamedTuple):
-    """What lifts workloads of a chart: the files, the plans that they carry out, and the objects before and after."""
+    """The fix of a chart's workloads: the files, the plans that they carry out, and the objects before and after."""
 
     files: tuple[FileFix, ...]
     planned: tuple[Planned, ...]
@@ -93,7 +94,7 @@ class ChartFix(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """Layers and post-renderers, and what is rendered with them."""
+    """Layers and post-renderers, and the rendering with them."""
 
     layers: tuple[Layer, ...]
     renderers: tuple[Mapping[str, object], ...]
@@ -101,7 +102,7 @@ class _Step(NamedTuple):
 
 
 def values_of(text: str) -> dict[str, Any]:
-    """Return the values that a text holds, nothing for an empty one. Raises InputError for what is no mapping."""
+    """Return the values in a text, none for an empty one. Raises InputError for what is not a mapping."""
     found = [document.value for document in readable(text)]
     if any(value is not None and not isinstance(value, dict) for value in found) or len(found) > 1:
         raise InputError("it does not hold values")
@@ -131,7 +132,7 @@ class _Fixing:
         self._renderers = tuple(managed.renderers or ())
         base, again = self._rendered(managed.layers), self._rendered(managed.layers)
         self._sought, self._missing = _rendered_by(sought, base)
-        # What only helm test runs is no part of what is applied, and takes values of the others in many charts.
+        # What only helm test runs is not applied, and in many charts it gets the same values as the rest.
         self._tests = only_tests(Found(file, listed=True, text=text) for file, text in base)
         policies = {one.namespace: one.policy for one in sought}
         default = policies.get(managed.chart.namespace, sought[0].policy)
@@ -150,7 +151,7 @@ class _Fixing:
     # -- rendering -----------------------------------------------------------------------------------------
 
     def _chart(self, layers: Sequence[Layer]) -> Chart:
-        """Return the chart with layers of values; with values of its own that are others as a copy of it."""
+        """Return the chart with layers of values; a copy of it where its own values are changed."""
         self._count += 1
         chart = self._managed.chart
         files = []
@@ -199,7 +200,7 @@ class _Fixing:
         if not any(item.plan.edits for item in first.planned):
             return first._replace(objects=())
         start = _Step(self._managed.layers, self._renderers, self._base)
-        # Where the rest is patched, values need not reach a level alone.
+        # Where the rest is patched, values need not reach a level by themselves.
         joins = self._managed.renderers is not None and not any(left_below(item.plan) for item in first.planned)
         options = self._options._replace(partial=True) if joins else self._options
         found = cure(
@@ -228,7 +229,7 @@ class _Fixing:
         return told._replace(notes=(*told.notes, *notes))
 
     def _told(self, step: _Step | None, first: ChartFix, planned: Sequence[Planned], rest: ChartFix) -> ChartFix:
-        """Return the edits that a step comes to."""
+        """Return the edits that result from a step."""
         notes: tuple[Problem, ...] = ()
         if self._managed.renderers is None and any(item.plan.edits for item in rest.planned) and self._managed.beyond:
             notes = (Problem(f"{self._managed.name}: {self._managed.beyond}"),)
@@ -248,14 +249,14 @@ class _Fixing:
             head = item.identity
             key = next((one for one in after if _is(head, one)), None)
             if key is None:
-                raise InputError(f"{head.kind} {head.name} is not rendered any more")
+                raise InputError(f"{head.kind} {head.name} is no longer rendered")
             objects.append((head, before.get(key), after[key]))
         return ChartFix(files, tuple(planned), tuple(objects), first.problems, notes)
 
     # -- values --------------------------------------------------------------------------------------------
 
     def _placed(self, found: Cure) -> Iterator[_Step]:
-        """Yield the layers in which values do what they do together: where they stand, else in the preferred one."""
+        """Yield the layers with the values added: where each is already set, else in the preferred one."""
         above = self._rendered((*self._managed.layers, Layer(found.values)))
         goal = self._workloads.units(self._post(above, self._renderers))
         own = [self._layer_of(key) for key in found.values]
@@ -277,7 +278,7 @@ class _Fixing:
                 yield _Step(tuple(layers), self._renderers, rendering)
 
     def _takes(self, layer: Layer, values: Mapping[str, object]) -> bool:
-        """Whether values can be put into a layer: an API server drops null, by which helm takes a value away."""
+        """Whether values can be put into a layer: an API server drops null, with which helm removes a value."""
         is_there = bool(layer.file) or (bool(layer.field) and self._managed.held is not None)
         return is_there and not (layer.field and not layer.text and _has_null(values))
 
@@ -291,7 +292,7 @@ class _Fixing:
     # -- post-renderers ------------------------------------------------------------------------------------
 
     def _patched(self, step: _Step, objects: Sequence[tuple[Identity, Any, Any]]) -> tuple[_Step | None, str]:
-        """Return a step with a post-renderer for what is left to do of some objects, or None and why not."""
+        """Return a step with a post-renderer for what is left to do in some objects, or None and why not."""
         if self._managed.held is None:
             return None, "its manifest is not in a checkout"
         try:
@@ -354,7 +355,7 @@ def _changed(
 
 
 def _added_to(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, Any]:
-    """Return what has to be merged into values to make them others."""
+    """Return what has to be merged into values to turn them into others."""
     out: dict[str, Any] = {}
     for key, value in new.items():
         before = old.get(key)
@@ -386,7 +387,7 @@ def _is(identity: Identity, key: ObjectKey) -> bool:
 
 
 def _rendered_by(sought: Sequence[Sought], rendering: Rendering) -> tuple[list[Sought], list[Problem]]:
-    """Return what objects are known by that a chart renders, and problems for others. Raises InputError without any."""
+    """Return the sought objects that a chart renders, and problems for the others. Raises InputError without any."""
     found, problems = [], []
     for one in sought:
         try:
@@ -399,12 +400,12 @@ def _rendered_by(sought: Sequence[Sought], rendering: Rendering) -> tuple[list[S
 
 
 def _stands_in(planned: Planned, objects: Sequence[Identity]) -> bool:
-    """Whether a pod template stands in one of some objects."""
+    """Whether a pod template is in one of some objects."""
     return any(key_of(planned.identity)[0] == key_of(one)[0] for one in objects)
 
 
 def _exactly(sought: Sought, rendering: Rendering) -> Sought:
-    """Return what an object is known by among those that a chart renders. Raises InputError unless it is one."""
+    """Return a sought object as the chart renders it. Raises InputError unless exactly one object matches."""
     found = [key for key in _objects(rendering) if sought.names(*key)]
     exact = [key for key in found if key[2] == sought.namespace]
     if len(exact or found) != 1:
@@ -417,12 +418,12 @@ def _exactly(sought: Sought, rendering: Rendering) -> Sought:
 
 
 def _unmade(planned: Sequence[Planned]) -> tuple[Planned, ...]:
-    """Return plans of which nothing is carried out."""
+    """Return plans as not carried out."""
     return tuple(item._replace(plan=item.plan._replace(edits=(), steps=(), after=item.plan.before)) for item in planned)
 
 
 def _joined(first: Sequence[Planned], by_values: Sequence[Planned], rest: Sequence[Planned]) -> list[Planned]:
-    """Return plans of which values carry out a part, and patches the rest."""
+    """Return plans that values carry out in part, and patches for the rest."""
     out = []
     for item in rest:
         before = next((one.plan for one in first if _same_template(one, item)), item.plan)

@@ -1,7 +1,7 @@
-"""The manifest of a HelmRelease or an Application in a checkout: where it stands, and its edit.
+"""The manifest of a HelmRelease or an Application in a checkout: where it is, and its edit.
 
-In plain files it is edited as it stands. Of a kustomization it is edited in a file of its directory, be that the
-manifest or a patch of it; where that does not come out as planned, a patch is put beside it.
+In plain files it is edited in place. In a kustomization it is edited in a file of the directory, which may be the
+manifest or a patch of it; where that does not build as planned, a patch is added.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _LISTS: Final = ("patches", "patchesStrategicMerge", "resources")
 class Held(NamedTuple):
     """An object as the files of a path have it.
 
-    ``file`` is the plain file that it is in, or the kustomization that builds it, in ``overlay``. ``value`` has what
-    the live object has where a ``${VAR}`` stands; ``raw`` is as it is written.
+    ``file`` is the plain file that it is in, or the kustomization that builds it, in ``overlay``. ``value`` has the
+    live object's values for ``${VAR}``; ``raw`` is as written.
     """
 
     tree: Tree
@@ -46,9 +46,9 @@ class Held(NamedTuple):
     value: dict[str, Any]
 
     def edited(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[FileFix]:
-        """Return the files in which an object is as ``change`` makes it, and nothing else is another. Raises EditError.
+        """Return the files with an object changed by ``change``, and nothing else. Raises EditError.
 
-        ``change`` gets the object as a file has it, which may be a part of it, and returns it with the change.
+        ``change`` gets the object as written in a file, which may be a part of it, and returns it with the change.
         """
         goal = change(self.raw)
         for difference in differences(self.raw, goal) if self.sought.substitutes else ():
@@ -73,7 +73,7 @@ class Held(NamedTuple):
             try:
                 text = read_text(file, regular=True)
                 made = _edited(file, text, self.sought, change, mapping(kustomization_value(self.file)))
-                # How far its own file reaches up tells what has to lie around the copy.
+                # The references to parent directories in its file show what has to be around the copy.
                 texts = {self.file: own, file: spliced(text, made.splices)}
                 made_of = build_with(self.overlay, {os.path.basename(path): one for path, one in texts.items()})
             except (EditError, InputError):
@@ -89,7 +89,7 @@ class Held(NamedTuple):
         return files
 
     def _own_files(self) -> Iterator[str]:
-        """Yield the files beside a kustomization that it takes, those that come last in what it makes first."""
+        """Yield the files next to a kustomization that it uses, those that it applies last first."""
         value = mapping(kustomization_value(self.file))
         for key in _LISTS:
             listed = value.get(key)
@@ -101,9 +101,9 @@ class Held(NamedTuple):
 
 
 def held_in(tree: Tree, sought: Sought, live: object) -> Held:
-    """Return an object of the files below a path; ``live`` is what the cluster has of it, for ``${VAR}``.
+    """Return an object of the files below a path; ``live`` is the live object, for the values of ``${VAR}``.
 
-    Raises InputError where it is not there, is there twice, or cannot be read.
+    Raises InputError where it does not exist, exists twice, or cannot be read.
     """
     found = [one for one in held_objects(tree) if _is(one[2], sought)]
     exact = [one for one in found if mapping(one[2].get("metadata")).get("namespace") == sought.namespace]
@@ -152,7 +152,7 @@ def _edited(
     change: Callable[[dict[str, Any]], dict[str, Any]],
     affixes: Any = None,
 ) -> FileFix:
-    """Return the change of the one document of a text that is an object; a kustomization's affixes come after it."""
+    """Return the change of the one document of a text that is the object, before a kustomization's affixes."""
     if affixes is not None:
         prefix, suffix = (str(affixes.get(key) or "") for key in ("namePrefix", "nameSuffix"))
         name = sought.name.removeprefix(prefix).removesuffix(suffix)
@@ -168,7 +168,7 @@ def _edited(
 
 
 def write_together(files: Iterable[tuple[FileFix, str]]) -> None:
-    """Write all of some files, each inside of a directory. Raises EditError; those that were written are as before."""
+    """Write all of some files, each inside of a directory. Raises EditError after restoring those that were written."""
     done: list[tuple[FileFix, str, str]] = []
     try:
         for file, inside in files:

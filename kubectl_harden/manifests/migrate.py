@@ -1,7 +1,7 @@
-"""The Namespaces of files: how far each is from a level, and the edits that take it there; without a cluster.
+"""The Namespaces of files: how far each is from a level, and the edits that bring it there; without a cluster.
 
-A Namespace goes as far as its workloads in the same files allow. They are edited where that takes all of them to the
-level, and ``enforce`` is raised where nothing in the files may run pods in it that nobody has judged.
+A Namespace goes as far as its workloads in the same files allow. They are edited where that brings all of them to the
+level, and ``enforce`` is raised where nothing in the files may run pods in it that were not judged.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ _EMPTY: Final = "no workload of it is in these files: what runs there, they do n
 
 
 def plan_migration(inputs: Inputs, aim: Aim) -> Migration:
-    """Return what is to be done for the Namespaces of files. Raises UsageError for an unknown policy version."""
+    """Return the plan for the Namespaces of files. Raises UsageError for an unknown policy version."""
     listing = inputs.listing()
     files = _once_each(listing.files)
     return _Planner(inputs._replace(found=tuple(map(kept, files))), listing, aim).migration()
 
 
 def write_migration(found: Migration, inputs: Inputs) -> Migration:
-    """Write the edits: those of workloads first, then the labels, so that none enforces what is not written yet.
+    """Write the edits: those of workloads first, then the labels, so that no label enforces what is not written yet.
 
-    Returns what was written: where a file cannot be written that is a problem, and ``enforce`` of the Namespaces of its
-    workloads is left as it is.
+    Returns what was written: a file that cannot be written is a problem, and ``enforce`` of the Namespaces of its
+    workloads is not changed.
     """
     problems: list[Problem] = list(found.problems)
     texts: dict[str, str] = {}
@@ -89,7 +89,7 @@ def write_migration(found: Migration, inputs: Inputs) -> Migration:
         fix = fix_text(manifest, NO_POLICY, FixOptions(), partial(relabelled, labels=labels[whole.file]))
         done = written(fix, inputs.names) if fix.splices else fix
         changed |= {fix.file} if done.splices else set()
-        # What else is wrong with the text was told before, in the lines that it had then.
+        # Other problems of the text were reported before, with the line numbers of then.
         problems.extend(problem for problem in fix.problems if problem.message.startswith(NOT_EDITED))
         problems.extend(done.problems[len(fix.problems) :])
     namespaces = tuple(_lost(item, failed) if item.name in lost else item for item in found.namespaces)
@@ -102,7 +102,7 @@ def write_migration(found: Migration, inputs: Inputs) -> Migration:
 
 
 def _lost(item: NamespacePlan, failed: Collection[str]) -> NamespacePlan:
-    """Return a Namespace of whose workloads some could not be written."""
+    """Return a Namespace some of whose workloads could not be written."""
     reasons = [
         HeldBack(planned.identity.name, "could not be written", f"{_file(planned)} could not be written")
         for planned in item.edited
@@ -116,7 +116,7 @@ def _lost(item: NamespacePlan, failed: Collection[str]) -> NamespacePlan:
 
 
 def _once_each(files: Iterable[Found]) -> list[Found]:
-    """Return the files without those that are named twice, or by a link beside their own name."""
+    """Return the files, each once even if it is named twice, or also through a link."""
     by_path: dict[str, Found] = {}
     for found in files:
         key = found.file if found.text is not None else os.path.realpath(found.file)
@@ -168,7 +168,7 @@ class _Planner:
 
     def __init__(self, inputs: Inputs, listing: Listing, aim: Aim) -> None:
         self._inputs, self._listing, self._aim = inputs, listing, aim
-        # Only what lifts all workloads of a Namespace is written: as in a cluster, what is left is left by each edit.
+        # Edits are written only if they fix all workloads of a Namespace, as in a cluster.
         self._options = aim.fix._replace(partial=True)
         self._parallel = not (aim.fix.learn.looks_around or aim.fix.choose)
         self._files = {found.file: found for found in inputs.found or ()}
@@ -188,7 +188,7 @@ class _Planner:
         self._told: dict[Problem, None] = {}
 
     def migration(self) -> Migration:
-        """Return what is to be done."""
+        """Return the plan."""
         running = [file for file, one in self._contents.items() if one.runs_pods]
         if self._aim.fix.learn.looks_around:
             self._aim.fix.learn.prepare(templates(self._only(running), NO_POLICY))
@@ -197,7 +197,7 @@ class _Planner:
             self._goals = {name: goal for name, group in self._by_name.items() if (goal := group.goal) is not None}
             self._fixes.update((fix.file, fix) for fix in self._round(stale, {}))
             self._take_stock()
-            # What could not be edited is not tried again where it is given up, and was an error all the same.
+            # What could not be edited is not tried again after the goal is given up, but is still an error.
             self._told.update((problem, None) for _, problem in self._errors)
             lowered = [group for group in self._groups if self._lower(group)]
             names = frozenset[str]().union(*(group.names for group in lowered))
@@ -225,7 +225,7 @@ class _Planner:
     # -- which namespaces ---------------------------------------------------------------------------------
 
     def _grouped(self) -> list[Group]:
-        """Return the Namespace objects by the namespaces that they stand for."""
+        """Return the Namespace objects, grouped by the namespaces that they are."""
         groups: list[tuple[frozenset[str], tuple[Declared, ...]]] = []
         for file, found in self._contents.items():
             for one in found.declared:
@@ -257,7 +257,7 @@ class _Planner:
 
     def _goes_to(self, item: Planned) -> frozenset[str | None]:
         names = self._destinations.of(_file(item), item.identity.namespace)
-        # What a template or Flux fills in may be any namespace.
+        # A placeholder of a template or of Flux may be any namespace.
         return frozenset(None if name is not None and "${" in name else name for name in names)
 
     def _planned(self) -> Iterator[Planned]:
@@ -288,7 +288,7 @@ class _Planner:
         return each_file(self._only(files), work, _not_fixed, parallel=self._parallel)
 
     def _policies(self, file: str) -> Policies:
-        """Return the goals for the workloads of a file; what goes to several namespaces is held to the strictest."""
+        """Return the goals for the workloads of a file; one in several namespaces is held to the strictest."""
         given = self._destinations.of(file, None)
         everywhere = [self._goals[name] for name in given if name in self._goals]
         default = max((NO_POLICY.default, *everywhere), key=strictness)
@@ -360,7 +360,7 @@ class _Planner:
         items = self._of(group) if reached or group.first is None else group.first
         warn = group.wanted(("warn", "audit"), self._aim.target)
         enforce = group.wanted(("enforce",), goal.level) if reached else [{} for _ in group.declared]
-        # Where no level is to be enforced, it is enforced already: by pods that these files show, or not.
+        # Without a level to enforce, it is enforced already, whether or not these files show the pods.
         gates = list(self._unseen.altered(map(_file, items))) if reached and not any(enforce) else []
         if any(enforce):
             gates = list(self._unseen.of(group.names, map(_file, items)))
@@ -397,7 +397,7 @@ class _Planner:
         )
 
     def _with_labels(self, namespaces: list[NamespacePlan]) -> tuple[list[NamespacePlan], list[FileFix]]:
-        """Return the files with the labels in them too; what cannot be labelled provably holds its Namespace back."""
+        """Return the files with the labels added; where the proof of that fails, the Namespace is held back."""
         labels = labels_of(namespaces)
         whole = {fix.file: fix for fix in self._round([file for file in self._files if file in labels], labels)}
         files, failed = [], {}

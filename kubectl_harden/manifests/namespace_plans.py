@@ -1,4 +1,4 @@
-"""What is asked of the Namespaces of files, and what is to be done for them."""
+"""The goals for the Namespaces of files, and the plans for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Labels = Mapping[str, Mapping[tuple[int | None, Path], Mapping[str, str]]]
 
 
 class Aim(NamedTuple):
-    """What is asked of the Namespaces: ``level`` "highest" is the highest that each can reach.
+    """The goal for the Namespaces: ``level`` "highest" is the highest that each can reach.
 
     ``version`` is the policy version to pin, None to leave it as it is. ``names`` are the namespaces that are wanted,
     empty for all; ``exclude`` are names or patterns (``*``, ``?``) of those that are not.
@@ -55,11 +55,11 @@ class HeldBack(NamedTuple):
 
 
 class NamespacePlan(NamedTuple):
-    """A Namespace: its objects (one, if it is not declared again), and what becomes of it.
+    """The plan for a Namespace: its objects (one, unless it is declared several times), and what happens to it.
 
     ``goal`` is what is to be enforced, ``target`` what was asked for; ``now`` is the lowest level of its workloads,
-    ``after`` that after the plans, both None without workloads. ``state`` is as in the survey of a cluster: done,
-    ready (only labels are missing), fixable (edits of workloads take it to the goal), blocked. ``edited`` workloads are
+    ``after`` that after the plans, both None without workloads. ``state`` is as in the survey of a cluster: done, ready
+    (only labels are missing), fixable (edits of workloads bring it to the goal), blocked. ``edited`` workloads are
     those that the plans change. ``labels`` are to be set, for each of ``declared``.
     """
 
@@ -105,9 +105,9 @@ def labels_of(namespaces: Iterable[NamespacePlan]) -> dict[str, dict[tuple[int |
 
 
 class Group:
-    """Namespace objects that stand for the same namespaces, and how far they get.
+    """Namespace objects for the same namespaces, and how far they get.
 
-    ``goal`` None: its workloads stay as they are. ``first`` are the plans for the target where that is out of reach,
+    ``goal`` None: its workloads are not changed. ``first`` are the plans for the target where that is out of reach,
     ``held_back`` says by what; ``problems`` are those of its own objects.
     """
 
@@ -121,15 +121,15 @@ class Group:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in reports."""
         return ", ".join(sorted(self.names))
 
     def at(self, level: Level) -> Policy:
-        """Return the policy that is enforced once a level is: a stricter one stays."""
+        """Return the policy that is enforced after a level is set: a stricter one stays."""
         return max((_resulting(one.labels, level, self._version) for one in self.declared), key=strictness)
 
     def versions(self, level: Level) -> set[int]:
-        """Return the policy versions that its objects would have enforced."""
+        """Return the policy versions that its objects would enforce."""
         return {_resulting(one.labels, level, self._version).minor for one in self.declared}
 
     def wanted(self, modes: tuple[Mode, ...], level: Level) -> list[dict[str, str]]:
@@ -149,5 +149,5 @@ def _resulting(labels: Mapping[str, str], level: Level, version: str | None) -> 
 
 
 def strictness(policy: Policy) -> tuple[int, int]:
-    """Return what sorts policies, the least strict first."""
+    """Return the sort key of policies, the least strict first."""
     return rank(policy), policy.minor

@@ -1,6 +1,6 @@
 """The Namespace objects of the input: a first pass, which parses nothing else."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import os
 import re
 import stat
@@ -21,13 +21,13 @@ from kubectl_harden.yaml_text.documents import Document, Lines, readable
 
 __all__ = ["Surveyed", "kept", "objects_in", "oddities", "policies_in", "survey"]
 
-# Quotes, tags and anchors may be in between. The word comes first, which lets the search skip fast.
+# Quotes, tags and anchors may be in between. The word comes first, which makes the search fast.
 _MENTION: Final = r"(?s)kind\b(?<=\bkind).{1,40}?\bNamespace(?:List)?\b"
 _WORD: Final = b"Namespace"
 _LOOK: Final = 1 << 16
-"""Bytes of a file that are looked at before it is read as text; few manifests have more."""
+"""The most bytes of a file that are searched before it is read as text; few manifests have more."""
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-"""A pipe in a directory must not hold the run up."""
+"""A pipe in a directory must not block the run."""
 _KINDS: Final = frozenset({"Namespace", TEMPLATE})
 
 
@@ -62,7 +62,8 @@ class _Namespace(NamedTuple):
 
 
 def survey(inputs: Inputs, rules: Rules) -> Surveyed:
-    """Find the files of the inputs, and the Namespace objects in them; what can be read only once is kept.
+    """Find the files of the inputs, and the Namespace objects in them; the text of files that can be read only once is
+    kept.
 
     Raises UsageError for an unknown level or version.
     """
@@ -114,14 +115,14 @@ def _texts(files: Iterable[Found]) -> Iterator[tuple[str, str, bool]]:
     for found in files:
         text = found.text if found.text is not None else found.once
         if text is None and found.problem is None and _may_mention(found.file):
-            with suppress(InputError):  # It is read again, and told then.
+            with suppress(InputError):  # It is read again later, and reported then.
                 text = read_text(found.file, regular=found.listed)
         if text is not None:
             yield found.file, text, found.text is None
 
 
 def _may_mention(file: str) -> bool:
-    """Whether a file may have a Namespace in it. Most have none, and are not worth more than a look."""
+    """Whether a file may have a Namespace in it. Most have none, so this test is quick."""
     try:
         handle = os.open(file, _OPEN)
     except OSError:
@@ -182,4 +183,4 @@ def oddities(labels: Mapping[str, object], annotations: object) -> Iterator[tupl
         yield ("metadata", "labels", key), words
     for key in annotations if isinstance(annotations, dict) else ():
         if isinstance(key, str) and key.startswith(PREFIX):
-            yield ("metadata", "annotations", key), "Pod Security admission reads labels, and no annotations"
+            yield ("metadata", "annotations", key), "Pod Security admission reads labels, not annotations"

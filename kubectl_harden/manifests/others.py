@@ -1,6 +1,6 @@
-"""What to say of objects that are not judged: patches, what looks like a workload, and what other programs render."""
+"""Remarks on objects that are not judged: patches, unknown kinds like workloads, and inputs of other programs."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import re
 import shlex
 from collections import deque
@@ -17,7 +17,7 @@ __all__ = ["PATCH", "RENDERED", "Remark", "is_json_patch", "is_patch", "may_be_w
 
 
 class Remark(NamedTuple):
-    """What to say of an object, and of which field; ``is_error`` where the API server would refuse the object."""
+    """A remark on an object, or on one of its fields; ``is_error`` where the API server would refuse the object."""
 
     words: str
     path: Path = ()
@@ -36,7 +36,7 @@ _SELECTING: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 
 
 def is_patch(value: dict[str, Any], templates: Iterable[Location], text: str) -> bool:
-    """Whether what has the kind of a workload is a patch of one, and no object that an API server would take.
+    """Whether an object with the kind of a workload is a patch of one, not an object that an API server would accept.
 
     ``templates`` are its pod templates, ``text`` is that of its document. A patch has a directive, or is of a built-in
     kind and has no selector. None of its containers has an image, unless it is of a kind that needs a selector.
@@ -48,7 +48,7 @@ def is_patch(value: dict[str, Any], templates: Iterable[Location], text: str) ->
     no_image = all(_names_no_image(template.value) for template in templates)
     if "$" in text and any(key.startswith(_DIRECTIVES) for key in _keys(value)):
         return no_image or (group == "apps" and kind in _SELECTING)
-    # A Pod has no selector either. What has other groups, or a DeploymentConfig, may get its images from elsewhere.
+    # A Pod does not have a selector, either. Other groups, and a DeploymentConfig, may get their images elsewhere.
     if "." in group or kind in ("Pod", "DeploymentConfig") or "metadata" not in value:
         return False
     says_something = bool(spec) if isinstance(spec, dict) else "spec" not in value and "template" not in value
@@ -100,7 +100,7 @@ def _nodes(value: object) -> Iterator[tuple[Path, object]]:
 
 
 _DEEPEST: Final = 24
-"""Fields in fields: nobody keeps a pod template deeper than that."""
+"""Levels of nested fields: no kind has a pod template deeper than that."""
 
 
 # -- what other programs render --------------------------------------------------------------------
@@ -113,7 +113,7 @@ RENDERED: Final[Mapping[str, str]] = {
     "Kustomization": "kustomize.toolkit.fluxcd.io",
     "Component": "kustomize.config.k8s.io",
 }
-"""Kinds that stand for manifests which another program makes, and their groups."""
+"""Kinds for manifests that another program renders, and their groups."""
 
 _CHART: Final = "renders a chart in the cluster and is not judged here: helm template CHART | kubectl harden check -f -"
 _STDIN: Final = "| kubectl harden check -f -"
@@ -121,9 +121,9 @@ _KUSTOMIZE: Final = "kustomize.config.k8s.io"
 
 
 def _rendered(group: str, kind: str, value: dict[str, object]) -> str | None:
-    """Return what to say of an object that stands for others, or None for one that does not."""
+    """Return the remark on an object from which others are rendered, or None for any other object."""
     if group == _KUSTOMIZE and kind in ("Kustomization", "Component"):
-        return "lists files for kustomize to build and is not judged itself: kubectl harden check -k DIRECTORY"
+        return "lists files for kustomize to build and is not judged by itself: kubectl harden check -k DIRECTORY"
     if RENDERED.get(kind) != group:
         return None
     if kind == "Kustomization":
@@ -143,29 +143,29 @@ def _rendered(group: str, kind: str, value: dict[str, object]) -> str | None:
 
 # -- what looks like a workload --------------------------------------------------------------------
 
-_MENTION: Final = re.compile(r"""containers(?<=\bcontainers)["']?[ \t]*:""")  # The word first: it is searched fast.
+_MENTION: Final = re.compile(r"""containers(?<=\bcontainers)["']?[ \t]*:""")  # The word first: the search is fast.
 
 _PLAIN: Final = frozenset(
     {"ConfigMap", "ControllerRevision", "CustomResourceDefinition", "Secret", "Service", "Role", "ClusterRole"}
 )
-"""Kinds that may mention containers and run none."""
+"""Kinds that may mention containers but do not run any."""
 
 _POLICIES: Final = ("kyverno.io", "gatekeeper.sh")
-"""Groups of kinds that hold patterns of pods."""
+"""Groups of kinds that contain patterns of pods."""
 
 _VERSIONS: Final = {"": "v1", "apps": "apps/v1", "batch": "batch/v1"}
 
 
 def may_be_workload(kind: str, body: str) -> bool:
-    """Whether a document of a kind that is not known to hold a pod needs to be read: it may look like a workload."""
+    """Whether a document of a kind without a known pod template needs to be read: it may look like a workload."""
     return kind in RENDERED or (kind not in _PLAIN and _MENTION.search(body) is not None)
 
 
 def remark_on(value: dict[str, Any], extra: PodPaths) -> Remark | None:
-    """Return what to say of an object of a kind that is not known to hold a pod, or None.
+    """Return the remark on an object of a kind without a known pod template, or None.
 
-    A group without a dot is one of Kubernetes' own, which has no such kind; nor has a known group one that differs from
-    its own by upper and lower case: the API server refuses both. Other kinds may be anybody's.
+    A group without a dot is one of Kubernetes' own, and does not have this kind; nor does a known group have one that
+    differs from its own only in case: the API server refuses both. Other kinds may be anybody's.
     """
     group, kind = api_group(value["apiVersion"]), value["kind"]
     rendered = _rendered(group, kind, value)
@@ -182,7 +182,7 @@ def remark_on(value: dict[str, Any], extra: PodPaths) -> Remark | None:
     if is_refused:
         words = f'no matches for kind "{kind}" in version "{value["apiVersion"]}": the API server refuses it.{meant}'
         return Remark(words, ("apiVersion",) if "apiVersion: " in meant else ("kind",), is_error=True)
-    words = "looks like the spec of a pod, but where this kind keeps its pods is not known, so it is not judged"
+    words = "looks like the spec of a pod, but where this kind has its pod templates is not known, so it is not judged"
     if path[-1] == "spec" and len(path) > 1:
         where = pointer(tuple("*" if isinstance(part, int) else part for part in path[:-1]))
         words += f": --pod-path {shlex.quote(f'{kind}.{group}={where}')} judges it"
@@ -202,7 +202,7 @@ def pod_spec(value: dict[str, object], *, with_images: bool) -> Path | None:
 
 
 def _meant(group: str, kind: str, known: list[tuple[str, str]]) -> str:
-    """Return a question that names what an object was probably meant to be, or nothing."""
+    """Return a question with what an object was probably meant to be, or ""."""
     # Imported late: it is slow to load.
     from difflib import get_close_matches
 

@@ -1,10 +1,10 @@
-"""Which policy the workloads of manifests are held to.
+"""The policies that the workloads of manifests are held to.
 
-What options say, then what the Namespace asks for that is in the same input, then the defaults of an API server's
-admission configuration, then the project file, then ``restricted:latest``. Exemptions count whatever is asked for.
+Options come first, then the Namespace object in the same input, then the defaults of an API server's admission
+configuration, then the project file, then ``restricted:latest``. Exemptions count in any case.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["Policies", "Rules"]
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
-# Other processes get it, and no MappingProxyType can be sent to them.
+# It is sent to other processes, which a MappingProxyType cannot be.
 _NONE: Final[Mapping[str, Policy]] = {}
 
 
 class Policies(NamedTuple):
     """The policies of one run.
 
-    ``default`` is for workloads of which nothing else is known, ``runtime_classes`` are those that are exempt.
-    ``release`` is the namespace of workloads that name none, where that is known: a chart's.
+    ``default`` is for workloads without a policy of their own, ``runtime_classes`` are those that are exempt.
+    ``release`` is the namespace of a chart's workloads that do not name one.
     """
 
     default: Policy
@@ -35,7 +35,7 @@ class Policies(NamedTuple):
     release: str = ""
 
     def of(self, namespace: str | None) -> Policy:
-        """Return the policy for the workloads of a namespace; None is that of those that name none."""
+        """Return the policy for the workloads of a namespace; None is for workloads that do not name one."""
         name = namespace or self.release
         return self.namespaces.get(name, self.default) if name else self.default
 
@@ -49,7 +49,7 @@ class Asking(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What decides besides Namespace objects: options, the project file, an API server's admission configuration."""
+    """The rules besides Namespace objects: options, the project file, an API server's admission configuration."""
 
     options: PolicyChoice = PolicyChoice()
     project: PolicyChoice = PolicyChoice()
@@ -68,7 +68,7 @@ class Rules(NamedTuple):
         return policy._replace(origin="the project file" if is_projects else "")
 
     def policies(self, namespaces: Iterable[Asking]) -> Policies:
-        """Return the policies of a run with these Namespace objects. Of several of one name the strictest counts."""
+        """Return the policies of a run with these Namespace objects. Of several with one name, the strictest counts."""
         by_name: dict[str, Policy] = {}
         for item in () if self.options.level else namespaces:
             policy = self._asked(item)
@@ -86,7 +86,7 @@ class Rules(NamedTuple):
         return Policies(self.default(), by_name, classes, self.release)
 
     def disagreements(self, namespaces: Iterable[Asking]) -> Iterator[Problem]:
-        """Yield a note for each name by which several Namespace objects ask for different policies."""
+        """Yield a note for each name of which several Namespace objects ask for different policies."""
         by_name: dict[str, dict[Policy, str]] = {}
         for item in () if self.options.level else namespaces:
             policy = self._asked(item)
@@ -100,7 +100,7 @@ class Rules(NamedTuple):
 
     def _asked(self, item: Asking) -> Policy | None:
         """Return what a Namespace asks for by a label, or None."""
-        # Without any label it is as if the Namespace were not there.
+        # A Namespace without any label counts as missing.
         found = self._asked_by(item.labels) if any(key.startswith(_PREFIX) for key in item.labels) else None
         if found is None:
             return None
@@ -115,7 +115,7 @@ class Rules(NamedTuple):
         return asked_policy(labels, NEWEST, UNCONFIGURED if self.config is None else self.config.defaults)
 
     def _versioned(self, policy: Policy, labels: Mapping[str, str], mode: "Mode", origin: str) -> Policy:
-        """Return a policy with the version of an option; with that of the project file where nobody else names one."""
+        """Return a policy with the version of an option, or of the project file where nothing else names one."""
         is_configured = self.config is not None and self.config.defaults[mode].named != "latest"
         is_named = is_configured or f"{_PREFIX}{mode}-version" in labels
         version = self.options.version or (None if is_named else self.project.version)

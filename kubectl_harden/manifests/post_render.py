@@ -1,7 +1,7 @@
-"""What Flux' post-renderers make of what a chart renders: patches by kustomize, and a new one for a plan.
+"""Flux' post-renderers, which patch a chart's rendering with kustomize, and a new one for a plan.
 
 Sources: fluxcd.io/flux/components/helm/helmreleases (postRenderers); helm.sh/docs/topics/advanced (post rendering): up
-to Helm 3 hooks are not given to post-renderers, and none is relied on for them here.
+to Helm 3, hooks are not given to post-renderers, so post-renderers are never used for hooks here.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["is_hook", "post_rendered", "renderer_of"]
 
 _KNOWN: Final = frozenset({"patches", "images"})
 _ENTRY: Final = ("patch", "target", "options")
-"""Fields of a patch; a ``path`` would be a file of the machine."""
+"""Fields of a patch; a ``path`` would be a local file."""
 
 
 def post_rendered(rendering: Rendering, renderers: Sequence[Mapping[str, object]]) -> Rendering:
-    """Return what post-renderers make of what a chart renders, one after the other; hooks stay as they are.
+    """Return a chart's rendering after its post-renderers, one after the other; hooks are not changed.
 
-    Without any it is what kustomize makes of it. Raises InputError for those that are not known, or fail.
+    Without any, it is the rendering as kustomize writes it. Raises InputError for unknown ones, and those that fail.
     """
     hooks = [(file, text) for file, text in rendering if any(map(is_hook, values(text)))]
     rest = "---\n".join(text.removesuffix("\n") + "\n" for file, text in rendering if (file, text) not in hooks)
@@ -65,7 +65,7 @@ def is_hook(value: object) -> bool:
 
 
 def renderer_of(objects: Iterable[tuple[Identity, Any, Any]]) -> dict[str, object]:
-    """Return the post-renderer that makes of objects what is planned; each is its identity, and it before and after."""
+    """Return the post-renderer that changes objects as planned; each is given by its identity, before and after."""
     patches = []
     for identity, before, after in objects:
         target = {

@@ -1,6 +1,6 @@
-"""The programs that make manifests: kubectl or kustomize, and helm. They run while other things are done.
+"""The programs that render manifests: kubectl or kustomize, and helm. They run while other things are done.
 
-What runs first loads little: helm has begun before what judges a chart is loaded.
+This module imports little, so that helm is started before the code that judges a chart is loaded.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ SECONDS: Final = 300
 """How long a program may take: charts and remote bases may be fetched."""
 
 ENVIRONMENT: Final = {"GOGC": "400"}
-"""Go collects garbage less often: a fifth of a short run of helm or kubectl goes into that."""
+"""Makes Go collect garbage less often, which is a fifth of a short run of helm or kubectl."""
 _FEW_MESSAGES: Final = {"LC_MESSAGES": "fr_FR.UTF-8"}
-"""A language that kubectl, which helm has in it, translates seven descriptions of its own commands into.
+"""A language into which only seven messages of kubectl, a part of helm, are translated.
 
-It packs all messages of the language whenever it starts: of English ones there are 350 kB, a third of a short run of
-helm. Source: k8s.io/kubectl/pkg/util/i18n.
+It loads all messages of the language at every start: for English these are 350 kB, a third of a short run of helm.
+Source: k8s.io/kubectl/pkg/util/i18n.
 """
 
 
 class Program:
-    """A program that runs meanwhile, until what it prints is asked for.
+    """A program that runs in the background until its output is asked for.
 
-    ``advice`` is given where it is not on the PATH; ``environment`` is what it gets, unless the user says otherwise.
+    ``advice`` is given where it is not on the PATH; ``environment`` are variables for it that the user has not set.
     """
 
     def __init__(self, command: Sequence[str], advice: str, environment: Mapping[str, str] = ENVIRONMENT) -> None:
@@ -53,7 +53,7 @@ class Program:
             self._problem = f"{command[0]} cannot be run: {error.strerror}"
 
     def text(self) -> str:
-        """Wait for the program, and return what it prints. Raises InputError with what it complains of."""
+        """Wait for the program, and return what it prints. Raises InputError with its error."""
         if self._process is None:
             raise InputError(self._problem)
         command = " ".join(self._command[:2])
@@ -83,8 +83,8 @@ class Program:
 class Chart(NamedTuple):
     """A chart's directory or archive, and what to render it with.
 
-    ``options`` are words for helm (``--set``, ``--kube-version`` …), ``named`` is what a person called the chart, where
-    helm has fetched it from there.
+    ``options`` are options for helm (``--set``, ``--kube-version`` …), ``named`` is the name on the command line of a
+    chart that helm has fetched.
     """
 
     path: str
@@ -95,7 +95,7 @@ class Chart(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What reports call the chart."""
+        """The name of the chart in reports."""
         return self.named or self.path
 
 
@@ -110,6 +110,6 @@ def rendering(chart: Chart) -> Program:
     command += [word for file in chart.values for word in ("--values", file)]
     command += ["--namespace", chart.namespace] if chart.namespace else []
     command += chart.options
-    # What is fetched may be fetched by programs that helm starts, whose messages are the user's.
+    # For a remote chart, helm may start other programs, whose messages are in the user's language.
     environment = ENVIRONMENT if any("://" in word for word in command) else ENVIRONMENT | _FEW_MESSAGES
     return Program(command, "charts are rendered by helm template", environment)

@@ -1,9 +1,9 @@
-"""The project file ``.kubectl-harden.yaml``: what holds for a repository, unless options say otherwise.
+"""The project file ``.kubectl-harden.yaml``: the settings of a repository, unless options say otherwise.
 
-docs/project-file.schema.json says the same to editors; a test holds the two together.
+docs/project-file.schema.json has the same for editors; a test compares the two.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import contextlib
 import os
 import re
@@ -23,11 +23,13 @@ __all__ = ["FILE", "NO_PROJECT", "Project", "find_project", "misnamed", "not_obe
 
 FILE: Final = ".kubectl-harden.yaml"
 MOST: Final = 1 << 20
-"""Bytes of a project file."""
+"""The most bytes of a project file."""
 
 
 class Project(NamedTuple):
-    """What a project file says, and its name; ``exclude`` are patterns as in .gitignore, relative to its directory."""
+    """The content of a project file, and its name; ``exclude`` are patterns as in .gitignore, relative to its
+    directory.
+    """
 
     file: str = ""
     directory: str = ""
@@ -60,16 +62,16 @@ NO_PROJECT: Final = Project()
 def find_project(start: str) -> str | None:
     """Return the project file of a directory: its own, or that of the next one above it in the same repository.
 
-    One that ``not_obeyed`` tells about is none.
+    One that ``not_obeyed`` reports does not count.
     """
     file = _nearest(upwards(start))
     return file if file is None or _distrust(file, start) is None else None
 
 
 def not_obeyed(start: str) -> str | None:
-    """Return what to say of the next project file in a directory or above it, if that is not to be obeyed.
+    """Return why the nearest project file in a directory or above it is not obeyed, or "".
 
-    Whoever can write to a directory above would else choose what is checked.
+    Otherwise, whoever can write to a directory above could choose what is checked.
     """
     file = _nearest(ancestors(start))
     why = None if file is None else _distrust(file, start)
@@ -81,7 +83,7 @@ def _nearest(directories: Iterable[str]) -> str | None:
 
 
 def _distrust(file: str, start: str) -> str | None:
-    """Return why a project file in a directory, or above it, is not to be obeyed there."""
+    """Return why a project file in a directory, or above it, must not be obeyed there, or ""."""
     root = list(upwards(start))[-1]
     if not _inside(file, root):
         return "it is outside of this repository"
@@ -89,7 +91,7 @@ def _distrust(file: str, start: str) -> str | None:
         return "it is a link that leads out of this repository"
     if sys.platform == "win32":
         return None
-    # The owner of the working directory counts, too: a container may run as root on files of somebody else.
+    # The owner of the working directory is accepted, too: a container may run as root on another user's files.
     trusted = {os.geteuid(), os.stat(start).st_uid}
     if not {os.lstat(file).st_uid, os.stat(file).st_uid} <= trusted:
         return "it belongs to another user"
@@ -97,12 +99,12 @@ def _distrust(file: str, start: str) -> str | None:
 
 
 def _inside(file: str, directory: str) -> bool:
-    """Whether an absolute path lies in a directory."""
+    """Whether an absolute path is in a directory."""
     return file.startswith(os.path.join(directory, ""))
 
 
 def misnamed(start: str) -> str | None:
-    """Return a file that looks like a project file where one is looked for, under a name that none has."""
+    """Return a file in the place of a project file whose name looks like a misspelled one."""
     for directory in upwards(start):
         with contextlib.suppress(OSError):
             for file in (os.path.join(directory, name) for name in os.listdir(directory) if _is_close(name)):
@@ -121,8 +123,8 @@ _CLOSE: Final = 0.8
 
 
 def _is_close(name: str) -> bool:
-    """Whether a name differs from that of project files by little: its marks, its ending, a letter or two."""
-    # A pattern is not made where no name has its parts, which is what most directories are like.
+    """Whether a name is almost that of project files: other punctuation or ending, a letter or two."""
+    # Most directories have no name with these parts, and then no pattern is compiled.
     folded = name.casefold()
     may_be = folded.endswith(_ENDINGS) and any(part in folded for part in _PARTS)
     like = re.fullmatch(_LIKE, name, re.IGNORECASE) if may_be else None
@@ -137,7 +139,7 @@ def _is_close(name: str) -> bool:
 
 
 def _is_settings(file: str) -> bool:
-    """Whether a file is no Kubernetes object: one may have such a name too."""
+    """Whether a file is not a Kubernetes object, which may have such a name, too."""
     try:
         return os.path.isfile(file) and "apiVersion" not in read_text(file, regular=True)
     except InputError:
@@ -145,7 +147,7 @@ def _is_settings(file: str) -> bool:
 
 
 def read_project(file: str) -> Project:
-    """Read a project file. Raises UsageError with the place of what is wrong in it."""
+    """Read a project file. Raises UsageError with the place of an error in it."""
     try:
         text = read_text(file, most=MOST)
     except InputError as error:
@@ -249,4 +251,4 @@ _KEYS: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "podPaths": ("pod_paths", _pod_paths),
     "known": ("known", _known),
 }
-"""The keys, the fields that they fill, and what reads them."""
+"""The keys, their fields, and the functions that read them."""

@@ -1,6 +1,6 @@
-"""Texts become objects: documents → objects → those that run pods, as subjects; a file at a time, on both cores."""
+"""From texts to objects: documents → objects → those that run pods, as subjects; one file at a time, on all cores."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import os
 import re
 import shlex
@@ -37,10 +37,10 @@ _TEMPLATE: Final = "a template, not YAML yet: render it first (helm template CHA
 
 _NOTHING: Final = "no objects passed: it is empty or has only comments; did the command before the pipe fail?"
 _CONTENT: Final = r"(?m)^(?!(?:\ufeff|---)?[ \t\r]*(?:#.*)?$)"
-"""The start of a line that is no comment, no separator and not empty."""
+"""The start of a line that is not a comment, a separator or empty."""
 
 PARALLEL_BYTES: Final = 1 << 19
-"""From this much input on, a second process saves more time than it costs to start."""
+"""From this many bytes of input on, a second process saves more time than its start takes."""
 
 
 def _none(_file: str) -> bool:
@@ -50,9 +50,9 @@ def _none(_file: str) -> bool:
 class Inputs(NamedTuple):
     """Which files to read, and what in them is a workload.
 
-    ``excluded`` files are left out; ``skip_others`` passes over what is not a Kubernetes object in named files too;
-    ``rendered`` are texts that programs made; ``render`` makes those of the charts and kustomizations in directories.
-    ``found`` are all files that these stand for, if they have been found.
+    ``excluded`` files are left out; ``skip_others`` skips what is not a Kubernetes object in named files, too;
+    ``rendered`` are texts that programs have rendered; ``render`` renders the charts and kustomizations in directories.
+    ``found`` are all the files, if they have been found already.
     """
 
     names: tuple[str, ...]
@@ -65,7 +65,7 @@ class Inputs(NamedTuple):
     found: tuple[Found, ...] | None = None
 
     def listing(self) -> Listing:
-        """Return the files that are found, and what programs made."""
+        """Return the files that are found, and rendered texts."""
         if self.found is not None:
             return Listing(self.found)
         found = find_files(
@@ -80,10 +80,10 @@ class Inputs(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """A text that may hold objects.
+    """A text that may contain objects.
 
-    ``listed`` files were found in a directory and may hold what is not a Kubernetes object; of texts that are not
-    ``lined`` the places say nothing to a person.
+    ``listed`` files were found in a directory and may contain other things than Kubernetes objects; in texts that are
+    not ``lined``, line numbers mean nothing to a person.
     """
 
     file: str
@@ -104,9 +104,9 @@ class Item(NamedTuple):
 def each_file(
     inputs: Inputs, work: Callable[[Manifest], T], unread: Callable[[str, str], T], *, parallel: bool = True
 ) -> Iterator[T]:
-    """Yield what ``work`` (or, with a message, ``unread``) makes of every file, in the order of the names.
+    """Yield what ``work`` (or, with a message, ``unread``) returns for every file, in the order of the names.
 
-    ``parallel`` False keeps to this process, where ``work`` has what cannot be shared with others.
+    ``parallel`` False stays in this process, for ``work`` that cannot be sent to others.
     """
     files: Sequence[Found] = inputs.listing().files
     if inputs.skip_others:
@@ -119,14 +119,14 @@ def each_file(
 
 
 def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Callable[[str, str], T]) -> Iterator[T]:
-    """Yield what a job makes of each file, with a process for each core; one that is killed costs what is not done."""
+    """Yield a job's result for each file, with one process per core; if one is killed, the remaining files are lost."""
     import multiprocessing
     import signal
     import sys
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    # Forked workers need not import anything again; Ctrl-C is for the parent to answer.
+    # Forked workers need not import anything again; the parent handles Ctrl-C.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     workers = min(os.cpu_count() or 1, 8)
     pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
@@ -139,7 +139,7 @@ def _on_all_cores(job: Callable[[Found], T], files: Sequence[Found], unread: Cal
         for found in files[done:]:
             yield unread(found.file, "not read: a process that was reading files was killed (out of memory?)")
     finally:
-        # Where all is done, none may be left for the end of the interpreter, which trips over a pool that is closing.
+        # No worker may be left at the end of the interpreter, which fails on a pool that is closing.
         pool.shutdown(wait=done == len(files), cancel_futures=True)
 
 
@@ -191,9 +191,9 @@ def read(
     """Yield each document of a text that can be read, followed by its objects: those that run pods, with their
     policies, and others.
 
-    What cannot be read, and what is not an object, is a problem in its place, or nothing in a listed file. Documents
-    that surely hold no pod are only checked for syntax; labels of Namespaces that admission refuses are problems.
-    ``known`` are documents that have been read, by their texts.
+    What cannot be read, or is not an object, is a problem in its place; in a listed file, what is not an object is
+    skipped. Documents that certainly contain no pod are only checked for syntax; labels of Namespaces that admission
+    refuses are problems. ``known`` are documents that have been read, by their texts.
     """
     return _Reader(manifest, policies, known).events()
 
@@ -209,7 +209,9 @@ class _Reader:
         self._kinds = pod_kinds(manifest.pod_paths) | {"Namespace", TEMPLATE}
         self._skipped = ""
         self._above: dict[str, str] = {}
-        """The comments of documents of nothing else, as above the first separator of a file: about what comes next."""
+        """Comments of documents without content, as above the first separator of a file: they are about the next
+        object.
+        """
 
     def events(self) -> Iterator[Document | Item | Other | Problem]:
         manifest = self._manifest
@@ -224,7 +226,7 @@ class _Reader:
                 if line is None:
                     yield self._problem(found.index, found.offset, found.message)
                 elif not is_template:
-                    # One problem for the whole template: what its pieces mean is only known when it is rendered.
+                    # One problem for the whole template: its pieces have a meaning only when it is rendered.
                     is_template = True
                     yield Problem(_TEMPLATE, manifest.file, line=line)
                 continue
@@ -241,7 +243,7 @@ class _Reader:
                 self._above = {}
 
     def _skips(self, body: str) -> bool:
-        """Whether there is nothing to say of a document but its kind, which is kept."""
+        """Whether only the kind of a document matters, which is noted."""
         kind = other_kind(body, self._kinds)
         self._skipped = kind or ""
         return kind is not None and not may_be_workload(kind, body)
@@ -250,7 +252,7 @@ class _Reader:
         """Yield the objects of a document."""
         noted: list[tuple[int, str, str]] = []
         try:
-            # In a loop, since what stands before a comment that is wrong counts.
+            # In a loop, because comments before an invalid one count.
             for note in commented(document.text, document.tree()) if ALLOW in document.text else ():
                 noted.append(note)
         except SyntaxFault as fault:
@@ -273,7 +275,7 @@ class _Reader:
     ) -> Iterator[Item | Other | Problem]:
         """Yield the objects below a place of a document.
 
-        ``numbers`` count the items of a List; a List in a List counts by its items, as kubectl takes them.
+        ``numbers`` count the items of a List; for a List in a List, its items are counted, as kubectl reads them.
         """
         held = held_by(value)
         item = next(numbers) if base and held is None else None
@@ -287,7 +289,7 @@ class _Reader:
             for index, child in enumerate(items):
                 yield from self._below(document, item_kind(value, child), (*base, key, index), numbers, comments)
             return
-        # What stands above the document is about its first object.
+        # A comment above the document is about its first object.
         reasons = {**(self._above if not item else _EMPTY), **comments.get(base, _EMPTY)}
         try:
             yield from self._object(document, value, base, item, reasons)
@@ -297,7 +299,7 @@ class _Reader:
     def _object(
         self, document: Document, value: dict[str, object], base: Path, item: int | None, reasons: Mapping[str, str]
     ) -> Iterator[Item | Other | Problem]:
-        """Yield an object, and what is wrong with the labels of a Namespace."""
+        """Yield an object, and the errors in the labels of a Namespace."""
         identity = self._identity(document, value, base, item)
         subject = Subject(
             value,
@@ -351,7 +353,7 @@ class _Reader:
         )
 
     def _place_in(self, document: Document, base: Path, path: Path) -> tuple[int, int] | tuple[None, None]:
-        """Return the line and column of a field of an object, where the text has places."""
+        """Return the line and column of a field of an object, where the text has line numbers."""
         return self._lines.place(document.offset_of((*base, *path))) if self._manifest.lined else (None, None)
 
     def _problem(self, document: int, offset: int, message: str) -> Problem:
@@ -360,7 +362,7 @@ class _Reader:
 
 
 def _other(subject: Subject) -> Other | Problem:
-    """Return an object that is not known to run pods, with what there is to say of it."""
+    """Return an object that is not known to run pods, with the remark on it."""
     remark = remark_on(subject.value, subject.pod_paths)
     if remark is not None and remark.is_error:
         return _told(subject, remark)
@@ -386,7 +388,7 @@ def _refused_labels(namespace: Subject) -> Iterator[Problem]:
 
 
 def _is_half_a_workload(value: object, missing: Sequence[str]) -> bool:
-    """Whether an object that looks like a workload lacks its apiVersion or its kind: no other file has just one."""
+    """Whether an object that looks like a workload lacks either its apiVersion or its kind, but not both."""
     return isinstance(value, dict) and len(missing) == 1 and pod_spec(value, with_images=True) is not None
 
 

@@ -1,4 +1,4 @@
-"""The labels of Namespace objects in files: where they stand, and the same objects with others."""
+"""The labels of Namespace objects in files: where they are, and the same objects with other labels."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Labelled(NamedTuple):
 
 
 def labelled_in(tree: Tree, name: str) -> Labelled:
-    """Return where a Namespace object stands in a part of a checkout.
+    """Return where a Namespace object is in a part of a checkout.
 
-    Raises InputError where it is not there, or not at one place where its labels can be edited.
+    Raises InputError where it does not exist, or is not in exactly one place where its labels can be edited.
     """
     found = [
         (one, Spot(file=file)) for file in tree.files for one in _declared(file, read_text(file, regular=True), name)
@@ -55,7 +55,7 @@ def _declared(file: str, text: str, name: str) -> Iterator[Declared]:
 
 
 def relabelling(wanted: Mapping[str, Mapping[str, str]]) -> Callable[[Document], Mapping[Path, dict[str, Any]]]:
-    """Return what gives the Namespace objects of a document their new labels, which go by their names."""
+    """Return the function that gives the Namespace objects of a document their new labels, by name."""
 
     def also(document: Document) -> Mapping[Path, dict[str, Any]]:
         labels: dict[tuple[int | None, Path], Mapping[str, str]] = {}
@@ -76,7 +76,7 @@ def relabelled(
     places = {base: wanted for (index, base), wanted in labels.items() if index == document.index}
     found = {}
     for base, value in objects_in(document.value) if places else ():
-        # The file may have been changed since it was looked through.
+        # The file may have been changed since it was searched.
         if base in places and is_namespace(value) and isinstance(value.get("metadata"), dict):
             metadata = value["metadata"]
             relabelled = {**(metadata.get("labels") or {}), **places[base]}

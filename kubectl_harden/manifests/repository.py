@@ -1,4 +1,4 @@
-"""The directories of a repository: where it begins, and what a kustomization in it is called."""
+"""The directories of a repository: its root, and the names of kustomization files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomizatio
 def upwards(directory: str) -> Iterator[str]:
     """Yield the absolute path of a directory and of those above it, up to the root of its repository.
 
-    Outside of repositories it is the directory alone: what lies above may be anybody's.
+    Outside of repositories it is only the directory: what is above may be anybody's.
     """
     above = list(ancestors(directory))
     root = next((index for index, one in enumerate(above) if is_repository(one)), 0)

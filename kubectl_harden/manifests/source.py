@@ -1,9 +1,9 @@
 """The place in the files of a checkout where a live object is edited: plain manifests, or a kustomization.
 
-Below a path Flux takes all manifests that no kustomization holds, and each directory with a kustomization as that
-builds it (fluxcd.io/flux/components/kustomize/kustomizations, generating a kustomization.yaml); Argo CD takes one
-directory, or all below it (argo-cd.readthedocs.io, user-guide/directory). Both put what they find into a namespace of
-their choice where the files name none.
+Below a path, Flux uses all manifests that are in no kustomization, and what each directory with a kustomization builds
+(fluxcd.io/flux/components/kustomize/kustomizations, generating a kustomization.yaml); Argo CD uses one directory, or
+also all below it (argo-cd.readthedocs.io, user-guide/directory). Both put what they find into a namespace of their
+choice where the files name none.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ __all__ = [
 
 _ALL: Final = FilesTaken()
 NOBODY: Final = Policy("privileged", 0, "latest")
-"""The policy of what is not sought: nothing violates it."""
+"""The policy for objects that are not sought: nothing violates it."""
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}")
 _REMOTE: Final = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*://|git@|git::|github\.com[:/])")
 _BUILT_ON: Final = ("resources", "bases", "components")
 _WORDS: Final = frozenset({"commonAnnotations", "commonLabels", "labels", "metadata", "images", "literals", "patch"})
-"""Fields of a kustomization that name no file."""
+"""Fields of a kustomization that do not name files."""
 _JSONNET: Final = (".jsonnet", ".libsonnet")
 
 
 class Sought(NamedTuple):
-    """An object to find: what its file calls it, and the policy that the live one is held to.
+    """An object to find: its name in the file, and the policy that the live one is held to.
 
-    ``anywhere`` tells that who applies it puts it into its namespace whatever the file says, ``exactly`` that its file
-    names the namespace; ``substitutes`` that ``${VAR}`` in the file is replaced by other text before it is applied.
+    ``anywhere``: Flux or Argo CD sets its namespace whatever the file says, ``exactly``: its file names the namespace;
+    ``substitutes``: ``${VAR}`` in the file is replaced by other text before it is applied.
     """
 
     group: str
@@ -77,11 +77,11 @@ class Sought(NamedTuple):
     exactly: bool = False
 
     def matches(self, identity: Identity) -> bool:
-        """Whether an object of a file is the one."""
+        """Whether an object of a file is this one."""
         return self.names(identity.api_version, identity.kind, identity.namespace or "", identity.name)
 
     def names(self, api_version: str, kind: str, namespace: str, name: str) -> bool:
-        """Whether an object of that head is the one."""
+        """Whether an object with these names is this one."""
         return (
             (api_group(api_version), kind) == (self.group, self.kind)
             and self._same(name, self.name)
@@ -99,7 +99,7 @@ class Sought(NamedTuple):
         return re.fullmatch(".*".join(map(re.escape, _VARIABLE.split(written))), live) is not None
 
     def selected(self, item: Item) -> Item | None:
-        """Return the object with the policy that counts for it, or None for another object."""
+        """Return the object with the policy that applies to it, or None for another object."""
         if not self.matches(item.subject.identity):
             return None
         return item._replace(subject=item.subject._replace(policy=self.policy))
@@ -112,7 +112,7 @@ class Sought(NamedTuple):
 class Spot(NamedTuple):
     """Where an object is edited: in a file, by patches of the kustomization in a directory, or by values of a chart.
 
-    ``chart`` is the name of the object that renders it (``HelmRelease shop/web``), and where that says so.
+    ``chart`` is the object that renders it (``HelmRelease shop/web``), and where that is defined.
     """
 
     file: str = ""
@@ -121,11 +121,11 @@ class Spot(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """What lies below a path of a checkout.
+    """The content below a path of a checkout.
 
-    ``objects`` are those that run pods of plain manifests with their files, ``overlays`` the directories of the
-    outermost kustomizations. ``encrypted`` files are those of SOPS; ``links`` are not followed. ``built`` gets the
-    objects of the overlays that were built, ``texts`` what they build; ``files`` are the plain manifests.
+    ``objects`` are those of plain manifests that run pods, with their files, ``overlays`` the directories of the
+    outermost kustomizations. ``encrypted`` files are those of SOPS; ``links`` are not followed. ``built`` collects the
+    objects of the overlays that were built, ``texts`` their texts; ``files`` are the plain manifests.
     """
 
     root: str
@@ -153,9 +153,9 @@ class Tree(NamedTuple):
 
 
 def tree_of(root: str, directory: str, pod_paths: PodPaths, *, recursive: bool, taken: FilesTaken = _ALL) -> Tree:
-    """Return what lies in a directory of a checkout and is taken; ``recursive``, and in those below it.
+    """Return the used content of a directory of a checkout; ``recursive``: also of those below it.
 
-    Raises InputError where it is not known what is taken.
+    Raises InputError where it is not known what is used.
     """
     objects: list[tuple[Identity, str, bool]] = []
     found: dict[str, list[str]] = {"overlay": [], "encrypted": [], "link": [], "jsonnet": []}
@@ -218,9 +218,9 @@ def _walk(directory: str, is_taken: Callable[[str], bool], *, recursive: bool) -
 
 
 def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> tuple[Spot, Sought]:
-    """Return where an object is edited, and what it is known by there.
+    """Return where an object is edited, and its name there.
 
-    Raises InputError where that is not one place that can be edited.
+    Raises InputError where that is not exactly one place that can be edited.
     """
     found = [(identity, file, encrypted) for identity, file, encrypted in tree.objects if sought.matches(identity)]
     exact = [one for one in found if one[0].namespace == sought.namespace]
@@ -244,7 +244,7 @@ def spot_of(tree: Tree, sought: Sought, pod_paths: PodPaths) -> tuple[Spot, Soug
 
 
 def not_found(tree: Tree, it_is: str) -> str:
-    """Return that an object is not in the files below a path, and what else lies there, which may hold it."""
+    """Return a sentence that an object is not in the files below a path, and what else is there that may contain it."""
     words = []
     for what, files in (
         ("encrypted by SOPS and left alone", tree.encrypted),
@@ -262,7 +262,7 @@ def not_found(tree: Tree, it_is: str) -> str:
 
 
 def selecting(sought: Sequence[Sought]) -> Callable[[Item], Item | None]:
-    """Return what tells the sought objects from all others, with the policies that count for them."""
+    """Return the function that selects the sought objects, with the policies that apply to them."""
 
     def select(item: Item) -> Item | None:
         return next((found for one in sought if (found := one.selected(item)) is not None), None)
@@ -279,7 +279,7 @@ def fix_file(
 ) -> FileFix:
     """Plan for some objects of a file, and edit its text; the result is proved. Raises InputError.
 
-    ``also`` returns what else of a document is to change (see ``fix_text``).
+    ``also`` returns what else is to change in a document (see ``fix_text``).
     """
     manifest = Manifest(file, read_text(file, regular=True), listed=True, pod_paths=pod_paths)
     found = fix_text(manifest, Policies(NOBODY), options, also, select=selecting(sought))
@@ -292,7 +292,7 @@ def fix_file(
 def _into_variables(
     sought: Sequence[Sought], objects: Sequence[tuple[Identity, object, object]], file: str
 ) -> Problem | None:
-    """Return why nothing is edited, where an edit would replace text that holds a ``${VAR}``."""
+    """Return why nothing is edited, where an edit would replace text with a ``${VAR}``."""
     for identity, before, after in objects:
         if not any(one.substitutes and one.matches(identity) for one in sought):
             continue
@@ -304,7 +304,7 @@ def _into_variables(
 
 
 def has_variable(value: object) -> bool:
-    """Whether a value holds a ``${VAR}`` anywhere."""
+    """Whether a value has a ``${VAR}`` anywhere."""
     if isinstance(value, dict):
         return any(map(has_variable, value.values()))
     if isinstance(value, list):
@@ -313,7 +313,7 @@ def has_variable(value: object) -> bool:
 
 
 def resolved(value: object, live: object, path: Path = ()) -> tuple[object, list[Path]]:
-    """Return an object of a file with what the live one has where a ``${VAR}`` stands, and where that is not known."""
+    """Return an object of a file with the live one's values for ``${VAR}``, and the paths where these are not known."""
     if isinstance(value, dict):
         there: Mapping[str, object] = live if isinstance(live, dict) else {}
         made = {key: resolved(item, there.get(key), (*path, key)) for key, item in value.items()}
@@ -330,7 +330,7 @@ def resolved(value: object, live: object, path: Path = ()) -> tuple[object, list
 
 
 def _aligned(items: list[object], live: list[object]) -> list[object]:
-    """Return the item of a live list for each item of a file's: that of its name, else that in its place."""
+    """Return the live item for each item of a file's list: the one with its name, else the one in its place."""
     named = {item["name"]: item for item in live if isinstance(item, dict) and isinstance(item.get("name"), str)}
     same_length = len(items) == len(live)
     out: list[object] = []
@@ -395,7 +395,7 @@ def _files_named(value: object) -> Iterator[str]:
         for item in value:
             yield from _files_named(item)
     elif isinstance(value, str) and "\n" not in value:
-        # A generator may give its file a name: KEY=FILE.
+        # A generator may give its file a key: KEY=FILE.
         yield from {value, value.partition("=")[2]}
 
 
@@ -406,9 +406,9 @@ def fix_overlay(
     pod_paths: PodPaths,
     also: Callable[[Document], Mapping[Path, dict[str, Any]]] = unchanged,
 ) -> Overlay:
-    """Plan for some objects that a kustomization builds, as patches beside it, proved. Raises InputError.
+    """Plan for some objects that a kustomization builds, as patches next to it, proved. Raises InputError.
 
-    ``also`` returns what else of what it builds is to change.
+    ``also`` returns what else is to change in what it builds.
     """
     found = fix_kustomization(directory, Rules(), options, pod_paths, selecting(sought), also)
     problem = _into_variables(sought, found.objects, directory)

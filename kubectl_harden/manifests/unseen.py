@@ -1,4 +1,4 @@
-"""What in files may run pods in a namespace, and is not judged: it keeps a level from being enforced there."""
+"""Objects in files that may run pods in a namespace and are not judged: they keep a level from being enforced there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _CHART: Final = "a chart: these files do not show which pods its templates make,
 
 
 def held_back_by(problem: Problem, cause: str) -> HeldBack:
-    """Return a problem as what keeps a Namespace below its target."""
+    """Return a problem as the reason that holds a Namespace back."""
     source = Source(problem.file, problem.document, problem.line) if problem.file is not None else None
     return HeldBack(problem.file or "", cause, problem.message, source)
 
 
 def _is_read(directory: str, paths: frozenset[str]) -> bool:
-    """Whether all manifests in a directory and below it are among some files (absolute), and there are any."""
+    """Whether a directory and those below it have manifests, all of them among some files (absolute)."""
     found = False
     for parent, below, names in os.walk(directory):
         if any(os.path.islink(os.path.join(parent, name)) for name in below):
@@ -40,7 +40,7 @@ def _is_read(directory: str, paths: frozenset[str]) -> bool:
 
 
 class Unseen:
-    """Tells what is not judged of files, by what they hold and where kustomizations have their objects go."""
+    """Finds what is not judged in files, by their content and the namespaces that kustomizations give their objects."""
 
     def __init__(self, contents: Mapping[str, Contents], destinations: Destinations, charts: Iterable[str]) -> None:
         self._contents, self._destinations = contents, destinations
@@ -48,7 +48,7 @@ class Unseen:
         self._standing = list(self._stand_for_others())
 
     def _stand_for_others(self) -> Iterator[tuple[str, Stands]]:
-        """Yield what stands for others, or cannot be read, with its file; not what stands for files that are read."""
+        """Yield objects that make others, or cannot be read, with their files; not those whose files are read."""
         paths = frozenset(map(os.path.abspath, self._contents))
         for file, found in self._contents.items():
             for one in found.stands:
@@ -56,7 +56,7 @@ class Unseen:
                     yield file, one
 
     def named_in(self, file: str) -> frozenset[str]:
-        """Return the namespaces that objects of a file go to, as far as these are known."""
+        """Return the namespaces that objects of a file go to, as far as they are known."""
         named = (name for names in self._contents[file].namespaces.values() for name in names or ())
         return self._known(file, (None, *named))
 
@@ -92,14 +92,14 @@ class Unseen:
             yield held_back_by(chart, "charts")
 
     def altered(self, files: Iterable[str]) -> Iterator[HeldBack]:
-        """Yield the kustomizations that change objects of files, so that these do not show their pods."""
+        """Yield the kustomizations that change objects of files, so that the files do not show their pods."""
         paths = frozenset(map(os.path.abspath, files))
         for built in self._destinations.unrendered:
             if built.changes(paths):
                 yield held_back_by(built.problem, "kustomizations")
 
     def notes(self) -> Iterator[Problem]:
-        """Yield all that is not judged, but errors."""
+        """Yield everything that is not judged, except errors."""
         yield from (one.note for _, one in self._standing if not one.is_error)
         yield from (built.problem for built in self._destinations.unrendered)
         yield from self._charts

@@ -1,6 +1,6 @@
-"""Values of a chart that may cure what it renders, by what its templates refer to and by what the values look like.
+"""Values of a chart that may fix what it renders, by the references in its templates and by their own names and shapes.
 
-These are guesses, in the order in which they are worth a rendering: whether one does anything, a rendering says.
+These are guesses, the most promising first: only a rendering shows whether one has an effect.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _FAR: Final = 2
 """From this rank on, switches are in templates that render nothing at fault."""
 _MOST: Final = 4_000
 FIRST_USER: Final = 64_100
-"""That of the first place; each further place has the next one."""
+"""The user of the first place; each further place has the next one."""
 
 
 class Setting(NamedTuple):
-    """Values that belong together: paths and what stands there."""
+    """Values that belong together: their paths, and what is set there."""
 
     entries: tuple[tuple[Path, object], ...]
 
@@ -62,14 +62,14 @@ class Setting(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the values seem to have a security context; ``disabled``: it says of itself that it is not used."""
+    """Where the values seem to have a security context; ``disabled``: its own switch is off."""
 
     path: Path
     disabled: bool
 
 
 def merged(into: dict[str, object], values: Mapping[str, object]) -> None:
-    """Add values to others as helm does: maps are joined, all else is replaced."""
+    """Add values to others as helm does: maps are merged, anything else is replaced."""
     for key, value in values.items():
         there = into.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
@@ -79,7 +79,7 @@ def merged(into: dict[str, object], values: Mapping[str, object]) -> None:
 
 
 def at(value: object, path: Iterable[object]) -> object:
-    """Return what stands at a path of values, ABSENT where nothing does."""
+    """Return the value at a path of values, ABSENT where there is none."""
     for part in path:
         if isinstance(value, dict):
             value = value.get(part, ABSENT)
@@ -91,7 +91,7 @@ def at(value: object, path: Iterable[object]) -> object:
 
 
 def written(settings: Iterable[Setting], values: Mapping[str, object]) -> dict[str, object]:
-    """Return settings as values of their own; a list of which an item changes is there as a whole, as helm wants it."""
+    """Return settings as values of their own; a list with a changed item is complete, as helm replaces lists."""
     out: dict[str, object] = {}
     for path, value in (entry for setting in settings for entry in setting.entries):
         inner: Any = out
@@ -102,14 +102,14 @@ def written(settings: Iterable[Setting], values: Mapping[str, object]) -> dict[s
                 there = copied(known) if isinstance(following, int) and isinstance(known, list) else {}
                 inner[part] = there
             inner = there
-        # An item of a list that another setting has made shorter is not there any more.
+        # The item is gone where another setting has made its list shorter.
         if not isinstance(inner, list) or (isinstance(path[-1], int) and path[-1] < len(inner)):
             inner[path[-1]] = value
     return out
 
 
 def _walk(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
-    """Yield every path of values with what stands there."""
+    """Yield every path of values with its value."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, dict):
         items = value.items()
@@ -121,7 +121,7 @@ def _walk(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
 
 
 def _known(values: Mapping[str, object], references: References) -> dict[Path, object]:
-    """Return all paths that the values have or the templates refer to, with what stands there."""
+    """Return all paths that the values have or the templates refer to, with their values."""
     found = dict(_walk(values))
     for reference in references.paths:
         for path in _each(values, reference):
@@ -131,7 +131,7 @@ def _known(values: Mapping[str, object], references: References) -> dict[Path, o
 
 
 def _each(values: object, path: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the paths that one with ``*`` stands for."""
+    """Yield the paths that match one with ``*``."""
     if EACH not in path:
         yield path
         return
@@ -144,12 +144,12 @@ def _each(values: object, path: tuple[str, ...]) -> Iterator[Path]:
 
 
 def places(values: Mapping[str, object], references: References) -> list[Place]:
-    """Return where values seem to become security contexts, by their names, their fields, and what is asked of them."""
+    """Return where values seem to become security contexts, by their names, fields and references."""
     known = _known(values, references)
     asked: dict[Path, set[object]] = {}
     for path in known:
         asked.setdefault(path[:-1], set()).add(path[-1])
-    # An item of a list that looks like a container may be given one.
+    # A security context may be added to a list item that looks like a container.
     known.update(
         {
             (*path, "securityContext"): ABSENT
@@ -180,9 +180,9 @@ def with_users(found: Sequence[Place], first: int) -> list[Setting]:
 
 
 def switches(values: Mapping[str, object], references: References, near: Collection[str], *, far: int) -> list[Setting]:
-    """Return what can be switched, as it is not, the most telling names first, then what templates at fault ask for.
+    """Return switches, set the other way, the most telling names first, then those that templates at fault refer to.
 
-    ``near`` are these templates. Of all others there are as many as ``far``.
+    ``near`` are these templates. Of the others, there are at most ``far``.
     """
     ranked = []
     for path, value in _known(values, references).items():
@@ -203,7 +203,7 @@ def switches(values: Mapping[str, object], references: References, near: Collect
 def fields(
     values: Mapping[str, object], references: References, planned: Mapping[str, object], known: Collection[Path]
 ) -> list[Setting]:
-    """Return values by the name of a planned field (with the value planned), but for those that are ``known``."""
+    """Return values with the name of a planned field (set to the planned value), except those that are ``known``."""
     by_name = {_bare(name): value for name, value in planned.items()}
     by_name.update({"seccompprofiletype": "RuntimeDefault"} if "seccompProfile" in planned else {})
     found = []
@@ -231,7 +231,7 @@ def _bare(name: str) -> str:
 
 
 def without_host(values: Mapping[str, object], paths: Collection[str], ports: Collection[int]) -> list[Setting]:
-    """Return values without what pods take from the node: these paths (host paths of volumes) and ports."""
+    """Return values without what pods use of the node: these paths (host paths of volumes) and ports."""
     volumes = {
         item["name"]
         for _, value in _walk(values)

@@ -1,4 +1,4 @@
-"""What is told of values: the risk and the reason of each field that they change, by pod template, and what stays."""
+"""Values as plans: the risk and the reason of each field that they change, by pod template, and what is left."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["NO_VALUE", "FullPlan", "full_plans", "planned_by_values", "risk_of"]
 
 _BESIDE: Final = "no rule of the level asks for it: the chart sets it together with the rest"
 _ITEM: Final = len(("spec", "initContainers", 0))
-_NOT_RUN: Final = "not run any more, what it did must be done elsewhere (on the nodes), or not be needed"
+_NOT_RUN: Final = "not run any more: what it did must be done elsewhere (on the nodes), or must not be needed"
 _HELD: Final = "values of the chart set it, but they bring no pod to a level (--partial)"
 NO_VALUE: Final = "no value of the chart was found that sets it"
 
 
 class FullPlan(NamedTuple):
-    """A plan whatever its risk, and the object before and after it."""
+    """A plan with edits of any risk, and the object before and after it."""
 
     planned: Planned
     before: Any
     after: Any
 
     def settings(self) -> Iterator[tuple[Edit, Path, Any]]:
-        """Yield each step about a security context, with the field in that and the value which makes it so.
+        """Yield each step about a security context, with the field in it and the value to set.
 
-        Lists of capabilities go by themselves, other fields as a whole.
+        Lists of capabilities are separate, other fields are complete.
         """
         base = self.planned.identity.pod_path
         for step in self.planned.plan.steps:
@@ -70,9 +70,9 @@ def risk_of(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> Risk:
 
 
 def _steps(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> list[Edit]:
-    """Return the planned edits that a change carries out: of this field, else of one of that name and value."""
+    """Return the planned edits that a change carries out: of this field, else of one with the same name and value."""
     if _is_container(change):
-        # Without its container no field of it is left to judge.
+        # Without the container, none of its fields is left to judge.
         return []
     plan = plans.get(change.template)
     steps = plan.planned.plan.steps if plan is not None else ()
@@ -82,7 +82,7 @@ def _steps(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> list[Edit]:
 
 
 def _is_container(change: Change) -> bool:
-    """Whether an init container goes as a whole, or the list of them."""
+    """Whether a whole init container is removed, or the list of them."""
     return "initContainers" in change.path and change.new is ABSENT and len(change.path) <= _ITEM
 
 
@@ -91,7 +91,7 @@ def _is_within(path: Path, other: Path) -> bool:
 
 
 def _agrees(step: Edit, change: Change) -> bool:
-    """Whether a change makes of its field what a step does, or nothing less."""
+    """Whether a change sets its field as a step does, or more strictly."""
     if step.op == "remove":
         return change.new is ABSENT or change.new in (None, [], {}, "", False)
     if len(step.path) >= len(change.path):
@@ -108,9 +108,9 @@ def planned_by_values(
     policies: Policies,
     options: FixOptions,
 ) -> Iterator[Planned]:
-    """Yield what values do to each pod template, as the plan that they carry out, and what stays with its choices.
+    """Yield, for each pod template, the plan that values carry out, and what is left, with choices.
 
-    What is left in ``effect`` is what other values would cure, which are not set.
+    What is left in ``effect`` is what other values, which are not set, would fix.
     """
     rest = {
         key_of(planned.identity): planned.plan
@@ -147,7 +147,9 @@ def _edits(change: Change, plans: Mapping[TemplateKey, FullPlan]) -> Iterator[Ed
 
 
 def _remaining(checked: Checked, rest: Plan | None, held: frozenset[Unit]) -> Iterator[Remaining]:
-    """Yield what violations stay: why an edit is not made, or that no value makes it; ``held`` are values not set."""
+    """Yield the violations that are left: why an edit is not made, or that no value makes it; ``held`` would be fixed
+    by values that are not set.
+    """
     key = key_of(checked.identity)
     known = {(item.check, item.reason, item.detail): item for item in (rest.remaining if rest is not None else ())}
     for violation in checked.violations:
@@ -164,7 +166,7 @@ def _remaining(checked: Checked, rest: Plan | None, held: frozenset[Unit]) -> It
 
 
 def _override(before: Any, after: Any) -> Any:
-    """Return the least value that makes ``after`` of ``before`` as helm merges values: null takes a key away."""
+    """Return the smallest value that turns ``before`` into ``after`` as helm merges values: null removes a key."""
     if after is None and isinstance(before, list):
         return []
     if not isinstance(before, dict) or not isinstance(after, dict):

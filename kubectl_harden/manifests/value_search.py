@@ -1,8 +1,8 @@
-"""Values of a chart that cure what it renders: found by rendering, and proved by rendering again.
+"""Values of a chart that fix what it renders: found by rendering, and proved by rendering again.
 
 Candidates come from what the templates refer to (``value_candidates``). Which security context reaches which pod is not
-guessed from names: every one is given a user of its own, and the rendered pods show where each arrives. All else is
-tried one by one. Of what cures something as few keys are kept as can be, and none that changes anything but pods.
+guessed from names: each gets a user of its own, and the rendered pods show where it arrives. Everything else is tried
+one by one. Of the values that fix something, as few keys as possible are kept, and none that changes anything but pods.
 """
 
 from __future__ import annotations
@@ -40,18 +40,17 @@ __all__ = ["Cure", "Search"]
 
 _BASELINE: Final = frozenset(control.id for control in CONTROLS if control.level == "baseline")
 _FAR: Final = 40
-"""So many switches are tried at least, also those of templates that render nothing at fault."""
+"""At least this many switches are tried, even those of templates that render nothing at fault."""
 
 
 class Cure(NamedTuple):
-    """Values to add to those of a chart, and what comes of them.
+    """Values to add to those of a chart, and their effect.
 
     ``before`` counts the violations of what the chart renders, ``left`` are the verdicts with the values, ``planned``
-    what the values change in each pod template and what stays. ``tried`` are the values that were tried, ``renderings``
-    how often the chart was rendered, ``complete`` whether nothing that might do something was left untried, ``refusal``
-    what helm said of security contexts, where the chart takes none.
-    ``said`` is what the chart says of the values, by their paths. ``held_back`` are values
-    that cure something and help no pod to a level.
+    what the values change in each pod template and what is left. ``tried`` are the values that were tried,
+    ``renderings`` how often the chart was rendered, ``complete`` whether every candidate was tried, ``refusal`` helm's
+    error about security contexts, where the chart accepts none. ``said`` is what the chart says about the values, by
+    their paths. ``held_back`` are values that fix something but bring no pod to a level.
     """
 
     values: dict[str, Any]
@@ -67,19 +66,19 @@ class Cure(NamedTuple):
 
     @property
     def cured(self) -> int:
-        """How many violations the values cure."""
+        """How many violations the values fix."""
         return self.before - _violations(self.left)
 
 
 class _Tried(NamedTuple):
-    """Settings, and what they come to; None where the chart cannot be rendered with them."""
+    """Settings, and their effect; None where the chart cannot be rendered with them."""
 
     setting: Setting
     effect: Effect | None
 
 
 class Search:
-    """Searches the values of a chart for those that cure what it renders."""
+    """Searches the values of a chart for those that fix what it renders."""
 
     def __init__(
         self,
@@ -123,14 +122,14 @@ class Search:
         return [None if found is None else self.workloads.effect(found) for found in self._renderings.come(sets)]
 
     def _foresee(self, settings: Sequence[Setting]) -> None:
-        """Have begun what is asked for where these are the settings to make, which most often they are."""
+        """Begin the renderings that are needed if these are the settings to make, which they usually are."""
         if settings and self._left > AHEAD:
             self._renderings.foresee(settings)
 
     # -- the search ------------------------------------------------------------------------------------------
 
     def chosen(self) -> tuple[Setting, ...]:
-        """Return the settings to make: those that do something, and of these as few as can be."""
+        """Return the settings to make: those with an effect, and as few of them as possible."""
         mapped = self._mapped()
         mapped += self._unreached({path for setting in mapped for path, _ in setting.entries})
         self._refusal = "" if mapped else self._renderings.said
@@ -152,7 +151,7 @@ class Search:
         return self._lifting(together, worth)
 
     def _is_good(self, effect: Effect, before: frozenset[Unit]) -> bool:
-        """Whether an effect cures something, breaks nothing, and is within the risk that is allowed."""
+        """Whether an effect fixes something, breaks nothing, and is within the risk that is allowed."""
         return bool(before - effect.left) and self._is_harmless(effect)
 
     def _is_harmless(self, effect: Effect) -> bool:
@@ -168,19 +167,20 @@ class Search:
         return [_Tried(setting, effect) for setting, effect in zip(settings, effects, strict=True)]
 
     def _reach(self, mapped: Sequence[Setting]) -> int:
-        """Return how many fields at fault security contexts do not put right together."""
+        """Return how many fields at fault all security contexts together do not fix."""
         self._foresee(mapped)
         effect = self._effects([mapped])[0] if mapped and self._left > 0 else None
         return len(self.units if effect is None or not self._is_harmless(effect) else effect.left)
 
     def _single(self, known: Collection[Path], *, near: bool) -> list[Setting]:
-        """Return what is tried one by one: fields by their names, what may be switched, what comes from the node.
+        """Return what is tried one by one: fields by their names, switches, and what comes from the node.
 
-        Without ``near`` there are only switches with telling names: all is cured, and fewer values may do it.
+        Without ``near`` there are only switches with telling names: everything is fixed, and fewer values may be
+        enough.
         """
         checked = [one for one in self.workloads.checked(self._base) if left(one.violations)]
         hosts, ports = _of_the_node(self.workloads.templates(self._base), {key_of(one.identity) for one in checked})
-        # Template files are known by where they lie in the chart.
+        # Template files are known by their path in the chart.
         start = len(self._renderings.chart.name) + 1
         files = {str(getattr(one.identity.source, "file", ""))[start:] for one in checked}
         asking, far = (files, _FAR) if near else (frozenset(), 0)
@@ -211,13 +211,13 @@ class Search:
                 for place in _targets(step.path, reached):
                     entry = ((*place.path, *field), value)
                     switch = ((*place.path, "enabled"), True)
-                    # Two plans may want two values of one place: the first stands.
+                    # Two plans may want two values in one place: the first counts.
                     setting = Setting((switch, entry) if place.disabled else (entry,))
                     settings.setdefault(setting.keys(), setting)
         return list(settings.values())
 
     def _unreached(self, known: Collection[Path]) -> list[Setting]:
-        """Return settings of the places that no user of their own has reached, but in which the planned fields do."""
+        """Return settings of the places whose own user reached no pod, but whose planned fields do."""
         planned = self._planned()
         groups = []
         for place in places(self._values, self._references):
@@ -241,7 +241,7 @@ class Search:
         return {field: value for step, field, value in steps if RISKS.index(step.risk) <= limit}
 
     def _by_name(self) -> dict[str, Any]:
-        """Return the planned values by the names of their fields: of capabilities as a whole, and of its lists."""
+        """Return the planned values by the names of their fields: capabilities as a whole, and its lists."""
         by_name: dict[str, Any] = {}
         for path, value in self._planned().items():
             by_name[str(path[-1])] = value
@@ -250,7 +250,7 @@ class Search:
         return by_name
 
     def _probed(self, found: Sequence[Place], first: int) -> Iterator[Rendering]:
-        """Yield what the chart renders with a user of its own in each place; places that helm refuses are left out."""
+        """Yield the chart's renderings with a user of its own in each place; places that helm refuses are left out."""
         if not found or self._left <= 0:
             self._refused |= bool(found)
             return
@@ -285,7 +285,9 @@ class Search:
         return kept
 
     def _least(self, settings: list[Setting], worth: Mapping[str, int]) -> list[Setting]:
-        """Return the settings without those that do nothing beside the others; what cures least goes first."""
+        """Return the settings without those that have no effect next to the others; those that fix least are dropped
+        first.
+        """
         goal = self._effects([settings])[0] if settings and self._left > 0 else None
         if goal is None:
             return settings
@@ -306,7 +308,7 @@ class Search:
         return effect is not None and not (effect.left - goal.left) and self._is_harmless(effect)
 
     def _lifting(self, settings: list[Setting], worth: Mapping[str, int]) -> tuple[Setting, ...]:
-        """Return the settings without those that help no pod to a level, unless what they do is safe."""
+        """Return the settings without those that bring no pod to a level, unless their effect is safe."""
         if not settings or self._options.partial or self._options.choose is not None:
             return tuple(settings)
         rendering = self._renderings.each([settings])[0]
@@ -339,10 +341,10 @@ class Search:
     # -- the result ------------------------------------------------------------------------------------------
 
     def cure(self, settings: Sequence[Setting]) -> Cure:
-        """Return what settings come to."""
+        """Return the result of settings."""
         rendering = (self._renderings.anew(settings) if settings else None) or self._base
         if settings and not self._is_good(self.workloads.effect(rendering), self.units):
-            # Nothing is proposed that does not stand the last proof.
+            # Nothing is proposed that does not pass the last proof.
             settings, rendering = (), self._base
         checked = tuple(self.workloads.checked(rendering))
         effect = self.workloads.effect(rendering)
@@ -384,9 +386,9 @@ def _contexts(spec: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _targets(path: Path, reached: Mapping[Path, list[Place]]) -> Iterator[Place]:
-    """Yield the places that reach the security context which a step is about.
+    """Yield the places that reach the security context of a step.
 
-    A chart that has no values for the pod may have them for its containers, which can say the same.
+    A chart without values for the pod may have them for its containers, which can set the same.
     """
     context = path[: path.index("securityContext") + 1]
     if context in reached:

@@ -1,4 +1,4 @@
-"""The file that values of a chart go into, and its change."""
+"""The file that a chart's values go into, and its change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["added", "edited", "values_file"]
 
 
 def values_file(chart: Chart, out: str | None) -> str | None:
-    """Return the file that values go into: the one asked for, the last one that is named, or the chart's own.
+    """Return the file that values go into: the one asked for, the last one on the command line, or the chart's own.
 
     None where the chart is an archive, which is not edited.
     """

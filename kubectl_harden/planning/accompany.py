@@ -1,4 +1,4 @@
-"""The first step of a plan: the companion edits that a person asks for, as far as they may be made."""
+"""The first step of a plan: the companion edits that a person asks for and that may be made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["accompanied", "accompany"]
 class Accompanied(NamedTuple):
     """The companions that are made, the ``pod`` with them, those that are held back, and notes.
 
-    In the pod every container that stays keeps its place. The notes tell what is not known, and what is not done.
+    Every container that stays in the pod keeps its place. The notes say what is not known, and what is not done.
     """
 
     edits: list[Edit]
@@ -28,7 +28,7 @@ class Accompanied(NamedTuple):
 
 
 def accompany(case: Case, first: list[Edit]) -> Accompanied:
-    """Return the companions of a pod template, which come before what controls propose, and after ``first``."""
+    """Return the companions of a pod template, which come after ``first`` and before the edits of controls."""
     pod = case.patched(first) if first else case.pod
     facts = case.facts(pod)
     asked = companions(
@@ -49,13 +49,13 @@ def accompany(case: Case, first: list[Edit]) -> Accompanied:
 
 
 def _missing(facts: Facts) -> Iterator[str]:
-    """Yield what could not be learned, and why."""
+    """Yield what could not be read, and why."""
     for known in facts.containers.values():
         yield from (f"{fact.text}: {fact.value}" for fact in known if fact.kind == "unknown" and fact.value)
 
 
 def accompanied(case: Case, edits: list[Edit]) -> Pod:
-    """Return the pod with edits, where every container that stays keeps its place."""
+    """Return the pod with edits; every container that stays keeps its place."""
     if not edits:
         return case.pod
     gone = {edit.path for edit in edits if edit.op == "remove"}

@@ -1,12 +1,13 @@
 """A plan as a MutatingAdmissionPolicy and its binding: the same edits, made to the workload's new pods at admission.
 
 Each field that the plan edits is a mutation of its own, which changes nothing where the pod is already right. It finds
-containers, volumes, ports and mounts by their names, not by their places: admission may have put others before them.
-JSON Patch, since an apply configuration may not touch atomic lists such as ``capabilities.drop``.
+containers, volumes, ports and mounts by name, not by index: admission may have put others before them. JSON Patch,
+since an apply configuration may not touch atomic lists such as ``capabilities.drop``.
 
 Sources: the types of admissionregistration.k8s.io; k8s.io/apiserver, pkg/admission/plugin/policy/mutating (mutations
-are made in order, each on what those before made of the pod); of names, pkg/controller: deployment/sync.go (ReplicaSets
-end in the hash that their pods have as a label), cronjob/cronjob_controllerv2.go (Jobs end in the minute).
+are made in order, each on the result of those before it); for names, pkg/controller: deployment/sync.go (names of
+ReplicaSets end in the hash that their pods have as a label), cronjob/cronjob_controllerv2.go (names of Jobs end in the
+minute).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WORKLOAD: Final = "kubectl-harden/workload"
 """Annotation of a policy: the workload whose pods it changes."""
 REASON: Final = "kubectl-harden/reason"
 EXPIRES: Final = "kubectl-harden/expires"
-"""Annotation of a policy: the day from which it is to be looked at again. Kubernetes itself does nothing then."""
+"""Annotation of a policy: the day on which it should be reviewed. Kubernetes itself does nothing then."""
 FAILURE: Final = "kubectl-harden/failure-policy"
 _FAILURE_WORDS: Final = (
     "Ignore: where the policy cannot be evaluated, pods are created as their controller makes them, and Pod Security "
@@ -54,13 +55,13 @@ _KEYS: Final = {
     "volumeMounts": "mountPath",
     "volumes": "name",
 }
-"""By what items of a list are found, in lists of objects."""
+"""The keys by which items are found in lists of objects."""
 _MAPS: Final = ("annotations", "labels")
 _ALWAYS: Final = ("metadata", "spec", "containers")
 """Fields that every pod has."""
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 TEMPLATE_HASHES: Final = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
-"""By kind, the label in which its controller puts the hash of the pod template."""
+"""By kind, the label into which its controller puts the hash of the pod template."""
 _JOB_NAME: Final = "job-name"
 _JOB_LABELS: Final = ("controller-uid", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", _JOB_NAME)
 
@@ -68,7 +69,7 @@ _JOB_LABELS: Final = ("controller-uid", "batch.kubernetes.io/controller-uid", "b
 class PolicyObjects(NamedTuple):
     """A MutatingAdmissionPolicy, its binding, and the planned edits that no mutation can make, as field paths.
 
-    ``needed`` says in a sentence which mutations were shown to be needed, "" where nobody has asked.
+    ``needed`` says in a sentence which mutations were shown to be needed, "" where that was not asked.
     """
 
     policy: dict[str, Any]
@@ -89,7 +90,7 @@ def policy_objects(
     """Return the objects that make the edits of a plan to a workload's new pods.
 
     ``value`` is the live workload, ``template`` its pod template, ``steps`` the edits relative to that, ``version`` the
-    API version that the server has. Raises InputError where nothing tells which pods are the workload's own.
+    API version that the server has. Raises InputError where the workload's own pods cannot be recognized.
     """
     metadata = value["metadata"]
     namespace, kind, name = metadata["namespace"], value["kind"], metadata["name"]
@@ -133,7 +134,7 @@ def policy_objects(
 
 
 def policy_name(namespace: str, kind: str, name: str) -> str:
-    """Return what the policy of a workload is called: a namespace has no dots, so that no two have the same name."""
+    """Return the name of a workload's policy; it is unique, because a namespace has no dots."""
     whole = f"kubectl-harden.{kind.lower()}.{namespace}.{name}"
     if len(whole) <= _LONGEST_NAME:
         return whole
@@ -144,7 +145,7 @@ def policy_name(namespace: str, kind: str, name: str) -> str:
 
 
 class _Pods(NamedTuple):
-    """What the pods of a workload are told by: a label selector, and a CEL condition on their controller."""
+    """How the pods of a workload are recognized: a label selector, and a CEL condition on their controller."""
 
     selector: dict[str, Any]
     condition: str
@@ -181,7 +182,7 @@ def _pods_of(value: dict[str, Any], template: Mapping[str, Any]) -> _Pods:
 
 
 def _controlled(group: str, kind: str, named: str) -> str:
-    """Return the CEL condition that a pod has a controller of a kind, of which ``named`` says the name."""
+    """Return the CEL condition that a pod has a controller of a kind; ``named`` is the condition on its name."""
     version = f"o.apiVersion.startsWith({_literal(f'{group}/')})" if group else 'o.apiVersion == "v1"'
     about = f"has(o.controller) && o.controller && {version} && o.kind == {_literal(kind)}"
     return f"has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, {about} && {named})"
@@ -191,9 +192,9 @@ def _controlled(group: str, kind: str, named: str) -> str:
 
 
 def mutation(template: Mapping[str, Any], step: Edit) -> str:
-    """Return the CEL expression that makes an edit of a pod template to a pod, where that still needs it.
+    """Return the CEL expression that makes an edit of a pod template in a pod, where the pod still needs it.
 
-    Raises InputError for an edit that cannot be found in a pod by names.
+    Raises InputError for an edit whose place in a pod cannot be found by names.
     """
     *above, last = step.path
     place = _Place(template)
@@ -222,7 +223,7 @@ def _of_item(place: _Place, index: int, step: Edit) -> str:
     old = items[index]
     item = place.item(old)
     new = step.value if isinstance(step.value, dict) else {}
-    # Where another has made something else of it, it is not what the edit is for.
+    # An item that something else has changed is not the one that the edit is for.
     tests = [item.test("e")]
     if isinstance(old, dict):
         tests += [f"has(e.{key})" for key in old if key not in new and _FIELD.fullmatch(key)]
@@ -232,13 +233,13 @@ def _of_item(place: _Place, index: int, step: Edit) -> str:
 
 
 class _Item(NamedTuple):
-    """How an item of a list is found: by what it is called (a CEL expression of ``{}``), and what that is."""
+    """How an item of a list is found: by its name (a CEL expression of ``{}``), and the value of that."""
 
     called: str
     name: str
 
     def test(self, variable: str) -> str:
-        """Return the CEL test of an item."""
+        """Return the CEL test for the item."""
         return f"{self.called.format(variable)} == {self.name}"
 
     def index_in(self, items: str) -> str:
@@ -247,10 +248,10 @@ class _Item(NamedTuple):
 
 
 class _Place:
-    """A place in a pod on the way to a field, as CEL has it.
+    """A place in a pod on the way to a field, in CEL.
 
     ``pointer`` has the pieces of its JSON pointer (those that begin with a slash are texts, the others expressions),
-    ``whole`` is the expression of what is there, which fails where it is missing, ``value`` what the template has
+    ``whole`` is the expression for the value there, which fails where it is missing, ``value`` the template's value
     there.
     """
 
@@ -259,15 +260,15 @@ class _Place:
         self.pointer: list[str] = []
         self.value: object = template
         self._optional = "object"
-        """The expression of what is here in terms of the item of a list that it is in."""
+        """The expression for the value here, relative to the list item that it is in."""
         self._around: list[tuple[str, str, str]] = []
-        """The lists that it is in: each in terms of the item before, the variable of its items, and their test."""
+        """The lists that it is in: each relative to the item before, with the variable for its items and their test."""
         self._parents: list[tuple[str, list[str]]] = []
         self._list = ""
 
     @property
     def items(self) -> str:
-        """The expression of the list that is here, empty where it is missing."""
+        """The expression for the list that is here, empty where it is missing."""
         return self._optional if ".?" not in self._optional else f"{self._optional}.orValue([])"
 
     def enter(self, part: str | int) -> None:
@@ -289,7 +290,7 @@ class _Place:
         self._optional, self.value = variable, there
 
     def field(self, name: str) -> str:
-        """Return the expression of a field of what is here. Raises InputError for a name that CEL does not take."""
+        """Return the expression for a field of the value here. Raises InputError for a name that CEL refuses."""
         if self._list in _MAPS:
             return f"{self._optional}[?{_literal(name)}]"
         if not _FIELD.fullmatch(name):
@@ -297,11 +298,11 @@ class _Place:
         return f"{self._optional}.{'' if name in _ALWAYS else '?'}{name}"
 
     def path(self, name: str) -> list[str]:
-        """Return the pieces of the JSON pointer of a field of what is here."""
+        """Return the pieces of the JSON pointer of a field of the value here."""
         return [*self.pointer, pointer((name,))]
 
     def item(self, value: object) -> _Item:
-        """Return how an item with a value is found in the list that is here. Raises InputError where nothing tells."""
+        """Return how an item with a value is found in the list here. Raises InputError where it has no name."""
         if not isinstance(value, dict):
             return _Item("{}", _literal(value))
         key = _KEYS.get(self._list, "")
@@ -313,17 +314,17 @@ class _Place:
         return _Item(f"{{}}.{key}", _literal(value[key]))
 
     def creation(self, *, of_list: bool = False) -> Iterator[str]:
-        """Yield the patches that add what is missing of the parents of a field, or of the list that is here."""
+        """Yield the patches that add the missing parents of a field, or of the list that is here."""
         for number, (parent, path) in enumerate(self._parents, start=1):
             value: object = [] if of_list and number == len(self._parents) else {}
             yield f"({self._wrapped(f'{parent}.hasValue()')} ? [] : {_patch('add', path, value)})"
 
     def expression(self, test: str, patches: Sequence[str]) -> str:
-        """Return the expression that makes patches where a test of what is here holds, and none elsewhere."""
+        """Return the expression that makes patches where a test of the value here is true, and none otherwise."""
         return f"{self._wrapped(test)}\n? " + "\n+ ".join(patches) + "\n: []"
 
     def _wrapped(self, test: str) -> str:
-        """Return a test in terms of the pod."""
+        """Return a test relative to the pod."""
         for items, variable, of_item in reversed(self._around):
             test = f"{items}.exists({variable}, {of_item} && {test})"
         return test

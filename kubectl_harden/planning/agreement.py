@@ -1,4 +1,4 @@
-"""Fields that several pod templates of an object share: which edits of them are right for all."""
+"""Fields that several pod templates of an object share: which of their edits are right for all."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from kubectl_harden.pod_security.policy import evaluate
 __all__ = ["Agreement", "is_shared", "uncovered"]
 
 _NAMED: Final = 3
-"""So many of the pod templates that share a field are named."""
+"""At most this many of the pod templates that share a field are named."""
 
 _Key = tuple[bool, Path, str]
-"""Whether an edit removes, its path in the object, and its value as JSON."""
+"""The key of an edit: whether it removes, its path in the object, and its value as JSON."""
 
 
 def is_shared(location: Location, edit: Edit) -> bool:
@@ -33,17 +33,17 @@ def is_shared(location: Location, edit: Edit) -> bool:
 
 
 def uncovered(location: Location, edit: Edit) -> str:
-    """Return why an edit of a template's own field would not do, since it uncovers a default, or ""."""
+    """Return why an edit of a template's own field must not be made, because a default would then apply, or ""."""
     whole = edit.op == "remove" or isinstance(edit.value, (dict, list))
     if whole and location.layout is not None and location.layout.beneath(edit.path):
-        return f"{field_path(location.in_object(edit.path))} has a default, which would count then"
+        return f"{field_path(location.in_object(edit.path))} has a default, which would apply then"
     return ""
 
 
 class _View(NamedTuple):
-    """What a pod template's own plan makes: edits of shared fields, and edits of its own.
+    """The edits of a pod template's own plan: those of shared fields, and those of its own fields.
 
-    ``asked`` are those of the shared ones that no control asks for.
+    ``asked`` are the shared ones that no control asks for.
     """
 
     shared: frozenset[_Key]
@@ -52,7 +52,7 @@ class _View(NamedTuple):
 
 
 class _State(NamedTuple):
-    """A state of the object, and its pod templates after each edit that was tried on it."""
+    """A state of the object, with its pod templates after each edit that was tried on it."""
 
     subject: Subject
     templates: list[Location]
@@ -60,11 +60,11 @@ class _State(NamedTuple):
 
 
 class Agreement:
-    """Tells which edits of shared fields are right for all pod templates that have them.
+    """Decides which edits of shared fields are right for all pod templates that have them.
 
-    An edit is right for another pod template where the plan of that one makes the same, or where it makes no difference
-    to it: as it is, or once its own plan is carried out, since its containers then say themselves what they would
-    inherit. A volume can go in more ways than one, so that of volumes only the first two count.
+    An edit is right for another pod template if the plan of that one makes the same edit, or if the edit makes no
+    difference to it: as it is, or after its own plan, because its containers then set themselves what they would
+    inherit. A volume can be removed in more than one way, so for volumes only the first two count.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Agreement:
         self._against: dict[tuple[_Key, tuple[str, ...]], list[Path]] = {}
 
     def objection(self, location: Location, edit: Edit) -> str:
-        """Return why an edit of a shared field must not be made for the sake of others, or ""."""
+        """Return why an edit of a shared field must not be made because of other pod templates, or ""."""
         path = location.in_object(edit.path)
         key = _key(location, edit)
-        # Many pod templates plan the same edit, and the others say the same of it each time.
+        # Many pod templates plan the same edit, and the answer of the others is the same each time.
         if (key, edit.checks) not in self._against:
             self._against[key, edit.checks] = [
                 other.path
@@ -111,7 +111,7 @@ class Agreement:
         if edit.path[1] == "volumes":
             return False
         if self._planned is None:
-            # The own fields of one pod template are none of another's.
+            # A pod template's own fields do not concern the others.
             value = self._now.subject.value
             own = [each for one in self._views if one is not None for each in one.own]
             planned = self._now.subject.changed(apply(value, lowered(value, own)))
@@ -119,7 +119,7 @@ class Agreement:
         return self._makes_no_difference(self._planned, index, location, edit)
 
     def _viewed(self) -> list[_View | None]:
-        """Return the views of all pod templates. What is only asked for is in none where not all would make it."""
+        """Return the views of all pod templates, without edits that no control asks for unless all would make them."""
         refused: set[_Key] = set()
         while True:
             views = [self._view(one, refused) for one in self._now.templates]
@@ -137,7 +137,7 @@ class Agreement:
         )
 
     def _view(self, location: Location, refused: Collection[_Key]) -> _View | None:
-        """Return what the plan for a pod template makes, or None where it cannot be planned."""
+        """Return the edits of the plan for a pod template, or None where it cannot be planned."""
         subject, options = self._now.subject, self._options
         shared: set[_Key] = set()
         asked: set[_Key] = set()
@@ -179,7 +179,7 @@ def _key(location: Location, edit: Edit) -> _Key:
 
 
 def _findings(location: Location, policy: Policy, edit: Edit) -> list[tuple[str, str]]:
-    """Return what the controls of an edit find in each container alone: some findings hide others."""
+    """Return what the controls of an edit find in each container by itself: some findings hide others."""
     pod = location.pod()
     found: list[tuple[str, str]] = []
     for container in pod.containers:
@@ -191,7 +191,7 @@ def _findings(location: Location, policy: Policy, edit: Edit) -> list[tuple[str,
 
 
 def _policies(policy: Policy) -> Iterator[Policy]:
-    """Yield the policy, and that of baseline which a plan may fall back on."""
+    """Yield the policy, and that of baseline, which a plan may fall back on."""
     yield policy
     if policy.level == "restricted":
         yield policy._replace(level="baseline")

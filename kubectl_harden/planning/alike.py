@@ -1,7 +1,7 @@
-"""Equal pod templates are judged and planned for once: clusters have the same app in many namespaces.
+"""Equal pod templates are judged and planned once: clusters have the same app in many namespaces.
 
-A verdict depends on nothing but the pod template and the policy. A plan depends on nothing but what its key is made of:
-``plan`` reads the object along the pod template alone.
+A verdict depends only on the pod template and the policy. A plan depends only on the parts of its key: of the object,
+``plan`` reads nothing but the pod template.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "evaluated", "once"]
 
 MOST: Final = 4096
-"""So many plans are kept."""
+"""At most this many plans are kept."""
 MOST_EVALUATIONS: Final = 1024
 _PLANS: Final[dict[bytes, Plan]] = {}
 _EVALUATIONS: Final[dict[bytes, Evaluation]] = {}
 MOST_OPTIONS: Final = 16
 _OPTIONS: Final[dict[int, tuple[FixOptions, str]]] = {}
-"""By id; the reference keeps an id from being given to another object."""
+"""By id; the reference keeps Python from reusing the id for another object."""
 
 _K = TypeVar("_K")
 _T = TypeVar("_T")
@@ -43,7 +43,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluated(location: Location, policy: Policy) -> Evaluation:
-    """Return what a policy says of the pod of a pod template. Raises InputError where it cannot be decoded."""
+    """Return the evaluation of a pod template by a policy. Raises InputError where it cannot be decoded."""
 
     def make() -> Evaluation:
         pod = location.pod()
@@ -64,10 +64,10 @@ def once(
     accepted: Mapping[str, str],
     make: Callable[[], Plan],
 ) -> Plan:
-    """Return the plan that ``make`` makes of these, or has made of equal ones.
+    """Return the plan that ``make`` makes for these arguments, or has made for equal ones.
 
-    Where a person chooses, or the pod template is not one that an API server has decoded and that stands in one place,
-    it is made in any case. Raises what ``make`` raises.
+    It is always made where a person chooses, and for a pod template that no API server has decoded or that is spread
+    over its object. Raises what ``make`` raises.
     """
     if options.choose is not None or _is_alone(location):
         return make()
@@ -82,7 +82,7 @@ def _text(*about: object) -> str:
 
 
 def _asked(options: FixOptions) -> str:
-    """Return what a person asked of plans as text, which is made once: it is the same for all plans of a command."""
+    """Return a person's options as text; it is made once, because it is the same for all plans of a command."""
 
     def make() -> tuple[FixOptions, str]:
         return options, repr(options._replace(learn=type(options)().learn))
@@ -104,10 +104,10 @@ def _kept(kept: dict[_K, _T], most: int, key: _K, make: Callable[[], _T]) -> _T:
 
 
 def _digest(value: Any, rest: str) -> bytes:
-    """Return what is the same for equal values alone: unlike ==, it tells 1, 1.0 and True apart."""
+    """Return a digest that only equal values share: unlike ==, it distinguishes 1, 1.0 and True."""
     # Imported late: manifests are judged without it.
     import hashlib
 
-    # Version 2 has no references, which would make equal values differ.
+    # Version 2 has no references, which would make the texts of equal values differ.
     text = marshal.dumps(value, 2)
     return hashlib.blake2b(b"%d\n%b%b" % (len(text), text, rest.encode(errors="surrogatepass"))).digest()

@@ -1,6 +1,6 @@
-"""The API's own validation rules that a fix could run into.
+"""The API's own validation rules that a fix could violate.
 
-A plan must never be refused by the API server for what it changed. Source of every rule:
+The API server must never refuse a plan for what it changes. Source of every rule:
 pkg/apis/core/validation/validation.go of Kubernetes 1.37 (the function is named with the rule).
 """
 

@@ -1,4 +1,4 @@
-"""A pod template to plan for: what is wrong with it, and what is asked for."""
+"""A pod template to plan for: its violations, and what is asked for."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Case(NamedTuple):
     objection: Callable[[Edit], str]
 
     def facts(self, pod: Pod) -> Facts:
-        """Return what is known of how a pod runs."""
+        """Return what is known about how a pod runs."""
         return facts_of(pod, self.learned)
 
     def patched(self, edits: list[Edit]) -> Pod:
-        """Return the pod with edits made."""
+        """Return the pod with edits."""
         return Pod(edited(self.pod.written, edits), is_pod=self.location.is_pod, decoded=True)
 
     def refusals(self, after: Pod, edits: list[Edit]) -> set[tuple[Path, str]]:
-        """Return why the API server refuses the pod that edits make, by the paths that the edits are written for."""
+        """Return why the API server refuses the pod with edits, by paths in the pod before them."""
         found = refusals(after)
         if not found or all(edit.op != "remove" for edit in edits):
             return found
@@ -52,7 +52,7 @@ class Case(NamedTuple):
         return {(before(path), why) for path, why in found}
 
     def offering(self, edits: list[Edit]) -> list[Edit]:
-        """Return edits that offer nothing which takes a field that the object has not, or which its policy forbids."""
+        """Return edits without offers that need a field that the object does not have, or that its policy forbids."""
         without = () if self.location.pod_security_context else POD_LEVEL_OFFERS
         if not may_enter(self.location, self.policy):
             without = (*without, IN_USER_NAMESPACE)
@@ -61,9 +61,9 @@ class Case(NamedTuple):
         return [edit._replace(offers=tuple(o for o in edit.offers if o not in without)) for edit in edits]
 
     def level(self, pod: Pod, violations: Violations) -> Level:
-        """Return the highest level that a pod meets which violates the policy so."""
+        """Return the highest level that a pod with these violations of the policy meets."""
         return highest_level(pod, self.policy, [control.level for control, _ in violations])
 
     def wanted(self, edits: list[Edit]) -> list[Edit]:
-        """Return the edits that a person wants: all, where nobody is asked."""
+        """Return the edits that a person wants: all of them where nobody is asked."""
         return edits if self.choose is None else self.choose(edits)

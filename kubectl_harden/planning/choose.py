@@ -1,4 +1,4 @@
-"""The third step of a plan: of the edits that controls propose, those that may be made and are wanted."""
+"""The third step of a plan: the edits of controls that may be made and are wanted."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Chosen(NamedTuple):
 
 
 def choose_from(case: Case, proposed: list[Edit], known: Collection[Obstacle]) -> Chosen:
-    """Return which of the proposed edits stay: neither too risky, nor wrong for others, nor refused by a person.
+    """Return the proposed edits that are neither too risky, nor wrong for other pod templates, nor refused by a person.
 
-    ``known`` are the obstacles that are told already.
+    ``known`` are the obstacles that are reported already.
     """
     edits, too_risky = within_risk(proposed, case.options.max_risk)
     edits, against = without_objection(case, edits)
@@ -35,7 +35,7 @@ def choose_from(case: Case, proposed: list[Edit], known: Collection[Obstacle]) -
 
 
 def without_objection(case: Case, edits: list[Edit]) -> tuple[list[Edit], list[Edit]]:
-    """Return the edits that may be made as far as others are concerned, and those that may not."""
+    """Return the edits that are right for other pod templates, and those that are not."""
     against = [edit for edit in edits if case.objection(edit)]
     return [edit for edit in edits if edit not in against], against
 

@@ -1,4 +1,4 @@
-"""The changes that companion edits make, and the rules by which they are judged: people ask for them, not the level."""
+"""The changes of companion edits, which people ask for and not the level, with the rules that judge them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _becomes_itself(case: Case) -> str | None:
 
 
 def _unmounted_directory(case: Case) -> str | None:
-    """Return that the image writes to a directory over which no volume is mounted."""
+    """Return the evidence that the image writes to a directory without a volume, or None."""
     mounts = case.container.fields.get("volumeMounts", ()) if case.container is not None else ()
     mounted = [mount.get("mountPath", "").rstrip("/") for mount in mounts]
     for fact in case.facts:

@@ -1,9 +1,9 @@
-"""Edits that keep an app running once it is hardened: the level does not demand them, a person asks for them.
+"""Edits that keep an app running once it is hardened: the level does not require them, a person asks for them.
 
-Each is proposed only where the evidence shows a use for it, and judged by rules as those of controls are.
+Each is proposed only where the evidence shows a use for it, and judged by rules like the edits of controls.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
@@ -31,10 +31,10 @@ _PORT_START: Final = "net.ipv4.ip_unprivileged_port_start"
 class Asked(NamedTuple):
     """What the user asked for.
 
-    ``run_as_user`` is a uid, or "auto" for the one that the container is known to run as; ``writable`` are
-    (container, path), the container "" for every one that is not an init container. ``user_namespace`` is for pods
-    whose plan root stops, or "auto" for those of which evidence says that they run as root. ``always_low_ports``:
-    ports are opened also where nothing says that one is used.
+    ``run_as_user`` is a uid, or "auto" for the one that the container is known to run as; ``writable`` are (container,
+    path), the container "" for all but init containers. ``user_namespace`` is for pods whose plan is stopped by root,
+    or "auto" for those with evidence that they run as root. ``always_low_ports``: ports are opened even without
+    evidence that one is used.
     """
 
     run_as_user: int | Literal["auto"] | None = None
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 _NOTHING: Final = Asked()
 _UNJUDGED: Final = Judgement("safe", "")
-"""Of an edit that others are asked about before it is judged."""
+"""The judgement of an edit that is not judged yet, while other pod templates are asked about it."""
 
 
 class Companions(NamedTuple):
@@ -67,9 +67,9 @@ def companions(
     pod_security_context: bool,
     objection: Callable[[Edit], str] = lambda _edit: "",
 ) -> Companions:
-    """Return the companions that a pod template has a use for.
+    """Return the companions that are useful for a pod template.
 
-    ``objection`` returns why an edit must not be made, or "": others depend on some.
+    ``objection`` returns why an edit must not be made, or "": other pod templates may share its field.
     """
     if asked == _NOTHING or policy.level == "privileged":
         return Companions()
@@ -99,7 +99,7 @@ def companions(
 
 
 def without_refused(edits: Iterable[Edit], after: Pod) -> tuple[list[Edit], list[str]]:
-    """Return the companions that the kubelet takes in the pod that a plan makes, and why the others are left out."""
+    """Return the companions that the kubelet accepts in the planned pod, and why the others are left out."""
     known = list(edits)
     why = sysctls.refused_by_kubelet(after)
     kept = [edit for edit in known if not (why and edit.companion == "--low-ports")]
@@ -107,7 +107,7 @@ def without_refused(edits: Iterable[Edit], after: Pod) -> tuple[list[Edit], list
 
 
 def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
-    """Return the facts as they are beside other companions: volumes of the group, open ports."""
+    """Return the facts as they are with the other companions: volumes of the group, open ports."""
     done = {edit.companion for edit in edits}
     gone: dict[str, Topic] = {"--fs-group": "volume", "--low-ports": "low port"}
     topics = {gone[name] for name in done & gone.keys()}
@@ -119,7 +119,7 @@ def _eased(facts: Facts, edits: Iterable[Edit]) -> Facts:
 
 
 def _users(pod: Pod, facts: Facts, asked: Asked, notes: list[str]) -> dict[Path, int]:
-    """Return the uid for each container that needs one stated."""
+    """Return the uid for each container that needs runAsUser to be set."""
     given: dict[Path, int] = {}
     if asked.run_as_user is None:
         return given
@@ -147,7 +147,9 @@ def _own_user(known: Iterable[Fact]) -> int | None:
 def _run_as_user(
     pod: Pod, facts: Facts, given: dict[Path, int], gone: set[Path], pod_security_context: bool
 ) -> Iterator[Edit]:
-    """Yield one edit of the pod where all that inherit from it get the same uid, else one for each container."""
+    """Yield one edit of the pod where all containers that inherit from it get the same uid, else one for each
+    container.
+    """
     inheriting = [c for c in pod.containers if "runAsUser" not in c.security and c.path not in gone]
     wanted = {given.get(c.path) for c in inheriting}
     of_pod = pod_security_context and len(wanted) == 1 and None not in wanted
@@ -170,7 +172,7 @@ def _user_edit(pod: Pod, facts: Facts, path: Path, containers: list[Container], 
 
 
 def _prepared(pod: Pod, facts: Facts) -> Iterator[tuple[Container, int | None]]:
-    """Yield the init containers that only give volumes to a user or group, and the gid that they name."""
+    """Yield the init containers that only change the owner of volumes, and the gid that they set."""
     for container in pod.containers:
         for fact in facts.containers.get(container.path, ()):
             if fact.topic == "volume owner":

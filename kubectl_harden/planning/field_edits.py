@@ -1,4 +1,4 @@
-"""Edits to fields: what they make of a value, and their form as RFC 6902 operations."""
+"""Edits of fields: the value that they result in, and their form as RFC 6902 operations."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _DROP: Final = object()
 
 
 def edited(value: object, edits: Collection[Edit]) -> Any:
-    """Return a value with the edits applied: missing parents are created, emptied ones go."""
+    """Return a value with the edits applied: missing parents are created, emptied ones are removed."""
     out = _marked(value, edits)
     return _without_marks(out) if any(edit.op == "remove" for edit in edits) else out
 
 
 def place_before(value: object, edits: Collection[Edit]) -> Callable[[Path], Path]:
-    """Return what maps a path of ``edited(value, edits)`` to the one that all edits are written for.
+    """Return the function that maps a path in ``edited(value, edits)`` to the path in ``value``, as in the edits.
 
-    The two differ behind list items that go; an item that is appended has its place behind all that were there.
+    The two differ after removed list items; an appended item comes after all that were there.
     """
     marked = _marked(value, edits)
 
@@ -43,9 +43,9 @@ def place_before(value: object, edits: Collection[Edit]) -> Callable[[Path], Pat
 
 
 def _marked(value: object, edits: Iterable[Edit]) -> Any:
-    """Return a value with the edits applied, where everything that goes is marked with _DROP.
+    """Return a value with the edits applied, where everything to remove is marked with _DROP.
 
-    All paths count from the value as it was: nothing moves while there are only marks.
+    All paths are those of the original value: marks do not move anything.
     """
     draft = Draft(value)
     removed: list[Path] = []
@@ -59,7 +59,7 @@ def _marked(value: object, edits: Iterable[Edit]) -> Any:
             parent[last] = _DROP
             removed.append(edit.path)
         elif isinstance(parent, list) and isinstance(last, int) and last >= len(parent):
-            # The edits that append the items before it may be left out.
+            # The edits that append the items before it may have been left out.
             parent.append(edit.value)
         else:
             parent[last] = edit.value
@@ -69,7 +69,7 @@ def _marked(value: object, edits: Iterable[Edit]) -> Any:
 
 
 def united(edits: Iterable[Edit]) -> list[Edit]:
-    """Return the edits, where those that several controls ask for alike are one."""
+    """Return the edits, with equal edits of several controls made one."""
     out: dict[tuple[Op, Path], Edit] = {}
     for edit in edits:
         out[edit.op, edit.path] = _merged(out.get((edit.op, edit.path)), edit)
@@ -83,7 +83,7 @@ def _is_gone(value: object) -> bool:
 
 
 def _prune(root: Any, path: Path) -> None:
-    """Mark the parents of a removed thing that its removal leaves empty."""
+    """Mark the parents that a removal leaves empty."""
     parents = [root]
     for part in path[:-1]:
         if parents[-1] is _DROP:
@@ -96,7 +96,7 @@ def _prune(root: Any, path: Path) -> None:
 
 
 def _without_marks(value: object) -> object:
-    """Return a value without what is marked."""
+    """Return a value without the marked parts."""
     if isinstance(value, dict):
         return {key: _without_marks(item) for key, item in value.items() if item is not _DROP}
     if isinstance(value, list):
@@ -105,7 +105,7 @@ def _without_marks(value: object) -> object:
 
 
 def lowered(value: object, edits: list[Edit]) -> list[Edit]:
-    """Return the edits as RFC 6902 operations on the object, each applicable without the others.
+    """Return the edits as RFC 6902 operations on the object, each of which can be applied without the others.
 
     Fields below a missing parent become one operation that adds the parent; removals that empty a
     parent become one that removes it. Removals come last, highest index first.
@@ -130,7 +130,7 @@ def lowered(value: object, edits: list[Edit]) -> list[Edit]:
 
 
 def _emptied(goal: object, path: Path) -> Path:
-    """Return the path of the outermost thing that a removal takes away."""
+    """Return the path of the outermost value that a removal removes."""
     for length in range(1, len(path)):
         if resolve_path(goal, path[:length]) is _DROP:
             return path[:length]
@@ -174,13 +174,13 @@ def _order(path: Path) -> tuple[tuple[int, int, str], ...]:
 
 
 def in_object(value: Any, location: Location, edits: Iterable[Edit]) -> list[Edit]:
-    """Return edits of a pod template as edits of the object that it stands in."""
+    """Return edits of a pod template as edits of the object that it is in."""
     placed = [edit._replace(path=location.in_object(edit.path)) for edit in edits]
     return [part for edit in placed for part in _appended(value, edit)] if location.spread else placed
 
 
 def _appended(value: Any, edit: Edit) -> Iterator[Edit]:
-    """Yield an edit; where it adds a list that is there with what is not in this pod, the items behind those."""
+    """Yield an edit; one that adds a list which the object already has for other pods is split into appended items."""
     try:
         present = resolve_path(value, edit.path) if edit.op == "add" and isinstance(edit.value, list) else None
     except (KeyError, IndexError, TypeError):

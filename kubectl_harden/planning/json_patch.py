@@ -1,4 +1,4 @@
-"""RFC 6902 patches: edits as operations, what they make of a value, and the patch that takes them back."""
+"""RFC 6902 patches: edits as operations, the value that they result in, and the patch that reverts them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = [
 ]
 
 Operation = dict[str, Any]
-"""An operation of a JSON Patch (RFC 6902), as the API server takes it."""
+"""An operation of a JSON Patch (RFC 6902), as the API server accepts it."""
 
 
 def resolve_path(value: Any, path: Path) -> object:
-    """Return what stands at a path. Raises KeyError or IndexError where nothing does."""
+    """Return the value at a path. Raises KeyError or IndexError where there is none."""
     for part in path:
         value = value[part]
     return value
 
 
 def apply(value: object, edits: Iterable[Edit]) -> Any:
-    """Return a JSON value with the edits applied in order, as RFC 6902 does; the given one stays as it is.
+    """Return a JSON value with the edits applied in order, as in RFC 6902; the given value is not changed.
 
     Raises KeyError or IndexError for a path that is not there.
     """
@@ -57,8 +57,8 @@ def operations(edits: Iterable[Edit]) -> list[dict[str, Any]]:
 def inverse_of(before: object, after: object, operations: Iterable[Operation]) -> list[Operation]:
     """Return the operations that turn ``after`` back into ``before`` where ``operations`` changed it.
 
-    ``after`` is what the server made of ``before`` with the operations. Each step back is preceded by a
-    test that the value (of a removed list item: the list) is still what ``after`` has.
+    ``after`` is the server's result of applying the operations to ``before``. Each reverting operation is preceded by a
+    test that the value (for a removed list item: the list) is still as in ``after``.
     """
     steps: list[list[Operation]] = []
     value = copied(before)
@@ -74,12 +74,12 @@ def inverse_of(before: object, after: object, operations: Iterable[Operation]) -
             try:
                 group[0]["value"] = copied(_at(current, group[0]["path"]))
             except (KeyError, IndexError):
-                # The server did not keep the value: a false that it leaves out, for one.
+                # The server did not keep the value, such as a false that it leaves out.
                 if back["op"] == "remove":
                     continue
                 group = [{**back, "op": "add"}]
         elif _has(current, back["path"]):
-            # The server has put a default where something was removed: ``securityContext: {}``, for one.
+            # The server has set a default where something was removed, such as ``securityContext: {}``.
             place = back["path"]
             group = [{"op": "test", "path": place, "value": copied(_at(current, place))}, {**back, "op": "replace"}]
         _carry_out(current, group[-1])
@@ -88,7 +88,7 @@ def inverse_of(before: object, after: object, operations: Iterable[Operation]) -
 
 
 def _back(value: object, operation: Operation) -> list[Operation]:
-    """Return what takes an operation back that is carried out on ``value``: the test for it, and the step."""
+    """Return what reverts an operation on ``value``: a test, and the reverting operation."""
     place, op = operation["path"], operation["op"]
     parent, last = _parent(value, place)
     around, _, _ = place.rpartition("/")
@@ -139,7 +139,7 @@ def moved_on(value: object, operations: Iterable[Operation]) -> str | None:
 
 
 def carried_out(value: object, operations: Iterable[Operation]) -> Any:
-    """Return a copy of a value with operations applied, for which ``moved_on`` found nothing in the way."""
+    """Return a copy of a value with operations applied, for which ``moved_on`` returned None."""
     out = copied(value)
     for operation in operations:
         if operation["op"] != "test":
@@ -148,7 +148,7 @@ def carried_out(value: object, operations: Iterable[Operation]) -> Any:
 
 
 def touched(value: object, operations: Iterable[Operation]) -> dict[str, Any]:
-    """Return the values of the fields that operations touch, by JSON pointer; of an appended item, the list."""
+    """Return the values of the fields that operations touch, by JSON pointer; for an appended item, the list."""
     found = {}
     for operation in operations:
         place = operation["path"].removesuffix("/-")
@@ -188,13 +188,13 @@ def _parent(value: Any, place: str) -> tuple[Any, str]:
 
 
 def _carry_out(value: object, operation: Operation) -> None:
-    """Carry out an operation on a value that may be changed."""
+    """Carry out an operation on a value, in place."""
     parent, last = _parent(value, operation["path"])
     _make(parent, last, operation["op"], copied(operation.get("value")))
 
 
 def _make(parent: Any, last: str | int, op: str, value: object) -> None:
-    """Carry out an operation on the object or list that holds its place."""
+    """Carry out an operation on the object or list that contains its target."""
     if isinstance(parent, list):
         if op == "add":
             parent.insert(len(parent) if last == "-" else int(last), value)

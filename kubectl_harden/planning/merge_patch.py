@@ -1,4 +1,4 @@
-"""Changes of an object as a strategic merge patch, or as a JSON merge patch where its kind knows no other.
+"""Changes of an object as a strategic merge patch, or as a JSON merge patch where its kind supports only that.
 
 The keys that lists are merged by are those of k8s.io/api/core/v1/types.go (patchMergeKey).
 """
@@ -22,15 +22,15 @@ MERGE_KEYS: Final = {
     "ports": "containerPort",
 }
 _FURTHER_KEYS: Final = {"ports": ("protocol",)}
-"""Fields by which kustomize also tells items apart, where they have them (x-kubernetes-list-map-keys)."""
+"""Fields by which kustomize also distinguishes items that have them (x-kubernetes-list-map-keys)."""
 
 BUILT_IN_GROUPS: Final = frozenset(("", "apps", "batch", "extensions"))
 
 
 def merge_patch(identity: Identity, old: Any, new: Any) -> dict[str, object]:
-    """Return the patch that makes ``new`` of ``old``, with the head that names the object as its own does.
+    """Return the patch that turns ``old`` into ``new``, with the apiVersion, kind and metadata that name the object.
 
-    Of custom resources, which know no strategic merge, it is a JSON merge patch (RFC 7386).
+    For custom resources, which do not support strategic merge, it is a JSON merge patch (RFC 7386).
     """
     metadata = {_name_field(old): identity.name}
     if identity.namespace:
@@ -67,16 +67,16 @@ def _difference(old: dict[str, object], new: dict[str, object], merges: bool) ->
 
 
 def keyed(items: object, key: str) -> bool:
-    """Whether every item of a list has a key of its own."""
+    """Whether every item of a list has a unique value under a key."""
     if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
         return False
     return len({item[key] for item in items}) == len(items)
 
 
 def _merged_list(old: Any, new: Any, key: str, further: Sequence[str]) -> list[dict[str, object]]:
-    """Return the items that change, and those before them by their keys alone.
+    """Return the items that change, and those before them with only their keys.
 
-    kustomize puts what a patch names before the rest, in the patch's order: the order of containers would change.
+    kustomize puts the items of a patch before the others, in the patch's order: the order of containers would change.
     """
     before = {item[key]: item for item in old}
     after = {item[key]: item for item in new}

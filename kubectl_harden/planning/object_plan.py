@@ -1,7 +1,7 @@
-"""Plans for the pod templates of an object: each by itself, but for fields that several have in common.
+"""Plans for the pod templates of an object: each by itself, except for fields that several share.
 
-A field that several pod templates share, as those of an Argo Workflow do, is only edited where that is right for all.
-These edits are made first; each pod template is then planned for on what they make of the object.
+A field that several pod templates share, as in an Argo Workflow, is only edited if that is right for all. These edits
+are made first; then each pod template is planned, starting from the object with them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["ObjectPlan", "edits_of", "planned", "undone"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 _ROUNDS: Final = 4
-"""So often shared fields are edited, each time on what the edits before have made possible."""
+"""Shared fields are edited at most this often, each time after what the edits before have made possible."""
 
 
 class ObjectPlan(NamedTuple):
-    """The plans for the pod templates of an object, what they make of it, and what could not be planned."""
+    """The plans for the pod templates of an object, the object with them, and what could not be planned."""
 
     value: dict[str, Any]
     planned: tuple[Planned, ...]
@@ -41,9 +41,9 @@ class ObjectPlan(NamedTuple):
 
 
 def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
-    """Plan for each pod template of an object in turn, each on what the plans before it made of the object.
+    """Plan for each pod template of an object in turn, starting from the object with the plans before it.
 
-    Where they share fields, edits of some may let others agree to more: they are planned until nothing is left to do.
+    Where they share fields, edits of some may make others agree to more: they are planned until nothing is left to do.
     The edits of shared fields come with the first pod template that needs one.
     """
     accepted, problems = subject.accepted()
@@ -69,13 +69,13 @@ def planned(subject: Subject, options: FixOptions) -> ObjectPlan:
 
 
 def undone(first: Plan, again: Planned) -> list[Edit]:
-    """Return what a second plan finds to do that the first should have: what is safe may be left at baseline."""
+    """Return the edits of a second plan that the first should have made: at baseline, safe edits may be left over."""
     at_baseline = first.reaches == "baseline" and again.policy.level == "restricted"
     return [edit for edit in (*again.plan.edits, *again.plan.steps) if not (at_baseline and edit.risk == "safe")]
 
 
 def edits_of(subject: Subject, pod_path: Path, options: FixOptions) -> tuple[Edit, ...]:
-    """Return the edits to an object for one of its pod templates. Raises InputError where they cannot be planned."""
+    """Return the edits of an object for one of its pod templates. Raises InputError where they cannot be planned."""
     templates = subject.templates()
     index = next(index for index, location in enumerate(templates) if location.path == pod_path)
     planner = _Planner(options, _EMPTY)
@@ -84,9 +84,9 @@ def edits_of(subject: Subject, pod_path: Path, options: FixOptions) -> tuple[Edi
 
 
 class _Turn(NamedTuple):
-    """A plan for each pod template, and what they make of the object.
+    """A plan for each pod template, and the object with these plans.
 
-    ``shared`` are the edits of shared fields, which are made first and stand in none of the plans; ``sharing`` are the
+    ``shared`` are the edits of shared fields, which are made first and are in none of the plans; ``sharing`` are the
     pod templates that need them.
     """
 
@@ -105,7 +105,7 @@ def _in_turn(planner: _Planner, subject: Subject, templates: list[Location]) -> 
         subject, common, shared = planner.share(subject, templates)
     except Exception as error:  # noqa: BLE001 (one object must not end the run)
         return _Turn(original, (), (subject.problem(unexpected(error)),))
-    # Edits of shared fields change other pod templates, those of one change no other.
+    # Edits of shared fields change other pod templates, edits of a template's own fields do not.
     current = subject.templates() if shared else templates
     for index, first in enumerate(templates):
         try:
@@ -127,7 +127,7 @@ def _in_turn(planner: _Planner, subject: Subject, templates: list[Location]) -> 
 
 
 def _after(first: Plan, item: Planned) -> Planned:
-    """Return what is planned in a later round, with what was planned before."""
+    """Return the plan of a later round, together with the plans before it."""
     then = item.plan
     notes = tuple(dict.fromkeys((*first.notes, *then.notes)))
     steps, edits = (*first.steps, *then.steps), (*first.edits, *then.edits)
@@ -135,7 +135,7 @@ def _after(first: Plan, item: Planned) -> Planned:
 
 
 def _reworded(item: Planned, after: Location) -> Planned:
-    """Return a plan with what remains in the words of the pod after all plans: merged lists may be in another order."""
+    """Return a plan with its remaining violations worded for the pod after all plans: merged lists may change order."""
     if not item.plan.remaining:
         return item
     found = {control.id: finding for control, finding in evaluate(after.pod(), item.policy)}
@@ -147,13 +147,13 @@ def _reworded(item: Planned, after: Location) -> Planned:
 
 
 class _Common(NamedTuple):
-    """What comes before the plan of a pod template: its level then, and the steps in shared fields that it needs."""
+    """What comes before the plan of a pod template: its level before, and the steps in shared fields that it needs."""
 
     level: Level
     steps: tuple[Edit, ...] = ()
 
     def before(self, made: Plan) -> Plan:
-        """Return the plan with these before its own steps."""
+        """Return the plan with these steps before its own."""
         return made._replace(before=self.level, steps=(*self.steps, *made.steps))
 
 
@@ -168,9 +168,9 @@ class _Planner:
     def share(
         self, subject: Subject, templates: list[Location], only: int | None = None
     ) -> tuple[Subject, dict[int, _Common], tuple[Edit, ...]]:
-        """Return the object with the edits of shared fields that the plans make, who needs them, and these edits.
+        """Return the object with the plans' edits of shared fields, the pod templates that need them, and these edits.
 
-        ``only`` makes those that one of the pod templates needs.
+        ``only``: just those that this one of the pod templates needs.
         """
         common: dict[int, _Common] = {}
         shared: list[Edit] = []
@@ -218,7 +218,7 @@ class _Planner:
             if self._agreement is None or not is_shared(location, edit):
                 return ""
             if edit.op == "add" and "volumeMounts" in edit.path:
-                # Its volume comes to one template only.
+                # The volume would be added to one template only.
                 return f"{field_path(location.in_object(edit.path))} is shared with others"
             why = self._agreement.objection(location, edit)
             return why or ("" if shares else f"{field_path(location.in_object(edit.path))} is shared with others")
@@ -231,7 +231,7 @@ class _Planner:
         return once(location, policy, self._options, learned, self._accepted, make)
 
     def _choose(self, identity: Identity, value: object, edits: list[Edit]) -> list[Edit]:
-        """Return those of the edits that a person wants, who is asked for what is new."""
+        """Return the edits that a person wants, who is asked only about new ones."""
         ask = self._options.choose
         if ask is None:
             return edits
@@ -246,7 +246,7 @@ class _Planner:
 
 
 def _orphans(before: list[Location], after: list[Location], edits: list[Edit]) -> list[Edit]:
-    """Return the removals of mounts, in the object, of volumes that pod templates had before and have no more."""
+    """Return the removals, in the object, of mounts whose volumes pod templates had before and no longer have."""
     found: dict[Path, Edit] = {}
     cause = next((edit for edit in edits if edit.op == "remove" and "volumes" in edit.path), None)
     for old, new in zip(before, after, strict=True) if cause is not None else ():

@@ -1,6 +1,6 @@
-"""What a person asks of a plan, and what brings the evidence for it."""
+"""The options of a plan, and the interface of its evidence."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -9,14 +9,14 @@ from kubectl_harden.planning.companions import Asked
 
 __all__ = ["Choose", "FixOptions", "Learn"]
 
-# Other processes get it, and no MappingProxyType can be sent to them.
+# It is sent to other processes, which a MappingProxyType cannot be.
 _EMPTY: Final[Mapping[Any, Any]] = {}
 
 
 class Learn(Protocol):
-    """Tells what is known of the containers of a pod template besides the template; raises nothing.
+    """Returns what is known about the containers of a pod template besides the template; raises nothing.
 
-    ``looks_around``: it asks others, so that ``prepare`` is called with many (namespace, template) at once.
+    ``looks_around``: it asks other systems, so ``prepare`` is called with many (namespace, template) at once.
     """
 
     @property
@@ -25,17 +25,17 @@ class Learn(Protocol):
     def prepare(self, templates: Iterable[tuple[str, Any]], /) -> None: ...  # noqa: D102
 
     def begin(self, namespaces: Iterable[str], /) -> None:
-        """Hear that all pods of some namespaces will be listed."""
+        """Prepare for ``add`` with all pods of some namespaces."""
 
     def add(self, pod: Any, /) -> None:
-        """Take a pod that was listed."""
+        """Take note of a pod that was listed."""
 
     def __call__(self, identity: Identity, value: Any, template: Any, /) -> Learned:
-        """Return the facts by container name; ``value`` is the object that the template stands in."""
+        """Return the facts by container name; ``value`` is the object that the template is in."""
 
 
 class _Nothing(NamedTuple):
-    """Knows nothing but what the manifest says."""
+    """No evidence: nothing is known but the manifest."""
 
     looks_around: bool = False
 
@@ -54,14 +54,14 @@ class _Nothing(NamedTuple):
 
 
 Choose = Callable[[Identity, object, list[Edit]], list[Edit]]
-"""Returns those of an object's edits that a person wants, some of them with another value."""
+"""Returns the edits of an object that a person wants, some of them with another value."""
 
 
 class FixOptions(NamedTuple):
     """What the user asked for.
 
-    ``only`` empty means every control; ``learn`` brings the evidence; ``choose`` asks for every edit. ``partial``
-    makes edits that reach no level; those that a person chooses are made in any case.
+    ``only`` empty means every control; ``learn`` returns the evidence; ``choose`` asks about every edit. ``partial``
+    also makes edits that reach no level; those that a person chooses are made in any case.
     """
 
     max_risk: Risk = "review"
@@ -74,5 +74,5 @@ class FixOptions(NamedTuple):
     partial: bool = False
 
     def leaves(self, check: str) -> bool:
-        """Whether the violations of a control stay, as the user has said by --only or --skip."""
+        """Whether the violations of a control are left, by the user's --only or --skip."""
         return check in self.skip or bool(self.only and check not in self.only)

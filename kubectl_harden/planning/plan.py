@@ -1,9 +1,9 @@
-"""Violations become a minimal plan, in steps.
+"""A minimal plan for violations, in steps.
 
-Companions come first (``accompany``), but for a user namespace where root stays (``user_namespaces``); each control
-proposes edits for its own fields (``proposals``); those that may be made and are wanted stay (``choose``); what is
-refused, or makes no difference, goes (``prune``); edits that reach no level are left out, and the rest is put into the
-form of an RFC 6902 patch (``field_edits``).
+Companions come first (``accompany``), except a user namespace where root stays (``user_namespaces``); each control
+proposes edits for its own fields (``proposals``); those that may be made and are wanted are chosen (``choose``); edits
+that are refused or make no difference are dropped (``prune``); edits that reach no level are left out, and the rest
+becomes an RFC 6902 patch (``field_edits``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["left_below", "plan"]
 
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 _NAMED: Final = 3
-"""So many violations are named in the line that says why nothing more is changed."""
+"""At most this many violations are named in the line that says why nothing more is changed."""
 
 
 def _allowed(_edit: Edit) -> str:
@@ -56,10 +56,10 @@ def plan(
 ) -> Plan:
     """Return the plan for one pod template of an object.
 
-    It reaches the policy's level, else baseline where the pod template is below it, else it makes only what is safe.
-    With ``options.partial``, or where a person chooses, it makes every edit.
+    It reaches the policy's level, else baseline where the pod template is below that, else it has only safe edits.
+    With ``options.partial``, or where a person chooses, it has every edit.
 
-    ``value`` is the object, ``location`` one of its pod templates, ``learned`` what else is known of its containers,
+    ``value`` is the object, ``location`` one of its pod templates, ``learned`` what else is known about its containers,
     ``choose`` returns the edits that a person wants, ``accepted`` are reasons by control. ``objection`` returns why an
     edit must not be made whatever its risk, or "". Raises InputError where the pod template cannot be judged.
     """
@@ -100,7 +100,7 @@ class _Draft(NamedTuple):
 
     @property
     def cures(self) -> bool:
-        """Whether a control asks for an edit of it: companions only belong to such."""
+        """Whether a control asks for one of the edits: companions are only made together with these."""
         return any(not edit.companion for edit in self.edits)
 
 
@@ -108,7 +108,7 @@ class _Draft(NamedTuple):
 
 
 def _drafted(case: Case) -> _Draft:
-    """Return the edits for all violations that nobody has accepted or left out, as far as they may be made."""
+    """Return the edits for all violations that nobody has accepted or left out, if they may be made."""
     if not case.violations and case.options.asked == Asked():
         return _Draft([], case.pod, case.violations, [], [], [], _EMPTY, case.policy.level)
     asked = case.options.asked.user_namespace
@@ -126,7 +126,7 @@ def _drafted(case: Case) -> _Draft:
 
 
 def _rootful(case: Case, silent: _Draft) -> Rootful:
-    """Return what tells whether a pod needs a user namespace; ``silent`` is the draft without one."""
+    """Return the evidence on whether a pod needs a user namespace; ``silent`` is the draft without one."""
     inside = {control.id for control, _ in evaluate(case.patched([ENTER]), case.policy)}
     violated = [control.id for control, _ in case.violations]
     violated = [check for check in violated if check not in silent.accepted and not case.options.leaves(check)]
@@ -139,7 +139,7 @@ def _rootful(case: Case, silent: _Draft) -> Rootful:
 
 
 def _edits(case: Case, first: list[Edit]) -> _Draft:
-    """Return the edits beside those that come ``first``, for what is still violated then."""
+    """Return the edits after those that come ``first``, for the violations that these leave."""
     beside = accompany(case, first)
     violations = evaluate(beside.pod, case.policy) if first or beside.edits else case.violations
     accepted = excused(beside.pod, case.policy, violations, case.accepted)
@@ -169,7 +169,7 @@ def _unsaid(case: Case, left: Violations, accepted: Mapping[str, str]) -> Iterat
 
 
 def _reaching(case: Case, full: _Draft) -> _Draft:
-    """Return the draft of every edit where it reaches the level, else that of baseline, else what is safe of it."""
+    """Return the draft of every edit where it reaches the level, else that for baseline, else the safe edits of it."""
     is_safe = all(edit.risk == "safe" for edit in full.edits) and (full.cures or not full.edits)
     if full.reaches or is_safe:
         return full
@@ -182,9 +182,9 @@ def _reaching(case: Case, full: _Draft) -> _Draft:
 
 
 def _for_baseline(case: Case) -> Case | None:
-    """Return the case of baseline, where the pod template is below it and more is asked for.
+    """Return the case for baseline, where the pod template is below it and a higher level is asked for.
 
-    What a person says of a control holds for the baseline controls that it stands for.
+    What a person says about a control applies to the baseline controls that it overrides.
     """
     if case.policy.level == "baseline" or case.level(case.pod, case.violations) != "privileged":
         return None
@@ -199,15 +199,15 @@ def _for_baseline(case: Case) -> Case | None:
 
 
 def _safe(case: Case) -> _Draft:
-    """Return the edits that are safe; where there are none, companions have nothing to accompany."""
+    """Return the safe edits; without any of a control, there are no companions, either."""
     draft = _drafted(case._replace(options=case.options._replace(max_risk="safe")))
     return draft if draft.cures else draft._replace(edits=[], after=case.pod)
 
 
 def _restated(case: Case, full: _Draft, chosen: _Draft, short_of: Level, because: list[Finding]) -> _Draft:
-    """Return a draft of fewer edits than ``full`` that tells what it leaves undone, and why.
+    """Return a draft of fewer edits than ``full`` that says what it does not do, and why.
 
-    ``short_of`` is the level that is not reached, ``because`` the violations that nothing cures.
+    ``short_of`` is the level that is not reached, ``because`` the violations that nothing fixes.
     """
     made = [(edit.op, edit.path, edit.value) for edit in chosen.edits]
     undone = [edit for edit in full.edits if (edit.op, edit.path, edit.value) not in made]
@@ -224,7 +224,7 @@ def _restated(case: Case, full: _Draft, chosen: _Draft, short_of: Level, because
 
 
 def _undone(undone: list[Edit], chosen: _Draft, short_of: Level, because: list[Finding]) -> str:
-    """Return in a line why nothing more is changed."""
+    """Return the reason why nothing more is changed, in one line."""
     words = [worded(finding.reason, finding.detail) for finding in because]
     named = ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
     more, other = (" more", "other ") if chosen.edits else ("", "")
@@ -236,7 +236,7 @@ def _undone(undone: list[Edit], chosen: _Draft, short_of: Level, because: list[F
 
 
 def _remaining(case: Case, draft: _Draft) -> Iterable[Remaining]:
-    # What is said of the rest is true of the pod that the edits make: they may take away what evidence rests on.
+    # What is left is judged in the pod after the edits: they may remove what evidence is about.
     obstacles = [*propose(case, draft.after, draft.left, draft.accepted)[1], *draft.obstacles] if draft.left else []
     for control, found in draft.left:
         if control.id in draft.accepted:

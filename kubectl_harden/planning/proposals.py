@@ -1,4 +1,4 @@
-"""What controls propose together: alike edits are one, and what goes by one edit is no evidence for another."""
+"""The edits of all controls: equal edits are one, and evidence that one edit removes is not used for others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fix = Callable[[Control, FixContext], Remedy]
 def propose(
     case: Case, pod: Pod, violations: Violations, accepted: Collection[str]
 ) -> tuple[list[Edit], list[Obstacle]]:
-    """Return what violated controls propose for a pod, and what they cannot do."""
+    """Return the edits of violated controls for a pod, and what they cannot fix."""
     options = case.options
     in_context = case.location.pod_security_context
     context = FixContext(case.policy.level, case.policy.minor, case.facts(pod), options.host_paths, in_context)
@@ -43,7 +43,7 @@ def propose(
 
 
 def _remedy(case: Case, pod: Pod, control: Control, context: FixContext) -> Remedy:
-    """Return what a control proposes; for the containers, where the pod's securityContext stays as it is for others."""
+    """Return a control's remedy, for containers only where others need the pod's securityContext as it is."""
     remedy = control.fix(pod, context)
     wanted, _ = within_risk(remedy.edits, case.options.max_risk)
     if any(edit.path[:2] == _OF_POD and case.objection(edit) for edit in wanted):
@@ -59,15 +59,15 @@ def proposals(
     facts_after: Callable[[list[Edit]], Facts],
     refused: Callable[[list[Edit]], bool] | None,
 ) -> tuple[list[Edit], list[Obstacle]]:
-    """Return the edits that controls propose, whatever their risk, and what they cannot do.
+    """Return the edits that controls propose, whatever their risk, and what they cannot fix.
 
-    ``fix`` returns a control's remedy, ``facts_after`` what is known of the pod that edits make, ``refused`` whether
-    the API server refuses that pod; None: the pod has no spec.os to state.
+    ``fix`` returns a control's remedy, ``facts_after`` what is known about the pod after edits, ``refused`` whether the
+    API server refuses that pod; None: spec.os cannot be set.
     """
     on_windows = refused is not None and bool(windows_sign(context.facts.pod))
     remedies = _remedies(controls, context._replace(os_name=on_windows), fix, max_risk, facts_after)
     edits = united(edit for remedy in remedies for edit in remedy.edits)
-    # Beside a field that only Linux has, the API server does not take os.name: windows.
+    # With a field that only Linux has, the API server refuses os.name: windows.
     if on_windows and refused is not None and refused(within_risk(edits, max_risk)[0]):
         return proposals(controls, context, fix, max_risk, facts_after, None)
     return edits, [obstacle for remedy in remedies for obstacle in remedy.obstacles]
@@ -80,7 +80,7 @@ def _remedies(
     max_risk: Risk,
     facts_after: Callable[[list[Edit]], Facts],
 ) -> list[Remedy]:
-    """Return each control's remedy; those that do not edit volumes judge by the volumes that stay."""
+    """Return each control's remedy; controls that do not edit volumes judge by the volumes that stay."""
     remedies = [fix(control, context) for control in controls]
     of_volumes = [[edit for edit in remedy.edits if _is_of_volume(edit)] for remedy in remedies]
     going, _ = within_risk([edit for edits in of_volumes for edit in edits], max_risk)

@@ -1,4 +1,4 @@
-"""The fourth step of a plan: out goes what the API server or the kubelet refuses, and what makes no difference."""
+"""The fourth step of a plan: edits that the API server or the kubelet refuses, or that have no effect, are dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kubectl_harden.pod_security.policy import evaluate
 __all__ = ["MAX_EFFORT", "Pruned", "prune"]
 
 MAX_EFFORT: Final = 500_000
-"""Edits of a pod template times its fields, where each edit is tried without: some seconds."""
+"""The most edits times fields of a pod template: a plan is tried without each edit, for at most some seconds."""
 
 
 class Pruned(NamedTuple):
@@ -31,9 +31,9 @@ class Pruned(NamedTuple):
 
 
 def prune(case: Case, edits: list[Edit]) -> Pruned:
-    """Take out what is refused, then what makes no difference to the violations that are left.
+    """Drop edits that are refused, then those that make no difference to the violations that are left.
 
-    Raises InputError where that would take longer than seconds, or where the API server refuses the pod in any case.
+    Raises InputError where that would take too long, or where the API server refuses the pod in any case.
     """
     if not edits:
         return Pruned([], case.pod, case.violations, [], [])
@@ -50,7 +50,7 @@ def prune(case: Case, edits: list[Edit]) -> Pruned:
 
 
 def _without_refusals(case: Case, edits: list[Edit]) -> tuple[list[Edit], Pod, list[Obstacle]]:
-    """Take out edits whose result the API server would refuse, until it refuses nothing but what it did before.
+    """Drop edits whose result the API server would refuse, until it refuses only what it did before.
 
     Returns the edits that are left, the pod that they make, and why the others are not made.
     """
@@ -71,7 +71,7 @@ def _without_refusals(case: Case, edits: list[Edit]) -> tuple[list[Edit], Pod, l
 
 
 def _guilty(case: Case, refused: list[tuple[Path, str]], edits: list[Edit]) -> tuple[list[Edit], str]:
-    """Return the edits at, above or below a refused field, else those without which it is not refused, and why."""
+    """Return the edits at, above or below a refused field, else those whose removal makes it accepted, and why."""
     for path, why in refused:
         found = [edit for edit in edits if edit.path[: len(path)] == path or path[: len(edit.path)] == edit.path]
         if not found:
@@ -83,7 +83,7 @@ def _guilty(case: Case, refused: list[tuple[Path, str]], edits: list[Edit]) -> t
 
 
 def _effective(case: Case, edits: list[Edit], after: Pod, left: Violations) -> tuple[list[Edit], Pod]:
-    """Drop edits without which the same is ``left``, because something else stays in their way."""
+    """Drop edits without which the same violations are ``left``, because something else stays."""
     known = refusals(case.pod)
     goal = [finding[:2] for _, finding in left]
     kept = edits
@@ -97,13 +97,13 @@ def _effective(case: Case, edits: list[Edit], after: Pod, left: Violations) -> t
             same = [finding[:2] for _, finding in evaluate(lesser, case.policy)] == goal
             if same and not case.refusals(lesser, fewer) - known:
                 kept, after = fewer, lesser
-        # Without one edit another may no longer make a difference.
+        # Without one edit, another may no longer make a difference.
         if len(kept) == len(before):
             return kept, after
 
 
 def _refuse_too_much(case: Case, edits: Collection[Edit]) -> None:
-    """Raise InputError where trying a plan without each of its edits would take longer than seconds."""
+    """Raise InputError where trying a plan without each of its edits would take too long."""
     fields = size(case.pod.written)
     if len(edits) * fields > MAX_EFFORT:
         raise InputError(

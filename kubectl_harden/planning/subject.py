@@ -1,6 +1,6 @@
-"""An object that runs pods, wherever it was read: what is judged, and planned for."""
+"""An object that runs pods, wherever it was read: it is judged and planned for."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
@@ -28,10 +28,11 @@ class Subject(NamedTuple):
     """An object that runs pods.
 
     ``identity`` names the object itself (its ``pod_path`` is empty), ``policy`` is the one that it is held to,
-    ``pod_paths`` say where custom resources keep their pod templates. ``comments`` are reasons, by control, of comments
-    beside the object that accept violations. ``decoded`` tells that an API server has decoded the value by its own
-    types. ``place`` returns the line and column (from 1) of a field, or of the nearest parent that is there, where the
-    object was read from a text. ``runtime_classes`` are policies for pods of these, whatever the namespace asks for.
+    ``pod_paths`` say where custom resources keep their pod templates. ``comments`` are reasons, by control, from
+    comments next to the object that accept violations. ``decoded`` says that an API server has decoded the value by its
+    own types. ``place`` returns the line and column (from 1) of a field, or of its nearest existing parent, where the
+    object was read from a text. ``runtime_classes`` are policies for pods with these runtime classes, whatever the
+    namespace asks for.
     """
 
     value: dict[str, Any]
@@ -53,7 +54,7 @@ class Subject(NamedTuple):
         return self._replace(value=value)
 
     def named(self, location: Location) -> Identity:
-        """Return what reports name one of its pod templates by."""
+        """Return how reports name one of its pod templates."""
         return self.identity._replace(pod_path=location.path)
 
     def policy_for(self, location: Location) -> Policy:
@@ -67,7 +68,7 @@ class Subject(NamedTuple):
         return location.pod()
 
     def accepted(self) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
-        """Return the reasons, by control, for which its violations are accepted, and what is wrong with them."""
+        """Return the reasons, by control, for which its violations are accepted, and errors in them."""
         try:
             annotations = annotated(self.value)
         except InputError as error:

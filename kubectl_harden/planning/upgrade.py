@@ -1,4 +1,4 @@
-"""What a newer policy version forbids of an object, and the one that it is held to does not."""
+"""Violations that an object has under a newer policy version, but not under the one that it is held to."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ __all__ = ["failing_newly", "judged_newly", "upgraded"]
 
 
 def upgraded(policy: Policy, minor: int) -> Policy:
-    """Return a policy at a version, or as it is where it is that or a newer one, or forbids nothing."""
+    """Return a policy at a version, or unchanged where it is at least as new, or forbids nothing."""
     if policy.level == "privileged" or policy.minor >= minor:
         return policy
     return policy._replace(minor=minor, named="")
 
 
 def failing_newly(subject: Subject, minor: int) -> tuple[str, ...]:
-    """Return the controls of a policy version that an object fails, and does not fail as it is held today."""
+    """Return the controls that an object fails under a policy version, but not under the policy that it is held to
+    today.
+    """
     found = (violation for checked in judged_newly(subject, minor).checked for violation in left(checked.violations))
     return tuple(dict.fromkeys(violation.check for violation in found))
 
 
 def judged_newly(subject: Subject, minor: int, learn: Learn | None = None) -> Checks:
-    """Return the verdict at a policy version on each pod template of an object, with what is new in it alone.
+    """Return the verdict at a policy version on each pod template of an object, with new violations only.
 
-    ``before`` of each says what it is held to now. See ``judged``.
+    ``before`` of each is the policy that it is held to now. See ``judged``.
     """
     today = judged(subject)
     now = {item.identity.pod_path: item for item in today.checked}

@@ -1,4 +1,4 @@
-"""Root where it is needed: a user namespace (hostUsers: false) in place of runAsNonRoot and runAsUser.
+"""Root where it is needed: a user namespace (hostUsers: false) instead of runAsNonRoot and runAsUser.
 
 Sources: KEP-127; relaxPolicyForUserNamespacePod in policy/helpers.go of k8s.io/pod-security-admission;
 https://kubernetes.io/docs/concepts/workloads/pods/user-namespaces/.
@@ -41,9 +41,9 @@ _NODES: Final = (
 
 
 class Rootful(NamedTuple):
-    """A pod beside its companions, the pod ``after`` a plan without a user namespace, and what is known of it.
+    """A pod with its companions, the pod ``after`` a plan without a user namespace, and what is known about it.
 
-    Of the ``violated`` controls a user namespace satisfies those that are ``relieved``; ``stopped`` stop the plan.
+    Of the ``violated`` controls, a user namespace satisfies those that are ``relieved``; ``stopped`` stop the plan.
     """
 
     location: Location
@@ -57,14 +57,14 @@ class Rootful(NamedTuple):
 
 
 def may_enter(location: Location, policy: Policy) -> bool:
-    """Whether an object has a place for hostUsers, and its policy lets root run in a user namespace."""
+    """Whether an object has the field hostUsers, and its policy allows root in a user namespace."""
     return not _no_field(location) and policy.minor >= EXEMPT_FROM
 
 
 def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | None, list[str]]:
-    """Return the judged edit that puts a pod into a user namespace, if it has a use for one; else why it has not.
+    """Return the judged edit that puts a pod into a user namespace where it needs one, else None and why not.
 
-    "auto": only evidence of root counts, else also that a plan is stopped by what a user namespace satisfies.
+    "auto": only evidence of root counts, otherwise also that a plan is stopped by what a user namespace satisfies.
     """
     shown = next(_as_root(case.pod, case.facts), "") or (_unmasked(case) if asked == "stopped" else "")
     concerned = {*case.violated}.intersection(case.relieved or _OF_ROOT)
@@ -93,7 +93,7 @@ def entering(case: Rootful, asked: Literal["stopped", "auto"]) -> tuple[Edit | N
 
 
 def _unmasked(case: Rootful) -> str:
-    """Return which container unmasks /proc, as only a pod in a user namespace may at baseline, or an empty text."""
+    """Return which container unmasks /proc, which baseline allows only in a user namespace, or ""."""
     unmasked = (c for c in case.pod.containers if c.security.get("procMount") == "Unmasked")
     first = next(unmasked, None) if "procMount" in case.relieved else None
     return f'container "{first.name}" has procMount: Unmasked, which takes hostUsers: false' if first else ""
@@ -108,36 +108,36 @@ def _stopping(case: Rootful) -> Iterator[str]:
 
 
 def _unknown(case: Rootful) -> Iterator[str]:
-    """Yield the containers of which nothing tells the user."""
+    """Yield the containers whose user is not known."""
     for container in case.pod.containers:
         if user_of(case.pod, container) is None and not any(users(case.facts.containers.get(container.path, ()))):
             yield container.name
 
 
 def _no_field(location: Location) -> str:
-    """Return why an object has no place for hostUsers, or an empty text."""
+    """Return why an object does not have the field hostUsers, or ""."""
     if location.spread:
         return "an Argo Workflow has no field hostUsers"
     return "" if location.pod_security_context else "Knative has no field hostUsers"
 
 
 def _as_root(pod: Pod, facts: Facts) -> Iterator[str]:
-    """Yield what shows that a container runs as root."""
+    """Yield the evidence that containers run as root."""
     return (text for container in pod.containers if (text := _root(pod, container, facts)))
 
 
 def _root(pod: Pod, container: Container, facts: Facts) -> str:
-    """Return what shows that a container runs as root, or an empty text."""
+    """Return the evidence that a container runs as root, or ""."""
     user = user_of(pod, container)
     if user is not None:
         return "" if user else f'container "{container.name}" runs as user 0 (runAsUser)'
     known = facts.containers.get(container.path, ())
-    # What the image says is what the kubelet asks; a running pod may have become root since.
+    # The kubelet checks the user that the image sets; a running pod may have become root since.
     return next((fact.text for fact in list(users(known, "image")) or users(known) if fact.value == 0), "")
 
 
 def _refused(case: Rootful) -> Iterator[str]:
-    """Yield the containers that run as root and say runAsNonRoot themselves, which the kubelet refuses anywhere.
+    """Yield the containers that run as root and set runAsNonRoot themselves, which the kubelet always refuses.
 
     Source: pkg/kubelet/kuberuntime/security_context_others.go, verifyRunAsNonRoot.
     """
@@ -175,12 +175,12 @@ def _ids(pod: Pod) -> Iterator[tuple[str, int]]:
 
 
 def _volumes(pod: Pod, facts: Facts) -> Iterator[str]:
-    """Yield what is to be said of volumes whose file system must have ID-mapped mounts."""
+    """Yield notes on volumes whose file system must support ID-mapped mounts."""
     known = {fact.name: fact for fact in facts.pod if fact.topic == "volume mapping"}
     declared = {volume.get("name", ""): volume for _, volume in pod.volumes()}
     unsure: list[str] = []
     for name in dict.fromkeys(_mounted(pod.containers)):
-        # What is mounted and not declared is a claim that a StatefulSet adds.
+        # A volume that is mounted but not declared is a claim that a StatefulSet adds.
         volume: dict[str, Any] = declared.get(name, {"persistentVolumeClaim": {}})
         kind = next((words for source, words in _WITHOUT_MAPPING.items() if source in volume), "")
         if kind:

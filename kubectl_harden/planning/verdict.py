@@ -1,4 +1,4 @@
-"""What Pod Security admission would say of the pod templates of an object."""
+"""The verdicts of Pod Security admission on the pod templates of an object."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["judged"]
 
 
 def judged(subject: Subject, learn: Learn | None = None, *, named: bool = False) -> Checks:
-    """Return the verdict on each pod template of an object, and what is wrong with the object otherwise.
+    """Return the verdict on each pod template of an object, and other problems of the object.
 
-    With ``learn`` the evidence of how its containers run comes with it, with ``named`` what a baseline file asks for.
+    With ``learn``, it has the evidence of how its containers run, with ``named`` what a baseline file needs.
     """
     accepted, problems = subject.accepted()
     checked = []
@@ -55,7 +55,7 @@ def _verdict(subject: Subject, location: Location, accepted: Mapping[str, str], 
 
 
 def _named(checked: Checked, subject: Subject, location: Location, findings: Iterable[Finding]) -> Checked:
-    """Return a verdict with what a baseline file asks for: fields by names, and the verdicts of counterparts."""
+    """Return a verdict with what a baseline file needs: fields by name, and the verdicts of counterparts."""
     pod = subject.pod(location)
     # As admission sees it: a host port may be a default.
     value = {"metadata": {"annotations": pod.annotations}, "spec": pod.spec}
@@ -83,19 +83,19 @@ def _at_fault(value: Any, path: Path) -> FieldAtFault:
     found = value
     for part in path:
         if isinstance(found, dict):
-            # A profile without a type has the empty one, which a pod without a profile has not.
+            # A profile without a type has the empty type, unlike a pod without a profile.
             found = found.get(part, "" if part == "type" else None)
         else:
             found = found[part] if isinstance(found, list) and isinstance(part, int) and part < len(found) else None
     if path[-1:] == ("hostPath",) and isinstance(found, dict):
-        # Which path of the node it is matters more than that there is one.
+        # What matters is which path of the node it is.
         found = found.get("path")
     told = isinstance(found, str | int) and not isinstance(found, bool)
     return FieldAtFault(named_path(value, path), json_line(found) if told else "null")
 
 
 def _with_facts(checked: Checked, subject: Subject, location: Location, learn: Learn) -> Checked:
-    """Return a verdict with what is known of how the containers run."""
+    """Return a verdict with what is known about how the containers run."""
     # Imported late: a plain check needs no evidence.
     from kubectl_harden.evidence.manifest import facts_of
 

@@ -1,4 +1,4 @@
-"""Violations that somebody has accepted, with the reason: an annotation, or a comment beside the object.
+"""Violations that somebody has accepted, with the reason: an annotation, or a comment next to the object.
 
     metadata:
       annotations:
@@ -6,11 +6,11 @@
 
     # kubectl-harden/allow: hostPathVolumes: reads the node's logs
 
-The annotation takes a control on each of its lines. The API server knows nothing of it: what is accepted here it
-rejects all the same where the namespace enforces the level.
+The annotation has one control per line. The API server does not read it: where the namespace enforces the level, it
+still rejects what is accepted here.
 
-A restricted control that overrides baseline ones stands for them. Accepting one of those is enough where the
-restricted control finds nothing else: ``hostPathVolumes`` at restricted, where hostPath is all that is wrong.
+A restricted control that overrides baseline ones includes their rules. Accepting one of those is enough where the
+restricted control finds nothing else: ``hostPathVolumes`` at restricted, where hostPath is the only violation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def annotated(value: object) -> Mapping[str, str]:
-    """Return the reasons by control of an object's annotation. Raises InputError for what is no allowance."""
+    """Return the reasons by control of an object's annotation. Raises InputError for an invalid one."""
     text = annotation(value, ALLOW)
     if text is None:
         return _NOTHING
@@ -50,7 +50,7 @@ def annotated(value: object) -> Mapping[str, str]:
 def commented(text: str, root: Node | None) -> Iterator[tuple[int, str, str]]:
     """Yield the offset, control and reason of each comment in a document's text; ``root`` is its tree.
 
-    Raises SyntaxFault for a comment that is no allowance.
+    Raises SyntaxFault for an invalid one.
     """
     strings = list(_strings(root)) if root is not None else []
     for match in re.finditer(_COMMENT, text):
@@ -63,10 +63,9 @@ def commented(text: str, root: Node | None) -> Iterator[tuple[int, str, str]]:
 
 
 def by_object(text: str, root: Node | None, notes: Iterable[tuple[int, str, str]]) -> Mapping[Path, Mapping[str, str]]:
-    """Return the reasons by control of a document's comments, by the path of the object that each is about.
+    """Return the reasons by control in a document's comments, by the path of the object that each comment is about.
 
-    A comment is about the object of its document; among the items of a List about the one that it stands in, or right
-    above.
+    A comment is about the object of its document; in a List, about the item that it is in, or right above.
     """
     out: dict[Path, dict[str, str]] = {}
     lists = _Lists(text)
@@ -76,7 +75,7 @@ def by_object(text: str, root: Node | None, notes: Iterable[tuple[int, str, str]
 
 
 class _Lists:
-    """Finds the item of a List that an offset belongs to, in the logarithm of their number."""
+    """Finds the item of a List that an offset belongs to, in logarithmic time."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -96,7 +95,7 @@ class _Lists:
         return path
 
     def _held_by(self, node: Node) -> tuple[str, Sequence[Node]]:
-        """Return the key of a List's items, or of a Template's objects, and these; nothing for any other object."""
+        """Return the key of a List's items, or of a Template's objects, and the items; other objects have none."""
         node = _target(node)
         if id(node) not in self._items:
             pairs = node.pairs() if node.kind == MAPPING else ()
@@ -109,21 +108,21 @@ class _Lists:
         return self._items[id(node)]
 
     def _item(self, items: Sequence[Node], offset: int) -> int:
-        """Return which item an offset stands in, or right above; at an item's end its indentation tells."""
+        """Return the index of the item that an offset is in or right above; at an item's end, its indent decides."""
         line = self._text.rfind("\n", 0, offset) + 1
-        # What stands on the last line of an item belongs to it.
+        # A comment on the last line of an item belongs to it.
         following = bisect_left(items, line, key=lambda item: item.end)
         if following == 0:
             return 0
         if following == len(items):
             return following - 1
         dash = self._dash(items[following - 1], items[following])
-        # A comment behind the dash belongs to its item.
+        # A comment after the dash belongs to its item.
         inside = dash is not None and dash.start() > offset and self._text.index("#", line) - line > len(dash[1])
         return following - 1 if inside else following
 
     def _dash(self, above: Node, item: Node) -> re.Match[str] | None:
-        """Return the dash in front of an item, if it stands at the start of a line."""
+        """Return the dash before an item, if it is at the start of a line."""
         if id(item) not in self._dashes:
             self._dashes[id(item)] = _DASH.search(self._text, above.end, item.start)
         return self._dashes[id(item)]
@@ -134,7 +133,7 @@ def _target(node: Node) -> Node:
 
 
 def _strings(root: Node) -> Iterator[tuple[int, int]]:
-    """Yield where quoted and block scalars stand, in order: what looks like a comment there is none."""
+    """Yield where quoted and block scalars are, in order: a text in them that looks like a comment is not one."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -146,7 +145,7 @@ def _strings(root: Node) -> Iterator[tuple[int, int]]:
 
 
 def left(violations: Iterable[Violation]) -> list[Violation]:
-    """Return the violations that count: neither accepted, nor known from the baseline file."""
+    """Return the violations that count: those that are neither accepted nor in the baseline file."""
     return [violation for violation in violations if not violation.accepted and not violation.known]
 
 
@@ -165,7 +164,7 @@ def excused(
 
 
 def _through_others(pod: Pod, policy: Policy, finding: Finding, accepted: Mapping[str, str]) -> list[str]:
-    """Return the reasons of controls that find all that a finding is made of."""
+    """Return the reasons of the accepted controls that together cover a finding, or none."""
     reasons = []
     covered: set[Path] = set()
     for level in LEVELS:

@@ -50,7 +50,7 @@ _NOT_A_SUBDOMAIN: Final = (
 
 
 class AdmissionConfig(NamedTuple):
-    """What an API server's configuration says of Pod Security admission; ``file`` is what people know it by."""
+    """An API server's configuration of Pod Security admission; ``file`` is the name that reports give it."""
 
     defaults: Defaults = UNCONFIGURED
     usernames: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class AdmissionConfig(NamedTuple):
 
 
 class Elsewhere(NamedTuple):
-    """An AdmissionConfiguration that leaves the configuration to another file, named relative to its own directory."""
+    """An AdmissionConfiguration that refers to another file, by a path relative to its own directory."""
 
     path: str
 
@@ -69,9 +69,9 @@ Parsed = AdmissionConfig | Elsewhere
 
 
 def parse_admission_config(text: str) -> Parsed:
-    """Return what an AdmissionConfiguration, or a PodSecurityConfiguration alone, says.
+    """Return the content of an AdmissionConfiguration, or of a PodSecurityConfiguration alone.
 
-    As the API server does, only the first document is read. Raises SyntaxFault, with the place of what is wrong.
+    As the API server does, only the first document is read. Raises SyntaxFault, with the place of the error.
     """
     document = next(documents(text), None)
     if not isinstance(document, Document):
@@ -86,7 +86,7 @@ def parse_admission_config(text: str) -> Parsed:
 
 
 def read_admission_config(value: object) -> Parsed:
-    """Return what the value of such a document says. Raises InputError with the path of what is wrong."""
+    """Return the content of such a document, by its value. Raises InputError with the path of the error."""
     head = _fields(value, (), None)
     kind, version = (_text(head.get(key), (key,)) for key in ("kind", "apiVersion"))
     if (kind, version) in ((_POD_SECURITY, known) for known in _POD_SECURITY_VERSIONS):
@@ -100,7 +100,7 @@ def read_admission_config(value: object) -> Parsed:
 
 
 def _plugin(head: dict[str, object]) -> Parsed:
-    """Return what the configuration of the plugin says; the first of several of its name counts."""
+    """Return the configuration of the PodSecurity plugin; the first of several counts."""
     found: list[tuple[Path, object, str]] = []
     for index, plugin in enumerate(_items(head.get("plugins"), ("plugins",))):
         path = ("plugins", index)
@@ -117,7 +117,7 @@ def _plugin(head: dict[str, object]) -> Parsed:
 
 
 def _pod_security(value: object, base: Path) -> AdmissionConfig:
-    """Return what a PodSecurityConfiguration says: decoded strictly, defaulted, and validated."""
+    """Return a PodSecurityConfiguration, decoded strictly, defaulted, and validated."""
     top = _fields(value, base, ("apiVersion", "kind", "defaults", "exemptions"))
     if top.get("kind") != _POD_SECURITY or top.get("apiVersion") not in _POD_SECURITY_VERSIONS:
         raise InputError(f"write apiVersion {_POD_SECURITY_VERSIONS[0]} and kind {_POD_SECURITY}", base)
@@ -138,7 +138,7 @@ def _names(value: object, path: Path) -> tuple[str, ...]:
 
 
 def _validate(defaults: Mapping[str, str], exemptions: Mapping[str, tuple[str, ...]], base: Path) -> None:
-    """Raise InputError for the first thing that is wrong (ValidatePodSecurityConfiguration); empty is as by default."""
+    """Raise InputError for the first error (ValidatePodSecurityConfiguration); empty values mean the defaults."""
     for key, text in defaults.items():
         words = invalid_version(text) if key.endswith("-version") else invalid_level(text)
         if text and words:
@@ -178,11 +178,11 @@ _EXEMPTIONS: Final[dict[str, Callable[[str], str]]] = {
     "runtimeClasses": _wrong_runtime_class,
     "usernames": _wrong_username,
 }
-"""What is wrong with a name in each of the lists of exemptions, in the order in which they are validated."""
+"""For each list of exemptions, the validation of a name in it; in the order in which they are validated."""
 
 
 def _too_long(name: str, limit: int) -> list[str]:
-    # len() of Go counts bytes.
+    # Go's len() counts bytes.
     return [f"must be no more than {limit} characters"] if len(name.encode()) > limit else []
 
 
@@ -190,7 +190,7 @@ def _too_long(name: str, limit: int) -> list[str]:
 
 
 def _fields(value: object, path: Path, known: tuple[str, ...] | None) -> dict[str, Any]:
-    """Return an object's fields, of null none. Raises InputError for another type, and for unknown fields."""
+    """Return an object's fields, none for null. Raises InputError for another type, and for unknown fields."""
     if value is None:
         return {}
     if not isinstance(value, dict):

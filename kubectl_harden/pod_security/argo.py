@@ -18,13 +18,13 @@ from kubectl_harden.pod_security.template_defaults import Layered
 __all__ = ["argo_pods"]
 
 MAX_SHARED: Final = 100_000
-"""Containers, volumes and defaults of a workflow, counted in each template that has them."""
+"""Containers, volumes and defaults of a workflow, counted once for each template that has them."""
 
-# Template.GetType of workflow_types.go: the first that is there. Those below make no pod.
+# Template.GetType of workflow_types.go: the first one that is set. The types below make no pod.
 _TYPES: Final = ("container", "containerSet", "steps", "dag", "script", "resource", "data", "suspend", "http", "plugin")
 _WITHOUT_POD: Final = ("steps", "dag", "suspend", "http", "plugin")
 
-# What a podSpecPatch can set without a word in the verdict; parameters only fill in values of these.
+# Fields that a podSpecPatch can set without effect on the verdict; parameters only fill in their values.
 _HARMLESS: Final = frozenset(
     (
         "activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "dnsConfig", "dnsPolicy",
@@ -40,7 +40,7 @@ _OF_THE_CONTROLLER: Final = frozenset(("init", "wait", "supervisor"))
 
 
 def argo_pods(value: object, base: Path) -> Iterator[Location]:
-    """Yield each template of an Argo Workflow that runs a pod, as the pod it becomes.
+    """Yield each template of an Argo Workflow that runs a pod, as the pod that it becomes.
 
     ``base`` is the path of the workflow's spec. Raises InputError where its templates share too much.
     """
@@ -81,7 +81,7 @@ def _names(items: list[object]) -> set[str]:
 
 
 def _templates(workflow: dict[str, object], base: Path) -> Iterator[tuple[Path, dict[str, object]]]:
-    """Yield the templates of a workflow, and those that stand inline in their steps and tasks."""
+    """Yield the templates of a workflow, and those that are inline in their steps and tasks."""
     for index, template in enumerate(_list(workflow.get("templates"))):
         yield from _with_inline(template, (*base, "templates", index))
 
@@ -108,14 +108,14 @@ def _kind(template: dict[str, object]) -> str | None:
 
 
 def _layered(defaults: Any, template: dict[str, object], base: Path, where: Path, kind: str) -> Layered:
-    """Return a template with the workflow's defaults below it, without those of other types of templates."""
+    """Return a template over the workflow's defaults, without the defaults of other template types."""
     if defaults is not None:
         defaults = {key: item for key, item in defaults.items() if key == kind or key not in _TYPES}
     return Layered(defaults, template, (*base, "templateDefaults"), where)
 
 
 class _Spread:
-    """A template of a workflow: the pod that it becomes, and where the fields of that stand."""
+    """A template of a workflow: the pod that it becomes, and where the fields of the pod are in the workflow."""
 
     def __init__(
         self, workflow: dict[str, Any], base: Path, where: Path, kind: str, template: Layered, volumes: dict[Any, int]
@@ -126,7 +126,7 @@ class _Spread:
         # Paths of the pod template → paths of the template, and of the object.
         self._in_template: dict[Path, Path] = {}
         self._outside: dict[Path, Path] = {}
-        # Lists of which a part stands elsewhere: how many items they have, and how many the template's own has.
+        # Lists with items from elsewhere: how many items they have, and how many are the template's own.
         self._lists: dict[Path, tuple[int, int]] = {}
 
     def location(self) -> Location | None:
@@ -159,12 +159,14 @@ class _Spread:
         return self._template.source(real) if is_own else real
 
     def beneath(self, path: Path) -> bool:
-        """Whether a field of the pod template stands in the template and in the defaults."""
+        """Whether a field of the pod template is both in the template and in the defaults."""
         real, is_own = self._placed(path)
         return is_own and self._template.beneath(real)
 
     def _placed(self, path: Path) -> tuple[Path, bool]:
-        """Return a path of the template for one of the pod, and True; or the object's, for what is outside of it."""
+        """Return the path in the template for a path of the pod, and True; outside of the template, the path in the
+        object, and False.
+        """
         for length in range(len(path), 0, -1):
             prefix, rest = path[:length], path[length:]
             if prefix in self._outside and not (rest and prefix in self._in_template):
@@ -177,7 +179,7 @@ class _Spread:
         return path, True
 
     def sees(self, path: Path) -> bool:
-        """Whether the pod has a field of the object, outside of the template, or would have it."""
+        """Whether the pod has a field that is in the object outside of the template, or would have it."""
         outside = self._outside.values()
         return any(path[: len(one)] == one or one[: len(path)] == path for one in outside) or self._template.sees(path)
 
@@ -187,7 +189,7 @@ class _Spread:
         if self._kind == "containerSet":
             found.extend(self._set(main))
         elif self._kind in ("container", "script"):
-            # Whatever its name says.
+            # Whatever name is written there.
             if isinstance(main, dict):
                 main = {**{key: item for key, item in main.items() if key != "source"}, "name": "main"}
             found.append(((self._kind,), main))
@@ -197,7 +199,7 @@ class _Spread:
         return [item for _, item in found]
 
     def _set(self, containers: object) -> Iterator[tuple[Path, object]]:
-        """Yield the containers of a set, each with the mounts of the set behind its own (GetContainers)."""
+        """Yield the containers of a container set, each with the mounts of the set after its own (GetContainers)."""
         fields = containers if isinstance(containers, dict) else {}
         common = _list(fields.get("volumeMounts"))
         for index, container in enumerate(_list(fields.get("containers"))):
@@ -212,7 +214,7 @@ class _Spread:
             yield ("containerSet", "containers", index), container
 
     def _volumes(self, containers: list[Any]) -> list[object]:
-        """Return the template's own volumes, all of them, and those of the workflow that containers mount."""
+        """Return all of the template's own volumes, and the workflow's volumes that containers mount."""
         found = list(_list(self._fields.get("volumes")))
         own = len(found)
         mounts = [
@@ -226,14 +228,14 @@ class _Spread:
             index = self._declared[name]
             self._outside["spec", "volumes", len(found)] = (*self._base, "volumes", index)
             found.append(self._workflow["volumes"][index])
-        # What is added comes to the template's own, whatever else there is.
+        # New volumes are added to the template's own, whatever else there is.
         self._outside["spec", "volumes"] = (*self._where, "volumes")
         self._in_template["spec", "volumes"] = ("volumes",)
         self._lists["spec", "volumes"] = len(found), own
         return found
 
     def _metadata(self) -> object:
-        """Return the metadata of the pod: the template's annotations count before the workflow's."""
+        """Return the metadata of the pod: the template's annotations override the workflow's."""
         own, of_all = self._fields.get("metadata"), self._workflow.get("podMetadata")
         common = of_all.get("annotations") if isinstance(of_all, dict) else None
         if not isinstance(common, dict) or not (own is None or isinstance(own, dict)):
@@ -246,7 +248,7 @@ class _Spread:
         return {**(own or {}), "annotations": {**common, **(mine or {})}}
 
     def _undecided(self, containers: list[object]) -> str:
-        """Return why the fields do not say what the pod is, where a patch of it decides, or ""."""
+        """Return why the pod cannot be judged from its fields, because a patch changes it, or ""."""
         names = _names(containers) | _OF_THE_CONTROLLER
         for patch, path in ((self._workflow.get("podSpecPatch"), None), (self._fields.get("podSpecPatch"), PATCHED)):
             why = _decided_by(patch, names) if isinstance(patch, str) and patch else ""
@@ -261,7 +263,7 @@ class _Spread:
 
 def _decided_by(patch: str, names: set[str]) -> str:
     """Return what a podSpecPatch sets that a verdict depends on, as a reason, or ""."""
-    # Imported late: few workflows have one.
+    # Imported late: few workflows have a podSpecPatch.
     from kubectl_harden.yaml_text.tree import parse, value_of
 
     try:

@@ -1,4 +1,4 @@
-"""What the rules of several changes ask for, and the sources and offers that they name."""
+"""Conditions that the rules of several changes share, and the sources and offers that they name."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ OWNER: Final = "leave that to the kubelet: --fs-group auto"
 LOW_PORTS: Final = "open the ports below 1024 to every user of the pod: --low-ports"
 
 POD_LEVEL_OFFERS: Final = (GROUP, OWNER, LOW_PORTS)
-"""What only a field of the pod's securityContext can do."""
+"""Offers that need a field of the pod's securityContext."""
 
 
 def users(facts: Iterable[Fact], origin: FactOrigin | None = None) -> Iterator[Fact]:
-    """Yield what is known of the user that a container runs as."""
+    """Yield what is known about the user that a container runs as."""
     return (fact for fact in facts if fact.kind == "user" and origin in (None, fact.origin))
 
 
@@ -69,14 +69,14 @@ def low_port(pod: Pod, facts: Iterable[Fact]) -> Fact | None:
     used = [fact for fact in known if fact.kind == "needs" and fact.topic == "low port" and fact.value < start]
     seen = [fact for fact in used if fact.origin == "observed"]
     if any(fact.topic == "low port" and fact.kind in ("open", "unused") for fact in known):
-        # The node's say holds for every bind, a watch without a bind for declared ports only.
+        # What the node allows holds for every bind; that no bind was observed holds only for declared ports.
         opened = any(fact.kind == "open" for fact in known if fact.topic == "low port")
         return None if opened or not seen else seen[0]
     return next(iter((*seen, *used)), None)
 
 
 def first(kind: FactKind, topic: Topic) -> Callable[[Case], str | None]:
-    """Return a condition: some fact says this of the topic."""
+    """Return a condition: a fact about the topic is of this kind."""
 
     def when(case: Case) -> str | None:
         return next((fact.text for fact in case.facts if fact.kind == kind and fact.topic == topic), None)
@@ -85,7 +85,7 @@ def first(kind: FactKind, topic: Topic) -> Callable[[Case], str | None]:
 
 
 def named(kind: FactKind, topic: Topic) -> Callable[[Case], str | None]:
-    """Return a condition: some fact says this of just the one of a topic that the edit takes away."""
+    """Return a condition: a fact of this kind is about the capability, namespace or volume that the edit removes."""
 
     def when(case: Case) -> str | None:
         about = (fact for fact in case.facts if fact.kind == kind and fact.topic == topic)
@@ -103,7 +103,7 @@ def user_is(origin: FactOrigin, kind: Literal["root", "number", "name"]) -> Call
     """Return a condition on the user of the image or the live pod: "root", "number" (not 0) or "name"."""
 
     def when(case: Case) -> str | None:
-        # Who runs as root because it was told so says nothing of its image; the image itself does.
+        # A pod that runs as root because runAsUser says so shows nothing about its image; the image itself does.
         if case.user or (case.user == 0 and origin != "image"):
             return None
         for fact in users(case.facts, origin):
@@ -116,13 +116,13 @@ def user_is(origin: FactOrigin, kind: Literal["root", "number", "name"]) -> Call
 
 
 def serves_low_port(case: Case) -> str | None:
-    """Return that a container serves a port that only root may bind."""
+    """Return the evidence that a container serves a port that only root may bind, or None."""
     found = low_port(case.pod, case.facts)
     return found.text if found else None
 
 
 def unknown(case: Case) -> str | None:
-    """Return what could not be learned, or an empty sentence: this rule always decides."""
+    """Return what could not be read, or an empty sentence: this rule always decides."""
     return next((fact.text for fact in case.facts if fact.kind == "unknown"), "")
 
 

@@ -1,6 +1,6 @@
-"""What a control is: a rule for each range of policy versions, and a fix."""
+"""The type of controls: a rule for each range of policy versions, and a fix."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,9 +20,9 @@ class Revision(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """Words (in lower case) of a pod that fails, which point at the edits of a control, and what to do about it.
+    """Words (in lower case) in the errors of a failing pod that point at edits of a control, and what to do about it.
 
-    ``general`` words could mean any of several controls: those that are not are looked for first.
+    ``general`` words could mean any of several controls: specific ones are looked for first.
     """
 
     words: tuple[str, ...]
@@ -46,14 +46,14 @@ class Control(NamedTuple):
     revisions: tuple[Revision, ...]
     fix: Callable[[Pod, FixContext], Remedy]
     reasons: tuple[str, ...]
-    """The words that begin its violations in the API server's messages."""
+    """The words that its violations begin with in the API server's messages."""
     changes: tuple[Change, ...]
-    """The changes that its edits make, with the rules by which they are judged."""
+    """The changes that its edits make, with the rules that judge them."""
     cure: str
-    """What to do about a violation, where only the message is known."""
+    """What to do about a violation where only the message is known."""
     signs: tuple[Sign, ...] = ()
-    """What a failing pod says where an edit of it is to blame."""
+    """What a failing pod reports where an edit of this control is to blame."""
     stays: Callable[[Pod], str] = _nothing
-    """Why a violation stays in a pod although no edit of its own is left to make, or "": another control's does it."""
+    """Why a violation stays in a pod without an edit of its own, or "": another control's edit would fix it."""
     covers: Callable[[str], bool] = _never
-    """Whether the detail of a violation, the only thing known, may stand for one of a control that it overrides."""
+    """Whether a violation, of which only the detail is known, may also be one of a control that this one overrides."""

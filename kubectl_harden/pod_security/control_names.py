@@ -1,4 +1,4 @@
-"""What a person calls a control: its id, the reason in admission's messages, or an edit that fixes it."""
+"""The names that people use for a control: its ID, the reason in admission's messages, or an edit that fixes it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kubectl_harden.pod_security.controls import CONTROLS
 __all__ = ["controls_named"]
 
 _VAGUE: Final = frozenset(("add", "drop", "host", "name"))
-"""Last words of fields that name no control by themselves."""
+"""Last parts of field names that do not identify a control by themselves."""
 
 
 def controls_named(words: str) -> tuple[Control, ...]:
-    """Return the controls with this id, reason, edit or field, in any letter case; none where nothing is called so.
+    """Return the controls with this id, reason, edit or field, in any letter case; none where nothing has this name.
 
     A reason may belong to the controls of both levels, such as ``seccompProfile``.
     """

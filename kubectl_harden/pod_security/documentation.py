@@ -1,4 +1,4 @@
-"""The documentation of a control's file, taken apart: the one source of ``explain`` and of the reference."""
+"""The docstring of a control's file, split into its parts: the only source of ``explain`` and of the reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RUNTIME", "Explanation", "Rule", "explain", "explanations"]
 
 
 class Rule(NamedTuple):
-    """Fields of a control and their allowed values, a line each; ``when`` names the versions, if not all."""
+    """Fields of a control and their allowed values, one per line; ``when`` names the versions, if not all."""
 
     when: str
     fields: tuple[str, ...]
@@ -23,9 +23,9 @@ class Rule(NamedTuple):
 class Explanation(NamedTuple):
     """What a control is about.
 
-    ``versions`` says from which policy version on it holds; ``gain`` is what an attacker has without it,
-    ``breaks`` what it can stop and how that shows, ``source`` the file of k8s.io/pod-security-admission,
-    ``changes`` are what its edits change, with the rules by which they are judged.
+    ``versions`` says from which policy version on it applies; ``gain`` is what an attacker gains without it, ``breaks``
+    what it may break and how that shows, ``source`` the file of k8s.io/pod-security-admission, ``changes`` are the
+    changes that its edits make, with the rules that judge them.
     """
 
     check: str
@@ -57,7 +57,7 @@ RUNTIME: Final = (
     "Pods in a user namespace (hostUsers: false) and sandboxed runtimes (a RuntimeClass such as gVisor or Kata "
     "Containers) put another wall between the container and the node.",
 )
-"""What Pod Security cannot do, and what helps with the rest; a paragraph each."""
+"""What Pod Security cannot do, and what helps with the rest, in paragraphs."""
 
 
 def explain(check: str) -> Explanation:
@@ -67,7 +67,7 @@ def explain(check: str) -> Explanation:
         raise KeyError(check)
     title, versions, *_ = DOCUMENTATION[check].split("\n\n")
     sections: list[tuple[str, str, list[str]]] = []
-    # What stands behind the sections is for those who read the code.
+    # The text after the sections is for readers of the code.
     *_, documented = (part for part in DOCUMENTATION[check].split("\n\n") if "Source:" in part)
     for line in documented.splitlines():
         match = _SECTION.match(line)

@@ -1,8 +1,8 @@
-"""Which policies are in force in a namespace, as far as that is known, and the labels that may raise them.
+"""Which policies are in force in a namespace, as far as is known, and the labels that raise them.
 
 Source: k8s.io/pod-security-admission, api/helpers.go (PolicyToEvaluate) and admission/api (PodSecurityConfiguration): a
-mode is what the namespace's label says, else the API server's own default; namespaces, users and runtime classes may be
-exempt. The configuration cannot be read from the API.
+mode has the policy of the namespace's label, else the API server's own default; namespaces, users and runtime classes
+may be exempt. The configuration cannot be read from the API.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _NONE: Final[Mapping[Mode, Policy | None]] = MappingProxyType({})
 class InForce(NamedTuple):
     """The policies in force in a namespace.
 
-    ``modes`` are the policies by mode, None where it is privileged; those of ``unknown`` modes are the least that they
-    can be: no label says, and the API server's default is not known. ``defaults`` names the modes that no label
-    decides. ``exempt`` tells that the configuration of the API server exempts the namespace, ``user`` that it exempts
-    whoever asks. ``why`` says what could not be asked. ``words`` are modes of which only admission's messages speak.
+    ``modes`` are the policies by mode, None where it is privileged; those of ``unknown`` modes are the weakest
+    possible: no label sets them, and the API server's default is not known. ``defaults`` names the modes that no label
+    sets. ``exempt`` says that the configuration of the API server exempts the namespace, ``user`` that it exempts the
+    current user. ``why`` says what could not be asked. ``words`` are modes that are known from admission's messages
+    alone.
     """
 
     modes: Mapping[Mode, Policy | None] = _NONE
@@ -39,7 +40,7 @@ class InForce(NamedTuple):
 
     @property
     def enforced(self) -> Policy | None:
-        """Return the policy that refuses pods here, None where nothing is known to."""
+        """Return the policy that refuses pods here, None where none is known."""
         policy = self.modes.get("enforce")
         if self.exempt == "namespace" or policy is None:
             return None
@@ -49,7 +50,7 @@ class InForce(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Return where the policy that ``chosen`` gives comes from."""
+        """Return where the policy of ``chosen`` comes from."""
         if self.exempt == "namespace":
             return "exempt"
         for mode in MODES:
@@ -60,7 +61,7 @@ class InForce(NamedTuple):
         return "nothing known to be in force" if self.unknown & {"enforce", "warn"} else "nothing in force"
 
     def chosen(self) -> Policy | None:
-        """Return the policy to hold workloads to: what is enforced, else warned of, else audited, or None."""
+        """Return the policy to hold workloads to: of enforce, else of warn, else of audit, or None."""
         if self.exempt == "namespace":
             return None
         found = next((self.modes[mode] for mode in MODES if self.modes.get(mode) is not None), None)
@@ -78,7 +79,7 @@ def in_force(
     unlabelled = frozenset(mode for mode in MODES if PREFIX + mode not in labels)
     modes = mode_policies(labels, server_minor, defaults)
     decided = unlabelled
-    # A mode that no label names may come from the label of another: an enforced level warns.
+    # A mode without a label may get its policy from the label of another: an enforced level also warns.
     if "warn" in unlabelled and modes["warn"] is not None and "enforce" not in unlabelled:
         plain = mode_policies(labels, server_minor)["warn"]
         decided = unlabelled - {"warn"} if plain == modes["warn"] else unlabelled
@@ -88,10 +89,9 @@ def in_force(
 def goal_policy(
     labels: Mapping[str, str], level: Level, version: str | None, server_minor: int, defaults: Mapping[Mode, Policy]
 ) -> Policy:
-    """Return the policy that enforcing a level in a namespace with these labels comes to.
+    """Return the policy that results from enforcing a level in a namespace with these labels.
 
-    The version is the one asked for, else what the namespace or the API server has. Raises UsageError for an unknown
-    one.
+    The version is the one asked for, else the namespace's, else the API server's. Raises UsageError for an unknown one.
     """
     wanted = {**labels, PREFIX + "enforce": level}
     if version is not None:
@@ -108,10 +108,10 @@ def raised_labels(
     version: str | None,
     server_minor: int,
 ) -> dict[str, str]:
-    """Return the labels to set so that modes have at least a level; nothing becomes weaker by them.
+    """Return the labels to set so that modes have at least a level; they never make anything weaker.
 
-    A mode that is stricter, or that may be, is left alone, and so is a version that is newer. ``version`` None leaves
-    the versions as they are. Nothing is returned where nothing is to do.
+    A mode that is stricter, or may be, is left alone, and so is a newer version. ``version`` None leaves the versions
+    as they are. There are no labels where there is nothing to do.
     """
     wanted: dict[str, str] = {}
     for mode in modes:
@@ -127,7 +127,7 @@ def raised_labels(
 
 
 def _may_pin(labels: Mapping[str, str], now: InForce, mode: Mode, version: str, server_minor: int) -> bool:
-    """Whether a mode has another version than the one asked for, and not a newer one, which accepts less."""
+    """Whether a mode has another version than the one asked for, and not a newer one, which is stricter."""
     named = labels.get(f"{PREFIX}{mode}-version")
     wanted = policy_of_words(f"baseline:{version}", server_minor).minor
     policy = now.modes.get(mode)
@@ -141,7 +141,7 @@ def _may_pin(labels: Mapping[str, str], now: InForce, mode: Mode, version: str, 
 def left_alone(
     labels: Mapping[str, str], now: InForce, modes: Collection[Mode], level: Level, version: str | None, minor: int
 ) -> tuple[str, ...]:
-    """Return what keeps modes from being raised as asked, a line each."""
+    """Return why modes are not raised as asked, one line for each."""
     wanted = raised_labels(labels, now, modes, level, version, minor)
     lines = []
     for mode in modes:

@@ -1,6 +1,6 @@
-"""Where a pod template stands in an object."""
+"""Where a pod template is in an object."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from typing import Any, NamedTuple, Protocol
 
 from kubectl_harden.errors import InputError
@@ -10,28 +10,28 @@ from kubectl_harden.pod_security.pod import Pod
 __all__ = ["PATCHED", "Layout", "Location"]
 
 PATCHED: Path = ("podSpecPatch",)
-"""The path, in a pod template that is spread over an object, of what its controller patches the pod with."""
+"""The path, in a pod template that is spread over an object, of the patch that its controller applies to the pod."""
 
 
 class Layout(Protocol):
-    """Where the fields of a pod template stand that is spread over an object."""
+    """Where the fields of a pod template are when it is spread over an object."""
 
     def source(self, path: Path) -> Path:
         """Return the object's path for a path of the pod template."""
 
     def sees(self, path: Path) -> bool:
-        """Whether a change of the object at a path outside of the template's own fields changes the pod template."""
+        """Whether changing the object at a path outside of the template's own fields changes the pod template."""
 
     def beneath(self, path: Path) -> bool:
-        """Whether a field of the pod template stands in the template's own fields and in defaults below them."""
+        """Whether a field of the pod template is both in the template's own fields and in the defaults below them."""
 
 
 class Location(NamedTuple):
     """A pod template inside an object.
 
-    ``value`` has the shape ``{"metadata": …, "spec": …}``. ``decoded`` tells that an API server has decoded the value
-    by its own types. ``layout`` tells where its fields stand where they are spread over the object (Argo Workflows);
-    elsewhere ``path`` is their prefix. ``undecided`` is why the pod cannot be judged from its fields, if it cannot.
+    ``value`` has the shape ``{"metadata": …, "spec": …}``. ``decoded`` says that an API server has decoded the value by
+    its own types. ``layout`` says where its fields are when they are spread over the object (Argo Workflows); otherwise
+    ``path`` is their prefix. ``undecided`` is why the pod cannot be judged from its fields, or "".
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What admission says, read back: Pod Security's messages, and those of others who refuse pods.
+"""Parsing admission's messages: those of Pod Security, and of others who refuse pods.
 
 Sources of the words: k8s.io/pod-security-admission, admission/admission.go ("violates PodSecurity");
 k8s.io/apiserver, pkg/admission/plugin/webhook/errors ("denied the request") and
@@ -21,14 +21,14 @@ __all__ = ["POD_SECURITY", "Message", "Said", "exemption_in", "policies_named", 
 
 
 class Said(NamedTuple):
-    """One violation of a message, and the control that makes it."""
+    """One violation in a message, and its control."""
 
     control: Control
     reason: str
     detail: str
 
     def may_violate(self, level: Level) -> bool:
-        """Whether it may violate a level, too: a control of restricted has the word for those that it overrides."""
+        """Whether it may violate a level, too: a restricted control also reports for those that it overrides."""
         if level == "restricted" or self.control.level == level:
             return True
         cut = self.detail.endswith("…") and any(revision.overrides for revision in self.control.revisions)
@@ -36,13 +36,13 @@ class Said(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A rejection that was read out of a text.
+    """A rejection that was found in a text.
 
     ``rejecter`` is "Pod Security admission", or whoever else refuses. ``policy`` is as in the message
-    (``restricted:latest``), ``warned`` tells a warning from a rejection. ``subject`` names the object, as
-    far as the text does, ``others`` counts further ones of which the same is said; ``rest`` is what could
-    not be read of the violations. ``truncated`` tells that the text ends before the message does: an event holds 1,024
-    characters, and other programs cut too.
+    (``restricted:latest``), ``warned`` is true for a warning instead of a rejection. ``subject`` names the object, as
+    far as the text does, ``others`` counts further objects with the same violations; ``rest`` is the part of the
+    violations that could not be read. ``truncated`` says that the text ends before the message does: an event holds
+    1,024 characters, and other programs truncate, too.
     """
 
     rejecter: str
@@ -66,17 +66,17 @@ _REASON: Final = re.compile(
     "|".join(re.escape(reason).replace(r"\ ", r"\s+") for reason in sorted(_REASONS, key=len, reverse=True))
 )
 
-# From the first of several backslashes on: a long row of them must not be looked at from each.
+# From the first of several backslashes on: a long row of them must not be scanned from each one.
 _ESCAPED_QUOTE: Final = re.compile(r'(?<!\\)\\+"')
 _OTHER_REASON: Final = re.compile(r"[^\n,(]*\([^\n]*\)")
 _OPENED: Final = re.compile(r"\s+\(")
 _CUT: Final = re.compile(r"(?:\.\.\.|…)(?=[\s\"'}\]]|$)")
-"""What is written where a text is cut off."""
+"""The sign that a text was truncated."""
 _NEXT: Final = re.compile(r"\n\s*\n|\n(?:\S++\s++|\s*+)(?:Warning|Normal)\s")
-"""Where something else than a message begins: an empty line, or the next row of a table of events."""
+"""Where something other than a message begins: an empty line, or the next row of an event table."""
 _COMMA: Final = re.compile(r",\s+")
 _DUMPED: Final = re.compile(r"\w+: \{")
-"""Where a controller writes the pod behind the message (OpenKruise: ``failed to create pod: …, pod: {…}``)."""
+"""Where a controller writes the pod after the message (OpenKruise: ``failed to create pod: …, pod: {…}``)."""
 
 _WEBHOOK: Final = "the admission webhook {name}"
 _OTHERS: Final[tuple[tuple[str, str], ...]] = (
@@ -96,7 +96,7 @@ _OTHERS: Final[tuple[tuple[str, str], ...]] = (
 )  # fmt: skip
 
 _PRODUCTS: Final = {"kyverno": "Kyverno", "gatekeeper": "Gatekeeper"}
-"""Who speaks in a webhook whose name has a word."""
+"""The product behind a webhook, by a word in the webhook's name."""
 
 _SUBJECTS: Final = (
     r'pods? "(?P<pod>[^"]+)" is forbidden',
@@ -106,7 +106,7 @@ _SUBJECTS: Final = (
 
 
 def exemption_in(warnings: Iterable[str]) -> str:
-    """Return the warning by which the API server tells that its configuration exempts a namespace, or nothing.
+    """Return the warning in which the API server says that its configuration exempts a namespace, or "".
 
     Source: k8s.io/pod-security-admission, admission/admission.go (exemptNamespaceWarning).
     """
@@ -120,7 +120,7 @@ def policies_named(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def rejecter_of(text: str) -> str:
-    """Return who refuses in a message: Pod Security admission, another one by name, or nothing known."""
+    """Return who refuses in a message: Pod Security admission, another one by name, or "" where that is not known."""
     if _VIOLATES.search(text.replace('\\"', '"')):
         return POD_SECURITY
     for pattern, name in _OTHERS:
@@ -131,13 +131,13 @@ def rejecter_of(text: str) -> str:
 
 
 def _named(webhook: str) -> str:
-    """Return what the admission webhook of a name is called."""
+    """Return how to call an admission webhook with a name."""
     product = next((product for word, product in _PRODUCTS.items() if word in webhook), None)
     return f"the admission webhook {webhook}" if product is None else f"{product} (webhook {webhook})"
 
 
 def read_messages(text: str) -> Iterator[Message]:
-    """Yield the rejections of a text: an error, a warning, a log, an event; each different one once.
+    """Yield the rejections in a text (an error, a warning, a log, an event), each different one once.
 
     Quotes may be escaped (JSON, logs), and lines broken where a terminal broke them.
     """
@@ -174,7 +174,7 @@ def read_messages(text: str) -> Iterator[Message]:
 
 
 def _one_message(text: str) -> str:
-    """Return a text up to where something else begins, or where it says that it was cut off."""
+    """Return a text up to where something else begins, or where it says that it was truncated."""
     following = _NEXT.search(text)
     text = text if following is None else text[: following.start()]
     cut = _CUT.search(text)
@@ -182,7 +182,9 @@ def _one_message(text: str) -> str:
 
 
 def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str, bool]:
-    """Read ``reason (detail), …``; returns what was read, a rest that no control says, and whether the text is cut."""
+    """Read ``reason (detail), …``; returns the violations, the rest that is not a known control's, and whether the text
+    is truncated.
+    """
     found: list[Said] = []
     position = 0
     while True:
@@ -215,7 +217,7 @@ def _violations(text: str, level: str) -> tuple[tuple[Said, ...], str, bool]:
 
 
 def _is_cut(text: str) -> bool:
-    """Whether a text ends where a reason is to be named, or in the midst of one."""
+    """Whether a text ends where a reason should follow, or in the middle of one."""
     start = _CUT.sub("", text.partition("\n")[0]).strip(" \"'},")
     return any(reason.startswith(start) for reason in _REASONS)
 
@@ -236,7 +238,7 @@ def _closing(text: str, position: int) -> int | None:
 
 
 def _control(reason: str, level: str) -> Control:
-    """Return the control that says a reason at a level; at ``restricted``, the restricted one of two."""
+    """Return the control that has a reason at a level; at ``restricted``, the restricted one of two."""
     fitting = [control for control in _REASONS[reason] if control.level == level]
     return (fitting or _REASONS[reason])[0]
 

@@ -1,4 +1,4 @@
-"""What a namespace's labels ask of Pod Security admission, which labels ask for more, and what admission says.
+"""The Pod Security labels of namespaces: the policies that they set, the labels to set, and what admission says.
 
 Source: k8s.io/pod-security-admission, api/helpers.go (PolicyToEvaluate), api/constants.go, and
 admission/admission.go (EvaluatePodsInNamespace).
@@ -45,13 +45,13 @@ MODES: Final[tuple[Mode, ...]] = ("enforce", "warn", "audit")
 PREFIX: Final = "pod-security.kubernetes.io/"
 
 Defaults = Mapping[Mode, Policy]
-"""What an API server's configuration has for what no label says; a mode that is missing has what UNCONFIGURED has."""
+"""The defaults of an API server's configuration for modes without a label; a missing mode is as in UNCONFIGURED."""
 
 UNCONFIGURED: Final[Defaults] = MappingProxyType(dict.fromkeys(MODES, Policy("privileged", NEWEST, "latest")))
 """The defaults of an API server that has no configuration (admission/api/v1/defaults.go)."""
 
 _LABELS: Final = tuple(f"{PREFIX}{mode}{part}" for mode in ("enforce", "audit", "warn") for part in ("", "-version"))
-"""The labels that admission reads, in the order in which it complains of them."""
+"""The labels that admission reads, in the order in which it reports errors in them."""
 
 
 def rank(policy: Policy | Level | None) -> int:
@@ -61,17 +61,17 @@ def rank(policy: Policy | Level | None) -> int:
 
 
 def includes(policy: Policy | None, other: Policy) -> bool:
-    """Whether what violates another policy violates this one: it is as strict, and not of an older version."""
+    """Whether this policy is violated wherever another one is: it is at least as strict, and not older."""
     return policy is not None and rank(policy) >= rank(other) and policy.minor >= other.minor
 
 
 def invalid_level(text: str) -> str:
-    """Return what admission says of a level that it does not know; nothing of one that it knows (ParseLevel)."""
+    """Return what admission says about a level that it does not know, "" for one that it knows (ParseLevel)."""
     return "" if text in LADDER else f"must be one of {', '.join(LADDER)}"
 
 
 def invalid_version(text: str) -> str:
-    """Return what admission says of a version that it does not understand, else nothing (ParseVersion)."""
+    """Return what admission says about a version that it cannot parse, "" for a valid one (ParseVersion)."""
     match = re.fullmatch(r"v1\.([0-9]|[1-9][0-9]*)", text)
     valid = text == "latest" or (match is not None and int(match[1]) < 1 << 63)
     return "" if valid else 'must be "latest" or "v1.x"'
@@ -91,7 +91,7 @@ def policies_of(labels: Mapping[str, str], server_minor: int, defaults: Defaults
             level = "restricted" if mode == "enforce" else "privileged"
         version = labels.get(f"{PREFIX}{mode}-version", default.named or default.version)
         found[mode] = _policy(level, version, server_minor)
-    # A level that a label enforces warns too, unless warnings are stricter already or have a label of their own.
+    # A level that a label enforces also warns, unless warnings are stricter already or have a label of their own.
     enforce = found["enforce"]
     is_told = not invalid_level(labels.get(f"{PREFIX}enforce", ""))
     if is_told and PREFIX + "warn" not in labels and rank(enforce) > rank(found["warn"]):
@@ -112,16 +112,16 @@ def _policy(level: str, version: str, server_minor: int) -> Policy:
     known = next(item for item in LADDER if item == level)
     if version == "latest" or invalid_version(version):
         return Policy(known, min(server_minor, NEWEST), "latest")
-    # Versions beyond the newest known one are evaluated as that (policy/registry.go).
+    # Versions newer than the newest known one are evaluated like that one (policy/registry.go).
     return Policy(known, min(int(version.removeprefix("v1.")), server_minor, NEWEST), version)
 
 
 def asked_policy(
     labels: Mapping[str, str], server_minor: int, defaults: Defaults = UNCONFIGURED
 ) -> tuple[Mode, Policy] | None:
-    """Return what a namespace asks for, and by which mode: what is enforced, else warned of, else audited.
+    """Return the policy that a namespace asks for, and its mode: enforce, else warn, else audit.
 
-    A label answers, also with ``privileged``; a default only where it is stricter than that. None: nothing is asked
+    A label counts even if it says ``privileged``, a default only if it is stricter than that. None: nothing is asked
     for.
     """
     found = policies_of(labels, server_minor, defaults)
@@ -150,7 +150,7 @@ def label_faults(labels: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def likely_typos(keys: Iterable[Any]) -> list[tuple[str, str]]:
-    """Return the keys that admission does not know and that look like one of its own, each with what it means."""
+    """Return the keys that admission does not know but that look like one of its own, each with a note on it."""
     from difflib import SequenceMatcher, get_close_matches
 
     found = []
@@ -167,19 +167,21 @@ def likely_typos(keys: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 _ALIKE: Final = 0.85
-"""How much alike the domains of two keys are, of which one is a typo of the other."""
+"""How similar two domains must be for one to be taken for a typo of the other."""
 
 
 def policy_of_words(text: str, server_minor: int) -> Policy:
-    """Return the policy that admission names in its messages: ``restricted:latest``, ``baseline:v1.30``."""
+    """Return the policy for the text that admission has in its messages: ``restricted:latest``, ``baseline:v1.30``."""
     level, _, version = text.partition(":")
     return _policy(level, version, server_minor)
 
 
 def chosen_policy(choice: PolicyChoice, told: Policy | None, server_minor: int) -> Policy:
-    """Return the policy for a namespace's workloads: what the user chose, else what is in force, else ``restricted``.
+    """Return the policy for a namespace's workloads: the one that the user chose, else the one in force, else
+    ``restricted``.
 
-    ``told`` None: nothing is in force, or it is not known. Raises UsageError for an unknown level or version.
+    ``told`` is None where nothing is in force, or where that is not known. Raises UsageError for an unknown level or
+    version.
     """
     if choice.level is None and told is not None:
         return told if choice.version is None else _policy(told.level, choice.version, server_minor)
@@ -195,7 +197,7 @@ def pod_security_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def label_operations(labels: Mapping[str, str] | None, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the RFC 6902 operations that set labels of an object; ``labels`` None: it has none."""
+    """Return the RFC 6902 operations that set labels of an object; ``labels`` is None where it has none."""
     if not wanted:
         return []
     if labels is None:
@@ -211,9 +213,9 @@ def label_operations(labels: Mapping[str, str] | None, wanted: Mapping[str, str]
 
 
 def pod_warnings(namespace: str, policy: Policy, said: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the warnings of the API server when a policy is to be enforced in a namespace.
+    """Return the warnings that the API server gives when a namespace is labelled to enforce a policy.
 
-    ``said`` are the violating pods: the name, and what the policy says of it. Empty without such.
+    ``said`` are the violating pods: the name, and the policy's words about it. Without any, there are no warnings.
     """
     pods: dict[str, list[str]] = {}
     for name, words in said:

@@ -38,17 +38,17 @@ class Container:
 class Pod:
     """A pod or pod template after decoding and API defaulting.
 
-    ``written`` is the pod template as it stands in the object (decoded, not defaulted);
+    ``written`` is the pod template as written in the object (decoded, not defaulted);
     ``annotations`` and ``spec`` are what admission sees.
     """
 
     __slots__ = ("annotations", "containers", "security", "spec", "written")
 
     def __init__(self, value: Any, *, is_pod: bool, decoded: bool = False) -> None:
-        """Decode ``{"metadata": …, "spec": …}``; ``is_pod`` tells a Pod from a template.
+        """Decode ``{"metadata": …, "spec": …}``; ``is_pod`` is true for a Pod, false for a template.
 
-        ``decoded`` says that an API server has decoded the value, by types of its own version. Raises
-        InputError for a value that it could not decode, or without containers.
+        ``decoded`` says that an API server has decoded the value, by the types of its own version. Raises InputError
+        for a value that cannot be decoded, or has no containers.
         """
         self.written = value if decoded else decode_pod_template(value)
         spec = self.written.get("spec", {})
@@ -74,7 +74,7 @@ class Pod:
         return self.spec.get("hostUsers") is False
 
     def written_at(self, path: Path) -> Any:
-        """Return the value that stands in the object itself, or None: no default is in it."""
+        """Return the value that is written in the object itself, not a default, or None."""
         found = value_at(self.written, path)
         return None if found is ABSENT else found
 

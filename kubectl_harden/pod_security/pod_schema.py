@@ -1,7 +1,8 @@
-"""The JSON types of a pod template, and decoding by them as the API server decodes.
+"""The JSON types of a pod template, and decoding by them as the API server does.
 
-The table ``pod_schema.txt`` is made from k8s.io/api by tests/oracle (op ``types``), and a test
-keeps it current: a type a line, with its fields and their types. No JSON, whose parser loads longer than it reads.
+The table ``pod_schema.txt`` is made from k8s.io/api by tests/oracle (op ``types``), and a test keeps it current: one
+type per line, with its fields and their types. It is not JSON, because importing the json module would take longer than
+reading this.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kubectl_harden.model import Path
 
 __all__ = ["decode_pod_template", "type_table"]
 
-# apimachinery's resource.ParseQuantity, and RFC 3339. Patterns, not compiled ones: few pods need them.
+# apimachinery's resource.ParseQuantity, and RFC 3339. Not compiled: few pods need them.
 _QUANTITY: Final = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?"
 _TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _RANGES: Final = {"int32": 1 << 31, "int64": 1 << 63}
@@ -25,7 +26,7 @@ _RANGES: Final = {"int32": 1 << 31, "int64": 1 << 63}
 @lru_cache(maxsize=1)
 def type_table() -> dict[str, dict[str, str]]:
     """Return type name → field → type; see tests/oracle/types.go for the notation."""
-    # The module's own loader reads in a zipapp, too; importlib.resources takes longer to load than this takes to read.
+    # The module's own loader also works in a zipapp; importing importlib.resources would take longer than reading.
     loader: Any = __spec__.loader
     text: str = loader.get_data(os.path.join(os.path.dirname(__file__), "pod_schema.txt")).decode()
     types = (line.split(" ") for line in text.splitlines())

@@ -30,7 +30,7 @@ PodPaths = Mapping[tuple[str, str], tuple[str, ...]]
 
 
 MAX_TEMPLATES: Final = 1000
-"""Pod templates of one object. Each plan is made on what the ones before it made of the whole object."""
+"""Pod templates of one object. Each plan starts from the whole object as the plans before it have changed it."""
 
 _TEMPLATE: Final = ("/spec/template",)
 _JOB_TEMPLATE: Final = ("/spec/jobTemplate/spec/template",)
@@ -60,7 +60,7 @@ _RETIRED: Final = (("batch", "ScheduledJob"), ("batch", "JobTemplate"))
 
 _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("apps.openshift.io", "DeploymentConfig"): _TEMPLATE,
-    # As versions of OpenShift before 3.6 have it; later ones take it for the other.
+    # As in OpenShift before 3.6; later versions read it as the other one.
     ("", "DeploymentConfig"): _TEMPLATE,
     # Argo Rollouts: argoproj/argo-rollouts, pkg/apis/rollouts/v1alpha1, types.go (RolloutSpec), experiment_types.go
     # (ExperimentSpec, TemplateSpec), analysis_types.go (Metric, JobMetric; the specs of all three have metrics)
@@ -101,7 +101,7 @@ _CUSTOM: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("batch.volcano.sh", "Job"): ("/spec/tasks/*/template",),
     ("batch.volcano.sh", "CronJob"): ("/spec/jobTemplate/spec/tasks/*/template",),
     ("flow.volcano.sh", "JobTemplate"): ("/spec/tasks/*/template",),
-    # Knative Eventing: knative/eventing, pkg/apis, sources/v1/container_types.go (made a Deployment of), and
+    # Knative Eventing: knative/eventing, pkg/apis, sources/v1/container_types.go (becomes a Deployment), and
     # sinks/v1alpha1/job_sink_types.go (a Job)
     ("sources.knative.dev", "ContainerSource"): _TEMPLATE,
     ("sinks.knative.dev", "JobSink"): ("/spec/job/spec/template",),
@@ -139,8 +139,8 @@ _KINDS: Final = frozenset(kind for table in (_BUILT_IN, _CUSTOM, _KNATIVE) for _
 def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
     """Return ((group, kind), pointer) for ``KIND.GROUP=/json/pointer``; raises UsageError.
 
-    The group of a custom resource has a dot (apiextensions, validateCustomResourceDefinitionSpec): others are
-    Kubernetes' own, and where these keep their pods is known.
+    The group of a custom resource has a dot (apiextensions, validateCustomResourceDefinitionSpec): groups without one
+    are Kubernetes' own, whose pod templates are known.
     """
     name, separator, where = text.partition("=")
     kind, _, group = name.partition(".")
@@ -149,19 +149,17 @@ def parse_pod_path(text: str) -> tuple[tuple[str, str], str]:
             f'--pod-path "{text}": write KIND.GROUP=/json/pointer, such as Widget.example.com=/spec/template'
         )
     if "." not in group:
-        raise UsageError(
-            f'"{name}" is a built-in kind: where it keeps its pods is known; write KIND.GROUP=/json/pointer'
-        )
+        raise UsageError(f'"{name}" is a built-in kind, whose pod templates are known; write KIND.GROUP=/json/pointer')
     return (group, kind), where
 
 
 def pod_kinds(extra: PodPaths) -> frozenset[str]:
-    """Return the kinds of all objects that can hold a pod, whatever their group."""
+    """Return the kinds of all objects that can contain a pod, whatever their group."""
     return _KINDS | {kind for _, kind in extra}
 
 
 def holders_of_pods(extra: PodPaths) -> Iterator[tuple[str, str]]:
-    """Yield the (group, kind) of all objects that can hold a pod, Kubernetes' own first, but for retired ones."""
+    """Yield the (group, kind) of all objects that can contain a pod, Kubernetes' own first, without retired ones."""
     for group, kind in (*_BUILT_IN, *_CUSTOM, *_KNATIVE, *extra):
         retired = group == "extensions" or (group, kind) in _RETIRED or (not group and kind not in _CORE)
         if not retired:
@@ -171,7 +169,7 @@ def holders_of_pods(extra: PodPaths) -> Iterator[tuple[str, str]]:
 
 
 def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
-    """Whether it is known where objects of a kind hold their pods."""
+    """Whether it is known where objects of a kind have their pod templates."""
     key = (group, kind)
     return any(key in table for table in (extra, _BUILT_IN, _CUSTOM, _KNATIVE)) or (
         group == "argoproj.io" and kind in _ARGO
@@ -181,7 +179,7 @@ def holds_pods(group: str, kind: str, extra: PodPaths) -> bool:
 def locate(value: object, extra: PodPaths) -> list[Location] | None:
     """Return the pod templates of an object, or None where its kind has none.
 
-    ``extra`` maps (group, kind) to further pointers, which take nothing away from what is known of a kind. Raises
+    ``extra`` maps (group, kind) to further pointers, which are added to the known ones of a kind. Raises
     InputError where the kind must have a pod template and the object has none, and for more than MAX_TEMPLATES.
     """
     found = _with_further(value, _located(value), extra)
@@ -241,7 +239,7 @@ def _at(
 
 
 def _walk(value: Any, parts: Path, path: Path) -> Iterator[tuple[Path, object]]:
-    """Yield what stands where the parts lead; wrong types yield nothing, null as much as absence."""
+    """Yield the values that a pointer's parts lead to; wrong types and null yield nothing, like absent fields."""
     for at, head in enumerate(parts):
         keys: Iterable[str | int]
         if isinstance(value, list):

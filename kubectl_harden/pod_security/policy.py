@@ -1,6 +1,6 @@
-"""A level and a version make a policy; a policy says what is wrong with a pod."""
+"""Policies: a level and a version, and the violations that they find in a pod."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
@@ -29,11 +29,11 @@ __all__ = [
 
 LEVELS: Final = ("baseline", "restricted")
 NEWEST: Final = max(revision.minor for control in CONTROLS for revision in control.revisions)
-"""The newest minor policy version, as in k8s.io/pod-security-admission: the newest of any revision."""
+"""The newest minor policy version, as in k8s.io/pod-security-admission: that of the newest revision of any control."""
 
 
 class PolicyChoice(NamedTuple):
-    """What --level and --policy-version, or the project file, say; None leaves it to others."""
+    """The values of --level and --policy-version, or of the project file; None where they are not given."""
 
     level: str | None = None
     version: str | None = None
@@ -42,7 +42,7 @@ class PolicyChoice(NamedTuple):
 def parse_policy(level: str, version: str) -> Policy:
     """Return the policy for the texts of --level and --policy-version.
 
-    Raises UsageError, naming what is valid, for anything else.
+    Raises UsageError, with the valid values, for anything else.
     """
     if level not in LEVELS:
         raise UsageError(f'unknown level "{level}": use {" or ".join(LEVELS)}')
@@ -69,7 +69,7 @@ def _revision(control: Control, minor: int) -> Revision | None:
 def controls_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
     """Return the controls of a policy in the API server's order, each with its revision; privileged has none.
 
-    Baseline controls stand before restricted ones, by ID each (policy/registry.go, populate); a
+    Baseline controls come before restricted ones, each sorted by ID (policy/registry.go, populate); a
     restricted control replaces the baseline controls that it overrides.
     """
     return _controls(policy.level, policy.minor)
@@ -94,21 +94,21 @@ def _controls(level: Level, minor: int) -> tuple[tuple[Control, Revision], ...]:
 _OVERRIDDEN: Final = {
     name: control.id for control in CONTROLS for revision in control.revisions for name in revision.overrides
 }
-"""Baseline controls, and the restricted ones that stand for them."""
+"""Baseline controls, and the restricted ones that replace them."""
 
 
 def rule_of(check: str) -> str:
-    """Return the restricted control that stands for a baseline one, by their IDs, else the control itself.
+    """Return the restricted control that replaces a baseline one, by their IDs, else the control itself.
 
-    Both forbid the same fields, the restricted one no fewer values of them.
+    Both are about the same fields; the restricted one forbids at least the same values.
     """
     return _OVERRIDDEN.get(check, check)
 
 
 def counterparts_of(policy: Policy) -> tuple[tuple[Control, Revision], ...]:
-    """Return the controls that override others or are overridden, and that are not of the policy itself.
+    """Return the controls that override others or are overridden, and that are not in the policy itself.
 
-    One that the version does not have yet counts as it is first.
+    A control that the version does not have yet is in its first revision.
     """
     return _counterparts(policy.level, policy.minor)
 
@@ -143,7 +143,7 @@ def _findings(pod: Pod, controls: Iterable[tuple[Control, Revision]]) -> list[tu
 
 @lru_cache(maxsize=64)
 def _replaced(minor: int) -> tuple[tuple[Control, Revision], ...]:
-    """Return the baseline controls that restricted ones stand for at a version."""
+    """Return the baseline controls that restricted ones replace at a version."""
     kept = {control.id for control, _ in controls_of(Policy("restricted", minor))}
     return tuple(pair for pair in controls_of(Policy("baseline", minor)) if pair[0].id not in kept)
 
@@ -151,7 +151,7 @@ def _replaced(minor: int) -> tuple[tuple[Control, Revision], ...]:
 def highest_level(pod: Pod, known: Policy, forbidden: Collection[Level]) -> Level:
     """Return the highest level that a pod meets at a policy version.
 
-    ``forbidden`` are the levels of the controls that the policy ``known`` found violated.
+    ``forbidden`` are the levels of the controls that are violated under the policy ``known``.
     """
     if known.level == "restricted":
         if not forbidden:
@@ -165,7 +165,7 @@ def highest_level(pod: Pod, known: Policy, forbidden: Collection[Level]) -> Leve
 
 
 def registry_faults(controls: Iterable[Control]) -> list[str]:
-    """Return what breaks the rules of a registry (policy/registry.go, validateChecks); empty is good."""
+    """Return what breaks the rules of the registry (policy/registry.go, validateChecks), nothing where all is well."""
     faults = []
     levels: dict[str, Level] = {}
     for control in controls:

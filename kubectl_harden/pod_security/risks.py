@@ -1,11 +1,11 @@
-"""What an edit may break, and how that is known: each change that edits make has rules.
+"""What an edit may break, and the evidence for it: each kind of change has rules.
 
-The rules of a change are asked in their order; the first that finds evidence decides, and the last of them, which
-needs none, says that nothing is known. Where review is the decision, a person hears all that there is to review.
-The changes stand with the controls whose edits make them, those of companions with these.
+The rules of a change are tried in order; the first that finds evidence decides, and the last of them, which needs none,
+says that nothing is known. Where the decision is review, a person is shown everything to review. The changes are
+defined next to the controls whose edits make them, and those of companions in planning/companion_changes.py.
 """
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -28,9 +28,9 @@ def user_of(pod: Pod, container: Container) -> int | None:
 
 
 class Case(NamedTuple):
-    """What a rule looks at: a container (None: the pod as a whole), what is known of it, and what the change is of.
+    """What a rule looks at: a container (None: the pod as a whole), what is known about it, and what is changed.
 
-    ``name`` is the capability, host namespace or hostPath volume that is taken away, or the number of a user.
+    ``name`` is the capability, host namespace or hostPath volume that is removed, or the number of a user.
     """
 
     pod: Pod
@@ -56,7 +56,7 @@ class Rule(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """The risk of an edit, why, and what would lower it; ``unproved``: nothing is known that bears on it."""
+    """The risk of an edit, why, and what would lower it; ``unproved``: no evidence about the risk is known."""
 
     risk: Risk
     why: str
@@ -64,7 +64,7 @@ class Judgement(NamedTuple):
     unproved: bool = False
 
     def edit(self, op: Op, path: Path, value: Any = None, *, checks: tuple[str, ...] = (), companion: str = "") -> Edit:
-        """Return the edit that is judged so; ``checks`` are the controls that ask for it."""
+        """Return an edit with this judgement; ``checks`` are the controls that ask for it."""
         return Edit(
             op=op, path=path, value=value, checks=checks, companion=companion,
             risk=self.risk, why=self.why, offers=self.offers, unproved=self.unproved,
@@ -72,7 +72,7 @@ class Judgement(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What an edit changes, as ``explain`` names it, and the rules by which it is judged, in their order.
+    """A kind of change, by the name that ``explain`` gives it, and the rules that judge it, in order.
 
     The last rule needs no evidence.
     """
@@ -81,14 +81,14 @@ class Change(NamedTuple):
     rules: tuple[Rule, ...]
 
     def judge(self, meaning: str, pod: Pod, containers: Iterable[Container], facts: Facts, name: str = "") -> Judgement:
-        """Judge the change of some containers (none: of the pod); the worst of them counts.
+        """Judge a change of containers (without any: of the pod); the worst judgement counts.
 
-        ``meaning`` says what the change does, ``name`` which of its kind it takes away (see ``Case``). A safe change is
-        explained by the evidence alone.
+        ``meaning`` says what the change does, ``name`` what it removes (see ``Case``). A safe change is explained by
+        the evidence alone.
         """
         listed = tuple(containers)
         if not facts.containers and not facts.pod and not any(user_of(pod, c) for c in listed):
-            # Nothing is known, and only the last rule asks for nothing.
+            # Nothing is known, and only the last rule needs no evidence.
             last = self.rules[-1]
             return Judgement(last.risk, meaning, last.offers, unproved=last.risk == "review")
         cases = [Case(pod, c, (*facts.containers.get(c.path, ()), *facts.pod), name) for c in listed]
@@ -103,7 +103,9 @@ class Change(NamedTuple):
         return Judgement(risk, "; ".join((*((meaning,) if meaning else ()), *evidence)), offers, unproved)
 
     def _decide(self, case: Case) -> list[tuple[Rule, str]]:
-        """Return the rule that decides, with its evidence; where it says review, all that find something to review."""
+        """Return the rule that decides, with its evidence; where it says review, all rules that find something to
+        review.
+        """
         decided: list[tuple[Rule, str]] = []
         *rules, last = self.rules
         for rule in rules:

@@ -1,4 +1,4 @@
-"""A template with defaults below it, merged as Argo's controller does, and where each field of the result stands.
+"""A template with defaults below it, merged as Argo's controller does, and where each field of the result is.
 
 Source: k8s.io/apimachinery, strategicpatch.StrategicMergePatch (mergeSliceHandler, normalizeElementOrder) with the
 patch strategies of Argo's Template (pkg/apis/workflow/v1alpha1/workflow_types.go) and of core/v1.
@@ -13,7 +13,7 @@ from kubectl_harden.model import Path
 
 __all__ = ["Layered"]
 
-# Lists that are merged by a key; the others replace the default.
+# Lists that are merged by a key; other lists replace the default.
 _MERGE_KEYS: Final = {
     "env": "name",
     "hostAliases": "ip",
@@ -32,7 +32,7 @@ Pairs = list[tuple[int | None, int | None]]
 
 
 class Layered:
-    """A template over its defaults. ``value`` is what the two make; what is empty counts as absent, as in Go's JSON."""
+    """A template over its defaults. ``value`` is the merged value; empty values count as absent, as in Go's JSON."""
 
     def __init__(self, default: Any, own: dict[str, Any], default_path: Path, own_path: Path) -> None:
         self._default, self._own = default, own
@@ -40,13 +40,13 @@ class Layered:
         self.value: dict[str, Any] = own if default is None else _merged(default, own, "")
 
     def source(self, path: Path) -> Path:
-        """Return where a field of the result stands, or where to add it: what is not there is added to the template."""
+        """Return where a field of the result is, or where to add it: a missing field is added to the template."""
         if self._default is None:
             return self._own_path + path
         return _source(self._default, self._own, self._default_path, self._own_path, path, "")
 
     def beneath(self, path: Path) -> bool:
-        """Whether a field of the result stands in both."""
+        """Whether a field of the result is in both."""
         return self._default is not None and _both(self._default, self._own, path, "")
 
     def sees(self, path: Path) -> bool:
@@ -59,7 +59,7 @@ class Layered:
 
 
 def _below(name: str, key: str | int) -> str:
-    """Return the name of a field in a field: those of replaced lists stay under theirs."""
+    """Return the name of a nested field for the merge rules, _REPLACED below a list that is replaced."""
     return _REPLACED if _REPLACED in (name, key) else str(key)
 
 
@@ -125,12 +125,12 @@ def _source(default: Any, own: Any, default_path: Path, own_path: Path, path: Pa
 
 
 def _inherited_source(default: object, default_path: Path, own_path: Path, path: Path, name: str) -> Path:
-    """Return where a field stands of which the template has nothing."""
+    """Return where a field is that the template does not have."""
     if not path or _present(default, path):
         return default_path + path
     head, rest = path[0], path[1:]
     if isinstance(default, list) and isinstance(head, int):
-        # A list of its own would replace this one, unless the two are merged.
+        # The template's own list would replace this one, unless the two are merged.
         merged = head >= len(default) and _pairs(default, [], name) is not None
         return (*own_path, head - len(default), *rest) if merged else default_path + path
     inner = default.get(head) if isinstance(default, dict) else None

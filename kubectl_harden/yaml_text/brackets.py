@@ -1,4 +1,4 @@
-"""Edits of collections in brackets, of YAML and of JSON: members go and come with their commas and comments."""
+"""Edits of collections in brackets, in YAML and JSON: members are added and removed with their commas and comments."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Brackets:
         self.is_compact = is_json and ": " not in self.text
 
     def edit(self, node: Node, gone: Iterable[Node], added: list[tuple[int, str]]) -> None:
-        """Take members (named by their first node) out of brackets, and put texts in.
+        """Remove members (named by their first node) from brackets, and insert texts.
 
-        Each text comes with the number of members that stand before it.
+        Each text comes with the number of members before it.
         """
         members = self._members(node)
         doomed = {child.start for child in gone}
@@ -54,7 +54,7 @@ class Brackets:
                     self.splice(at, at, ",")
                 closing = "" if last and open_end else ","
                 self._put_lines(self.style.after_line(at), members[place][0], texts, closing)
-                # The comma behind what is the last member no longer is needed before the new ones.
+                # The comma after the former last member is needed before the new ones.
                 if last:
                     open_end = False
             else:
@@ -73,7 +73,7 @@ class Brackets:
         return [(first.start, max(first.end, self.style.end(last))) for first, last in pairs]
 
     def _comma(self, members: list[_Member], index: int, node: Node) -> int | None:
-        """Return where the comma behind a member stands, if there is one."""
+        """Return the offset of the comma after a member, if there is one."""
         at = members[index][1]
         end = members[index + 1][0] if 0 <= index < len(members) - 1 else node.end - 1
         while at < end and self.text[at] != ",":
@@ -81,7 +81,7 @@ class Brackets:
         return at if at < end else None
 
     def _separator(self, node: Node) -> str:
-        """Return the comma and the blanks that part members of the same line."""
+        """Return the comma and the blanks that separate members on the same line."""
         members = self._members(node)
         for (_, end), (start, _) in pairwise(members):
             between = self.text[end:start]
@@ -103,7 +103,7 @@ class Brackets:
             self.splice(start, end, self._separator(node).join(texts))
 
     def _put_lines(self, at: int, model: int, texts: list[str], closing: str) -> None:
-        """Put texts in lines of their own, indented as that of another member."""
+        """Put texts on lines of their own, indented like the line of another member."""
         indent, newline = self.style.indent(model), self.style.newline(model)
         self.splice(at, at, f",{newline}".join(indent + text for text in texts) + closing + newline)
 
@@ -114,7 +114,7 @@ class Brackets:
             self.splice(first[0], first[0], "".join(text + ("," if self.is_compact else ", ") for text in texts))
 
     def _remove(self, node: Node, members: list[_Member], kept: list[int]) -> None:
-        """Remove each run of members that go, with what stands between them."""
+        """Remove each run of members that are not kept, with the text between them."""
         stays = set(kept)
         for first in range(len(members)):
             if first in stays or (first > 0 and first - 1 not in stays):
@@ -124,7 +124,7 @@ class Brackets:
             self._cut(members[first][0], members[last][1] if comma is None else comma + 1)
 
     def _cut(self, start: int, end: int) -> None:
-        """Cut members out: their lines, where these hold nothing else, or the blanks on one side."""
+        """Cut members out: their whole lines where nothing else is on them, or else the blanks on one side, too."""
         line, line_end = self.style.line_start(start), self.style.line_end(end)
         before = line + len(self.text[line:start].rstrip(" \t"))
         behind = line_end - len(self.text[end:line_end].lstrip(" \t"))
@@ -138,13 +138,13 @@ class Brackets:
     # -- texts ---------------------------------------------------------------------------------
 
     def pair(self, node: Node, name: str, value: object) -> str:
-        """Return a pair as the mapping in brackets has its own."""
+        """Return a pair in the style of the other pairs of a mapping in brackets."""
         quoted = self.is_json or any(key.style == '"' for key, _ in node.pairs())
         key = json.dumps(name, ensure_ascii=False) if quoted else render_scalar(name)
         return key + self._colon(node) + self.value(value, node.end - 1, quoted=quoted)
 
     def value(self, value: Any, offset: int, *, quoted: bool | None = None) -> str:
-        """Return a value for use in brackets at an offset; JSON that stands on many lines continues so."""
+        """Return a value for use in brackets at an offset; in JSON of several lines, it takes several lines, too."""
         quoted = self.is_json if quoted is None else quoted
         if self.is_json and "\n" in self.text[:-1] and isinstance(value, dict | list) and value:
             pad = self.style.indent(offset)

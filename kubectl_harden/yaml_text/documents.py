@@ -1,7 +1,7 @@
-"""A text as the stream of documents that kubectl reads from it.
+"""A text as the stream of documents that kubectl reads in it.
 
 After k8s.io/apimachinery/pkg/util/yaml/decoder.go: a text that starts with "{" is a series of JSON
-values, with a way back to YAML; YAML documents end at lines that start with "---". A byte order mark at
+values, after which YAML may follow; YAML documents end at lines that start with "---". A byte order mark at
 the start of the text is not a part of it (cli-runtime, FileVisitor).
 """
 
@@ -36,14 +36,14 @@ SKIPPED: Final = object()
 """The value of a document that was not built."""
 
 _MAX_DOCUMENT: Final = 32 << 20
-"""Characters. The API server takes 3 MiB in one request; a List may hold several objects."""
+"""Characters. The API server accepts 3 MiB in one request; a List may contain several objects."""
 
-# The line feed in front lets the search skip fast; the first line is looked at on its own.
+# The leading line feed makes the search fast; the first line is tested separately.
 _FIRST: Final = re.compile(r"---(.*)")
 _SEPARATOR: Final = re.compile(r"\n---(.*)")
 _GUESS: Final = 4096
 _READ_AHEAD: Final = 4
-"""With less than this left behind a JSON value, kubectl does not try YAML (consumeWhitespace)."""
+"""With less than this left after a JSON value, kubectl does not try YAML (consumeWhitespace)."""
 
 
 class Fault:
@@ -60,7 +60,7 @@ class Fault:
 class Document:
     """One document. ``start`` and ``end`` count characters in the whole text.
 
-    ``value`` is what it means to kubectl, or SKIPPED. ``repeated`` are the offsets of keys that
+    ``value`` is what kubectl decodes it to, or SKIPPED. ``repeated`` are the offsets of keys that
     repeat an earlier one, and their names.
     """
 
@@ -88,7 +88,7 @@ class Document:
         self._fields: dict[int, dict[str, tuple[int, Node]]] = {}
 
     def moved(self, index: int, start: int) -> Document:
-        """Return the document as it is in another place, of a text that has it letter by letter."""
+        """Return the same document at another place, in a text that contains it unchanged."""
         by = start - self.start
         repeated = tuple((offset + by, name) for offset, name in self.repeated)
         return Document(index, start, self.text, self.value, root=self._root, repeated=repeated)
@@ -102,9 +102,9 @@ class Document:
         return self._root
 
     def offset_of(self, path: Path) -> int:
-        """Return where a field is in the whole text, or the innermost of its parents that is there.
+        """Return where a field is in the whole text, or its innermost parent that exists.
 
-        Each mapping is gone through once, however often it is asked.
+        Each mapping is read once, however many calls there are.
         """
         node = self.tree()
         if node is None:
@@ -137,7 +137,7 @@ class Document:
 
 
 class Lines:
-    """Lines and columns of a text, in which a byte order mark takes no place."""
+    """Lines and columns of a text; a byte order mark is not counted."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -153,7 +153,7 @@ class Lines:
         return line, offset - self._starts[line - 1] + 1
 
     def place_in_bytes(self, offset: int) -> tuple[int, int]:
-        """Return line and column (from 1) of a character offset, in bytes of UTF-8 with those of a byte order mark."""
+        """Return line and column (from 1) of a character offset, in UTF-8 bytes, the byte order mark counted."""
         line, _ = self.place(offset)
         start = self._text.rfind("\n", 0, offset) + 1
         return line, len(self._text[start:offset].encode()) + 1
@@ -168,12 +168,12 @@ def documents(
 ) -> Iterator[Document | Fault]:
     """Yield the documents of a text in order; a document that cannot be read yields a Fault.
 
-    kubectl stops at the first fault; here the documents after it follow. YAML documents for whose
-    text ``skip`` is true are not built; it must be true only of well-formed text. Whether the text begins with JSON
-    values is for it to tell, unless it is a part of another one (``as_json``).
+    kubectl stops at the first fault; here the documents after it follow. YAML documents for whose text ``skip`` returns
+    true are not decoded; it must be true only of well-formed text. ``as_json`` says whether the text begins with JSON
+    values, where it is a part of another text; otherwise its own beginning decides.
 
-    ``known`` are documents that have been read, by their texts. The text is cut as ever; a piece of it that is one of
-    them is not parsed again, since what a YAML document means depends on its own text alone.
+    ``known`` are documents that have been read, by their texts. The text is split as always, but a piece that equals
+    one of them is not parsed again, since what a YAML document means depends on its own text alone.
     """
     position = int(text.startswith("\ufeff"))
     index = 0
@@ -202,7 +202,7 @@ def documents(
             index += 1
         position = _after_white_space(text, position)
     for found in _yaml_documents(text, position, index, skip, known):
-        # What begins as JSON and is no YAML either was meant as JSON.
+        # What begins like JSON and is not valid YAML either was meant as JSON.
         meant_json = fault is not None and isinstance(found, Fault) and found.index == index
         yield Fault(index, fault.offset, fault.args[0]) if fault is not None and meant_json else found
 
@@ -212,7 +212,7 @@ def _may_be_json(text: str) -> bool:
 
 
 def separated(text: str) -> str:
-    """Return a text in which separators part JSON values from what follows them, and which kubectl reads as YAML."""
+    """Return a text that kubectl reads as YAML: separators are put between JSON values and what follows them."""
     if not _may_be_json(text):
         return text
     from kubectl_harden.yaml_text import json_tree
@@ -244,7 +244,7 @@ def values(text: str) -> Iterator[Any]:
 
 
 def only_document(text: str) -> Document:
-    """Return the one document of a text that is a mapping. Raises InputError where there is no such, or more."""
+    """Return the one document of a text that is a mapping. Raises InputError where there is none, or more than one."""
     found = [item for item in documents(text) if not isinstance(item, Document) or item.value is not None]
     if len(found) == 1 and isinstance(found[0], Document) and isinstance(found[0].value, dict):
         return found[0]
@@ -263,9 +263,9 @@ def _after_white_space(text: str, position: int) -> int:
 def _yaml_documents(
     text: str, position: int, index: int, skip: Callable[[str], bool], known: Mapping[str, Document]
 ) -> Iterator[Document | Fault]:
-    """Cut at separators. One at the start of a document belongs to it (YAMLReader.Read)."""
+    """Split at separators. A separator at the start of a document belongs to it (YAMLReader.Read)."""
     start = position
-    # Where JSON came before, the rest of its line counts as a line of its own.
+    # After JSON, the rest of its line counts as a line of its own.
     rest = text[position:] if position else text
     first = _FIRST.match(rest)
     for match in chain([first] if first else (), _SEPARATOR.finditer(rest)):

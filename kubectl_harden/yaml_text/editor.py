@@ -1,8 +1,8 @@
-"""A document's text, changed so that it means another value: splices where the two differ.
+"""Editing a document's text so that it means another value: splices where the two values differ.
 
-Everything that is not part of a difference keeps its bytes. A key or an item that goes takes its comments along, and
-what is new stands in lines of its own. The result is proved by reading it again; what cannot be proved is an
-EditError, and no text.
+Everything that is not part of a difference keeps its bytes. A key or an item is removed together with its comments, and
+new ones are put on lines of their own. The result is proved by reading it again; where that fails, there is an
+EditError and no text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def edit_document(document: Document, value: object) -> list[Splice]:
 
 
 def edited_document(document: Document, value: object) -> tuple[list[Splice], Document]:
-    """Return the same, and the edited document by itself, as it was read for the proof.
+    """Return what ``edit_document`` does, and the edited document by itself, as it was read for the proof.
 
     Raises EditError where the change cannot be made or cannot be proved.
     """
@@ -46,8 +46,8 @@ def edited_document(document: Document, value: object) -> tuple[list[Splice], Do
     if root is None:
         raise EditError("there is nothing in this document")
     if not document.is_json and "\r\r\n" in document.text:
-        # kubectl takes one carriage return off each line (apimachinery, pkg/util/yaml, LineReader) before YAML's parser
-        # sees it: what stands in blocks of text is another value there.
+        # kubectl removes one carriage return from each line (apimachinery, pkg/util/yaml, LineReader) before the YAML
+        # parser sees it, which changes the value of block scalars.
         raise EditError("its lines end in CR CR LF, which kubectl and YAML read differently: make them LF or CR LF")
     editor = _Editor(document.text, root, is_json=document.is_json)
     if "&" in document.text:
@@ -70,11 +70,11 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
 
 
 def merged(text: str, splices: Sequence[Splice]) -> Splice:
-    """Return one splice, from a line that is there to one that is there, that does what several in order do."""
+    """Return one splice of whole lines that does the same as several splices in order."""
     start, end = splices[0][0], splices[-1][1]
     new = spliced(text[:end], splices)[start:]
     if start and end == len(text) and text.endswith("\n") and (new or text[:start]).endswith("\n"):
-        # No line begins behind the last line feed: it stays, and one before takes the place of the last that is new.
+        # No line begins after the last line feed: it stays, and the one before the splice replaces the last new one.
         start, end = start - 1, end - 1
         new = (text[start] + new)[:-1]
     return start, end, new
@@ -83,9 +83,9 @@ def merged(text: str, splices: Sequence[Splice]) -> Splice:
 def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -> Document:
     """Return the one document that a text is.
 
-    Raises EditError unless it is one, means this value, and repeats no other keys than these.
+    Raises EditError unless it is one document, means this value, and repeats no keys but these.
 
-    ``is_json`` tells how kubectl reads it where it stands: as JSON, or as YAML that may look like it.
+    ``is_json`` says how kubectl reads it in its place: as JSON, or as YAML that may look like JSON.
     """
     found = list(documents(text, as_json=is_json))
     if len(found) != 1 or not isinstance(found[0], Document):
@@ -101,7 +101,7 @@ def prove(text: str, value: object, repeated: Iterable[str], *, is_json: bool) -
 
 
 class _Editor:
-    """Collects splices on one document, whose last line it ends if need be."""
+    """Collects splices on one document; a last line without a line break is given one if needed."""
 
     def __init__(self, text: str, root: Node, *, is_json: bool) -> None:
         self.length = len(text)
@@ -135,7 +135,7 @@ class _Editor:
         return self._unended(ordered)
 
     def _behind_blanks(self, start: int, end: int, limit: int) -> int:
-        """Return the end of a removal and of the blanks behind it that the block scalar in front would take in."""
+        """Return the end of a removal, with the blank lines after it that the block scalar before it would absorb."""
         line = end
         while line < limit and not self.text[line : self.style.line_end(line)].strip():
             line = self.style.after_line(line)
@@ -146,7 +146,7 @@ class _Editor:
 
     @cached_property
     def block_scalars(self) -> dict[int, str]:
-        """The indicators of the block scalars by where they end."""
+        """The indicators of the block scalars, by the offset of their end."""
         found = {}
         stack = [self.root]
         while stack:
@@ -158,12 +158,12 @@ class _Editor:
         return found
 
     def _unended(self, splices: list[Splice]) -> list[Splice]:
-        """Return the splices of the text whose last line had no end: that has none afterwards either."""
+        """Return the splices of a text without a final line break: there is none afterwards either."""
         if self.length == len(self.text) or not splices or splices[-1][1] <= self.length:
             return splices
         *others, (start, _, text) = splices
         if text:
-            # Lines behind the last one: the break that ends it comes first.
+            # For lines after the last one, its missing line break comes first.
             lead = self.text[self.length :] if start > self.length else ""
             start, text = min(start, self.length), lead + text.removesuffix("\n").removesuffix("\r")
         else:
@@ -176,7 +176,7 @@ class _Editor:
         """Remember what every anchored node will mean: the value planned for its own place, if any."""
         if node.anchor is not None:
             self.final[id(node)] = new
-        # What a merge key overrides may mean something of another type than it says; its anchors are left alone.
+        # What a merge key overrides may mean a value of another type than written; its anchors are left alone.
         if node.kind == MAPPING and isinstance(old, dict):
             for name, (_, child) in _last_pairs(node).items():
                 self.note_anchors(child, old.get(name), new.get(name, ABSENT) if isinstance(new, dict) else ABSENT)
@@ -206,14 +206,14 @@ class _Editor:
         own = _last_pairs(node)
         merged = self.merged(merges)
         for name in merged.keys() & own.keys():
-            # kubectl's parser lets a merge key override what stands before it.
+            # kubectl's parser lets a merge key override what comes before it.
             if own[name][0].start < merges[-1][0].start:
                 if not same(merged[name], new.get(name, ABSENT)):
                     raise EditError(f"{name} is overridden by a merge key after it")
                 del own[name]
         unmerged = any(name in merged for name in old if name not in new)
         if unmerged:
-            merged = {}  # What the merge keys bring in is written out.
+            merged = {}  # The pairs from merge keys are written out.
         gone = [pair for pair in node.pairs() if (unmerged if pair[0].is_merge else _goes(key_of(pair[0]), own, new))]
         added = {name: new[name] for name in new if name not in own and not same(merged.get(name, ABSENT), new[name])}
         for name, (key, value) in own.items():
@@ -228,7 +228,7 @@ class _Editor:
             self.change_pairs(node, gone, added)
 
     def merged(self, merges: list[_Pair]) -> dict[str, object]:
-        """Return what the merge keys bring in once their anchors are edited."""
+        """Return the pairs that merge keys add once their anchors are edited."""
         out: dict[str, Any] = {}
         for _, value in merges:
             sources = list(reversed(value.children)) if value.kind == SEQUENCE else [value]
@@ -240,13 +240,13 @@ class _Editor:
         return out
 
     def change_pairs(self, node: Node, gone: list[_Pair], added: dict[str, object]) -> None:
-        """Take pairs out of a block mapping, and put new ones behind what stays."""
+        """Remove pairs from a block mapping, and put new ones after those that stay."""
         doomed = {id(key) for key, _ in gone}
         kept = [key for key, _ in node.pairs() if id(key) not in doomed]
         first = node.children[0]
         column = self.style.column(first.start)
         lines = render_block(added, self.style)
-        # What stands behind a dash has no line of its own: what is new, or what follows, takes its place.
+        # The pair after a dash has no line of its own: a new pair, or the next one, takes its place.
         if not self.style.starts_line(first.start) and id(first) in doomed:
             leading = [pair for pair in gone if not kept or pair[0].start < kept[0].start]
             gone = gone[len(leading) :]
@@ -261,7 +261,7 @@ class _Editor:
             self.put_lines(at, lines, column)
 
     def replace_behind_dash(self, start: int, end: int, column: int, kept: list[Node], lines: list[str]) -> None:
-        """Replace the first pairs of an item by new lines, or by what follows them."""
+        """Replace the first pairs of an item by new lines, or by the pairs after them."""
         behind = self.style.below(end, column + 1)
         if lines:
             newline = self.style.newline(start) + " " * column
@@ -269,7 +269,7 @@ class _Editor:
         elif not self.text[behind : kept[0].start].strip():
             self.splice(start, kept[0].start, "")
         else:
-            # A comment in between is about what follows.
+            # A comment in between belongs to what follows.
             line = self.style.line_start(start)
             self.splice(line + len(self.text[line:start].rstrip(" ")), self.style.line_end(behind - 1), "")
 
@@ -296,7 +296,7 @@ class _Editor:
             self.change_items(node, gone, added)
 
     def change_items(self, node: Node, gone: list[Node], added: list[tuple[int, object]]) -> None:
-        """Take items out of a block sequence, and put new ones in, each behind a number of the old ones."""
+        """Remove items from a block sequence, and insert new ones, each after a given number of the old ones."""
         column = self.style.column(self.bare_start(node))
         for item in gone:
             self.remove_lines(self.dash(node, item, column), self.end(item), column + 1)
@@ -311,7 +311,7 @@ class _Editor:
             self.put_lines(at, lines, column)
 
     def dash(self, node: Node, item: Node, column: int) -> int:
-        """Return where the dash of an item stands, which must be at the start of its line."""
+        """Return the offset of the dash of an item, which must be at the start of its line."""
         start = self.style.line_start(item.start)
         while self.text[start + column : start + column + 1] != "-" or self.text[start : start + column].strip(
             "\ufeff "
@@ -324,11 +324,11 @@ class _Editor:
     # -- lines ---------------------------------------------------------------------------------
 
     def remove_lines(self, start: int, end: int, column: int) -> None:
-        """Remove the lines of a block, with the comments behind it that are as deep as a column."""
+        """Remove the lines of a block, with the comments after it that are indented at least to a column."""
         self.splice(self.style.line_start(start), self.style.below(end, column), "")
 
     def put_lines(self, at: int, lines: list[str], column: int) -> None:
-        """Put lines in front of another, ended as the one before them is."""
+        """Insert lines before another, with the line break of the line before them."""
         newline = self.style.newline(max(0, at - 1))
         self.splice(at, at, "".join(" " * column + line + newline for line in lines))
 
@@ -343,7 +343,7 @@ class _Editor:
             self.splice(start, end, text)
             return
         if node.kind == SCALAR and node.style in ("|", ">"):
-            # The line that it starts on may end with a comment, and that stays.
+            # A comment at the end of the line that it starts on stays.
             end = start + len(self.text[start : self.style.line_end(start)].split()[0])
             self.splice(self.style.line_end(start), last, "")
         is_block = node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children
@@ -367,7 +367,7 @@ class _Editor:
             return
         self.splice(self.style.line_start(start), behind, "")
         if key is not None and isinstance(new, dict):
-            # Items may be as deep as their key, pairs not.
+            # Items may be indented as little as their key, pairs may not.
             column = max(column, self.style.column(key.start) + 1)
         self.put_lines(behind, lines, column)
 
@@ -378,7 +378,7 @@ class _Editor:
         return render_scalar(value, node.style if node.style in ("'", '"') else None)
 
     def replace_by_block(self, start: int, end: int, last: int, new: Any) -> None:
-        """Write a collection where a scalar, ``{}`` or an alias stands: there, or in the lines below its key.
+        """Write a collection in place of a scalar, ``{}`` or an alias: there, or on the lines below its key.
 
         ``last`` is where the content of what it replaces ends.
         """
@@ -401,7 +401,7 @@ class _Editor:
         self.put_lines(self.style.after_line(last), render_block(new, self.style), column)
 
     def replace_block(self, node: Node, start: int, text: str, key: Node | None) -> None:
-        """Put a text on the line of its key where a block stands below it, or behind its dash."""
+        """Put a text on the line of its key, or after its dash, in place of the block that is below."""
         column = self.style.column(start)
         behind = self.style.below(self.end(node), column)
         if not self.style.starts_line(start):
@@ -416,14 +416,14 @@ class _Editor:
             raise EditError("a whole block cannot be replaced here")
 
     def line_key(self, offset: int) -> int:
-        """Return where the key of a value on this line starts, behind indentation and dashes."""
+        """Return the offset of the key of a value on this line, after indentation and dashes."""
         start = self.style.line_start(offset)
         while self.text[start : start + 1] in (" ", "\ufeff") or self.text[start : start + 2] == "- ":
             start += 1
         return start
 
     def bare_start(self, node: Node) -> int:
-        """Return where a node's own text starts, behind its anchor (which others may use), tag and comments."""
+        """Return where a node's own text starts, after its anchor (which others may use), tag and comments."""
         start = node.start
         while start < node.end and self.text[start] in "&!#":
             is_comment = self.text[start] == "#"
@@ -438,7 +438,7 @@ class _Editor:
 
 
 def _last_pairs(node: Node) -> dict[str, _Pair]:
-    """Return the pairs of a mapping that count, by name: of repeated keys the last."""
+    """Return the pairs of a mapping that take effect, by name: of repeated keys, the last one."""
     return {key_of(key): (key, value) for key, value in node.pairs() if not key.is_merge}
 
 

@@ -32,8 +32,8 @@ def _float(text: str) -> int | float:
 def decode(text: str, start: int) -> tuple[Any, int, bool]:
     """Decode the JSON value at ``start``.
 
-    Returns the value, the offset behind it, and whether a key repeats in it (the last one counts,
-    as for kubectl). Raises SyntaxFault; an empty rest of the text is one too.
+    Returns the value, the offset after it, and whether a key repeats in it (the last one counts,
+    as for kubectl). Raises SyntaxFault, also where nothing is left of the text.
     """
     begin = _skip_space(text, start)
     repeats = False

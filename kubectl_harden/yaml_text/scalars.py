@@ -1,6 +1,6 @@
-"""What a YAML scalar means: the rules of go.yaml.in/yaml/v2 ``resolve.go``, as JSON values.
+"""The JSON value of a YAML scalar, by the rules of go.yaml.in/yaml/v2 ``resolve.go``.
 
-Only PyYAML's syntax is used anywhere; its own (different) resolution never is.
+Only PyYAML's syntax is used anywhere, never its own resolution, which differs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["UNSAFE", "Unresolvable", "json_number", "key_text", "resolve"]
 UNSAFE: Final = (
     "\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
-"""What a pattern's brackets hold for line breaks that parsers disagree on, and what a terminal acts on or hides."""
+"""The inside of a regex character class: line breaks that parsers disagree on, and what a terminal acts on or hides."""
 _PREFIX: Final = "tag:yaml.org,2002:"
 _RESOLVABLE: Final = {None, "", *(_PREFIX + name for name in ("str", "bool", "int", "float", "null", "timestamp"))}
 
@@ -28,10 +28,10 @@ _WORDS: Final[dict[str, object]] = {
     "<<": "<<",
 }
 _NUMERIC: Final = frozenset("+-.0123456789")
-"""What numbers and timestamps begin with."""
+"""The characters that numbers and timestamps begin with."""
 _DIGITS: Final = 19
 """A decimal number of fewer digits fits into 64 bits."""
-# Patterns, not compiled ones: most numbers are decimal ones.
+# These are not compiled: most numbers are decimal and need none of them.
 _FLOAT: Final = r"(?a)[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
 _INTEGER: Final = r"(?a)([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)"
 _TIMESTAMP: Final = (
@@ -63,7 +63,7 @@ def resolve(tag: str | None, text: str) -> Any:
             data = b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
         except ValueError:
             raise Unresolvable("!!binary value contains invalid base64 data") from None
-        # As encoding/json writes a string: each byte that is not UTF-8 is a character of its own.
+        # As encoding/json writes a string: each byte that is not UTF-8 becomes a character of its own.
         return re.sub("[\udc80-\udcff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
     if tag not in _RESOLVABLE or tag == _PREFIX + "str":
         return text
@@ -77,9 +77,9 @@ def resolve(tag: str | None, text: str) -> Any:
 
 
 def json_number(value: float) -> int | float:
-    """Return a float as encoding/json writes it: integral and below 1e21 means no fraction.
+    """Return a float as encoding/json writes it: without a fraction where it is integral and below 1e21.
 
-    Raises Unresolvable for what JSON cannot hold.
+    Raises Unresolvable for a number that JSON cannot hold.
     """
     if not math.isfinite(value):
         raise Unresolvable(f"{value} is not a number that JSON can hold")
@@ -113,7 +113,7 @@ def _plain(tag: str | None, text: str) -> tuple[str, Any]:
         return "timestamp", text
     plain = text.replace("_", "")
     match = re.fullmatch(_INTEGER, plain)
-    # No 64-bit integer has more decimal digits, and thousands of them Python refuses to read.
+    # No 64-bit integer has more decimal digits, and Python refuses to read thousands of them.
     if match and (match[2][0] == "0" or len(match[2]) <= 20):
         sign, digits = match.groups()
         number = _digits(digits)
@@ -161,7 +161,7 @@ def _days(year: int, month: int) -> int:
 
 
 def _format_float32(value: float) -> str:
-    """strconv.FormatFloat(value, 'g', -1, 32), what sigs.k8s.io/yaml makes of a float key."""
+    """strconv.FormatFloat(value, 'g', -1, 32), as sigs.k8s.io/yaml writes a float key."""
     from struct import pack, unpack
 
     try:

@@ -1,4 +1,4 @@
-"""How new YAML and JSON text is written so that it looks like the text around it."""
+"""Writing new YAML and JSON text so that it looks like the text around it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PLAIN: Final = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*", re.ASCII)
 
 
 class Style:
-    """The lines and the habits of one document, in which every line ends with a line break.
+    """The lines and the style of one document, in which every line ends with a line break.
 
     ``step`` is the indentation of a nested mapping, ``dash`` that of a sequence under its key,
-    ``flow_lists`` whether lists of scalars stand in brackets, and ``flow_quote`` the quotes in them.
+    ``flow_lists`` whether lists of scalars are in brackets, and ``flow_quote`` the quotes in them.
     """
 
     def __init__(self, text: str, root: Node) -> None:
@@ -65,7 +65,7 @@ class Style:
         return end - 1 if end > 0 and self.text[end - 1] == "\r" else end
 
     def after_line(self, offset: int) -> int:
-        """Return the offset behind a line's break."""
+        """Return the offset after a line's break."""
         end = self.text.find("\n", offset)
         return len(self.text) if end < 0 else end + 1
 
@@ -79,16 +79,16 @@ class Style:
         return line[: len(line) - len(line.lstrip(" \t"))]
 
     def starts_line(self, offset: int) -> bool:
-        """Whether nothing but white space stands before an offset in its line."""
+        """Whether only white space is before an offset on its line."""
         return not self.text[self.line_start(offset) : offset].strip("\ufeff \t")
 
     def ends_line(self, offset: int) -> bool:
-        """Whether nothing but a comment stands behind an offset in its line."""
+        """Whether at most a comment is after an offset on its line."""
         rest = self.text[offset : self.line_end(offset)].lstrip(" \t")
         return not rest or rest.startswith("#")
 
     def above(self, offset: int) -> int:
-        """Return the start of a line, or of the comments right above it that are as deep."""
+        """Return the start of a line, or of the comments right above it with the same indentation."""
         indent = self.indent(offset)
         start = self.line_start(offset)
         while start > 0:
@@ -99,9 +99,9 @@ class Style:
         return start
 
     def below(self, offset: int, column: int) -> int:
-        """Return the start of the line behind a block that ends at an offset, and behind the comments in it.
+        """Return the start of the line after a block that ends at an offset, and after the comments that belong to it.
 
-        Comments as deep as ``column`` belong to it, but not where more follows that is as deep.
+        Comments indented at least to ``column`` belong to it, unless more content with that indentation follows.
         """
         at = self.after_line(offset)
         own = line = at
@@ -117,7 +117,7 @@ class Style:
         return at
 
     def end(self, node: Node) -> int:
-        """Return where a node's content ends: of a block scalar without the blank lines that mean nothing."""
+        """Return where a node's content ends, not counting blank lines after a block scalar that mean nothing."""
         while node.kind in (MAPPING, SEQUENCE) and not node.flow and node.children:
             node = node.children[-1]
         if node.kind != SCALAR or node.style not in ("|", ">"):
@@ -125,11 +125,11 @@ class Style:
         header, *lines = self.text[node.start : node.end].split("\n")
         indicator = header.split("#")[0]
         first = next((line for line in lines if line.strip(" \r")), "")
-        # With an explicit indentation blanks may be content: they are left alone.
+        # With an explicit indentation, blanks may be content: they are left alone.
         indent = 0 if any(digit in indicator for digit in "123456789") else len(first) - len(first.lstrip(" "))
         kept = "+" in indicator
         last = end = node.start + len(header)
-        if not lines:  # Its lines end with other breaks than line feeds.
+        if not lines:  # Its lines do not end with line feeds.
             return min(node.end, len(self.text))
         for line in lines[: None if lines[-1] else -1]:
             end += 1 + len(line)
@@ -175,7 +175,7 @@ def _flow_scalar(value: object, quoted: bool) -> str:
 
 
 def render_block(value: dict[str, object] | list[object], style: Style) -> list[str]:
-    """Return the lines of a block collection, without its own indentation."""
+    """Return the lines of a block collection, not indented."""
     return _item_lines(value, style) if isinstance(value, list) else _mapping_lines(value, style)
 
 

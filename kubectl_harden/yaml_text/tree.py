@@ -1,4 +1,4 @@
-"""YAML text as a tree of nodes with exact spans, and what it means to kubectl.
+"""YAML text as a tree of nodes with exact spans, and the value that kubectl decodes it to.
 
 Meaning follows sigs.k8s.io/yaml (YAMLToJSON), which is go.yaml.in/yaml/v2 and then JSON:
 ``resolve.go`` for scalars, ``decode.go`` for maps, merge keys, aliases and their limits.
@@ -56,13 +56,15 @@ T = TypeVar("T")
 
 _RETRIES: Final = 100
 _READ_AGAIN: Final = 4 << 20
-"""Characters that are parsed again, all retries of a text together."""
-# Patterns that are compiled where they are needed, which is seldom.
+"""The most characters that are parsed again, in all retries of a text together."""
+# Patterns that are compiled on demand, which is rare.
 _IN_QUOTES: Final = r'(?s:[^"\\]+|\\.)*'
 _ESCAPE: Final = r"(?s:\\.)"
 
 MAX_DEPTH: Final = 999
-"""Deeper nesting is refused: no Kubernetes type comes near, and recursion must end. Newer libyaml stops at 1000."""
+"""Deeper nesting is refused: no Kubernetes type comes near it, and recursion needs a limit. Newer libyaml stops at
+1000.
+"""
 
 TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
@@ -75,10 +77,9 @@ ALIAS: Final = 3
 class Node:
     """One YAML or JSON node.
 
-    ``start`` and ``end`` count characters in the text it was parsed from. The end of a block
-    collection is the end of its last child. ``children`` holds key, value, key, value … for a
-    mapping, items for a sequence, and the one target for an alias. ``plain`` scalars are resolved by
-    their text; ``in_flow`` nodes stand in brackets.
+    ``start`` and ``end`` count characters in the text it was parsed from. The end of a block collection is the end of
+    its last child. ``children`` holds key, value, key, value … for a mapping, items for a sequence, and the one target
+    for an alias. ``plain`` scalars are resolved by their text; ``in_flow`` nodes are in brackets.
     """
 
     __slots__ = ("anchor", "children", "end", "flow", "in_flow", "kind", "plain", "start", "style", "tag", "text")
@@ -122,7 +123,7 @@ def _fault(error: yaml.YAMLError) -> SyntaxFault:
 
 
 def _stand_in(text: str, taken: str) -> str:
-    """Return a private-use character that is in neither text."""
+    """Return a private-use character that neither text contains."""
     used = {*text, *taken}
     found = next((chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in used), None)
     if found is None:
@@ -133,10 +134,10 @@ def _stand_in(text: str, taken: str) -> str:
 def _events(text: str, use: Callable[[CParser, dict[str, str]], T]) -> T:
     """Give ``use`` a parser that reads the text as kubectl's parser does.
 
-    What libyaml and go.yaml.in/yaml/v2 read differently is replaced by stand-ins of the same length, which
-    ``use`` gets to put back: U+FEFF beyond the start of a document (libyaml skips it on any line), the slash of
-    an escape in double quotes (kubectl knows no such escape), a colon at the end of a plain scalar in brackets,
-    and the escape of an apostrophe in double quotes (libyaml refuses these two).
+    What libyaml and go.yaml.in/yaml/v2 read differently is replaced by stand-ins of the same length, which ``use``
+    gets, to replace them again: U+FEFF after the start of a document (libyaml skips it on any line), the slash of an
+    escape in double quotes (which kubectl does not know), a colon at the end of a plain scalar in brackets, and the
+    escape of an apostrophe in double quotes (libyaml refuses these two).
     """
     stand_ins: dict[str, str] = {}
 
@@ -183,9 +184,9 @@ def _with_apostrophes(text: str, start: int, stand_ins: str) -> str:
 def top_level(text: str) -> Iterator[tuple[str, str | None]]:
     """Yield each key at the top level of a document, with its value where that is a plain or quoted string.
 
-    No tree is built, which costs a tenth. The text is cut in front of each line that can begin a key, and the parser
-    reads each piece on its own: a piece is well-formed only where its brackets and quotes are closed, and the next
-    line at column 0 ends all that is open in a block. So the pieces together mean what the whole means.
+    No tree is built, so it takes a tenth of the time. The text is split before each line that can begin a key, and
+    the parser reads each piece on its own: a piece is well-formed only where its brackets and quotes are closed, and
+    the next line at column 0 ends every open block. So the pieces together mean the same as the whole.
 
     Raises SyntaxFault for invalid text, and where only the whole tree can tell what the keys are: anything but one
     block mapping at column 0 whose keys are scalars without tags, anchors and aliases.
@@ -193,13 +194,13 @@ def top_level(text: str) -> Iterator[tuple[str, str | None]]:
     if any(mark in text for mark in _AMBIGUOUS) or ("\r" in text and text.count("\r") != text.count("\r\n")):
         raise SyntaxFault(_UNSURE)
     if text.count("[") + text.count("{") > MAX_DEPTH:
-        raise SyntaxFault(_UNSURE)  # Older versions of libyaml take n² for n brackets in each other.
+        raise SyntaxFault(_UNSURE)  # Older versions of libyaml take n² time for n nested brackets.
     if "\\/" in text:
-        # kubectl's parser knows no such escape in double quotes; patterns elsewhere are full of it.
+        # kubectl's parser does not know this escape in double quotes; regular expressions elsewhere are full of it.
         text = text.replace("\\/", "\\" + _SLASH)
     starts = [match.end() for match in re.finditer(_NEXT_KEY, text)]
     if text.startswith(("---", "#", " ", "\t", "\r", "\n")):
-        del starts[:1]  # What stands above the first key goes with it.
+        del starts[:1]  # The text above the first key belongs to it.
     for start, end in pairwise((0, *starts, len(text))):
         key, value = _only_key(text[start:end], first=start == 0)
         yield key.replace(_SLASH, "/"), None if value is None else value.replace(_SLASH, "/")
@@ -208,11 +209,11 @@ def top_level(text: str) -> Iterator[tuple[str, str | None]]:
 _UNSURE: Final = "only the whole tree can tell what the keys are"
 _UNMARKED: Final = (None, None, None, None)
 _SLASH: Final = "\ue000"
-"""What stands for a slash behind a backslash: libyaml refuses to take that for an escape, too."""
+"""Stands for a slash after a backslash: libyaml refuses that as an escape, too."""
 _AMBIGUOUS: Final = ("\ufeff", "\x85", "\u2028", "\u2029", _SLASH)
-"""Byte order marks, what only YAML 1.1 takes for line breaks, and what stands for something else here."""
+"""Byte order marks, line breaks of YAML 1.1 only, and the stand-ins used here."""
 
-# What can begin a key at column 0; "- " there is an item of the key above. The line feed lets the search skip fast.
+# What can begin a key at column 0; "- " there is an item of the key above. The leading line feed makes the search fast.
 _NEXT_KEY: Final = r"\n(?=[^ \t\r\n#-]|-[^ \t\r\n])"
 
 
@@ -245,7 +246,7 @@ def parse(text: str) -> Node | None:
 
     Raises SyntaxFault for what kubectl cannot parse, and for nesting beyond MAX_DEPTH.
     """
-    # kubectl's parser skips up to two byte order marks, and libyaml's marks do not count them.
+    # kubectl's parser skips up to two byte order marks, and libyaml's offsets do not count them.
     skipped = len(text[:2]) - len(text[:2].lstrip("\ufeff"))
     try:
         return _events(text[skipped:], lambda parser, stand_ins: _build(parser, stand_ins, skipped))
@@ -272,7 +273,7 @@ def _build(parser: CParser, stand_ins: dict[str, str], skipped: int) -> Node | N
             node.plain = event.implicit[0]
             node.style = event.style
             if "?" in node.text and not event.style and stack and stack[-1].flow:
-                # libyaml 0.2 reads on where kubectl's parser sees the indicator of a complex key.
+                # libyaml 0.2 reads on where kubectl's parser finds the indicator of a complex key.
                 raise SyntaxFault("did not find expected ',' or ']': quote text with a question mark", node.start)
         elif kind_of_event is MappingStartEvent or kind_of_event is SequenceStartEvent:
             mark = event.start_mark
@@ -407,7 +408,7 @@ def _allowed_ratio(decoded: int) -> float:
 
 
 def key_of(node: Node) -> str:
-    """Return the JSON key that a mapping's key node means. Raises SyntaxFault for what is none."""
+    """Return the JSON key that a mapping's key node means. Raises SyntaxFault for a node that cannot be a key."""
     target = node.children[0] if node.kind == ALIAS else node
     if target.kind != SCALAR:
         raise SyntaxFault("a mapping or a sequence cannot be a key", node.start)
@@ -425,7 +426,7 @@ def _plain_key(tag: str | None, text: str) -> str:
 
 
 def value_of(root: Node | None) -> tuple[object, list[Node]]:
-    """Return what a tree means to kubectl, as JSON types, and the keys that repeat an earlier one.
+    """Return the value that kubectl decodes a tree to, in JSON types, and the keys that repeat an earlier one.
 
     kubectl takes the last of duplicate keys. Raises SyntaxFault where kubectl gives an error.
     """
@@ -439,7 +440,7 @@ def value_of(root: Node | None) -> tuple[object, list[Node]]:
 
 
 def dump(value: object) -> str:
-    """Return JSON data as YAML text, keys in their order, strings that kubectl reads back as strings."""
+    """Return JSON data as YAML text, keys in their order, strings such that kubectl reads them as strings."""
     text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
     return re.sub(_ESCAPED, _escape, text)
 
@@ -453,7 +454,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what kubectl would not read as a string, which PyYAML's own rules do not all cover."""
+    """Quotes every string that kubectl would not read as one; PyYAML's own rules miss some."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (the name is PyYAML's)
         return True

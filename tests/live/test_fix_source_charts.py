@@ -241,7 +241,7 @@ def test_what_is_not_edited_is_told_as_it_is_to_be_pasted(place: Place, harden: 
     assert "spec.postRenderers of HelmRelease" in words(done)
     flux.file.write_text(RELEASE + "  valuesFrom: [{kind: Secret, name: gone}]\n")
     done = harden("fix", "deploy/web", "--source", str(place.root), "--write")
-    assert (done.code, "its values are not there: key values.yaml of Secret gone" in words(done)) == (1, True), done
+    assert (done.code, "its values do not exist: key values.yaml of Secret gone" in words(done)) == (1, True), done
 
 
 def test_an_application_without_a_way_for_values(place: Place, harden: Harden) -> None:

@@ -69,7 +69,7 @@ def test_many_that_no_edit_cures_say_why(namespace: Namespace, harden: Harden) -
     refused(namespace, harden, 6)
     done = harden("rejected")
     assert done.out.count("6 DaemonSets: 6 pods missing") == 1
-    assert "whoever holds it holds the node" in " ".join(done.out.split())
+    assert "whoever can use it controls the node" in " ".join(done.out.split())
     assert len(done.out.splitlines()) < 40
     assert "kubectl" not in done.err
 

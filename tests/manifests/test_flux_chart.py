@@ -59,7 +59,7 @@ def test_a_value_at_a_path(text: str, value: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "text", "told"),
     [
-        ("{kind: Secret, name: a}", None, "its values are not there: key values.yaml of Secret a"),
+        ("{kind: Secret, name: a}", None, "its values do not exist: key values.yaml of Secret a"),
         ("{kind: Secret, name: a}", "- a", "key values.yaml of Secret a: it does not hold values"),
         ("{kind: Secret, name: a, targetPath: 'b[0]'}", "1", "the targetPath b.0. of Secret a is not judged"),
         ("{kind: Secret, name: a, targetPath: b}", "a,b", "more than one word"),

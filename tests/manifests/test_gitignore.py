@@ -62,7 +62,7 @@ def repository(tmp_path: Path) -> Path:
 def test_what_is_left_out_is_counted(repository: Path) -> None:
     done = run("check", "-f", ".", "-R", "-o", "name", cwd=repository)
     assert len(done.stdout.splitlines()) == 2
-    assert b"note: .: left out, as .gitignore says: directory 1, file 1" in done.stderr
+    assert b"note: .: left out by .gitignore: directory 1, file 1" in done.stderr
 
 
 def test_what_is_named_is_read_all_the_same(repository: Path) -> None:

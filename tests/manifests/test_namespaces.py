@@ -286,7 +286,7 @@ def test_keys_that_look_like_a_typo_are_notes_with_their_place(tmp_path: Path) -
         f"note: ./ns.yaml:18:5: Namespace shop: metadata.labels[{PREFIX}enforce-verison]: Pod Security admission does not "
         f'read this label. Did you mean "{PREFIX}enforce-version"?',
         f"note: ./ns.yaml:20:5: Namespace shop: metadata.annotations[{PREFIX}warn]: Pod Security admission reads labels, "
-        "and no annotations",
+        "not annotations",
     ]
     assert run("fix", "-f", ".", cwd=tmp_path).stderr.startswith(b"note: ./ns.yaml:18:5: Namespace shop")
 

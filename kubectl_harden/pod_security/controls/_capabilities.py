@@ -1,4 +1,4 @@
-"""What the two capability controls share: names, uses, and the fix of ``capabilities.add``."""
+"""Shared by the two capability controls: names, uses, and the fix of ``capabilities.add``."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def added(container: Container) -> list[str]:
 
 
 def fix_added(pod: Pod, container: Container, allowed: frozenset[str], check: str, context: FixContext) -> list[Edit]:
-    """Return edits that leave only allowed names, once each, spelled as the standard wants them."""
+    """Return edits that leave only allowed names, once each, in the standard's spelling."""
     edits = []
     names = added(container)
     kept = {name for name in names if name in allowed}

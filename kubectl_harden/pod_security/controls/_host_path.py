@@ -1,6 +1,6 @@
-"""What a hostPath volume is for, and what can be done about it (shared by the two volume controls)."""
+"""The usual purposes of hostPath volumes, and what can be done about them (shared by the two volume controls)."""
 
-# Annotations are evaluated here: each one of a named tuple would be compiled on its own otherwise, at every start.
+# Without "from __future__ import annotations": each annotation of a named tuple would be compiled at every start.
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -47,14 +47,14 @@ _PURPOSES = (
             "/var/run",
             "/run",
         ),
-        "mounts the container runtime socket or the directory that holds it: whoever holds it holds the node",
+        "mounts the container runtime socket or the directory that it is in: whoever can use it controls the node",
         (
             "build images without the node's runtime (BuildKit rootless, Buildah, a build service)",
             "read container metadata from the Kubernetes API instead",
             _EXEMPT,
         ),
     ),
-    _Purpose(("/",), "mounts the node's root directory: it gives every file of the node away", _AGENT),
+    _Purpose(("/",), "mounts the node's root directory, with every file of the node", _AGENT),
     _Purpose(("/proc/",), "reads the node's processes, as node agents do", _AGENT),
     _Purpose(("/sys/",), "reads the node's devices and control groups, as node agents do", _AGENT),
     _Purpose(
@@ -178,14 +178,14 @@ def mounts_of(pod: Pod, name: str) -> list[tuple[Container, Path]]:
 
 
 def without_unused(index: int, name: str, check: str) -> Edit:
-    """Return the edit that takes away a volume which no container mounts: the kubelet does not mount it, either."""
+    """Return the edit that removes a volume which no container mounts: the kubelet does not mount it, either."""
     return Judgement("safe", f"no container mounts volume {name}").edit(
         "remove", ("spec", "volumes", index), checks=(check,)
     )
 
 
 def fix_host_paths(pod: Pod, context: FixContext, check: str, indexes: Iterable[int]) -> Remedy:
-    """Plan for hostPath volumes, given by their indexes, by what each is for or as the user chose."""
+    """Plan for hostPath volumes, given by their indexes: as the user chose, else by the purpose of each."""
     edits: list[Edit] = []
     obstacles: list[Obstacle] = []
     for index in indexes:
@@ -204,7 +204,7 @@ def _fix_one(pod: Pod, index: int, volume: dict[str, Any], context: FixContext, 
     users = list({container.path: container for container, _ in mounts}.values())
     paths = [mount for _, mount in mounts]
 
-    # That an agent works on the node says nothing of a time zone, nor against what a person has decided.
+    # That a pod is a node agent says nothing about a time zone, and does not count against a person's choice.
     whoever = context.facts._replace(pod=tuple(fact for fact in context.facts.pod if fact.topic != "node agent"))
 
     def judged(meaning: str, facts: Facts = context.facts) -> Judgement:

@@ -1,4 +1,4 @@
-"""What the two seccomp controls share."""
+"""Shared by the two seccomp controls."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def valid_annotation(value: str) -> bool:
 def correct(
     pod: Pod, security: dict[str, Any], path: Path, containers: list[Container], check: str, context: FixContext
 ) -> Edit:
-    """Return the edit that makes a forbidden profile RuntimeDefault where it stands."""
+    """Return the edit that replaces a forbidden profile by RuntimeDefault in its place."""
     judgement = SECCOMP.judge(_WHY, pod, containers, context.facts)
     if len(security["seccompProfile"]) > 1:
-        # The API server refuses a localhostProfile beside any type but Localhost.
+        # The API server refuses a localhostProfile with any type but Localhost.
         return judgement.edit("replace", path, {"type": "RuntimeDefault"}, checks=(check,))
     return judgement.edit("add", (*path, "type"), "RuntimeDefault", checks=(check,))
 
@@ -91,7 +91,7 @@ def correct_bad_types(pod: Pod, check: str, context: FixContext) -> list[Edit]:
 
 
 def require(pod: Pod, path: Path, key: str, containers: list[Container], check: str, context: FixContext) -> list[Edit]:
-    """Return the edits that set a profile where none is, as the (dead) annotation says if it is a valid one."""
+    """Return the edits that set a profile where there is none: that of the (obsolete) annotation if it is valid."""
     judgement = SECCOMP.judge(_WHY, pod, containers, context.facts)
     annotation = pod.annotations.get(key, "")
     profile = {"type": "RuntimeDefault"}
@@ -108,6 +108,6 @@ def _with_annotation(pod: Pod, key: str, edit: Edit, was: str | None = None) -> 
     if annotation is None or annotation in ("runtime/default", "docker/default"):
         return [edit]
     if was == "Unconfined" and annotation != "unconfined":
-        return [edit]  # It contradicted the field before, which is not for a fix to mend.
+        return [edit]  # It contradicted the field before; that is not for this fix to change.
     why = "the API server refuses an annotation that contradicts seccompProfile, and it has no effect since v1.27"
     return [edit, Judgement(edit.risk, why).edit("remove", ("metadata", "annotations", key), checks=edit.checks)]

@@ -1,4 +1,4 @@
-"""What the controls of Linux processes, which exempt Windows pods from v1.25, do about a pod that runs on Windows."""
+"""Windows pods, for controls of Linux processes that exempt them from v1.25 on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHOICES: Final = ("choose policy version v1.25 or later, which exempts Windows 
 
 
 def windows_remedy(pod: Pod, context: FixContext, check: str) -> Remedy | None:
-    """Return what to do where the control's own fields are nothing to set, else None."""
+    """Return the remedy for a Windows pod, where the control's own fields must not be set, else None."""
     if pod.is_windows:
         return Remedy(obstacles=(Obstacle(check, "the API server refuses this field on a Windows pod", _CHOICES),))
     if not context.os_name or context.minor < _EXEMPT_FROM:

@@ -26,7 +26,7 @@ def containers_text(containers: Sequence[Container]) -> str:
 
 
 def setters(pod_is_bad: bool, containers: Sequence[Container], *others: str) -> str:
-    """Return who sets something, such as ``pod and container "a"``."""
+    """Return what sets a field, such as ``pod and container "a"``."""
     parts = ["pod"] if pod_is_bad else []
     if containers:
         parts.append(containers_text(containers))

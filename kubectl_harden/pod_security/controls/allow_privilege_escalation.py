@@ -7,14 +7,14 @@ Fields:
 Allowed:
     false
 Without it:
-    a process can gain more rights than its parent by a set-user-ID program or file capabilities: one vulnerable
-    sudo or su and it is root
+    a process can gain more privileges than its parent through a set-user-ID program or file capabilities: one
+    vulnerable sudo or su makes it root
 May break:
-    set-user-ID programs no longer raise rights: sudo says 'The "no new privileges" flag is set, which prevents
+    set-user-ID programs no longer gain privileges: sudo says 'The "no new privileges" flag is set, which prevents
     sudo from running as root', su and ping say "Operation not permitted"
 Fix:
-    set allowPrivilegeEscalation to false for every container; start as the user that is needed instead of
-    changing to it; a pod for Windows nodes says so (spec.os.name)
+    set allowPrivilegeEscalation to false for every container; start as the user that is needed instead of switching to
+    it; for a pod on Windows nodes, set spec.os.name to windows instead
 Source: policy/check_allowPrivilegeEscalation.go
 """
 

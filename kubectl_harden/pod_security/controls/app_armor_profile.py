@@ -21,7 +21,7 @@ Fix:
 Source: policy/check_appArmorProfile.go
 
 The fix removes the field: undefined means the runtime's profile where the node has AppArmor. An explicit
-RuntimeDefault would make the kubelet refuse the pod where it has not (pkg/security/apparmor/validate.go).
+RuntimeDefault would make the kubelet refuse the pod on other nodes (pkg/security/apparmor/validate.go).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
         fields.append(("spec", "securityContext", "appArmorProfile"))
     for container in pod.containers:
         path = container.field("appArmorProfile")
-        # A Pod's annotation also fills the field in; there the annotation alone is at fault.
+        # The API server also sets the field from a Pod's annotation; then only the annotation is at fault.
         if _bad_type(container.security) is not None and pod.written_at(path) is not None:
             fields.append(path)
     fields.extend(("metadata", "annotations", key) for key in _bad_annotations(pod))

@@ -8,7 +8,7 @@ Allowed:
     AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID,
     SETPCAP, SETUID, SYS_CHROOT, undefined
 Without it:
-    each capability beyond the runtime's default set lifts a limit of root: SYS_ADMIN is nearly all of it,
+    each capability beyond the runtime's default set gives back a part of root's power: SYS_ADMIN is nearly all of it,
     NET_ADMIN rewires the network, SYS_PTRACE reads the memory of other processes
 May break:
     what uses the capability: iptables and ip need NET_ADMIN, mount needs SYS_ADMIN, raw sockets need NET_RAW.

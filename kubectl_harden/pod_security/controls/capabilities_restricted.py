@@ -12,13 +12,13 @@ Allowed:
     NET_BIND_SERVICE, undefined
 Without it:
     the runtime's default set (CHOWN, DAC_OVERRIDE, NET_RAW, SETUID, …) lets root in the container change
-    owners, read every file of it, forge packets and change users
+    owners, read every file in it, forge packets and switch users
 May break:
     chown, su, raw sockets and, for root, ports below 1024: "Operation not permitted", "bind: permission
     denied". Users other than root have none of these capabilities in any case
 Fix:
-    drop ALL for every container, and add back at most NET_BIND_SERVICE; a pod for Windows nodes says so
-    (spec.os.name)
+    drop ALL for every container, and add back at most NET_BIND_SERVICE; for a pod on Windows nodes, set spec.os.name to
+    windows instead
 Source: policy/check_capabilities_restricted.go
 """
 

@@ -7,15 +7,14 @@ Fields:
 Allowed:
     false, undefined
 Without it:
-    hostPID shows and signals every process of the node (and reads their environment from /proc), hostNetwork
-    sees the node's traffic and reaches services that listen on its loopback, hostIPC reads the shared memory of
-    others
+    with hostPID it sees and signals every process of the node (and reads their environment from /proc), with
+    hostNetwork it sees the node's traffic and reaches services that listen on its loopback, with hostIPC it reads the
+    shared memory of others
 May break:
-    servers that were reached at the node's address, network plugins, packet capture; tools that look at the
-    node's processes. Nothing fails to start for it: the peers are no longer found ("connection refused", "no
-    such process")
+    servers that were reached at the node's address, network plugins, packet capture; tools that look at the node's
+    processes. Containers still start, but peers are no longer found ("connection refused", "no such process")
 Fix:
-    set each field to false; reach a server by a Service, and let node agents run in a namespace of their own
+    set each field to false; reach servers through a Service, and let node agents run in a namespace of their own
 Source: policy/check_hostNamespaces.go
 """
 

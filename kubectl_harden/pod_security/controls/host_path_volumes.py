@@ -14,7 +14,7 @@ May break:
     and data that was kept on the node is not there
 Fix:
     use emptyDir for scratch space, a PersistentVolumeClaim for data, a ConfigMap for configuration (--host-path
-    NAME=CHOICE); agents of the node go into a namespace of their own
+    NAME=CHOICE); run node agents in a namespace of their own
 Source: policy/check_hostPathVolumes.go
 """
 

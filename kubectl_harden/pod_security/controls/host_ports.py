@@ -1,18 +1,18 @@
-"""Containers must not take ports of the node.
+"""Containers must not use ports of the node.
 
-Baseline, from v1.0. On a Pod in the node's network the API server fills hostPort in from containerPort.
+Baseline, from v1.0. For a Pod with hostNetwork, the API server sets hostPort from containerPort.
 
 Fields:
     spec.{initContainers,containers,ephemeralContainers}[*].ports[*].hostPort
 Allowed:
     0, undefined
 Without it:
-    a port of the node's own address, past NetworkPolicy and Services: a listener there can pose as a service of
-    the node
+    a port on the node's own address, which bypasses NetworkPolicy and Services: a listener there can pose as a service
+    of the node
 May break:
     clients that reach the pod at the node's address: "connection refused"
 Fix:
-    remove hostPort, and reach the pod by a Service or an Ingress
+    remove hostPort, and reach the pod through a Service or an Ingress
 Source: policy/check_hostPorts.go
 """
 
@@ -58,7 +58,7 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    # A port that the API server filled in goes with hostNetwork, and nothing stands in the object.
+    # A port that the API server has set is not in the object, and goes away with hostNetwork.
     edits = []
     for container in pod.containers:
         for path, number in _bad_ports(container):

@@ -8,13 +8,13 @@ Fields:
 Allowed:
     empty, undefined
 Without it:
-    the kubelet sends requests from the node to an address of the pod author's choice: a way to reach what only
-    the node may reach
+    the kubelet sends requests from the node to any address that the pod's author chooses: a way to reach what only the
+    node may reach
 May break:
-    a server that listens on loopback only is no longer found by its probe: "Liveness probe failed: … connection
+    a server that listens only on loopback no longer passes its probe: "Liveness probe failed: … connection
     refused", and the kubelet restarts it
 Fix:
-    remove host, so that the pod's own IP is asked; have the server listen on it
+    remove host, so that the kubelet uses the pod's own IP; have the server listen on it
 Source: policy/check_hostProbesAndhostLifecycle.go
 """
 
@@ -76,7 +76,7 @@ def _fix(pod: Pod, context: FixContext) -> Remedy:
     edits = []
     for container in pod.containers:
         for path, host in _hosts(container):
-            why = f"the kubelet asks the pod's own IP instead of {host}"
+            why = f"the kubelet contacts the pod's own IP instead of {host}"
             if host in ("localhost", "127.0.0.1", "::1"):
                 why += ", so a server that listens on loopback only must listen on the pod's IP too"
             judgement = _PROBE_THE_POD.judge(why, pod, [container], context.facts)

@@ -1,4 +1,4 @@
-"""Privileged containers switch most isolation off and must not be used.
+"""Privileged containers switch off most isolation and must not be used.
 
 Baseline, from v1.0.
 
@@ -12,8 +12,8 @@ May break:
     what mounts, loads kernel modules, writes to /sys or opens devices: "Operation not permitted", "Permission
     denied", "no such device"
 Fix:
-    set privileged to false, and add just the capability that is needed where the level allows it; for devices
-    use a device plugin
+    set privileged to false, and add only the capability that is needed, where the level allows it; for devices, use a
+    device plugin
 Source: policy/check_privileged.go
 """
 

@@ -12,7 +12,7 @@ May break:
     container builders and other nested containers that mount a /proc of their own: "mount: … Operation not
     permitted"
 Fix:
-    remove procMount; nested containers run in a user namespace (hostUsers: false)
+    remove procMount; run nested containers in a user namespace (hostUsers: false)
 Source: policy/check_procMount_baseline.go
 """
 
@@ -54,7 +54,7 @@ def _check_1_35(pod: Pod) -> Finding | None:
 
 
 def fix(pod: Pod, context: FixContext, check: str) -> Remedy:
-    """Put the masks back."""
+    """Restore the masks."""
     why = "hides kernel settings below /proc again; usually needed only to run containers inside this container"
     edits = []
     for c in pod.containers:

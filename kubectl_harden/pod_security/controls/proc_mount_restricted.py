@@ -12,7 +12,7 @@ May break:
     container builders and other nested containers that mount a /proc of their own: "mount: … Operation not
     permitted"
 Fix:
-    remove procMount, so that the default holds
+    remove procMount, so that the default applies
 Source: policy/check_procMount_restricted.go
 """
 
@@ -38,6 +38,6 @@ CONTROL = Control(
     reasons=("procMount",),
     changes=(proc_mount.MASKS,),
     cure="remove securityContext.procMount from each container named",
-    # That a pod has a user namespace, where baseline allows more, its words do not say.
+    # The message does not say whether the pod has a user namespace, where baseline allows more.
     covers=lambda _detail: True,
 )

@@ -1,4 +1,4 @@
-"""Volumes must be of the types that keep to the cluster's own storage.
+"""Volumes must be of types that do not reach the node or storage directly.
 
 Restricted, from v1.0. Overrides hostPathVolumes. A volume without a source is an emptyDir by API default.
 
@@ -11,8 +11,8 @@ Without it:
 May break:
     whatever reads or writes the volume: it finds an empty directory or none ("no such file or directory")
 Fix:
-    remove what no container mounts; use emptyDir, a PersistentVolumeClaim, a ConfigMap, a Secret, or a CSI volume;
-    see hostPathVolumes for paths of the node
+    remove volumes that no container mounts; use emptyDir, a PersistentVolumeClaim, a ConfigMap, a Secret, or a CSI
+    volume; for paths of the node, see hostPathVolumes
 Source: policy/check_restrictedVolumes.go
 """
 
@@ -64,7 +64,7 @@ _RESTRICTED = (
     "scaleIO",
     "storageos",
 )
-# The CSI drivers that took over in-tree volume types (k8s.io/csi-translation-lib), and those of the vendors.
+# The CSI drivers that replace in-tree volume types (k8s.io/csi-translation-lib), and those of the vendors.
 _CSI = {
     "gcePersistentDisk": "pd.csi.storage.gke.io",
     "awsElasticBlockStore": "ebs.csi.aws.com",
@@ -123,7 +123,7 @@ def _choices(kind: str) -> tuple[str, ...]:
         return ("clone the repository into an emptyDir with an init container",)
     driver = _CSI.get(kind)
     by = f" of the CSI driver {driver}" if driver else ""
-    return (f"define it as a PersistentVolume{by}, and mount it by a PersistentVolumeClaim",)
+    return (f"define it as a PersistentVolume{by}, and mount it through a PersistentVolumeClaim",)
 
 
 CONTROL = Control(

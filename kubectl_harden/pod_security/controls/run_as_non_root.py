@@ -8,17 +8,17 @@ Fields:
 Allowed:
     true; undefined for a container where the pod says true
 Without it:
-    root in the container is root on the node for every flaw of the runtime or the kernel that leaves the
-    container, and for every volume that is shared
+    root in the container is root on the node as soon as a flaw in the runtime or the kernel lets it escape, and it is
+    root on every volume that is shared
 May break:
     images that run as root do not start: CreateContainerConfigError, "container has runAsNonRoot and image will
-    run as root"; where the image names its user: "container has runAsNonRoot and image has non-numeric user
+    run as root"; where the image sets its user by name: "container has runAsNonRoot and image has non-numeric user
     (NAME), cannot verify user is non-root"
 Fix:
-    set runAsNonRoot to true for the pod; where the image runs as root or as a name, also runAsUser to a number
-    other than 0, and fsGroup for volumes that it must write to. What has to stay root may do so in a user
-    namespace from v1.35 on, where it is an ordinary user of the node: set hostUsers to false in place of both
-    (--user-namespace), for nodes that have user namespaces, without capabilities
+    set runAsNonRoot to true for the pod; where the image runs as root or sets its user by name, also set runAsUser to a
+    number other than 0, and fsGroup for volumes that it must write to. An app that must stay root may do so in a user
+    namespace from v1.35 on, where it is an ordinary user of the node: set hostUsers to false instead of both
+    (--user-namespace), on nodes that support user namespaces, without capabilities
 Source: policy/check_runAsNonRoot.go
 """
 
@@ -67,19 +67,19 @@ def _runs_as_number(case: Case) -> str | None:
 
 
 def _low_port_of_unknown_user(case: Case) -> str | None:
-    """Return that a container serves a low port, unless it is known to do so as the user that it will be."""
+    """Return the evidence that a container serves a low port, unless it is known to do so as its future user."""
     return None if any(users(case.facts)) else serves_low_port(case)
 
 
 def _volume_of_unknown_user(case: Case) -> str | None:
-    """Return that a container writes to a volume, where nothing tells as which user: root, as a rule."""
+    """Return the evidence that a container writes to a volume, where its user is not known: it is usually root."""
     if case.user is not None or any(users(case.facts)):
         return None
     return first("needs", "volume")(case)
 
 
 def _windows_user(wanted: bool | None) -> Callable[[Case], str | None]:
-    """Return a condition on the user name of a container on Windows: not the administrator, the administrator, none."""
+    """Return a condition on the Windows user: True: not ContainerAdministrator, False: that, None: not known."""
 
     def when(case: Case) -> str | None:
         shown = windows_sign(case.facts)
@@ -237,7 +237,7 @@ def _check_1_0(pod: Pod) -> Finding | None:
 
 
 def is_required(pod: Pod, policy: Policy) -> bool:
-    """Whether users other than root are required of a pod once it meets a policy."""
+    """Whether a pod that meets a policy has to run as users other than root."""
     exempt = pod.in_user_namespace and policy.minor >= EXEMPT_FROM
     return (policy.level == "restricted" and not exempt) or bool(pod.security.get("runAsNonRoot"))
 

@@ -1,4 +1,4 @@
-"""Containers must not ask for user 0.
+"""Containers must not set user 0.
 
 Restricted, from v1.23; from v1.35 pods in a user namespace (hostUsers: false) are exempt.
 
@@ -12,8 +12,8 @@ Without it:
 May break:
     files that belong to root and ports below 1024 that only root may bind: "Permission denied"
 Fix:
-    remove runAsUser: 0, or set it to the number of the user that the app is made for; from v1.35 on it may stay in
-    a user namespace (hostUsers: false, --user-namespace)
+    remove runAsUser: 0, or set it to the number of the user that the app is built for; from v1.35 on it may stay in a
+    user namespace (hostUsers: false, --user-namespace)
 Source: policy/check_runAsUser.go
 """
 

@@ -1,4 +1,4 @@
-"""SELinux user and role must not be set, and the type only to one of the container types.
+"""SELinux user and role must not be set, and the type must be one of the container types.
 
 Baseline, from v1.0; container_engine_t is allowed from v1.31.
 
@@ -9,8 +9,8 @@ Allowed:
     type: container_t, container_init_t, container_kvm_t, container_engine_t (v1.31), empty, undefined
     user, role: empty, undefined
 Without it:
-    a user, role or type of one's own choice can take the container out of the confinement of container_t: spc_t
-    is not confined at all
+    a user, role or type that the pod chooses can take the container out of the confinement of container_t: spc_t is not
+    confined at all
 May break:
     access to files of the node that are labelled for the other type: "Permission denied", and an AVC denial in
     the node's audit log
@@ -78,7 +78,7 @@ _check_1_31 = _check(_TYPES_1_31)
 
 
 def _fix(pod: Pod, context: FixContext) -> Remedy:
-    # Only a type that no version allows, or one that this version does not: the finding names them.
+    # Only types that this policy version does not allow: the finding names them.
     found = (_check_1_31 if context.minor >= 31 else _check_1_0)(pod)
     why = "the runtime labels the process container_t again, which cannot reach files of the node"
     judgement = _DEFAULT_LABEL.judge(why, pod, (), context.facts)

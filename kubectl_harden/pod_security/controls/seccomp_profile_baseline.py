@@ -13,13 +13,13 @@ Fields:
 Allowed:
     RuntimeDefault, Localhost, undefined
 Without it:
-    all system calls of the kernel are open, also those that only exploits and debuggers use (keyctl,
-    userfaultfd, bpf, …)
+    all system calls of the kernel are open, even those that only exploits and debuggers use (keyctl, userfaultfd, bpf,
+    …)
 May break:
     what uses a system call that the runtime's default profile blocks: unshare, mount, perf_event_open,
     io_uring, …, with "Operation not permitted" or "Function not implemented"
 Fix:
-    remove the profile Unconfined, or set RuntimeDefault or a profile of one's own (Localhost)
+    remove the profile Unconfined, or set RuntimeDefault or your own profile (Localhost)
 Source: policy/check_seccompProfile_baseline.go
 """
 

@@ -1,4 +1,4 @@
-"""A seccomp filter must be set, the container runtime's or one of the node's.
+"""A seccomp profile must be set: the container runtime's default, or a profile on the node.
 
 Restricted, from v1.19; pods with spec.os.name=windows are exempt from v1.25. Overrides seccompProfile_baseline.
 
@@ -8,14 +8,13 @@ Fields:
 Allowed:
     RuntimeDefault, Localhost; undefined for a container where the pod sets one
 Without it:
-    where nothing is said, and the kubelet has no default of its own (seccompDefault), all system calls of the
-    kernel are open
+    where none is set, and the kubelet sets no default (seccompDefault), all system calls of the kernel are open
 May break:
     what uses a system call that the runtime's default profile blocks: unshare, mount, perf_event_open,
     io_uring, …, with "Operation not permitted" or "Function not implemented"
 Fix:
-    set seccompProfile.type to RuntimeDefault for the pod, or to Localhost with a profile of one's own; a pod for
-    Windows nodes says so (spec.os.name)
+    set seccompProfile.type to RuntimeDefault for the pod, or to Localhost with your own profile; for a pod on Windows
+    nodes, set spec.os.name to windows instead
 Source: policy/check_seccompProfile_restricted.go
 """
 

@@ -14,8 +14,8 @@ Allowed:
 Without it:
     kernel parameters that are not namespaced change the whole node, for all its pods
 May break:
-    what relies on the value: shared memory of databases (kernel.shm*), network tuning. The kubelet refuses
-    unsafe ones that it does not allow in any case ("SysctlForbidden")
+    what relies on the value: shared memory of databases (kernel.shm*), network tuning. Even without this control, the
+    kubelet refuses unsafe sysctls that its configuration does not allow ("SysctlForbidden")
 Fix:
     remove the sysctl, or have it set on the nodes that need it
 Source: policy/check_sysctls.go

@@ -8,14 +8,13 @@ Fields:
 Allowed:
     false, undefined
 Without it:
-    the container runs as a process of the Windows node, with the node's users, files and network: whoever takes
-    it over holds the node
+    the container runs as a process of the Windows node, with the node's users, files and network: whoever takes it over
+    controls the node
 May break:
     node agents of Windows (CNI plugins, log collectors, kube-proxy) that install or configure something on the
     node itself stop working
 Fix:
-    set hostProcess to false; agents of the node go into a namespace of their own whose enforce label is
-    privileged
+    set hostProcess to false; run node agents in a namespace of their own whose enforce label is privileged
 Source: policy/check_windowsHostProcess.go
 """
 
