@@ -224,6 +224,9 @@ def test_what_restricted_says_of_a_pod_that_is_below_baseline(template: dict[str
     text, found = whole(template, "restricted")
     if not found or "\\" in json.dumps(template, ensure_ascii=False) or not text.isprintable():
         return
+    # The API server refuses a volume of several sources, of which restricted looks at one (check_restrictedVolumes.go).
+    if any(len(volume.keys() - {"name"}) > 1 for volume in template["spec"].get("volumes") or ()):
+        return
     (message,) = read_messages(text)
     below = bool(evaluate(Pod(template, is_pod=False), parse_policy("baseline", "latest")))
     told = [said for said in message.violations if said.may_violate("baseline")]
