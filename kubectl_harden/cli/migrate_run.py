@@ -177,12 +177,11 @@ def found_on(
 
 def _unseen(found: Survey) -> Iterator[str]:
     """Yield that the audit log cannot show what violates the level, where --soak does not say so."""
-    from kubectl_harden.pod_security.namespace_labels import includes
+    from kubectl_harden.live.audited import logged_modes
     from kubectl_harden.reports.audit_log import unseen_notes
 
-    raised = [item for item in found.namespaces if item.enforce_labels]
-    modes = ((item, [item.in_force.modes.get(mode) for mode in ("enforce", "audit")]) for item in raised)
-    return unseen_notes([item.name for item, now in modes if not any(includes(one, item.goal) for one in now)])
+    raised = (item for item in found.namespaces if item.enforce_labels)
+    return unseen_notes([item.name for item in raised if not logged_modes(item.in_force.modes, item.goal)])
 
 
 def show_findings(found: Findings, run: Run, name: str = "") -> None:

@@ -18,6 +18,7 @@ from kubectl_harden.cli.interrupts import calling
 from kubectl_harden.cli.options import Command, Connect, cluster_options
 from kubectl_harden.cli.undo_helm import undo_upgrades
 from kubectl_harden.errors import HardenError, UsageError
+from kubectl_harden.words import first_of
 
 if TYPE_CHECKING:
     from kubectl_harden.cluster.api import Cluster
@@ -310,7 +311,7 @@ def _list() -> int:
             word = "cut off" if change.state == "begun" else change.state
             states[word] = states.get(word, 0) + 1
         counts = ", ".join(f"{count} {word}" for word, count in states.items()) or "nothing changed"
-        names = ", ".join(change.name for change in run.changes[:3]) + (", …" if len(run.changes) > 3 else "")
+        names = first_of([change.name for change in run.changes], 3)
         where = run.about.get("context") or run.about.get("server", "")
         write([printable(f"{run.id}  {run.about.get('command') or '?'!s:<5} {where}  {counts}: {names}") + "\n"])
         empty = False

@@ -26,19 +26,13 @@ _BEGINNING: Final = 512
 """Bytes: enough to include an event's ID."""
 
 
-def files_of(name: str) -> tuple[list[str], list[str]]:
-    """Return the log files of a name, and what is left out: files in a directory that are not named like logs.
-
-    A name that is not a directory is its own file. Raises InputError for a directory that cannot be read.
-    """
-    path = Path(name)
-    if name == STDIN or not path.is_dir():
-        return [name], []
+def files_of(directory: str) -> tuple[list[str], list[str]]:
+    """Return the log files of a directory, and what else it has. Raises InputError where it cannot be read."""
     try:
-        found = sorted(path.iterdir())
+        found = sorted(Path(directory).iterdir())
         logs = [str(item) for item in found if item.is_file() and _LOG_NAME.search(item.name)]
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
+        raise InputError(f"{directory}: {error.strerror or error}") from None
     return logs, [str(item) for item in found if str(item) not in logs]
 
 

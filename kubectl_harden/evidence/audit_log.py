@@ -20,14 +20,14 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.evidence.audit_files import LogFiles
 from kubectl_harden.json_values import mapping
 from kubectl_harden.pod_security.messages import Message, policies_named, read_messages
+from kubectl_harden.pod_security.namespace_labels import PREFIX
 from kubectl_harden.text_files import STDIN
 from kubectl_harden.times import seconds_of
-from kubectl_harden.words import counted
+from kubectl_harden.words import counted, first_of
 
 __all__ = ["AuditEvent", "LogSpan", "read_audit_log"]
 
-_PREFIX: Final = "pod-security.kubernetes.io/"
-_ANNOTATION: Final = _PREFIX.encode()
+_ANNOTATION: Final = PREFIX.encode()
 _REFUSAL: Final = b"violates PodSecurity"
 _HIDING: Final = re.compile(rb"\\(?:/|u00(?!26|3[CcEe])[2-7])")
 """Escapes of ASCII that encoding/json does not write: they may hide a word that is searched for."""
@@ -201,7 +201,7 @@ def read_audit_log(names: Iterable[str], span: LogSpan) -> Iterator[AuditEvent]:
 
 def _places(files: Sequence[str]) -> str:
     """Return `` (in a.log, b.log)``; nothing of stdin, which has no name."""
-    names = ", ".join(file for file in files[:_NAMED] if file != STDIN) + (", …" if len(files) > _NAMED else "")
+    names = first_of([file for file in files if file != STDIN], _NAMED)
     return f" (in {names})" if names else ""
 
 
@@ -274,16 +274,16 @@ def _said(value: Mapping[str, object], at: float, span: LogSpan) -> AuditEvent |
     if value.get("stage") not in ("ResponseComplete", None) or _DRY_RUN.search(_text(value, "requestURI")):
         return None
     about, status, annotations = (mapping(value.get(key)) for key in ("objectRef", "responseStatus", "annotations"))
-    judged = f"{_PREFIX}enforce-policy" in annotations
+    judged = f"{PREFIX}enforce-policy" in annotations
     span.evaluations += judged
     code = status.get("code")
     made = isinstance(code, int) and 200 <= code < 300
-    if (judged or f"{_PREFIX}exempt" in annotations) and made and _is_new_pod(value, about):
+    if (judged or f"{PREFIX}exempt" in annotations) and made and _is_new_pod(value, about):
         begun = seconds_of(_text(value, "requestReceivedTimestamp"))
         span.create(_text(about, "namespace"), at if begun is None else begun, at)
     refusal = _text(status, "message") if code == 403 else ""
     refused = any(not warned for _, warned in policies_named(refusal))
-    words = refusal if refused else _text(annotations, f"{_PREFIX}audit-violations")
+    words = refusal if refused else _text(annotations, f"{PREFIX}audit-violations")
     if not words or not (refused or made):
         # What was refused for another reason was not created.
         return None

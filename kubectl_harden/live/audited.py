@@ -18,7 +18,16 @@ from kubectl_harden.pod_security.namespace_labels import PREFIX, Mode, PolicyCho
 from kubectl_harden.pod_security.policy import NEWEST, worded
 from kubectl_harden.times import seconds_of
 
-__all__ = ["Traced", "audited_since", "label_set_at", "level_of", "of_namespaces", "policy_of", "traced"]
+__all__ = [
+    "Traced",
+    "audited_since",
+    "label_set_at",
+    "level_of",
+    "logged_modes",
+    "of_namespaces",
+    "policy_of",
+    "traced",
+]
 
 _FEW: Final = 5
 _ROLLOUT: Final = 600
@@ -110,12 +119,17 @@ def _words(live: Live, policy: str, minor: int) -> str:
     return ", ".join(worded(violation.reason, violation.detail) for violation in violations)
 
 
+def _kinds(kind: str) -> tuple[str, ...]:
+    """Return a kind, and the kinds of what makes its objects."""
+    return kind, *_PARENTS.get(kind, ((), None))[0]
+
+
 def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], unseen: set[str] | None) -> Traced:
     """Join a creation to what is ``known``; ``unseen`` are kinds that may not be listed, None stands for any."""
     owners = (item.owner,) if item.owner is not None else item.candidates
     there = [found for owner in owners if (found := _there(item.namespace, owner, known)) is not None]
     if not owners and item.kind:
-        kinds = (item.kind, *_PARENTS.get(item.kind, ((), None))[0])
+        kinds = _kinds(item.kind)
         there = [
             found
             for (namespace, kind, _), found in known.items()
@@ -126,7 +140,7 @@ def _traced(item: Creation, known: dict[tuple[str, str, str], _Known], unseen: s
         return Traced(item, candidates=targets)
     if not there:
         kind = "" if item.owner is None else item.owner[0]
-        is_gone = kind and unseen is not None and unseen.isdisjoint((kind, *_PARENTS.get(kind, ((), None))[0]))
+        is_gone = kind and unseen is not None and unseen.isdisjoint(_kinds(kind))
         return Traced(item, state="gone" if is_gone else "unknown")
     if there[0].words[item.policy]:
         return Traced(item, targets[0], "violates")
@@ -181,9 +195,14 @@ def audited_since(cluster: Cluster, takes: Targets, choice: PolicyChoice) -> dic
         metadata = cluster.namespace_metadata(name)
         now = in_force(metadata.get("labels") or {}, minor, {})
         goal = chosen_policy(choice, now.chosen(), minor)
-        modes = [mode for mode in _LOGGED if includes(now.modes[mode], goal)]
+        modes = logged_modes(now.modes, goal)
         out[metadata["name"]] = min((label_set_at(metadata, mode) or 0 for mode in modes), default=None)
     return out
+
+
+def logged_modes(modes: Mapping[Mode, Policy | None], goal: Policy) -> list[Mode]:
+    """Return the modes of a namespace by which an audit log shows everything that violates a policy."""
+    return [mode for mode in _LOGGED if includes(modes.get(mode), goal)]
 
 
 def label_set_at(metadata: Mapping[str, Any], mode: Mode) -> float | None:

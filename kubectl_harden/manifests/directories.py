@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.json_values import mappings
-from kubectl_harden.manifests.repository import KUSTOMIZATION, ancestors, is_repository, upwards
+from kubectl_harden.manifests.repository import KUSTOMIZATION, ancestors, is_repository, kustomizations, upwards
 from kubectl_harden.model import Problem
 from kubectl_harden.text_files import operand, read_text
 from kubectl_harden.yaml_text.documents import only_document
@@ -118,10 +118,7 @@ def kustomizations_above(files: Iterable[str]) -> Iterator[str]:
         above for one in dict.fromkeys(map(os.path.dirname, files)) for above in upwards(one or os.curdir)
     )
     for directory in directories:
-        for name in KUSTOMIZATION:
-            file = os.path.join(directory, name)
-            if os.path.isfile(file):
-                yield file
+        yield from kustomizations(directory)
 
 
 def _shown(path: str, beside: str) -> str:

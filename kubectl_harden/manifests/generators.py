@@ -19,7 +19,7 @@ from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.directories import Build
 from kubectl_harden.manifests.discovery import Found
 from kubectl_harden.manifests.programs import Chart, Program, helm, rendering
-from kubectl_harden.manifests.repository import KUSTOMIZATION
+from kubectl_harden.manifests.repository import KUSTOMIZATION, kustomizations
 from kubectl_harden.objects import annotation
 from kubectl_harden.text_files import leads_out, operand, read_text
 from kubectl_harden.yaml_text.documents import Document, readable
@@ -63,7 +63,7 @@ def rendered(build: Build) -> list[Found]:
 
 def _kustomization_file(directory: str) -> str:
     """Return the path of a directory's kustomization. Raises InputError where there is none."""
-    found = [os.path.join(directory, name) for name in KUSTOMIZATION if os.path.isfile(os.path.join(directory, name))]
+    found = kustomizations(directory)
     if not found:
         raise InputError(f"{directory}: there is no kustomization.yaml here")
     return found[0]

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from kubectl_harden.errors import InputError
 from kubectl_harden.manifests.ignore import Pattern, decision, parse
-from kubectl_harden.manifests.repository import upwards
+from kubectl_harden.manifests.repository import is_repository, upwards
 from kubectl_harden.text_files import read_text
 
 __all__ = ["Ignores", "ignores_in"]
@@ -47,7 +47,7 @@ def ignores_in(directory: str) -> Ignores | None:
     """
     above = list(upwards(directory))
     root = above[-1]
-    if not os.path.exists(os.path.join(root, ".git")):
+    if not is_repository(root):
         return None
     exclude = tuple(_patterns(os.path.join(root, _EXCLUDE)))
     found = Ignores(((root, exclude),) if exclude else ())

@@ -18,7 +18,7 @@ from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.namespaces import objects_in, policies_in
 from kubectl_harden.manifests.policies import Rules
 from kubectl_harden.manifests.reader import Item, Manifest
-from kubectl_harden.manifests.repository import KUSTOMIZATION, ancestors
+from kubectl_harden.manifests.repository import ancestors, kustomizations
 from kubectl_harden.model import Identity, Other, Path, Problem, Source
 from kubectl_harden.plan_model import FileFix, Planned
 from kubectl_harden.planning.merge_patch import merge_patch
@@ -128,8 +128,7 @@ def _bases(file: str, text: str) -> Iterator[Problem]:
     listed = value.get("resources") if isinstance(value, dict) else None
     for entry in listed if isinstance(listed, list) else ():
         path = os.path.normpath(os.path.join(directory, entry)) if isinstance(entry, str) else ""
-        is_base = any(os.path.isfile(os.path.join(path, name)) for name in KUSTOMIZATION)
-        root = _repository(path) if is_base else None
+        root = _repository(path) if kustomizations(path) else None
         if root is not None and root == _repository(directory):
             command = f"kubectl harden fix -k {shlex.quote(path)} --write"
             yield Problem(f"its base {path} is in the same repository: {command} fixes it for every overlay", file)

@@ -18,7 +18,7 @@ from kubectl_harden.json_values import mapping, same
 from kubectl_harden.manifests.directories import kustomization_value
 from kubectl_harden.manifests.generators import build_with, built
 from kubectl_harden.manifests.kustomize import patch_files
-from kubectl_harden.manifests.repository import KUSTOMIZATION
+from kubectl_harden.manifests.repository import kustomizations
 from kubectl_harden.manifests.source import Sought, Tree, has_variable, not_found, resolved
 from kubectl_harden.model import Identity, Source
 from kubectl_harden.plan_model import FileFix
@@ -131,9 +131,7 @@ def held_objects(tree: Tree) -> Iterator[tuple[str, str, dict[str, Any]]]:
             if isinstance(value, dict):
                 yield file, "", value
     for directory in tree.overlays:
-        file = next(
-            (path for name in KUSTOMIZATION if os.path.isfile(path := os.path.join(directory, name))), directory
-        )
+        file = next(iter(kustomizations(directory)), directory)
         for value in values(tree.text_built(directory)):
             if isinstance(value, dict):
                 yield file, directory, value

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["KUSTOMIZATION", "ancestors", "is_repository", "upwards"]
+__all__ = ["KUSTOMIZATION", "ancestors", "is_repository", "kustomizations", "upwards"]
 
 KUSTOMIZATION: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that kustomize looks for (api/konfig)."""
@@ -33,3 +33,9 @@ def ancestors(directory: str) -> Iterator[str]:
     while current != below:
         yield current
         current, below = os.path.dirname(current), current
+
+
+def kustomizations(directory: str) -> list[str]:
+    """Return the paths of the kustomizations in a directory, the one that kustomize reads first."""
+    paths = (os.path.join(directory, name) for name in KUSTOMIZATION)
+    return [path for path in paths if os.path.isfile(path)]

@@ -24,7 +24,7 @@ from kubectl_harden.manifests.generators import built
 from kubectl_harden.manifests.kustomize import Overlay, fix_kustomization
 from kubectl_harden.manifests.policies import Policies, Rules
 from kubectl_harden.manifests.reader import Item, Manifest, read
-from kubectl_harden.manifests.repository import KUSTOMIZATION
+from kubectl_harden.manifests.repository import KUSTOMIZATION, kustomizations
 from kubectl_harden.model import Identity, Path, Policy, Problem
 from kubectl_harden.objects import api_group
 from kubectl_harden.origin_model import FilesTaken
@@ -366,8 +366,7 @@ def _refuse_remote(directory: str, root: str) -> None:
             continue
         seen.add(here)
         what = os.path.relpath(here, root)
-        file = next((name for name in KUSTOMIZATION if os.path.isfile(os.path.join(here, name))), "")
-        value = kustomization_value(os.path.join(here, file)) if file else None
+        value = next(map(kustomization_value, kustomizations(here)), None)
         if value is None:
             raise InputError(f"{what} has no kustomization that can be read")
         for name in _files_named(value):

@@ -12,7 +12,7 @@ from kubectl_harden.live.find import places
 from kubectl_harden.pod_security.policy import NEWEST
 from kubectl_harden.reports.terminal import paint, printable, wrapped
 from kubectl_harden.times import rfc3339
-from kubectl_harden.words import counted
+from kubectl_harden.words import counted, first_of
 
 __all__ = ["audit_json", "audit_notes", "audit_text", "period", "unaudited_json", "unaudited_notes", "unseen_notes"]
 
@@ -82,7 +82,7 @@ def _advice(item: Traced, commands: Commands) -> Iterator[str]:
         pinned = () if made.policy.endswith(":latest") else ("--policy-version", policy.version)
         yield commands.harden("fix", item.target, "--level", policy.level, *pinned, namespace=made.namespace)
     elif item.candidates:
-        names = ", ".join(item.candidates[:_NAMED]) + (", …" if len(item.candidates) > _NAMED else "")
+        names = first_of(item.candidates, _NAMED)
         yield f"the log does not say which of these created it, and each of them would: {names}"
     elif item.target and not made.rest:
         yield f"its template meets {made.policy} and is older than this: something changes its pods at admission"
@@ -100,7 +100,7 @@ def audit_notes(span: LogSpan) -> Iterator[str]:
             "(they are needed at the level Metadata)"
         )
     if span.left_out_files:
-        names = ", ".join(span.left_out_files[:_NAMED]) + (", …" if len(span.left_out_files) > _NAMED else "")
+        names = first_of(span.left_out_files, _NAMED)
         yield f"not read, since not named like a log: {names} (--audit-log may be repeated)"
     ahead = span.untimely - span.timeless
     if ahead:
@@ -113,11 +113,10 @@ def unaudited_notes(span: LogSpan, since: Mapping[str, float | None]) -> Iterato
     never, later = _unaudited(span, since)
     yield from unseen_notes(never)
     if later:
-        told = ", ".join(f"{name} since {rfc3339(at)}" for name, at in list(later.items())[:_NAMED])
-        more = ", …" if len(later) > _NAMED else ""
+        told = first_of([f"{name} since {rfc3339(at)}" for name, at in later.items()], _NAMED)
         yield (
             "the audit log does not show what violated before the level was audited or enforced, as far as is known: "
-            f"{told}{more}"
+            f"{told}"
         )
 
 

@@ -222,14 +222,21 @@ def test_what_is_fixed_since_counts_no_more(namespace: Namespace, harden: Harden
     assert created(harden, log)[0]["state"] == "fixed"
 
 
-@audited
-def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
-    """As a sidecar is: the template has been well all the time, and the next pod has it again."""
+def said_of_a_pod(namespace: Namespace, violations: str) -> dict[str, Any]:
+    """Create a StatefulSet that meets restricted; return its pod's event, as if admission had found violations."""
     namespace.create(safe(workload("StatefulSet", "db")))
     namespace.eventually(lambda: pods_in(namespace.plane.audit_log, namespace.name))
     (event,) = pods_in(namespace.plane.audit_log, namespace.name)
-    words = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "proxy" must set securityContext.runAsNonRoot=true)'
+    words = f'would violate PodSecurity "restricted:latest": {violations}'
     event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
+    return event
+
+
+@audited
+def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
+    """As a sidecar is: the template has been well all the time, and the next pod has it again."""
+    violations = 'runAsNonRoot != true (pod or container "proxy" must set securityContext.runAsNonRoot=true)'
+    event = said_of_a_pod(namespace, violations)
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     log = tmp_path / "audit.log"
     log.write_text(json.dumps(event | {"stageTimestamp": later}, separators=(",", ":")) + "\n")
@@ -255,11 +262,8 @@ def test_what_is_put_into_pods_at_admission_is_not_fixed(namespace: Namespace, h
 @audited
 def test_words_of_a_newer_control_are_not_fixed(namespace: Namespace, harden: Harden, tmp_path: Path) -> None:
     """What is forbidden is not known, so neither is that the template is without it."""
-    namespace.create(safe(workload("StatefulSet", "db")))
-    namespace.eventually(lambda: pods_in(namespace.plane.audit_log, namespace.name))
-    (event,) = pods_in(namespace.plane.audit_log, namespace.name)
-    words = 'would violate PodSecurity "restricted:latest": a control of tomorrow (container "app" does it)'
-    event["annotations"]["pod-security.kubernetes.io/audit-violations"] = words
+    violations = 'a control of tomorrow (container "app" does it)'
+    event = said_of_a_pod(namespace, violations)
     log = tmp_path / "audit.log"
     log.write_text(json.dumps(event, separators=(",", ":")) + "\n")
     assert harden("check", "-n", namespace.name).code == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_harden.manifests.repository import ancestors, is_repository, upwards
+from kubectl_harden.manifests.repository import ancestors, is_repository, kustomizations, upwards
 
 
 @pytest.mark.parametrize("root", ["", "a", "a/b", "a/b/c"])
@@ -38,3 +38,12 @@ def test_ancestors_end_at_the_root_of_the_file_system(tmp_path: Path) -> None:
     found = list(ancestors(str(tmp_path)))
     assert (found[0], found[-1]) == (str(tmp_path), tmp_path.anchor)
     assert [str(Path(one).parent) for one in found[:-1]] == found[1:]
+
+
+def test_kustomizations_come_in_the_order_in_which_kustomize_looks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "Kustomization").mkdir()
+    assert kustomizations(str(tmp_path)) == kustomizations("") == []
+    for name in ("kustomization.yml", "kustomization.yaml"):
+        (tmp_path / name).write_text("")
+    found = [str(tmp_path / "kustomization.yaml"), str(tmp_path / "kustomization.yml")]
+    assert kustomizations(str(tmp_path)) == found
